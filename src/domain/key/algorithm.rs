@@ -1,0 +1,42 @@
+//! The families of keys that a user speaks of.
+
+use std::fmt;
+
+/// A family of keys, as `ssh-keygen -l` names it in parentheses at the end of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Algorithm {
+    /// RSA, RFC 4253 §6.6.
+    Rsa,
+    /// DSA, RFC 4253 §6.6.
+    Dsa,
+    /// ECDSA over a NIST curve, RFC 5656.
+    Ecdsa,
+    /// Ed25519, RFC 8709.
+    Ed25519,
+    /// ECDSA over nistp256 in a FIDO token, OpenSSH's PROTOCOL.u2f.
+    EcdsaSk,
+    /// Ed25519 in a FIDO token, OpenSSH's PROTOCOL.u2f.
+    Ed25519Sk,
+}
+
+impl Algorithm {
+    /// The name shown in `status.algorithm`: `RSA`, `DSA`, `ECDSA`, `Ed25519`, `ECDSA-SK` or
+    /// `Ed25519-SK`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Rsa => "RSA",
+            Self::Dsa => "DSA",
+            Self::Ecdsa => "ECDSA",
+            Self::Ed25519 => "Ed25519",
+            Self::EcdsaSk => "ECDSA-SK",
+            Self::Ed25519Sk => "Ed25519-SK",
+        }
+    }
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}

@@ -1,0 +1,53 @@
+//! The comment of a public key: free text that ends up in status and Secret.
+
+use super::error::PublicKeyError;
+use super::key_type::KeyType;
+use super::leak;
+
+/// How every base64 key blob begins: three zero bytes of the length of its type name.
+pub(super) const BLOB_START: &str = "AAAA";
+
+/// Checks a comment and takes the white space around it away.
+///
+/// # Errors
+///
+/// A control character or line separator, a private key, or another public key within the comment.
+/// The last comes of lines that were joined, for example by a folded YAML scalar, and taking the
+/// first key alone would lose the others.
+pub(super) fn check(comment: &str) -> Result<&str, PublicKeyError> {
+    let comment = comment.trim();
+    if leak::holds_private_key(comment) {
+        return Err(PublicKeyError::PrivateKey);
+    }
+    if comment.chars().any(|c| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')) {
+        return Err(PublicKeyError::ControlCharacter);
+    }
+    let words = || comment.split_whitespace();
+    let another_key = words()
+        .zip(words().skip(1))
+        .any(|(word, next)| KeyType::from_name(word).is_some() && next.starts_with(BLOB_START));
+    if another_key {
+        return Err(PublicKeyError::SeveralKeys);
+    }
+    Ok(comment)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ordinary_comments_are_kept_and_trimmed() {
+        assert_eq!(check("  user@host 密钥 #1 \n"), Ok("user@host 密钥 #1"));
+        assert_eq!(check(""), Ok(""));
+    }
+
+    #[test]
+    fn control_characters_and_other_keys_are_refused() {
+        for text in ["a\tb", "a\nb", "a\rb", "a\0b", "a\u{85}b", "a\u{2028}b", "a\u{1b}[31mb"] {
+            assert_eq!(check(text), Err(PublicKeyError::ControlCharacter));
+        }
+        assert_eq!(check("a ssh-ed25519 AAAAC3Nz"), Err(PublicKeyError::SeveralKeys));
+        assert_eq!(check("-----BEGIN PRIVATE KEY-----"), Err(PublicKeyError::PrivateKey));
+    }
+}

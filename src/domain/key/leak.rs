@@ -1,0 +1,113 @@
+//! Recognises private keys in text that should hold a public one, wherever in the text they stand.
+//!
+//! A key pasted by mistake must not reach a status, an event or a log, and the comment of a public
+//! key does reach them. So the test is made on whole bodies and on every comment, and it would
+//! rather refuse an odd comment than let a key through.
+
+use base64ct::{Base64, Encoding as _};
+use zeroize::Zeroizing;
+
+/// Words (in upper case) that stand in private key files and nowhere else.
+const MARKERS: &[&str] = &[
+    "PRIVATE KEY-",            // PEM, OpenSSH, ssh.com
+    "PRIVATE KEY -",           // ssh.com, with a space before its dashes
+    "PRIVATE KEY BLOCK",       // PGP
+    "PRIVATE KEY FILE FORMAT", // SSH protocol 1
+    "PUTTY-USER-KEY-FILE",     // PuTTY
+    "PRIVATE-LINES:",          // PuTTY
+    "PRIVATE-MAC:",            // PuTTY
+    "AGE-SECRET-KEY-",         // age
+    "B3BLBNNZAC1RZXKTDJE",     // base64 of "openssh-key-v1", in upper case
+];
+
+/// The shortest run of base64 that is taken for the beginning of a key, in characters.
+const PROBE: usize = 32;
+
+/// Object identifiers (DER, without tag and length) that begin an encrypted PKCS#8 key: PKCS#5 and
+/// PKCS#12.
+const ENCRYPTION: &[&[u8]] =
+    &[&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x05], &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x0c]];
+
+/// Whether a private key, or the beginning of one, stands anywhere in the text.
+pub(super) fn holds_private_key(text: &str) -> bool {
+    // The copy may be a private key, so it is erased like one.
+    let upper = Zeroizing::new(text.to_ascii_uppercase());
+    MARKERS.iter().any(|marker| upper.contains(marker))
+        || (upper.contains("-BEGIN ") || upper.contains("- BEGIN ")) && upper.contains("PRIVATE KEY")
+        || upper.contains("\"KTY\"") && upper.contains("\"D\"")
+        || text.split(|c: char| c.is_whitespace() || matches!(c, '"' | ',' | '=')).any(begins_private_der)
+}
+
+/// Whether the token is base64 of the beginning of a private key in DER: PKCS#1, PKCS#8, SEC 1,
+/// encrypted PKCS#8.
+fn begins_private_der(token: &str) -> bool {
+    let mut bytes = Zeroizing::new([0; PROBE / 4 * 3]);
+    let Some(probe) = token.get(..PROBE) else {
+        return false;
+    };
+    let Ok(bytes) = Base64::decode(probe, bytes.as_mut_slice()) else {
+        return false;
+    };
+    let Some(inner) = sequence_content(bytes) else {
+        return false;
+    };
+    // All private keys begin with a version, INTEGER 0 or 1. Public keys begin with a SEQUENCE or a
+    // long INTEGER.
+    if inner.starts_with(&[2, 1, 0]) || inner.starts_with(&[2, 1, 1]) {
+        return true;
+    }
+    sequence_content(inner)
+        .and_then(|algorithm| algorithm.get(2..))
+        .is_some_and(|oid| ENCRYPTION.iter().any(|prefix| oid.starts_with(prefix)))
+}
+
+/// What follows the tag and length of a DER SEQUENCE; the length itself does not matter in a mere
+/// beginning.
+fn sequence_content(der: &[u8]) -> Option<&[u8]> {
+    match der {
+        [0x30, length, content @ ..] if *length < 0x80 => Some(content),
+        [0x30, length @ 0x81..=0x84, content @ ..] => content.get(usize::from(length & 0x7f)..),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn beginnings_of_private_keys_are_recognised() {
+        for text in [
+            "-----BEGIN RSA PRIVATE KEY-----",
+            "---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----",
+            "-----begin openssh private key",
+            "PuTTY-User-Key-File-3: ssh-ed25519",
+            "SSH PRIVATE KEY FILE FORMAT 1.1",
+            "x b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQ==",
+            // PKCS#8 (Ed25519, RSA), PKCS#1, SEC 1 and encrypted PKCS#8 without their armour:
+            // constant beginnings only.
+            "MC4CAQAwBQYDK2VwBCIEIAAAAAAAAAAAAAAA",
+            "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcw",
+            "MIIEowIBAAKCAQEAAAAAAAAAAAAAAAAAAAAA",
+            "MHcCAQEEIAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+            "MIGbMFcGCSqGSIb3DQEFDTBKMCkGCSqGSIb3",
+            r#"{"kty": "OKP", "crv": "Ed25519", "d": "AAAA"}"#,
+        ] {
+            assert!(holds_private_key(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn public_keys_and_comments_are_not() {
+        for text in [
+            "my private key is elsewhere",
+            "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEAAAA",
+            "MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQ",
+            "MIIBCgKCAQEA61BjmfXGEvWmegnBGSuS+rU9soUg",
+            "AAAAC3NzaC1lZDI1NTE5AAAAIK9ks7jkua5YWIwByRnn",
+            "-----BEGIN PUBLIC KEY-----",
+        ] {
+            assert!(!holds_private_key(text), "{text}");
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! The one-line form of OpenSSH's `.pub` files: type, base64, comment (the manual page
+//! sshd(8)).
+
+use base64ct::{Base64, Encoding as _};
+
+use super::comment::BLOB_START;
+use super::error::PublicKeyError;
+use super::key_type::{BARE_TOKENS, KeyType};
+
+/// The names of `authorized_keys` options, by which such a line is told from a line of
+/// `known_hosts`.
+const OPTIONS: &[&str] = &[
+    "agent-forwarding",
+    "cert-authority",
+    "command",
+    "environment",
+    "expiry-time",
+    "from",
+    "no-agent-forwarding",
+    "no-port-forwarding",
+    "no-pty",
+    "no-touch-required",
+    "no-user-rc",
+    "no-x11-forwarding",
+    "permitlisten",
+    "permitopen",
+    "port-forwarding",
+    "principals",
+    "pty",
+    "restrict",
+    "touch-required",
+    "tunnel",
+    "user-rc",
+    "verify-required",
+    "x11-forwarding",
+];
+
+/// What the word before the base64 allows the key to be.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Announced {
+    /// A type name.
+    Type(KeyType),
+    /// A bare token, which stands for several types.
+    AnyOf(&'static [KeyType]),
+}
+
+impl Announced {
+    fn from_token(token: &str) -> Option<Self> {
+        let bare = || BARE_TOKENS.iter().find(|(bare, _)| *bare == token).map(|(_, types)| Self::AnyOf(types));
+        KeyType::from_name(token).map(Self::Type).or_else(bare)
+    }
+
+    pub(super) fn allows(self, key_type: KeyType) -> bool {
+        match self {
+            Self::Type(announced) => announced == key_type,
+            Self::AnyOf(types) => types.contains(&key_type),
+        }
+    }
+}
+
+/// The parts of a line.
+#[derive(Debug)]
+pub(super) struct Line<'a> {
+    pub(super) announced: Announced,
+    pub(super) blob: Vec<u8>,
+    pub(super) comment: &'a str,
+}
+
+/// Takes apart a body without white space around it, which must be one line.
+pub(super) fn parse(body: &str) -> Result<Line<'_>, PublicKeyError> {
+    if body.contains('\n') {
+        return Err(several_lines(body));
+    }
+    let (first, rest) = split_word(body);
+    let announced = Announced::from_token(first).ok_or_else(|| without_type(first, rest))?;
+    let (base64, comment) = split_word(rest);
+    if base64.is_empty() {
+        return Err(PublicKeyError::MissingKey);
+    }
+    let blob = Base64::decode_vec(base64).map_err(|_| PublicKeyError::NotBase64)?;
+    Ok(Line { announced, blob, comment })
+}
+
+/// The first word and what follows it. OpenSSH separates by spaces and tabs only.
+fn split_word(text: &str) -> (&str, &str) {
+    let separators = [' ', '\t'];
+    let (word, rest) = text.split_once(separators).unwrap_or((text, ""));
+    (word, rest.trim_start_matches(separators))
+}
+
+/// Whether a type name stands anywhere in the text. Bare tokens do not count: they are words of
+/// other texts, too.
+fn names_a_type(text: &str) -> bool {
+    text.split_whitespace().any(|word| KeyType::from_name(word).is_some())
+}
+
+/// Why a body of several lines is refused.
+fn several_lines(body: &str) -> PublicKeyError {
+    let is_key = |line: &&str| {
+        names_a_type(line) || line.contains("BEGIN ") || Announced::from_token(split_word(line).0).is_some()
+    };
+    match body.lines().filter(is_key).count() {
+        0 => PublicKeyError::NotAKey,
+        1 => PublicKeyError::SeveralLines,
+        _ => PublicKeyError::SeveralKeys,
+    }
+}
+
+/// Why a line that does not begin with a type is refused.
+fn without_type(first: &str, rest: &str) -> PublicKeyError {
+    let is_number = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
+    let second = split_word(rest).0;
+    if first.starts_with(BLOB_START) {
+        PublicKeyError::MissingType
+    } else if second.starts_with(BLOB_START) {
+        PublicKeyError::UnknownType
+    } else if is_number(first) && is_number(second) {
+        PublicKeyError::Ssh1
+    } else if !names_a_type(rest) {
+        PublicKeyError::NotAKey
+    } else if is_option(first) {
+        PublicKeyError::Options
+    } else {
+        PublicKeyError::KnownHostsLine
+    }
+}
+
+/// Whether a word begins with the name of an `authorized_keys` option.
+fn is_option(word: &str) -> bool {
+    let name = word.split(['=', ',', '"']).next().unwrap_or_default();
+    OPTIONS.iter().any(|option| option.eq_ignore_ascii_case(name))
+}

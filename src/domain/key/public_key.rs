@@ -1,0 +1,148 @@
+//! A public key that has passed every check.
+
+use base64ct::{Base64, Encoding as _};
+
+use super::algorithm::Algorithm;
+use super::error::PublicKeyError;
+use super::fingerprint::Fingerprints;
+use super::key_type::KeyType;
+use super::line::Announced;
+use super::wire::Reader;
+use super::{blob, certificate, comment, leak, line, pem, rfc4716};
+
+/// A public key or certificate, with its comment.
+///
+/// # Examples
+///
+/// ```
+/// use keypair_operator::domain::key::{Algorithm, PublicKey};
+///
+/// let body = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAICV0MGX/W9IvLA4FXpIuUcdDcbj5KX4syHgsTy7soVgf  me@example.com\n";
+/// let key = PublicKey::parse(body)?;
+/// assert_eq!(key.algorithm(), Algorithm::Ed25519);
+/// assert_eq!(key.comment(), "me@example.com");
+/// assert_eq!(key.fingerprints().md5, "32:03:14:e7:7e:cd:22:a6:da:41:31:ca:22:25:a6:14");
+/// # Ok::<(), keypair_operator::domain::key::PublicKeyError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicKey {
+    key_type: KeyType,
+    bits: u32,
+    blob: Vec<u8>,
+    /// The blob of the certified key, if this is a certificate.
+    certified: Option<Vec<u8>>,
+    comment: String,
+}
+
+impl PublicKey {
+    /// Reads a body that is exactly one key: an OpenSSH line, an RFC 4716 block or a PEM public
+    /// key.
+    ///
+    /// White space around the body and CRLF line ends mean nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`PublicKeyError`] says which rule the body breaks. No variant carries a byte of the body.
+    pub fn parse(body: &str) -> Result<Self, PublicKeyError> {
+        let body = body.trim();
+        if body.is_empty() {
+            return Err(PublicKeyError::Empty);
+        }
+        // First of all, so that whatever else is wrong, the user learns that a private key has been
+        // shown around.
+        if leak::holds_private_key(body) {
+            return Err(PublicKeyError::PrivateKey);
+        }
+        if body.starts_with(rfc4716::BEGIN) {
+            let (blob, comment) = rfc4716::parse(body)?;
+            Self::from_blob(blob, &comment)
+        } else if body.starts_with("-----BEGIN ") {
+            Self::from_blob(pem::parse(body)?, "")
+        } else {
+            let line = line::parse(body)?;
+            Self::from_line(line.announced, line.blob, line.comment)
+        }
+    }
+
+    fn from_line(announced: Announced, blob: Vec<u8>, comment: &str) -> Result<Self, PublicKeyError> {
+        // Before the fields, so that a wrong type is named as such and not as a wrong field.
+        if !announced.allows(blob::read_type(&mut Reader::new(&blob))?) {
+            return Err(PublicKeyError::TypeMismatch);
+        }
+        Self::from_blob(blob, comment)
+    }
+
+    /// Checks a key blob (RFC 4253 §6.6, or a certificate) and puts a comment to it.
+    ///
+    /// # Errors
+    ///
+    /// As [`PublicKey::parse`].
+    pub(super) fn from_blob(blob: Vec<u8>, comment: &str) -> Result<Self, PublicKeyError> {
+        let mut reader = Reader::new(&blob);
+        let key_type = blob::read_type(&mut reader)?;
+        let (bits, certified) = if let Some(version) = key_type.certificate_version() {
+            let fields = certificate::read(&mut reader, key_type, version)?;
+            (fields.bits, Some(blob::from_fields(key_type.plain(), fields.raw)))
+        } else {
+            let fields = blob::read_fields(&mut reader, key_type)?;
+            reader.finish()?;
+            (fields.bits, None)
+        };
+        let comment = comment::check(comment)?.to_owned();
+        Ok(Self { key_type, bits, blob, certified, comment })
+    }
+
+    /// The type of the key or certificate.
+    #[must_use]
+    pub const fn key_type(&self) -> KeyType {
+        self.key_type
+    }
+
+    /// The family of the key; of a certificate, that of the certified key.
+    #[must_use]
+    pub const fn algorithm(&self) -> Algorithm {
+        self.key_type.algorithm()
+    }
+
+    /// The size in bits as `ssh-keygen -l` prints it: of the RSA modulus, of the DSA prime, of the
+    /// curve.
+    #[must_use]
+    pub const fn bits(&self) -> u32 {
+        self.bits
+    }
+
+    /// The blob that the base64 of the line stands for; of a certificate, the whole certificate.
+    #[must_use]
+    pub fn blob(&self) -> &[u8] {
+        &self.blob
+    }
+
+    /// The blob of the plain key, over which fingerprints are taken; of a certificate, of the
+    /// certified key.
+    #[must_use]
+    pub fn plain_blob(&self) -> &[u8] {
+        self.certified.as_deref().unwrap_or(&self.blob)
+    }
+
+    /// The comment, empty where there is none. It has no control characters and no white space
+    /// around it.
+    #[must_use]
+    pub fn comment(&self) -> &str {
+        &self.comment
+    }
+
+    /// The normalised OpenSSH line: type, base64 and, where there is one, the comment, each one
+    /// space apart. No newline.
+    #[must_use]
+    pub fn to_openssh(&self) -> String {
+        let base64 = Base64::encode_string(&self.blob);
+        let line = format!("{} {base64} {}", self.key_type, self.comment);
+        line.trim_end().to_owned()
+    }
+
+    /// Both fingerprints of the plain key.
+    #[must_use]
+    pub fn fingerprints(&self) -> Fingerprints {
+        Fingerprints::of(self.plain_blob())
+    }
+}

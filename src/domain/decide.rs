@@ -1,0 +1,254 @@
+//! The decision what to do about one `KeyPair`: the whole state machine as one pure function.
+//!
+//! [`decide`] answers with the next step. The controller takes it, adds what it learned to the observation and asks again,
+//! until the answer is [`Plan::Report`] or [`Plan::Rest`]. The order of the steps of a generated pair is what makes it safe:
+//! the Secret is created before the status says that the pair exists, and a Secret that is already there is adopted rather
+//! than made a second time, so a crash between the two loses and doubles nothing.
+
+use super::{
+    key::{Fingerprints, KeySpec, PublicKey},
+    key_pair_id::KeyPairId,
+    ledger::{Ledger, Standing},
+    reason::{Parameter, Reason, Refusal},
+    request::{self, Parameters, Source},
+};
+
+/// What the `KeyPair` asks for.
+#[derive(Debug, Clone)]
+pub struct Desired {
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.name`.
+    pub name: String,
+    /// Whether the object is being deleted.
+    pub deleting: bool,
+    /// The request.
+    pub parameters: Parameters,
+}
+
+/// What is known of the world.
+#[derive(Debug, Clone)]
+pub struct Observed {
+    /// The facts that the status records; `Some` once the pair has been accepted.
+    pub recorded: Option<Facts>,
+    /// Whether the status was written for this very generation of the spec.
+    pub current: bool,
+    /// The Secret.
+    pub secret: SecretView,
+}
+
+/// What is known of the Secret of a generated pair.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretView {
+    /// It has not been read. The watch of metadata shows this, or nothing.
+    Unread(Option<CachedSecret>),
+    /// It has been looked for just now and is not there.
+    Absent,
+    /// It has been read, or made, just now.
+    Read(ReadSecret),
+    /// The API server found it not valid, and said why.
+    Invalid(String),
+    /// The API server does not let the operator make it, and said why.
+    Forbidden(String),
+}
+
+/// What the metadata of a Secret tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CachedSecret {
+    /// Whether it belongs to this `KeyPair`, by UID.
+    pub owned: bool,
+    /// The fingerprint that the operator noted on it.
+    pub sha256: Option<String>,
+}
+
+/// What the content of a Secret tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadSecret {
+    /// Whether it belongs to this `KeyPair`, by UID.
+    pub owned: bool,
+    /// The public key, derived from the private key in it; `None` where that cannot be read.
+    pub public_key: Option<PublicKey>,
+}
+
+/// What the status tells of an accepted pair.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// `status.keyPairID`.
+    pub id: String,
+    /// `status.publicKey`: the normalised OpenSSH line.
+    pub public_key: String,
+    /// `status.algorithm`.
+    pub algorithm: String,
+    /// `status.bits`.
+    pub bits: u32,
+    /// `status.fingerprint`, in the profile's form.
+    pub fingerprint: String,
+    /// `status.fingerprints`.
+    pub fingerprints: Fingerprints,
+    /// `status.secretName`; `None` for an imported pair.
+    pub secret_name: Option<String>,
+}
+
+/// What the status shall say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The facts of the pair, if it has been accepted.
+    pub facts: Option<Facts>,
+    /// What is wrong, the error that the cloud would have answered with first; empty: the pair is Ready.
+    pub refusals: Vec<Refusal>,
+}
+
+/// The next step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Plan {
+    /// Nothing to do, now or before the object changes.
+    Rest,
+    /// Read the Secret of this name, then decide again.
+    ReadSecret(String),
+    /// Generate a pair and create the Secret of this name with it, unless there is one; then decide again.
+    CreateSecret(String, KeySpec),
+    /// Make the status say this, if it does not yet. Nothing more to do then.
+    Report(Report),
+}
+
+/// Decides the next step for one `KeyPair`.
+#[must_use]
+pub fn decide(desired: &Desired, observed: &Observed, ledger: &Ledger) -> Plan {
+    if desired.deleting {
+        // There is no finalizer: the API server frees the name, the garbage collector takes the Secret.
+        return Plan::Rest;
+    }
+    let source = match request::check(&desired.parameters) {
+        Ok(source) => source,
+        Err(refusals) => return refuse(observed, refusals),
+    };
+    match ledger.standing(&desired.uid) {
+        Standing::Granted => {}
+        // The index has not seen this version of the object, or is already past it: its own event brings us back.
+        Standing::Unknown => return Plan::Rest,
+        Standing::NameTaken => return refuse(observed, vec![name_taken(&desired.parameters)]),
+        Standing::NoSlot => return refuse(observed, vec![no_slot()]),
+    }
+    match source {
+        Source::Import(key) => {
+            let body = desired.parameters.public_key.as_deref().unwrap_or_default();
+            Plan::Report(Report { facts: Some(facts(desired, &key, body, None)), refusals: Vec::new() })
+        }
+        Source::Generate(spec) => decide_generated(desired, observed, spec),
+    }
+}
+
+fn decide_generated(desired: &Desired, observed: &Observed, spec: KeySpec) -> Plan {
+    // An accepted pair stays where it is; a pair to come goes where the spec says.
+    let name = observed
+        .recorded
+        .as_ref()
+        .and_then(|facts| facts.secret_name.as_ref())
+        .unwrap_or(&desired.parameters.secret.name);
+    match (&observed.secret, &observed.recorded) {
+        (SecretView::Unread(Some(cached)), Some(facts))
+            if observed.current && cached.owned && cached.sha256.as_ref() == Some(&facts.fingerprints.sha256) =>
+        {
+            Plan::Report(Report { facts: Some(facts.clone()), refusals: Vec::new() })
+        }
+        (SecretView::Unread(None) | SecretView::Absent, None) => Plan::CreateSecret(name.clone(), spec),
+        (SecretView::Unread(_), _) => Plan::ReadSecret(name.clone()),
+        (SecretView::Absent, Some(_)) => refuse(observed, vec![key_lost(name)]),
+        (SecretView::Invalid(why), _) => refuse(observed, vec![secret_invalid(name, why)]),
+        (SecretView::Forbidden(why), _) => refuse(observed, vec![secret_forbidden(name, why)]),
+        (SecretView::Read(secret), recorded) => {
+            if !secret.owned {
+                return refuse(observed, vec![secret_conflict(name)]);
+            }
+            let Some(key) = &secret.public_key else {
+                return refuse(observed, vec![key_mismatch(name)]);
+            };
+            // A Secret that a crash left behind may be older than the last edit of the spec.
+            if (key.algorithm(), key.bits()) != (spec.algorithm(), spec.bits())
+                || recorded.as_ref().is_some_and(|facts| facts.fingerprints != key.fingerprints())
+            {
+                return refuse(observed, vec![key_mismatch(name)]);
+            }
+            let body = key.to_openssh();
+            Plan::Report(Report { facts: Some(facts(desired, key, &body, Some(name.clone()))), refusals: Vec::new() })
+        }
+    }
+}
+
+fn refuse(observed: &Observed, refusals: Vec<Refusal>) -> Plan {
+    Plan::Report(Report { facts: observed.recorded.clone(), refusals })
+}
+
+fn facts(desired: &Desired, key: &PublicKey, body: &str, secret_name: Option<String>) -> Facts {
+    let Parameters { profile, project, .. } = &desired.parameters;
+    let id = KeyPairId::from_uid(&desired.uid);
+    Facts {
+        fingerprint: profile.fingerprint(key, body, project, &id),
+        id: id.to_string(),
+        public_key: key.to_openssh(),
+        algorithm: key.algorithm().to_string(),
+        bits: key.bits(),
+        fingerprints: key.fingerprints(),
+        secret_name,
+    }
+}
+
+fn name_taken(parameters: &Parameters) -> Refusal {
+    Refusal::new(
+        Reason::KeyPairNameConflict,
+        Parameter::KeyPairName,
+        format!(
+            "another KeyPair of this namespace has the key pair name {:?}: choose another, or delete that KeyPair",
+            parameters.key_pair_name
+        ),
+    )
+}
+
+fn no_slot() -> Refusal {
+    Refusal::new(
+        Reason::QuotaExceeded,
+        Parameter::Quota,
+        "the namespace holds as many key pairs as its quota allows: delete one, and the oldest that waits is accepted",
+    )
+}
+
+fn secret_conflict(name: &str) -> Refusal {
+    Refusal::new(
+        Reason::SecretConflict,
+        Parameter::Secret,
+        format!(
+            "Secret {name:?} exists and does not belong to this KeyPair: set spec.secret.name to another name, or delete that Secret"
+        ),
+    )
+}
+
+fn secret_invalid(name: &str, why: &str) -> Refusal {
+    let detail = format!("the API server refused Secret {name:?}; change spec.secret as it says: {why}");
+    Refusal::new(Reason::InvalidSecret, Parameter::Secret, detail)
+}
+
+fn secret_forbidden(name: &str, why: &str) -> Refusal {
+    let detail =
+        format!("the API server does not let the operator create Secret {name:?}, which is tried again: {why}");
+    Refusal::new(Reason::InternalError, Parameter::Secret, detail)
+}
+
+fn key_lost(name: &str) -> Refusal {
+    Refusal::new(
+        Reason::PrivateKeyLost,
+        Parameter::Secret,
+        format!(
+            "Secret {name:?} with the private key is gone, and no other key is generated in its place: restore it from a backup, or delete this KeyPair and create it anew"
+        ),
+    )
+}
+
+fn key_mismatch(name: &str) -> Refusal {
+    Refusal::new(
+        Reason::PrivateKeyMismatch,
+        Parameter::Secret,
+        format!(
+            "Secret {name:?} does not hold the private key of this KeyPair: restore the key from a backup, or delete the Secret and this KeyPair and create it anew"
+        ),
+    )
+}

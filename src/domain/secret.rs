@@ -1,0 +1,114 @@
+//! Where and how the private key of a generated pair is kept: `spec.secret`.
+
+use std::collections::BTreeMap;
+
+use super::{
+    key::{Algorithm, Encoding},
+    reason::{Parameter, Reason, Refusal},
+    rules,
+};
+
+/// The type that Kubernetes has for SSH keys; the API server insists on a data key [`DEFAULT_PRIVATE_KEY`] in it.
+pub const SSH_AUTH_TYPE: &str = "kubernetes.io/ssh-auth";
+/// The type without any demands, for Secrets whose data keys are named otherwise.
+pub const OPAQUE_TYPE: &str = "Opaque";
+/// The default data key of the private key.
+pub const DEFAULT_PRIVATE_KEY: &str = "ssh-privatekey";
+/// The default data key of the public key.
+pub const DEFAULT_PUBLIC_KEY: &str = "ssh-publickey";
+/// The prefix of this operator's own labels and annotations, which a template may not set.
+pub const OWN_PREFIX: &str = "keypairs.dev/";
+/// The label by which the operator watches its Secrets.
+pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
+/// The prefixes of Secret types that make Kubernetes itself act on a Secret. Only [`SSH_AUTH_TYPE`] is of use for a key,
+/// and the others would let whoever may create a `KeyPair` create, say, a service account's token.
+pub const RESERVED_TYPE_PREFIXES: &[&str] = &["kubernetes.io/", "bootstrap.kubernetes.io/"];
+
+/// What becomes of the Secret when its `KeyPair` is deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DeletionPolicy {
+    /// The Secret is owned by the `KeyPair` and garbage collected with it.
+    #[default]
+    Delete,
+    /// The Secret stays.
+    Retain,
+}
+
+/// The settings of the Secret, with every default filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretSettings {
+    /// The Secret's name.
+    pub name: String,
+    /// The Secret's type; `None`: [`SSH_AUTH_TYPE`] where the data keys allow it, else [`OPAQUE_TYPE`].
+    pub secret_type: Option<String>,
+    /// The data key of the private key.
+    pub private_key: String,
+    /// The data key of the public key.
+    pub public_key: String,
+    /// The encoding of the private key.
+    pub encoding: Encoding,
+    /// What becomes of the Secret when its `KeyPair` is deleted.
+    pub deletion_policy: DeletionPolicy,
+    /// Labels to add.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations to add.
+    pub annotations: BTreeMap<String, String>,
+    /// Entries to add to the data.
+    pub string_data: BTreeMap<String, String>,
+}
+
+impl SecretSettings {
+    /// The type that the Secret gets.
+    #[must_use]
+    pub fn effective_type(&self) -> &str {
+        match &self.secret_type {
+            Some(secret_type) => secret_type,
+            None if self.private_key == DEFAULT_PRIVATE_KEY => SSH_AUTH_TYPE,
+            None => OPAQUE_TYPE,
+        }
+    }
+
+    /// Everything that is wrong with the settings for a key of `algorithm`.
+    pub(super) fn refusals(&self, algorithm: Algorithm) -> Vec<Refusal> {
+        let mut details = Vec::new();
+        if !rules::SECRET_NAME.allows(&self.name) {
+            details.push(format!("name must be {}", rules::SECRET_NAME.words));
+        }
+        for (field, key) in [("keys.privateKey", &self.private_key), ("keys.publicKey", &self.public_key)] {
+            if !rules::DATA_KEY.allows(key) {
+                details.push(format!("{field} must be {}", rules::DATA_KEY.words));
+            }
+            if self.string_data.contains_key(key) {
+                details.push(format!("template.stringData must leave the key that {field} names to the operator"));
+            }
+        }
+        if self.private_key == self.public_key {
+            details.push("keys.privateKey and keys.publicKey must differ".to_owned());
+        }
+        if self.string_data.keys().any(|key| !rules::DATA_KEY.allows(key)) {
+            details.push(format!("each key of template.stringData must be {}", rules::DATA_KEY.words));
+        }
+        if !self.encoding.supports(algorithm) {
+            details.push(format!(
+                "encoding {} cannot hold a key of algorithm {algorithm}: use PKCS8 or OpenSSH",
+                self.encoding
+            ));
+        }
+        let secret_type = self.effective_type();
+        if secret_type == SSH_AUTH_TYPE && self.private_key != DEFAULT_PRIVATE_KEY {
+            details.push(format!(
+                "template.type {SSH_AUTH_TYPE} needs keys.privateKey to be {DEFAULT_PRIVATE_KEY}: leave template.type out"
+            ));
+        }
+        if secret_type != SSH_AUTH_TYPE && RESERVED_TYPE_PREFIXES.iter().any(|prefix| secret_type.starts_with(prefix)) {
+            details
+                .push(format!("template.type must not be one that Kubernetes itself acts on, except {SSH_AUTH_TYPE}"));
+        }
+        if self.labels.keys().any(|key| key == MANAGED_BY_LABEL)
+            || self.labels.keys().chain(self.annotations.keys()).any(|key| key.starts_with(OWN_PREFIX))
+        {
+            details.push(format!("template must not set the label {MANAGED_BY_LABEL} or anything under {OWN_PREFIX}"));
+        }
+        details.into_iter().map(|detail| Refusal::new(Reason::InvalidSecret, Parameter::Secret, detail)).collect()
+    }
+}

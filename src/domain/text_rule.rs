@@ -1,0 +1,141 @@
+//! Rules on short texts (names, descriptions, tags), stated once for every place that checks them.
+//!
+//! A [`TextRule`] is data: the Rust check, the CEL rule of the CRD, the documentation and the tests are all derived from
+//! it. Its pattern is written in the intersection of Rust's `regex` and Go's RE2 (which evaluates CEL) on which both
+//! agree whatever version of Unicode each was built with.
+
+use std::sync::OnceLock;
+
+use regex::Regex;
+
+/// The characters that the documents call Chinese, as the inside of a character class.
+///
+/// Whole blocks rather than `\p{Han}`: an API server and this operator are built with different versions of Unicode, and
+/// an ideograph that only one of them knows would be admitted by one and refused by the other. Planes 2 and 3 are
+/// reserved for ideographs as a whole.
+macro_rules! han {
+    () => {
+        r"\x{2E80}-\x{2FDF}\x{3005}\x{3007}\x{3021}-\x{3029}\x{3038}-\x{303B}\x{3400}-\x{4DBF}\x{4E00}-\x{9FFF}\x{F900}-\x{FAFF}\x{20000}-\x{3FFFD}"
+    };
+}
+
+/// Letters, digits, punctuation and symbols of any script, as a whole character class.
+///
+/// Said by what it is not (separators, controls, invisible format characters, private use), because those sets no longer
+/// change from one version of Unicode to the next, while letters and symbols are added by every one.
+macro_rules! visible {
+    () => {
+        r"[^\p{Z}\p{Cc}\p{Cf}\p{Co}]"
+    };
+}
+
+pub(crate) use {han, visible};
+
+/// What a text may look like. Lengths count characters (Unicode scalar values), not bytes.
+#[derive(Debug)]
+pub struct TextRule {
+    /// The least number of characters.
+    pub min_chars: usize,
+    /// The greatest number of characters.
+    pub max_chars: usize,
+    /// What the whole text must match, without anchors and single quotes; `None`: anything.
+    pub pattern: Option<&'static str>,
+    /// What the text must not begin with, in lower case as the documents write it.
+    pub forbidden_prefixes: &'static [&'static str],
+    /// The rule in words, to follow "must be".
+    pub words: &'static str,
+    compiled: OnceLock<Regex>,
+}
+
+impl TextRule {
+    /// A rule on length and characters.
+    #[must_use]
+    pub const fn new(min_chars: usize, max_chars: usize, pattern: &'static str, words: &'static str) -> Self {
+        Self { min_chars, max_chars, pattern: Some(pattern), forbidden_prefixes: &[], words, compiled: OnceLock::new() }
+    }
+
+    /// A rule on the length alone.
+    #[must_use]
+    pub const fn any(min_chars: usize, max_chars: usize, words: &'static str) -> Self {
+        Self { min_chars, max_chars, pattern: None, forbidden_prefixes: &[], words, compiled: OnceLock::new() }
+    }
+
+    /// The same rule, refusing texts that begin with one of `prefixes` too.
+    #[must_use]
+    pub const fn without_prefixes(mut self, prefixes: &'static [&'static str]) -> Self {
+        self.forbidden_prefixes = prefixes;
+        self
+    }
+
+    /// The pattern with its anchors, as both regular-expression engines take it.
+    #[must_use]
+    pub fn anchored(&self) -> Option<String> {
+        self.pattern.map(|pattern| format!("^(?:{pattern})$"))
+    }
+
+    /// Whether `text` obeys the rule.
+    ///
+    /// # Panics
+    ///
+    /// Never on input: only if the rule's own pattern, a constant of this crate, did not compile, which a test excludes.
+    #[must_use]
+    pub fn allows(&self, text: &str) -> bool {
+        let matches = || {
+            self.anchored().is_none_or(|pattern| {
+                let compile =
+                    || Regex::new(&pattern).expect("the pattern of a rule is a constant that a test compiles");
+                self.compiled.get_or_init(compile).is_match(text)
+            })
+        };
+        (self.min_chars..=self.max_chars).contains(&text.chars().count())
+            && !self.forbidden_prefixes.iter().any(|prefix| text.starts_with(prefix))
+            && matches()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static HAN: TextRule = TextRule::new(1, 1, concat!("[", han!(), "]"), "a Chinese character");
+    static VISIBLE: TextRule = TextRule::new(1, 1, visible!(), "a visible character");
+
+    #[test]
+    fn every_han_character_of_this_version_of_unicode_is_chinese() {
+        let script = Regex::new(r"^\p{Han}$").unwrap();
+        // U+16FE2..U+16FF6 are marks of old Chinese punctuation and reading aids, outside every block of ideographs.
+        let missing: Vec<char> = (0..=0x0010_FFFF)
+            .filter_map(char::from_u32)
+            .filter(|c| script.is_match(&c.to_string()) && !HAN.allows(&c.to_string()))
+            .filter(|c| !('\u{16FE2}'..='\u{16FF6}').contains(c))
+            .collect();
+        assert_eq!(missing, Vec::<char>::new());
+    }
+
+    #[test]
+    fn visible_is_letters_marks_numbers_punctuation_and_symbols() {
+        let positive = Regex::new(r"^[\p{L}\p{M}\p{N}\p{P}\p{S}]$").unwrap();
+        let unassigned = Regex::new(r"^\p{Cn}$").unwrap();
+        for c in (0..=0x0010_FFFF).filter_map(char::from_u32) {
+            let text = c.to_string();
+            if !unassigned.is_match(&text) {
+                assert_eq!(VISIBLE.allows(&text), positive.is_match(&text), "U+{:04X}", c as u32);
+            }
+        }
+    }
+
+    #[test]
+    fn lengths_count_characters() {
+        static RULE: TextRule = TextRule::new(2, 3, concat!("[", han!(), "]+"), "2 to 3 Chinese characters");
+        assert!(!RULE.allows("中"));
+        assert!(RULE.allows("中文"));
+        assert!(RULE.allows("中文字"));
+        assert!(!RULE.allows("中文字符"));
+    }
+
+    #[test]
+    fn a_final_newline_is_part_of_the_text() {
+        static RULE: TextRule = TextRule::new(1, 9, "[a-z]+", "letters");
+        assert!(!RULE.allows("abc\n"));
+    }
+}

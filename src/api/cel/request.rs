@@ -1,0 +1,224 @@
+//! Names, keys, texts and tags.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::ValidationRule;
+
+use super::rule::{Level, allows, list, rule};
+use crate::domain::{
+    key::{Algorithm, BARE_TOKENS, KeySpec, KeyType},
+    profile::Profile,
+    reason::{Parameter, Reason},
+    rules::{CLIENT_TOKEN, DESCRIPTION, MAX_TAGS, PROJECT, PUBLIC_KEY_MAX_CHARS, TAG_KEY, TAG_VALUE},
+    text_rule::TextRule,
+};
+
+/// The rules on everything in the spec but the Secret.
+pub fn rules() -> Vec<ValidationRule> {
+    [missing(), names(Level::Spec), public_key(), generate(), texts(), tags()].concat()
+}
+
+/// The name rules where there is no `spec.keyPairName`, so that `metadata.name` is the name.
+pub fn default_name_rules() -> Vec<ValidationRule> {
+    names(Level::Object)
+}
+
+fn missing() -> Vec<ValidationRule> {
+    let required = |field: &str, present: &str, parameter, words| {
+        rule(Level::Spec, field, &Profile::ALL, present, (Reason::MissingParameter, parameter), words)
+    };
+    vec![
+        required(
+            "keyPairName",
+            "!has(self.keyPairName) || self.keyPairName != ''",
+            Parameter::KeyPairName,
+            "Give a name, or leave the field out to use metadata.name.",
+        ),
+        required(
+            "publicKey",
+            "!has(self.publicKey) || self.publicKey.trim() != ''",
+            Parameter::PublicKey,
+            "Give a public key, or leave the field out to have a pair generated.",
+        ),
+    ]
+}
+
+fn names(level: Level) -> Vec<ValidationRule> {
+    let spec = level.spec();
+    // An empty name is missing, not malformed.
+    let (name, elsewhere) = match level {
+        Level::Spec => ("self.keyPairName", "!has(self.keyPairName) || self.keyPairName == ''"),
+        Level::Object => ("self.metadata.name", "has(self.spec.keyPairName)"),
+    };
+    let named = |profile: Profile, other: &str, text_rule: &TextRule| {
+        rule(
+            level,
+            "keyPairName",
+            &[profile],
+            &format!("{elsewhere}{other} || ({})", allows(name, text_rule)),
+            (Reason::InvalidKeyPairName, Parameter::KeyPairName),
+            &format!("The name must be {}.", text_rule.words),
+        )
+    };
+    let mut rules = Vec::new();
+    for profile in Profile::ALL {
+        let table = profile.rules();
+        if std::ptr::eq(table.import_name, table.generate_name) {
+            rules.push(named(profile, "", table.import_name));
+        } else {
+            rules.push(named(profile, &format!(" || !has({spec}.publicKey)"), table.import_name));
+            rules.push(named(profile, &format!(" || has({spec}.publicKey)"), table.generate_name));
+        }
+    }
+    rules
+}
+
+fn public_key() -> Vec<ValidationRule> {
+    let key_rule = |profiles: &[Profile], condition: &str, words: &str| {
+        let condition = format!("!has(self.publicKey) || {condition}");
+        rule(Level::Spec, "publicKey", profiles, &condition, (Reason::InvalidPublicKey, Parameter::PublicKey), words)
+    };
+    let mut rules = vec![
+        key_rule(
+            &Profile::ALL,
+            "!has(self.generate)",
+            "publicKey and generate exclude each other: give a public key to import it, or leave it out to have a pair generated.",
+        ),
+        key_rule(
+            &Profile::ALL,
+            &format!("size(self.publicKey) <= {PUBLIC_KEY_MAX_CHARS}"),
+            &format!("The public key must be at most {PUBLIC_KEY_MAX_CHARS} characters."),
+        ),
+        // Refused here already, a private key is not stored.
+        key_rule(
+            &Profile::ALL,
+            "!(self.publicKey.contains('PRIVATE KEY') || self.publicKey.contains('PuTTY-User-Key-File'))",
+            "This is a private key: give the public key. Whoever can read this manifest or the API server's audit log may have seen the private key, so replace it.",
+        ),
+    ];
+    for (types, profiles) in groups(|profile| profile.rules().import_types) {
+        let tokens: Vec<String> = tokens(types).into_iter().map(regex_literal).collect();
+        let names: Vec<&str> = types.iter().copied().map(KeyType::name).collect();
+        rules.push(key_rule(
+            &profiles,
+            &format!(
+                "self.publicKey.trim() == '' || self.publicKey.trim().matches(r'^(?:(?:{})[ \\t]|---- BEGIN SSH2 PUBLIC KEY ----|-----BEGIN (?:RSA )?PUBLIC KEY-----)')",
+                tokens.join("|")
+            ),
+            &format!(
+                "The public key must be one OpenSSH line, RFC 4716 block or PEM public key, of one of the types {}.",
+                names.join(", ")
+            ),
+        ));
+    }
+    rules
+}
+
+/// What an OpenSSH line may begin with where these types are taken.
+fn tokens(types: &[KeyType]) -> Vec<&'static str> {
+    let bare = BARE_TOKENS
+        .iter()
+        .filter(|(_, family)| family.iter().all(|key_type| types.contains(key_type)))
+        .map(|(token, _)| *token);
+    types.iter().copied().map(KeyType::name).chain(bare).collect()
+}
+
+/// A text as a regular expression; the names of key types have no other special character.
+fn regex_literal(text: &str) -> String {
+    text.replace('.', r"\.")
+}
+
+fn generate() -> Vec<ValidationRule> {
+    let about = (Reason::InvalidPublicKey, Parameter::Generate);
+    let mut rules = Vec::new();
+    for (algorithms, profiles) in groups(|profile| profile.rules().generates) {
+        let names: Vec<&str> = algorithms.iter().map(|algorithm| algorithm.name()).collect();
+        rules.push(rule(
+            Level::Spec,
+            "generate.algorithm",
+            &profiles,
+            &format!("!has(self.generate) || self.generate.algorithm in {}", list(names.iter().copied())),
+            about,
+            &format!("The profile generates {} keys only.", names.join(", ")),
+        ));
+    }
+    for algorithm in [Algorithm::Rsa, Algorithm::Ecdsa, Algorithm::Ed25519] {
+        let sizes: Vec<String> = KeySpec::ALL
+            .iter()
+            .filter(|spec| spec.algorithm() == algorithm)
+            .map(|spec| spec.bits().to_string())
+            .collect();
+        let sizes = sizes.join(", ");
+        rules.push(rule(
+            Level::Spec,
+            "generate.bits",
+            &Profile::ALL,
+            &format!(
+                "!has(self.generate) || !has(self.generate.bits) || self.generate.algorithm != '{algorithm}' || self.generate.bits in [{sizes}]",
+            ),
+            about,
+            &format!("The bits of a key of algorithm {algorithm} must be {sizes}."),
+        ));
+    }
+    rules
+}
+
+fn texts() -> Vec<ValidationRule> {
+    [
+        ("description", &DESCRIPTION, Reason::InvalidDescription, Parameter::Description),
+        ("project", &PROJECT, Reason::ProjectNotFound, Parameter::Project),
+        ("clientToken", &CLIENT_TOKEN, Reason::InvalidClientToken, Parameter::ClientToken),
+    ]
+    .into_iter()
+    .map(|(field, text_rule, reason, parameter)| {
+        rule(
+            Level::Spec,
+            field,
+            &Profile::ALL,
+            &format!("!has(self.{field}) || ({})", allows(&format!("self.{field}"), text_rule)),
+            (reason, parameter),
+            &format!("It must be {}.", text_rule.words),
+        )
+    })
+    .collect()
+}
+
+fn tags() -> Vec<ValidationRule> {
+    let tag_rule = |parameter, condition: &str, words: &str| {
+        let condition = format!("!has(self.tags) || {condition}");
+        rule(Level::Spec, "tags", &Profile::ALL, &condition, (Reason::InvalidTag, parameter), words)
+    };
+    vec![
+        tag_rule(
+            Parameter::TagKey,
+            &format!("size(self.tags) <= {MAX_TAGS}"),
+            &format!("There may be at most {MAX_TAGS} tags."),
+        ),
+        tag_rule(
+            Parameter::TagKey,
+            &format!("self.tags.all(tag, {})", allows("tag.key", &TAG_KEY)),
+            &format!("Each key must be {}.", TAG_KEY.words),
+        ),
+        tag_rule(
+            Parameter::TagValue,
+            &format!("self.tags.all(tag, {})", allows("tag.value", &TAG_VALUE)),
+            &format!("Each value must be {}.", TAG_VALUE.words),
+        ),
+        tag_rule(
+            Parameter::TagKey,
+            "self.tags.all(tag, self.tags.exists_one(other, other.key == tag.key))",
+            "No two tags may have the same key.",
+        ),
+    ]
+}
+
+/// The profiles by what they share, so that each value is written into the CRD once.
+fn groups<T: PartialEq>(value: impl Fn(Profile) -> T) -> Vec<(T, Vec<Profile>)> {
+    let mut groups: Vec<(T, Vec<Profile>)> = Vec::new();
+    for profile in Profile::ALL {
+        let value = value(profile);
+        match groups.iter_mut().find(|(shared, _)| *shared == value) {
+            Some((_, profiles)) => profiles.push(profile),
+            None => groups.push((value, vec![profile])),
+        }
+    }
+    groups
+}

@@ -1,0 +1,121 @@
+//! How one rule is written.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::ValidationRule;
+
+use crate::domain::{
+    profile::Profile,
+    reason::{Parameter, Reason, Refusal},
+    text_rule::TextRule,
+};
+
+/// Where a rule stands: what `self` is there.
+#[derive(Debug, Clone, Copy)]
+pub enum Level {
+    /// The whole object.
+    Object,
+    /// The spec.
+    Spec,
+}
+
+impl Level {
+    /// The spec, as CEL reaches it.
+    pub const fn spec(self) -> &'static str {
+        match self {
+            Self::Object => "self.spec",
+            Self::Spec => "self",
+        }
+    }
+
+    /// The path of a field of the spec, for the API server's answer.
+    fn path(self, field: &str) -> String {
+        match self {
+            Self::Object => format!(".spec.{field}"),
+            Self::Spec => format!(".{field}"),
+        }
+    }
+}
+
+/// A rule about `field` of the spec, in force for `profiles`: where `condition` is false, the refusal that `about` names is
+/// due. `words` says what is wrong and what to do, after the profile's own words for it.
+pub fn rule(
+    level: Level,
+    field: &str,
+    profiles: &[Profile],
+    condition: &str,
+    about: (Reason, Parameter),
+    words: &str,
+) -> ValidationRule {
+    let rule = if profiles.len() == Profile::ALL.len() {
+        condition.to_owned()
+    } else {
+        let names = list(profiles.iter().map(|profile| profile.as_str()));
+        format!("!({}.profile in {names}) || ({condition})", level.spec())
+    };
+    let answers: Vec<(&str, String)> = profiles
+        .iter()
+        .map(|profile| {
+            let error = profile.error(&Refusal::new(about.0, about.1, ""));
+            (profile.as_str(), format!("{}: {}.", error.code, error.message.trim_end().trim_end_matches('.')))
+        })
+        .collect();
+    let message = answers.first().map(|(_, answer)| format!("{answer} {words}"));
+    let differ = answers.windows(2).any(|pair| matches!(pair, [(_, one), (_, other)] if one != other));
+    let message_expression = differ.then(|| {
+        let answers: Vec<String> =
+            answers.iter().map(|(profile, answer)| format!("{}: {}", quote(profile), quote(answer))).collect();
+        format!("{{{}}}[{}.profile] + {}", answers.join(", "), level.spec(), quote(&format!(" {words}")))
+    });
+    ValidationRule {
+        rule,
+        message,
+        message_expression,
+        field_path: Some(level.path(field)),
+        ..ValidationRule::default()
+    }
+}
+
+/// A CEL string literal.
+pub fn quote(text: &str) -> String {
+    format!("'{}'", text.replace('\\', r"\\").replace('\'', r"\'"))
+}
+
+/// A CEL list of string literals.
+pub fn list<'a>(texts: impl Iterator<Item = &'a str>) -> String {
+    format!("[{}]", texts.map(quote).collect::<Vec<_>>().join(", "))
+}
+
+/// The CEL expression that is true where `text_rule` allows the text that the expression `text` gives.
+pub fn allows(text: &str, text_rule: &TextRule) -> String {
+    let mut terms = Vec::new();
+    if text_rule.min_chars > 0 {
+        terms.push(format!("size({text}) >= {}", text_rule.min_chars));
+    }
+    terms.push(format!("size({text}) <= {}", text_rule.max_chars));
+    if let Some(pattern) = text_rule.anchored() {
+        terms.push(format!("{text}.matches(r'{pattern}')"));
+    }
+    terms.extend(text_rule.forbidden_prefixes.iter().map(|prefix| format!("!{text}.startsWith({})", quote(prefix))));
+    terms.join(" && ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_literal_keeps_its_text() {
+        assert_eq!(quote(r"it's a \d"), r"'it\'s a \\d'");
+    }
+
+    #[test]
+    fn profiles_that_answer_alike_need_no_expression() {
+        let about = (Reason::InvalidDescription, Parameter::Description);
+        let alike = rule(Level::Spec, "description", &[Profile::Volcengine, Profile::OpenSSH], "false", about, "No.");
+        assert_eq!(alike.message_expression, None);
+        assert_eq!(alike.rule, "!(self.profile in ['Volcengine', 'OpenSSH']) || (false)");
+        let all = rule(Level::Object, "description", &Profile::ALL, "false", about, "No.");
+        assert_eq!(all.rule, "false");
+        assert!(all.message_expression.unwrap().contains("'UCloud': '230: Params [Description] not available.'"));
+        assert_eq!(all.field_path.as_deref(), Some(".spec.description"));
+    }
+}

@@ -1,0 +1,133 @@
+//! The settings of the Secret.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::ValidationRule;
+
+use super::rule::{Level, allows, quote, rule};
+use crate::domain::{
+    key::{Algorithm, Encoding},
+    profile::Profile,
+    reason::{Parameter, Reason},
+    rules::{DATA_KEY, SECRET_NAME},
+    secret::{
+        DEFAULT_PRIVATE_KEY, DEFAULT_PUBLIC_KEY, MANAGED_BY_LABEL, OWN_PREFIX, RESERVED_TYPE_PREFIXES, SSH_AUTH_TYPE,
+    },
+};
+
+/// The rules on `spec.secret`.
+pub fn rules() -> Vec<ValidationRule> {
+    [names(), encodings(), types(), templates()].concat()
+}
+
+/// A rule on `spec.secret`. The Secret of an imported pair is never made, so nothing can be wrong with its settings.
+fn secret_rule(field: &str, condition: &str, words: &str) -> ValidationRule {
+    rule(
+        Level::Spec,
+        &format!("secret.{field}"),
+        &Profile::ALL,
+        &format!("!has(self.secret) || has(self.publicKey) || {condition}"),
+        (Reason::InvalidSecret, Parameter::Secret),
+        words,
+    )
+}
+
+/// The effective name of a data key.
+fn data_key(field: &str) -> String {
+    let default = if field == "privateKey" { DEFAULT_PRIVATE_KEY } else { DEFAULT_PUBLIC_KEY };
+    format!("(has(self.secret.keys) && has(self.secret.keys.{field}) ? self.secret.keys.{field} : {})", quote(default))
+}
+
+fn names() -> Vec<ValidationRule> {
+    let mut rules = vec![
+        secret_rule(
+            "name",
+            &format!("!has(self.secret.name) || ({})", allows("self.secret.name", &SECRET_NAME)),
+            &format!("The name must be {}.", SECRET_NAME.words),
+        ),
+        secret_rule(
+            "keys",
+            &format!("{} != {}", data_key("privateKey"), data_key("publicKey")),
+            "keys.privateKey and keys.publicKey must differ.",
+        ),
+    ];
+    for field in ["privateKey", "publicKey"] {
+        let text = format!("self.secret.keys.{field}");
+        rules.push(secret_rule(
+            &format!("keys.{field}"),
+            &format!("!has(self.secret.keys) || !has({text}) || ({})", allows(&text, &DATA_KEY)),
+            &format!("The data key must be {}.", DATA_KEY.words),
+        ));
+    }
+    rules
+}
+
+/// Some encodings hold keys of one algorithm only.
+fn encodings() -> Vec<ValidationRule> {
+    let generated = [Algorithm::Rsa, Algorithm::Ecdsa, Algorithm::Ed25519];
+    let mut rules = Vec::new();
+    for encoding in Encoding::ALL {
+        for algorithm in generated.iter().filter(|algorithm| !encoding.supports(**algorithm)) {
+            rules.push(secret_rule(
+                "encoding",
+                &format!(
+                    "self.secret.encoding != '{encoding}' || (has(self.generate) ? self.generate.algorithm : 'RSA') != '{algorithm}'"
+                ),
+                &format!("The encoding {encoding} cannot hold a key of algorithm {algorithm}: use PKCS8 or OpenSSH."),
+            ));
+        }
+    }
+    rules
+}
+
+fn types() -> Vec<ValidationRule> {
+    let secret_type = "self.secret.template.type";
+    let type_rule = |condition: &str, words: &str| {
+        let condition = format!("!has(self.secret.template) || !has({secret_type}) || {condition}");
+        secret_rule("template.type", &condition, words)
+    };
+    let reserved: Vec<String> =
+        RESERVED_TYPE_PREFIXES.iter().map(|prefix| format!("{secret_type}.startsWith({})", quote(prefix))).collect();
+    vec![
+        type_rule(
+            &format!("{secret_type} == {} || !({})", quote(SSH_AUTH_TYPE), reserved.join(" || ")),
+            &format!("The type must not be one that Kubernetes itself acts on, except {SSH_AUTH_TYPE}."),
+        ),
+        type_rule(
+            &format!(
+                "{secret_type} != {} || {} == {}",
+                quote(SSH_AUTH_TYPE),
+                data_key("privateKey"),
+                quote(DEFAULT_PRIVATE_KEY)
+            ),
+            &format!("The type {SSH_AUTH_TYPE} needs keys.privateKey to be {DEFAULT_PRIVATE_KEY}: leave the type out."),
+        ),
+    ]
+}
+
+/// What a template must leave to the operator.
+fn templates() -> Vec<ValidationRule> {
+    let template_rule = |map: &str, condition: &str, words: &str| {
+        let path = format!("self.secret.template.{map}");
+        let condition = format!("!has(self.secret.template) || !has({path}) || {}", condition.replace("MAP", &path));
+        secret_rule(&format!("template.{map}"), &condition, words)
+    };
+    let mut rules = vec![
+        template_rule(
+            "stringData",
+            &format!("!({} in MAP || {} in MAP)", data_key("privateKey"), data_key("publicKey")),
+            "The data keys of the private and the public key are the operator's.",
+        ),
+        template_rule(
+            "labels",
+            &format!("!({} in MAP)", quote(MANAGED_BY_LABEL)),
+            &format!("The label {MANAGED_BY_LABEL} is the operator's."),
+        ),
+    ];
+    for map in ["labels", "annotations"] {
+        rules.push(template_rule(
+            map,
+            &format!("MAP.all(key, !key.startsWith({}))", quote(OWN_PREFIX)),
+            &format!("Whatever begins with {OWN_PREFIX} is the operator's."),
+        ));
+    }
+    rules
+}

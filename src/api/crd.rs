@@ -1,0 +1,101 @@
+//! The `CustomResourceDefinition`, as it is installed.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+};
+use kube::CustomResourceExt;
+
+use super::{
+    cel::{object_rules, spec_rules},
+    key_pair::KeyPair,
+};
+use crate::domain::rules;
+
+/// The `CustomResourceDefinition` of [`KeyPair`], with every rule that its schema can express.
+#[must_use]
+pub fn crd() -> CustomResourceDefinition {
+    let mut crd = KeyPair::crd();
+    for version in &mut crd.spec.versions {
+        if let Some(root) = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut()) {
+            strip_unknown_formats(root);
+            root.x_kubernetes_validations = Some(object_rules());
+            if let Some(spec) = root.properties.as_mut().and_then(|properties| properties.get_mut("spec")) {
+                limit(spec);
+                spec.x_kubernetes_validations = Some(spec_rules());
+            }
+        }
+    }
+    crd
+}
+
+/// Bounds every text, list and map of `spec`, without which the API server must take the cost of a CEL rule to be unbounded.
+///
+/// The bounds are wider than the rules, so that whoever goes past a rule reads the rule's own message with the cloud's error
+/// code: the API server evaluates no CEL once the schema is broken.
+fn limit(spec: &mut JSONSchemaProps) {
+    const SLACK: usize = 2;
+    const TEXT: usize = 512;
+    const TEMPLATE_VALUE: usize = 262_144;
+    const TEMPLATE_ENTRIES: usize = 64;
+    let texts = [
+        ("keyPairName", TEXT),
+        ("publicKey", rules::PUBLIC_KEY_MAX_CHARS * SLACK),
+        ("description", rules::DESCRIPTION.max_chars * SLACK),
+        ("project", TEXT),
+        ("clientToken", TEXT),
+        ("tags/key", TEXT),
+        ("tags/value", TEXT),
+        ("secret/name", TEXT),
+        ("secret/keys/privateKey", TEXT),
+        ("secret/keys/publicKey", TEXT),
+        ("secret/template/type", TEXT),
+        ("secret/template/labels/*", TEXT),
+        ("secret/template/annotations/*", TEMPLATE_VALUE),
+        ("secret/template/stringData/*", TEMPLATE_VALUE),
+    ];
+    for (path, max_chars) in texts {
+        if let Some(text) = descend(spec, path) {
+            text.max_length = i64::try_from(max_chars).ok();
+        }
+    }
+    if let Some(tags) = descend(spec, "tags") {
+        tags.max_items = i64::try_from(rules::MAX_TAGS * SLACK).ok();
+    }
+    for map in ["labels", "annotations", "stringData"] {
+        if let Some(map) = descend(spec, &format!("secret/template/{map}")) {
+            map.max_properties = i64::try_from(TEMPLATE_ENTRIES).ok();
+        }
+    }
+}
+
+/// The schema at `path`, in which `*` stands for the values of a map and the items of a list are passed through.
+fn descend<'a>(schema: &'a mut JSONSchemaProps, path: &str) -> Option<&'a mut JSONSchemaProps> {
+    path.split('/').try_fold(schema, |schema, step| {
+        let schema = match schema.items.as_mut() {
+            Some(JSONSchemaPropsOrArray::Schema(_)) => match schema.items.as_mut()? {
+                JSONSchemaPropsOrArray::Schema(item) => item.as_mut(),
+                JSONSchemaPropsOrArray::Schemas(_) => return None,
+            },
+            _ => schema,
+        };
+        if step == "*" {
+            match schema.additional_properties.as_mut()? {
+                JSONSchemaPropsOrBool::Schema(value) => Some(value.as_mut()),
+                JSONSchemaPropsOrBool::Bool(_) => None,
+            }
+        } else {
+            schema.properties.as_mut()?.get_mut(step)
+        }
+    })
+}
+
+/// Removes the formats that Kubernetes does not know and warns about (`uint32`, …).
+fn strip_unknown_formats(schema: &mut JSONSchemaProps) {
+    if schema.format.as_ref().is_some_and(|format| format.starts_with("uint")) {
+        schema.format = None;
+    }
+    schema.properties.iter_mut().flatten().for_each(|(_, property)| strip_unknown_formats(property));
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = schema.items.as_mut() {
+        strip_unknown_formats(items);
+    }
+}

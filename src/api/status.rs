@@ -1,0 +1,245 @@
+//! `status` of a `KeyPair`, and how the domain's report is written into it.
+
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+    jiff::Timestamp,
+};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+use super::key_pair::KeyPair;
+use crate::domain::{decide, key, profile::Profile};
+
+/// The type of the condition that says whether the key pair can be used.
+pub const READY: &str = "Ready";
+/// The type of the condition that is there, and True, when only an edit of the spec can help (kstatus).
+pub const STALLED: &str = "Stalled";
+/// The reason of `Ready=True` for an imported pair.
+pub const IMPORTED: &str = "Imported";
+/// The reason of `Ready=True` for a generated pair.
+pub const GENERATED: &str = "Generated";
+
+/// What became of the KeyPair.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyPairStatus {
+    /// The generation of the spec that this status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// The identifier of the key pair, `kp-` and 20 of `[a-z0-9]`. Set once, when the pair is accepted.
+    #[serde(default, rename = "keyPairID", skip_serializing_if = "Option::is_none")]
+    pub key_pair_id: Option<String>,
+    /// The effective name of the key pair.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_pair_name: Option<String>,
+    /// The region: the namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// The fingerprint in the profile's form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
+    /// The fingerprints as `ssh-keygen -l` prints them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprints: Option<Fingerprints>,
+    /// The public key as a normalised OpenSSH line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_key: Option<String>,
+    /// The algorithm of the key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub algorithm: Option<String>,
+    /// The size of the key in bits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bits: Option<i32>,
+    /// The Secret with the private key of a generated pair.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_name: Option<String>,
+    /// What the cloud API would have answered; absent when Ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<StatusError>,
+    /// `Ready`, and `Stalled` when only an edit can help.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "conditions_schema")]
+    pub conditions: Vec<Condition>,
+}
+
+/// The schema of a list of conditions, as `metav1.Condition` documents it.
+fn conditions_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["type"],
+        "items": {
+            "type": "object",
+            "required": ["type", "status", "lastTransitionTime", "reason", "message"],
+            "properties": {
+                "type": {
+                    "description": "The type of the condition.",
+                    "type": "string",
+                    "maxLength": 316
+                },
+                "status": {
+                    "description": "The status of the condition.",
+                    "type": "string",
+                    "enum": ["True", "False", "Unknown"]
+                },
+                "observedGeneration": {
+                    "description": "The generation of the spec that the condition was set for.",
+                    "type": "integer",
+                    "format": "int64",
+                    "minimum": 0
+                },
+                "lastTransitionTime": {
+                    "description": "When the status of the condition last changed.",
+                    "type": "string",
+                    "format": "date-time"
+                },
+                "reason": {
+                    "description": "Why, in one word for programs.",
+                    "type": "string",
+                    "minLength": 1,
+                    "maxLength": 1024,
+                    "pattern": "^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"
+                },
+                "message": {
+                    "description": "Why, in a sentence for people.",
+                    "type": "string",
+                    "maxLength": 32768
+                }
+            }
+        }
+    })
+}
+
+/// Fingerprints of the public key; of a certificate, those of its plain key.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Fingerprints {
+    /// MD5 in lower hex with colons.
+    pub md5: String,
+    /// `SHA256:` and unpadded base64.
+    pub sha256: String,
+}
+
+/// An error in the words of the profile's cloud API.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StatusError {
+    /// The operator's reason, the same in every profile.
+    pub reason: String,
+    /// The cloud's error code.
+    pub code: String,
+    /// The cloud's message.
+    pub message: String,
+    /// The HTTP status that the cloud would have answered with.
+    pub http_status: i32,
+}
+
+impl KeyPairStatus {
+    /// The condition of this type.
+    #[must_use]
+    pub fn condition(&self, type_: &str) -> Option<&Condition> {
+        self.conditions.iter().find(|condition| condition.type_ == type_)
+    }
+
+    /// The facts that this status records of an accepted pair.
+    #[must_use]
+    pub fn facts(&self) -> Option<decide::Facts> {
+        let fingerprints = self.fingerprints.clone().unwrap_or_default();
+        Some(decide::Facts {
+            id: self.key_pair_id.clone()?,
+            public_key: self.public_key.clone().unwrap_or_default(),
+            algorithm: self.algorithm.clone().unwrap_or_default(),
+            bits: self.bits.and_then(|bits| u32::try_from(bits).ok()).unwrap_or_default(),
+            fingerprint: self.fingerprint.clone().unwrap_or_default(),
+            fingerprints: key::Fingerprints { md5: fingerprints.md5, sha256: fingerprints.sha256 },
+            secret_name: self.secret_name.clone(),
+        })
+    }
+
+    /// The status that says what `report` says about `key_pair`.
+    ///
+    /// Equal to the status that the object has already if that says the same, timestamps included, so that comparing the
+    /// two tells whether there is anything to write.
+    #[must_use]
+    pub fn from_report(key_pair: &KeyPair, name: &str, report: decide::Report, now: Timestamp) -> Self {
+        let previous = key_pair.status.as_ref();
+        let error = report.refusals.first().map(|refusal| StatusError::new(key_pair.spec.profile, refusal));
+        let conditions = conditions(key_pair, &report)
+            .into_iter()
+            .map(|mut condition| {
+                condition.last_transition_time = previous
+                    .and_then(|status| status.condition(&condition.type_))
+                    .filter(|before| before.status == condition.status)
+                    .map_or(Time(now), |before| before.last_transition_time.clone());
+                condition
+            })
+            .collect();
+        let mut status = Self {
+            observed_generation: key_pair.metadata.generation,
+            key_pair_name: Some(name.to_owned()),
+            region: key_pair.metadata.namespace.clone(),
+            error,
+            conditions,
+            ..Self::default()
+        };
+        if let Some(facts) = report.facts {
+            status.key_pair_id = Some(facts.id);
+            status.fingerprint = Some(facts.fingerprint);
+            status.fingerprints = Some(Fingerprints { md5: facts.fingerprints.md5, sha256: facts.fingerprints.sha256 });
+            status.public_key = Some(facts.public_key);
+            status.algorithm = Some(facts.algorithm);
+            status.bits = i32::try_from(facts.bits).ok();
+            status.secret_name = facts.secret_name;
+        }
+        status
+    }
+}
+
+impl StatusError {
+    fn new(profile: Profile, refusal: &crate::domain::reason::Refusal) -> Self {
+        let error = profile.error(refusal);
+        Self {
+            reason: error.reason.to_string(),
+            code: error.code,
+            message: error.message,
+            http_status: i32::from(error.http_status),
+        }
+    }
+}
+
+fn conditions(key_pair: &KeyPair, report: &decide::Report) -> Vec<Condition> {
+    let condition = |type_: &str, status: &str, reason: &str, message: String| Condition {
+        type_: type_.to_owned(),
+        status: status.to_owned(),
+        reason: reason.to_owned(),
+        message,
+        observed_generation: key_pair.metadata.generation,
+        last_transition_time: Time(Timestamp::UNIX_EPOCH),
+    };
+    let Some(first) = report.refusals.first() else {
+        let (reason, message) = match report.facts.as_ref().and_then(|facts| facts.secret_name.as_ref()) {
+            Some(secret) => (GENERATED, format!("The key pair is generated; its private key is in Secret {secret:?}.")),
+            None => (IMPORTED, "The public key is imported.".to_owned()),
+        };
+        return vec![condition(READY, "True", reason, message)];
+    };
+    let details: Vec<String> = report.refusals.iter().map(ToString::to_string).collect();
+    let message = truncate(details.join("; "));
+    let mut conditions = vec![condition(READY, "False", first.reason.as_str(), message.clone())];
+    if report.refusals.iter().any(|refusal| refusal.reason.needs_edit()) {
+        conditions.push(condition(STALLED, "True", first.reason.as_str(), message));
+    }
+    conditions
+}
+
+/// Shortens a message to what fits into an Event (1024 bytes), so that it reads the same everywhere.
+fn truncate(mut message: String) -> String {
+    const MAX_BYTES: usize = 1024;
+    const ELLIPSIS: &str = "…";
+    if message.len() > MAX_BYTES {
+        let end = (0..=MAX_BYTES - ELLIPSIS.len()).rev().find(|end| message.is_char_boundary(*end));
+        message.truncate(end.unwrap_or_default());
+        message.push_str(ELLIPSIS);
+    }
+    message
+}

@@ -1,0 +1,101 @@
+//! From the `KeyPair` resource to the domain.
+
+use kube::ResourceExt;
+
+use super::key_pair::{
+    DeletionPolicy, GenerateAlgorithm, GenerateSpec, KeyPair, SecretEncoding, SecretKeys, SecretTemplate,
+};
+use crate::domain::{
+    decide::Desired,
+    key::{Algorithm, Encoding},
+    ledger::{Claim, Seniority},
+    request::{self, Generate, Parameters},
+    secret::{self, SecretSettings},
+};
+
+/// The request that `key_pair` makes, with what defaults to `metadata.name` filled in.
+#[must_use]
+pub fn parameters(key_pair: &KeyPair) -> Parameters {
+    let spec = &key_pair.spec;
+    let name = key_pair.name_any();
+    Parameters {
+        profile: spec.profile,
+        key_pair_name: spec.key_pair_name.clone().unwrap_or_else(|| name.clone()),
+        public_key: spec.public_key.clone(),
+        generate: spec.generate.as_ref().map(generate),
+        description: spec.description.clone(),
+        project: spec.project.clone().unwrap_or_default(),
+        tags: spec.tags.iter().map(|tag| (tag.key.clone(), tag.value.clone())).collect(),
+        client_token: spec.client_token.clone().unwrap_or_default(),
+        secret: secret_settings(key_pair, name),
+    }
+}
+
+/// What `key_pair` asks for.
+#[must_use]
+pub fn desired(key_pair: &KeyPair) -> Desired {
+    Desired {
+        uid: key_pair.uid().unwrap_or_default(),
+        name: key_pair.name_any(),
+        deleting: key_pair.metadata.deletion_timestamp.is_some(),
+        parameters: parameters(key_pair),
+    }
+}
+
+/// The claim that `key_pair` lays to a slot and a name; `None` if it cannot: a request that is not valid takes no place in
+/// the queue.
+#[must_use]
+pub fn claim(key_pair: &KeyPair) -> Option<Claim> {
+    let accepted = key_pair.status.as_ref().is_some_and(|status| status.key_pair_id.is_some());
+    let parameters = parameters(key_pair);
+    // What is accepted keeps its slot and its name, whatever later rules would say of it.
+    if !accepted && request::check(&parameters).is_err() {
+        return None;
+    }
+    Some(Claim {
+        uid: key_pair.uid()?,
+        seniority: Seniority {
+            created: key_pair.metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second()),
+            name: key_pair.name_any(),
+        },
+        key_pair_name: parameters.key_pair_name,
+        accepted,
+    })
+}
+
+fn generate(spec: &GenerateSpec) -> Generate {
+    Generate {
+        algorithm: match spec.algorithm {
+            GenerateAlgorithm::RSA => Algorithm::Rsa,
+            GenerateAlgorithm::ECDSA => Algorithm::Ecdsa,
+            GenerateAlgorithm::Ed25519 => Algorithm::Ed25519,
+        },
+        // A negative size is as wrong as any other that no algorithm has.
+        bits: spec.bits.map(|bits| u32::try_from(bits).unwrap_or_default()),
+    }
+}
+
+fn secret_settings(key_pair: &KeyPair, default_name: String) -> SecretSettings {
+    let spec = key_pair.spec.secret.clone().unwrap_or_default();
+    let SecretKeys { private_key, public_key } = spec.keys.unwrap_or_default();
+    let SecretTemplate { secret_type, labels, annotations, string_data } = spec.template.unwrap_or_default();
+    SecretSettings {
+        name: spec.name.unwrap_or(default_name),
+        secret_type,
+        private_key: private_key.unwrap_or_else(|| secret::DEFAULT_PRIVATE_KEY.to_owned()),
+        public_key: public_key.unwrap_or_else(|| secret::DEFAULT_PUBLIC_KEY.to_owned()),
+        encoding: match spec.encoding {
+            SecretEncoding::PKCS8 => Encoding::Pkcs8,
+            SecretEncoding::OpenSSH => Encoding::OpenSsh,
+            SecretEncoding::PKCS1 => Encoding::Pkcs1,
+            SecretEncoding::SEC1 => Encoding::Sec1,
+        },
+        deletion_policy: match spec.deletion_policy {
+            DeletionPolicy::Delete => secret::DeletionPolicy::Delete,
+            DeletionPolicy::Retain => secret::DeletionPolicy::Retain,
+        },
+        labels,
+        annotations,
+        string_data,
+    }
+}

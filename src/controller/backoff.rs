@@ -1,0 +1,55 @@
+//! How long to wait before an object is tried again.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, RandomState},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+const FIRST: Duration = Duration::from_millis(500);
+const LAST: Duration = Duration::from_secs(120);
+
+/// The delays of the objects that failed: doubled with each failure, forgotten with the first success.
+#[derive(Debug, Default)]
+pub struct Backoff {
+    failures: Mutex<HashMap<String, u32>>,
+    jitter: RandomState,
+}
+
+impl Backoff {
+    /// Notes a failure of the object with this UID and returns how long to wait.
+    ///
+    /// Between half and the whole of the delay, so that objects which failed together are not tried together.
+    pub fn failed(&self, uid: &str) -> Duration {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = failures.entry(uid.to_owned()).or_default();
+        let delay = FIRST.saturating_mul(1 << (*count).min(16)).min(LAST);
+        *count = count.saturating_add(1);
+        let jitter = self.jitter.hash_one((uid, *count)) % 1024;
+        delay / 2 + delay / 2 * u32::try_from(jitter).unwrap_or_default() / 1024
+    }
+
+    /// Notes that the object is settled, or gone.
+    pub fn forget(&self, uid: &str) {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn doubles_up_to_a_limit_and_starts_again() {
+        let backoff = Backoff::default();
+        let mut expected = FIRST;
+        for _ in 0..40 {
+            let delay = backoff.failed("uid");
+            assert!(delay >= expected / 2 && delay <= expected, "{delay:?} of {expected:?}");
+            expected = (expected * 2).min(LAST);
+        }
+        backoff.forget("uid");
+        assert!(backoff.failed("uid") <= FIRST);
+    }
+}

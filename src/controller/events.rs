@@ -1,0 +1,73 @@
+//! Kubernetes Events, for what a person should see.
+//!
+//! A pair that is accepted at once makes no Event: its status says it, and each Event is one more write. A refusal makes a
+//! Warning, once for each new message, and its end makes a Normal Event.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::runtime::events::{Event, EventType};
+
+use crate::api::{KeyPairStatus, status::READY};
+
+/// The Event, if any, that the change from one status to the next deserves.
+#[must_use]
+pub fn transition(before: Option<&KeyPairStatus>, after: Option<&KeyPairStatus>) -> Option<Event> {
+    let before = before.and_then(|status| status.condition(READY));
+    let after = after.and_then(|status| status.condition(READY))?;
+    let refused = |condition: &Condition| condition.status != "True";
+    let type_ = match before {
+        _ if refused(after) => {
+            let news = before.is_none_or(|before| (&before.reason, &before.message) != (&after.reason, &after.message));
+            if !news {
+                return None;
+            }
+            EventType::Warning
+        }
+        Some(before) if refused(before) => EventType::Normal,
+        _ => return None,
+    };
+    Some(Event {
+        type_,
+        reason: after.reason.clone(),
+        note: Some(after.message.clone()),
+        action: "Reconcile".to_owned(),
+        secondary: None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+
+    use super::*;
+
+    fn status(ready: &str, reason: &str) -> KeyPairStatus {
+        KeyPairStatus {
+            conditions: vec![Condition {
+                type_: READY.to_owned(),
+                status: ready.to_owned(),
+                reason: reason.to_owned(),
+                message: format!("because of {reason}"),
+                observed_generation: None,
+                last_transition_time: Time(Timestamp::UNIX_EPOCH),
+            }],
+            ..KeyPairStatus::default()
+        }
+    }
+
+    fn reason(before: Option<&KeyPairStatus>, after: &KeyPairStatus) -> Option<String> {
+        transition(before, Some(after)).map(|event| event.reason)
+    }
+
+    #[test]
+    fn tells_news_only() {
+        let ready = status("True", "Imported");
+        let refused = status("False", "InvalidPublicKey");
+        let other = status("False", "QuotaExceeded");
+        assert_eq!(reason(None, &ready), None);
+        assert_eq!(reason(Some(&ready), &ready), None);
+        assert_eq!(reason(None, &refused).as_deref(), Some("InvalidPublicKey"));
+        assert_eq!(reason(Some(&refused), &refused), None);
+        assert_eq!(reason(Some(&refused), &other).as_deref(), Some("QuotaExceeded"));
+        assert_eq!(reason(Some(&refused), &ready).as_deref(), Some("Imported"));
+    }
+}

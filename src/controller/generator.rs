@@ -1,0 +1,52 @@
+//! Key generation off the runtime.
+
+use std::{num::NonZeroUsize, sync::Arc};
+
+use tokio::sync::Semaphore;
+
+use crate::{
+    domain::key::{KeySpec, PrivateKey},
+    keygen::{self, KeygenError},
+};
+
+/// Generates key pairs on threads of their own, a limited number at a time.
+///
+/// Generating an RSA key takes a core from tens of milliseconds to seconds. On the threads of the runtime that would hold
+/// up every watch, lease and probe.
+#[derive(Debug, Clone)]
+pub struct Generator {
+    permits: Arc<Semaphore>,
+}
+
+/// Why no key pair was generated.
+#[derive(Debug, thiserror::Error)]
+pub enum GeneratorError {
+    /// The generation itself failed.
+    #[error(transparent)]
+    Keygen(#[from] KeygenError),
+    /// The runtime is shutting down.
+    #[error("the operator is stopping")]
+    Stopping,
+}
+
+impl Generator {
+    /// A generator that uses at most `threads` threads at once.
+    #[must_use]
+    pub fn new(threads: NonZeroUsize) -> Self {
+        Self { permits: Arc::new(Semaphore::new(threads.get())) }
+    }
+
+    /// Generates a key pair, waiting for a free thread first.
+    ///
+    /// # Errors
+    ///
+    /// [`GeneratorError`]; trying again is all that can be done about either.
+    pub async fn generate(&self, spec: KeySpec) -> Result<PrivateKey, GeneratorError> {
+        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| GeneratorError::Stopping)?;
+        let generated = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            keygen::generate(spec)
+        });
+        Ok(generated.await.map_err(|_| GeneratorError::Stopping)??)
+    }
+}

@@ -1,0 +1,66 @@
+//! What the operator counts about itself, in the text format of Prometheus.
+
+use std::{fmt, sync::atomic::AtomicBool};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family},
+    registry::Registry,
+};
+
+/// The counters, and whether the operator is ready.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    reconciliations: Family<OutcomeLabels, Counter>,
+    failures: Counter,
+    /// Whether everything that is watched has been listed once.
+    pub ready: AtomicBool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    outcome: &'static str,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("keypair_operator");
+        let reconciliations = Family::<OutcomeLabels, Counter>::default();
+        registry.register(
+            "reconciliations",
+            "Reconciliations that came to their end, by outcome: Ready or the reason of the refusal",
+            reconciliations.clone(),
+        );
+        let failures = Counter::default();
+        registry.register(
+            "reconciliation_failures",
+            "Reconciliations that failed and are tried again",
+            failures.clone(),
+        );
+        Self { registry, reconciliations, failures, ready: AtomicBool::new(false) }
+    }
+}
+
+impl Metrics {
+    /// Counts a reconciliation that came to its end.
+    pub fn reconciled(&self, outcome: &'static str) {
+        self.reconciliations.get_or_create(&OutcomeLabels { outcome }).inc();
+    }
+
+    /// Counts a reconciliation that failed.
+    pub fn failed(&self) {
+        self.failures.inc();
+    }
+
+    /// Every metric as text.
+    ///
+    /// # Errors
+    ///
+    /// Never in practice: writing to a `String` does not fail.
+    pub fn render(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}

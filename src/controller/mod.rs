@@ -1,0 +1,124 @@
+//! The controller: watches `KeyPair`s and Secrets, decides, and writes what was decided.
+//!
+//! `index` follows the watch and keeps each namespace's ledger; `reconcile` observes one object, asks the pure
+//! [`decide`](crate::domain::decide::decide) and applies its answer; [`run`] connects the two.
+
+mod backoff;
+mod context;
+mod error;
+mod events;
+mod generator;
+mod index;
+mod metrics;
+mod reconcile;
+mod secrets;
+mod watches;
+
+pub use generator::Generator;
+pub use metrics::Metrics;
+
+use std::sync::{Arc, atomic::Ordering};
+
+use futures::{StreamExt, stream};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    core::NamespaceResourceScope,
+    runtime::{
+        Config, applier,
+        controller::Action,
+        events::{Recorder, Reporter},
+        reflector,
+    },
+};
+
+use self::{
+    backoff::Backoff,
+    context::{Context, Written},
+    error::Error,
+    index::Index,
+};
+use crate::api::KeyPair;
+
+/// How the controller is run.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The namespace to watch; `None`: all of them.
+    pub namespace: Option<String>,
+    /// How many accepted key pairs a namespace may have.
+    pub quota: usize,
+    /// How many objects are reconciled at once.
+    pub concurrency: u16,
+}
+
+/// Runs the controller until `shutdown` resolves and what is under way is done.
+pub async fn run(
+    client: Client,
+    settings: Settings,
+    generator: Generator,
+    metrics: Arc<Metrics>,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) {
+    let namespace = settings.namespace.as_deref();
+    let (secrets, secrets_writer) = reflector::store();
+    let (key_pairs, key_pairs_writer) = reflector::store();
+    let reporter = Reporter { controller: secrets::OPERATOR.to_owned(), instance: None };
+    let context = Arc::new(Context {
+        client: client.clone(),
+        index: Arc::new(Index::new(settings.quota)),
+        secrets: secrets.clone(),
+        generator,
+        recorder: Recorder::new(client.clone(), reporter),
+        metrics: Arc::clone(&metrics),
+        backoff: Backoff::default(),
+        written: Written::default(),
+    });
+    let triggers = stream::select(
+        watches::key_pairs(scope(&client, namespace), key_pairs_writer, Arc::clone(&context)),
+        watches::secrets(scope(&client, namespace), secrets_writer),
+    )
+    .take_until(Box::pin(shutdown));
+
+    let listed = {
+        let key_pairs = key_pairs.clone();
+        async move {
+            if key_pairs.wait_until_ready().await.is_ok() && secrets.wait_until_ready().await.is_ok() {
+                tracing::info!("every KeyPair and Secret is listed");
+                metrics.ready.store(true, Ordering::Release);
+            }
+        }
+    };
+    let reconciling = applier(
+        |key_pair, context| Box::pin(reconcile::reconcile(key_pair, context)),
+        try_again,
+        context,
+        key_pairs,
+        triggers,
+        Config::default().concurrency(settings.concurrency),
+    )
+    .for_each(|_| std::future::ready(()));
+    futures::future::join(listed, reconciling).await;
+}
+
+/// Notes a failure and says when to try again.
+fn try_again(key_pair: Arc<KeyPair>, error: &Error, context: Arc<Context>) -> Action {
+    let delay = context.backoff.failed(key_pair.metadata.uid.as_deref().unwrap_or_default());
+    context.metrics.failed();
+    tracing::warn!(
+        namespace = key_pair.namespace(),
+        name = key_pair.name_any(),
+        retry_in = ?delay,
+        error = %error,
+        "reconciliation failed"
+    );
+    Action::requeue(delay)
+}
+
+fn scope<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}

@@ -1,0 +1,151 @@
+//! The command line. Each flag of `run` is an environment variable, too, since that is how Deployments are patched.
+
+use std::{
+    net::SocketAddr,
+    num::{NonZeroU16, NonZeroUsize},
+    path::PathBuf,
+};
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::domain::profile::Profile;
+
+/// SSH key pairs as Kubernetes resources: import a public key, or have a pair generated and its private key put into a
+/// Secret.
+///
+/// To begin, install the CRD and run the operator against the cluster of your kubeconfig:
+///
+///     keypair-operator crd | kubectl apply --server-side -f -
+///     keypair-operator run
+#[derive(Debug, Parser)]
+#[command(name = "keypair-operator", version, verbatim_doc_comment, max_term_width = 120)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the operator, in a cluster or against that of the kubeconfig.
+    Run(RunArgs),
+    /// Print the CustomResourceDefinition as YAML.
+    Crd,
+    /// Check manifests offline, by the same rules as the operator.
+    ///
+    /// Reads YAML or JSON, any number of documents in each file; whatever is not a KeyPair is passed over. Prints a line for
+    /// each mistake (file, document, error code of the profile's cloud, message, field and what to do) and exits with 1
+    /// if there was one. What needs a cluster to be known (quota, names taken, Secrets) is not checked.
+    Lint(LintArgs),
+    /// Print the fingerprint of a public key.
+    ///
+    /// Reads any form that spec.publicKey may have. Without a profile, prints what `ssh-keygen -l` prints, for SHA256 and for
+    /// MD5; with one, only the fingerprint in that profile's form.
+    Fingerprint(FingerprintArgs),
+}
+
+/// The flags of `run`.
+#[derive(Debug, clap::Args)]
+pub struct RunArgs {
+    /// How many key pairs a namespace may have.
+    #[arg(long, env = "KEYPAIR_OPERATOR_QUOTA", default_value_t = 500)]
+    pub quota: usize,
+    /// Watch only this namespace; may be given more than once, or with commas between.
+    #[arg(long = "namespace", env = "KEYPAIR_OPERATOR_NAMESPACE", value_name = "NAMESPACE", value_delimiter = ',')]
+    pub namespaces: Vec<String>,
+    /// How many KeyPairs to reconcile at once.
+    #[arg(long, env = "KEYPAIR_OPERATOR_CONCURRENCY", default_value = "32")]
+    pub concurrency: NonZeroU16,
+    /// How many threads may generate keys at once. Default: one for each core.
+    #[arg(long, env = "KEYPAIR_OPERATOR_KEYGEN_THREADS")]
+    pub keygen_threads: Option<NonZeroUsize>,
+    /// Serve /metrics, /livez and /readyz on this address, such as 0.0.0.0:8080. Default: serve nothing.
+    #[arg(long, env = "KEYPAIR_OPERATOR_METRICS_ADDR", value_name = "ADDRESS")]
+    pub metrics_addr: Option<SocketAddr>,
+    /// How to write the log.
+    #[arg(long, env = "KEYPAIR_OPERATOR_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+/// The formats of the log. What is logged is set as usual with `RUST_LOG`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+/// The arguments of `lint`.
+#[derive(Debug, clap::Args)]
+pub struct LintArgs {
+    /// The files to check; `-` is standard input.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+}
+
+/// The arguments of `fingerprint`.
+#[derive(Debug, clap::Args)]
+pub struct FingerprintArgs {
+    /// The profile in whose form to print it.
+    #[arg(long, value_enum, ignore_case = true)]
+    pub profile: Option<ProfileArg>,
+    /// UCloud: the project that the key pair belongs to.
+    #[arg(long, default_value = "")]
+    pub project: String,
+    /// UCloud: the identifier of the key pair, as in status.keyPairID.
+    #[arg(long = "key-pair-id", value_name = "ID", default_value = "")]
+    pub key_pair_id: String,
+    /// The file with the public key; `-` is standard input.
+    #[arg(default_value = "-", value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+/// The profiles, as the command line spells them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "verbatim")]
+pub enum ProfileArg {
+    /// MD5 with colons.
+    Alibaba,
+    /// MD5 over project, key pair ID, `|` and body, with colons.
+    UCloud,
+    /// MD5 without colons.
+    Volcengine,
+    /// SHA256 in base64.
+    OpenSSH,
+}
+
+impl From<ProfileArg> for Profile {
+    fn from(profile: ProfileArg) -> Self {
+        match profile {
+            ProfileArg::Alibaba => Self::Alibaba,
+            ProfileArg::UCloud => Self::UCloud,
+            ProfileArg::Volcengine => Self::Volcengine,
+            ProfileArg::OpenSSH => Self::OpenSSH,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_of_run_is_an_environment_variable() {
+        let command = Args::command();
+        let run = command.find_subcommand("run").unwrap();
+        for flag in run.get_arguments().filter(|flag| !["help", "version"].contains(&flag.get_id().as_str())) {
+            let long = flag.get_long().unwrap();
+            let expected = format!("KEYPAIR_OPERATOR_{}", long.to_uppercase().replace('-', "_"));
+            assert_eq!(flag.get_env().and_then(|env| env.to_str()), Some(expected.as_str()));
+        }
+    }
+}

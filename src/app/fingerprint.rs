@@ -1,0 +1,33 @@
+//! `keypair-operator fingerprint`.
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use super::{Error, args::FingerprintArgs, read_input};
+use crate::domain::{key::PublicKey, key_pair_id::KeyPairId, profile::Profile};
+
+/// Prints the fingerprint of one public key.
+pub fn fingerprint(args: &FingerprintArgs) -> Result<ExitCode, Error> {
+    let body = read_input(&args.file)?;
+    let key = match PublicKey::parse(&body) {
+        Ok(key) => key,
+        Err(error) => {
+            writeln!(io::stderr(), "error: {}: {error}", args.file.display())?;
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    let mut output = io::stdout().lock();
+    if let Some(profile) = args.profile {
+        let id = KeyPairId::from_text(&args.key_pair_id);
+        writeln!(output, "{}", Profile::from(profile).fingerprint(&key, &body, &args.project, &id))?;
+    } else {
+        let fingerprints = key.fingerprints();
+        let comment = if key.comment().is_empty() { "no comment" } else { key.comment() };
+        for fingerprint in [fingerprints.sha256, format!("MD5:{}", fingerprints.md5)] {
+            writeln!(output, "{} {fingerprint} {comment} ({})", key.bits(), key.algorithm())?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

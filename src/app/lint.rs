@@ -1,0 +1,216 @@
+//! `keypair-operator lint`: the operator's checks without a cluster.
+
+use std::{
+    fmt,
+    io::{self, Write},
+    path::Path,
+    process::ExitCode,
+};
+
+use serde_json::Value;
+
+use super::{Error, args::LintArgs, read_input};
+use crate::{
+    api::{KeyPair, translate},
+    domain::request,
+};
+
+/// The code of what no cloud has a word for: a document that is not a `KeyPair` of this version.
+const INVALID_MANIFEST: &str = "InvalidManifest";
+
+/// One mistake.
+#[derive(Debug, PartialEq, Eq)]
+struct Finding {
+    file: String,
+    /// The document's place in the file, from 1.
+    document: usize,
+    /// The `KeyPair`, where it has a name.
+    name: Option<String>,
+    code: String,
+    message: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: document {}", self.file, self.document)?;
+        if let Some(name) = &self.name {
+            write!(f, " (KeyPair {name})")?;
+        }
+        write!(f, ": {}: {}", self.code, self.message)
+    }
+}
+
+/// Checks the files and prints what is wrong with them.
+pub fn lint(args: &LintArgs) -> Result<ExitCode, Error> {
+    let mut findings = Vec::new();
+    let mut checked = 0;
+    for path in &args.files {
+        let text = read_input(path)?;
+        checked += check_file(path, &text, &mut findings);
+    }
+    let mut output = io::stdout().lock();
+    for finding in &findings {
+        writeln!(output, "{finding}")?;
+    }
+    writeln!(io::stderr(), "{checked} KeyPairs checked, {} mistakes", findings.len())?;
+    Ok(if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Checks the documents of one file, adds what is wrong to `findings` and returns the number of `KeyPair`s.
+fn check_file(path: &Path, text: &str, findings: &mut Vec<Finding>) -> usize {
+    let file = path.display().to_string();
+    let mut checked = 0;
+    // Documents are read as untyped values first: the others in the file are nobody's business here.
+    let documents: Vec<Value> = match serde_saphyr::from_multiple(text) {
+        Ok(documents) => documents,
+        Err(error) => {
+            // Only the place: the parser's message may quote the text, and there may be a private key in it.
+            let place = error.location().map_or_else(String::new, |location| format!(" at line {}", location.line()));
+            findings.push(Finding {
+                file,
+                document: 1,
+                name: None,
+                code: INVALID_MANIFEST.to_owned(),
+                message: format!("this is not valid YAML or JSON{place}"),
+            });
+            return 0;
+        }
+    };
+    for (index, document) in documents.into_iter().enumerate() {
+        for object in objects(document) {
+            if !is_key_pair(&object) {
+                continue;
+            }
+            checked += 1;
+            let name = object.pointer("/metadata/name").and_then(Value::as_str).map(str::to_owned);
+            findings.extend(check(object).into_iter().map(|(code, message)| Finding {
+                file: file.clone(),
+                document: index + 1,
+                name: name.clone(),
+                code,
+                message,
+            }));
+        }
+    }
+    checked
+}
+
+/// The objects of a document: itself, or the items of a `List`.
+fn objects(document: Value) -> Vec<Value> {
+    match document {
+        Value::Object(mut list) if list.get("kind").and_then(Value::as_str) == Some("List") => {
+            match list.remove("items") {
+                Some(Value::Array(items)) => items,
+                _ => Vec::new(),
+            }
+        }
+        other => vec![other],
+    }
+}
+
+fn is_key_pair(object: &Value) -> bool {
+    let text = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default();
+    text("kind") == "KeyPair" && text("apiVersion").starts_with("keypairs.dev/")
+}
+
+/// Everything that is wrong with one `KeyPair`, as code and message.
+fn check(object: Value) -> Vec<(String, String)> {
+    let invalid = |message: String| (INVALID_MANIFEST.to_owned(), message);
+    let mut unknown = Vec::new();
+    let parsed: Result<KeyPair, _> = serde_ignored::deserialize(object, |path| unknown.push(path.to_string()));
+    let mut findings: Vec<(String, String)> = unknown
+        .into_iter()
+        .map(|path| invalid(format!("unknown field {path}: check its spelling and its place")))
+        .collect();
+    let mut key_pair = match parsed {
+        Ok(key_pair) => key_pair,
+        Err(error) => {
+            findings.push(invalid(without_values(&error.to_string())));
+            return findings;
+        }
+    };
+    if key_pair.metadata.name.is_none() {
+        match &key_pair.metadata.generate_name {
+            // The API server adds five characters of its own.
+            Some(prefix) => key_pair.metadata.name = Some(format!("{prefix}xxxxx")),
+            None => findings.push(invalid("metadata.name is missing".to_owned())),
+        }
+    }
+    let parameters = translate::parameters(&key_pair);
+    if let Err(refusals) = request::check(&parameters) {
+        findings.extend(refusals.iter().map(|refusal| {
+            let error = parameters.profile.error(refusal);
+            (error.code, format!("{} {refusal}", error.message))
+        }));
+    }
+    findings
+}
+
+/// An error message of the deserializer without the values that it quotes, any of which may be a private key.
+fn without_values(message: &str) -> String {
+    match message.split_once('"') {
+        Some((before, _)) => {
+            let expected = message.rsplit_once(", expected ").map_or("another value", |(_, expected)| expected);
+            format!("{}, expected {expected}", before.trim_end())
+        }
+        None => message.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn findings(text: &str) -> Vec<String> {
+        let mut findings = Vec::new();
+        check_file(Path::new("test.yaml"), text, &mut findings);
+        findings.iter().map(ToString::to_string).collect()
+    }
+
+    const HEADER: &str = "apiVersion: keypairs.dev/v1alpha1\nkind: KeyPair\nmetadata: {name: web}\n";
+
+    #[test]
+    fn a_minimal_manifest_is_right() {
+        assert_eq!(findings(&format!("{HEADER}spec: {{}}\n")), Vec::<String>::new());
+    }
+
+    #[test]
+    fn names_file_document_and_code() {
+        let text = format!("kind: ConfigMap\n---\n{HEADER}spec: {{keyPairName: 1st}}\n");
+        let findings = findings(&text);
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        assert!(
+            findings[0].starts_with("test.yaml: document 2 (KeyPair web): InvalidKeyPairName.Malformed: Specified Key"),
+            "{findings:?}"
+        );
+    }
+
+    #[test]
+    fn finds_every_mistake_of_an_object() {
+        let text = format!(
+            "{HEADER}spec: {{profile: Volcengine, keyPairName: a..b, description: ' x', typo: 1, clientToken: 中}}\n"
+        );
+        let findings = findings(&text);
+        for part in ["unknown field spec.typo", "InvalidKeyPairName", "InvalidKeyPairDescription", "InvalidClientToken"]
+        {
+            assert!(findings.iter().any(|finding| finding.contains(part)), "{part}: {findings:?}");
+        }
+    }
+
+    #[test]
+    fn quotes_no_values() {
+        let secret = "-----BEGIN PRIVATE KEY----- c2VjcmV0";
+        for text in [
+            format!("{HEADER}spec: \"{secret}\"\n"),
+            format!("{HEADER}spec: {{publicKey: \"{secret}\"}}\n"),
+            format!("{HEADER}spec: {{generate: \"{secret}\"}}\n"),
+            format!("{HEADER}spec: {{profile: \"{secret}\"}}\n"),
+            format!("{HEADER}spec: {{tags: \"{secret}\"}}\n"),
+            format!("{HEADER}spec: {{publicKey: \"{secret}\n"),
+        ] {
+            let findings = findings(&text);
+            assert_eq!(findings.len(), 1, "{text}: {findings:?}");
+            assert!(!findings[0].contains("c2VjcmV0"), "{findings:?}");
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! `/metrics`, `/livez` and `/readyz`.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering},
+    thread,
+};
+
+use axum::{Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
+use tokio::{net::TcpListener, runtime};
+
+use super::Error;
+use crate::controller::Metrics;
+
+/// Serves metrics and probes on a thread and a runtime of their own, so that they answer however busy the operator is.
+///
+/// # Errors
+///
+/// If the address cannot be used or no thread can be started.
+pub fn serve(address: SocketAddr, metrics: Arc<Metrics>) -> Result<(), Error> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Start)?;
+    let listener = runtime.block_on(TcpListener::bind(address)).map_err(|source| Error::Listen { address, source })?;
+    let router = Router::new()
+        .route("/livez", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(render))
+        .with_state(metrics);
+    thread::Builder::new()
+        .name("probes".to_owned())
+        .spawn(move || {
+            runtime.block_on(async {
+                if let Err(error) = axum::serve(listener, router).await {
+                    tracing::error!(%error, "metrics and probes are no longer served");
+                }
+            });
+        })
+        .map_err(Error::Start)?;
+    Ok(())
+}
+
+async fn ready(State(metrics): State<Arc<Metrics>>) -> impl IntoResponse {
+    if metrics.ready.load(Ordering::Acquire) {
+        (StatusCode::OK, "ok\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "waiting for the API server to list KeyPairs and Secrets\n")
+    }
+}
+
+async fn render(State(metrics): State<Arc<Metrics>>) -> impl IntoResponse {
+    const OPEN_METRICS: [(&str, &str); 1] =
+        [("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8")];
+    metrics
+        .render()
+        .map(|text| (OPEN_METRICS, text))
+        .map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
+}

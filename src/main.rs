@@ -1,0 +1,16 @@
+//! The `keypair-operator` program.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use keypair_operator::app::{self, Args};
+use zeroizing_alloc::ZeroAlloc;
+
+/// Memory is wiped when it is freed: private keys also pass through buffers of the JSON, HTTP and TLS libraries, which do
+/// not wipe them themselves.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<std::alloc::System> = ZeroAlloc(std::alloc::System);
+
+fn main() -> ExitCode {
+    app::execute(Args::parse())
+}

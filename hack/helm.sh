@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Prints the path of helm, after building it from its sources if that has not been done yet.
+#
+#   HELM           a helm to use instead: its path is printed and nothing is built
+#   KEYPAIR_CACHE  where to keep the build, by default ~/.cache/keypair-operator (XDG_CACHE_HOME is respected)
+set -euo pipefail
+# shellcheck source=hack/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+if [ -n "${HELM:-}" ]; then
+  echo "$HELM"
+  exit
+fi
+
+require_go
+version=v4.3.1
+flags=(-trimpath -ldflags "-s -w -X helm.sh/helm/v4/internal/version.version=$version")
+export GOWORK=off
+
+build() {
+  say "building helm $version into $entry"
+  say "this takes about 4 minutes on two cores, only this once"
+  GOBIN=$1 watch_build go install -v "${flags[@]}" "helm.sh/helm/v4/cmd/helm@$version"
+}
+
+key=$({ go version && echo "$version ${flags[*]}"; } | fingerprint)
+build_once "helm-$key" build
+echo "$entry/helm"

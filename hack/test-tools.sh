@@ -1,0 +1,93 @@
+#!/usr/bin/env bash
+# Makes sure that the independent tools are there with which the tests check the operator's keys: ssh, sshd, ssh-keygen
+# and openssl. On Debian and Ubuntu it installs what is missing, as root or with a sudo that asks no password;
+# elsewhere it says what to install. It starts no service, now or at the next boot: the tests run their own sshd.
+set -euo pipefail
+# shellcheck source=hack/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+# sshd usually lives outside the PATH of ordinary users.
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+
+missing() {
+  local tool
+  for tool in ssh ssh-keygen sshd openssl; do
+    command -v "$tool" >/dev/null || printf '%s ' "$tool"
+  done
+}
+
+as_root() {
+  if [ "$(id -u)" -eq 0 ]; then
+    "$@"
+  else
+    sudo -n "$@"
+  fi
+}
+
+# A package's scripts ask /usr/sbin/policy-rc.d before they start a service; 101 means no.
+policy=/usr/sbin/policy-rc.d
+
+forbid_services() {
+  if [ -e "$policy" ] || [ -L "$policy" ]; then
+    as_root mv "$policy" "$policy.keypair-operator"
+  fi
+  trap 'allow_services' EXIT
+  trap 'exit 130' INT
+  trap 'exit 143' TERM HUP
+  printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+  as_root chmod 755 "$policy"
+}
+
+allow_services() {
+  as_root rm -f "$policy"
+  if [ -e "$policy.keypair-operator" ] || [ -L "$policy.keypair-operator" ]; then
+    as_root mv "$policy.keypair-operator" "$policy"
+  fi
+  trap - EXIT INT TERM HUP
+}
+
+install_on_debian() {
+  local tool packages=()
+  for tool in $1; do
+    case $tool in
+      ssh | ssh-keygen) packages+=(openssh-client) ;;
+      sshd) packages+=(openssh-server) ;;
+      openssl) packages+=(openssl) ;;
+    esac
+  done
+  say "installing ${packages[*]}"
+  forbid_services
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq >&2
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >&2
+  allow_services
+  # Only if it was this script that brought sshd: somebody else's may be meant to run.
+  case $1 in
+    *sshd*)
+      if command -v systemctl >/dev/null; then
+        as_root systemctl --quiet disable ssh.service ssh.socket 2>/dev/null || true
+      fi
+      ;;
+  esac
+}
+
+wanted=$(missing)
+if [ -n "$wanted" ]; then
+  if command -v apt-get >/dev/null && as_root true 2>/dev/null; then
+    install_on_debian "$wanted" || say "apt-get did not succeed"
+    wanted=$(missing)
+  fi
+fi
+if [ -n "$wanted" ]; then
+  say "missing: $wanted"
+  say "  Debian, Ubuntu   apt-get install openssh-client openssh-server openssl   (as root)"
+  say "  Fedora           dnf install openssh-clients openssh-server openssl"
+  say "  Alpine           apk add openssh openssl"
+  say "  Arch             pacman -S openssh openssl"
+  say "  macOS            has ssh, sshd and ssh-keygen; brew install openssl"
+  exit 1
+fi
+
+# Debian's sshd refuses to run as root without this directory, which otherwise only its service makes.
+if [ "$(id -u)" -eq 0 ] && [ -e /etc/debian_version ]; then
+  mkdir -p /run/sshd
+fi

@@ -1,0 +1,249 @@
+//! The API server's own record of the requests it was sent.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use serde::Deserialize;
+
+/// The audit log of a control plane that was started with [`Options::audit`](crate::Options::audit).
+///
+/// It has one entry for each request: for a watch when it begins, for any other when it has been answered. The API
+/// server writes an entry about when it answers, so a client may have its answer a moment before the entry is there:
+/// before asserting that there are *no more* than so many requests, let some time pass.
+#[derive(Clone, Debug)]
+pub struct Audit {
+    path: PathBuf,
+}
+
+/// A point in an audit log; what comes after it is read by [`Audit::since`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark(usize);
+
+/// A request, as far as it is logged.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Request {
+    /// What was asked for: `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, ….
+    pub verb: String,
+    /// Path and query.
+    #[serde(rename = "requestURI")]
+    pub uri: String,
+    /// The program, as it called itself; empty if it did not.
+    #[serde(default)]
+    pub user_agent: String,
+    /// Who asked.
+    pub user: User,
+    /// What it is about; absent for requests such as `/version`.
+    #[serde(default)]
+    pub object_ref: Option<Object>,
+    /// How it was answered; absent if the API server broke down.
+    #[serde(default)]
+    pub response_status: Option<Status>,
+}
+
+/// The user of a [`Request`].
+#[derive(Clone, Debug, Deserialize)]
+pub struct User {
+    /// The name, such as `system:serviceaccount:default:default`.
+    pub username: String,
+}
+
+/// The object or the objects of a [`Request`]. Fields that do not apply are empty.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Object {
+    /// The API group; empty for the core group.
+    pub api_group: String,
+    /// The plural, such as `secrets`.
+    pub resource: String,
+    /// Such as `status`.
+    pub subresource: String,
+    /// Empty for the whole cluster.
+    pub namespace: String,
+    /// Empty for a list, a watch or a create.
+    pub name: String,
+}
+
+/// The answer to a [`Request`].
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Status {
+    /// The HTTP status code.
+    #[serde(default)]
+    pub code: u16,
+}
+
+impl Request {
+    /// The HTTP status code of the answer, 0 if there was none.
+    #[must_use]
+    pub fn code(&self) -> u16 {
+        self.response_status.map_or(0, |status| status.code)
+    }
+}
+
+/// Which requests to count: all, or those that have in common what is given.
+#[derive(Clone, Debug, Default)]
+pub struct Requests {
+    user_agent: Option<String>,
+    username: Option<String>,
+    verb: Option<String>,
+    resource: Option<String>,
+    subresource: Option<String>,
+    namespace: Option<String>,
+}
+
+impl Requests {
+    /// All requests.
+    #[must_use]
+    pub fn any() -> Self {
+        Self::default()
+    }
+
+    /// Those of programs whose user agent begins with `prefix`.
+    #[must_use]
+    pub fn by_agent(self, prefix: &str) -> Self {
+        Self { user_agent: Some(prefix.to_owned()), ..self }
+    }
+
+    /// Those of the user `name`.
+    #[must_use]
+    pub fn by_user(self, name: &str) -> Self {
+        Self { username: Some(name.to_owned()), ..self }
+    }
+
+    /// Those with this verb, such as `patch`.
+    #[must_use]
+    pub fn verb(self, verb: &str) -> Self {
+        Self { verb: Some(verb.to_owned()), ..self }
+    }
+
+    /// Those about this resource, by its plural, such as `secrets`; its subresources are included.
+    #[must_use]
+    pub fn resource(self, plural: &str) -> Self {
+        Self { resource: Some(plural.to_owned()), ..self }
+    }
+
+    /// Those about this subresource, such as `status`; `""` excludes requests about subresources.
+    #[must_use]
+    pub fn subresource(self, name: &str) -> Self {
+        Self { subresource: Some(name.to_owned()), ..self }
+    }
+
+    /// Those in this namespace; `""` stands for those that are in none.
+    #[must_use]
+    pub fn namespace(self, name: &str) -> Self {
+        Self { namespace: Some(name.to_owned()), ..self }
+    }
+
+    /// Whether `request` is one of those.
+    #[must_use]
+    pub fn matches(&self, request: &Request) -> bool {
+        fn same(wanted: Option<&String>, actual: &str) -> bool {
+            wanted.is_none_or(|wanted| wanted == actual)
+        }
+        let object = request.object_ref.clone().unwrap_or_default();
+        self.user_agent.as_ref().is_none_or(|prefix| request.user_agent.starts_with(prefix))
+            && same(self.username.as_ref(), &request.user.username)
+            && same(self.verb.as_ref(), &request.verb)
+            && same(self.resource.as_ref(), &object.resource)
+            && same(self.subresource.as_ref(), &object.subresource)
+            && same(self.namespace.as_ref(), &object.namespace)
+    }
+}
+
+impl Audit {
+    /// The log in the file at `path`.
+    #[must_use]
+    pub fn new(path: &Path) -> Self {
+        Self { path: path.to_owned() }
+    }
+
+    /// The present end of the log.
+    ///
+    /// # Errors
+    ///
+    /// If the log cannot be read.
+    pub fn mark(&self) -> Result<Mark> {
+        Ok(Mark(self.complete_lines()?.len()))
+    }
+
+    /// The requests that were logged after `mark`; after `Mark::default()`, all.
+    ///
+    /// # Errors
+    ///
+    /// If the log cannot be read or is not what an API server writes.
+    pub fn since(&self, mark: Mark) -> Result<Vec<Request>> {
+        let log = self.complete_lines()?;
+        log.get(mark.0..)
+            .unwrap_or_default()
+            .lines()
+            .map(|line| serde_json::from_str(line).with_context(|| format!("audit log: {line}")))
+            .collect()
+    }
+
+    /// How many of the requests that were logged after `mark` match `wanted`.
+    ///
+    /// # Errors
+    ///
+    /// Like [`Audit::since`].
+    pub fn count(&self, mark: Mark, wanted: &Requests) -> Result<usize> {
+        let requests = self.since(mark)?;
+        Ok(requests.iter().filter(|request| wanted.matches(request)).count())
+    }
+
+    /// The log without a last line that is just being written.
+    fn complete_lines(&self) -> Result<String> {
+        let mut log = fs::read_to_string(&self.path).with_context(|| format!("read {}", self.path.display()))?;
+        log.truncate(log.rfind('\n').map_or(0, |end| end + 1));
+        Ok(log)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a panic fails the test")]
+mod tests {
+    use super::*;
+
+    const UPDATE: &str = r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"1",
+        "stage":"ResponseComplete","requestURI":"/api/v1/namespaces/n/secrets/s","verb":"update",
+        "user":{"username":"alice","groups":["system:authenticated"]},"sourceIPs":["127.0.0.1"],
+        "userAgent":"keypair-operator/0.1.0","objectRef":{"resource":"secrets","namespace":"n","name":"s",
+        "apiVersion":"v1"},"responseStatus":{"metadata":{},"code":200}}"#;
+    const VERSION: &str = r#"{"stage":"ResponseComplete","requestURI":"/version","verb":"get",
+        "user":{"username":"system:anonymous"}}"#;
+
+    fn log(lines: &str) -> (tempfile::NamedTempFile, Audit) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), lines).unwrap();
+        let audit = Audit::new(file.path());
+        (file, audit)
+    }
+
+    fn line(entry: &str) -> String {
+        entry.replace('\n', " ") + "\n"
+    }
+
+    #[test]
+    fn counts_what_matches() {
+        let (_file, audit) = log(&(line(UPDATE) + &line(VERSION)));
+        let count = |wanted: Requests| audit.count(Mark::default(), &wanted).unwrap();
+        assert_eq!(count(Requests::any()), 2);
+        assert_eq!(count(Requests::any().by_agent("keypair-operator/")), 1);
+        assert_eq!(count(Requests::any().by_agent("kubectl/")), 0);
+        assert_eq!(count(Requests::any().by_user("alice").verb("update")), 1);
+        assert_eq!(count(Requests::any().verb("get").resource("secrets")), 0);
+        assert_eq!(count(Requests::any().resource("secrets").namespace("n")), 1);
+        assert_eq!(count(Requests::any().resource("secrets").subresource("status")), 0);
+    }
+
+    #[test]
+    fn reads_after_a_mark_and_not_a_line_in_the_making() {
+        let (file, audit) = log(&line(VERSION));
+        let mark = audit.mark().unwrap();
+        assert!(audit.since(mark).unwrap().is_empty());
+        fs::write(file.path(), line(VERSION) + &line(UPDATE) + r#"{"verb"#).unwrap();
+        let after = audit.since(mark).unwrap();
+        assert_eq!(after.len(), 1);
+        assert_eq!(after[0].code(), 200);
+    }
+}

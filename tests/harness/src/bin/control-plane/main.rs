@@ -1,0 +1,107 @@
+//! Runs a Kubernetes control plane on loopback for as long as somebody wants it.
+//!
+//! It prints one line of JSON (see `keypair_test_harness::Ready`) when all is ready, and ends the servers and removes
+//! their directory when its standard input ends or it is interrupted. Progress goes to standard error.
+
+mod assets;
+mod credentials;
+mod plane;
+mod server;
+mod servers;
+mod stop;
+mod watch;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+use clap::{Args, Parser, Subcommand};
+
+use assets::Assets;
+use plane::Plane;
+
+/// Runs a Kubernetes control plane on loopback until standard input ends.
+#[derive(Parser)]
+#[command(args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Commands>,
+    #[command(flatten)]
+    run: Run,
+}
+
+#[derive(Args)]
+struct Run {
+    /// The directory of etcd, kube-apiserver, kube-controller-manager and kubectl [default: what hack/controlplane.sh
+    /// builds]
+    #[arg(long, value_name = "DIR", env = "KUBEBUILDER_ASSETS")]
+    assets: Option<PathBuf>,
+    /// Log every request
+    #[arg(long)]
+    audit: bool,
+    /// Install these definitions of custom resources before the controllers start (repeatable)
+    #[arg(long, value_name = "FILE|DIR")]
+    crds: Vec<PathBuf>,
+    /// Run until SIGINT, SIGTERM or SIGHUP, whatever becomes of standard input
+    #[arg(long)]
+    until_signal: bool,
+}
+
+#[derive(Subcommand)]
+enum Commands {
+    /// Wait for the end of standard input; then kill a process and remove a directory, unless told that all is well
+    #[command(hide = true)]
+    Watch(watch::Watch),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match cli.command {
+        Some(Commands::Watch(watch)) => watch.run(),
+        None => run(&cli.run),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("control-plane: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(options: &Run) -> Result<()> {
+    let mut stop = std::pin::pin!(stop::requested(options.until_signal)?);
+
+    let assets = tokio::select! {
+        assets = Assets::find(options.assets.as_deref()) => assets?,
+        why = &mut stop => return given_up(why),
+    };
+
+    // Whatever happens from here on, the servers are ended and the directory is removed.
+    let begin = Instant::now();
+    let mut plane = Plane::new(assets, options.audit)?;
+    let outcome = tokio::select! {
+        outcome = serve(&mut plane, &options.crds, begin) => outcome,
+        _ = &mut stop => Ok(()),
+    };
+    plane.end().await.and(outcome)
+}
+
+/// Starts `plane` and returns when one of its servers has ended.
+async fn serve(plane: &mut Plane, crds: &[PathBuf], begin: Instant) -> Result<()> {
+    let ready = plane.start(crds).await?;
+    eprintln!(
+        "control-plane: {} ready at {} after {:.1} s",
+        ready.pids.keys().cloned().collect::<Vec<_>>().join(", "),
+        ready.url,
+        begin.elapsed().as_secs_f32()
+    );
+    println!("{}", serde_json::to_string(&ready).context("print")?);
+    Err(plane.broken().await)
+}
+
+fn given_up(why: &str) -> Result<()> {
+    anyhow::bail!("{why} before there was anything to run")
+}

@@ -1,0 +1,197 @@
+//! The control plane as a whole: its directory, its servers, their order.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Error, Result, bail};
+use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
+use keypair_test_harness::{Kubectl, Ready, free_port};
+use kube::config::{Config, KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::assets::Assets;
+use crate::credentials::Credentials;
+use crate::server::Server;
+use crate::servers;
+
+const INTERVAL: Duration = Duration::from_millis(50);
+/// How long one look may take.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the servers may take to get ready. It takes some seconds; a machine may be very busy.
+const START: Duration = Duration::from_secs(120);
+/// How often to look for other ports if somebody takes ours.
+const ATTEMPTS: usize = 5;
+
+pub(crate) struct Plane {
+    dir: TempDir,
+    assets: Assets,
+    credentials: Credentials,
+    audit: bool,
+    servers: Vec<Server>,
+}
+
+impl Plane {
+    pub(crate) fn new(assets: Assets, audit: bool) -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("keypair-control-plane-").tempdir().context("make a directory")?;
+        let credentials = Credentials::make(dir.path())?;
+        Ok(Self { dir, assets, credentials, audit, servers: Vec::new() })
+    }
+
+    /// Starts all servers and waits until they do their work. The definitions `crds` are installed before the
+    /// controllers start, who learn of later ones only after up to half a minute.
+    pub(crate) async fn start(&mut self, crds: &[PathBuf]) -> Result<Ready> {
+        let (url, audit) = self.start_apiserver().await?;
+        let kubeconfig = self.write("kubeconfig", &self.credentials.kubeconfig(&url))?;
+        let kubectl = Kubectl::new(&self.assets.kubectl, &kubeconfig, Some(&self.dir.path().join("kubectl-cache")));
+        let crds = crds.to_owned();
+        tokio::task::spawn_blocking(move || kubectl.apply_crds(&crds)).await??;
+        if let Some(program) = self.assets.controller_manager.clone() {
+            self.start_controller_manager(&program, &url).await?;
+        }
+        Ok(Ready {
+            kubeconfig,
+            url,
+            dir: self.dir.path().to_owned(),
+            audit,
+            kubectl: self.assets.kubectl.clone(),
+            controller_manager: self.assets.controller_manager.is_some(),
+            pids: self.pids(),
+        })
+    }
+
+    /// Starts etcd and the API server and returns the latter's address and audit log. They are told their ports before
+    /// they bind them, so another process may be faster; then they get other ports.
+    async fn start_apiserver(&mut self) -> Result<(String, Option<PathBuf>)> {
+        for attempt in 1.. {
+            match self.try_to_start_apiserver(attempt).await {
+                Err(_) if attempt < ATTEMPTS && self.servers.iter().any(Server::lost_its_port) => {
+                    eprintln!("control-plane: a port was taken meanwhile, trying others");
+                    self.end_servers().await?;
+                }
+                outcome => return outcome,
+            }
+        }
+        unreachable!("the last attempt returns")
+    }
+
+    async fn try_to_start_apiserver(&mut self, attempt: usize) -> Result<(String, Option<PathBuf>)> {
+        let (etcd_port, port) = (free_port()?, free_port()?);
+        let data = self.dir.path().join(format!("etcd-{attempt}"));
+        let etcd = self.assets.etcd.clone();
+        self.run("etcd", &etcd, servers::etcd(etcd_port, &data))?;
+
+        let audit = if self.audit {
+            let policy = self.write("audit-policy", &servers::audit_policy())?;
+            Some((policy, self.dir.path().join("audit.log")))
+        } else {
+            None
+        };
+        let paths = audit.as_ref().map(|(policy, log)| (policy.as_path(), log.as_path()));
+        let args = servers::apiserver(port, etcd_port, &self.credentials, paths);
+        let apiserver = self.assets.apiserver.clone();
+        self.run("kube-apiserver", &apiserver, args)?;
+
+        let url = servers::apiserver_url(port);
+        let client = self.client(&url).await?;
+        self.wait_for("the API server to be ready", async || {
+            let request = http::Request::get("/readyz").body(Vec::new());
+            Ok(client.request_text(request?).await? == "ok")
+        })
+        .await?;
+        Ok((url, audit.map(|(_, log)| log)))
+    }
+
+    /// Starts the controller manager and waits for what it makes in a new cluster, and tests rely on.
+    async fn start_controller_manager(&mut self, program: &Path, url: &str) -> Result<()> {
+        let kubeconfig =
+            self.write("controller-manager-kubeconfig", &self.credentials.controller_manager_kubeconfig(url))?;
+        let args = servers::controller_manager(&kubeconfig, &self.credentials);
+        self.run("kube-controller-manager", program, args)?;
+        let client = self.client(url).await?;
+        let accounts = Api::<ServiceAccount>::default_namespaced(client.clone());
+        let config_maps = Api::<ConfigMap>::default_namespaced(client);
+        self.wait_for("the controllers to work", async || {
+            let account = accounts.get_opt("default").await?;
+            let ca = config_maps.get_opt("kube-root-ca.crt").await?;
+            Ok(account.is_some() && ca.is_some())
+        })
+        .await
+    }
+
+    /// Waits until a server ends, which none should, and returns what to say about it.
+    pub(crate) async fn broken(&mut self) -> Error {
+        loop {
+            if let Err(error) = self.check() {
+                return error;
+            }
+            sleep(INTERVAL).await;
+        }
+    }
+
+    /// Ends all servers and removes their directory.
+    pub(crate) async fn end(mut self) -> Result<()> {
+        self.end_servers().await?;
+        let path = self.dir.path().to_owned();
+        self.dir.close().with_context(|| format!("remove {}", path.display()))
+    }
+
+    /// Ends them in the order of their dependence: an API server that has lost its etcd takes long to give up.
+    async fn end_servers(&mut self) -> Result<()> {
+        for server in self.servers.drain(..).rev() {
+            server.end().await?;
+        }
+        Ok(())
+    }
+
+    fn run(&mut self, name: &'static str, program: &Path, args: Vec<String>) -> Result<()> {
+        let server = Server::start(name, program, args, self.dir.path())?;
+        self.servers.push(server);
+        Ok(())
+    }
+
+    fn check(&mut self) -> Result<()> {
+        self.servers.iter_mut().try_for_each(Server::check)
+    }
+
+    /// Waits until `probe` says true; an error means "not yet", as long as no server ends.
+    async fn wait_for(&mut self, what: &str, probe: impl AsyncFn() -> Result<bool>) -> Result<()> {
+        let deadline = Instant::now() + START;
+        loop {
+            self.check()?;
+            let problem = match timeout(PATIENCE, probe()).await {
+                Ok(Ok(true)) => return Ok(()),
+                Ok(Ok(false)) => String::new(),
+                Ok(Err(error)) => format!(": {error:#}"),
+                Err(_) => ": no answer".into(),
+            };
+            if Instant::now() >= deadline {
+                bail!("waited {START:?} in vain for {what}{problem}");
+            }
+            sleep(INTERVAL).await;
+        }
+    }
+
+    async fn client(&self, url: &str) -> Result<Client> {
+        let kubeconfig: Kubeconfig = serde_json::from_value(self.credentials.kubeconfig(url))?;
+        let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+        // kube would use a proxy even for loopback, whatever NO_PROXY says.
+        config.proxy_url = None;
+        Ok(Client::try_from(config)?)
+    }
+
+    fn pids(&self) -> BTreeMap<String, u32> {
+        self.servers.iter().filter_map(|server| Some((server.name.to_owned(), server.id()?))).collect()
+    }
+
+    /// Writes JSON, which is YAML too, to a file.
+    fn write(&self, name: &str, content: &Value) -> Result<PathBuf> {
+        let path = self.dir.path().join(format!("{name}.yaml"));
+        fs::write(&path, format!("{content:#}\n")).with_context(|| format!("write {}", path.display()))?;
+        Ok(path)
+    }
+}

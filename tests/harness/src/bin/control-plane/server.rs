@@ -1,0 +1,78 @@
+//! A server of the control plane as a child process.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Error, Result, anyhow};
+use keypair_test_harness::{Signal, signal, tail};
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::time::timeout;
+
+/// How much of its log is printed when a server ends unexpectedly.
+const QUOTED_LINES: usize = 30;
+/// How long a server gets to end. It has nothing to lose: its data is removed next.
+const GRACE: Duration = Duration::from_secs(3);
+
+pub(crate) struct Server {
+    pub(crate) name: &'static str,
+    child: Child,
+    log: PathBuf,
+    /// A control plane that hack/controlplane.sh built ends when this closes, which it does even if we are killed.
+    _lifeline: Option<ChildStdin>,
+}
+
+impl Server {
+    /// Starts `program` with `args`, logging to `<name>.log` in the directory `dir`.
+    pub(crate) fn start(name: &'static str, program: &Path, args: Vec<String>, dir: &Path) -> Result<Self> {
+        let log = dir.join(format!("{name}.log"));
+        let output = File::create(&log).with_context(|| format!("create {}", log.display()))?;
+        let mut child = Command::new(program)
+            .args(args)
+            .env("CONTROLPLANE_END_WITH_STDIN", "1")
+            .current_dir(dir)
+            .stdin(Stdio::piped())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            // We end it; an interrupt from the terminal must not do so first.
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("run {}", program.display()))?;
+        Ok(Self { name, _lifeline: child.stdin.take(), child, log })
+    }
+
+    pub(crate) fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// An error if it has ended.
+    pub(crate) fn check(&mut self) -> Result<()> {
+        match self.child.try_wait()? {
+            None => Ok(()),
+            Some(status) => Err(self.ended(status)),
+        }
+    }
+
+    fn ended(&self, status: ExitStatus) -> Error {
+        anyhow!("{} ended unexpectedly ({status}); the end of its log:\n{}", self.name, tail(&self.log, QUOTED_LINES))
+    }
+
+    /// Whether it says that its port is taken.
+    pub(crate) fn lost_its_port(&self) -> bool {
+        tail(&self.log, QUOTED_LINES).contains("address already in use")
+    }
+
+    /// Asks it to end, and kills it if it has not after a while.
+    pub(crate) async fn end(mut self) -> Result<()> {
+        if let Some(id) = self.id() {
+            // An error can only mean that it has just ended.
+            signal(id, Signal::TERM).ok();
+        }
+        if timeout(GRACE, self.child.wait()).await.is_err() {
+            self.child.kill().await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,257 @@
+//! The control plane, as tests see it.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use kube::Client;
+use kube::config::{AuthInfo, Config, KubeConfigOptions, Kubeconfig, NamedAuthInfo};
+use serde::{Deserialize, Serialize};
+use tempfile::{NamedTempFile, TempPath};
+
+use crate::watchdog::control_plane_program;
+use crate::{Audit, Kubectl, Output};
+
+/// Users that a started control plane knows beside its administrator, who may do nothing until RBAC lets them. Each
+/// has a context of this name in the kubeconfig, and no groups.
+pub const USERS: [&str; 2] = ["alice", "bob"];
+
+/// How long `control-plane` gets to end its servers and remove its directory.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// How to start a control plane.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Log every request, for [`ControlPlane::audit`].
+    pub audit: bool,
+    /// The directory of etcd, kube-apiserver, kube-controller-manager and kubectl. By default that which
+    /// `KUBEBUILDER_ASSETS` names, or else that which `hack/controlplane.sh` builds.
+    pub assets: Option<PathBuf>,
+    /// Definitions of custom resources to install at first. The garbage collector and the quota controller look for new
+    /// resources twice a minute; those that are there when they start they know at once. (On somebody else's cluster they
+    /// have started, so there it does take that long.)
+    pub crds: Vec<PathBuf>,
+}
+
+/// The line of JSON that the program `control-plane` prints when all is ready.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Ready {
+    /// The kubeconfig; its current context is that of an administrator.
+    pub kubeconfig: PathBuf,
+    /// Where the API server is.
+    pub url: String,
+    /// The directory of everything, logs included, which is removed in the end.
+    pub dir: PathBuf,
+    /// The audit log, if one was asked for.
+    pub audit: Option<PathBuf>,
+    /// The kubectl of the same version.
+    pub kubectl: PathBuf,
+    /// Whether there is a controller manager, without which nobody deletes owned objects, empties namespaces, makes
+    /// service accounts or enforces quotas.
+    pub controller_manager: bool,
+    /// The servers' process ids by their names.
+    pub pids: BTreeMap<String, u32>,
+}
+
+/// A control plane to test against.
+#[derive(Debug)]
+pub struct ControlPlane {
+    kubeconfig: PathBuf,
+    kubectl: Kubectl,
+    /// Absent if the cluster is somebody else's.
+    own: Option<Own>,
+}
+
+/// The process that runs the control plane. It also ends when its input does, which this holds.
+#[derive(Debug)]
+struct Own {
+    process: Child,
+    ready: Ready,
+}
+
+impl ControlPlane {
+    /// Starts a control plane and waits until it can be used, which takes some seconds, and many minutes if it has to
+    /// be built first. If `KEYPAIR_TEST_KUBECONFIG` is set, nothing is started and that cluster is used.
+    ///
+    /// # Errors
+    ///
+    /// If a server does not start; the error and what is printed to standard error tell why.
+    pub fn start(options: &Options) -> Result<Self> {
+        match env::var_os("KEYPAIR_TEST_KUBECONFIG") {
+            Some(kubeconfig) => Self::adopt(kubeconfig.into(), options),
+            None => Self::spawn(options),
+        }
+    }
+
+    fn adopt(kubeconfig: PathBuf, options: &Options) -> Result<Self> {
+        let program = env::var_os("KUBEBUILDER_ASSETS")
+            .map(|assets| Path::new(&assets).join("kubectl"))
+            .filter(|path| path.is_file())
+            .unwrap_or_else(|| "kubectl".into());
+        let kubectl = Kubectl::new(&program, &kubeconfig, None);
+        kubectl.apply_crds(&options.crds)?;
+        Ok(Self { kubeconfig, kubectl, own: None })
+    }
+
+    fn spawn(options: &Options) -> Result<Self> {
+        let program = control_plane_program()?;
+        let mut command = Command::new(&program);
+        if options.audit {
+            command.arg("--audit");
+        }
+        if let Some(assets) = &options.assets {
+            command.arg("--assets").arg(assets);
+        }
+        for path in &options.crds {
+            command.arg("--crds").arg(path);
+        }
+        let mut process = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("run {}", program.display()))?;
+        let mut line = String::new();
+        let stdout = process.stdout.take().context("no output")?;
+        BufReader::new(stdout).read_line(&mut line)?;
+        if line.is_empty() {
+            let status = process.wait()?;
+            bail!("the control plane did not start ({status}); its messages above tell why");
+        }
+        let ready: Ready =
+            serde_json::from_str(&line).with_context(|| format!("{} printed {line:?}", program.display()))?;
+        Ok(Self {
+            kubeconfig: ready.kubeconfig.clone(),
+            kubectl: Kubectl::new(&ready.kubectl, &ready.kubeconfig, Some(&ready.dir.join("kubectl-cache"))),
+            own: Some(Own { process, ready }),
+        })
+    }
+
+    /// The kubeconfig of an administrator.
+    #[must_use]
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// What `control-plane` told about itself; nothing if the cluster is somebody else's.
+    #[must_use]
+    pub fn ready(&self) -> Option<&Ready> {
+        self.own.as_ref().map(|own| &own.ready)
+    }
+
+    /// Whether the controllers of Kubernetes run, which is taken for granted of a cluster that is somebody else's.
+    #[must_use]
+    pub fn has_controllers(&self) -> bool {
+        self.ready().is_none_or(|ready| ready.controller_manager)
+    }
+
+    /// Whether [`ControlPlane::audit`] has a log to read. A test that needs it and finds none must say that it skips
+    /// what it cannot see.
+    #[must_use]
+    pub fn has_audit(&self) -> bool {
+        self.audit().is_some()
+    }
+
+    /// The audit log, if there is one.
+    #[must_use]
+    pub fn audit(&self) -> Option<Audit> {
+        self.ready()?.audit.as_deref().map(Audit::new)
+    }
+
+    /// A client with all rights. It belongs to the runtime that runs this, so each test makes its own.
+    ///
+    /// # Errors
+    ///
+    /// If the kubeconfig cannot be used.
+    pub async fn client(&self) -> Result<Client> {
+        self.client_with(&KubeConfigOptions::default()).await
+    }
+
+    /// A client for the context `context` of the kubeconfig, such as one of [`USERS`].
+    ///
+    /// # Errors
+    ///
+    /// If there is no such context.
+    pub async fn client_as(&self, context: &str) -> Result<Client> {
+        let options = KubeConfigOptions { context: Some(context.to_owned()), ..KubeConfigOptions::default() };
+        self.client_with(&options).await
+    }
+
+    async fn client_with(&self, options: &KubeConfigOptions) -> Result<Client> {
+        let kubeconfig = Kubeconfig::read_from(&self.kubeconfig)?;
+        let mut config = Config::from_custom_kubeconfig(kubeconfig, options).await?;
+        if self.own.is_some() {
+            // kube would use a proxy even for loopback, whatever NO_PROXY says.
+            config.proxy_url = None;
+        }
+        Ok(Client::try_from(config)?)
+    }
+
+    /// A kubeconfig for what runs as the service account `name` in `namespace`, such as an operator that is to have no
+    /// more rights than its chart gives it. The file is removed when the result is dropped; its token is valid for an
+    /// hour.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such service account.
+    pub fn service_account_kubeconfig(&self, namespace: &str, name: &str) -> Result<TempPath> {
+        let token = self.kubectl(&["create", "token", name, "-n", namespace])?.ok()?;
+        let mut kubeconfig = Kubeconfig::read_from(&self.kubeconfig)?;
+        let context = kubeconfig
+            .contexts
+            .iter_mut()
+            .find(|context| Some(&context.name) == kubeconfig.current_context.as_ref())
+            .and_then(|context| context.context.as_mut())
+            .context("the kubeconfig has no current context")?;
+        context.user = Some(name.to_owned());
+        kubeconfig.auth_infos = vec![NamedAuthInfo {
+            name: name.to_owned(),
+            auth_info: Some(AuthInfo { token: Some(token.trim_end().to_owned().into()), ..AuthInfo::default() }),
+            ..NamedAuthInfo::default()
+        }];
+        // In the control plane's directory even a killed test leaves nothing.
+        let mut file = match self.ready() {
+            Some(ready) => NamedTempFile::new_in(&ready.dir)?,
+            None => NamedTempFile::new()?,
+        };
+        serde_json::to_writer(&mut file, &kubeconfig).context("write a kubeconfig")?;
+        Ok(file.into_temp_path())
+    }
+
+    /// Runs kubectl with `args` and waits for its end.
+    ///
+    /// # Errors
+    ///
+    /// If kubectl cannot be run. That it fails is not an error here but part of the [`Output`].
+    pub fn kubectl(&self, args: &[&str]) -> Result<Output> {
+        self.kubectl.run(args, "")
+    }
+
+    /// Runs kubectl with `args` and `input` as its standard input, for `-f -`.
+    ///
+    /// # Errors
+    ///
+    /// If kubectl cannot be run.
+    pub fn kubectl_with_input(&self, args: &[&str], input: &str) -> Result<Output> {
+        self.kubectl.run(args, input)
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        drop(self.process.stdin.take());
+        let deadline = Instant::now() + GRACE;
+        while matches!(self.process.try_wait(), Ok(None)) {
+            if Instant::now() >= deadline {
+                eprintln!("control-plane does not end; killing it");
+                self.process.kill().ok();
+                self.process.wait().ok();
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Waiting for what a controller does in its own time.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use tokio::time::sleep;
+
+/// How long between two looks: short beside what an API server takes to tell of a change.
+const INTERVAL: Duration = Duration::from_millis(50);
+
+/// Calls `probe` until it returns `Some`, and returns what is in it.
+///
+/// An error of `probe` means "not yet" like `None` does, for what one waits for often begins as "not found"; the last
+/// one is quoted when time is up. `what` completes the sentence "waited for …".
+///
+/// # Errors
+///
+/// If `probe` has not returned `Some` within `timeout`.
+pub async fn eventually<T>(
+    timeout: Duration,
+    what: &str,
+    mut probe: impl AsyncFnMut() -> Result<Option<T>>,
+) -> Result<T> {
+    let deadline = Instant::now() + timeout;
+    loop {
+        let last_error = match probe().await {
+            Ok(Some(value)) => return Ok(value),
+            Ok(None) => String::new(),
+            Err(error) => format!("; last error: {error:#}"),
+        };
+        if Instant::now() >= deadline {
+            bail!("waited {timeout:?} in vain for {what}{last_error}");
+        }
+        sleep(INTERVAL).await;
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a panic fails the test")]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn returns_the_first_some() {
+        let mut looks = 0;
+        let value = eventually(Duration::from_secs(5), "the third look", async || {
+            looks += 1;
+            Ok((looks == 3).then_some("there"))
+        })
+        .await
+        .unwrap();
+        assert_eq!(value, "there");
+        assert_eq!(looks, 3);
+    }
+
+    #[tokio::test]
+    async fn says_what_it_waited_for_and_why_not() {
+        let error = eventually(Duration::ZERO, "rain", async || -> Result<Option<()>> { bail!("clear sky") })
+            .await
+            .unwrap_err();
+        assert_eq!(error.to_string(), "waited 0ns in vain for rain; last error: clear sky");
+    }
+}

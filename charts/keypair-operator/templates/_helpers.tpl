@@ -1,0 +1,64 @@
+{{- define "keypair-operator.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* The release name, or release and chart name where the first does not contain the second. */}}
+{{- define "keypair-operator.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" -}}
+{{- else -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 63 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "keypair-operator.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "keypair-operator.fullname" .) .Values.serviceAccount.name -}}
+{{- else -}}
+{{- required "serviceAccount.name is needed when serviceAccount.create is false" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What never changes during the life of a release: usable in a selector. */}}
+{{- define "keypair-operator.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "keypair-operator.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "keypair-operator.labels" -}}
+{{ include "keypair-operator.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- end -}}
+
+{{/*
+What the operator does inside a namespace: in a ClusterRole when it watches all of them, in a Role per namespace when
+watchNamespaces is set. Each rule names the step that needs it.
+*/}}
+{{- define "keypair-operator.namespacedRules" -}}
+# Observe: the operator's own resource. It never writes the spec.
+- apiGroups: [keypairs.dev]
+  resources: [keypairs]
+  verbs: [get, list, watch]
+# Apply: the status is written with PUT on the status subresource, so that resourceVersion guards every write.
+- apiGroups: [keypairs.dev]
+  resources: [keypairs/status]
+  verbs: [update]
+# Observe: list and watch, metadata only, of the Secrets labelled app.kubernetes.io/managed-by=keypair-operator; get of
+# the one Secret that a KeyPair names. RBAC cannot restrict a rule to a label.
+# Apply: create for a generated key; update and patch for edits of spec.secret.template and for a Secret that its owner
+# hands over with keypairs.dev/adopt. No delete: the garbage collector removes a Secret, by its owner reference.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get, list, watch, create, update, patch]
+# Apply: Events on KeyPairs; patch counts a repeated one up.
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end -}}

@@ -82,7 +82,8 @@ clean_up() {
     wait "$child" 2>/dev/null || true
     child=''
   fi
-  rm -rf "$unfinished" "$unfinished.log"
+  # The compilers of a build that was ended may write for another moment.
+  rm -rf "$unfinished"* 2>/dev/null || { sleep 1 && rm -rf "$unfinished"*; }
   if [ "$(readlink "$lock" || true)" = "pid-$$" ]; then
     rm -f "$lock"
   fi
@@ -90,19 +91,22 @@ clean_up() {
 
 # watch_build COMMAND...
 #
-# Runs a `go build -v` or `go install -v` and tells every half a minute how far it is: Go prints a line for each
-# module it downloads and for each package it compiles. Ends the script with the end of Go's output if it fails.
+# Runs a `go build -v`, `go install -v` or `cargo install` and tells every half a minute how far it is: Go and Cargo
+# print a line for each module or crate they download and for each one they compile. Ends the script with the end of
+# that output if it fails.
 watch_build() {
   local log=$unfinished.log next=30 status=0
   SECONDS=0
-  "$@" >"$log" 2>&1 &
+  # Go leaves its temporary files when it is ended; here clean_up finds them.
+  mkdir "$unfinished.work"
+  GOTMPDIR=$unfinished.work "$@" >"$log" 2>&1 &
   child=$!
   while kill -0 "$child" 2>/dev/null; do
     sleep 1
     if [ "$SECONDS" -ge "$next" ]; then
       next=$((next + 30))
-      say "$(elapsed): $(grep -c '^go: downloading' "$log" || true) modules downloaded," \
-        "$(grep -vc '^go: ' "$log" || true) packages compiled"
+      say "$(elapsed): $(grep -ciE '^(go:|  *)? *downloading |^ *Downloaded ' "$log" || true) modules downloaded," \
+        "$(grep -vcE '^go: |^ *(Downloaded|Downloading|Updating|Installing) ' "$log" || true) packages compiled"
     fi
   done
   wait "$child" || status=$?

@@ -9,7 +9,10 @@ use super::{
     cel::{object_rules, spec_rules},
     key_pair::KeyPair,
 };
-use crate::domain::rules;
+use crate::domain::{
+    profile::{Profile, ProfileRules},
+    rules,
+};
 
 /// The `CustomResourceDefinition` of [`KeyPair`], with every rule that its schema can express.
 #[must_use]
@@ -18,6 +21,7 @@ pub fn crd() -> CustomResourceDefinition {
     for version in &mut crd.spec.versions {
         if let Some(root) = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut()) {
             strip_unknown_formats(root);
+            describe(root);
             root.x_kubernetes_validations = Some(object_rules());
             if let Some(spec) = root.properties.as_mut().and_then(|properties| properties.get_mut("spec")) {
                 limit(spec);
@@ -26,6 +30,41 @@ pub fn crd() -> CustomResourceDefinition {
         }
     }
     crd
+}
+
+/// Adds the rules on texts to what the fields say of themselves.
+fn describe(root: &mut JSONSchemaProps) {
+    let ruled = [
+        ("spec/description", &rules::DESCRIPTION),
+        ("spec/project", &rules::PROJECT),
+        ("spec/tags/key", &rules::TAG_KEY),
+        ("spec/tags/value", &rules::TAG_VALUE),
+        ("spec/clientToken", &rules::CLIENT_TOKEN),
+        ("spec/secret/name", &rules::SECRET_NAME),
+        ("spec/secret/keys/privateKey", &rules::DATA_KEY),
+        ("spec/secret/keys/publicKey", &rules::DATA_KEY),
+    ];
+    for (path, rule) in ruled {
+        add_sentence(root, path, &format!("It must be {}.", rule.words));
+    }
+    add_sentence(root, "spec/tags", &format!("At most {}.", rules::MAX_TAGS));
+    add_sentence(root, "spec/publicKey", &format!("At most {} characters.", rules::PUBLIC_KEY_MAX_CHARS));
+    for profile in Profile::ALL {
+        let ProfileRules { import_name, generate_name, .. } = profile.rules();
+        let sentence = if std::ptr::eq(*import_name, *generate_name) {
+            format!("{profile}: {}.", import_name.words)
+        } else {
+            format!("{profile}, import: {}; generated: {}.", import_name.words, generate_name.words)
+        };
+        add_sentence(root, "spec/keyPairName", &sentence);
+    }
+}
+
+fn add_sentence(root: &mut JSONSchemaProps, path: &str, sentence: &str) {
+    if let Some(description) = descend(root, path).and_then(|schema| schema.description.as_mut()) {
+        description.push(' ');
+        description.push_str(sentence);
+    }
 }
 
 /// Bounds every text, list and map of `spec`, without which the API server must take the cost of a CEL rule to be unbounded.

@@ -15,6 +15,7 @@ use crate::domain::profile::Profile;
 /// The desired SSH key pair. With `publicKey` it is imported; without, it is generated and its private key put into a
 /// Secret. Once accepted (`status.keyPairID` is set), `profile`, `keyPairName`, `publicKey`, `generate` and `clientToken`
 /// are immutable.
+#[allow(clippy::duplicated_attributes, reason = "columns are not duplicates because they have the same type")]
 #[derive(CustomResource, Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "keypairs.dev",

@@ -114,9 +114,16 @@ fn is_key_pair(object: &Value) -> bool {
 }
 
 /// Everything that is wrong with one `KeyPair`, as code and message.
-fn check(object: Value) -> Vec<(String, String)> {
+fn check(mut object: Value) -> Vec<(String, String)> {
+    // The Rust type has these two as constants, not as fields.
+    if let Some(fields) = object.as_object_mut() {
+        fields.remove("apiVersion");
+        fields.remove("kind");
+    }
     let invalid = |message: String| (INVALID_MANIFEST.to_owned(), message);
     let mut unknown = Vec::new();
+    let mut track = serde_path_to_error::Track::new();
+    let object = serde_path_to_error::Deserializer::new(object, &mut track);
     let parsed: Result<KeyPair, _> = serde_ignored::deserialize(object, |path| unknown.push(path.to_string()));
     let mut findings: Vec<(String, String)> = unknown
         .into_iter()
@@ -125,7 +132,7 @@ fn check(object: Value) -> Vec<(String, String)> {
     let mut key_pair = match parsed {
         Ok(key_pair) => key_pair,
         Err(error) => {
-            findings.push(invalid(without_values(&error.to_string())));
+            findings.push(invalid(format!("{}: {}", track.path(), without_values(&error.to_string()))));
             return findings;
         }
     };
@@ -146,15 +153,12 @@ fn check(object: Value) -> Vec<(String, String)> {
     findings
 }
 
-/// An error message of the deserializer without the values that it quotes, any of which may be a private key.
-fn without_values(message: &str) -> String {
-    match message.split_once('"') {
-        Some((before, _)) => {
-            let expected = message.rsplit_once(", expected ").map_or("another value", |(_, expected)| expected);
-            format!("{}, expected {expected}", before.trim_end())
-        }
-        None => message.to_owned(),
+/// What the deserializer says that it wants, without the value that it found and quotes, which may be a private key.
+fn without_values(message: &str) -> &str {
+    if message.starts_with("missing field ") {
+        return message;
     }
+    message.rfind("expected ").and_then(|start| message.get(start..)).unwrap_or("not a value for this field")
 }
 
 #[cfg(test)]
@@ -211,6 +215,7 @@ mod tests {
             let findings = findings(&text);
             assert_eq!(findings.len(), 1, "{text}: {findings:?}");
             assert!(!findings[0].contains("c2VjcmV0"), "{findings:?}");
+            assert!(!findings[0].contains("BEGIN"), "{findings:?}");
         }
     }
 }

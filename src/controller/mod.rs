@@ -100,6 +100,7 @@ pub async fn run(
 }
 
 /// Notes a failure and says when to try again.
+#[expect(clippy::needless_pass_by_value, reason = "the signature is the one that `applier` asks for")]
 fn try_again(key_pair: Arc<KeyPair>, error: &Error, context: Arc<Context>) -> Action {
     let delay = context.backoff.failed(key_pair.metadata.uid.as_deref().unwrap_or_default());
     context.metrics.failed();

@@ -252,3 +252,6 @@ fn key_mismatch(name: &str) -> Refusal {
         ),
     )
 }
+
+#[cfg(test)]
+mod tests;

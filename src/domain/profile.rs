@@ -141,3 +141,104 @@ impl fmt::Display for Profile {
         f.write_str(self.as_str())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::reason::{Parameter, Reason};
+
+    const PARAMETERS: [Parameter; 11] = [
+        Parameter::KeyPairName,
+        Parameter::PublicKey,
+        Parameter::Generate,
+        Parameter::Description,
+        Parameter::TagKey,
+        Parameter::TagValue,
+        Parameter::ClientToken,
+        Parameter::Project,
+        Parameter::Region,
+        Parameter::Quota,
+        Parameter::Secret,
+    ];
+
+    /// Every refusal that the rules can make has a row of its own, with nothing left to fill in.
+    #[test]
+    fn every_reason_has_an_answer_in_every_profile() {
+        for profile in Profile::ALL {
+            for reason in Reason::ALL {
+                for parameter in PARAMETERS {
+                    let refusal = Refusal::new(reason, parameter, "what to do");
+                    let error = profile.error(&refusal);
+                    assert_eq!(error.reason, reason);
+                    let internal = matches!(
+                        reason,
+                        Reason::SecretConflict
+                            | Reason::PrivateKeyLost
+                            | Reason::PrivateKeyMismatch
+                            | Reason::InternalError
+                    );
+                    assert_eq!(error.http_status == 500, internal, "{profile} {reason}");
+                    for text in [&error.code, &error.message] {
+                        assert!(!text.is_empty() && !text.contains(['{', '}']), "{profile} {reason}: {text}");
+                    }
+                }
+            }
+        }
+    }
+
+    /// The patterns compile here, so that [`TextRule::allows`] cannot panic later, and CEL can quote them.
+    #[test]
+    fn every_rule_is_well_formed() {
+        use crate::domain::rules::{CLIENT_TOKEN, DATA_KEY, DESCRIPTION, PROJECT, SECRET_NAME, TAG_KEY, TAG_VALUE};
+        let names =
+            Profile::ALL.iter().flat_map(|profile| [profile.rules().import_name, profile.rules().generate_name]);
+        let others = [&CLIENT_TOKEN, &DATA_KEY, &DESCRIPTION, &PROJECT, &SECRET_NAME, &TAG_KEY, &TAG_VALUE];
+        for rule in names.chain(others) {
+            let _compiles = rule.allows("a");
+            assert!(!rule.pattern.unwrap_or_default().contains('\''), "{}", rule.words);
+            assert!(!rule.words.is_empty());
+        }
+    }
+
+    #[test]
+    fn names() {
+        let cases: [(Profile, &[&str], &[&str]); 4] = [
+            (
+                Profile::Alibaba,
+                &["ab", "A.b_c-9", "中文", "中.1"],
+                &["a", "1a", "_a", "a b", "a:b", "http://a", "é1", ""],
+            ),
+            (
+                Profile::UCloud,
+                &["1", "a b".trim_end_matches(" b"), "ключ", "!§$", "鍵🔑"],
+                &["", "a b", "a\tb", "\u{200d}"],
+            ),
+            (Profile::Volcengine, &["ab", "a.b", "a-b.c-1", "1a"], &["a", "-ab", "ab-", ".ab", "a--b", "a.-b", "a_b"]),
+            (Profile::OpenSSH, &["x", "user@host"], &["", "user host"]),
+        ];
+        for (profile, good, bad) in cases {
+            let rule = profile.rules().import_name;
+            for name in good {
+                assert!(rule.allows(name), "{profile}: {name:?}");
+            }
+            for name in bad {
+                assert!(!rule.allows(name), "{profile}: {name:?}");
+            }
+        }
+        assert!(Profile::Alibaba.rules().generate_name.allows("a:b"));
+        assert!(!Profile::Alibaba.rules().generate_name.allows("a.b"));
+    }
+
+    #[test]
+    fn fingerprints_have_the_form_of_the_profile() {
+        let body = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAICV0MGX/W9IvLA4FXpIuUcdDcbj5KX4syHgsTy7soVgf me\n";
+        let key = PublicKey::parse(body).unwrap();
+        let id = KeyPairId::from_text("kp-1");
+        let fingerprint = |profile: Profile| profile.fingerprint(&key, body, "shop", &id);
+        assert_eq!(fingerprint(Profile::Alibaba), "32:03:14:e7:7e:cd:22:a6:da:41:31:ca:22:25:a6:14");
+        assert_eq!(fingerprint(Profile::Volcengine), "320314e77ecd22a6da4131ca2225a614");
+        assert!(fingerprint(Profile::OpenSSH).starts_with("SHA256:"));
+        let hashed = format!("shopkp-1|{}", body.trim());
+        assert_eq!(fingerprint(Profile::UCloud), key::md5_colons(hashed.as_bytes()));
+    }
+}

@@ -4,7 +4,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::Validati
 
 use super::rule::{Level, allows, list, rule};
 use crate::domain::{
-    key::{Algorithm, BARE_TOKENS, KeySpec, KeyType},
+    key::{Algorithm, BARE_TOKENS, KeySpec, KeyType, PRIVATE_KEY_MARKERS},
     profile::Profile,
     reason::{Parameter, Reason},
     rules::{CLIENT_TOKEN, DESCRIPTION, MAX_TAGS, PROJECT, PUBLIC_KEY_MAX_CHARS, TAG_KEY, TAG_VALUE},
@@ -90,7 +90,10 @@ fn public_key() -> Vec<ValidationRule> {
         // Refused here already, a private key is not stored.
         key_rule(
             &Profile::ALL,
-            "!(self.publicKey.contains('PRIVATE KEY') || self.publicKey.contains('PuTTY-User-Key-File'))",
+            &format!(
+                "!{}.exists(marker, self.publicKey.upperAscii().contains(marker))",
+                list(PRIVATE_KEY_MARKERS.iter().copied())
+            ),
             "This is a private key: give the public key. Whoever can read this manifest or the API server's audit log may have seen the private key, so replace it.",
         ),
     ];

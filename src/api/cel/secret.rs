@@ -117,6 +117,11 @@ fn templates() -> Vec<ValidationRule> {
             "The data keys of the private and the public key are the operator's.",
         ),
         template_rule(
+            "stringData",
+            &format!("MAP.all(key, {})", allows("key", &DATA_KEY)),
+            &format!("Each key must be {}.", DATA_KEY.words),
+        ),
+        template_rule(
             "labels",
             &format!("!({} in MAP)", quote(MANAGED_BY_LABEL)),
             &format!("The label {MANAGED_BY_LABEL} is the operator's."),

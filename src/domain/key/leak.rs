@@ -7,8 +7,8 @@
 use base64ct::{Base64, Encoding as _};
 use zeroize::Zeroizing;
 
-/// Words (in upper case) that stand in private key files and nowhere else.
-const MARKERS: &[&str] = &[
+/// Words (in upper case) that stand in private key files and nowhere else, in whatever case. The CRD refuses them, too.
+pub const PRIVATE_KEY_MARKERS: &[&str] = &[
     "PRIVATE KEY-",            // PEM, OpenSSH, ssh.com
     "PRIVATE KEY -",           // ssh.com, with a space before its dashes
     "PRIVATE KEY BLOCK",       // PGP
@@ -32,7 +32,7 @@ const ENCRYPTION: &[&[u8]] =
 pub(super) fn holds_private_key(text: &str) -> bool {
     // The copy may be a private key, so it is erased like one.
     let upper = Zeroizing::new(text.to_ascii_uppercase());
-    MARKERS.iter().any(|marker| upper.contains(marker))
+    PRIVATE_KEY_MARKERS.iter().any(|marker| upper.contains(marker))
         || (upper.contains("-BEGIN ") || upper.contains("- BEGIN ")) && upper.contains("PRIVATE KEY")
         || upper.contains("\"KTY\"") && upper.contains("\"D\"")
         || text.split(|c: char| c.is_whitespace() || matches!(c, '"' | ',' | '=')).any(begins_private_der)

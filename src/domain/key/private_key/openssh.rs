@@ -75,8 +75,8 @@ fn read_rsa(reader: &mut Reader<'_>) -> Result<PrivateKey, PrivateKeyError> {
     let (modulus, public_exponent, private_exponent) = (number()?, number()?, number()?);
     let (coefficient, prime1, prime2) = (number()?, number()?, number()?);
     check_rsa_lengths(modulus, &[private_exponent, prime1, prime2])?;
-    let exponent1 = mod_prime_minus_one(private_exponent, prime1);
-    let exponent2 = mod_prime_minus_one(private_exponent, prime2);
+    let exponent1 = mod_prime_minus_one(private_exponent, prime1).ok_or(PrivateKeyError::Malformed)?;
+    let exponent2 = mod_prime_minus_one(private_exponent, prime2).ok_or(PrivateKeyError::Malformed)?;
     PrivateKey::from_material(&Material::Rsa(RsaPrivateKeyRef {
         modulus: UintRef::new(modulus)?,
         public_exponent: UintRef::new(public_exponent)?,

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::{Args, Parser, Subcommand};
 
 use assets::Assets;
@@ -76,7 +76,7 @@ async fn run(options: &Run) -> Result<()> {
 
     let assets = tokio::select! {
         assets = Assets::find(options.assets.as_deref()) => assets?,
-        why = &mut stop => return given_up(why),
+        why = &mut stop => bail!("{why} before there was anything to run"),
     };
 
     // Whatever happens from here on, the servers are ended and the directory is removed.
@@ -100,8 +100,4 @@ async fn serve(plane: &mut Plane, crds: &[PathBuf], begin: Instant) -> Result<()
     );
     println!("{}", serde_json::to_string(&ready).context("print")?);
     Err(plane.broken().await)
-}
-
-fn given_up(why: &str) -> Result<()> {
-    anyhow::bail!("{why} before there was anything to run")
 }

@@ -1,0 +1,55 @@
+# Everything that is done with this repository. `make` alone lists it.
+#
+# What the tests and the demo need beyond Rust, Go, git and make is built or installed by the scripts in hack/, which
+# keep it in a user cache and say what they wait for.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CRD := crds/keypairs.keypairs.dev.yaml
+CHART_CRD := charts/keypair-operator/files/keypairs.keypairs.dev.yaml
+
+.PHONY: help build demo test soak crds docs fmt lint deny
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+build: ## Build the operator and what the tests start
+	cargo build --workspace
+
+demo: ## Run the operator against a real API server on loopback and show what it does (KEEP=1: leave it running)
+	@hack/demo.sh
+
+test: ## Run every test
+	@hack/test-tools.sh
+	@assets=$$(hack/controlplane.sh); helm=$$(hack/helm.sh); \
+	export KUBEBUILDER_ASSETS=$$assets HELM=$$helm; \
+	cargo build --workspace; \
+	cargo test --workspace --no-fail-fast
+
+soak: ## Run the tests that draw values with many more of them (KEYPAIR_CASES=all: every Unicode character; takes long)
+	@assets=$$(hack/controlplane.sh); \
+	export KUBEBUILDER_ASSETS=$$assets KEYPAIR_CASES=$${KEYPAIR_CASES:-all} PROPTEST_CASES=$${PROPTEST_CASES:-20000}; \
+	cargo build --workspace; \
+	cargo test --lib --test keys --test cel
+
+crds: ## Write the CRD from the Rust types and tables, for kubectl and for the chart
+	cargo run --quiet -- crd > $(CRD).new
+	mv $(CRD).new $(CRD)
+	mkdir -p $(dir $(CHART_CRD))
+	cp $(CRD) $(CHART_CRD)
+
+docs: ## Write the tables of the documentation from the tables of the code
+	UPDATE_DOCS=1 cargo test --quiet --test docs
+
+fmt: ## Format the sources
+	cargo fmt --all
+
+lint: ## Check formatting, lints and documentation
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --quiet
+
+deny: ## Check the licences, sources and versions of the dependencies
+	@deny=$$(hack/cargo-deny.sh); $$deny --offline check bans licenses sources

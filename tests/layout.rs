@@ -1,0 +1,130 @@
+//! The layout of the source: its arrows go one way only, the domain is pure, and the README's map is true.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// The modules of the crate, each with what it may use.
+const ARROWS: [(&str, &[&str]); 5] = [
+    ("domain", &[]),
+    ("keygen", &["domain"]),
+    ("api", &["domain"]),
+    ("controller", &["api", "domain", "keygen"]),
+    ("app", &["api", "controller", "domain"]),
+];
+
+/// What would make the domain impure: clients, runtimes, clocks, randomness, files, network, environment, output.
+const IMPURE: [&str; 20] = [
+    "kube::",
+    "use kube",
+    "k8s_openapi",
+    "tokio",
+    "futures",
+    "http::",
+    "axum",
+    "tracing",
+    "rand::",
+    "SystemRandom",
+    "RandomState",
+    "getrandom",
+    "SystemTime",
+    "Instant",
+    "std::fs",
+    "std::net",
+    "std::env",
+    "std::process",
+    "println!",
+    "eprintln!",
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The files of a module, with their text without comments and without what only tests see.
+fn sources(module: &str) -> Vec<(PathBuf, String)> {
+    let mut files = Vec::new();
+    let mut pending = vec![root().join("src").join(module), root().join("src").join(format!("{module}.rs"))];
+    while let Some(path) = pending.pop() {
+        if path.is_dir() {
+            pending.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else if path.is_file() && !path.ends_with("tests.rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            let code = text.split("#[cfg(test)]").next().unwrap();
+            let code: Vec<&str> = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+            files.push((path, code.join("\n")));
+        }
+    }
+    assert!(!files.is_empty(), "there is no module {module}");
+    files
+}
+
+#[test]
+fn arrows_go_one_way() {
+    for (module, allowed) in ARROWS {
+        for (path, code) in sources(module) {
+            for (other, _) in ARROWS.iter().filter(|(other, _)| *other != module && !allowed.contains(other)) {
+                let uses = [format!("crate::{other}"), format!("    {other}::{{")];
+                assert!(
+                    !uses.iter().any(|used| code.contains(used.as_str())),
+                    "{}: {module} must not use {other}",
+                    path.display()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_domain_is_pure() {
+    for (path, code) in sources("domain") {
+        for word in IMPURE {
+            assert!(!code.contains(word), "{}: {word} has no place in the domain", path.display());
+        }
+    }
+}
+
+#[test]
+fn every_file_can_be_held_in_the_head() {
+    for (module, _) in ARROWS {
+        for (path, _) in sources(module) {
+            let lines = fs::read_to_string(&path).unwrap().lines().count();
+            assert!(lines <= 450, "{}: {lines} lines", path.display());
+        }
+    }
+}
+
+/// The map in the README names every module of two levels, and nothing that is not there.
+#[test]
+fn the_map_in_the_readme_is_true() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let map = readme.split("<!-- map -->").nth(1).expect("the README has a map between <!-- map --> marks");
+    let named: BTreeSet<String> = map
+        .lines()
+        .filter_map(|line| line.split('`').nth(1))
+        .filter(|path| path.starts_with("src/"))
+        .map(str::to_owned)
+        .collect();
+    for path in &named {
+        assert!(root().join(path).exists(), "the README's map names {path}, which is not there");
+    }
+    let mut there = BTreeSet::new();
+    for folder in ["src", "src/domain", "src/api", "src/controller", "src/app"] {
+        for entry in fs::read_dir(root().join(folder)).unwrap() {
+            let entry = entry.unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            let directory = entry.path().is_dir();
+            // A module's folder is named by its file, if it has one beside it.
+            let has_file = root().join(folder).join(format!("{name}.rs")).exists();
+            if name != "mod.rs" && !(directory && has_file) {
+                there.insert(format!("{folder}/{name}{}", if directory { "/" } else { "" }));
+            }
+        }
+    }
+    let missing: Vec<&String> = there.difference(&named).collect();
+    assert!(missing.is_empty(), "the README's map does not name {missing:?}");
+}

@@ -24,16 +24,17 @@ use crate::controller::{self, Generator, Metrics, Settings};
 /// Runs the operator until it is told to stop.
 pub fn run(args: &RunArgs) -> Result<ExitCode, Error> {
     init_log(args.log_format);
-    let metrics = Arc::new(Metrics::default());
+    let scopes = scopes(&args.namespaces);
+    let metrics = Arc::new(Metrics::new(scopes.len()));
     if let Some(address) = args.metrics_addr {
         server::serve(address, Arc::clone(&metrics))?;
     }
     let runtime = runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Start)?;
-    runtime.block_on(operate(args, metrics))?;
+    runtime.block_on(operate(args, scopes, metrics))?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn operate(args: &RunArgs, metrics: Arc<Metrics>) -> Result<(), Error> {
+async fn operate(args: &RunArgs, scopes: Vec<Option<String>>, metrics: Arc<Metrics>) -> Result<(), Error> {
     let mut config = Config::infer().await?;
     // By this name administrators find the operator in audit logs.
     config
@@ -44,7 +45,7 @@ async fn operate(args: &RunArgs, metrics: Arc<Metrics>) -> Result<(), Error> {
     let threads = args.keygen_threads.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
     let generator = Generator::new(threads);
     let stop = stop_signal()?.shared();
-    let controllers = scopes(&args.namespaces).into_iter().map(|namespace| {
+    let controllers = scopes.into_iter().map(|namespace| {
         let settings = Settings { namespace, quota: args.quota, concurrency: args.concurrency.get() };
         controller::run(client.clone(), settings, generator.clone(), Arc::clone(&metrics), stop.clone())
     });

@@ -1,10 +1,6 @@
 //! `/metrics`, `/livez` and `/readyz`.
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, atomic::Ordering},
-    thread,
-};
+use std::{net::SocketAddr, sync::Arc, thread};
 
 use axum::{Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
 use tokio::{net::TcpListener, runtime};
@@ -39,7 +35,7 @@ pub fn serve(address: SocketAddr, metrics: Arc<Metrics>) -> Result<(), Error> {
 }
 
 async fn ready(State(metrics): State<Arc<Metrics>>) -> impl IntoResponse {
-    if metrics.ready.load(Ordering::Acquire) {
+    if metrics.is_ready() {
         (StatusCode::OK, "ok\n")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "waiting for the API server to list KeyPairs and Secrets\n")

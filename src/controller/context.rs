@@ -45,10 +45,13 @@ pub struct Written {
 }
 
 impl Written {
-    /// Notes that this version of `key_pair` has been replaced.
-    pub fn note(&self, key_pair: &KeyPair) {
-        if let Some((uid, version)) = version(key_pair) {
-            self.lock().insert(uid.to_owned(), version.to_owned());
+    /// Notes that the version `before` has been replaced by `after`.
+    pub fn note(&self, before: &KeyPair, after: &KeyPair) {
+        // A write that changes nothing makes no new version, and no event would ever come.
+        if let Some((uid, replaced)) = version(before)
+            && version(after) != Some((uid, replaced))
+        {
+            self.lock().insert(uid.to_owned(), replaced.to_owned());
         }
     }
 

@@ -1,6 +1,9 @@
 //! What the operator counts about itself, in the text format of Prometheus.
 
-use std::{fmt, sync::atomic::AtomicBool};
+use std::{
+    fmt,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -14,8 +17,8 @@ pub struct Metrics {
     registry: Registry,
     reconciliations: Family<OutcomeLabels, Counter>,
     failures: Counter,
-    /// Whether everything that is watched has been listed once.
-    pub ready: AtomicBool,
+    /// How many watches have not been listed yet.
+    unlisted: AtomicUsize,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -23,8 +26,10 @@ struct OutcomeLabels {
     outcome: &'static str,
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
+impl Metrics {
+    /// Counters at zero, for an operator that watches in `scopes` namespaces, or in all with one watch.
+    #[must_use]
+    pub fn new(scopes: usize) -> Self {
         let mut registry = Registry::with_prefix("keypair_operator");
         let reconciliations = Family::<OutcomeLabels, Counter>::default();
         registry.register(
@@ -38,11 +43,9 @@ impl Default for Metrics {
             "Reconciliations that failed and are tried again",
             failures.clone(),
         );
-        Self { registry, reconciliations, failures, ready: AtomicBool::new(false) }
+        Self { registry, reconciliations, failures, unlisted: AtomicUsize::new(scopes) }
     }
-}
 
-impl Metrics {
     /// Counts a reconciliation that came to its end.
     pub fn reconciled(&self, outcome: &'static str) {
         self.reconciliations.get_or_create(&OutcomeLabels { outcome }).inc();
@@ -51,6 +54,17 @@ impl Metrics {
     /// Counts a reconciliation that failed.
     pub fn failed(&self) {
         self.failures.inc();
+    }
+
+    /// Notes that one scope has been listed.
+    pub fn listed(&self) {
+        self.unlisted.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Whether everything that is watched has been listed once.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.unlisted.load(Ordering::Acquire) == 0
     }
 
     /// Every metric as text.

@@ -17,7 +17,7 @@ mod watches;
 pub use generator::Generator;
 pub use metrics::Metrics;
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 
 use futures::{StreamExt, stream};
 use kube::{
@@ -83,7 +83,7 @@ pub async fn run(
         async move {
             if key_pairs.wait_until_ready().await.is_ok() && secrets.wait_until_ready().await.is_ok() {
                 tracing::info!("every KeyPair and Secret is listed");
-                metrics.ready.store(true, Ordering::Release);
+                metrics.listed();
             }
         }
     };

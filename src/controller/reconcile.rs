@@ -69,7 +69,9 @@ fn observe(key_pair: &KeyPair, context: &Context) -> Observed {
     let reference = ObjectRef::new(&secret_name).within(&key_pair.namespace().unwrap_or_default());
     Observed {
         recorded,
-        current: status.and_then(|status| status.observed_generation) == key_pair.metadata.generation,
+        refused: status
+            .and_then(|status| status.error.as_ref())
+            .and_then(|error| Reason::ALL.into_iter().find(|reason| reason.as_str() == error.reason)),
         secret: SecretView::Unread(
             context.secrets.get(&reference).map(|secret| secrets::cached(secret.as_ref(), key_pair)),
         ),
@@ -122,8 +124,7 @@ async fn write_status(
     report: Report,
 ) -> Result<Action, Error> {
     let uid = desired.uid.as_str();
-    // Nobody tells us when what the API server refused would be taken.
-    let retry = report.refusals.iter().any(|refusal| refusal.reason == Reason::InternalError);
+    let retry = report.refusals.iter().any(|refusal| refusal.reason.needs_another_look());
     let action = if retry { Action::requeue(context.backoff.failed(uid)) } else { Action::await_change() };
     let outcome = report.refusals.first().map_or("Ready", |refusal| refusal.reason.as_str());
     context.metrics.reconciled(outcome);
@@ -141,14 +142,13 @@ async fn write_status(
     let name = key_pair.name_any();
     let key_pairs: Api<KeyPair> = Api::namespaced(context.client.clone(), &namespace);
     match in_time(key_pairs.replace_status(&name, &PostParams::default(), &written)).await? {
-        Ok(_) => {}
+        Ok(answer) => context.written.note(key_pair, &answer),
         // Gone, or changed since: the decision was about an object that is no more. Its events are under way.
         Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {
             return Ok(Action::await_change());
         }
         Err(error) => return Err(Error::WriteStatus(error)),
     }
-    context.written.note(key_pair);
     if !retry {
         context.backoff.forget(uid);
     }

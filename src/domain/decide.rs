@@ -31,8 +31,8 @@ pub struct Desired {
 pub struct Observed {
     /// The facts that the status records; `Some` once the pair has been accepted.
     pub recorded: Option<Facts>,
-    /// Whether the status was written for this very generation of the spec.
-    pub current: bool,
+    /// Why the status says that the pair is not Ready.
+    pub refused: Option<Reason>,
     /// The Secret.
     pub secret: SecretView,
 }
@@ -130,10 +130,7 @@ pub fn decide(desired: &Desired, observed: &Observed, ledger: &Ledger) -> Plan {
         Standing::NoSlot => return refuse(observed, vec![no_slot()]),
     }
     match source {
-        Source::Import(key) => {
-            let body = desired.parameters.public_key.as_deref().unwrap_or_default();
-            Plan::Report(Report { facts: Some(facts(desired, &key, body, None)), refusals: Vec::new() })
-        }
+        Source::Import(key) => accept(desired, &key, None),
         Source::Generate(spec) => decide_generated(desired, observed, spec),
     }
 }
@@ -146,10 +143,16 @@ fn decide_generated(desired: &Desired, observed: &Observed, spec: KeySpec) -> Pl
         .and_then(|facts| facts.secret_name.as_ref())
         .unwrap_or(&desired.parameters.secret.name);
     match (&observed.secret, &observed.recorded) {
-        (SecretView::Unread(Some(cached)), Some(facts))
-            if observed.current && cached.owned && cached.sha256.as_ref() == Some(&facts.fingerprints.sha256) =>
+        (SecretView::Unread(Some(cached)), Some(recorded))
+            if cached.owned
+                && cached.sha256.as_ref() == Some(&recorded.fingerprints.sha256)
+                && let Ok(key) = PublicKey::parse(&recorded.public_key) =>
         {
-            Plan::Report(Report { facts: Some(facts.clone()), refusals: Vec::new() })
+            accept(desired, &key, Some(name))
+        }
+        // Somebody else's Secret was in the way: a look is cheaper than a key generated for nothing.
+        (SecretView::Unread(None), None) if observed.refused == Some(Reason::SecretConflict) => {
+            Plan::ReadSecret(name.clone())
         }
         (SecretView::Unread(None) | SecretView::Absent, None) => Plan::CreateSecret(name.clone(), spec),
         (SecretView::Unread(_), _) => Plan::ReadSecret(name.clone()),
@@ -169,23 +172,29 @@ fn decide_generated(desired: &Desired, observed: &Observed, spec: KeySpec) -> Pl
             {
                 return refuse(observed, vec![key_mismatch(name)]);
             }
-            let body = key.to_openssh();
-            Plan::Report(Report { facts: Some(facts(desired, key, &body, Some(name.clone()))), refusals: Vec::new() })
+            accept(desired, key, Some(name))
         }
     }
+}
+
+/// The pair is Ready. `secret_name` says where the private key of a generated pair is.
+fn accept(desired: &Desired, key: &PublicKey, secret_name: Option<&String>) -> Plan {
+    Plan::Report(Report { facts: Some(facts(desired, key, secret_name.cloned())), refusals: Vec::new() })
 }
 
 fn refuse(observed: &Observed, refusals: Vec<Refusal>) -> Plan {
     Plan::Report(Report { facts: observed.recorded.clone(), refusals })
 }
 
-fn facts(desired: &Desired, key: &PublicKey, body: &str, secret_name: Option<String>) -> Facts {
-    let Parameters { profile, project, .. } = &desired.parameters;
+fn facts(desired: &Desired, key: &PublicKey, secret_name: Option<String>) -> Facts {
+    let Parameters { profile, project, public_key, .. } = &desired.parameters;
+    let public_line = key.to_openssh();
+    let body = public_key.as_ref().unwrap_or(&public_line);
     let id = KeyPairId::from_uid(&desired.uid);
     Facts {
         fingerprint: profile.fingerprint(key, body, project, &id),
         id: id.to_string(),
-        public_key: key.to_openssh(),
+        public_key: public_line,
         algorithm: key.algorithm().to_string(),
         bits: key.bits(),
         fingerprints: key.fingerprints(),

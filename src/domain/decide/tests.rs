@@ -90,7 +90,11 @@ impl World {
             owned: secret.owned,
             sha256: secret.public_key.as_ref().map(|key| key.fingerprints().sha256),
         });
-        Observed { recorded: self.recorded.clone(), current: true, secret: SecretView::Unread(cached) }
+        Observed {
+            recorded: self.recorded.clone(),
+            refused: self.refusals.first().copied(),
+            secret: SecretView::Unread(cached),
+        }
     }
 
     /// Reconciles once; `crash_before` names the step before which the operator dies. Returns whether it came to the end.
@@ -224,7 +228,7 @@ fn what_the_api_server_refuses_is_reported() {
         (SecretView::Invalid("label".to_owned()), Reason::InvalidSecret),
         (SecretView::Forbidden("quota".to_owned()), Reason::InternalError),
     ] {
-        let observed = Observed { recorded: None, current: true, secret };
+        let observed = Observed { recorded: None, refused: None, secret };
         assert_eq!(only_reason(decide(&desired, &observed, &granting_ledger())), reason);
     }
 }

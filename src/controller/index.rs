@@ -104,3 +104,84 @@ fn namespace(key_pair: &KeyPair) -> String {
 fn references(namespace: &str, names: HashSet<String>) -> Vec<ObjectRef<KeyPair>> {
     names.into_iter().map(|name| ObjectRef::new(&name).within(namespace)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        api::{KeyPairSpec, KeyPairStatus},
+        domain::ledger::Standing,
+    };
+
+    fn key_pair(name: &str, accepted: bool) -> KeyPair {
+        let mut key_pair = KeyPair::new(name, KeyPairSpec::default());
+        key_pair.metadata.namespace = Some("shop".to_owned());
+        key_pair.metadata.uid = Some(format!("uid-{name}"));
+        key_pair.status =
+            accepted.then(|| KeyPairStatus { key_pair_id: Some(format!("kp-{name}")), ..KeyPairStatus::default() });
+        key_pair
+    }
+
+    fn standing(index: &Index, name: &str) -> Standing {
+        index.with_ledger("shop", |ledger| ledger.standing(&format!("uid-{name}")))
+    }
+
+    fn names(concerned: Vec<ObjectRef<KeyPair>>) -> HashSet<String> {
+        concerned.into_iter().map(|reference| reference.name).collect()
+    }
+
+    #[test]
+    fn nothing_is_granted_before_the_list_is_complete() {
+        let index = Index::new(1);
+        index.apply(&Event::Init);
+        index.apply(&Event::InitApply(key_pair("aa", false)));
+        index.apply(&Event::InitApply(key_pair("bb", true)));
+        assert_eq!(standing(&index, "aa"), Standing::Unknown);
+        let concerned = index.apply(&Event::InitDone);
+        assert_eq!(names(concerned), HashSet::from(["aa".to_owned(), "bb".to_owned()]));
+        assert_eq!(standing(&index, "aa"), Standing::NoSlot);
+        assert_eq!(standing(&index, "bb"), Standing::Granted);
+    }
+
+    #[test]
+    fn the_next_in_line_is_told_when_a_slot_is_free() {
+        let index = Index::new(1);
+        index.apply(&Event::Apply(key_pair("aa", false)));
+        index.apply(&Event::Apply(key_pair("bb", false)));
+        assert_eq!(standing(&index, "bb"), Standing::NoSlot);
+        let concerned = index.apply(&Event::Delete(key_pair("aa", true)));
+        assert_eq!(names(concerned), HashSet::from(["bb".to_owned()]));
+        assert_eq!(standing(&index, "bb"), Standing::Granted);
+    }
+
+    #[test]
+    fn a_request_that_is_not_valid_takes_no_place() {
+        let index = Index::new(1);
+        let mut invalid = key_pair("aa", false);
+        invalid.spec.key_pair_name = Some("1st".to_owned());
+        index.apply(&Event::Apply(invalid));
+        index.apply(&Event::Apply(key_pair("bb", false)));
+        assert_eq!(standing(&index, "aa"), Standing::Unknown);
+        assert_eq!(standing(&index, "bb"), Standing::Granted);
+        // Mended, it queues up behind those who came while it was not valid.
+        index.apply(&Event::Apply(key_pair("aa", false)));
+        assert_eq!(standing(&index, "aa"), Standing::NoSlot);
+    }
+
+    #[test]
+    fn a_new_list_keeps_what_is_granted_and_forgets_who_is_gone() {
+        let index = Index::new(1);
+        index.apply(&Event::Apply(key_pair("bb", false)));
+        index.apply(&Event::Init);
+        index.apply(&Event::InitApply(key_pair("aa", false)));
+        index.apply(&Event::InitApply(key_pair("bb", false)));
+        let concerned = index.apply(&Event::InitDone);
+        assert_eq!(standing(&index, "bb"), Standing::Granted, "its status may be on its way");
+        assert_eq!(names(concerned), HashSet::from(["aa".to_owned()]));
+        index.apply(&Event::Init);
+        index.apply(&Event::InitApply(key_pair("aa", false)));
+        let concerned = index.apply(&Event::InitDone);
+        assert_eq!(standing(&index, "bb"), Standing::Unknown);
+        assert_eq!(names(concerned), HashSet::from(["aa".to_owned()]));
+    }
+}

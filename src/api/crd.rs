@@ -1,9 +1,10 @@
 //! The `CustomResourceDefinition`, as it is installed.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+    CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
 use kube::CustomResourceExt;
+use serde_json::json;
 
 use super::{
     cel::{object_rules, spec_rules},
@@ -23,6 +24,10 @@ pub fn crd() -> CustomResourceDefinition {
             strip_unknown_formats(root);
             describe(root);
             root.x_kubernetes_validations = Some(object_rules());
+            if let Some(status) = root.properties.as_mut().and_then(|properties| properties.get_mut("status")) {
+                // An object that the operator has not seen yet is in progress; without this, kstatus calls it current.
+                status.default = Some(JSON(json!({ "observedGeneration": -1 })));
+            }
             if let Some(spec) = root.properties.as_mut().and_then(|properties| properties.get_mut("spec")) {
                 limit(spec);
                 spec.x_kubernetes_validations = Some(spec_rules());

@@ -13,8 +13,8 @@ use super::status::KeyPairStatus;
 use crate::domain::profile::Profile;
 
 /// The desired SSH key pair. With `publicKey` it is imported; without, it is generated and its private key put into a
-/// Secret. Once accepted (`status.keyPairID` is set), `profile`, `keyPairName`, `publicKey`, `generate` and `clientToken`
-/// are immutable.
+/// Secret. Once accepted (`status.keyPairID` is set), `profile`, `keyPairName`, `publicKey`, `generate`, `clientToken`
+/// and `secret` are immutable.
 #[allow(clippy::duplicated_attributes, reason = "columns are not duplicates because they have the same type")]
 #[derive(CustomResource, Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
@@ -101,9 +101,9 @@ pub enum GenerateAlgorithm {
 pub struct Tag {
     /// The tag's key.
     pub key: String,
-    /// The tag's value; may be empty.
-    #[serde(default)]
-    pub value: String,
+    /// The tag's value; may be empty or left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
 }
 
 /// Where and how the private key is kept.

@@ -8,7 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::key_pair::KeyPair;
-use crate::domain::{decide, key, profile::Profile};
+use crate::domain::{decide, key, profile::Profile, reason::Reason};
 
 /// The type of the condition that says whether the key pair can be used.
 pub const READY: &str = "Ready";
@@ -174,9 +174,12 @@ impl KeyPairStatus {
                 condition
             })
             .collect();
+        // What is no name, a private key pasted by mistake perhaps, is not repeated.
+        let named = report.facts.is_some()
+            || !report.refusals.iter().any(|refusal| refusal.reason == Reason::InvalidKeyPairName);
         let mut status = Self {
             observed_generation: key_pair.metadata.generation,
-            key_pair_name: Some(name.to_owned()),
+            key_pair_name: named.then(|| name.to_owned()),
             region: key_pair.metadata.namespace.clone(),
             error,
             conditions,

@@ -25,7 +25,7 @@ pub fn parameters(key_pair: &KeyPair) -> Parameters {
         generate: spec.generate.as_ref().map(generate),
         description: spec.description.clone(),
         project: spec.project.clone().unwrap_or_default(),
-        tags: spec.tags.iter().map(|tag| (tag.key.clone(), tag.value.clone())).collect(),
+        tags: spec.tags.iter().map(|tag| (tag.key.clone(), tag.value.clone().unwrap_or_default())).collect(),
         client_token: spec.client_token.clone().unwrap_or_default(),
         secret: secret_settings(key_pair, name),
     }
@@ -36,7 +36,6 @@ pub fn parameters(key_pair: &KeyPair) -> Parameters {
 pub fn desired(key_pair: &KeyPair) -> Desired {
     Desired {
         uid: key_pair.uid().unwrap_or_default(),
-        name: key_pair.name_any(),
         deleting: key_pair.metadata.deletion_timestamp.is_some(),
         parameters: parameters(key_pair),
     }
@@ -47,9 +46,10 @@ pub fn desired(key_pair: &KeyPair) -> Desired {
 #[must_use]
 pub fn claim(key_pair: &KeyPair) -> Option<Claim> {
     let accepted = key_pair.status.as_ref().is_some_and(|status| status.key_pair_id.is_some());
+    let deleting = key_pair.metadata.deletion_timestamp.is_some();
     let parameters = parameters(key_pair);
-    // What is accepted keeps its slot and its name, whatever later rules would say of it.
-    if !accepted && request::check(&parameters).is_err() {
+    // What is accepted keeps its slot and its name until it is gone, whatever later rules would say of it.
+    if !accepted && (deleting || request::check(&parameters).is_err()) {
         return None;
     }
     Some(Claim {

@@ -54,7 +54,7 @@ pub struct RunArgs {
     /// Watch only this namespace; may be given more than once, or with commas between.
     #[arg(long = "namespace", env = "KEYPAIR_OPERATOR_NAMESPACE", value_name = "NAMESPACE", value_delimiter = ',')]
     pub namespaces: Vec<String>,
-    /// How many KeyPairs to reconcile at once.
+    /// How many KeyPairs to reconcile at once, in each --namespace where any is given.
     #[arg(long, env = "KEYPAIR_OPERATOR_CONCURRENCY", default_value = "32")]
     pub concurrency: NonZeroU16,
     /// How many threads may generate keys at once. Default: one for each core.

@@ -12,7 +12,8 @@ use futures::future::{self, FutureExt};
 use http::header::{HeaderValue, USER_AGENT};
 use kube::{Client, Config};
 use tokio::{runtime, signal::unix};
-use tracing_subscriber::EnvFilter;
+use tracing::{Level, Metadata};
+use tracing_subscriber::{EnvFilter, filter::filter_fn, layer::SubscriberExt, util::SubscriberInitExt};
 
 use super::{
     Error,
@@ -83,8 +84,12 @@ fn init_log(format: LogFormat) {
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         .with_target(false);
+    // At DEBUG it repeats what the API server answers to a mistake, which may quote a private key from a manifest.
+    let quotes =
+        |metadata: &Metadata<'_>| metadata.target() == "kube_client::client" && *metadata.level() > Level::INFO;
+    let no_quotes = filter_fn(move |metadata| !quotes(metadata));
     match format {
-        LogFormat::Text => builder.init(),
-        LogFormat::Json => builder.json().flatten_event(true).init(),
+        LogFormat::Text => builder.finish().with(no_quotes).init(),
+        LogFormat::Json => builder.json().flatten_event(true).finish().with(no_quotes).init(),
     }
 }

@@ -2,14 +2,17 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Client, Resource,
     api::PartialObjectMeta,
-    runtime::{events::Recorder, reflector::Store},
+    runtime::{
+        events::Reporter,
+        reflector::{ObjectRef, Store},
+    },
 };
 
 use super::{backoff::Backoff, generator::Generator, index::Index, metrics::Metrics};
@@ -20,64 +23,73 @@ pub struct Context {
     /// The connection to the API server.
     pub client: Client,
     /// The slots and names of every namespace.
-    pub index: Arc<Index>,
+    pub index: Index,
+    /// The `KeyPair`s as the watch shows them.
+    pub key_pairs: Store<KeyPair>,
     /// The metadata of our Secrets.
     pub secrets: Store<PartialObjectMeta<Secret>>,
     /// Where key pairs are generated.
     pub generator: Generator,
-    /// Where Events are written.
-    pub recorder: Recorder,
+    /// In whose name Events are written.
+    pub reporter: Reporter,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// When to try again.
     pub backoff: Backoff,
-    /// Which versions of objects we have replaced ourselves.
-    pub written: Written,
+    /// Which versions of `KeyPair`s we have replaced ourselves.
+    pub written: Versions,
+    /// Which versions of Secrets hold the right key, by the UID of their `KeyPair`.
+    pub verified: Versions,
 }
 
-/// The versions of objects that the operator has replaced by its own writes and whose events may still be under way.
-///
-/// Without it, an object that is reconciled again before that event arrives would be judged by its old status, at the cost
-/// of requests that end in a conflict.
+impl Context {
+    /// Whether nobody has changed or deleted `key_pair` since this version of it.
+    pub fn is_current(&self, key_pair: &KeyPair) -> bool {
+        let now = self.key_pairs.get(&ObjectRef::from_obj(key_pair));
+        now.is_some_and(|now| {
+            let (now, then) = (now.meta(), key_pair.meta());
+            (&now.uid, now.generation, &now.deletion_timestamp)
+                == (&then.uid, then.generation, &then.deletion_timestamp)
+        })
+    }
+
+    /// Forgets a `KeyPair` that is gone.
+    pub fn forget(&self, uid: &str) {
+        self.backoff.forget(uid);
+        self.written.forget(uid);
+        self.verified.forget(uid);
+    }
+}
+
+/// One resource version for each `KeyPair`, by UID. Versions are compared for equality only, which is all that Kubernetes
+/// allows.
 #[derive(Debug, Default)]
-pub struct Written {
-    replaced: Mutex<HashMap<String, String>>,
-}
+pub struct Versions(Mutex<HashMap<String, String>>);
 
-impl Written {
-    /// Notes that the version `before` has been replaced by `after`.
-    pub fn note(&self, before: &KeyPair, after: &KeyPair) {
-        // A write that changes nothing makes no new version, and no event would ever come.
-        if let Some((uid, replaced)) = version(before)
-            && version(after) != Some((uid, replaced))
-        {
-            self.lock().insert(uid.to_owned(), replaced.to_owned());
+impl Versions {
+    /// Notes the version for the `KeyPair` with this UID.
+    pub fn note(&self, uid: &str, version: &str) {
+        self.lock().insert(uid.to_owned(), version.to_owned());
+    }
+
+    /// The version noted for the `KeyPair` with this UID.
+    pub fn get(&self, uid: &str) -> Option<String> {
+        self.lock().get(uid).cloned()
+    }
+
+    /// Makes every version another than the one noted, if there is one.
+    pub fn distrust(&self, uid: &str) {
+        if let Some(version) = self.lock().get_mut(uid) {
+            version.clear();
         }
     }
 
-    /// Whether this very version of `key_pair` has been replaced. Versions are compared for equality only, which is all
-    /// that Kubernetes allows.
-    pub fn supersedes(&self, key_pair: &KeyPair) -> bool {
-        let Some((uid, version)) = version(key_pair) else { return false };
-        let mut replaced = self.lock();
-        if replaced.get(uid).is_some_and(|replaced| replaced == version) {
-            return true;
-        }
-        replaced.remove(uid);
-        false
-    }
-
-    /// Forgets an object that is gone.
+    /// Forgets what was noted.
     pub fn forget(&self, uid: &str) {
         self.lock().remove(uid);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, String>> {
-        self.replaced.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn version(key_pair: &KeyPair) -> Option<(&str, &str)> {
-    let meta = key_pair.meta();
-    Some((meta.uid.as_deref()?, meta.resource_version.as_deref()?))
 }

@@ -24,6 +24,9 @@ pub enum GeneratorError {
     /// The generation itself failed.
     #[error(transparent)]
     Keygen(#[from] KeygenError),
+    /// The generation panicked: a mistake in the operator.
+    #[error("key generation panicked; please report this")]
+    Panicked,
     /// The runtime is shutting down.
     #[error("the operator is stopping")]
     Stopping,
@@ -47,6 +50,9 @@ impl Generator {
             let _permit = permit;
             keygen::generate(spec)
         });
-        Ok(generated.await.map_err(|_| GeneratorError::Stopping)??)
+        let generated = generated
+            .await
+            .map_err(|error| if error.is_panic() { GeneratorError::Panicked } else { GeneratorError::Stopping })?;
+        Ok(generated?)
     }
 }

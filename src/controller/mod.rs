@@ -17,23 +17,22 @@ mod watches;
 pub use generator::Generator;
 pub use metrics::Metrics;
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
-use futures::{StreamExt, stream};
+use futures::{
+    FutureExt, StreamExt,
+    future::{self, Either},
+    stream,
+};
 use kube::{
     Api, Client, Resource, ResourceExt,
     core::NamespaceResourceScope,
-    runtime::{
-        Config, applier,
-        controller::Action,
-        events::{Recorder, Reporter},
-        reflector,
-    },
+    runtime::{Config, applier, controller::Action, events::Reporter, reflector},
 };
 
 use self::{
     backoff::Backoff,
-    context::{Context, Written},
+    context::{Context, Versions},
     error::Error,
     index::Index,
 };
@@ -59,31 +58,41 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) {
     let namespace = settings.namespace.as_deref();
+    let shutdown = shutdown.shared();
     let (secrets, secrets_writer) = reflector::store();
     let (key_pairs, key_pairs_writer) = reflector::store();
     let reporter = Reporter { controller: secrets::OPERATOR.to_owned(), instance: None };
     let context = Arc::new(Context {
         client: client.clone(),
-        index: Arc::new(Index::new(settings.quota)),
+        index: Index::new(settings.quota),
+        key_pairs: key_pairs.clone(),
         secrets: secrets.clone(),
         generator,
-        recorder: Recorder::new(client.clone(), reporter),
+        reporter,
         metrics: Arc::clone(&metrics),
         backoff: Backoff::default(),
-        written: Written::default(),
+        written: Versions::default(),
+        verified: Versions::default(),
     });
     let triggers = stream::select(
         watches::key_pairs(scope(&client, namespace), key_pairs_writer, Arc::clone(&context)),
         watches::secrets(scope(&client, namespace), secrets_writer),
     )
-    .take_until(Box::pin(shutdown));
+    .take_until(Box::pin(shutdown.clone()));
 
-    let listed = {
+    // Reconciling begins only once everything is listed, and what has not begun does not end either: until then, as long as
+    // the CRD is missing, say, this is what ends when the operator is told to stop.
+    let stopped_before = {
         let key_pairs = key_pairs.clone();
         async move {
-            if key_pairs.wait_until_ready().await.is_ok() && secrets.wait_until_ready().await.is_ok() {
-                tracing::info!("every KeyPair and Secret is listed");
-                metrics.listed();
+            let listed = pin!(async {
+                if key_pairs.wait_until_ready().await.is_ok() && secrets.wait_until_ready().await.is_ok() {
+                    tracing::info!("every KeyPair and Secret is listed");
+                    metrics.listed();
+                }
+            });
+            if let Either::Left(_) = future::select(listed, shutdown).await {
+                future::pending::<()>().await;
             }
         }
     };
@@ -96,7 +105,7 @@ pub async fn run(
         Config::default().concurrency(settings.concurrency),
     )
     .for_each(|_| std::future::ready(()));
-    futures::future::join(listed, reconciling).await;
+    future::select(pin!(stopped_before), pin!(reconciling)).await;
 }
 
 /// Notes a failure and says when to try again.

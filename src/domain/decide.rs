@@ -18,8 +18,6 @@ use super::{
 pub struct Desired {
     /// `metadata.uid`.
     pub uid: String,
-    /// `metadata.name`.
-    pub name: String,
     /// Whether the object is being deleted.
     pub deleting: bool,
     /// The request.
@@ -46,9 +44,9 @@ pub enum SecretView {
     Absent,
     /// It has been read, or made, just now.
     Read(ReadSecret),
-    /// The API server found it not valid, and said why.
+    /// The API server finds it not valid, and said why.
     Invalid(String),
-    /// The API server does not let the operator make it, and said why.
+    /// The API server does not let the operator make or read it, and said why.
     Forbidden(String),
 }
 
@@ -59,6 +57,8 @@ pub struct CachedSecret {
     pub owned: bool,
     /// The fingerprint that the operator noted on it.
     pub sha256: Option<String>,
+    /// Whether it has changed since its content was found right.
+    pub changed: bool,
 }
 
 /// What the content of a Secret tells.
@@ -96,6 +96,9 @@ pub struct Report {
     pub facts: Option<Facts>,
     /// What is wrong, the error that the cloud would have answered with first; empty: the pair is Ready.
     pub refusals: Vec<Refusal>,
+    /// Whether the cause may pass without any event that the operator is told of, so that it must look again by itself: it
+    /// watches only the Secrets that have its label.
+    pub look_again: bool,
 }
 
 /// The next step.
@@ -130,7 +133,7 @@ pub fn decide(desired: &Desired, observed: &Observed, ledger: &Ledger) -> Plan {
         Standing::NoSlot => return refuse(observed, vec![no_slot()]),
     }
     match source {
-        Source::Import(key) => accept(desired, &key, None),
+        Source::Import(key) => accept(desired, observed, &key, None),
         Source::Generate(spec) => decide_generated(desired, observed, spec),
     }
 }
@@ -144,11 +147,13 @@ fn decide_generated(desired: &Desired, observed: &Observed, spec: KeySpec) -> Pl
         .unwrap_or(&desired.parameters.secret.name);
     match (&observed.secret, &observed.recorded) {
         (SecretView::Unread(Some(cached)), Some(recorded))
-            if cached.owned
+            if observed.refused.is_none()
+                && cached.owned
+                && !cached.changed
                 && cached.sha256.as_ref() == Some(&recorded.fingerprints.sha256)
                 && let Ok(key) = PublicKey::parse(&recorded.public_key) =>
         {
-            accept(desired, &key, Some(name))
+            accept(desired, observed, &key, Some(name))
         }
         // Somebody else's Secret was in the way: a look is cheaper than a key generated for nothing.
         (SecretView::Unread(None), None) if observed.refused == Some(Reason::SecretConflict) => {
@@ -156,41 +161,48 @@ fn decide_generated(desired: &Desired, observed: &Observed, spec: KeySpec) -> Pl
         }
         (SecretView::Unread(None) | SecretView::Absent, None) => Plan::CreateSecret(name.clone(), spec),
         (SecretView::Unread(_), _) => Plan::ReadSecret(name.clone()),
-        (SecretView::Absent, Some(_)) => refuse(observed, vec![key_lost(name)]),
-        (SecretView::Invalid(why), _) => refuse(observed, vec![secret_invalid(name, why)]),
-        (SecretView::Forbidden(why), _) => refuse(observed, vec![secret_forbidden(name, why)]),
+        (SecretView::Absent, Some(_)) => refuse_for_now(observed, key_lost(name)),
+        (SecretView::Invalid(why), _) => refuse_for_now(observed, secret_invalid(name, why)),
+        (SecretView::Forbidden(why), _) => refuse_for_now(observed, secret_forbidden(name, why)),
         (SecretView::Read(secret), recorded) => {
             if !secret.owned {
-                return refuse(observed, vec![secret_conflict(name)]);
+                return refuse_for_now(observed, secret_conflict(name));
             }
             let Some(key) = &secret.public_key else {
-                return refuse(observed, vec![key_mismatch(name)]);
+                return refuse_for_now(observed, key_mismatch(name));
             };
-            // A Secret that a crash left behind may be older than the last edit of the spec.
-            if (key.algorithm(), key.bits()) != (spec.algorithm(), spec.bits())
-                || recorded.as_ref().is_some_and(|facts| facts.fingerprints != key.fingerprints())
-            {
-                return refuse(observed, vec![key_mismatch(name)]);
+            if recorded.as_ref().is_some_and(|facts| facts.fingerprints != key.fingerprints()) {
+                return refuse_for_now(observed, key_mismatch(name));
             }
-            accept(desired, key, Some(name))
+            if (key.algorithm(), key.bits()) != (spec.algorithm(), spec.bits()) {
+                return refuse_for_now(observed, key_outdated(name));
+            }
+            accept(desired, observed, key, Some(name))
         }
     }
 }
 
 /// The pair is Ready. `secret_name` says where the private key of a generated pair is.
-fn accept(desired: &Desired, key: &PublicKey, secret_name: Option<&String>) -> Plan {
-    Plan::Report(Report { facts: Some(facts(desired, key, secret_name.cloned())), refusals: Vec::new() })
+fn accept(desired: &Desired, observed: &Observed, key: &PublicKey, secret_name: Option<&String>) -> Plan {
+    let facts = Some(facts(desired, observed, key, secret_name.cloned()));
+    Plan::Report(Report { facts, refusals: Vec::new(), look_again: false })
 }
 
 fn refuse(observed: &Observed, refusals: Vec<Refusal>) -> Plan {
-    Plan::Report(Report { facts: observed.recorded.clone(), refusals })
+    Plan::Report(Report { facts: observed.recorded.clone(), refusals, look_again: false })
 }
 
-fn facts(desired: &Desired, key: &PublicKey, secret_name: Option<String>) -> Facts {
+fn refuse_for_now(observed: &Observed, refusal: Refusal) -> Plan {
+    Plan::Report(Report { facts: observed.recorded.clone(), refusals: vec![refusal], look_again: true })
+}
+
+fn facts(desired: &Desired, observed: &Observed, key: &PublicKey, secret_name: Option<String>) -> Facts {
     let Parameters { profile, project, public_key, .. } = &desired.parameters;
     let public_line = key.to_openssh();
     let body = public_key.as_ref().unwrap_or(&public_line);
-    let id = KeyPairId::from_uid(&desired.uid);
+    // Set once: it outlives even a restore that gives the object another UID.
+    let recorded = observed.recorded.as_ref().map(|facts| KeyPairId::from_text(&facts.id));
+    let id = recorded.unwrap_or_else(|| KeyPairId::from_uid(&desired.uid));
     Facts {
         fingerprint: profile.fingerprint(key, body, project, &id),
         id: id.to_string(),
@@ -238,7 +250,7 @@ fn secret_invalid(name: &str, why: &str) -> Refusal {
 
 fn secret_forbidden(name: &str, why: &str) -> Refusal {
     let detail =
-        format!("the API server does not let the operator create Secret {name:?}, which is tried again: {why}");
+        format!("the API server does not let the operator make or read Secret {name:?}, which is tried again: {why}");
     Refusal::new(Reason::InternalError, Parameter::Secret, detail)
 }
 
@@ -248,6 +260,16 @@ fn key_lost(name: &str) -> Refusal {
         Parameter::Secret,
         format!(
             "Secret {name:?} with the private key is gone, and no other key is generated in its place: restore it from a backup, or delete this KeyPair and create it anew"
+        ),
+    )
+}
+
+fn key_outdated(name: &str) -> Refusal {
+    Refusal::new(
+        Reason::PrivateKeyMismatch,
+        Parameter::Secret,
+        format!(
+            "Secret {name:?} holds a key of another kind, made before spec.generate was changed: delete that Secret, and a new one is made"
         ),
     )
 }

@@ -115,7 +115,8 @@ impl Profile {
         let rules = self.rules();
         let row = rules.error_row(refusal);
         let fill = |text: &str| {
-            text.replace("{parameter}", rules.parameters.get(refusal.parameter)).replace("{detail}", &refusal.detail)
+            let text = text.replace("{parameter}", rules.parameters.get(refusal.parameter));
+            text.replace("{detail}", &refusal.detail).trim_end().to_owned()
         };
         ApiError {
             reason: refusal.reason,

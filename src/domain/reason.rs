@@ -103,13 +103,6 @@ impl Reason {
                 | Self::InvalidSecret
         )
     }
-
-    /// Whether the cause may pass without any event that the operator is told of, so that it must look again by itself:
-    /// it watches only the Secrets that have its label.
-    #[must_use]
-    pub const fn needs_another_look(self) -> bool {
-        matches!(self, Self::SecretConflict | Self::PrivateKeyLost | Self::PrivateKeyMismatch | Self::InternalError)
-    }
 }
 
 impl fmt::Display for Reason {

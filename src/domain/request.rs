@@ -4,7 +4,7 @@
 //! together are what a person wants to mend in one go.
 
 use super::{
-    key::{Algorithm, KeySpec, KeyType, PublicKey},
+    key::{self, Algorithm, KeySpec, KeyType, PublicKey},
     profile::Profile,
     reason::{Parameter, Reason, Refusal},
     rules,
@@ -105,13 +105,13 @@ fn missing_name(parameters: &Parameters) -> Option<Refusal> {
 fn name(parameters: &Parameters) -> Option<Refusal> {
     let rules = parameters.profile.rules();
     let rule = if parameters.is_import() { rules.import_name } else { rules.generate_name };
-    (!parameters.key_pair_name.is_empty() && !rule.allows(&parameters.key_pair_name)).then(|| {
-        Refusal::new(
-            Reason::InvalidKeyPairName,
-            Parameter::KeyPairName,
-            format!("the name must be {} (profile {})", rule.words, parameters.profile),
-        )
-    })
+    let name = &parameters.key_pair_name;
+    let invalid = |detail| Refusal::new(Reason::InvalidKeyPairName, Parameter::KeyPairName, detail);
+    if !name.is_empty() && !rule.allows(name) {
+        return Some(invalid(format!("the name must be {} (profile {})", rule.words, parameters.profile)));
+    }
+    // The base64 of a short key fits into a name, which status and log repeat.
+    key::holds_private_key(name).then(|| invalid("this is a private key: give a name, and replace the key".to_owned()))
 }
 
 fn source(parameters: &Parameters) -> Result<Source, Refusal> {

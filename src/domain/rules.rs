@@ -44,5 +44,9 @@ pub static SECRET_NAME: TextRule = TextRule::new(
 );
 
 /// `spec.secret.keys.*`: what Kubernetes takes as a key of a Secret's data.
-pub static DATA_KEY: TextRule =
-    TextRule::new(1, 253, r"[-._a-zA-Z0-9]+", "1 to 253 characters: letters, digits, '-', '_' and '.'");
+pub static DATA_KEY: TextRule = TextRule::new(
+    1,
+    253,
+    r"\.?[-_a-zA-Z0-9][-._a-zA-Z0-9]*",
+    "1 to 253 characters: letters, digits, '-', '_' and '.', not beginning with '..'",
+);

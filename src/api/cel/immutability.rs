@@ -4,17 +4,18 @@
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::ValidationRule;
 
-use super::rule::{Level, rule};
+use super::rule::{Level, quote, rule};
 use crate::domain::{
     key::{Algorithm, KeySpec},
     profile::Profile,
     reason::{Parameter, Reason},
+    secret::{DEFAULT_PRIVATE_KEY, DEFAULT_PUBLIC_KEY},
 };
 
 /// The transition rules.
 pub fn rules() -> Vec<ValidationRule> {
     let key = Reason::InvalidPublicKey;
-    vec![
+    let mut rules = vec![
         unchanged("profile", (key, Parameter::PublicKey), &|object| format!("{object}.spec.profile")),
         unchanged("keyPairName", (Reason::InvalidKeyPairName, Parameter::KeyPairName), &|object| {
             format!("(has({object}.spec.keyPairName) ? {object}.spec.keyPairName : {object}.metadata.name)")
@@ -27,6 +28,41 @@ pub fn rules() -> Vec<ValidationRule> {
         unchanged("clientToken", (Reason::InvalidClientToken, Parameter::ClientToken), &|object| {
             format!("(has({object}.spec.clientToken) ? {object}.spec.clientToken : '')")
         }),
+    ];
+    rules.extend(secret());
+    rules
+}
+
+/// The settings of the Secret, which is made once. That an edit would be taken and have no effect is worse than that it is
+/// refused: whoever sets `Retain` and then deletes the KeyPair relies on it.
+fn secret() -> Vec<ValidationRule> {
+    let about = (Reason::InvalidSecret, Parameter::Secret);
+    let setting = |path: &[&str], default: &str| {
+        let field = format!("secret.{}", path.join("."));
+        unchanged(&field, about, &|object| {
+            let mut present = vec![format!("has({object}.spec.secret)")];
+            let mut value = format!("{object}.spec.secret");
+            for step in path {
+                value = format!("{value}.{step}");
+                present.push(format!("has({value})"));
+            }
+            format!("({} ? {value} : {default})", present.join(" && "))
+        })
+    };
+    vec![
+        unchanged("secret.name", about, &|object| {
+            format!(
+                "(has({object}.spec.secret) && has({object}.spec.secret.name) ? {object}.spec.secret.name : {object}.metadata.name)"
+            )
+        }),
+        setting(&["keys", "privateKey"], &quote(DEFAULT_PRIVATE_KEY)),
+        setting(&["keys", "publicKey"], &quote(DEFAULT_PUBLIC_KEY)),
+        setting(&["encoding"], "'PKCS8'"),
+        setting(&["deletionPolicy"], "'Delete'"),
+        setting(&["template", "type"], "''"),
+        setting(&["template", "labels"], "{}"),
+        setting(&["template", "annotations"], "{}"),
+        setting(&["template", "stringData"], "{}"),
     ]
 }
 

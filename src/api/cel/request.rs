@@ -11,6 +11,12 @@ use crate::domain::{
     text_rule::TextRule,
 };
 
+/// Whether everything on which the rule for `metadata.name` depends is as it was. On the spec, the API server itself spares
+/// unchanged values the rules that came after them; on the whole object, which a status write changes, it does not.
+const UNCHANGED: &str = "(oldSelf.hasValue() && oldSelf.value().spec.profile == self.spec.profile && \
+    has(oldSelf.value().spec.keyPairName) == has(self.spec.keyPairName) && \
+    has(oldSelf.value().spec.publicKey) == has(self.spec.publicKey))";
+
 /// The rules on everything in the spec but the Secret.
 pub fn rules() -> Vec<ValidationRule> {
     [missing(), names(Level::Spec), public_key(), generate(), texts(), tags()].concat()
@@ -45,18 +51,20 @@ fn names(level: Level) -> Vec<ValidationRule> {
     let spec = level.spec();
     // An empty name is missing, not malformed.
     let (name, elsewhere) = match level {
-        Level::Spec => ("self.keyPairName", "!has(self.keyPairName) || self.keyPairName == ''"),
-        Level::Object => ("self.metadata.name", "has(self.spec.keyPairName)"),
+        Level::Spec => ("self.keyPairName", "!has(self.keyPairName) || self.keyPairName == ''".to_owned()),
+        Level::Object => ("self.metadata.name", format!("has(self.spec.keyPairName) || {UNCHANGED}")),
     };
     let named = |profile: Profile, other: &str, text_rule: &TextRule| {
-        rule(
+        let mut named = rule(
             level,
             "keyPairName",
             &[profile],
             &format!("{elsewhere}{other} || ({})", allows(name, text_rule)),
             (Reason::InvalidKeyPairName, Parameter::KeyPairName),
             &format!("The name must be {}.", text_rule.words),
-        )
+        );
+        named.optional_old_self = matches!(level, Level::Object).then_some(true);
+        named
     };
     let mut rules = Vec::new();
     for profile in Profile::ALL {
@@ -202,7 +210,7 @@ fn tags() -> Vec<ValidationRule> {
         ),
         tag_rule(
             Parameter::TagValue,
-            &format!("self.tags.all(tag, {})", allows("tag.value", &TAG_VALUE)),
+            &format!("self.tags.all(tag, !has(tag.value) || ({}))", allows("tag.value", &TAG_VALUE)),
             &format!("Each value must be {}.", TAG_VALUE.words),
         ),
         tag_rule(

@@ -30,7 +30,6 @@ static KEYS: LazyLock<Vec<PublicKey>> = LazyLock::new(|| {
 fn desired(public_key: Option<&str>, spec: KeySpec) -> Desired {
     Desired {
         uid: UID.to_owned(),
-        name: "web".to_owned(),
         deleting: false,
         parameters: Parameters {
             profile: Profile::OpenSSH,
@@ -73,6 +72,10 @@ fn granting_ledger() -> Ledger {
 #[derive(Debug, Clone)]
 struct World {
     secret: Option<ReadSecret>,
+    /// The fingerprint in the Secret's annotation, which need not be that of its key.
+    noted: Option<String>,
+    /// Whether the Secret has changed since it was found right.
+    changed: bool,
     /// Whether the watch of Secrets has caught up.
     watch_is_fresh: bool,
     recorded: Option<Facts>,
@@ -82,13 +85,15 @@ struct World {
 
 impl World {
     fn new(secret: Option<ReadSecret>) -> Self {
-        Self { secret, watch_is_fresh: true, recorded: None, refusals: Vec::new(), generated: 0 }
+        let noted = secret.as_ref().and_then(fingerprint);
+        Self { secret, noted, changed: false, watch_is_fresh: true, recorded: None, refusals: Vec::new(), generated: 0 }
     }
 
     fn observe(&self) -> Observed {
         let cached = self.secret.as_ref().filter(|_| self.watch_is_fresh).map(|secret| CachedSecret {
             owned: secret.owned,
-            sha256: secret.public_key.as_ref().map(|key| key.fingerprints().sha256),
+            sha256: self.noted.clone(),
+            changed: self.changed,
         });
         Observed {
             recorded: self.recorded.clone(),
@@ -115,6 +120,7 @@ impl World {
                         let key = keygen::generate(spec).unwrap().public_key("").unwrap();
                         self.generated += 1;
                         self.secret = Some(ReadSecret { owned: true, public_key: Some(key) });
+                        self.noted = self.secret.as_ref().and_then(fingerprint);
                     }
                     observed.secret = self.secret.clone().map_or(SecretView::Absent, SecretView::Read);
                 }
@@ -127,6 +133,10 @@ impl World {
         }
         panic!("the steps do not come to an end: {observed:?}");
     }
+}
+
+fn fingerprint(secret: &ReadSecret) -> Option<String> {
+    secret.public_key.as_ref().map(|key| key.fingerprints().sha256)
 }
 
 fn any_secret() -> impl Strategy<Value = Option<ReadSecret>> {
@@ -175,6 +185,7 @@ proptest! {
         spec in select(&[KeySpec::Ed25519, KeySpec::EcdsaP256]),
         later in any_secret(),
         fresh: bool,
+        annotation_is_kept: bool,
     ) {
         let desired = desired(None, spec);
         let ledger = granting_ledger();
@@ -183,6 +194,10 @@ proptest! {
         let accepted = world.clone();
         prop_assert_eq!(&accepted.refusals, &[]);
         world.secret = later.clone();
+        world.changed = true;
+        if !annotation_is_kept {
+            world.noted = later.as_ref().and_then(fingerprint);
+        }
         world.watch_is_fresh = fresh;
         prop_assert!(world.reconcile(&desired, &ledger, None));
         prop_assert_eq!(&world.recorded, &accepted.recorded, "the facts of an accepted pair have changed");
@@ -192,6 +207,10 @@ proptest! {
             Some(ReadSecret { owned: false, .. }) => Reason::SecretConflict,
             Some(_) => Reason::PrivateKeyMismatch,
         };
+        prop_assert_eq!(&world.refusals, &[expected]);
+        // Seen anew after a restart, and with the annotation as it was, the other key is not taken for the right one.
+        world.changed = false;
+        prop_assert!(world.reconcile(&desired, &ledger, None));
         prop_assert_eq!(&world.refusals, &[expected]);
     }
 }

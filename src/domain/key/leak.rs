@@ -29,7 +29,8 @@ const ENCRYPTION: &[&[u8]] =
     &[&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x05], &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x0c]];
 
 /// Whether a private key, or the beginning of one, stands anywhere in the text.
-pub(super) fn holds_private_key(text: &str) -> bool {
+#[must_use]
+pub fn holds_private_key(text: &str) -> bool {
     // The copy may be a private key, so it is erased like one.
     let upper = Zeroizing::new(text.to_ascii_uppercase());
     PRIVATE_KEY_MARKERS.iter().any(|marker| upper.contains(marker))

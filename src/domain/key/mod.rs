@@ -42,7 +42,7 @@ pub use self::algorithm::Algorithm;
 pub use self::error::PublicKeyError;
 pub use self::fingerprint::{Fingerprints, md5_colons, md5_hex, sha256_base64};
 pub use self::key_type::{BARE_TOKENS, CertificateVersion, KeyType};
-pub use self::leak::PRIVATE_KEY_MARKERS;
+pub use self::leak::{PRIVATE_KEY_MARKERS, holds_private_key};
 pub use self::private_key::{Encoding, PrivateKey, PrivateKeyError};
 pub use self::public_key::PublicKey;
 pub use self::spec::KeySpec;

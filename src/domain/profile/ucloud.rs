@@ -3,7 +3,7 @@
 //! The document describes no errors beyond `RetCode` and `Message`; the codes are those of `UCloud`'s common list. `UCloud`
 //! answers every request with HTTP 200, so the HTTP status is the neutral one.
 
-use super::{FingerprintForm, ProfileRules, openssh};
+use super::{FingerprintForm, ProfileRules, openssh, volcengine::INTERNAL_MESSAGE};
 use crate::domain::{
     reason::{ErrorRow, ParameterNames, Reason},
     text_rule::{TextRule, visible},
@@ -18,8 +18,6 @@ static NAME: TextRule = TextRule::new(
 
 /// The message of most of `UCloud`'s errors.
 const NOT_AVAILABLE: &str = "Params [{parameter}] not available";
-/// For what no cloud knows: its words for an internal error, then what to do.
-const INTERNAL_ERROR: &str = "An internal error has occurred. {detail}";
 
 const fn not_available(reason: Reason, http_status: u16) -> ErrorRow {
     ErrorRow::new(reason, http_status, "230", NOT_AVAILABLE)
@@ -56,9 +54,9 @@ pub(super) static RULES: ProfileRules = ProfileRules {
         ErrorRow::new(Reason::ProjectNotFound, 404, "292", NOT_AVAILABLE),
         not_available(Reason::IdempotentParameterMismatch, 400),
         not_available(Reason::IdempotentProcessing, 412),
-        ErrorRow::new(Reason::SecretConflict, 500, "1000", INTERNAL_ERROR),
-        ErrorRow::new(Reason::PrivateKeyLost, 500, "1000", INTERNAL_ERROR),
-        ErrorRow::new(Reason::PrivateKeyMismatch, 500, "1000", INTERNAL_ERROR),
-        ErrorRow::new(Reason::InternalError, 500, "1000", "An internal error has occurred."),
+        ErrorRow::new(Reason::SecretConflict, 500, "1000", INTERNAL_MESSAGE),
+        ErrorRow::new(Reason::PrivateKeyLost, 500, "1000", INTERNAL_MESSAGE),
+        ErrorRow::new(Reason::PrivateKeyMismatch, 500, "1000", INTERNAL_MESSAGE),
+        ErrorRow::new(Reason::InternalError, 500, "1000", INTERNAL_MESSAGE),
     ],
 };

@@ -13,11 +13,11 @@ static NAME: TextRule = TextRule::new(
     "2 to 64 characters: Latin letters, digits, '-' and '.', beginning and ending with a letter or digit, with no two of '-' and '.' in a row",
 );
 
-/// For what no cloud knows: its words for an internal error, then what to do.
-const INTERNAL_MESSAGE_AND_DETAIL: &str = "An internal error has occurred. {detail}";
+/// The document's words for an internal error, then what to do about it.
+pub(super) const INTERNAL_MESSAGE: &str = "An internal error has occurred. {detail}";
 
 pub(super) const INTERNAL_ERROR: ErrorRow =
-    ErrorRow::new(Reason::InternalError, 500, "InternalError", "An internal error has occurred.");
+    ErrorRow::new(Reason::InternalError, 500, "InternalError", INTERNAL_MESSAGE);
 
 pub(super) static ERRORS: &[ErrorRow] = &[
     ErrorRow::new(
@@ -85,9 +85,9 @@ pub(super) static ERRORS: &[ErrorRow] = &[
         "IdempotentProcessing",
         "The request uses the same client token as a previous one that is still in process.",
     ),
-    ErrorRow::new(Reason::SecretConflict, 500, "InternalError", INTERNAL_MESSAGE_AND_DETAIL),
-    ErrorRow::new(Reason::PrivateKeyLost, 500, "InternalError", INTERNAL_MESSAGE_AND_DETAIL),
-    ErrorRow::new(Reason::PrivateKeyMismatch, 500, "InternalError", INTERNAL_MESSAGE_AND_DETAIL),
+    ErrorRow::new(Reason::SecretConflict, 500, "InternalError", INTERNAL_MESSAGE),
+    ErrorRow::new(Reason::PrivateKeyLost, 500, "InternalError", INTERNAL_MESSAGE),
+    ErrorRow::new(Reason::PrivateKeyMismatch, 500, "InternalError", INTERNAL_MESSAGE),
     INTERNAL_ERROR,
 ];
 

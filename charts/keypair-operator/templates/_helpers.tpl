@@ -38,27 +38,28 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end -}}
 
 {{/*
-What the operator does inside a namespace: in a ClusterRole when it watches all of them, in a Role per namespace when
-watchNamespaces is set. Each rule names the step that needs it.
+What the operator does: in a ClusterRole when it watches all namespaces, in a Role for each of them when watchNamespaces
+is set. Nothing else: tests/chart.rs takes each verb away in turn and sees what fails. Each rule names the step that
+needs it.
 */}}
-{{- define "keypair-operator.namespacedRules" -}}
+{{- define "keypair-operator.rules" -}}
 # Observe: the operator's own resource. It never writes the spec.
 - apiGroups: [keypairs.dev]
   resources: [keypairs]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 # Apply: the status is written with PUT on the status subresource, so that resourceVersion guards every write.
 - apiGroups: [keypairs.dev]
   resources: [keypairs/status]
   verbs: [update]
 # Observe: list and watch, metadata only, of the Secrets labelled app.kubernetes.io/managed-by=keypair-operator; get of
 # the one Secret that a KeyPair names. RBAC cannot restrict a rule to a label.
-# Apply: create for a generated key; update and patch for edits of spec.secret.template and for a Secret that its owner
-# hands over with keypairs.dev/adopt. No delete: the garbage collector removes a Secret, by its owner reference.
+# Apply: create for a generated key. No update or patch: what is there is left alone. No delete: the garbage collector
+# removes a Secret, by its owner reference.
 - apiGroups: [""]
   resources: [secrets]
-  verbs: [get, list, watch, create, update, patch]
-# Apply: Events on KeyPairs; patch counts a repeated one up.
+  verbs: [get, list, watch, create]
+# Apply: Events on KeyPairs. No patch: each has a note of its own, so none is counted up.
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [create]
 {{- end -}}

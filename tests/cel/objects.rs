@@ -1,0 +1,233 @@
+//! KeyPairs that are right, nearly right or nearly wrong, one group for each part of the spec.
+
+use keypair_operator::domain::{
+    profile::Profile,
+    rules::{CLIENT_TOKEN, DATA_KEY, DESCRIPTION, PROJECT, SECRET_NAME, TAG_KEY, TAG_VALUE},
+    text_rule::TextRule,
+};
+use serde_json::{Map, Value, json};
+
+use crate::{random::Random, texts::near};
+
+/// A key that every profile takes.
+pub const PUBLIC_KEY: &str = include_str!("../vectors/public/rsa2048.pub");
+
+/// Sizes that some algorithm has, or might be thought to have.
+const SIZES: [i64; 10] = [256, 384, 521, 2048, 3072, 4096, 512, 1024, 0, 8192];
+
+/// A KeyPair.
+pub fn key_pair(name: &str, spec: &Value) -> Value {
+    json!({"apiVersion": "keypairs.dev/v1alpha1", "kind": "KeyPair", "metadata": {"name": name}, "spec": spec})
+}
+
+/// Names, given or by default.
+pub fn name(random: &mut Random) -> Value {
+    let profile = random.pick(&Profile::ALL);
+    let import = random.one_in(2);
+    let rules = profile.rules();
+    let rule = if import { rules.import_name } else { rules.generate_name };
+    let mut spec = json!({"profile": profile});
+    if import {
+        spec["publicKey"] = json!(PUBLIC_KEY);
+    }
+    if random.one_in(3) {
+        return key_pair(&dns_name(rule, random), &spec);
+    }
+    spec["keyPairName"] = json!(near(rule, random));
+    key_pair("a.b", &spec)
+}
+
+/// A name that Kubernetes takes and `rule` may not.
+fn dns_name(rule: &TextRule, random: &mut Random) -> String {
+    loop {
+        let longest = (rule.max_chars + 2).min(SECRET_NAME.max_chars);
+        let short = 1 + random.below(20);
+        let length = random.pick(&[1, 2, 3, longest - 3, longest - 2, longest - 1, longest, short]);
+        let pool = random.pick(&["a", "a0", "ab-", "a-.", "abz09-."]);
+        let pool: Vec<char> = pool.chars().collect();
+        let mut name: String = (0..length).map(|_| random.pick(&pool)).collect();
+        if random.one_in(6) {
+            name = format!("{}{name}", random.pick(&["aliyun", "http", "0", "acs"]));
+        }
+        if SECRET_NAME.allows(&name) {
+            return name;
+        }
+    }
+}
+
+/// The texts that have a rule of their own.
+pub fn text(random: &mut Random) -> Value {
+    let (field, rule) =
+        random.pick(&[("description", &DESCRIPTION), ("project", &PROJECT), ("clientToken", &CLIENT_TOKEN)]);
+    let mut spec = json!({"profile": random.pick(&Profile::ALL)});
+    spec[field] = json!(near(rule, random));
+    key_pair("a1", &spec)
+}
+
+/// Tags: too many, twice the same, with keys and values of every kind.
+pub fn tags(random: &mut Random) -> Value {
+    let number = random.pick(&[0, 1, 1, 1, 2, 3, 19, 20, 21, 25]);
+    let mut tags: Vec<Value> = (0..number)
+        .map(|index| json!({"key": format!("k{index}"), "value": random.pick(&["", "v", "中文"])}))
+        .collect();
+    for _ in 0..random.below(3).min(number) {
+        let at = random.below(number);
+        match random.below(4) {
+            0 => tags[at]["key"] = json!(near(&TAG_KEY, random)),
+            1 => tags[at]["value"] = json!(near(&TAG_VALUE, random)),
+            2 => tags[at] = json!({"key": format!("other{at}")}),
+            _ => {
+                let other = random.below(number);
+                let key = tags[other]["key"].as_str().unwrap_or_default().to_owned();
+                tags[at]["key"] = if random.one_in(3) { json!(key.to_uppercase()) } else { json!(key) };
+            }
+        }
+    }
+    key_pair("a1", &json!({"profile": random.pick(&Profile::ALL), "tags": tags}))
+}
+
+/// Every algorithm with every size near one that exists, in every profile; and with a public key beside it.
+pub fn every_generate() -> impl Iterator<Item = Value> + Send {
+    let sizes = SIZES.iter().flat_map(|size| [size - 1, *size, size + 1]);
+    let sizes: Vec<i64> = sizes.chain([i64::from(i32::MAX), i64::from(i32::MIN)]).collect();
+    Profile::ALL.into_iter().flat_map(move |profile| {
+        let sizes = sizes.clone();
+        let with = |generate: &Value| key_pair("a1", &json!({"profile": profile, "generate": generate}));
+        let both = json!({"profile": profile, "generate": {}, "publicKey": PUBLIC_KEY});
+        let mut objects = vec![with(&json!({})), with(&Value::Null), key_pair("a1", &both)];
+        for algorithm in ["RSA", "ECDSA", "Ed25519"] {
+            objects.push(with(&json!({"algorithm": algorithm})));
+            objects.push(with(&json!({"algorithm": algorithm, "bits": null})));
+            objects.extend(sizes.iter().map(|bits| with(&json!({"algorithm": algorithm, "bits": bits}))));
+        }
+        objects.extend(sizes.iter().map(|bits| with(&json!({"bits": bits}))));
+        objects
+    })
+}
+
+/// Each encoding with each algorithm.
+pub fn every_encoding() -> impl Iterator<Item = Value> + Send {
+    Profile::ALL.into_iter().flat_map(|profile| {
+        ["PKCS8", "OpenSSH", "PKCS1", "SEC1"].into_iter().flat_map(move |encoding| {
+            [
+                json!(null),
+                json!({}),
+                json!({"algorithm": "RSA"}),
+                json!({"algorithm": "ECDSA"}),
+                json!({"algorithm": "Ed25519"}),
+            ]
+            .map(|generate| {
+                let spec = json!({"profile": profile, "generate": generate, "secret": {"encoding": encoding}});
+                key_pair("a1", &spec)
+            })
+        })
+    })
+}
+
+/// Settings of the Secret.
+pub fn secret(random: &mut Random) -> Value {
+    let mut secret = json!({});
+    if random.one_in(2) {
+        secret["name"] = json!(near(&SECRET_NAME, random));
+    }
+    if random.one_in(3) {
+        secret["encoding"] = json!(random.pick(&["PKCS8", "OpenSSH", "PKCS1", "SEC1"]));
+    }
+    if random.one_in(2) {
+        secret["keys"] = Value::Object(data_keys(random));
+    }
+    if random.one_in(2) {
+        secret["template"] = Value::Object(template(random));
+    }
+    let mut spec = json!({"profile": random.pick(&Profile::ALL), "secret": secret});
+    match random.below(8) {
+        // Of an imported pair no Secret is made, so nothing is wrong with its settings.
+        0 => spec["publicKey"] = json!(PUBLIC_KEY),
+        1 => spec["generate"] = json!({}),
+        2 => spec["generate"] = json!({"algorithm": random.pick(&["RSA", "ECDSA", "Ed25519"])}),
+        _ => {}
+    }
+    key_pair("a1", &spec)
+}
+
+const DATA_KEYS: [&str; 7] =
+    ["ssh-privatekey", "ssh-publickey", "identity", "identity.pub", "SSH-PRIVATEKEY", "a", "."];
+
+fn data_keys(random: &mut Random) -> Map<String, Value> {
+    let mut keys = Map::new();
+    for field in ["privateKey", "publicKey"] {
+        match random.below(4) {
+            0 => {}
+            1 => drop(keys.insert(field.to_owned(), json!(near(&DATA_KEY, random)))),
+            _ => drop(keys.insert(field.to_owned(), json!(random.pick(&DATA_KEYS)))),
+        }
+    }
+    keys
+}
+
+fn template(random: &mut Random) -> Map<String, Value> {
+    const TYPES: [&str; 9] = [
+        "Opaque",
+        "",
+        "kubernetes.io/ssh-auth",
+        "kubernetes.io/ssh-auth ",
+        "kubernetes.io/tls",
+        "kubernetes.io/",
+        "kubernetes.io",
+        "bootstrap.kubernetes.io/token",
+        "Kubernetes.io/tls",
+    ];
+    const KEYS: [&str; 10] = [
+        "app.kubernetes.io/managed-by",
+        "app.kubernetes.io/managed-By",
+        "app.kubernetes.io/name",
+        "keypairs.dev/",
+        "keypairs.dev/keypair",
+        "keypairs.dev",
+        "Keypairs.dev/x",
+        "x.keypairs.dev/x",
+        "a",
+        "argocd.argoproj.io/secret-type",
+    ];
+    let mut template = Map::new();
+    if random.one_in(2) {
+        template.insert("type".to_owned(), json!(random.pick(&TYPES)));
+    }
+    for map in ["labels", "annotations"] {
+        if random.one_in(3) {
+            let entries: Map<String, Value> =
+                (0..random.below(3)).map(|_| (random.pick(&KEYS).to_owned(), json!("x"))).collect();
+            template.insert(map.to_owned(), Value::Object(entries));
+        }
+    }
+    if random.one_in(3) {
+        let key = |random: &mut Random| {
+            if random.one_in(2) { random.pick(&DATA_KEYS).to_owned() } else { near(&DATA_KEY, random) }
+        };
+        let entries: Map<String, Value> = (0..random.below(3)).map(|_| (key(random), json!("x"))).collect();
+        template.insert("stringData".to_owned(), Value::Object(entries));
+    }
+    template
+}
+
+/// Several parts at once, and `null` where a field may be left out.
+pub fn mixture(random: &mut Random) -> Value {
+    let mut object = name(random);
+    let spec = object["spec"].as_object_mut().expect("an object");
+    for part in [text, tags, secret] {
+        if random.one_in(2) {
+            let other = part(random);
+            for (field, value) in other["spec"].as_object().expect("an object") {
+                if !["profile", "publicKey"].contains(&field.as_str()) {
+                    spec.insert(field.clone(), value.clone());
+                }
+            }
+        }
+    }
+    for field in ["keyPairName", "publicKey", "generate", "description", "project", "clientToken", "secret"] {
+        if random.one_in(10) {
+            spec.insert(field.to_owned(), Value::Null);
+        }
+    }
+    object
+}

@@ -1,0 +1,89 @@
+//! What the operator is there for, in one namespace, small enough to watch all of it.
+
+use keypair_test_harness::{ControlPlane, eventually};
+use serde_json::{Value, json};
+
+use crate::support::TIMEOUT;
+
+const PUBLIC_KEY: &str = include_str!("../vectors/public/rsa2048.pub");
+/// Two bodies that the API server takes and the operator refuses, for different reasons.
+const BROKEN: [&str; 2] = ["ssh-rsa ????", "ssh-rsa AAAA"];
+
+/// A namespace in which the operator is put to work.
+pub struct Job<'a> {
+    pub plane: &'a ControlPlane,
+    pub namespace: String,
+}
+
+impl<'a> Job<'a> {
+    pub fn new(plane: &'a ControlPlane, namespace: &str) -> Self {
+        plane.kubectl(&["create", "namespace", namespace]).unwrap().ok().unwrap();
+        Self { plane, namespace: namespace.to_owned() }
+    }
+
+    fn kubectl(&self, args: &[&str]) -> String {
+        self.plane.kubectl(&[args, &["-n", &self.namespace]].concat()).unwrap().ok().unwrap()
+    }
+
+    pub fn apply(&self, name: &str, spec: &Value) {
+        let object = json!({
+            "apiVersion": "keypairs.dev/v1alpha1",
+            "kind": "KeyPair",
+            "metadata": {"name": name, "namespace": self.namespace},
+            "spec": spec,
+        });
+        self.plane.kubectl_with_input(&["apply", "-f", "-"], &object.to_string()).unwrap().ok().unwrap();
+    }
+
+    /// One pair imported, one generated, one refused, and one whose Secret exists and is somebody else's.
+    pub fn begin(&self) {
+        self.kubectl(&["create", "secret", "generic", "foreign", "--from-literal=a=b"]);
+        self.apply("imported", &json!({"publicKey": PUBLIC_KEY}));
+        self.apply("generated", &json!({"profile": "OpenSSH", "generate": {"algorithm": "Ed25519"}}));
+        self.apply("refused", &json!({"publicKey": BROKEN[0]}));
+        self.apply(
+            "conflict",
+            &json!({"profile": "OpenSSH", "generate": {"algorithm": "Ed25519"}, "secret": {"name": "foreign"}}),
+        );
+    }
+
+    /// Changes why the one pair is refused, which is an Event of the same reason.
+    pub fn refuse_again(&self) {
+        self.apply("refused", &json!({"publicKey": BROKEN[1]}));
+    }
+
+    /// The reason of the condition Ready.
+    pub fn reason(&self, name: &str) -> String {
+        let path = r#"-o=jsonpath={.status.conditions[?(@.type=="Ready")].reason}"#;
+        self.kubectl(&["get", "keypair", name, path])
+    }
+
+    pub async fn wait_for_reason(&self, name: &str, reason: &str) {
+        let what = format!("{name} to be {reason}");
+        eventually(TIMEOUT, &what, async || Ok((self.reason(name) == reason).then_some(()))).await.unwrap();
+    }
+
+    /// The notes of the Events about `name`.
+    pub fn notes(&self, name: &str) -> Vec<String> {
+        let events: Value = serde_json::from_str(&self.kubectl(&["get", "events.events.k8s.io", "-o=json"])).unwrap();
+        let events = events["items"].as_array().unwrap();
+        events
+            .iter()
+            .filter(|event| event["regarding"]["name"] == name)
+            .filter_map(|event| event["note"].as_str().map(str::to_owned))
+            .collect()
+    }
+
+    /// Waits until all that was begun is done.
+    pub async fn done(&self) {
+        self.wait_for_reason("imported", "Imported").await;
+        self.wait_for_reason("generated", "Generated").await;
+        self.wait_for_reason("refused", "InvalidPublicKey").await;
+        self.wait_for_reason("conflict", "SecretConflict").await;
+        let key = self.kubectl(&["get", "secret", "generated", "-o=jsonpath={.data.ssh-privatekey}"]);
+        assert!(!key.is_empty(), "no private key");
+        eventually(TIMEOUT, "the Event of the refusal", async || Ok((!self.notes("refused").is_empty()).then_some(())))
+            .await
+            .unwrap();
+    }
+}

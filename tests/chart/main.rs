@@ -1,0 +1,111 @@
+//! The chart, installed by the real helm on a real API server: what it grants is what the operator needs.
+//!
+//! There is no kubelet, so the operator runs beside the cluster, but with the arguments, the environment and the token that
+//! its pod would have.
+
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, missing_docs, reason = "a panic fails the test")]
+
+mod job;
+mod lifecycle;
+mod rights;
+mod support;
+
+use std::{collections::BTreeMap, fs};
+
+use serde_json::{Value, json};
+use support::{CHART, documents, helm};
+
+fn template(flags: &[&str]) -> Vec<Value> {
+    documents(&helm(None, &[&["template", "test", CHART, "--namespace", "system"], flags].concat()))
+}
+
+fn of_kind<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    objects.iter().filter(|object| object["kind"] == kind).collect()
+}
+
+#[test]
+fn lint_finds_nothing() {
+    helm(None, &["lint", "--strict", CHART]);
+    helm(None, &["lint", "--strict", CHART, "--set", "watchNamespaces={a,b}", "--set", "concurrency=4"]);
+}
+
+#[test]
+fn the_definition_is_that_of_the_repository() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/crds/keypairs.keypairs.dev.yaml");
+    let expected = documents(&fs::read_to_string(file).unwrap()).remove(0);
+    let objects = template(&[]);
+    let [rendered] = of_kind(&objects, "CustomResourceDefinition")[..] else { panic!("not one definition") };
+    let mut rendered = rendered.clone();
+    let metadata = rendered["metadata"].as_object_mut().unwrap();
+    assert_eq!(metadata["annotations"], json!({"helm.sh/resource-policy": "keep"}));
+    metadata.retain(|field, _| !["labels", "annotations"].contains(&field.as_str()));
+    assert_eq!(floats(rendered), floats(expected));
+
+    assert!(of_kind(&template(&["--set", "crds.install=false"]), "CustomResourceDefinition").is_empty());
+}
+
+/// The same with all numbers as floats: helm drops the `.0` of a whole one.
+fn floats(value: Value) -> Value {
+    match value {
+        Value::Number(number) => json!(number.as_f64()),
+        Value::Array(items) => items.into_iter().map(floats).collect(),
+        Value::Object(fields) => fields.into_iter().map(|(name, value)| (name, floats(value))).collect(),
+        other => other,
+    }
+}
+
+/// The rules of a release, by resource.
+fn rules(role: &Value) -> BTreeMap<String, Vec<String>> {
+    let texts = |value: &Value| -> Vec<String> {
+        value.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
+    };
+    let rules = role["rules"].as_array().unwrap();
+    rules.iter().map(|rule| (texts(&rule["resources"]).join(","), texts(&rule["verbs"]))).collect()
+}
+
+#[test]
+fn a_few_namespaces_need_no_right_outside_them() {
+    let all = template(&["--set", "rbac.aggregate=false"]);
+    assert_eq!((of_kind(&all, "ClusterRole").len(), of_kind(&all, "Role").len()), (1, 0));
+    let few = template(&["--set", "rbac.aggregate=false", "--set", "watchNamespaces={one,two,one}"]);
+    assert_eq!((of_kind(&few, "ClusterRole").len(), of_kind(&few, "ClusterRoleBinding").len()), (0, 0));
+    let namespaces = |kind| -> Vec<Value> {
+        of_kind(&few, kind).iter().map(|object| object["metadata"]["namespace"].clone()).collect()
+    };
+    assert_eq!(namespaces("Role"), ["one", "two"]);
+    assert_eq!(namespaces("RoleBinding"), ["one", "two"]);
+    for role in of_kind(&few, "Role") {
+        assert_eq!(rules(role), rules(of_kind(&all, "ClusterRole")[0]));
+    }
+    assert!(
+        template(&["--set", "rbac.create=false", "--set", "rbac.aggregate=false"])
+            .iter()
+            .all(|object| !object["kind"].as_str().unwrap().contains("Role"))
+    );
+}
+
+/// Whatever the README lists is a value, with the default it says, and the other way round.
+#[test]
+fn the_readme_lists_every_value() {
+    let readme = fs::read_to_string(format!("{CHART}/README.md")).unwrap();
+    let rows = readme.lines().filter(|line| line.starts_with("| `")).filter(|line| line.matches(" | ").count() == 3);
+    let values = documents(&fs::read_to_string(format!("{CHART}/values.yaml")).unwrap()).remove(0);
+    let mut listed = 0;
+    for row in rows {
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(|cell| cell.trim().trim_matches('`')).collect();
+        let pointer = format!("/{}", cells[0].replace('.', "/"));
+        let value = values.pointer(&pointer).unwrap_or_else(|| panic!("{} is no value", cells[0]));
+        assert_eq!(*value, serde_json::from_str::<Value>(cells[2]).unwrap(), "{}", cells[0]);
+        listed += 1;
+    }
+    let expected: usize = values
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(name, value)| match name.as_str() {
+            "image" | "crds" | "rbac" | "serviceAccount" => value.as_object().unwrap().len(),
+            _ => 1,
+        })
+        .sum();
+    assert_eq!(listed, expected);
+}

@@ -1,0 +1,206 @@
+//! What the chart grants: enough for everything the operator does, and nothing else.
+
+use std::{collections::BTreeSet, fs, path::Path, sync::LazyLock};
+
+use keypair_operator::app;
+use keypair_test_harness::{Audit, ControlPlane, Mark, Options, Request, Requests, eventually};
+use serde_json::Value;
+use tokio::sync::Mutex;
+
+use crate::{
+    job::Job,
+    support::{Release, TIMEOUT},
+};
+
+static PLANE: LazyLock<ControlPlane> = LazyLock::new(|| {
+    let crd = Path::new(env!("CARGO_TARGET_TMPDIR")).join("chart.crd.yaml");
+    fs::write(&crd, app::crd_yaml().unwrap()).unwrap();
+    ControlPlane::start(&Options { audit: true, crds: vec![crd], ..Options::default() }).expect("a control plane")
+});
+
+/// An operator that watches all namespaces would do what another test waits for in vain.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
+const WITHOUT_CRD: [&str; 2] = ["--set", "crds.install=false"];
+
+/// A verb on a resource, as RBAC writes it (`keypairs/status`).
+type Right = (String, String);
+
+fn right(request: &Request) -> Right {
+    let object = request.object_ref.clone().unwrap_or_default();
+    let resource = match object.subresource.as_str() {
+        "" => object.resource,
+        subresource => format!("{}/{subresource}", object.resource),
+    };
+    (resource, request.verb.clone())
+}
+
+fn granted(role: &Value) -> Vec<Right> {
+    let mut rights = Vec::new();
+    for rule in role["rules"].as_array().unwrap() {
+        for resource in rule["resources"].as_array().unwrap() {
+            for verb in rule["verbs"].as_array().unwrap() {
+                rights.push((resource.as_str().unwrap().to_owned(), verb.as_str().unwrap().to_owned()));
+            }
+        }
+    }
+    rights
+}
+
+/// `role` without one of its rights.
+fn without(role: &Value, (resource, verb): &Right) -> Value {
+    let mut role = role.clone();
+    for rule in role["rules"].as_array_mut().unwrap() {
+        if rule["resources"].as_array().unwrap().iter().any(|one| one == resource) {
+            rule["verbs"].as_array_mut().unwrap().retain(|one| one != verb);
+        }
+    }
+    // A rule without verbs is not allowed.
+    role["rules"].as_array_mut().unwrap().retain(|rule| !rule["verbs"].as_array().unwrap().is_empty());
+    // So that it replaces whatever is there.
+    role["metadata"].as_object_mut().unwrap().remove("resourceVersion");
+    role
+}
+
+/// The log, or nothing on a cluster of somebody else, where it cannot be seen what was used.
+fn audit() -> Option<Audit> {
+    let audit = PLANE.audit();
+    if audit.is_none() {
+        eprintln!("SKIPPED: somebody else's cluster has no audit log to read");
+    }
+    audit
+}
+
+/// The requests of the release's pod since `mark`.
+fn requests(audit: &Audit, mark: Mark, user: &str) -> Vec<Request> {
+    let by_user = Requests::any().by_user(user);
+    audit.since(mark).unwrap().into_iter().filter(|request| by_user.matches(request)).collect()
+}
+
+fn forbidden(requests: &[Request]) -> BTreeSet<Right> {
+    requests.iter().filter(|request| request.code() == 403).map(right).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_does_its_job_with_every_right_it_has_and_no_other() {
+    let _alone = ALONE.lock().await;
+    let release = Release::install(&PLANE, "whole", &WITHOUT_CRD);
+    let user = release.user();
+    let mark = PLANE.audit().map(|audit| audit.mark().unwrap());
+    let (mut operator, port, _kubeconfig) = release.run();
+    operator.wait_for_http(([127, 0, 0, 1], port).into(), "/readyz", TIMEOUT).await.unwrap();
+
+    let job = Job::new(&PLANE, "whole-job");
+    job.begin();
+    job.done().await;
+    let first = job.notes("refused");
+    job.refuse_again();
+    // Whoever reads Events must find the present reason among them.
+    eventually(TIMEOUT, "an Event with the new note", async || {
+        Ok(job.notes("refused").iter().any(|note| !first.contains(note)).then_some(()))
+    })
+    .await
+    .unwrap();
+
+    if let (Some(audit), Some(mark)) = (audit(), mark) {
+        let role = role(&release);
+        let requests = requests(&audit, mark, &user);
+        assert_eq!(forbidden(&requests), BTreeSet::new(), "{}", operator.log().unwrap());
+        let exercised: BTreeSet<Right> = requests.iter().map(right).collect();
+        let unused: Vec<Right> = granted(&role).into_iter().filter(|right| !exercised.contains(right)).collect();
+        assert_eq!(unused, Vec::new(), "granted, but not used");
+    }
+    assert_eq!(operator.stop().await.unwrap().code(), Some(0));
+    release.helm(&["uninstall", release.name]);
+}
+
+fn role(release: &Release<'_>) -> Value {
+    let name = format!("{}-keypair-operator", release.name);
+    serde_json::from_str(&release.kubectl(&["get", "clusterrole", &name, "-o=json"])).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_any_one_right_something_fails() {
+    let _alone = ALONE.lock().await;
+    let Some(audit) = audit() else { return };
+    let release = Release::install(&PLANE, "less", &WITHOUT_CRD);
+    let user = release.user();
+    let whole = role(&release);
+    let rights = granted(&whole);
+    assert!(rights.len() > 7, "{rights:?}");
+    for (index, taken) in rights.iter().enumerate() {
+        let lesser = without(&whole, taken);
+        PLANE.kubectl_with_input(&["replace", "-f", "-"], &lesser.to_string()).unwrap().ok().unwrap();
+        eventually(TIMEOUT, "the role to count", async || {
+            Ok(rights.iter().all(|right| may(&user, right) == (right != taken)).then_some(()))
+        })
+        .await
+        .unwrap();
+
+        let mark = audit.mark().unwrap();
+        let (mut operator, _, _kubeconfig) = release.run();
+        let job = Job::new(&PLANE, &format!("less-{index}"));
+        job.begin();
+        eventually(TIMEOUT, &format!("{taken:?} to be missed"), async || {
+            let requests = requests(&audit, mark, &user);
+            Ok((forbidden(&requests) == BTreeSet::from([taken.clone()])).then_some(()))
+        })
+        .await
+        .unwrap_or_else(|error| panic!("{error}\n{}", operator.log().unwrap()));
+        operator.stop().await.unwrap();
+    }
+    release.helm(&["uninstall", release.name]);
+}
+
+/// Whether the API server lets `user` do it anywhere.
+fn may(user: &str, (resource, verb): &Right) -> bool {
+    let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+    let group = match resource {
+        "keypairs" => ".keypairs.dev",
+        "events" => ".events.k8s.io",
+        _ => "",
+    };
+    let resource = format!("{resource}{group}");
+    let mut args = vec!["auth", "can-i", verb, &resource, "--as", user, "--all-namespaces"];
+    let subresource = format!("--subresource={subresource}");
+    args.push(&subresource);
+    PLANE.kubectl(&args).unwrap().status.success()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_watch_namespaces_it_keeps_to_them() {
+    let _alone = ALONE.lock().await;
+    let here = [Job::new(&PLANE, "here-1"), Job::new(&PLANE, "here-2")];
+    let there = Job::new(&PLANE, "there");
+    let flags = [&WITHOUT_CRD[..], &["--set", "watchNamespaces={here-1,here-2}"]].concat();
+    let release = Release::install(&PLANE, "few", &flags);
+    let user = release.user();
+    let mark = PLANE.audit().map(|audit| audit.mark().unwrap());
+    there.begin();
+    let (mut operator, port, _kubeconfig) = release.run();
+    for job in &here {
+        job.begin();
+    }
+    for job in &here {
+        job.done().await;
+    }
+    operator.wait_for_http(([127, 0, 0, 1], port).into(), "/readyz", TIMEOUT).await.unwrap();
+
+    // These are older than those that are done, so the operator has passed them over.
+    for name in ["imported", "generated", "refused", "conflict"] {
+        assert_eq!(there.reason(name), "", "{name}");
+    }
+    let secrets = PLANE.kubectl(&["get", "secrets", "-o=name", "-n", "there"]).unwrap().ok().unwrap();
+    assert_eq!(secrets.trim(), "secret/foreign");
+    if let (Some(audit), Some(mark)) = (audit(), mark) {
+        let requests = requests(&audit, mark, &user);
+        assert_eq!(forbidden(&requests), BTreeSet::new(), "{}", operator.log().unwrap());
+        let elsewhere: Vec<&Request> = requests
+            .iter()
+            .filter(|request| request.object_ref.as_ref().is_some_and(|object| !object.namespace.starts_with("here-")))
+            .collect();
+        assert!(elsewhere.is_empty(), "{elsewhere:?}");
+    }
+    assert_eq!(operator.stop().await.unwrap().code(), Some(0));
+    release.helm(&["uninstall", release.name]);
+}

@@ -1,0 +1,92 @@
+//! `--help`, `crd`, and what is wrong with a command line itself.
+
+use std::process::Stdio;
+
+use clap::CommandFactory as _;
+use keypair_operator::app::{Args, crd_yaml};
+use serde_json::Value;
+
+use crate::{execute, program};
+
+/// The parser knows every flag, so its own help must tell of every one, and more than the name.
+#[test]
+fn help_tells_of_every_flag_and_variable() {
+    let command = Args::command();
+    let commands = ["run", "crd", "lint", "fingerprint"];
+    let known: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+    assert_eq!(known, commands, "each command is tested here");
+    let top = execute(&["--help"]);
+    assert_eq!(top.code, Some(0));
+    assert!(top.stdout.contains("keypair-operator crd | kubectl apply"), "{}", top.stdout);
+    for name in commands {
+        assert!(top.stdout.lines().any(|line| line.trim_start().starts_with(&format!("{name} "))), "{}", top.stdout);
+        let help = execute(&[name, "--help"]);
+        assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""));
+        let about = help.stdout.lines().next().unwrap();
+        assert!(about.split(' ').count() > 4, "{name} is explained by {about:?}");
+        for argument in command.find_subcommand(name).unwrap().get_arguments() {
+            if argument.get_id() == "help" {
+                continue;
+            }
+            let names = [
+                argument.get_long().map(|long| format!("--{long}")),
+                argument.get_env().map(|env| format!("[env: {}=", env.display())),
+            ];
+            for text in names.into_iter().flatten() {
+                assert!(help.stdout.contains(&text), "{name} --help does not mention {text}");
+            }
+            assert!(argument.get_help().is_some_and(|help| help.to_string().contains(' ')), "{argument}");
+        }
+    }
+}
+
+#[test]
+fn version_is_that_of_the_package() {
+    let version = execute(&["--version"]);
+    assert_eq!(version.stdout, format!("keypair-operator {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn a_wrong_command_line_ends_with_2() {
+    for args in [
+        &["run", "--no-such-flag"][..],
+        &["no-such-command"],
+        &[],
+        &["lint"],
+        &["run", "--quota", "many"],
+        &["run", "--concurrency=0"],
+        &["run", "--metrics-addr=nowhere"],
+        &["fingerprint", "--profile=Amazon"],
+    ] {
+        let output = execute(args);
+        assert_eq!((output.code, output.stdout.as_str()), (Some(2), ""), "{args:?}");
+        assert!(output.stderr.contains("Usage:") || output.stderr.contains("--help"), "{}", output.stderr);
+    }
+}
+
+#[test]
+fn crd_prints_the_definition() {
+    let output = execute(&["crd"]);
+    assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""));
+    assert_eq!(output.stdout, crd_yaml().unwrap());
+    let read: Value = serde_saphyr::from_str(&output.stdout).unwrap();
+    assert_eq!(read, serde_json::to_value(keypair_operator::api::crd()).unwrap());
+}
+
+/// As in `keypair-operator crd | head -1`.
+#[test]
+fn a_reader_that_has_enough_is_no_error() {
+    for args in [&["crd"][..], &["lint", "-"], &["fingerprint", "-"]] {
+        let mut child = program(args)
+            .stdin(std::fs::File::open(crate::repository("tests/vectors/public/rsa2048.pub")).unwrap())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {stderr}");
+        assert!(!stderr.contains("error") && !stderr.contains("panicked"), "{stderr}");
+    }
+}

@@ -1,0 +1,153 @@
+//! `keypair-operator lint`.
+
+use std::fs;
+
+use crate::{assert_not_repeated, execute, execute_with, file, repository, vector};
+
+const GOOD: &str = "apiVersion: keypairs.dev/v1alpha1\nkind: KeyPair\nmetadata: {name: good}\nspec: {}\n";
+const BAD: &str = "apiVersion: keypairs.dev/v1alpha1\nkind: KeyPair\nmetadata: {name: bad}\nspec: {keyPairName: 1st}\n";
+const OTHER: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: 1st}\ndata: {keyPairName: 1st}\n";
+
+/// The lines that lint prints for `text` from standard input; the exit code says whether there are any.
+fn findings(text: &str) -> Vec<String> {
+    let output = execute_with(&["lint", "-"], text);
+    let lines: Vec<String> = output.stdout.lines().map(str::to_owned).collect();
+    assert_eq!(output.code, Some(i32::from(!lines.is_empty())), "{lines:?}");
+    assert!(output.stderr.contains(&format!("{} mistakes", lines.len())), "{}", output.stderr);
+    lines
+}
+
+#[test]
+fn what_is_right_is_passed() {
+    assert_eq!(findings(GOOD), Vec::<String>::new());
+    assert_eq!(findings(OTHER), Vec::<String>::new());
+    assert_eq!(findings(""), Vec::<String>::new());
+    assert_eq!(findings(&format!("{GOOD}---\n{OTHER}---\n{GOOD}")), Vec::<String>::new());
+}
+
+#[test]
+fn a_mistake_is_told_with_file_document_name_and_code() {
+    let path = file("mistake.yaml", &format!("{GOOD}---\n{OTHER}---\n{BAD}"));
+    let output = execute(&["lint", &path]);
+    assert_eq!(output.code, Some(1));
+    let expected = format!(
+        "{path}: document 3 (KeyPair bad): InvalidKeyPairName.Malformed: Specified Key Pair name is not valid. spec.keyPairName: "
+    );
+    assert!(output.stdout.starts_with(&expected), "{}", output.stdout);
+    assert_eq!(output.stdout.lines().count(), 1, "{}", output.stdout);
+}
+
+#[test]
+fn each_file_is_checked_and_named() {
+    let (good, bad, worse) =
+        (file("good.yaml", GOOD), file("bad.yaml", BAD), file("worse.yaml", &BAD.replace("1st", "2nd")));
+    let output = execute(&["lint", &bad, &good, &worse]);
+    assert_eq!(output.code, Some(1));
+    let lines: Vec<&str> = output.stdout.lines().collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[0].starts_with(&bad) && lines[1].starts_with(&worse), "{lines:?}");
+    assert!(output.stderr.contains("3 KeyPairs checked, 2 mistakes"), "{}", output.stderr);
+    assert_eq!(execute(&["lint", &good, "-"]).code, Some(0));
+}
+
+#[test]
+fn lists_and_json_are_read_too() {
+    let indented = |text: &str| text.trim_end().replace('\n', "\n  ");
+    let list = format!("apiVersion: v1\nkind: List\nitems:\n- {}\n- {}\n", indented(GOOD), indented(BAD));
+    let found = findings(&list);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].starts_with("-: document 1 (KeyPair bad): InvalidKeyPairName.Malformed: "), "{found:?}");
+
+    let json = r#"{"apiVersion": "keypairs.dev/v1alpha1", "kind": "KeyPair", "metadata": {"name": "j"}, "spec": {"profile": "UCloud", "keyPairName": "a b"}}"#;
+    let found = findings(json);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].starts_with("-: document 1 (KeyPair j): 230: Params [KeyPairName] not available"), "{found:?}");
+}
+
+#[test]
+fn every_mistake_of_an_object_is_told() {
+    let text = BAD.replace(
+        "{keyPairName: 1st}",
+        "{keyPairName: 1st, description: ' x', clientToken: 中, project: a b, tags: [{key: aliyun, value: 'acs:'}], tpyo: 1}",
+    );
+    let found = findings(&text).join("\n");
+    for code in [
+        "InvalidManifest: unknown field spec.tpyo",
+        "InvalidKeyPairName.Malformed: ",
+        "InvalidKeyPairDescription.Malformed: ",
+        "InvalidTagKey.Malformed: ",
+        "InvalidTagValue.Malformed: ",
+        "InvalidClientToken.Malformed: ",
+        "InvalidProject.NotFound: ",
+    ] {
+        assert!(found.contains(&format!("(KeyPair bad): {code}")), "{code} is missing in\n{found}");
+    }
+}
+
+#[test]
+fn what_is_no_manifest_is_told() {
+    for text in ["kind: [", "kind: \"KeyPair", "{\"kind\": \"KeyPair\""] {
+        let found = findings(text);
+        assert!(found.len() == 1 && found[0].contains(": InvalidManifest: "), "{text:?}: {found:?}");
+    }
+    for (spec, about) in [
+        ("{generate: {algorithm: DSA}}", "spec.generate.algorithm"),
+        ("{tags: x}", "spec.tags"),
+        ("{generate: {bits: many}}", "spec.generate.bits"),
+        ("5", "spec"),
+    ] {
+        let found = findings(&BAD.replace("{keyPairName: 1st}", spec));
+        assert!(found.len() == 1 && found[0].contains(": InvalidManifest: "), "{spec}: {found:?}");
+        assert!(found[0].contains(about), "{spec}: {found:?}");
+    }
+    let nameless = findings(&GOOD.replace("{name: good}", "{}"));
+    assert!(nameless.iter().any(|line| line.contains("metadata.name")), "{nameless:?}");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_an_error() {
+    let output = execute(&["lint", "/no/such/file.yaml"]);
+    assert_eq!((output.code, output.stdout.as_str()), (Some(1), ""));
+    assert!(output.stderr.starts_with("error: cannot read /no/such/file.yaml: "), "{}", output.stderr);
+    let bytes = file("bytes.yaml", "");
+    fs::write(&bytes, [0xff, 0xfe, 0x00]).unwrap();
+    assert_eq!(execute(&["lint", &bytes]).code, Some(1));
+}
+
+#[test]
+fn every_example_is_right() {
+    let mut examples: Vec<String> =
+        fs::read_dir(repository("examples")).unwrap().map(|file| file.unwrap().path().display().to_string()).collect();
+    examples.sort();
+    assert!(examples.len() >= 7, "{examples:?}");
+    let output = execute(&[&["lint"], &examples.iter().map(String::as_str).collect::<Vec<_>>()[..]].concat());
+    assert_eq!((output.code, output.stdout.as_str()), (Some(0), ""));
+    for example in &examples {
+        let stderr = execute(&["lint", example]).stderr;
+        assert!(!stderr.starts_with("0 KeyPairs"), "{example}: {stderr}");
+    }
+}
+
+#[test]
+fn a_private_key_in_a_manifest_is_not_repeated() {
+    for name in ["rsa2048.pkcs8", "ecdsa256.traditional", "ed25519.openssh"] {
+        let key = vector(&format!("private/plain/{name}"));
+        let block = key.trim_end().replace('\n', "\n    ");
+        let flat = key.replace('\n', "\\n");
+        for spec in [
+            format!("  publicKey: |\n    {block}\n"),
+            format!("  publicKey: \"{flat}\"\n"),
+            format!("  generate: |\n    {block}\n"),
+            format!("  tags: |\n    {block}\n"),
+            format!("  profile: \"{flat}\"\n"),
+            format!("  publicKey: [\"{flat}\"]\n"),
+            format!("  publicKey: \"{flat}\n"),
+            format!("  publicKey: |\n    {block}\n {block}\n"),
+        ] {
+            let text = GOOD.replace("spec: {}\n", &format!("spec:\n{spec}"));
+            let output = execute_with(&["lint", "-"], &text);
+            assert_eq!(output.code, Some(1), "{name}: {}", output.stdout);
+            assert_not_repeated(&key, &output);
+        }
+    }
+}

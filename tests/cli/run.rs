@@ -1,0 +1,117 @@
+//! `keypair-operator run`: how it begins and how it ends.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use keypair_operator::app::crd_yaml;
+use keypair_test_harness::{ControlPlane, Operator, Options, eventually, free_port, http_get};
+
+use crate::{BINARY, Output, program, run_command};
+
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Runs `run` where there is no cluster; `env` is all its environment.
+fn without_cluster(args: &[&str], env: &[(&str, &str)]) -> Output {
+    let mut command = program(&[&["run"], args].concat());
+    command.env_clear().envs(env.iter().copied());
+    let begin = Instant::now();
+    let output = run_command(command, "");
+    assert!(begin.elapsed() < Duration::from_secs(20), "it took {:?}", begin.elapsed());
+    output
+}
+
+#[test]
+fn without_a_cluster_it_says_what_to_do() {
+    let nowhere = "/no/such/directory";
+    let homeless = [("HOME", nowhere)];
+    let misled = [("HOME", nowhere), ("KUBECONFIG", "/no/such/directory/kubeconfig")];
+    for env in [&homeless[..], &misled, &[]] {
+        let output = without_cluster(&[], env);
+        assert_eq!(output.code, Some(1), "{}", output.stderr);
+        assert!(output.stderr.contains("error: no cluster to talk to: "), "{}", output.stderr);
+        assert!(output.stderr.contains("KUBECONFIG"), "{}", output.stderr);
+        assert!(!output.stderr.contains("panicked"), "{}", output.stderr);
+    }
+}
+
+#[test]
+fn an_address_that_is_taken_is_an_error() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let flag = format!("--metrics-addr={}", taken.local_addr().unwrap());
+    let output = without_cluster(&[&flag], &[]);
+    assert_eq!(output.code, Some(1));
+    assert!(output.stderr.contains("error: cannot listen on 127.0.0.1:"), "{}", output.stderr);
+}
+
+/// The definition is missing, then is installed; the operator finds it without a restart.
+#[tokio::test]
+async fn it_waits_for_the_definition_and_then_works() {
+    let plane = ControlPlane::start(&Options::default()).unwrap();
+    let address: SocketAddr = ([127, 0, 0, 1], free_port().unwrap()).into();
+    let env = [("KEYPAIR_OPERATOR_METRICS_ADDR", address.to_string())];
+    let mut operator = Operator::spawn(Path::new(BINARY), plane.kubeconfig(), ["run"], env).unwrap();
+    operator.wait_for_http(address, "/livez", TIMEOUT).await.unwrap();
+    let line = operator.wait_for_line("cannot watch KeyPairs", TIMEOUT).await.unwrap();
+    assert!(line.contains("404") || line.contains("not find"), "{line}");
+    let ready = http_get(address, "/readyz").await.unwrap();
+    assert_eq!((ready.status, ready.body.contains("waiting")), (503, true), "{}", ready.body);
+
+    plane.kubectl_with_input(&["apply", "--server-side", "-f", "-"], &crd_yaml().unwrap()).unwrap().ok().unwrap();
+    operator.wait_for_http(address, "/readyz", TIMEOUT).await.unwrap();
+    let manifest = r#"{"apiVersion": "keypairs.dev/v1alpha1", "kind": "KeyPair", "metadata": {"name": "one"}, "spec": {"profile": "OpenSSH", "generate": {"algorithm": "Ed25519"}}}"#;
+    eventually(TIMEOUT, "the kind to be served", async || {
+        plane.kubectl_with_input(&["apply", "-f", "-"], manifest)?.ok().map(Some)
+    })
+    .await
+    .unwrap();
+    plane.kubectl(&["wait", "--for=condition=Ready", "--timeout=60s", "kp/one"]).unwrap().ok().unwrap();
+
+    let metrics = http_get(address, "/metrics").await.unwrap();
+    assert_eq!(metrics.status, 200);
+    assert!(
+        metrics.body.lines().any(|line| line.starts_with("keypair_") && line.contains("Ready")),
+        "{}",
+        metrics.body
+    );
+    assert!(metrics.body.trim_end().ends_with("# EOF"), "{}", metrics.body);
+    assert_eq!(http_get(address, "/nothing").await.unwrap().status, 404);
+    stops_at_once(&mut operator).await;
+}
+
+async fn stops_at_once(operator: &mut Operator) {
+    let begin = Instant::now();
+    let status = operator.stop().await.unwrap();
+    assert_eq!(status.code(), Some(0), "{}", operator.log().unwrap());
+    assert!(begin.elapsed() < Duration::from_secs(10), "it took {:?}", begin.elapsed());
+}
+
+/// A Deployment that is rolled back before its definition is there must not hang for its grace period.
+#[tokio::test]
+async fn it_stops_while_it_waits() {
+    let plane = ControlPlane::start(&Options::default()).unwrap();
+    let mut operator =
+        Operator::spawn(Path::new(BINARY), plane.kubeconfig(), ["run", "--log-format=json"], [("A", "b")]).unwrap();
+    let line = operator.wait_for_line("cannot watch KeyPairs", TIMEOUT).await.unwrap();
+    let json: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(json["level"], "WARN");
+    stops_at_once(&mut operator).await;
+}
+
+/// The cluster may be away for a while; that is no reason to end, and none not to.
+#[tokio::test]
+async fn it_waits_for_the_api_server_and_stops_while_it_waits() {
+    let plane = ControlPlane::start(&Options::default()).unwrap();
+    let Some(ready) = plane.ready() else {
+        eprintln!("SKIPPED: somebody else's cluster has a kubeconfig that is not ours to change");
+        return;
+    };
+    let nobody = format!("https://127.0.0.1:{}", free_port().unwrap());
+    let kubeconfig = std::fs::read_to_string(plane.kubeconfig()).unwrap().replace(&ready.url, &nobody);
+    let path = crate::file("nobody.kubeconfig", &kubeconfig);
+    let mut operator = Operator::spawn(Path::new(BINARY), Path::new(&path), ["run"], [("A", "b")]).unwrap();
+    operator.wait_for_line("cannot watch KeyPairs", TIMEOUT).await.unwrap();
+    stops_at_once(&mut operator).await;
+}

@@ -1,0 +1,178 @@
+//! The CustomResourceDefinition: what is in the repository is what the program prints, and the API server takes it.
+
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, missing_docs, reason = "a panic fails the test")]
+
+use std::{fs, path::Path, sync::LazyLock, time::Duration};
+
+use keypair_operator::{api, app};
+use keypair_test_harness::{ControlPlane, Options, eventually};
+use serde_json::{Value, json};
+
+/// The formats that the API server knows; it warns about others and does not check them.
+const FORMATS: [&str; 3] = ["int32", "int64", "date-time"];
+
+static CRD: LazyLock<Value> = LazyLock::new(|| serde_json::to_value(api::crd()).unwrap());
+
+fn version() -> &'static Value {
+    let versions = CRD["spec"]["versions"].as_array().unwrap();
+    assert_eq!(versions.len(), 1);
+    &versions[0]
+}
+
+/// Calls `visit` for `schema` and each schema inside, with its path.
+fn walk(path: &str, schema: &Value, visit: &mut impl FnMut(&str, &Value)) {
+    visit(path, schema);
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        walk(&format!("{path}.{name}"), property, visit);
+    }
+    if schema["items"].is_object() {
+        walk(&format!("{path}[]"), &schema["items"], visit);
+    }
+    if schema["additionalProperties"].is_object() {
+        walk(&format!("{path}{{}}"), &schema["additionalProperties"], visit);
+    }
+}
+
+fn schemas(of: &str) -> Vec<(String, Value)> {
+    let root = &version()["schema"]["openAPIV3Schema"];
+    let (path, schema) = if of.is_empty() { ("", root) } else { (of, &root["properties"][of]) };
+    let mut found = Vec::new();
+    walk(path, schema, &mut |path, schema| found.push((path.to_owned(), schema.clone())));
+    assert!(found.len() > 10, "{of}: {found:?}");
+    found
+}
+
+#[test]
+fn the_repository_has_what_the_program_prints() {
+    let printed = app::crd_yaml().unwrap();
+    for file in ["crds/keypairs.keypairs.dev.yaml", "charts/keypair-operator/files/keypairs.keypairs.dev.yaml"] {
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap_or_default();
+        assert!(text == printed, "{file} is not what the types and tables say: run `make crds`");
+    }
+}
+
+#[test]
+fn names_scope_and_status_are_those_of_the_contract() {
+    assert_eq!(CRD["metadata"]["name"], "keypairs.keypairs.dev");
+    assert_eq!(CRD["spec"]["group"], "keypairs.dev");
+    assert_eq!(CRD["spec"]["scope"], "Namespaced");
+    assert_eq!(
+        CRD["spec"]["names"],
+        json!({"kind": "KeyPair", "plural": "keypairs", "singular": "keypair", "shortNames": ["kp"]})
+    );
+    assert_eq!(version()["name"], "v1alpha1");
+    assert_eq!(version()["served"], true);
+    assert_eq!(version()["storage"], true);
+    assert_eq!(version()["subresources"], json!({"status": {}}));
+    let conditions = &version()["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"]["conditions"];
+    assert_eq!(conditions["x-kubernetes-list-type"], "map");
+    assert_eq!(conditions["x-kubernetes-list-map-keys"], json!(["type"]));
+}
+
+#[test]
+fn every_field_is_described() {
+    let undescribed: Vec<String> = [schemas("spec"), schemas("status")]
+        .concat()
+        .into_iter()
+        // The values of a map and the items of a list of texts are described with the map or list.
+        .filter(|(path, _)| !path.ends_with("{}") && !path.ends_with("[]"))
+        .filter(|(_, schema)| schema["description"].as_str().is_none_or(|text| text.trim().is_empty()))
+        .map(|(path, _)| path)
+        .collect();
+    assert_eq!(undescribed, Vec::<String>::new());
+}
+
+/// Without bounds the API server takes the cost of a CEL rule to be unbounded, and anybody could fill etcd.
+#[test]
+fn everything_in_the_spec_is_bounded() {
+    for (path, schema) in schemas("spec") {
+        let bounded = match schema["type"].as_str().unwrap() {
+            "string" => schema["maxLength"].is_u64() || schema["enum"].is_array(),
+            "array" => schema["maxItems"].is_u64(),
+            "object" => schema["properties"].is_object() || schema["maxProperties"].is_u64(),
+            "integer" | "boolean" => true,
+            other => panic!("{path} has type {other}"),
+        };
+        assert!(bounded, "{path} has no bound: {schema}");
+    }
+}
+
+#[test]
+fn no_format_is_unknown_to_the_api_server() {
+    for (path, schema) in schemas("") {
+        if let Some(format) = schema["format"].as_str() {
+            assert!(FORMATS.contains(&format), "{path} has format {format}");
+        }
+    }
+}
+
+/// Each rule says where and, with the code in front, what is wrong.
+#[test]
+fn every_rule_has_a_message_and_a_path() {
+    let mut rules = 0;
+    for (path, schema) in schemas("") {
+        for rule in schema["x-kubernetes-validations"].as_array().into_iter().flatten() {
+            rules += 1;
+            let message = rule["message"].as_str().unwrap_or_default();
+            let code = message.split(": ").next().unwrap();
+            assert!(!code.is_empty() && !code.contains(' ') && code != message, "{path}: {rule}");
+            assert!(rule["fieldPath"].as_str().is_some_and(|path| path.starts_with('.')), "{path}: {rule}");
+        }
+    }
+    assert!(rules > 20, "{rules} rules");
+}
+
+#[test]
+fn columns_are_those_of_the_contract() {
+    let columns: Vec<&str> = version()["additionalPrinterColumns"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|column| column["name"].as_str().unwrap())
+        .collect();
+    let expected = ["Key-Pair-Name", "Profile", "Algorithm", "Bits", "Fingerprint", "Secret", "Ready", "Reason", "Age"];
+    assert_eq!(columns, expected);
+}
+
+/// The API server says here whether the schema is structural and the rules compile and are cheap enough.
+#[tokio::test]
+async fn the_api_server_takes_it_without_a_warning() {
+    let plane = ControlPlane::start(&Options::default()).unwrap();
+    let create = ["create", "--validate=strict", "--warnings-as-errors", "-f", "-"];
+    let created = plane.kubectl_with_input(&create, &app::crd_yaml().unwrap()).unwrap();
+    assert_eq!((created.stderr.as_str(), created.status.code()), ("", Some(0)));
+
+    // A schema that is not structural is stored all the same, and this condition says so.
+    let conditions = ["get", "crd", "keypairs.keypairs.dev", "-o=json"];
+    let conditions = eventually(Duration::from_secs(15), "the definition to be established", async || {
+        let crd: Value = serde_json::from_str(&plane.kubectl(&conditions)?.ok()?)?;
+        let conditions = crd["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let has = |type_: &str| conditions.iter().any(|one| one["type"] == type_ && one["status"] == "True");
+        Ok((has("Established") && has("NamesAccepted")).then_some(conditions))
+    })
+    .await
+    .unwrap();
+    let bad = conditions.iter().find(|one| one["type"] == "NonStructuralSchema");
+    assert!(bad.is_none(), "{bad:?}");
+
+    let explained = eventually(Duration::from_secs(30), "kubectl explain", async || {
+        Ok(Some(plane.kubectl(&["explain", "kp.spec"])?.ok()?))
+    })
+    .await
+    .unwrap();
+    for field in version()["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"].as_object().unwrap().keys()
+    {
+        assert!(explained.lines().any(|line| line.trim_start().starts_with(&format!("{field}\t"))), "{explained}");
+    }
+
+    let key_pair =
+        r#"{"apiVersion": "keypairs.dev/v1alpha1", "kind": "KeyPair", "metadata": {"name": "one"}, "spec": {}}"#;
+    plane.kubectl_with_input(&["create", "-f", "-"], key_pair).unwrap().ok().unwrap();
+    let header = |args: &[&str]| {
+        let table = plane.kubectl(&[&["get", "kp"], args].concat()).unwrap().ok().unwrap();
+        table.lines().next().unwrap().split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let usual = ["NAME", "KEY-PAIR-NAME", "PROFILE", "ALGORITHM", "BITS", "SECRET", "READY", "REASON", "AGE"];
+    assert_eq!(header(&[]), usual);
+    assert!(header(&["-o=wide"]).contains(&"FINGERPRINT".to_owned()));
+}

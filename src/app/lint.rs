@@ -7,6 +7,7 @@ use std::{
     process::ExitCode,
 };
 
+use kube::Resource;
 use serde_json::Value;
 
 use super::{Error, args::LintArgs, read_input};
@@ -110,17 +111,20 @@ fn objects(document: Value) -> Vec<Value> {
 
 fn is_key_pair(object: &Value) -> bool {
     let text = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default();
-    text("kind") == "KeyPair" && text("apiVersion").starts_with("keypairs.dev/")
+    text("kind") == KeyPair::kind(&()) && text("apiVersion").split('/').next() == Some(&KeyPair::group(&()))
 }
 
 /// Everything that is wrong with one `KeyPair`, as code and message.
 fn check(mut object: Value) -> Vec<(String, String)> {
+    let invalid = |message: String| (INVALID_MANIFEST.to_owned(), message);
     // The Rust type has these two as constants, not as fields.
     if let Some(fields) = object.as_object_mut() {
-        fields.remove("apiVersion");
         fields.remove("kind");
+        let api_version = KeyPair::api_version(&());
+        if fields.remove("apiVersion").as_ref().and_then(Value::as_str) != Some(&api_version) {
+            return vec![invalid(format!("apiVersion: expected {api_version}"))];
+        }
     }
-    let invalid = |message: String| (INVALID_MANIFEST.to_owned(), message);
     let mut unknown = Vec::new();
     let mut track = serde_path_to_error::Track::new();
     let object = serde_path_to_error::Deserializer::new(object, &mut track);
@@ -147,7 +151,7 @@ fn check(mut object: Value) -> Vec<(String, String)> {
     if let Err(refusals) = request::check(&parameters) {
         findings.extend(refusals.iter().map(|refusal| {
             let error = parameters.profile.error(refusal);
-            (error.code, format!("{} {refusal}", error.message))
+            (error.code, format!("{}. {refusal}", error.message.trim_end_matches('.')))
         }));
     }
     findings

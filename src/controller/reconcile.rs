@@ -121,7 +121,7 @@ impl Reconciliation<'_> {
     /// `KeyPair` is no longer what it was when the generation began.
     async fn create_secret(&self, name: &str, spec: KeySpec, observed: &Observed) -> Result<Option<SecretView>, Error> {
         // What was refused before may be refused again: that is found out before a key is generated for nothing.
-        if observed.refused.is_some() {
+        if matches!(observed.refused, Some(Reason::InvalidSecret | Reason::InternalError)) {
             let rehearsal = self.post_secret(name, &Content::placeholder(), true).await?;
             if rehearsal.is_some() {
                 return Ok(rehearsal);

@@ -151,10 +151,12 @@ impl Content {
         })
     }
 
-    /// No key pair, for a create that is only rehearsed.
+    /// No key pair, for a create that is only rehearsed. The API server wants a private key that is not empty in a Secret of
+    /// type [`SSH_AUTH_TYPE`](crate::domain::secret::SSH_AUTH_TYPE).
     #[must_use]
     pub fn placeholder() -> Self {
-        Self { private_key: Zeroizing::default(), public_key: String::new(), sha256: String::new() }
+        let private_key = Zeroizing::new("placeholder".to_owned());
+        Self { private_key, public_key: String::new(), sha256: String::new() }
     }
 }
 

@@ -155,8 +155,10 @@ fn decide_generated(desired: &Desired, observed: &Observed, spec: KeySpec) -> Pl
         {
             accept(desired, observed, &key, Some(name))
         }
-        // Somebody else's Secret was in the way: a look is cheaper than a key generated for nothing.
-        (SecretView::Unread(None), None) if observed.refused == Some(Reason::SecretConflict) => {
+        // Another Secret was in the way: a look is cheaper than a key generated for nothing.
+        (SecretView::Unread(None), None)
+            if matches!(observed.refused, Some(Reason::SecretConflict | Reason::PrivateKeyMismatch)) =>
+        {
             Plan::ReadSecret(name.clone())
         }
         (SecretView::Unread(None) | SecretView::Absent, None) => Plan::CreateSecret(name.clone(), spec),

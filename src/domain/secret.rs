@@ -20,9 +20,9 @@ pub const DEFAULT_PUBLIC_KEY: &str = "ssh-publickey";
 pub const OWN_PREFIX: &str = "keypairs.dev/";
 /// The label by which the operator watches its Secrets.
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
-/// What stands in the Secret types that some controller acts on. Of these only [`SSH_AUTH_TYPE`] is of use for a key, and
-/// the others would let whoever may create a `KeyPair` make, say, a service account's token or a Helm release.
-pub const TYPE_OF_A_CONTROLLER: &str = "/";
+/// The prefixes of Secret types that Kubernetes or Helm acts on. Of these only [`SSH_AUTH_TYPE`] is of use for a key, and the
+/// others would let whoever may create a `KeyPair` make, say, a service account's token or a release.
+pub const RESERVED_TYPE_PREFIXES: &[&str] = &["kubernetes.io/", "bootstrap.kubernetes.io/", "helm.sh/"];
 
 /// What becomes of the Secret when its `KeyPair` is deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -100,9 +100,9 @@ impl SecretSettings {
                 "template.type {SSH_AUTH_TYPE} needs keys.privateKey to be {DEFAULT_PRIVATE_KEY}: leave template.type out"
             ));
         }
-        if secret_type != SSH_AUTH_TYPE && secret_type.contains(TYPE_OF_A_CONTROLLER) {
+        if secret_type != SSH_AUTH_TYPE && RESERVED_TYPE_PREFIXES.iter().any(|prefix| secret_type.starts_with(prefix)) {
             details.push(format!(
-                "template.type must be {SSH_AUTH_TYPE} or a type without a slash, such as {OPAQUE_TYPE}"
+                "template.type must not be one that Kubernetes or Helm acts on, except {SSH_AUTH_TYPE}: use {OPAQUE_TYPE}"
             ));
         }
         if self.labels.keys().any(|key| key == MANAGED_BY_LABEL)

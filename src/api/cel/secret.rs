@@ -9,8 +9,8 @@ use crate::domain::{
     reason::{Parameter, Reason},
     rules::{DATA_KEY, SECRET_NAME},
     secret::{
-        DEFAULT_PRIVATE_KEY, DEFAULT_PUBLIC_KEY, MANAGED_BY_LABEL, OPAQUE_TYPE, OWN_PREFIX, SSH_AUTH_TYPE,
-        TYPE_OF_A_CONTROLLER,
+        DEFAULT_PRIVATE_KEY, DEFAULT_PUBLIC_KEY, MANAGED_BY_LABEL, OPAQUE_TYPE, OWN_PREFIX, RESERVED_TYPE_PREFIXES,
+        SSH_AUTH_TYPE,
     },
 };
 
@@ -85,14 +85,14 @@ fn types() -> Vec<ValidationRule> {
         let condition = format!("!has(self.secret.template) || !has({secret_type}) || {condition}");
         secret_rule("template.type", &condition, words)
     };
+    let reserved: Vec<String> =
+        RESERVED_TYPE_PREFIXES.iter().map(|prefix| format!("{secret_type}.startsWith({})", quote(prefix))).collect();
     vec![
         type_rule(
+            &format!("{secret_type} == {} || !({})", quote(SSH_AUTH_TYPE), reserved.join(" || ")),
             &format!(
-                "{secret_type} == {} || !{secret_type}.contains({})",
-                quote(SSH_AUTH_TYPE),
-                quote(TYPE_OF_A_CONTROLLER)
+                "The type must not be one that Kubernetes or Helm acts on, except {SSH_AUTH_TYPE}: use {OPAQUE_TYPE}."
             ),
-            &format!("The type must be {SSH_AUTH_TYPE} or a type without a slash, such as {OPAQUE_TYPE}."),
         ),
         type_rule(
             &format!(

@@ -1,0 +1,131 @@
+//! The errors as the contract (§3) and the four documents have them, copied by hand.
+
+use serde_json::{Value, json};
+
+/// What a cloud answers: code, message and HTTP status.
+pub type Answer = (&'static str, &'static str, u16);
+
+/// One mistake and the answers of Alibaba, Volcengine (and OpenSSH) and UCloud.
+struct Row {
+    fault: &'static str,
+    alibaba: Answer,
+    volcengine: Answer,
+    ucloud: Answer,
+}
+
+const fn row(fault: &'static str, alibaba: Answer, volcengine: Answer, ucloud: Answer) -> Row {
+    Row { fault, alibaba, volcengine, ucloud }
+}
+
+/// A mistake that all but UCloud answer alike.
+const fn same(fault: &'static str, answer: Answer, ucloud: Answer) -> Row {
+    Row { fault, alibaba: answer, volcengine: answer, ucloud }
+}
+
+/// The fault is the reason, and after a slash what it is about where that makes a difference.
+const ROWS: &[Row] = &[
+    row(
+        "MissingParameter/KeyPairName",
+        (
+            "MissingParameter",
+            "The input parameter “KeyPairName” that is mandatory for processing this request is not supplied.",
+            400,
+        ),
+        ("MissingParameter.KeyPairName", "The required parameter KeyPairName is not supplied.", 400),
+        ("220", "Missing params [KeyPairName]", 400),
+    ),
+    row(
+        "MissingParameter/PublicKey",
+        (
+            "MissingParameter",
+            "The input parameter “PublicKeyBody” that is mandatory for processing this request is not supplied.",
+            400,
+        ),
+        ("MissingParameter.PublicKey", "The required parameter PublicKey is not supplied.", 400),
+        ("220", "Missing params [PublicKeyBody]", 400),
+    ),
+    row(
+        "InvalidKeyPairName",
+        ("InvalidKeyPairName.Malformed", "Specified Key Pair name is not valid.", 400),
+        ("InvalidKeyPairName.Malformed", "The specified KeyPairName is malformed.", 400),
+        ("230", "Params [KeyPairName] not available", 400),
+    ),
+    row(
+        "KeyPairNameConflict",
+        ("InvalidKeyPairName.Malformed", "Specified Key Pair name is not valid.", 400),
+        ("InvalidKeyPairName.Conflict", "The specified KeyPairName already exists.", 409),
+        ("230", "Params [KeyPairName] not available", 409),
+    ),
+    row(
+        "InvalidPublicKey",
+        ("InvalidPublicKeyBody.Malformed", "The PublicKeyBody format is not supported.", 400),
+        ("InvalidKeyPairPublicKey.Malformed", "The specified KeyPairPublicKey is malformed.", 400),
+        ("230", "Params [PublicKeyBody] not available", 400),
+    ),
+    same(
+        "InvalidDescription",
+        ("InvalidKeyPairDescription.Malformed", "The specified KeyPairDescription is malformed.", 400),
+        ("230", "Params [Description] not available", 400),
+    ),
+    same(
+        "InvalidTag/Key",
+        ("InvalidTagKey.Malformed", "The specified Tag.n.Key is malformed.", 400),
+        ("230", "Params [Tag] not available", 400),
+    ),
+    same(
+        "InvalidTag/Value",
+        ("InvalidTagValue.Malformed", "The specified Tag.n.Value is malformed.", 400),
+        ("230", "Params [Tag] not available", 400),
+    ),
+    same(
+        "InvalidClientToken",
+        ("InvalidClientToken.Malformed", "The specified ClientToken is malformed.", 400),
+        ("230", "Params [ClientToken] not available", 400),
+    ),
+    row(
+        "QuotaExceeded",
+        ("QuotaExceed.KeyPair", "The key pair quota exceeds.", 403),
+        (
+            "LimitExceeded.MaximumKeyPairs",
+            "You've reached the limit on the number of KeyPairs that you can create.",
+            400,
+        ),
+        ("230", "Params [KeyPairs] not available", 400),
+    ),
+    same(
+        "ProjectNotFound",
+        ("InvalidProject.NotFound", "The specified Project does not exist.", 404),
+        ("292", "Params [ProjectId] not available", 404),
+    ),
+    same(
+        "InvalidSecret",
+        ("InvalidSecret.Malformed", "The specified Secret is malformed.", 400),
+        ("230", "Params [Secret] not available", 400),
+    ),
+];
+
+/// What the cloud of `profile` answers to `fault`.
+pub fn answer(profile: &str, fault: &str) -> Answer {
+    let row = ROWS.iter().find(|row| row.fault == fault).unwrap_or_else(|| panic!("no row for {fault}"));
+    match profile {
+        "Alibaba" => row.alibaba,
+        "UCloud" => row.ucloud,
+        _ => row.volcengine,
+    }
+}
+
+/// The reason of a fault.
+pub fn reason(fault: &str) -> &str {
+    fault.split('/').next().unwrap_or_default()
+}
+
+/// `status.error` for `fault`.
+pub fn status_error(profile: &str, fault: &str) -> Value {
+    let (code, message, http_status) = answer(profile, fault);
+    json!({ "reason": reason(fault), "code": code, "message": message, "httpStatus": http_status })
+}
+
+/// Whether only an edit of the KeyPair can help.
+pub fn needs_edit(fault: &str) -> bool {
+    !["KeyPairNameConflict", "QuotaExceeded", "ProjectNotFound"].contains(&reason(fault))
+}

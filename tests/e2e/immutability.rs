@@ -1,0 +1,143 @@
+//! What may be changed once a pair is accepted, and before.
+
+use serde_json::{Value, json};
+
+use crate::{
+    expected::answer,
+    mistakes::valid,
+    support::{PROFILES, STRICT, Scene, text, vector},
+    tools::openssl_md5,
+};
+
+/// Another valid import in the same place.
+fn another_key() -> Value {
+    json!(vector("public/ecdsa256.pub"))
+}
+
+/// Tries to change the spec, which must be refused in the words for `fault`.
+async fn immutable(scene: &Scene, name: &str, profile: &str, fault: &str, field: &str, spec: Value) {
+    let patch = json!({ "spec": spec });
+    let error = scene.try_patch(name, &patch).await.err().unwrap_or_else(|| panic!("{name} took {patch}")).to_string();
+    let (code, message, _) = answer(profile, fault);
+    let words =
+        format!("{code}: {}. {field} is immutable once the key pair is accepted", message.trim_end_matches('.'));
+    assert!(error.contains(&words), "{name} {patch}: no {words:?} in {error}");
+}
+
+async fn of_an_import(profile: &'static str) {
+    let scene = STRICT.scene("immutable-import").await;
+    let mut spec = valid(profile);
+    spec["clientToken"] = json!("token-1");
+    scene.create("pair", &spec).await;
+    let accepted = scene.settled("pair", "True/Imported").await;
+
+    let other = if profile == "OpenSSH" { "Volcengine" } else { "OpenSSH" };
+    let refuse = async |fault, field, spec| immutable(&scene, "pair", profile, fault, field, spec).await;
+    refuse("InvalidKeyPairName", "keyPairName", json!({ "keyPairName": "other" })).await;
+    refuse("InvalidPublicKey", "publicKey", json!({ "publicKey": another_key() })).await;
+    refuse("InvalidPublicKey", "publicKey", json!({ "publicKey": null })).await;
+    refuse("InvalidClientToken", "clientToken", json!({ "clientToken": "token-2" })).await;
+    refuse("InvalidClientToken", "clientToken", json!({ "clientToken": null })).await;
+    // In the words of the profile that it would have.
+    immutable(&scene, "pair", other, "InvalidPublicKey", "profile", json!({ "profile": other })).await;
+
+    // Writing out what is the default, and a final newline, change nothing.
+    let key = format!("{}\n", text(&spec["publicKey"]));
+    scene.patch("pair", &json!({ "spec": { "keyPairName": "pair", "publicKey": key } })).await;
+    let same = scene.settled("pair", "True/Imported").await;
+    for field in ["keyPairID", "fingerprint", "fingerprints", "publicKey", "keyPairName"] {
+        assert_eq!(same["status"][field], accepted["status"][field], "{profile} {field}");
+    }
+    described(&scene, profile, &same, "True/Imported").await;
+}
+
+/// Description, tags and project can be changed, and rules hold for them as before.
+async fn described(scene: &Scene, profile: &str, before: &Value, ready: &str) {
+    let tags = json!([{ "key": "team", "value": "a" }]);
+    let spec = json!({ "description": "described 描述", "tags": tags, "project": "project-b" });
+    scene.patch("pair", &json!({ "spec": spec })).await;
+    let after = scene.settled("pair", ready).await;
+    assert!(after["metadata"]["generation"].as_u64() > before["metadata"]["generation"].as_u64());
+    assert_eq!(after["status"]["keyPairID"], before["status"]["keyPairID"]);
+    assert_eq!(after["status"]["fingerprints"], before["status"]["fingerprints"]);
+    let fingerprint = if profile == "UCloud" {
+        // Which is over the project, too.
+        let body = after["spec"]["publicKey"].as_str().unwrap_or_else(|| text(&after["status"]["publicKey"])).trim();
+        json!(openssl_md5(format!("project-b{}|{body}", text(&after["status"]["keyPairID"])).as_bytes()))
+    } else {
+        before["status"]["fingerprint"].clone()
+    };
+    assert_eq!(after["status"]["fingerprint"], fingerprint, "{profile}");
+    let error = scene.try_patch("pair", &json!({ "spec": { "description": "1" } })).await.unwrap_err().to_string();
+    assert!(error.contains(answer(profile, "InvalidDescription").0), "{profile}: {error}");
+}
+
+async fn of_a_generated_pair(profile: &'static str) {
+    let scene = STRICT.scene("immutable-generated").await;
+    scene.create("pair", &json!({ "profile": profile })).await;
+    let accepted = scene.settled("pair", "True/Generated").await;
+
+    let refuse = async |fault, field, spec| immutable(&scene, "pair", profile, fault, field, spec).await;
+    refuse("InvalidKeyPairName", "keyPairName", json!({ "keyPairName": "other" })).await;
+    refuse("InvalidPublicKey", "publicKey", json!({ "publicKey": valid(profile)["publicKey"] })).await;
+    refuse("InvalidPublicKey", "generate.bits", json!({ "generate": { "bits": 3072 } })).await;
+    refuse("InvalidClientToken", "clientToken", json!({ "clientToken": "token" })).await;
+    if profile != "Alibaba" {
+        let ecdsa = json!({ "generate": { "algorithm": "ECDSA" } });
+        refuse("InvalidPublicKey", "generate.algorithm", ecdsa).await;
+    }
+    let secret = scene.secrets.get("pair").await.unwrap();
+    for generate in [json!({}), json!({ "algorithm": "RSA" }), json!({ "algorithm": "RSA", "bits": 2048 }), json!(null)]
+    {
+        scene.patch("pair", &json!({ "spec": { "keyPairName": "pair", "generate": generate } })).await;
+        let same = scene.settled("pair", "True/Generated").await;
+        assert_eq!(same["status"]["fingerprint"], accepted["status"]["fingerprint"], "{profile} {generate}");
+    }
+    described(&scene, profile, &accepted, "True/Generated").await;
+    assert_eq!(scene.secrets.get("pair").await.unwrap(), secret);
+}
+
+#[tokio::test]
+async fn imports() {
+    for profile in PROFILES {
+        of_an_import(profile).await;
+    }
+}
+
+#[tokio::test]
+async fn generated_pairs() {
+    for profile in PROFILES {
+        of_a_generated_pair(profile).await;
+    }
+}
+
+/// Before acceptance every field may be changed: nobody relies on them yet.
+#[tokio::test]
+async fn before_acceptance_anything_can_be_mended() {
+    let scene = STRICT.scene("immutable-before").await;
+    for profile in PROFILES {
+        let name = profile.to_lowercase();
+        let broken =
+            json!({ "profile": profile, "keyPairName": "first", "publicKey": "ssh-rsa AAAA", "clientToken": "t" });
+        scene.create(&name, &broken).await;
+        let object = scene.settled(&name, "False/InvalidPublicKey").await;
+        assert_eq!(object["status"]["error"]["code"], answer(profile, "InvalidPublicKey").0);
+        // Still broken, but another request in everything.
+        let other = if profile == "OpenSSH" { "Alibaba" } else { "OpenSSH" };
+        let changed =
+            json!({ "profile": other, "keyPairName": "second", "publicKey": "ssh-dss AAAA", "clientToken": "u" });
+        scene.patch(&name, &json!({ "spec": changed })).await;
+        let object = scene.settled(&name, "False/InvalidPublicKey").await;
+        assert_eq!(object["status"]["error"]["code"], answer(other, "InvalidPublicKey").0);
+        assert_eq!(object["status"]["keyPairName"], "second");
+        // An import becomes a generated pair.
+        let mended = json!({
+            "profile": profile, "keyPairName": null, "publicKey": null, "clientToken": null, "generate": { "bits": 3072 },
+        });
+        scene.patch(&name, &json!({ "spec": mended })).await;
+        let object = scene.settled(&name, "True/Generated").await;
+        assert_eq!(object["status"]["error"], Value::Null);
+        assert_eq!((&object["status"]["keyPairName"], &object["status"]["bits"]), (&json!(name), &json!(3072)));
+        scene.wait_for_events(&name, &["Normal/Generated", "Warning/InvalidPublicKey"]).await;
+    }
+}

@@ -1,0 +1,130 @@
+//! What key pairs are for: `ssh` logs in to a real `sshd` with the private key of the Secret, because the public key of the
+//! status is authorized.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    time::Duration,
+};
+
+use keypair_test_harness::{Operator, free_port};
+use serde_json::{Value, json};
+
+use crate::{
+    support::{Directory, PATIENCE, STRICT, Scene, data, text},
+    tools::{path, run},
+};
+
+/// An `sshd` on loopback that takes the one key that is authorized.
+struct Server {
+    dir: Directory,
+    port: u16,
+    known_hosts: PathBuf,
+    /// Ended, by its own process id, when this is dropped.
+    _process: Operator,
+}
+
+impl Server {
+    async fn start(authorized: &str) -> Self {
+        const TRIES: usize = 5;
+        let dir = Directory::new("sshd");
+        let host_key = dir.0.join("host");
+        run("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-C", "host", "-f", path(&host_key)], b"");
+        let authorized = dir.write("authorized_keys", format!("{authorized}\n").as_bytes());
+        // As root, sshd insists on this directory, which the system's own sshd would make.
+        std::fs::create_dir_all("/run/sshd").ok();
+        for _ in 0..TRIES {
+            let port = free_port().unwrap();
+            let config = format!(
+                "ListenAddress 127.0.0.1:{port}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\n\
+                 UsePAM no\nAuthenticationMethods publickey\nPermitRootLogin yes\nPermitUserEnvironment no\n",
+                path(&host_key),
+                path(&authorized)
+            );
+            let config = dir.write("config", config.as_bytes());
+            // The harness ends the process even if this test is killed; the kubeconfig means nothing to sshd.
+            let args = ["-D", "-e", "-f", path(&config)];
+            let mut process = Operator::spawn(&sshd(), Path::new("/dev/null"), args, [("LC_ALL", "C")]).unwrap();
+            // Another process may have taken the port in the meantime: then with the next.
+            if process.wait_for_line("Server listening", Duration::from_secs(30)).await.is_ok() {
+                let host_line = std::fs::read_to_string(host_key.with_extension("pub")).unwrap();
+                let known_hosts = dir.write("known_hosts", format!("[127.0.0.1]:{port} {host_line}").as_bytes());
+                return Self { dir, port, known_hosts, _process: process };
+            }
+        }
+        panic!("no sshd after {TRIES} tries")
+    }
+
+    /// Runs `command` over ssh with this private key and no other.
+    fn ssh(&self, private_key: &str, command: &str) -> Output {
+        let identity = self.dir.write("identity", private_key.as_bytes());
+        let options = [
+            "BatchMode=yes".to_owned(),
+            "IdentitiesOnly=yes".to_owned(),
+            "IdentityAgent=none".to_owned(),
+            "StrictHostKeyChecking=yes".to_owned(),
+            format!("UserKnownHostsFile={}", path(&self.known_hosts)),
+            format!("ConnectTimeout={}", PATIENCE.as_secs()),
+        ];
+        let user = run("id", &["-un"], b"");
+        let user = std::str::from_utf8(&user).unwrap().trim();
+        let mut ssh = Command::new("ssh");
+        // No configuration of whoever runs this test.
+        ssh.args(["-F", "/dev/null", "-i", path(&identity), "-p", &self.port.to_string(), "-l", user]);
+        for option in &options {
+            ssh.args(["-o", option]);
+        }
+        ssh.args(["127.0.0.1", command]).output().unwrap()
+    }
+}
+
+/// sshd wants to be called by its whole path.
+fn sshd() -> PathBuf {
+    ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/sshd"]
+        .into_iter()
+        .map(PathBuf::from)
+        .find(|path| path.is_file())
+        .expect("there is no sshd: run hack/test-tools.sh")
+}
+
+async fn logs_in(name: &str, spec: Value) {
+    let scene = STRICT.scene("login").await;
+    let (public, private) = pair(&scene, name, &spec).await;
+    let (_, other) = pair(&scene, "other", &spec).await;
+    let server = Server::start(&public).await;
+
+    let output = server.ssh(&private, "echo \"it is $((6 * 7))\"");
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!((output.status.code(), out.as_ref()), (Some(0), "it is 42\n"), "{name}: {err}");
+
+    let output = server.ssh(&other, "echo in");
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    // 255 is ssh's own failure.
+    assert_eq!((output.status.code(), out.as_ref()), (Some(255), ""), "{name}: {err}");
+    assert!(err.contains("Permission denied (publickey)"), "{name}: {err}");
+}
+
+/// The public key of the status and the private key of the Secret.
+async fn pair(scene: &Scene, name: &str, spec: &Value) -> (String, String) {
+    scene.create(name, spec).await;
+    let object = scene.settled(name, "True/Generated").await;
+    let secret = scene.secrets.get(text(&object["status"]["secretName"])).await.unwrap();
+    (text(&object["status"]["publicKey"]).to_owned(), data(&secret, "ssh-privatekey"))
+}
+
+#[tokio::test]
+async fn with_rsa_in_pkcs8() {
+    logs_in("rsa", json!({})).await;
+}
+
+#[tokio::test]
+async fn with_ecdsa_in_pkcs8() {
+    logs_in("ecdsa", json!({ "profile": "Volcengine", "generate": { "algorithm": "ECDSA" } })).await;
+}
+
+#[tokio::test]
+async fn with_ed25519_in_openssh() {
+    let generate = json!({ "algorithm": "Ed25519" });
+    logs_in("ed25519", json!({ "profile": "OpenSSH", "generate": generate, "secret": { "encoding": "OpenSSH" } }))
+        .await;
+}

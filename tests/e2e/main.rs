@@ -1,0 +1,29 @@
+//! The operator, as a process, against a real control plane, judged by `kubectl`, `ssh-keygen`, `openssl`, `ssh` and `sshd`.
+//!
+//! One control plane and one operator serve all tests that need nothing special ([`support::STRICT`]); each test has a
+//! namespace of its own. Two more control planes are there for those that do ([`support::STRIPPED`], [`support::QUIET`]).
+//! What is expected is written out by hand, from the contract and the four documents, and not taken from the crate: a
+//! mistake in its tables must fail a test.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a panic fails the test"
+)]
+
+mod errors;
+mod expected;
+mod generate;
+mod immutability;
+mod import;
+mod leaks;
+mod login;
+mod loss;
+mod mistakes;
+mod needles;
+mod requests;
+mod secrets;
+mod support;
+mod tools;

@@ -1,0 +1,156 @@
+//! Everything that can be wrong with a request by itself.
+
+use serde_json::{Value, json};
+
+use crate::support::vector;
+
+/// A `KeyPair` with one mistake.
+pub struct Mistake {
+    /// `metadata.name`.
+    pub name: String,
+    /// As in the table of [`expected`](crate::expected).
+    pub fault: &'static str,
+    pub spec: Value,
+    /// Whether CEL can see it; otherwise the controller alone does.
+    pub at_admission: bool,
+}
+
+/// A valid import of the profile.
+pub fn valid(profile: &str) -> Value {
+    json!({ "profile": profile, "publicKey": vector("public/rsa2048.pub").trim_end() })
+}
+
+/// A name of so many letters.
+fn letters(count: usize) -> String {
+    "n".repeat(count)
+}
+
+/// All mistakes for which `profile` has a rule, each in an object of its own.
+pub fn mistakes(profile: &str) -> Vec<Mistake> {
+    let mut all = Vec::new();
+    let mut add = |fault: &'static str, at_admission: bool, changes: Value| {
+        let name = format!("mistake-{}", all.len());
+        all.push(Mistake { name, fault, spec: merged(valid(profile), changes), at_admission });
+    };
+    add("MissingParameter/KeyPairName", true, json!({ "keyPairName": "" }));
+    add("MissingParameter/PublicKey", true, json!({ "publicKey": "" }));
+    add("MissingParameter/PublicKey", true, json!({ "publicKey": " \r\n\t" }));
+    // A malformed name and a missing key: the missing one is answered first, as in the documents.
+    add("MissingParameter/PublicKey", true, json!({ "publicKey": "", "keyPairName": "a b" }));
+    for name in bad_names(profile) {
+        add("InvalidKeyPairName", true, json!({ "keyPairName": name }));
+    }
+    if profile == "Alibaba" {
+        // A dot is for imported pairs, a colon for generated ones.
+        add("InvalidKeyPairName", true, json!({ "keyPairName": "a:b" }));
+        add("InvalidKeyPairName", true, json!({ "keyPairName": "a.b", "publicKey": null }));
+        let ecdsa = json!({ "publicKey": null, "generate": { "algorithm": "ECDSA" } });
+        add("InvalidPublicKey", true, ecdsa);
+        add("InvalidPublicKey", true, json!({ "publicKey": vector("public/ed25519.pub") }));
+        add("InvalidPublicKey", false, json!({ "publicKey": vector("public/ed25519.rfc4716") }));
+    }
+    for (at_admission, body) in bad_keys() {
+        add("InvalidPublicKey", at_admission, json!({ "publicKey": body }));
+    }
+    add("InvalidPublicKey", true, json!({ "generate": {} }));
+    add("InvalidPublicKey", true, json!({ "publicKey": null, "generate": { "bits": 1024 } }));
+    add("InvalidPublicKey", true, json!({ "publicKey": null, "generate": { "bits": -2048 } }));
+    for description in ["1 digit", " space", "a!b", "a\nb", &letters(256)] {
+        add("InvalidDescription", true, json!({ "description": description }));
+    }
+    for key in ["", "aliyun", "acs:x", "http://x", "https://x", &"键".repeat(65)] {
+        add("InvalidTag/Key", true, json!({ "tags": [{ "key": "ok", "value": "" }, { "key": key, "value": "v" }] }));
+    }
+    for value in ["aliyun-x", "acs:", "http://", "https://x", &"值".repeat(129)] {
+        add("InvalidTag/Value", true, json!({ "tags": [{ "key": "k", "value": value }] }));
+    }
+    add("InvalidTag/Key", true, json!({ "tags": [{ "key": "k", "value": "1" }, { "key": "k", "value": "2" }] }));
+    let many: Vec<Value> = (0..21).map(|n| json!({ "key": format!("k{n}"), "value": "" })).collect();
+    add("InvalidTag/Key", true, json!({ "tags": many }));
+    for token in ["密钥", "é", &"t".repeat(65)] {
+        add("InvalidClientToken", true, json!({ "clientToken": token }));
+    }
+    for project in ["a b", "项目", "a/b", &"p".repeat(65)] {
+        add("ProjectNotFound", true, json!({ "project": project }));
+    }
+    for secret in bad_secrets() {
+        add("InvalidSecret", true, json!({ "publicKey": null, "secret": secret }));
+    }
+    let name = bad_object_name(profile);
+    all.push(Mistake { name, fault: "InvalidKeyPairName", spec: valid(profile), at_admission: true });
+    all
+}
+
+fn bad_names(profile: &str) -> Vec<String> {
+    let names: &[&str] = match profile {
+        "Alibaba" => &["a", "键", "1a", "_a", "-a", "a b", "a/b", "é1", "http://a", "https://a"],
+        "UCloud" => &["a b", "a\u{3000}b", "a\tb", "a\u{200b}b"],
+        "Volcengine" => &["a", "-a", "a-", ".a", "a.", "a..b", "a--b", "a.-b", "a_b", "键对", "a b"],
+        _ => &["a b", "a\u{a0}b", "a\u{7f}b", "a\n"],
+    };
+    let limit = match profile {
+        "UCloud" => 63,
+        "Volcengine" => 64,
+        _ => 128,
+    };
+    names.iter().map(|name| (*name).to_owned()).chain([letters(limit + 1)]).collect()
+}
+
+/// A name that Kubernetes takes and the profile does not, to stand in for a missing `keyPairName`.
+fn bad_object_name(profile: &str) -> String {
+    match profile {
+        "Alibaba" => "1-digit".to_owned(),
+        "UCloud" => letters(64),
+        "Volcengine" => "double--dash".to_owned(),
+        _ => letters(129),
+    }
+}
+
+/// Bodies that are no public key, and whether CEL can tell.
+fn bad_keys() -> Vec<(bool, String)> {
+    let line = vector("public/rsa2048.pub");
+    let line = line.trim_end();
+    let (key_type, base64) = line.split_once(' ').unwrap();
+    let ecdsa = vector("public/ecdsa256.pub");
+    vec![
+        (true, "hello".to_owned()),
+        (true, base64.to_owned()),
+        (true, format!("restrict {line}")),
+        (true, format!("host.example {line}")),
+        (true, vector("private/plain/rsa2048.pkcs8")),
+        (true, format!("{line} {}", "c".repeat(32_768))),
+        (false, key_type.to_owned() + " AAAA"),
+        (false, format!("{line}\n{ecdsa}")),
+        (false, format!("ssh-dss {base64}")),
+        (false, format!("{key_type} {}AAAA", base64.split_once(' ').unwrap().0)),
+        (false, vector("public/rsa2048.spki").replace("PUBLIC KEY-----\nMII", "PUBLIC KEY-----\nMIJ")),
+    ]
+}
+
+fn bad_secrets() -> Vec<Value> {
+    vec![
+        json!({ "name": "Upper_Case" }),
+        json!({ "encoding": "SEC1" }),
+        json!({ "keys": { "privateKey": "a/b" } }),
+        json!({ "keys": { "privateKey": "same", "publicKey": "same" } }),
+        json!({ "template": { "type": "kubernetes.io/service-account-token" } }),
+        json!({ "template": { "type": "helm.sh/release.v1" } }),
+        json!({ "template": { "type": "kubernetes.io/ssh-auth" }, "keys": { "privateKey": "identity" } }),
+        json!({ "template": { "labels": { "app.kubernetes.io/managed-by": "me" } } }),
+        json!({ "template": { "annotations": { "keypairs.dev/keypair": "another" } } }),
+        json!({ "template": { "stringData": { "ssh-privatekey": "mine" } } }),
+    ]
+}
+
+/// `base` with `changes`, in which null removes.
+fn merged(mut base: Value, changes: Value) -> Value {
+    let Value::Object(changes) = changes else { panic!("not an object: {changes}") };
+    for (field, value) in changes {
+        if value.is_null() {
+            base.as_object_mut().unwrap().remove(&field);
+        } else {
+            base[field] = value;
+        }
+    }
+    base
+}

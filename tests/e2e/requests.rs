@@ -1,0 +1,250 @@
+//! What the operator asks of the API server: counted in its audit log.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use keypair_test_harness::{Mark, Requests, eventually};
+use serde_json::{Value, json};
+
+use crate::{
+    mistakes::valid,
+    support::{AGENT, PATIENCE, QUIET, STRICT, Scene, Stage, condition, text, vector},
+};
+
+/// How long nothing may happen for it to be quiet. A loop asks again much sooner.
+const QUIET_TIME: Duration = Duration::from_secs(4);
+
+/// The operator's requests in one namespace from a moment on.
+struct Counter<'a> {
+    scene: &'a Scene,
+    from: Mark,
+}
+
+impl<'a> Counter<'a> {
+    fn new(scene: &'a Scene) -> Self {
+        Self { scene, from: scene.stage.plane.audit().unwrap().mark().unwrap() }
+    }
+
+    /// How many of each, such as `update keypairs/status 200`, without the lists and watches that every controller has.
+    fn found(&self) -> BTreeMap<String, usize> {
+        let of_operator = Requests::any().by_agent(AGENT).namespace(&self.scene.namespace);
+        let mut found = BTreeMap::new();
+        for request in self.scene.stage.plane.audit().unwrap().since(self.from).unwrap() {
+            if !of_operator.matches(&request) || ["list", "watch"].contains(&request.verb.as_str()) {
+                continue;
+            }
+            let object = request.object_ref.clone().unwrap_or_default();
+            let slash = if object.subresource.is_empty() { "" } else { "/" };
+            let name = format!("{} {}{slash}{} {}", request.verb, object.resource, object.subresource, request.code());
+            *found.entry(name).or_default() += 1;
+        }
+        found
+    }
+
+    /// Waits for exactly these requests, and that no other follows.
+    async fn expect(&self, wanted: &[(&str, usize)]) {
+        let wanted: BTreeMap<String, usize> = wanted.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
+        let what = format!("the requests {wanted:?} in {}", self.scene.namespace);
+        eventually(PATIENCE, &what, async || {
+            let found = self.found();
+            if found == wanted { Ok(Some(())) } else { Err(std::io::Error::other(format!("found {found:?}")).into()) }
+        })
+        .await
+        .unwrap();
+        // That nothing happens can only be seen by waiting.
+        tokio::time::sleep(QUIET_TIME).await;
+        assert_eq!(self.found(), wanted, "in {}, when it should have been quiet", self.scene.namespace);
+    }
+}
+
+const STATUS: &str = "update keypairs/status 200";
+const SECRET: &str = "create secrets 201";
+const EVENT: &str = "create events 201";
+
+fn import() -> Value {
+    json!({ "profile": "OpenSSH", "publicKey": vector("public/ed25519.pub") })
+}
+
+fn generated(algorithm: &str) -> Value {
+    json!({ "profile": "OpenSSH", "generate": { "algorithm": algorithm } })
+}
+
+#[tokio::test]
+async fn an_import_is_one_write_and_a_generated_pair_two() {
+    let scene = STRICT.scene("requests-few").await;
+    let counter = Counter::new(&scene);
+    scene.create("import", &import()).await;
+    scene.settled("import", "True/Imported").await;
+    counter.expect(&[(STATUS, 1)]).await;
+    for algorithm in ["RSA", "ECDSA", "Ed25519"] {
+        scene.create(&algorithm.to_lowercase(), &generated(algorithm)).await;
+    }
+    counter.expect(&[(STATUS, 4), (SECRET, 3)]).await;
+}
+
+#[tokio::test]
+async fn an_edit_is_one_write_if_it_concerns_the_operator_and_none_if_not() {
+    let scene = STRICT.scene("requests-edit").await;
+    for (name, spec) in [("import", import()), ("generated", generated("ECDSA"))] {
+        scene.create(name, &spec).await;
+    }
+    scene.settled("import", "True/Imported").await;
+    scene.settled("generated", "True/Generated").await;
+
+    let counter = Counter::new(&scene);
+    for name in ["import", "generated"] {
+        scene.patch(name, &json!({ "metadata": { "annotations": { "note": "a" }, "labels": { "team": "b" } } })).await;
+    }
+    counter.expect(&[]).await;
+    let described = json!({ "spec": { "description": "described" } });
+    scene.patch("import", &described).await;
+    counter.expect(&[(STATUS, 1)]).await;
+    scene.patch("generated", &described).await;
+    counter.expect(&[(STATUS, 2)]).await;
+}
+
+#[tokio::test]
+async fn a_refusal_is_one_write_and_one_event() {
+    let scene = STRICT.scene("requests-refusal").await;
+    let counter = Counter::new(&scene);
+    scene.create("malformed", &json!({ "publicKey": "ssh-rsa AAAA" })).await;
+    counter.expect(&[(STATUS, 1), (EVENT, 1)]).await;
+
+    let counter = Counter::new(&scene);
+    scene.create("first", &valid("Volcengine")).await;
+    scene.settled("first", "True/Imported").await;
+    let mut second = valid("Volcengine");
+    second["keyPairName"] = json!("first");
+    scene.create("second", &second).await;
+    counter.expect(&[(STATUS, 2), (EVENT, 1)]).await;
+}
+
+/// So many pairs of each kind as a List for `kubectl apply`.
+fn mixture(scene: &Scene, of_each: usize) -> (String, usize) {
+    let kinds = [
+        ("import", import()),
+        ("rsa", generated("RSA")),
+        ("ecdsa", generated("ECDSA")),
+        ("ed25519", generated("Ed25519")),
+    ];
+    let items: Vec<Value> = (0..of_each)
+        .flat_map(|number| kinds.iter().map(move |(kind, spec)| (format!("{kind}-{number}"), spec)))
+        .map(|(name, spec)| scene.manifest(&name, spec))
+        .collect();
+    let count = items.len();
+    (json!({ "apiVersion": "v1", "kind": "List", "items": items }).to_string(), count)
+}
+
+async fn wait_until_all_are_ready(scene: &Scene, count: usize) {
+    eventually(PATIENCE * 2, &format!("{count} KeyPairs of {} to be Ready", scene.namespace), async || {
+        let ready = ready(scene);
+        if ready == count { Ok(Some(())) } else { Err(std::io::Error::other(format!("{ready} are")).into()) }
+    })
+    .await
+    .unwrap();
+}
+
+fn ready(scene: &Scene) -> usize {
+    scene.list("keypairs").iter().filter(|object| condition(object, "Ready")["status"] == "True").count()
+}
+
+/// That each generated pair has one Secret, and no Secret is without its pair.
+fn check_secrets(scene: &Scene) {
+    let secrets: BTreeMap<String, Value> = scene
+        .list("secrets")
+        .into_iter()
+        .map(|secret| (text(&secret["metadata"]["name"]).to_owned(), secret["metadata"]["annotations"].clone()))
+        .collect();
+    let generated: Vec<Value> =
+        scene.list("keypairs").into_iter().filter(|object| object["spec"]["publicKey"].is_null()).collect();
+    assert_eq!(secrets.len(), generated.len());
+    for object in generated {
+        let annotations = &secrets[text(&object["status"]["secretName"])];
+        assert_eq!(
+            annotations["keypairs.dev/fingerprint"], object["status"]["fingerprints"]["sha256"],
+            "{}",
+            object["metadata"]["name"]
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_burst_costs_no_more_than_its_parts_and_a_restart_nothing() {
+    const OF_EACH: usize = 50;
+    let scene = QUIET.scene("requests-burst").await;
+    let args = ["--namespace", &scene.namespace];
+    let mut operator = QUIET.spawn(&args, "info");
+    let counter = Counter::new(&scene);
+    let (manifest, count) = mixture(&scene, OF_EACH);
+    scene.try_kubectl(&["apply", "-f", "-"], &manifest).ok().unwrap();
+    wait_until_all_are_ready(&scene, count).await;
+    counter.expect(&[(STATUS, count), (SECRET, count - OF_EACH)]).await;
+    check_secrets(&scene);
+
+    assert!(operator.stop().await.unwrap().success(), "{}", operator.log().unwrap());
+    let counter = Counter::new(&scene);
+    let mut operator = QUIET.spawn(&args, "info");
+    operator.wait_for_line("listed", PATIENCE).await.unwrap();
+    counter.expect(&[]).await;
+}
+
+#[tokio::test]
+async fn killed_at_any_moment_it_makes_one_key_for_each_pair() {
+    const OF_EACH: usize = 15;
+    const KILLS: usize = 3;
+    let scene = QUIET.scene("requests-killed").await;
+    let args = ["--namespace", &scene.namespace];
+    let mut operator = QUIET.spawn(&args, "info");
+    let (manifest, count) = mixture(&scene, OF_EACH);
+    let counter = Counter::new(&scene);
+    scene.try_kubectl(&["apply", "-f", "-"], &manifest).ok().unwrap();
+    for kill in 1..=KILLS {
+        // In the middle of the work: when so much of it is done that the rest is not.
+        let enough = count * kill / (KILLS + 1);
+        eventually(PATIENCE * 2, "some pairs to be Ready", async || Ok((ready(&scene) >= enough).then_some(())))
+            .await
+            .unwrap();
+        operator.kill().unwrap();
+        operator = QUIET.spawn(&args, "info");
+    }
+    wait_until_all_are_ready(&scene, count).await;
+    check_secrets(&scene);
+    // A write that was under way when the operator was killed may have been done twice, but never a key.
+    assert_eq!(counter.found()[SECRET], count - OF_EACH, "{:?}", counter.found());
+}
+
+/// All that the operator ever asks, whatever the tests do to it: no more rights are needed.
+#[tokio::test]
+async fn nothing_else_is_asked() {
+    const ALL: [&str; 9] = [
+        "list keypairs",
+        "watch keypairs",
+        "update keypairs/status",
+        "list secrets",
+        "watch secrets",
+        "get secrets",
+        "create secrets",
+        "create events",
+        "patch events",
+    ];
+    let scene = STRICT.scene("requests-kinds").await;
+    scene.create("import", &import()).await;
+    scene.settled("import", "True/Imported").await;
+    for stage in [&*STRICT, &*QUIET] {
+        for request in of_operator(stage) {
+            assert!(ALL.contains(&request.as_str()), "the operator asked to {request}");
+        }
+    }
+}
+
+fn of_operator(stage: &Stage) -> Vec<String> {
+    let by_operator = Requests::any().by_agent(AGENT);
+    let requests = stage.plane.audit().unwrap().since(Mark::default()).unwrap();
+    let requests = requests.iter().filter(|request| by_operator.matches(request));
+    requests
+        .map(|request| {
+            let object = request.object_ref.clone().unwrap_or_default();
+            let slash = if object.subresource.is_empty() { "" } else { "/" };
+            format!("{} {}{slash}{}", request.verb, object.resource, object.subresource)
+        })
+        .collect()
+}

@@ -49,7 +49,7 @@ fmt: ## Format the sources
 lint: ## Check formatting, lints and documentation
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --quiet
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --workspace --no-deps --document-private-items --quiet
 
 deny: ## Check the licences, sources and versions of the dependencies
 	@deny=$$(hack/cargo-deny.sh); $$deny --offline check bans licenses sources

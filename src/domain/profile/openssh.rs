@@ -1,9 +1,8 @@
 //! The neutral profile: whatever OpenSSH can do, with Volcengine's errors.
 
-use super::{FingerprintForm, ProfileRules};
+use super::{FingerprintForm, ProfileRules, volcengine};
 use crate::domain::{
     key::{Algorithm, KeyType},
-    reason::ParameterNames,
     text_rule::{TextRule, visible},
 };
 
@@ -26,16 +25,6 @@ pub(super) static RULES: ProfileRules = ProfileRules {
     import_types: IMPORT_TYPES,
     generates: GENERATES,
     fingerprint: FingerprintForm::Sha256,
-    parameters: ParameterNames {
-        key_pair_name: "KeyPairName",
-        public_key: "PublicKey",
-        description: "Description",
-        tag_key: "Tag.n.Key",
-        tag_value: "Tag.n.Value",
-        client_token: "ClientToken",
-        project: "ProjectName",
-        region: "Region",
-        quota: "KeyPairs",
-    },
+    parameters: volcengine::PARAMETERS,
     errors: &[],
 };

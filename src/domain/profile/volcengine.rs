@@ -91,22 +91,25 @@ pub(super) static ERRORS: &[ErrorRow] = &[
     INTERNAL_ERROR,
 ];
 
+/// What the document calls its parameters; the tags are Alibaba Cloud's.
+pub(super) const PARAMETERS: ParameterNames = ParameterNames {
+    key_pair_name: "KeyPairName",
+    public_key: "PublicKey",
+    description: "Description",
+    tag_key: "Tag.n.Key",
+    tag_value: "Tag.n.Value",
+    client_token: "ClientToken",
+    project: "ProjectName",
+    region: "Region",
+    quota: "KeyPairs",
+};
+
 pub(super) static RULES: ProfileRules = ProfileRules {
     import_name: &NAME,
     generate_name: &NAME,
     import_types: openssh::IMPORT_TYPES,
     generates: openssh::GENERATES,
     fingerprint: FingerprintForm::Md5Plain,
-    parameters: ParameterNames {
-        key_pair_name: "KeyPairName",
-        public_key: "PublicKey",
-        description: "Description",
-        tag_key: "Tag.n.Key",
-        tag_value: "Tag.n.Value",
-        client_token: "ClientToken",
-        project: "ProjectName",
-        region: "Region",
-        quota: "KeyPairs",
-    },
+    parameters: PARAMETERS,
     errors: ERRORS,
 };

@@ -10,15 +10,16 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::domain::profile::Profile;
 
+const TO_BEGIN: &str = "\
+To begin, install the CRD and run the operator against the cluster of your kubeconfig:
+
+    keypair-operator crd | kubectl apply --server-side -f -
+    keypair-operator run";
+
 /// SSH key pairs as Kubernetes resources: import a public key, or have a pair generated and its private key put into a
 /// Secret.
-///
-/// To begin, install the CRD and run the operator against the cluster of your kubeconfig:
-///
-///     keypair-operator crd | kubectl apply --server-side -f -
-///     keypair-operator run
 #[derive(Debug, Parser)]
-#[command(name = "keypair-operator", version, verbatim_doc_comment, max_term_width = 120)]
+#[command(name = "keypair-operator", version, max_term_width = 120, after_help = TO_BEGIN)]
 pub struct Args {
     /// What to do.
     #[command(subcommand)]

@@ -7,12 +7,9 @@ set -euo pipefail
 # shellcheck source=hack/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-if [ -n "${CARGO_DENY:-}" ]; then
-  echo "$CARGO_DENY"
-  exit
-fi
+use_instead CARGO_DENY
 
-command -v cargo >/dev/null || die "Rust is not installed; see https://rustup.rs"
+require cargo https://rustup.rs
 version=0.20.2
 
 build() {

@@ -8,12 +8,9 @@ set -euo pipefail
 # shellcheck source=hack/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-if [ -n "${KUBEBUILDER_ASSETS:-}" ]; then
-  echo "$KUBEBUILDER_ASSETS"
-  exit
-fi
+use_instead KUBEBUILDER_ASSETS
 
-require_go
+require go https://go.dev/dl
 cd "$root/tests/controlplane"
 
 # The version that server and kubectl report is set by the linker, in upstream's builds too. There is no other place

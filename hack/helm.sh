@@ -7,12 +7,9 @@ set -euo pipefail
 # shellcheck source=hack/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-if [ -n "${HELM:-}" ]; then
-  echo "$HELM"
-  exit
-fi
+use_instead HELM
 
-require_go
+require go https://go.dev/dl
 version=v4.3.1
 flags=(-trimpath -ldflags "-s -w -X helm.sh/helm/v4/internal/version.version=$version")
 export GOWORK=off

@@ -26,8 +26,17 @@ fingerprint() {
   git hash-object --stdin | cut -c1-16
 }
 
-require_go() {
-  command -v go >/dev/null || die "Go is not installed; see https://go.dev/dl"
+# require COMMAND URL: ends the script if the command is not there.
+require() {
+  command -v "$1" >/dev/null || die "$1 is not installed; see $2"
+}
+
+# use_instead VARIABLE: if the variable is set, prints it and ends the script, so that nothing is built.
+use_instead() {
+  if [ -n "${!1:-}" ]; then
+    echo "${!1}"
+    exit
+  fi
 }
 
 elapsed() {
@@ -105,7 +114,7 @@ watch_build() {
     sleep 1
     if [ "$SECONDS" -ge "$next" ]; then
       next=$((next + 30))
-      say "$(elapsed): $(grep -ciE '^(go:|  *)? *downloading |^ *Downloaded ' "$log" || true) modules downloaded," \
+      say "$(elapsed): $(grep -cE '^(go: downloading| *Downloaded) ' "$log" || true) modules downloaded," \
         "$(grep -vcE '^go: |^ *(Downloaded|Downloading|Updating|Installing) ' "$log" || true) packages compiled"
     fi
   done

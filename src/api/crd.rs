@@ -24,11 +24,11 @@ pub fn crd() -> CustomResourceDefinition {
             strip_unknown_formats(root);
             describe(root);
             root.x_kubernetes_validations = Some(object_rules());
-            if let Some(status) = root.properties.as_mut().and_then(|properties| properties.get_mut("status")) {
+            if let Some(status) = descend(root, "status") {
                 // An object that the operator has not seen yet is in progress; without this, kstatus calls it current.
                 status.default = Some(JSON(json!({ "observedGeneration": -1 })));
             }
-            if let Some(spec) = root.properties.as_mut().and_then(|properties| properties.get_mut("spec")) {
+            if let Some(spec) = descend(root, "spec") {
                 limit(spec);
                 spec.x_kubernetes_validations = Some(spec_rules());
             }
@@ -115,12 +115,12 @@ fn limit(spec: &mut JSONSchemaProps) {
 /// The schema at `path`, in which `*` stands for the values of a map and the items of a list are passed through.
 fn descend<'a>(schema: &'a mut JSONSchemaProps, path: &str) -> Option<&'a mut JSONSchemaProps> {
     path.split('/').try_fold(schema, |schema, step| {
-        let schema = match schema.items.as_mut() {
-            Some(JSONSchemaPropsOrArray::Schema(_)) => match schema.items.as_mut()? {
-                JSONSchemaPropsOrArray::Schema(item) => item.as_mut(),
-                JSONSchemaPropsOrArray::Schemas(_) => return None,
-            },
-            _ => schema,
+        let schema = if schema.items.is_none() {
+            schema
+        } else if let JSONSchemaPropsOrArray::Schema(item) = schema.items.as_mut()? {
+            item.as_mut()
+        } else {
+            return None;
         };
         if step == "*" {
             match schema.additional_properties.as_mut()? {

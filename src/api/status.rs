@@ -8,7 +8,11 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::key_pair::KeyPair;
-use crate::domain::{decide, key, profile::Profile, reason::Reason};
+use crate::domain::{
+    decide, key,
+    profile::Profile,
+    reason::{Reason, Refusal},
+};
 
 /// The type of the condition that says whether the key pair can be used.
 pub const READY: &str = "Ready";
@@ -162,18 +166,8 @@ impl KeyPairStatus {
     /// two tells whether there is anything to write.
     #[must_use]
     pub fn from_report(key_pair: &KeyPair, name: &str, report: decide::Report, now: Timestamp) -> Self {
-        let previous = key_pair.status.as_ref();
         let error = report.refusals.first().map(|refusal| StatusError::new(key_pair.spec.profile, refusal));
-        let conditions = conditions(key_pair, &report)
-            .into_iter()
-            .map(|mut condition| {
-                condition.last_transition_time = previous
-                    .and_then(|status| status.condition(&condition.type_))
-                    .filter(|before| before.status == condition.status)
-                    .map_or(Time(now), |before| before.last_transition_time.clone());
-                condition
-            })
-            .collect();
+        let conditions = conditions(key_pair, &report, now);
         // What is no name, a private key pasted by mistake perhaps, is not repeated.
         let named = report.facts.is_some()
             || !report.refusals.iter().any(|refusal| refusal.reason == Reason::InvalidKeyPairName);
@@ -199,7 +193,7 @@ impl KeyPairStatus {
 }
 
 impl StatusError {
-    fn new(profile: Profile, refusal: &crate::domain::reason::Refusal) -> Self {
+    fn new(profile: Profile, refusal: &Refusal) -> Self {
         let error = profile.error(refusal);
         Self {
             reason: error.reason.to_string(),
@@ -210,14 +204,19 @@ impl StatusError {
     }
 }
 
-fn conditions(key_pair: &KeyPair, report: &decide::Report) -> Vec<Condition> {
+fn conditions(key_pair: &KeyPair, report: &decide::Report, now: Timestamp) -> Vec<Condition> {
     let condition = |type_: &str, status: &str, reason: &str, message: String| Condition {
         type_: type_.to_owned(),
         status: status.to_owned(),
         reason: reason.to_owned(),
         message,
         observed_generation: key_pair.metadata.generation,
-        last_transition_time: Time(Timestamp::UNIX_EPOCH),
+        last_transition_time: key_pair
+            .status
+            .as_ref()
+            .and_then(|before| before.condition(type_))
+            .filter(|before| before.status == status)
+            .map_or(Time(now), |before| before.last_transition_time.clone()),
     };
     let Some(first) = report.refusals.first() else {
         let (reason, message) = match report.facts.as_ref().and_then(|facts| facts.secret_name.as_ref()) {

@@ -89,18 +89,14 @@ impl Reconciliation<'_> {
     fn observe(&self) -> Observed {
         let status = self.key_pair.status.as_ref();
         let recorded = status.and_then(KeyPairStatus::facts);
-        let secret_name = recorded
-            .as_ref()
-            .and_then(|facts| facts.secret_name.as_ref())
-            .unwrap_or(&self.desired.parameters.secret.name);
+        let secret_name = self.desired.secret_name(recorded.as_ref());
         let cached = self
             .context
             .secrets
             .get(&ObjectRef::new(secret_name).within(&self.namespace))
             .map(|secret| secrets::cached(secret.as_ref(), self.key_pair, &self.context.verified));
-        let refused = status
-            .and_then(|status| status.error.as_ref())
-            .and_then(|error| Reason::ALL.into_iter().find(|reason| reason.as_str() == error.reason));
+        let refused =
+            status.and_then(|status| status.error.as_ref()).and_then(|error| Reason::from_name(&error.reason));
         Observed { recorded, refused, secret: SecretView::Unread(cached) }
     }
 

@@ -24,6 +24,14 @@ pub struct Desired {
     pub parameters: Parameters,
 }
 
+impl Desired {
+    /// The name of the Secret: an accepted pair stays where `recorded` says it is, a pair to come goes where the spec says.
+    #[must_use]
+    pub fn secret_name<'a>(&'a self, recorded: Option<&'a Facts>) -> &'a String {
+        recorded.and_then(|facts| facts.secret_name.as_ref()).unwrap_or(&self.parameters.secret.name)
+    }
+}
+
 /// What is known of the world.
 #[derive(Debug, Clone)]
 pub struct Observed {
@@ -139,12 +147,7 @@ pub fn decide(desired: &Desired, observed: &Observed, ledger: &Ledger) -> Plan {
 }
 
 fn decide_generated(desired: &Desired, observed: &Observed, spec: KeySpec) -> Plan {
-    // An accepted pair stays where it is; a pair to come goes where the spec says.
-    let name = observed
-        .recorded
-        .as_ref()
-        .and_then(|facts| facts.secret_name.as_ref())
-        .unwrap_or(&desired.parameters.secret.name);
+    let name = desired.secret_name(observed.recorded.as_ref());
     match (&observed.secret, &observed.recorded) {
         (SecretView::Unread(Some(cached)), Some(recorded))
             if observed.refused.is_none()

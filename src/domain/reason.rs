@@ -87,6 +87,12 @@ impl Reason {
         }
     }
 
+    /// The reason of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == name)
+    }
+
     /// Whether nothing but an edit of the `KeyPair` can help, which kstatus calls stalled.
     ///
     /// The others may pass without one: another key pair is deleted, a namespace labelled, a Secret restored.

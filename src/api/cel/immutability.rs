@@ -4,9 +4,9 @@
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::ValidationRule;
 
-use super::rule::{Level, quote, rule};
+use super::rule::{Level, effective, effective_algorithm, quote, rule};
 use crate::domain::{
-    key::{Algorithm, KeySpec},
+    key::{Algorithm, Encoding, KeySpec},
     profile::Profile,
     reason::{Parameter, Reason},
     secret::{DEFAULT_PRIVATE_KEY, DEFAULT_PUBLIC_KEY},
@@ -14,63 +14,57 @@ use crate::domain::{
 
 /// The transition rules.
 pub fn rules() -> Vec<ValidationRule> {
-    let key = Reason::InvalidPublicKey;
-    let mut rules = vec![
-        unchanged("profile", (key, Parameter::PublicKey), &|object| format!("{object}.spec.profile")),
-        unchanged("keyPairName", (Reason::InvalidKeyPairName, Parameter::KeyPairName), &|object| {
-            format!("(has({object}.spec.keyPairName) ? {object}.spec.keyPairName : {object}.metadata.name)")
+    let key = |parameter| (Reason::InvalidPublicKey, parameter);
+    let name = (Reason::InvalidKeyPairName, Parameter::KeyPairName);
+    let token = (Reason::InvalidClientToken, Parameter::ClientToken);
+    let request = vec![
+        unchanged(&["profile"], key(Parameter::PublicKey), &|object| format!("{object}.spec.profile")),
+        unchanged(&["keyPairName"], name, &|object| {
+            effective(&format!("{object}.spec"), &["keyPairName"], &format!("{object}.metadata.name"))
         }),
-        unchanged("publicKey", (key, Parameter::PublicKey), &|object| {
-            format!("(has({object}.spec.publicKey) ? {object}.spec.publicKey.trim() : '')")
+        unchanged(&["publicKey"], key(Parameter::PublicKey), &|object| {
+            format!("{}.trim()", effective(&format!("{object}.spec"), &["publicKey"], "''"))
         }),
-        unchanged("generate.algorithm", (key, Parameter::Generate), &algorithm),
-        unchanged("generate.bits", (key, Parameter::Generate), &bits),
-        unchanged("clientToken", (Reason::InvalidClientToken, Parameter::ClientToken), &|object| {
-            format!("(has({object}.spec.clientToken) ? {object}.spec.clientToken : '')")
+        unchanged(&["generate", "algorithm"], key(Parameter::Generate), &|object| {
+            effective_algorithm(&format!("{object}.spec"))
         }),
+        unchanged(&["generate", "bits"], key(Parameter::Generate), &bits),
+        setting(&["clientToken"], token, "''"),
     ];
-    rules.extend(secret());
-    rules
+    [request, secret()].concat()
 }
 
 /// The settings of the Secret, which is made once. That an edit would be taken and have no effect is worse than that it is
 /// refused: whoever sets `Retain` and then deletes the KeyPair relies on it.
 fn secret() -> Vec<ValidationRule> {
     let about = (Reason::InvalidSecret, Parameter::Secret);
-    let setting = |path: &[&str], default: &str| {
-        let field = format!("secret.{}", path.join("."));
-        unchanged(&field, about, &|object| {
-            let mut present = vec![format!("has({object}.spec.secret)")];
-            let mut value = format!("{object}.spec.secret");
-            for step in path {
-                value = format!("{value}.{step}");
-                present.push(format!("has({value})"));
-            }
-            format!("({} ? {value} : {default})", present.join(" && "))
-        })
-    };
+    let name = ["secret", "name"];
     vec![
-        unchanged("secret.name", about, &|object| {
-            format!(
-                "(has({object}.spec.secret) && has({object}.spec.secret.name) ? {object}.spec.secret.name : {object}.metadata.name)"
-            )
+        unchanged(&name, about, &|object| {
+            effective(&format!("{object}.spec"), &name, &format!("{object}.metadata.name"))
         }),
-        setting(&["keys", "privateKey"], &quote(DEFAULT_PRIVATE_KEY)),
-        setting(&["keys", "publicKey"], &quote(DEFAULT_PUBLIC_KEY)),
-        setting(&["encoding"], "'PKCS8'"),
-        setting(&["deletionPolicy"], "'Delete'"),
-        setting(&["template", "type"], "''"),
-        setting(&["template", "labels"], "{}"),
-        setting(&["template", "annotations"], "{}"),
-        setting(&["template", "stringData"], "{}"),
+        setting(&["secret", "keys", "privateKey"], about, &quote(DEFAULT_PRIVATE_KEY)),
+        setting(&["secret", "keys", "publicKey"], about, &quote(DEFAULT_PUBLIC_KEY)),
+        setting(&["secret", "encoding"], about, &quote(Encoding::Pkcs8.name())),
+        setting(&["secret", "deletionPolicy"], about, "'Delete'"),
+        setting(&["secret", "template", "type"], about, "''"),
+        setting(&["secret", "template", "labels"], about, "{}"),
+        setting(&["secret", "template", "annotations"], about, "{}"),
+        setting(&["secret", "template", "stringData"], about, "{}"),
     ]
 }
 
+/// The rule that the optional value at `path` below the spec stays the same.
+fn setting(path: &[&str], about: (Reason, Parameter), default: &str) -> ValidationRule {
+    unchanged(path, about, &|object| effective(&format!("{object}.spec"), path, default))
+}
+
 /// The rule that `value`, a CEL expression made for the new and for the old object, stays the same.
-fn unchanged(field: &str, about: (Reason, Parameter), value: &dyn Fn(&str) -> String) -> ValidationRule {
+fn unchanged(path: &[&str], about: (Reason, Parameter), value: &dyn Fn(&str) -> String) -> ValidationRule {
+    let field = path.join(".");
     rule(
         Level::Object,
-        field,
+        &field,
         &Profile::ALL,
         &format!("!has(oldSelf.status) || !has(oldSelf.status.keyPairID) || {} == {}", value("self"), value("oldSelf")),
         about,
@@ -78,18 +72,16 @@ fn unchanged(field: &str, about: (Reason, Parameter), value: &dyn Fn(&str) -> St
     )
 }
 
-fn algorithm(object: &str) -> String {
-    format!("(has({object}.spec.generate) ? {object}.spec.generate.algorithm : 'RSA')")
-}
-
 fn bits(object: &str) -> String {
+    let spec = format!("{object}.spec");
     let default = |algorithm| KeySpec::from_parts(algorithm, None).map_or(0, KeySpec::bits);
-    format!(
-        "(has({object}.spec.generate) && has({object}.spec.generate.bits) ? {object}.spec.generate.bits : \
-         {} == 'RSA' ? {} : {})",
-        algorithm(object),
+    let default = format!(
+        "({} == '{}' ? {} : {})",
+        effective_algorithm(&spec),
+        Algorithm::Rsa,
         default(Algorithm::Rsa),
         // The defaults of ECDSA and Ed25519 are the same number.
         default(Algorithm::Ecdsa),
-    )
+    );
+    effective(&spec, &["generate", "bits"], &default)
 }

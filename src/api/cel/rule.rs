@@ -5,6 +5,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::Validati
 use crate::domain::{
     profile::Profile,
     reason::{Parameter, Reason, Refusal},
+    request::Generate,
     text_rule::TextRule,
 };
 
@@ -84,6 +85,23 @@ pub fn list<'a>(texts: impl Iterator<Item = &'a str>) -> String {
     format!("[{}]", texts.map(quote).collect::<Vec<_>>().join(", "))
 }
 
+/// The CEL expression for the optional value at `path` below `object`, or for `default` where it, or what holds it, is left
+/// out.
+pub fn effective(object: &str, path: &[&str], default: &str) -> String {
+    let mut value = object.to_owned();
+    let mut present = Vec::new();
+    for step in path {
+        value = format!("{value}.{step}");
+        present.push(format!("has({value})"));
+    }
+    format!("({} ? {value} : {default})", present.join(" && "))
+}
+
+/// The CEL expression for the algorithm that `spec` asks to be generated.
+pub fn effective_algorithm(spec: &str) -> String {
+    effective(spec, &["generate", "algorithm"], &quote(Generate::default().algorithm.name()))
+}
+
 /// The CEL expression that is true where `text_rule` allows the text that the expression `text` gives.
 pub fn allows(text: &str, text_rule: &TextRule) -> String {
     let mut terms = Vec::new();
@@ -105,6 +123,11 @@ mod tests {
     #[test]
     fn a_literal_keeps_its_text() {
         assert_eq!(quote(r"it's a \d"), r"'it\'s a \\d'");
+    }
+
+    #[test]
+    fn what_is_left_out_has_its_default() {
+        assert_eq!(effective("self", &["a", "b"], "'c'"), "(has(self.a) && has(self.a.b) ? self.a.b : 'c')");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::ValidationRule;
 
-use super::rule::{Level, allows, quote, rule};
+use super::rule::{Level, allows, effective, effective_algorithm, quote, rule};
 use crate::domain::{
     key::{Algorithm, Encoding},
     profile::Profile,
@@ -34,7 +34,7 @@ fn secret_rule(field: &str, condition: &str, words: &str) -> ValidationRule {
 /// The effective name of a data key.
 fn data_key(field: &str) -> String {
     let default = if field == "privateKey" { DEFAULT_PRIVATE_KEY } else { DEFAULT_PUBLIC_KEY };
-    format!("(has(self.secret.keys) && has(self.secret.keys.{field}) ? self.secret.keys.{field} : {})", quote(default))
+    effective("self", &["secret", "keys", field], &quote(default))
 }
 
 fn names() -> Vec<ValidationRule> {
@@ -69,9 +69,7 @@ fn encodings() -> Vec<ValidationRule> {
         for algorithm in generated.iter().filter(|algorithm| !encoding.supports(**algorithm)) {
             rules.push(secret_rule(
                 "encoding",
-                &format!(
-                    "self.secret.encoding != '{encoding}' || (has(self.generate) ? self.generate.algorithm : 'RSA') != '{algorithm}'"
-                ),
+                &format!("self.secret.encoding != '{encoding}' || {} != '{algorithm}'", effective_algorithm("self")),
                 &format!("The encoding {encoding} cannot hold a key of algorithm {algorithm}: use PKCS8 or OpenSSH."),
             ));
         }

@@ -13,8 +13,8 @@ use super::status::KeyPairStatus;
 use crate::domain::profile::Profile;
 
 /// The desired SSH key pair. With `publicKey` it is imported; without, it is generated and its private key put into a
-/// Secret. Once accepted (`status.keyPairID` is set), `profile`, `keyPairName`, `publicKey`, `generate`, `clientToken`
-/// and `secret` are immutable.
+/// Secret. Once accepted (`status.keyPairID` is set), `profile`, `keyPairName`, `publicKey`, `generate` and
+/// `clientToken` are immutable.
 #[allow(clippy::duplicated_attributes, reason = "columns are not duplicates because they have the same type")]
 #[derive(CustomResource, Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
@@ -57,13 +57,15 @@ pub struct KeyPairSpec {
     /// A description, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// The project that the key pair belongs to.
+    /// The project that the key pair belongs to. Default: that which the Namespace annotation
+    /// `keypairs.dev/default-project` names. Where `keypairs.dev/projects` lists projects, it must be one of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub project: Option<String>,
     /// Tags. No key stands twice.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<Tag>,
-    /// Makes creation idempotent: two KeyPairs of a namespace with the same token are the same request.
+    /// Makes creation idempotent: of the KeyPairs of a namespace with the same token the oldest is the request, and others
+    /// that ask for the same are replays of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_token: Option<String>,
     /// The Secret that the private key of a generated pair is put into; without meaning for an imported one.
@@ -125,6 +127,10 @@ pub struct SecretSpec {
     /// What becomes of the Secret when the KeyPair is deleted: `Delete` or `Retain`.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
+    /// What is done when the Secret of an accepted pair is gone: `Report` (`PrivateKeyLost`) or `Regenerate` (another key
+    /// pair is generated in its place).
+    #[serde(default)]
+    pub on_loss: OnLoss,
 }
 
 /// What a Secret shall have beside the key pair.
@@ -180,4 +186,14 @@ pub enum DeletionPolicy {
     Delete,
     /// It stays.
     Retain,
+}
+
+/// What is done when the Secret of an accepted pair is gone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OnLoss {
+    /// It is reported.
+    #[default]
+    Report,
+    /// Another key pair is generated.
+    Regenerate,
 }

@@ -22,6 +22,8 @@ pub const STALLED: &str = "Stalled";
 pub const IMPORTED: &str = "Imported";
 /// The reason of `Ready=True` for a generated pair.
 pub const GENERATED: &str = "Generated";
+/// The reason of `Ready=True` for a request that repeats another by its client token.
+pub const IDEMPOTENT_REPLAY: &str = "IdempotentReplay";
 
 /// What became of the KeyPair.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -57,6 +59,9 @@ pub struct KeyPairStatus {
     /// The Secret with the private key of a generated pair.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_name: Option<String>,
+    /// The resource version of that Secret when it was last found to hold the right key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_version: Option<String>,
     /// What the cloud API would have answered; absent when Ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<StatusError>,
@@ -145,7 +150,13 @@ impl KeyPairStatus {
         self.conditions.iter().find(|condition| condition.type_ == type_)
     }
 
-    /// The facts that this status records of an accepted pair.
+    /// Whether this is the status of a replay, whose facts are those of another pair.
+    #[must_use]
+    pub fn is_replay(&self) -> bool {
+        self.condition(READY).is_some_and(|ready| ready.reason == IDEMPOTENT_REPLAY)
+    }
+
+    /// The facts that this status records of an accepted pair; of a replay, those of the pair that it repeats.
     #[must_use]
     pub fn facts(&self) -> Option<decide::Facts> {
         let fingerprints = self.fingerprints.clone().unwrap_or_default();
@@ -157,6 +168,7 @@ impl KeyPairStatus {
             fingerprint: self.fingerprint.clone().unwrap_or_default(),
             fingerprints: key::Fingerprints { md5: fingerprints.md5, sha256: fingerprints.sha256 },
             secret_name: self.secret_name.clone(),
+            secret_version: self.secret_version.clone(),
         })
     }
 
@@ -187,6 +199,7 @@ impl KeyPairStatus {
             status.algorithm = Some(facts.algorithm);
             status.bits = i32::try_from(facts.bits).ok();
             status.secret_name = facts.secret_name;
+            status.secret_version = facts.secret_version;
         }
         status
     }
@@ -219,9 +232,18 @@ fn conditions(key_pair: &KeyPair, report: &decide::Report, now: Timestamp) -> Ve
             .map_or(Time(now), |before| before.last_transition_time.clone()),
     };
     let Some(first) = report.refusals.first() else {
-        let (reason, message) = match report.facts.as_ref().and_then(|facts| facts.secret_name.as_ref()) {
-            Some(secret) => (GENERATED, format!("The key pair is generated; its private key is in Secret {secret:?}.")),
-            None => (IMPORTED, "The public key is imported.".to_owned()),
+        let secret = report.facts.as_ref().and_then(|facts| facts.secret_name.as_ref());
+        let (reason, message) = match (&report.replay_of, secret) {
+            (Some(original), _) => (
+                IDEMPOTENT_REPLAY,
+                format!(
+                    "This repeats the request of KeyPair {original:?}, which has the same client token; the key pair is that one's."
+                ),
+            ),
+            (None, Some(secret)) => {
+                (GENERATED, format!("The key pair is generated; its private key is in Secret {secret:?}."))
+            }
+            (None, None) => (IMPORTED, "The public key is imported.".to_owned()),
         };
         return vec![condition(READY, "True", reason, message)];
     };

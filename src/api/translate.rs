@@ -3,12 +3,13 @@
 use kube::ResourceExt;
 
 use super::key_pair::{
-    DeletionPolicy, GenerateAlgorithm, GenerateSpec, KeyPair, SecretEncoding, SecretKeys, SecretTemplate,
+    DeletionPolicy, GenerateAlgorithm, GenerateSpec, KeyPair, OnLoss, SecretEncoding, SecretKeys, SecretTemplate,
 };
 use crate::domain::{
     decide::Desired,
     key::{Algorithm, Encoding},
     ledger::{Claim, Seniority},
+    region::Region,
     request::{self, Generate, Parameters},
     secret::{self, SecretSettings},
 };
@@ -21,6 +22,7 @@ pub fn parameters(key_pair: &KeyPair) -> Parameters {
     Parameters {
         profile: spec.profile,
         key_pair_name: spec.key_pair_name.clone().unwrap_or_else(|| name.clone()),
+        is_named: spec.key_pair_name.is_some(),
         public_key: spec.public_key.clone(),
         generate: spec.generate.as_ref().map(generate),
         description: spec.description.clone(),
@@ -41,15 +43,16 @@ pub fn desired(key_pair: &KeyPair) -> Desired {
     }
 }
 
-/// The claim that `key_pair` lays to a slot and a name; `None` if it cannot: a request that is not valid takes no place in
-/// the queue.
+/// The claim that `key_pair` lays to a slot and a name of `region`; `None` if it cannot: a request that is not valid takes
+/// no place in the queue.
 #[must_use]
-pub fn claim(key_pair: &KeyPair) -> Option<Claim> {
-    let accepted = key_pair.status.as_ref().is_some_and(|status| status.key_pair_id.is_some());
+pub fn claim(key_pair: &KeyPair, region: &Region) -> Option<Claim> {
+    // A replay shows the identifier of the pair that it repeats.
+    let accepted = key_pair.status.as_ref().is_some_and(|status| status.key_pair_id.is_some() && !status.is_replay());
     let deleting = key_pair.metadata.deletion_timestamp.is_some();
     let parameters = parameters(key_pair);
     // What is accepted keeps its slot and its name until it is gone, whatever later rules would say of it.
-    if !accepted && (deleting || request::check(&parameters).is_err()) {
+    if !accepted && (deleting || request::check_in(region, &parameters).is_err()) {
         return None;
     }
     Some(Claim {
@@ -58,6 +61,7 @@ pub fn claim(key_pair: &KeyPair) -> Option<Claim> {
             created: key_pair.metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second()),
             name: key_pair.name_any(),
         },
+        token: parameters.token_use(region),
         key_pair_name: parameters.key_pair_name,
         accepted,
     })
@@ -93,6 +97,10 @@ fn secret_settings(key_pair: &KeyPair, default_name: String) -> SecretSettings {
         deletion_policy: match spec.deletion_policy {
             DeletionPolicy::Delete => secret::DeletionPolicy::Delete,
             DeletionPolicy::Retain => secret::DeletionPolicy::Retain,
+        },
+        on_loss: match spec.on_loss {
+            OnLoss::Report => secret::OnLoss::Report,
+            OnLoss::Regenerate => secret::OnLoss::Regenerate,
         },
         labels,
         annotations,

@@ -8,7 +8,7 @@ use std::{
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::domain::profile::Profile;
+use crate::domain::{label_selector::LabelSelector, profile::Profile};
 
 const TO_BEGIN: &str = "\
 To begin, install the CRD and run the operator against the cluster of your kubeconfig:
@@ -49,9 +49,18 @@ pub enum Command {
 /// The flags of `run`.
 #[derive(Debug, clap::Args)]
 pub struct RunArgs {
-    /// How many key pairs a namespace may have.
+    /// How many key pairs a namespace may have; its annotation keypairs.dev/quota overrides it.
     #[arg(long, env = "KEYPAIR_OPERATOR_QUOTA", default_value_t = 500)]
     pub quota: usize,
+    /// Which namespaces are regions, as a label selector on Namespaces; KeyPairs elsewhere are refused. Default: all.
+    #[arg(
+        long,
+        env = "KEYPAIR_OPERATOR_REGION_SELECTOR",
+        value_name = "SELECTOR",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub region_selector: LabelSelector,
     /// Watch only this namespace; may be given more than once, or with commas between.
     #[arg(long = "namespace", env = "KEYPAIR_OPERATOR_NAMESPACE", value_name = "NAMESPACE", value_delimiter = ',')]
     pub namespaces: Vec<String>,

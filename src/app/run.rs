@@ -6,6 +6,7 @@ use std::{
     process::ExitCode,
     sync::Arc,
     thread,
+    time::Duration,
 };
 
 use futures::future::{self, FutureExt};
@@ -20,7 +21,10 @@ use super::{
     args::{LogFormat, RunArgs},
     server,
 };
-use crate::controller::{self, Generator, Metrics, Settings};
+use crate::{
+    controller::{self, Generator, Metrics, Settings, WATCH_SECONDS},
+    domain::region::Policy,
+};
 
 /// Runs the operator until it is told to stop.
 pub fn run(args: &RunArgs) -> Result<ExitCode, Error> {
@@ -37,6 +41,8 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Error> {
 
 async fn operate(args: &RunArgs, scopes: Vec<Option<String>>, metrics: Arc<Metrics>) -> Result<(), Error> {
     let mut config = Config::infer().await?;
+    // A connection over which nothing comes any more: a watch ends before this, and whatever else is asked has been given up.
+    config.read_timeout = Some(Duration::from_secs(u64::from(WATCH_SECONDS) + 15));
     // By this name administrators find the operator in audit logs.
     config
         .headers
@@ -46,8 +52,9 @@ async fn operate(args: &RunArgs, scopes: Vec<Option<String>>, metrics: Arc<Metri
     let threads = args.keygen_threads.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
     let generator = Generator::new(threads);
     let stop = stop_signal()?.shared();
+    let policy = Policy { quota: args.quota, regions: args.region_selector.clone() };
     let controllers = scopes.into_iter().map(|namespace| {
-        let settings = Settings { namespace, quota: args.quota, concurrency: args.concurrency.get() };
+        let settings = Settings { namespace, policy: policy.clone(), concurrency: args.concurrency.get() };
         controller::run(client.clone(), settings, generator.clone(), Arc::clone(&metrics), stop.clone())
     });
     future::join_all(controllers).await;

@@ -8,7 +8,7 @@ use std::{
 };
 
 const FIRST: Duration = Duration::from_millis(500);
-const LAST: Duration = Duration::from_secs(120);
+const LAST: Duration = Duration::from_secs(30);
 
 /// The delays of the objects that failed: doubled with each failure, forgotten with the first success.
 #[derive(Debug, Default)]

@@ -14,6 +14,7 @@ use kube::{
         reflector::{ObjectRef, Store},
     },
 };
+use tokio::sync::SetOnce;
 
 use super::{backoff::Backoff, generator::Generator, index::Index, metrics::Metrics};
 use crate::api::KeyPair;
@@ -38,8 +39,8 @@ pub struct Context {
     pub backoff: Backoff,
     /// Which versions of `KeyPair`s we have replaced ourselves.
     pub written: Versions,
-    /// Which versions of Secrets hold the right key, by the UID of their `KeyPair`.
-    pub verified: Versions,
+    /// Set when every namespace that is watched is known.
+    pub regions_listed: SetOnce<()>,
 }
 
 impl Context {
@@ -57,7 +58,6 @@ impl Context {
     pub fn forget(&self, uid: &str) {
         self.backoff.forget(uid);
         self.written.forget(uid);
-        self.verified.forget(uid);
     }
 }
 
@@ -75,13 +75,6 @@ impl Versions {
     /// The version noted for the `KeyPair` with this UID.
     pub fn get(&self, uid: &str) -> Option<String> {
         self.lock().get(uid).cloned()
-    }
-
-    /// Makes every version another than the one noted, if there is one.
-    pub fn distrust(&self, uid: &str) {
-        if let Some(version) = self.lock().get_mut(uid) {
-            version.clear();
-        }
     }
 
     /// Forgets what was noted.

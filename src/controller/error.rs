@@ -22,6 +22,12 @@ pub enum Error {
     /// The Secret could not be read.
     #[error("cannot read the Secret: {0}")]
     ReadSecret(#[source] RequestError),
+    /// The Secret could not be changed.
+    #[error("cannot change the Secret: {0}")]
+    UpdateSecret(#[source] RequestError),
+    /// The Secret that the key has been moved away from could not be deleted.
+    #[error("cannot delete the Secret under its old name: {0}")]
+    DeleteSecret(#[source] RequestError),
     /// The status could not be written.
     #[error("cannot write the status: {}", in_brief(.0))]
     WriteStatus(#[source] kube::Error),

@@ -8,9 +8,23 @@ use kube::runtime::events::{Event, EventType};
 
 use crate::api::{KeyPairStatus, status::READY};
 
+/// The reason of the Event that another key has been generated in the place of a lost one.
+const REGENERATED: &str = "PrivateKeyRegenerated";
+
 /// The Event, if any, that the change from one status to the next deserves.
 #[must_use]
 pub fn transition(before: Option<&KeyPairStatus>, after: Option<&KeyPairStatus>) -> Option<Event> {
+    if let (Some(before), Some(after)) = (before, after)
+        && before.key_pair_id.is_some()
+        && before.key_pair_id == after.key_pair_id
+        && before.fingerprints != after.fingerprints
+    {
+        let now = after.fingerprints.as_ref().map(|fingerprints| fingerprints.sha256.as_str()).unwrap_or_default();
+        let note = format!(
+            "The Secret was gone, and another key pair is generated in its place, as spec.secret.onLoss says. The new public key, {now}, must be put wherever the old one was."
+        );
+        return Some(event(EventType::Warning, REGENERATED, &note));
+    }
     let before = before.and_then(|status| status.condition(READY));
     let after = after.and_then(|status| status.condition(READY))?;
     let refused = |condition: &Condition| condition.status != "True";
@@ -25,13 +39,17 @@ pub fn transition(before: Option<&KeyPairStatus>, after: Option<&KeyPairStatus>)
         Some(before) if refused(before) => EventType::Normal,
         _ => return None,
     };
-    Some(Event {
+    Some(event(type_, &after.reason, &after.message))
+}
+
+fn event(type_: EventType, reason: &str, note: &str) -> Event {
+    Event {
         type_,
-        reason: after.reason.clone(),
-        note: Some(after.message.clone()),
+        reason: reason.to_owned(),
+        note: Some(note.to_owned()),
         action: "Reconcile".to_owned(),
         secondary: None,
-    })
+    }
 }
 
 #[cfg(test)]

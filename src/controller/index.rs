@@ -1,8 +1,8 @@
-//! The ledgers of all namespaces, kept up to date from the watch of `KeyPair`s.
+//! The ledgers of all namespaces, kept up to date from the watches of `KeyPair`s and Namespaces.
 
 use std::{
-    collections::{HashMap, HashSet},
-    sync::{Mutex, PoisonError},
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use kube::{
@@ -12,64 +12,69 @@ use kube::{
 
 use crate::{
     api::{KeyPair, translate},
-    domain::ledger::{Claim, Ledger},
+    domain::{
+        ledger::{Claim, Ledger},
+        region::Region,
+    },
 };
 
 /// One [`Ledger`] for each namespace.
 ///
 /// [`Index::apply`] is called with each event before the reconciler can see its object, so that a decision never knows
-/// more of its own object than of the others.
-#[derive(Debug)]
-pub struct Index {
-    quota: usize,
-    state: Mutex<State>,
-}
+/// more of its own object than of the others. Nothing is granted in a namespace before it is known what it is.
+#[derive(Debug, Default)]
+pub struct Index(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    ledgers: HashMap<String, Ledger>,
-    /// The claims of a list that is under way.
-    listed: HashMap<String, Vec<Claim>>,
+    namespaces: HashMap<String, Namespace>,
+    /// What a list that is under way has brought so far.
+    listed: HashMap<String, Vec<Listed>>,
+    /// The namespaces that became something else while a list was under way.
+    outdated: HashSet<String>,
+}
+
+#[derive(Debug, Default)]
+struct Namespace {
+    /// The `KeyPair`s in it, valid or not, by `metadata.name`.
+    names: BTreeSet<String>,
+    /// `None`: it is not known yet what the namespace is.
+    ledger: Option<Ledger>,
+}
+
+#[derive(Debug)]
+struct Listed {
+    name: String,
+    claim: Option<Claim>,
 }
 
 impl Index {
-    /// An index that knows nothing yet, of namespaces with this quota each.
-    #[must_use]
-    pub fn new(quota: usize) -> Self {
-        Self { quota, state: Mutex::default() }
-    }
-
     /// Takes in an event and returns the other `KeyPair`s that it concerns.
     pub fn apply(&self, event: &Event<KeyPair>) -> Vec<ObjectRef<KeyPair>> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
         match event {
             Event::Init => {
                 state.listed.clear();
+                state.outdated.clear();
                 Vec::new()
             }
             Event::InitApply(key_pair) => {
-                if let Some(claim) = translate::claim(key_pair) {
-                    state.listed.entry(namespace(key_pair)).or_default().push(claim);
+                let namespace = namespace(key_pair);
+                let known = state.namespaces.get(&namespace).and_then(|known| known.ledger.as_ref());
+                let claim = known.and_then(|ledger| translate::claim(key_pair, ledger.region()));
+                if known.is_none() {
+                    state.outdated.insert(namespace.clone());
                 }
+                state.listed.entry(namespace).or_default().push(Listed { name: key_pair.name_any(), claim });
                 Vec::new()
             }
-            Event::InitDone => {
-                let listed = std::mem::take(&mut state.listed);
-                let previous = std::mem::take(&mut state.ledgers);
-                let mut concerned = Vec::new();
-                for (namespace, claims) in listed {
-                    let previous = previous.get(&namespace);
-                    let ledger = Ledger::load(self.quota, claims, previous);
-                    concerned.extend(references(&namespace, ledger.changed_since(previous)));
-                    state.ledgers.insert(namespace, ledger);
-                }
-                concerned
-            }
+            Event::InitDone => state.end_list(),
             Event::Apply(key_pair) => {
                 let namespace = namespace(key_pair);
-                let quota = self.quota;
-                let ledger = state.ledgers.entry(namespace.clone()).or_insert_with(|| Ledger::new(quota));
-                let changed = match translate::claim(key_pair) {
+                let known = state.namespaces.entry(namespace.clone()).or_default();
+                known.names.insert(key_pair.name_any());
+                let Some(ledger) = &mut known.ledger else { return Vec::new() };
+                let changed = match translate::claim(key_pair, ledger.region()) {
                     Some(claim) => ledger.claim(claim),
                     None => ledger.withdraw(key_pair.meta().uid.as_deref().unwrap_or_default()),
                 };
@@ -77,23 +82,112 @@ impl Index {
             }
             Event::Delete(key_pair) => {
                 let namespace = namespace(key_pair);
-                let Some(ledger) = state.ledgers.get_mut(&namespace) else { return Vec::new() };
-                let changed = ledger.withdraw(key_pair.meta().uid.as_deref().unwrap_or_default());
-                if ledger.is_empty() {
-                    state.ledgers.remove(&namespace);
-                }
+                let Some(known) = state.namespaces.get_mut(&namespace) else { return Vec::new() };
+                known.names.remove(&key_pair.name_any());
+                let uid = key_pair.meta().uid.as_deref().unwrap_or_default();
+                let changed = known.ledger.as_mut().map(|ledger| ledger.withdraw(uid)).unwrap_or_default();
                 references(&namespace, changed)
             }
         }
     }
 
-    /// Answers a question about the ledger of `namespace`.
-    pub fn with_ledger<T>(&self, namespace: &str, question: impl FnOnce(&Ledger) -> T) -> T {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        match state.ledgers.get(namespace) {
-            Some(ledger) => question(ledger),
-            None => question(&Ledger::new(self.quota)),
+    /// Says what a namespace is now, and returns the `KeyPair`s that this concerns. `look_up` gives those in it by name.
+    pub fn set_region(
+        &self,
+        namespace: &str,
+        region: Region,
+        look_up: impl Fn(&str) -> Option<Arc<KeyPair>>,
+    ) -> Vec<ObjectRef<KeyPair>> {
+        let mut state = self.lock();
+        if !state.listed.is_empty() {
+            state.outdated.insert(namespace.to_owned());
         }
+        let known = state.namespaces.entry(namespace.to_owned()).or_default();
+        let previous = known.ledger.take();
+        let before = previous.as_ref().map(|ledger| ledger.region().clone());
+        if before.as_ref() == Some(&region) {
+            known.ledger = previous;
+            return Vec::new();
+        }
+        let only_quota = before.is_some_and(|before| Region { quota: region.quota, ..before } == region);
+        known.reload(region, previous.as_ref(), look_up);
+        let ledger = known.ledger.as_ref();
+        let changed = if only_quota {
+            ledger.map(|ledger| ledger.changed_since(previous.as_ref())).unwrap_or_default()
+        } else {
+            known.names.iter().cloned().collect()
+        };
+        references(namespace, changed)
+    }
+
+    /// Counts in what came with a list whose namespaces became something else meanwhile. To be called when `look_up` knows
+    /// the list.
+    pub fn catch_up(&self, look_up: impl Fn(&ObjectRef<KeyPair>) -> Option<Arc<KeyPair>>) -> Vec<ObjectRef<KeyPair>> {
+        let mut state = self.lock();
+        let outdated = std::mem::take(&mut state.outdated);
+        let mut concerned = Vec::new();
+        for namespace in outdated {
+            let Some(known) = state.namespaces.get_mut(&namespace) else { continue };
+            let Some(previous) = known.ledger.take() else { continue };
+            let within = |name: &str| look_up(&ObjectRef::new(name).within(&namespace));
+            known.reload(previous.region().clone(), Some(&previous), within);
+            concerned.extend(references(&namespace, known.names.iter().cloned().collect()));
+        }
+        concerned
+    }
+
+    /// Forgets the namespaces that are not among these.
+    pub fn retain(&self, namespaces: &HashSet<String>) {
+        self.lock().namespaces.retain(|namespace, known| {
+            if !namespaces.contains(namespace) {
+                known.ledger = None;
+            }
+            known.ledger.is_some() || !known.names.is_empty()
+        });
+    }
+
+    /// Forgets what a namespace was, which is gone.
+    pub fn forget(&self, namespace: &str) {
+        self.lock().namespaces.remove(namespace);
+    }
+
+    /// Answers a question about the ledger of `namespace`; `None`: it is not known yet what the namespace is.
+    pub fn with_ledger<T>(&self, namespace: &str, question: impl FnOnce(&Ledger) -> T) -> Option<T> {
+        let state = self.lock();
+        state.namespaces.get(namespace)?.ledger.as_ref().map(question)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn end_list(&mut self) -> Vec<ObjectRef<KeyPair>> {
+        let mut listed = std::mem::take(&mut self.listed);
+        for namespace in listed.keys() {
+            self.namespaces.entry(namespace.clone()).or_default();
+        }
+        let mut concerned = Vec::new();
+        for (namespace, known) in &mut self.namespaces {
+            let listed = listed.remove(namespace).unwrap_or_default();
+            known.names = listed.iter().map(|listed| listed.name.clone()).collect();
+            let Some(previous) = &known.ledger else { continue };
+            let claims = listed.into_iter().filter_map(|listed| listed.claim);
+            let ledger = Ledger::load(previous.region().clone(), claims, Some(previous));
+            concerned.extend(references(namespace, ledger.changed_since(Some(previous))));
+            known.ledger = Some(ledger);
+        }
+        concerned
+    }
+}
+
+impl Namespace {
+    /// Makes every claim anew: which requests are valid depends on the region.
+    fn reload(&mut self, region: Region, previous: Option<&Ledger>, look_up: impl Fn(&str) -> Option<Arc<KeyPair>>) {
+        let key_pairs = self.names.iter().filter_map(|name| look_up(name));
+        let claims: Vec<Claim> = key_pairs.filter_map(|key_pair| translate::claim(&key_pair, &region)).collect();
+        self.ledger = Some(Ledger::load(region, claims, previous));
     }
 }
 
@@ -122,8 +216,14 @@ mod tests {
         key_pair
     }
 
+    fn index(quota: usize) -> Index {
+        let index = Index::default();
+        assert!(index.set_region("shop", Region::with_quota(quota), |_| None).is_empty());
+        index
+    }
+
     fn standing(index: &Index, name: &str) -> Standing {
-        index.with_ledger("shop", |ledger| ledger.standing(&format!("uid-{name}")))
+        index.with_ledger("shop", |ledger| ledger.standing(&format!("uid-{name}"))).unwrap()
     }
 
     fn names(concerned: Vec<ObjectRef<KeyPair>>) -> HashSet<String> {
@@ -132,7 +232,7 @@ mod tests {
 
     #[test]
     fn nothing_is_granted_before_the_list_is_complete() {
-        let index = Index::new(1);
+        let index = index(1);
         index.apply(&Event::Init);
         index.apply(&Event::InitApply(key_pair("aa", false)));
         index.apply(&Event::InitApply(key_pair("bb", true)));
@@ -145,7 +245,7 @@ mod tests {
 
     #[test]
     fn the_next_in_line_is_told_when_a_slot_is_free() {
-        let index = Index::new(1);
+        let index = index(1);
         index.apply(&Event::Apply(key_pair("aa", false)));
         index.apply(&Event::Apply(key_pair("bb", false)));
         assert_eq!(standing(&index, "bb"), Standing::NoSlot);
@@ -156,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_request_that_is_not_valid_takes_no_place() {
-        let index = Index::new(1);
+        let index = index(1);
         let mut invalid = key_pair("aa", false);
         invalid.spec.key_pair_name = Some("1st".to_owned());
         index.apply(&Event::Apply(invalid));
@@ -170,7 +270,7 @@ mod tests {
 
     #[test]
     fn a_new_list_keeps_what_is_granted_and_forgets_who_is_gone() {
-        let index = Index::new(1);
+        let index = index(1);
         index.apply(&Event::Apply(key_pair("bb", false)));
         index.apply(&Event::Init);
         index.apply(&Event::InitApply(key_pair("aa", false)));
@@ -183,5 +283,49 @@ mod tests {
         let concerned = index.apply(&Event::InitDone);
         assert_eq!(standing(&index, "bb"), Standing::Unknown);
         assert_eq!(names(concerned), HashSet::from(["aa".to_owned()]));
+    }
+
+    /// Whoever looks the `KeyPair`s up by name.
+    fn store(key_pairs: &[KeyPair]) -> impl Fn(&str) -> Option<Arc<KeyPair>> {
+        |name| key_pairs.iter().find(|key_pair| key_pair.name_any() == name).cloned().map(Arc::new)
+    }
+
+    #[test]
+    fn nothing_is_granted_in_a_namespace_of_which_nothing_is_known() {
+        let index = Index::default();
+        let pairs = [key_pair("aa", false), key_pair("bb", false)];
+        for pair in &pairs {
+            index.apply(&Event::Apply(pair.clone()));
+        }
+        assert!(index.with_ledger("shop", |_| ()).is_none());
+        let concerned = index.set_region("shop", Region::with_quota(1), store(&pairs));
+        assert_eq!(names(concerned), HashSet::from(["aa".to_owned(), "bb".to_owned()]));
+        assert_eq!((standing(&index, "aa"), standing(&index, "bb")), (Standing::Granted, Standing::NoSlot));
+    }
+
+    #[test]
+    fn another_quota_concerns_those_that_it_lets_in() {
+        let index = index(1);
+        let pairs = [key_pair("aa", false), key_pair("bb", false), key_pair("cc", false)];
+        for pair in &pairs {
+            index.apply(&Event::Apply(pair.clone()));
+        }
+        let concerned = index.set_region("shop", Region::with_quota(2), store(&pairs));
+        assert_eq!(names(concerned), HashSet::from(["bb".to_owned()]));
+        assert!(index.set_region("shop", Region::with_quota(1), store(&pairs)).is_empty());
+        assert_eq!(standing(&index, "bb"), Standing::Granted, "what was granted stays");
+    }
+
+    #[test]
+    fn a_region_that_changes_during_a_list_counts_for_what_is_listed() {
+        let index = index(1);
+        let pairs = [key_pair("aa", false)];
+        index.apply(&Event::Init);
+        index.apply(&Event::InitApply(pairs[0].clone()));
+        index.set_region("shop", Region { exists: false, ..Region::with_quota(1) }, |_| None);
+        index.apply(&Event::InitDone);
+        let concerned = index.catch_up(|reference| store(&pairs)(&reference.name));
+        assert_eq!(names(concerned), HashSet::from(["aa".to_owned()]));
+        assert_eq!(standing(&index, "aa"), Standing::Unknown, "a request outside of every region takes no place");
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
-    metrics::{counter::Counter, family::Family},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
 
@@ -17,6 +17,8 @@ pub struct Metrics {
     registry: Registry,
     reconciliations: Family<OutcomeLabels, Counter>,
     failures: Counter,
+    watching: Family<ResourceLabels, Gauge>,
+    watch_failures: Family<ResourceLabels, Counter>,
     /// How many watches have not been listed yet.
     unlisted: AtomicUsize,
 }
@@ -24,6 +26,11 @@ pub struct Metrics {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabels {
     outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResourceLabels {
+    resource: &'static str,
 }
 
 impl Metrics {
@@ -43,12 +50,29 @@ impl Metrics {
             "Reconciliations that failed and are tried again",
             failures.clone(),
         );
-        Self { registry, reconciliations, failures, unlisted: AtomicUsize::new(scopes) }
+        let watching = Family::<ResourceLabels, Gauge>::default();
+        registry.register(
+            "watching",
+            "Whether the last that was heard of a watch was not an error: 0 says what the operator waits for",
+            watching.clone(),
+        );
+        let watch_failures = Family::<ResourceLabels, Counter>::default();
+        registry.register("watch_failures", "Watches that failed and are begun again", watch_failures.clone());
+        Self { registry, reconciliations, failures, watching, watch_failures, unlisted: AtomicUsize::new(scopes) }
     }
 
     /// Counts a reconciliation that came to its end.
     pub fn reconciled(&self, outcome: &'static str) {
         self.reconciliations.get_or_create(&OutcomeLabels { outcome }).inc();
+    }
+
+    /// Notes that a watch of this resource brought something, or failed.
+    pub fn watch(&self, resource: &'static str, works: bool) {
+        let labels = ResourceLabels { resource };
+        self.watching.get_or_create(&labels).set(i64::from(works));
+        if !works {
+            self.watch_failures.get_or_create(&labels).inc();
+        }
     }
 
     /// Counts a reconciliation that failed.

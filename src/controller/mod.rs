@@ -1,4 +1,4 @@
-//! The controller: watches `KeyPair`s and Secrets, decides, and writes what was decided.
+//! The controller: watches `KeyPair`s, Secrets and Namespaces, decides, and writes what was decided.
 //!
 //! `index` follows the watch and keeps each namespace's ledger; `reconcile` observes one object, asks the pure
 //! [`decide`](crate::domain::decide::decide) and applies its answer; [`run`] connects the two.
@@ -16,6 +16,7 @@ mod watches;
 
 pub use generator::Generator;
 pub use metrics::Metrics;
+pub use watches::WATCH_SECONDS;
 
 use std::{pin::pin, sync::Arc};
 
@@ -29,6 +30,7 @@ use kube::{
     core::NamespaceResourceScope,
     runtime::{Config, applier, controller::Action, events::Reporter, reflector},
 };
+use tokio::sync::SetOnce;
 
 use self::{
     backoff::Backoff,
@@ -36,15 +38,15 @@ use self::{
     error::Error,
     index::Index,
 };
-use crate::api::KeyPair;
+use crate::{api::KeyPair, domain::region::Policy};
 
 /// How the controller is run.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The namespace to watch; `None`: all of them.
     pub namespace: Option<String>,
-    /// How many accepted key pairs a namespace may have.
-    pub quota: usize,
+    /// What holds for namespaces that do not say otherwise.
+    pub policy: Policy,
     /// How many objects are reconciled at once.
     pub concurrency: u16,
 }
@@ -64,7 +66,7 @@ pub async fn run(
     let reporter = Reporter { controller: secrets::OPERATOR.to_owned(), instance: None };
     let context = Arc::new(Context {
         client: client.clone(),
-        index: Index::new(settings.quota),
+        index: Index::default(),
         key_pairs: key_pairs.clone(),
         secrets: secrets.clone(),
         generator,
@@ -72,12 +74,13 @@ pub async fn run(
         metrics: Arc::clone(&metrics),
         backoff: Backoff::default(),
         written: Versions::default(),
-        verified: Versions::default(),
+        regions_listed: SetOnce::new(),
     });
-    let triggers = stream::select(
-        watches::key_pairs(scope(&client, namespace), key_pairs_writer, Arc::clone(&context)),
-        watches::secrets(scope(&client, namespace), secrets_writer),
-    )
+    let triggers = stream::select_all([
+        watches::namespaces(&client, settings.namespace.clone(), settings.policy, Arc::clone(&context)).boxed(),
+        watches::key_pairs(scope(&client, namespace), key_pairs_writer, Arc::clone(&context)).boxed(),
+        watches::secrets(scope(&client, namespace), secrets_writer, Arc::clone(&metrics)).boxed(),
+    ])
     .take_until(Box::pin(shutdown.clone()));
 
     // Reconciling begins only once everything is listed, and what has not begun does not end either: until then, as long as

@@ -22,8 +22,9 @@ use super::{
 use crate::{
     api::{KeyPair, KeyPairStatus, status::READY, translate},
     domain::{
-        decide::{Desired, Observed, Plan, ReadSecret, Report, SecretView, decide},
-        key::KeySpec,
+        decide::{Belongs, Desired, Observed, Plan, ReadSecret, Report, SecretView, decide},
+        key::{KeySpec, PrivateKey},
+        ledger::Standing,
         reason::Reason,
     },
 };
@@ -71,15 +72,34 @@ impl Reconciliation<'_> {
         let mut observed = self.observe();
         for _ in 0..MAX_STEPS {
             let plan = context.index.with_ledger(&self.namespace, |ledger| decide(&self.desired, &observed, ledger));
+            // Where it is not known yet what the namespace is, that event brings us back.
+            let Some(plan) = plan else { return Ok(Action::await_change()) };
             match plan {
                 Plan::Rest => return Ok(Action::await_change()),
-                Plan::ReadSecret(name) => observed.secret = self.read_secret(&name).await?,
-                Plan::CreateSecret(name, spec) => match self.create_secret(&name, spec, &observed).await? {
-                    Some(secret) => observed.secret = secret,
-                    // The KeyPair has been changed or deleted meanwhile; its event is under way.
-                    None => return Ok(Action::await_change()),
-                },
-                Plan::Report(report) => return self.write_status(report).await,
+                Plan::ReadSecret(name) => {
+                    let view = self.read_secret(&name).await?;
+                    self.note(&mut observed, &name, view);
+                }
+                Plan::CreateSecret { name, spec, replaces } => {
+                    let Some(view) = self.create_secret(&name, spec, replaces, &observed).await? else {
+                        // The KeyPair has been changed or deleted meanwhile; its event is under way.
+                        return Ok(Action::await_change());
+                    };
+                    self.note(&mut observed, &name, view);
+                }
+                Plan::UpdateSecret(name) => {
+                    let view = self.update_secret(&name).await?;
+                    self.note(&mut observed, &name, view);
+                }
+                Plan::CopySecret { from, to } => {
+                    let (place, view) = self.copy_secret(from, to).await?;
+                    self.note(&mut observed, &place, view);
+                }
+                Plan::DeleteSecret(name) => {
+                    self.delete_secret(&name, &observed).await?;
+                    self.note(&mut observed, &name, SecretView::Absent);
+                }
+                Plan::Report(report) => return self.write_status(*report).await,
             }
         }
         Err(Error::NoEnd)
@@ -87,67 +107,122 @@ impl Reconciliation<'_> {
 
     /// What is known without asking the API server.
     fn observe(&self) -> Observed {
+        let context = self.context;
         let status = self.key_pair.status.as_ref();
-        let recorded = status.and_then(KeyPairStatus::facts);
+        let recorded = status.filter(|status| !status.is_replay()).and_then(KeyPairStatus::facts);
         let secret_name = self.desired.secret_name(recorded.as_ref());
-        let cached = self
-            .context
+        let cached = context
             .secrets
             .get(&ObjectRef::new(secret_name).within(&self.namespace))
-            .map(|secret| secrets::cached(secret.as_ref(), self.key_pair, &self.context.verified));
+            .map(|secret| secrets::cached(secret.as_ref(), self.key_pair));
         let refused =
             status.and_then(|status| status.error.as_ref()).and_then(|error| Reason::from_name(&error.reason));
-        Observed { recorded, refused, secret: SecretView::Unread(cached) }
+        let standing = context.index.with_ledger(&self.namespace, |ledger| ledger.standing(&self.desired.uid));
+        let original = match standing {
+            Some(Standing::Replay(name)) => context.key_pairs.get(&ObjectRef::new(&name).within(&self.namespace)),
+            _ => None,
+        };
+        let original = original.as_ref().and_then(|original| original.status.as_ref()).and_then(KeyPairStatus::facts);
+        let secret = SecretView::Unread(cached);
+        Observed { recorded, original, refused, secret, target: SecretView::Unread(None) }
+    }
+
+    /// Takes down what has been learned of the Secret of this name.
+    fn note(&self, observed: &mut Observed, name: &str, view: SecretView) {
+        if self.desired.secret_name(observed.recorded.as_ref()) == name {
+            observed.secret = view;
+        } else {
+            observed.target = view;
+        }
     }
 
     async fn read_secret(&self, name: &str) -> Result<SecretView, Error> {
         let settings = &self.desired.parameters.secret;
-        match in_time(secrets::read(&self.context.client, self.key_pair, name, settings)).await? {
-            Ok(Some((secret, version))) => {
-                // Noted as right already, which only a report without refusals lets stand.
-                self.context.verified.note(&self.desired.uid, &version);
-                Ok(SecretView::Read(secret))
-            }
-            Ok(None) => Ok(SecretView::Absent),
-            Err(error) => refused(error).map_err(Error::ReadSecret),
-        }
+        let read = in_time(secrets::read(&self.context.client, self.key_pair, name, settings)).await?;
+        viewed(read).map_err(Error::ReadSecret)
+    }
+
+    async fn update_secret(&self, name: &str) -> Result<SecretView, Error> {
+        let settings = &self.desired.parameters.secret;
+        let updated = in_time(secrets::update(&self.context.client, self.key_pair, name, settings)).await?;
+        viewed(updated).map_err(Error::UpdateSecret)
+    }
+
+    /// Creates the Secret `to` with the key in the Secret `from`. Answers with the Secret of which something new is known.
+    async fn copy_secret(&self, from: String, to: String) -> Result<(String, SecretView), Error> {
+        let settings = &self.desired.parameters.secret;
+        let key = in_time(secrets::private_key(&self.context.client, self.key_pair, &from, settings)).await?;
+        let Some(key) = key.map_err(Error::ReadSecret)? else {
+            let view = self.read_secret(&from).await?;
+            return Ok((from, view));
+        };
+        let view = self.post_key(&to, &key, None).await?;
+        Ok((to, view))
+    }
+
+    async fn delete_secret(&self, name: &str, observed: &Observed) -> Result<(), Error> {
+        let SecretView::Read(ReadSecret { version, .. }) = &observed.secret else { return Ok(()) };
+        let delete = secrets::delete(&self.context.client, self.key_pair, name, version);
+        in_time(delete).await?.map_err(Error::DeleteSecret)
     }
 
     /// Generates a key pair and creates its Secret; where there is one of that name already, reads that instead. `None`: the
     /// `KeyPair` is no longer what it was when the generation began.
-    async fn create_secret(&self, name: &str, spec: KeySpec, observed: &Observed) -> Result<Option<SecretView>, Error> {
+    async fn create_secret(
+        &self,
+        name: &str,
+        spec: KeySpec,
+        replaces: Option<String>,
+        observed: &Observed,
+    ) -> Result<Option<SecretView>, Error> {
         // What was refused before may be refused again: that is found out before a key is generated for nothing.
         if matches!(observed.refused, Some(Reason::InvalidSecret | Reason::InternalError)) {
             let rehearsal = self.post_secret(name, &Content::placeholder(), true).await?;
-            if rehearsal.is_some() {
-                return Ok(rehearsal);
+            if let Err(instead) = rehearsal {
+                return Ok(Some(instead));
             }
         }
         let private_key = self.context.generator.generate(spec).await?;
         if !self.context.is_current(self.key_pair) {
             return Ok(None);
         }
-        let public_key = private_key.public_key(secrets::NO_COMMENT)?;
-        let content = Content::new(&private_key, &public_key, self.desired.parameters.secret.encoding)?;
-        let instead = self.post_secret(name, &content, false).await?;
-        Ok(Some(instead.unwrap_or(SecretView::Read(ReadSecret { owned: true, public_key: Some(public_key) }))))
+        self.post_key(name, &private_key, replaces).await.map(Some)
     }
 
-    /// Creates the Secret. `Some`: what is known instead, where it could not be created.
-    async fn post_secret(&self, name: &str, content: &Content, dry_run: bool) -> Result<Option<SecretView>, Error> {
+    /// Creates the Secret with this key; where there is one of that name already, reads that instead.
+    async fn post_key(&self, name: &str, key: &PrivateKey, replaces: Option<String>) -> Result<SecretView, Error> {
+        let public_key = key.public_key(secrets::NO_COMMENT)?;
+        let encoding = self.desired.parameters.secret.encoding;
+        let content = Content::new(key, &public_key, encoding)?.replacing(replaces.clone());
+        let version = match self.post_secret(name, &content, false).await? {
+            Ok(version) => version,
+            Err(instead) => return Ok(instead),
+        };
+        Ok(SecretView::Read(ReadSecret {
+            belongs: Belongs::Ours,
+            public_key: Some(public_key),
+            up_to_date: true,
+            type_fits: true,
+            replaces,
+            version,
+        }))
+    }
+
+    /// Creates the Secret, and says which version it is, or what is known instead where it could not be created.
+    async fn post_secret(
+        &self,
+        name: &str,
+        content: &Content,
+        dry_run: bool,
+    ) -> Result<Result<String, SecretView>, Error> {
         let settings = &self.desired.parameters.secret;
         let create = secrets::create(&self.context.client, self.key_pair, name, settings, content, dry_run);
         match in_time(create).await? {
-            Ok(version) => {
-                if !dry_run {
-                    self.context.verified.note(&self.desired.uid, &version);
-                }
-                Ok(None)
-            }
+            Ok(version) => Ok(Ok(version)),
             Err(RequestError::Kube(kube::Error::Api(status))) if status.is_already_exists() => {
-                self.read_secret(name).await.map(Some)
+                self.read_secret(name).await.map(Err)
             }
-            Err(error) => refused(error).map(Some).map_err(Error::CreateSecret),
+            Err(error) => refused(error).map(Err).map_err(Error::CreateSecret),
         }
     }
 
@@ -155,9 +230,6 @@ impl Reconciliation<'_> {
     async fn write_status(&self, report: Report) -> Result<Action, Error> {
         let Self { key_pair, context, desired, .. } = self;
         let uid = desired.uid.as_str();
-        if !report.refusals.is_empty() {
-            context.verified.distrust(uid);
-        }
         let action = if report.look_again {
             Action::requeue(context.backoff.failed(uid))
         } else {
@@ -208,6 +280,15 @@ impl Reconciliation<'_> {
         };
         let Self { namespace, name, .. } = self;
         tracing::warn!(namespace, name, error, "cannot write an Event");
+    }
+}
+
+/// What a request about a Secret tells of it.
+fn viewed(answer: Result<Option<ReadSecret>, RequestError>) -> Result<SecretView, RequestError> {
+    match answer {
+        Ok(Some(secret)) => Ok(SecretView::Read(secret)),
+        Ok(None) => Ok(SecretView::Absent),
+        Err(error) => refused(error),
     }
 }
 

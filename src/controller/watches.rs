@@ -1,11 +1,11 @@
-//! The two watches that tell which objects to look at.
+//! The watches that tell which objects to look at.
 
-use std::{cell::RefCell, convert::Infallible, sync::Arc};
+use std::{cell::RefCell, collections::HashSet, convert::Infallible, sync::Arc};
 
 use futures::{Stream, StreamExt, stream};
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{
-    Api, Resource, ResourceExt,
+    Api, Client, Resource, ResourceExt,
     api::PartialObjectMeta,
     core::DeserializeGuard,
     runtime::{
@@ -17,13 +17,19 @@ use kube::{
 
 use super::{
     context::Context,
+    metrics::Metrics,
     secrets::{KEYPAIR_ANNOTATION, OPERATOR},
 };
 use crate::{
     api::{KeyPair, KeyPairSpec},
-    domain::secret::MANAGED_BY_LABEL,
+    domain::{
+        region::{Policy, Region},
+        secret::MANAGED_BY_LABEL,
+    },
 };
 
+/// How long a watch lasts before it is begun again.
+pub const WATCH_SECONDS: u32 = 120;
 /// The annotation in which `kubectl apply` keeps a second copy of the whole spec.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
@@ -37,9 +43,16 @@ pub fn key_pairs(
     context: Arc<Context>,
 ) -> impl Stream<Item = Trigger> + Send {
     let mut mirror = Mirror::new(store);
-    watcher(api, watcher::Config::default())
-        .default_backoff()
-        .filter_map(|event| std::future::ready(log_failure("KeyPairs", event).and_then(readable)))
+    let metrics = Arc::clone(&context.metrics);
+    let regions = Arc::clone(&context);
+    // What a namespace is decides what its KeyPairs may be, so that is listed first.
+    let begin = async move {
+        regions.regions_listed.wait().await;
+        watcher(api, watch_config()).default_backoff()
+    };
+    stream::once(begin)
+        .flatten()
+        .filter_map(move |event| std::future::ready(log_failure("KeyPairs", event, &metrics).and_then(readable)))
         .flat_map(move |event| {
             let mut concerned = context.index.apply(&event);
             mirror.apply(
@@ -47,21 +60,116 @@ pub fn key_pairs(
                 |key_pair| concerned.push(ObjectRef::from_obj(key_pair)),
                 |gone| context.forget(gone.meta().uid.as_deref().unwrap_or_default()),
             );
+            if matches!(event, Event::InitDone) {
+                concerned.extend(context.index.catch_up(|reference| context.key_pairs.get(reference)));
+            }
             stream::iter(concerned.into_iter().map(Ok))
         })
+}
+
+/// Follows what the namespaces are: all of them, or the one that is watched.
+///
+/// Whoever may watch one namespace only may often not watch that Namespace, which is an object of the cluster, but read it:
+/// then it is read at each try to watch it, which the back-off makes two to three a minute.
+pub fn namespaces(
+    client: &Client,
+    only: Option<String>,
+    policy: Policy,
+    context: Arc<Context>,
+) -> impl Stream<Item = Trigger> + Send + use<> {
+    let api: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
+    let objects: Api<Namespace> = Api::all(client.clone());
+    let config = match &only {
+        Some(name) => watch_config().fields(&format!("metadata.name={name}")),
+        None => watch_config(),
+    };
+    let mut listed = HashSet::new();
+    let metrics = Arc::clone(&context.metrics);
+    watcher(api, config)
+        .default_backoff()
+        .then(move |event| {
+            let (only, objects) = (only.clone(), objects.clone());
+            async move {
+                match (event, only) {
+                    (Err(error), Some(name)) if is_forbidden(&error) => match objects.get_metadata_opt(&name).await {
+                        Ok(Some(namespace)) => Ok(vec![Event::Apply(namespace), Event::InitDone]),
+                        Ok(None) => Ok(Vec::new()),
+                        Err(_) => Err(error),
+                    },
+                    (Err(error), _) => Err(error),
+                    (Ok(event), _) => Ok(vec![event]),
+                }
+            }
+        })
+        .filter_map(move |events| std::future::ready(log_failure("Namespaces", events, &metrics)))
+        .flat_map(move |events| {
+            let concerned: Vec<_> =
+                events.into_iter().flat_map(|event| take_in(event, &policy, &context, &mut listed)).collect();
+            stream::iter(concerned.into_iter().map(Ok))
+        })
+}
+
+/// Takes in an event about a Namespace and returns the `KeyPair`s that it concerns.
+fn take_in(
+    event: Event<PartialObjectMeta<Namespace>>,
+    policy: &Policy,
+    context: &Context,
+    listed: &mut HashSet<String>,
+) -> Vec<ObjectRef<KeyPair>> {
+    match event {
+        Event::Init => {
+            listed.clear();
+            Vec::new()
+        }
+        Event::InitApply(namespace) | Event::Apply(namespace) => {
+            let name = namespace.name_any();
+            listed.insert(name.clone());
+            let (region, mistake) = Region::new(policy, namespace.labels(), namespace.annotations());
+            if let Some(mistake) = mistake {
+                tracing::warn!(namespace = name, "{mistake}");
+            }
+            let look_up = |key_pair: &str| context.key_pairs.get(&ObjectRef::new(key_pair).within(&name));
+            context.index.set_region(&name, region, look_up)
+        }
+        Event::InitDone => {
+            context.index.retain(listed);
+            // It is set once; a later list changes nothing about that.
+            context.regions_listed.set(()).ok();
+            Vec::new()
+        }
+        Event::Delete(namespace) => {
+            context.index.forget(&namespace.name_any());
+            Vec::new()
+        }
+    }
+}
+
+fn is_forbidden(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => status.is_forbidden(),
+        _ => false,
+    }
+}
+
+/// How everything is watched: begun again after a while, so that a connection that has silently died is noticed.
+fn watch_config() -> watcher::Config {
+    watcher::Config::default().timeout(WATCH_SECONDS)
 }
 
 /// Follows the metadata of our Secrets.
 pub fn secrets(
     api: Api<PartialObjectMeta<Secret>>,
     store: Writer<PartialObjectMeta<Secret>>,
+    metrics: Arc<Metrics>,
 ) -> impl Stream<Item = Trigger> + Send {
     let mut mirror = Mirror::new(store);
-    let ours = watcher::Config::default().labels(&format!("{MANAGED_BY_LABEL}={OPERATOR}"));
+    let ours = watch_config().labels(&format!("{MANAGED_BY_LABEL}={OPERATOR}"));
     watcher(api, ours)
         .default_backoff()
         .modify(|secret| secret.managed_fields_mut().clear())
-        .filter_map(|event| std::future::ready(log_failure("Secrets", event)))
+        .filter_map(move |event| std::future::ready(log_failure("Secrets", event, &metrics)))
         .flat_map(move |event| {
             let concerned = RefCell::new(Vec::new());
             let concern = |secret: &PartialObjectMeta<Secret>| concerned.borrow_mut().extend(key_pair_of(secret));
@@ -114,7 +222,8 @@ fn key_pair_of(secret: &PartialObjectMeta<Secret>) -> Option<ObjectRef<KeyPair>>
 }
 
 /// Says that a watch failed; it is begun again after a pause.
-fn log_failure<K>(what: &str, event: Result<Event<K>, watcher::Error>) -> Option<Event<K>> {
+fn log_failure<T>(what: &'static str, event: Result<T, watcher::Error>, metrics: &Metrics) -> Option<T> {
+    metrics.watch(what, event.is_ok());
     event.inspect_err(|error| tracing::warn!(error = %error, "cannot watch {what}; trying again")).ok()
 }
 

@@ -3,13 +3,18 @@
 //! [`decide`] answers with the next step. The controller takes it, adds what it learned to the observation and asks again,
 //! until the answer is [`Plan::Report`] or [`Plan::Rest`]. The order of the steps of a generated pair is what makes it safe:
 //! the Secret is created before the status says that the pair exists, and a Secret that is already there is adopted rather
-//! than made a second time, so a crash between the two loses and doubles nothing.
+//! than made a second time, so a crash between the two loses and doubles nothing. A Secret that is to move is copied first,
+//! and the old one deleted only when the copy has been read.
+
+mod generated;
+mod refusals;
 
 use super::{
     key::{Fingerprints, KeySpec, PublicKey},
     key_pair_id::KeyPairId,
     ledger::{Ledger, Standing},
-    reason::{Parameter, Reason, Refusal},
+    reason::{Reason, Refusal},
+    region::Region,
     request::{self, Parameters, Source},
 };
 
@@ -25,7 +30,7 @@ pub struct Desired {
 }
 
 impl Desired {
-    /// The name of the Secret: an accepted pair stays where `recorded` says it is, a pair to come goes where the spec says.
+    /// The name of the Secret: that of an accepted pair is where `recorded` says, a pair to come goes where the spec says.
     #[must_use]
     pub fn secret_name<'a>(&'a self, recorded: Option<&'a Facts>) -> &'a String {
         recorded.and_then(|facts| facts.secret_name.as_ref()).unwrap_or(&self.parameters.secret.name)
@@ -37,10 +42,14 @@ impl Desired {
 pub struct Observed {
     /// The facts that the status records; `Some` once the pair has been accepted.
     pub recorded: Option<Facts>,
+    /// The facts of the pair that this one repeats, where the ledger says that it does.
+    pub original: Option<Facts>,
     /// Why the status says that the pair is not Ready.
     pub refused: Option<Reason>,
-    /// The Secret.
+    /// The Secret: where an accepted pair has it, where a pair to come shall have it.
     pub secret: SecretView,
+    /// The Secret that the spec wants instead, where an accepted pair has it elsewhere.
+    pub target: SecretView,
 }
 
 /// What is known of the Secret of a generated pair.
@@ -54,7 +63,7 @@ pub enum SecretView {
     Read(ReadSecret),
     /// The API server finds it not valid, and said why.
     Invalid(String),
-    /// The API server does not let the operator make or read it, and said why.
+    /// The API server does not let the operator make, read or change it, and said why.
     Forbidden(String),
 }
 
@@ -65,17 +74,38 @@ pub struct CachedSecret {
     pub owned: bool,
     /// The fingerprint that the operator noted on it.
     pub sha256: Option<String>,
-    /// Whether it has changed since its content was found right.
-    pub changed: bool,
+    /// The digest of the settings that the operator noted on it.
+    pub settings: Option<String>,
+    /// Its resource version.
+    pub version: String,
+}
+
+/// Whose a Secret is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Belongs {
+    /// It was made for this very `KeyPair`, by UID.
+    Ours,
+    /// It is somebody else's, who hands it over to this `KeyPair`.
+    Offered,
+    /// It is somebody else's.
+    Foreign,
 }
 
 /// What the content of a Secret tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadSecret {
-    /// Whether it belongs to this `KeyPair`, by UID.
-    pub owned: bool,
+    /// Whose it is.
+    pub belongs: Belongs,
     /// The public key, derived from the private key in it; `None` where that cannot be read.
     pub public_key: Option<PublicKey>,
+    /// Whether it is what the settings say, the private key aside.
+    pub up_to_date: bool,
+    /// Whether its type, which cannot be changed, is one that the settings allow.
+    pub type_fits: bool,
+    /// The fingerprint (SHA256) of the lost key in whose place this one was generated.
+    pub replaces: Option<String>,
+    /// Its resource version.
+    pub version: String,
 }
 
 /// What the status tells of an accepted pair.
@@ -95,13 +125,17 @@ pub struct Facts {
     pub fingerprints: Fingerprints,
     /// `status.secretName`; `None` for an imported pair.
     pub secret_name: Option<String>,
+    /// `status.secretVersion`: the resource version of the Secret when it was last found right.
+    pub secret_version: Option<String>,
 }
 
 /// What the status shall say.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
     /// The facts of the pair, if it has been accepted.
     pub facts: Option<Facts>,
+    /// The name of the `KeyPair` whose request this one repeats, and whose facts these are.
+    pub replay_of: Option<String>,
     /// What is wrong, the error that the cloud would have answered with first; empty: the pair is Ready.
     pub refusals: Vec<Refusal>,
     /// Whether the cause may pass without any event that the operator is told of, so that it must look again by itself: it
@@ -117,9 +151,27 @@ pub enum Plan {
     /// Read the Secret of this name, then decide again.
     ReadSecret(String),
     /// Generate a pair and create the Secret of this name with it, unless there is one; then decide again.
-    CreateSecret(String, KeySpec),
+    CreateSecret {
+        /// The Secret's name.
+        name: String,
+        /// What to generate.
+        spec: KeySpec,
+        /// The fingerprint (SHA256) of the lost key in whose place it is.
+        replaces: Option<String>,
+    },
+    /// Make the Secret of this name what the settings say and this `KeyPair`'s, without touching the key; then decide again.
+    UpdateSecret(String),
+    /// Create the Secret `to` with the key in the Secret `from`, unless there is one; then decide again.
+    CopySecret {
+        /// Where the key is.
+        from: String,
+        /// Where it is to be.
+        to: String,
+    },
+    /// Delete the Secret of this name, whose key is elsewhere by now; then decide again.
+    DeleteSecret(String),
     /// Make the status say this, if it does not yet. Nothing more to do then.
-    Report(Report),
+    Report(Box<Report>),
 }
 
 /// Decides the next step for one `KeyPair`.
@@ -129,7 +181,8 @@ pub fn decide(desired: &Desired, observed: &Observed, ledger: &Ledger) -> Plan {
         // There is no finalizer: the API server frees the name, the garbage collector takes the Secret.
         return Plan::Rest;
     }
-    let source = match request::check(&desired.parameters) {
+    let region = ledger.region();
+    let source = match request::check_in(region, &desired.parameters) {
         Ok(source) => source,
         Err(refusals) => return refuse(observed, refusals),
     };
@@ -137,71 +190,57 @@ pub fn decide(desired: &Desired, observed: &Observed, ledger: &Ledger) -> Plan {
         Standing::Granted => {}
         // The index has not seen this version of the object, or is already past it: its own event brings us back.
         Standing::Unknown => return Plan::Rest,
-        Standing::NameTaken => return refuse(observed, vec![name_taken(&desired.parameters)]),
-        Standing::NoSlot => return refuse(observed, vec![no_slot()]),
+        Standing::NameTaken => return refuse(observed, vec![refusals::name_taken(&desired.parameters)]),
+        Standing::NoSlot => return refuse(observed, vec![refusals::no_slot()]),
+        Standing::Replay(original) => return replay(observed, original),
+        Standing::ReplayOfPending(original) => return refuse(observed, vec![refusals::in_process(&original)]),
+        Standing::TokenReused(original) => return refuse(observed, vec![refusals::token_reused(&original)]),
     }
     match source {
-        Source::Import(key) => accept(desired, observed, &key, None),
-        Source::Generate(spec) => decide_generated(desired, observed, spec),
+        Source::Import(key) => accept(desired, observed, region, &key, None),
+        Source::Generate(spec) => generated::decide(desired, observed, region, spec),
     }
 }
 
-fn decide_generated(desired: &Desired, observed: &Observed, spec: KeySpec) -> Plan {
-    let name = desired.secret_name(observed.recorded.as_ref());
-    match (&observed.secret, &observed.recorded) {
-        (SecretView::Unread(Some(cached)), Some(recorded))
-            if observed.refused.is_none()
-                && cached.owned
-                && !cached.changed
-                && cached.sha256.as_ref() == Some(&recorded.fingerprints.sha256)
-                && let Ok(key) = PublicKey::parse(&recorded.public_key) =>
-        {
-            accept(desired, observed, &key, Some(name))
+/// The answer that the original has had.
+fn replay(observed: &Observed, original: String) -> Plan {
+    match &observed.original {
+        Some(facts) => {
+            let facts = Some(Facts { secret_version: None, ..facts.clone() });
+            Plan::Report(Box::new(Report { facts, replay_of: Some(original), ..Report::default() }))
         }
-        // Another Secret was in the way: a look is cheaper than a key generated for nothing.
-        (SecretView::Unread(None), None)
-            if matches!(observed.refused, Some(Reason::SecretConflict | Reason::PrivateKeyMismatch)) =>
-        {
-            Plan::ReadSecret(name.clone())
-        }
-        (SecretView::Unread(None) | SecretView::Absent, None) => Plan::CreateSecret(name.clone(), spec),
-        (SecretView::Unread(_), _) => Plan::ReadSecret(name.clone()),
-        (SecretView::Absent, Some(_)) => refuse_for_now(observed, key_lost(name)),
-        (SecretView::Invalid(why), _) => refuse_for_now(observed, secret_invalid(name, why)),
-        (SecretView::Forbidden(why), _) => refuse_for_now(observed, secret_forbidden(name, why)),
-        (SecretView::Read(secret), recorded) => {
-            if !secret.owned {
-                return refuse_for_now(observed, secret_conflict(name));
-            }
-            let Some(key) = &secret.public_key else {
-                return refuse_for_now(observed, key_mismatch(name));
-            };
-            if recorded.as_ref().is_some_and(|facts| facts.fingerprints != key.fingerprints()) {
-                return refuse_for_now(observed, key_mismatch(name));
-            }
-            if (key.algorithm(), key.bits()) != (spec.algorithm(), spec.bits()) {
-                return refuse_for_now(observed, key_outdated(name));
-            }
-            accept(desired, observed, key, Some(name))
-        }
+        None => refuse(observed, vec![refusals::in_process(&original)]),
     }
 }
 
-/// The pair is Ready. `secret_name` says where the private key of a generated pair is.
-fn accept(desired: &Desired, observed: &Observed, key: &PublicKey, secret_name: Option<&String>) -> Plan {
-    let facts = Some(facts(desired, observed, key, secret_name.cloned()));
-    Plan::Report(Report { facts, refusals: Vec::new(), look_again: false })
+/// The pair is Ready. `secret` is name and version of the Secret of a generated pair.
+fn accept(
+    desired: &Desired,
+    observed: &Observed,
+    region: &Region,
+    key: &PublicKey,
+    secret: Option<(&str, &str)>,
+) -> Plan {
+    let facts = Some(facts(desired, observed, region, key, secret));
+    Plan::Report(Box::new(Report { facts, ..Report::default() }))
 }
 
 fn refuse(observed: &Observed, refusals: Vec<Refusal>) -> Plan {
-    Plan::Report(Report { facts: observed.recorded.clone(), refusals, look_again: false })
+    Plan::Report(Box::new(Report { facts: observed.recorded.clone(), refusals, ..Report::default() }))
 }
 
 fn refuse_for_now(observed: &Observed, refusal: Refusal) -> Plan {
-    Plan::Report(Report { facts: observed.recorded.clone(), refusals: vec![refusal], look_again: true })
+    let facts = observed.recorded.clone();
+    Plan::Report(Box::new(Report { facts, refusals: vec![refusal], look_again: true, ..Report::default() }))
 }
 
-fn facts(desired: &Desired, observed: &Observed, key: &PublicKey, secret_name: Option<String>) -> Facts {
+fn facts(
+    desired: &Desired,
+    observed: &Observed,
+    region: &Region,
+    key: &PublicKey,
+    secret: Option<(&str, &str)>,
+) -> Facts {
     let Parameters { profile, project, public_key, .. } = &desired.parameters;
     let public_line = key.to_openssh();
     let body = public_key.as_ref().unwrap_or(&public_line);
@@ -209,84 +248,15 @@ fn facts(desired: &Desired, observed: &Observed, key: &PublicKey, secret_name: O
     let recorded = observed.recorded.as_ref().map(|facts| KeyPairId::from_text(&facts.id));
     let id = recorded.unwrap_or_else(|| KeyPairId::from_uid(&desired.uid));
     Facts {
-        fingerprint: profile.fingerprint(key, body, project, &id),
+        fingerprint: profile.fingerprint(key, body, region.effective_project(project), &id),
         id: id.to_string(),
         public_key: public_line,
         algorithm: key.algorithm().to_string(),
         bits: key.bits(),
         fingerprints: key.fingerprints(),
-        secret_name,
+        secret_name: secret.map(|(name, _)| name.to_owned()),
+        secret_version: secret.map(|(_, version)| version.to_owned()),
     }
-}
-
-fn name_taken(parameters: &Parameters) -> Refusal {
-    Refusal::new(
-        Reason::KeyPairNameConflict,
-        Parameter::KeyPairName,
-        format!(
-            "another KeyPair of this namespace has the key pair name {:?}: choose another, or delete that KeyPair",
-            parameters.key_pair_name
-        ),
-    )
-}
-
-fn no_slot() -> Refusal {
-    Refusal::new(
-        Reason::QuotaExceeded,
-        Parameter::Quota,
-        "the namespace holds as many key pairs as its quota allows: delete one, and the oldest that waits is accepted",
-    )
-}
-
-fn secret_conflict(name: &str) -> Refusal {
-    Refusal::new(
-        Reason::SecretConflict,
-        Parameter::Secret,
-        format!(
-            "Secret {name:?} exists and does not belong to this KeyPair: set spec.secret.name to another name, or delete that Secret"
-        ),
-    )
-}
-
-fn secret_invalid(name: &str, why: &str) -> Refusal {
-    let detail = format!("the API server refused Secret {name:?}; change spec.secret as it says: {why}");
-    Refusal::new(Reason::InvalidSecret, Parameter::Secret, detail)
-}
-
-fn secret_forbidden(name: &str, why: &str) -> Refusal {
-    let detail =
-        format!("the API server does not let the operator make or read Secret {name:?}, which is tried again: {why}");
-    Refusal::new(Reason::InternalError, Parameter::Secret, detail)
-}
-
-fn key_lost(name: &str) -> Refusal {
-    Refusal::new(
-        Reason::PrivateKeyLost,
-        Parameter::Secret,
-        format!(
-            "Secret {name:?} with the private key is gone, and no other key is generated in its place: restore it from a backup, or delete this KeyPair and create it anew"
-        ),
-    )
-}
-
-fn key_outdated(name: &str) -> Refusal {
-    Refusal::new(
-        Reason::PrivateKeyMismatch,
-        Parameter::Secret,
-        format!(
-            "Secret {name:?} holds a key of another kind, made before spec.generate was changed: delete that Secret, and a new one is made"
-        ),
-    )
-}
-
-fn key_mismatch(name: &str) -> Refusal {
-    Refusal::new(
-        Reason::PrivateKeyMismatch,
-        Parameter::Secret,
-        format!(
-            "Secret {name:?} does not hold the private key of this KeyPair: restore the key from a backup, or delete the Secret and this KeyPair and create it anew"
-        ),
-    )
 }
 
 #[cfg(test)]

@@ -7,9 +7,11 @@
 pub mod decide;
 pub mod key;
 pub mod key_pair_id;
+pub mod label_selector;
 pub mod ledger;
 pub mod profile;
 pub mod reason;
+pub mod region;
 pub mod request;
 pub mod rules;
 pub mod secret;

@@ -3,10 +3,13 @@
 //! [`check`] is an ordered list of small checks. The first refusal is what the cloud API would have answered; all of them
 //! together are what a person wants to mend in one go.
 
+use sha2::{Digest, Sha256};
+
 use super::{
     key::{self, Algorithm, KeySpec, KeyType, PublicKey},
     profile::Profile,
     reason::{Parameter, Reason, Refusal},
+    region::Region,
     rules,
     secret::SecretSettings,
 };
@@ -18,6 +21,8 @@ pub struct Parameters {
     pub profile: Profile,
     /// The key pair name.
     pub key_pair_name: String,
+    /// Whether the request gives that name itself, so that it is not `metadata.name`.
+    pub is_named: bool,
     /// The public key to import.
     pub public_key: Option<String>,
     /// What to generate, where it is said.
@@ -84,7 +89,72 @@ pub fn check(parameters: &Parameters) -> Result<Source, Vec<Refusal>> {
     }
 }
 
+/// The same, and everything that depends on the namespace.
+///
+/// # Errors
+///
+/// As [`check`].
+pub fn check_in(region: &Region, parameters: &Parameters) -> Result<Source, Vec<Refusal>> {
+    let here = region.refusals(&parameters.project);
+    match check(parameters) {
+        Ok(source) if here.is_empty() => Ok(source),
+        Ok(_) => Err(here),
+        Err(mut refusals) => {
+            // A malformed project is in no list either: once is enough.
+            let known = |refusal: &Refusal| refusals.iter().any(|known| known.reason == refusal.reason);
+            let new: Vec<Refusal> = here.into_iter().filter(|refusal| !known(refusal)).collect();
+            refusals.extend(new);
+            refusals.sort_by_key(|refusal| refusal.reason);
+            Err(refusals)
+        }
+    }
+}
+
+/// A client token, and what is compared with another request that has the same one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenUse {
+    /// The token.
+    pub token: String,
+    /// Whether the request gives a key pair name.
+    pub is_named: bool,
+    /// The digest of every other request parameter: profile, key, description, project and tags.
+    pub digest: [u8; 32],
+}
+
 impl Parameters {
+    /// The client token, if there is one, and what is compared with another request that has it.
+    ///
+    /// What means the same is the same: white space around a key, a default that is written out, the order of tags.
+    #[must_use]
+    pub fn token_use(&self, region: &Region) -> Option<TokenUse> {
+        if self.client_token.is_empty() {
+            return None;
+        }
+        let generate = self.generate.unwrap_or_default();
+        let spec = KeySpec::from_parts(generate.algorithm, generate.bits);
+        let key = match &self.public_key {
+            Some(body) => format!("import {}", body.trim()),
+            None => format!("generate {} {}", generate.algorithm, spec.map_or(0, KeySpec::bits)),
+        };
+        let mut tags: Vec<&str> = self.tags.iter().flat_map(|(key, value)| [key.as_str(), value.as_str()]).collect();
+        let mut pairs: Vec<&[&str]> = tags.chunks(2).collect();
+        pairs.sort_unstable();
+        tags = pairs.concat();
+        let mut hash = Sha256::new();
+        let fixed = [
+            self.profile.as_str(),
+            &key,
+            self.description.as_deref().unwrap_or_default(),
+            region.effective_project(&self.project),
+        ];
+        for part in fixed.into_iter().chain(tags) {
+            // With its length before it, no two lists of parts give the same bytes.
+            hash.update(u64::try_from(part.len()).unwrap_or_default().to_be_bytes());
+            hash.update(part);
+        }
+        Some(TokenUse { token: self.client_token.clone(), is_named: self.is_named, digest: hash.finalize().into() })
+    }
+
     /// Whether the pair is imported; otherwise it is generated.
     #[must_use]
     pub fn is_import(&self) -> bool {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use sha2::{Digest, Sha256};
+
 use super::{
     key::{Algorithm, Encoding},
     reason::{Parameter, Reason, Refusal},
@@ -18,6 +20,8 @@ pub const DEFAULT_PRIVATE_KEY: &str = "ssh-privatekey";
 pub const DEFAULT_PUBLIC_KEY: &str = "ssh-publickey";
 /// The prefix of this operator's own labels and annotations, which a template may not set.
 pub const OWN_PREFIX: &str = "keypairs.dev/";
+/// The annotation with which whoever has a Secret hands it over to the `KeyPair` that it names.
+pub const ADOPT_ANNOTATION: &str = "keypairs.dev/adopt";
 /// The label by which the operator watches its Secrets.
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 /// The prefixes of Secret types that Kubernetes or Helm acts on. Of these only [`SSH_AUTH_TYPE`] is of use for a key, and the
@@ -32,6 +36,16 @@ pub enum DeletionPolicy {
     Delete,
     /// The Secret stays.
     Retain,
+}
+
+/// What is done when the Secret of an accepted pair is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnLoss {
+    /// It is reported; the Secret can be restored from a backup.
+    #[default]
+    Report,
+    /// Another key pair is generated in its place, and said so.
+    Regenerate,
 }
 
 /// The settings of the Secret, with every default filled in.
@@ -49,6 +63,8 @@ pub struct SecretSettings {
     pub encoding: Encoding,
     /// What becomes of the Secret when its `KeyPair` is deleted.
     pub deletion_policy: DeletionPolicy,
+    /// What is done when the Secret is gone.
+    pub on_loss: OnLoss,
     /// Labels to add.
     pub labels: BTreeMap<String, String>,
     /// Annotations to add.
@@ -66,6 +82,44 @@ impl SecretSettings {
             None if self.private_key == DEFAULT_PRIVATE_KEY => SSH_AUTH_TYPE,
             None => OPAQUE_TYPE,
         }
+    }
+
+    /// Whether a Secret that is there may have this type: it cannot be changed, so any that is not contradicted will do.
+    #[must_use]
+    pub fn allows_type(&self, secret_type: &str) -> bool {
+        match &self.secret_type {
+            Some(wanted) => wanted == secret_type,
+            None => secret_type != SSH_AUTH_TYPE || self.private_key == DEFAULT_PRIVATE_KEY,
+        }
+    }
+
+    /// A short digest of everything that shapes the Secret, by which is seen without reading a Secret whether it was made by
+    /// these settings.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        let policy = match self.deletion_policy {
+            DeletionPolicy::Delete => "Delete",
+            DeletionPolicy::Retain => "Retain",
+        };
+        let mut hash = Sha256::new();
+        let mut add = |part: &str| {
+            // With its length before it, no two lists of parts give the same bytes.
+            hash.update(u64::try_from(part.len()).unwrap_or_default().to_be_bytes());
+            hash.update(part);
+        };
+        for part in [self.effective_type(), &self.private_key, &self.public_key, self.encoding.name(), policy] {
+            add(part);
+        }
+        for map in [&self.labels, &self.annotations, &self.string_data] {
+            add(&map.len().to_string());
+            for (key, value) in map {
+                add(key);
+                add(value);
+            }
+        }
+        let digest = hash.finalize();
+        let first = digest.iter().take(8).fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+        format!("{first:016x}")
     }
 
     /// Everything that is wrong with the settings for a key of `algorithm`.

@@ -33,7 +33,6 @@ struct Fixed {
     algorithm: String,
     bits: u64,
     token: String,
-    secret: [Value; 9],
 }
 
 impl Fixed {
@@ -41,7 +40,6 @@ impl Fixed {
     fn of(name: &str, spec: &Value) -> Self {
         let text = |path: &str, default: &str| spec.pointer(path).and_then(Value::as_str).unwrap_or(default).to_owned();
         let algorithm = text("/generate/algorithm", "RSA");
-        let setting = |path: &str, default: Value| spec.pointer(&format!("/secret/{path}")).cloned().unwrap_or(default);
         Self {
             profile: text("/profile", "Alibaba"),
             name: text("/keyPairName", name),
@@ -53,17 +51,6 @@ impl Fixed {
             }),
             algorithm,
             token: text("/clientToken", ""),
-            secret: [
-                setting("name", json!(name)),
-                setting("encoding", json!("PKCS8")),
-                setting("deletionPolicy", json!("Delete")),
-                setting("keys/privateKey", json!("ssh-privatekey")),
-                setting("keys/publicKey", json!("ssh-publickey")),
-                setting("template/type", json!("")),
-                setting("template/labels", json!({})),
-                setting("template/annotations", json!({})),
-                setting("template/stringData", json!({})),
-            ],
         }
     }
 }

@@ -52,6 +52,36 @@ impl<'a> Job<'a> {
         self.apply("refused", &json!({"publicKey": BROKEN[1]}));
     }
 
+    /// Gives the Secret of the generated pair another label, and then another name.
+    pub async fn edit_and_move(&self) {
+        let edits = [(r#"{"template":{"labels":{"team":"a"}}}"#, "generated"), (r#"{"name":"moved"}"#, "moved")];
+        for (spec, name) in edits {
+            let patch = format!(r#"{{"spec":{{"secret":{spec}}}}}"#);
+            self.kubectl(&["patch", "keypair", "generated", "--type=merge", "-p", &patch]);
+            eventually(TIMEOUT, "the Secret to follow", async || {
+                let found = self.kubectl(&["get", "secret", "-l=team=a", "-o=name"]);
+                Ok((found.trim() == format!("secret/{name}")).then_some(()))
+            })
+            .await
+            .unwrap();
+        }
+    }
+
+    /// Moves the Secret of the generated pair, whether or not the operator can do that.
+    pub async fn move_it(&self) {
+        self.wait_for_reason("generated", "Generated").await;
+        let patch = r#"{"spec":{"secret":{"name":"moved"}}}"#;
+        self.kubectl(&["patch", "keypair", "generated", "--type=merge", "-p", patch]);
+    }
+
+    /// Hands the foreign Secret over, with a key in it.
+    pub fn hand_over(&self, private_key: &str) {
+        let entry = format!("--from-literal=ssh-privatekey={private_key}");
+        self.kubectl(&["create", "secret", "generic", "offered", "--type=kubernetes.io/ssh-auth", &entry]);
+        self.kubectl(&["annotate", "secret", "offered", "keypairs.dev/adopt=adopting"]);
+        self.apply("adopting", &json!({"secret": {"name": "offered"}}));
+    }
+
     /// The reason of the condition Ready.
     pub fn reason(&self, name: &str) -> String {
         let path = r#"-o=jsonpath={.status.conditions[?(@.type=="Ready")].reason}"#;

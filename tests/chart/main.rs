@@ -74,8 +74,11 @@ fn a_few_namespaces_need_no_right_outside_them() {
     };
     assert_eq!(namespaces("Role"), ["one", "two"]);
     assert_eq!(namespaces("RoleBinding"), ["one", "two"]);
+    let mut whole = rules(of_kind(&all, "ClusterRole")[0]);
+    // A Role lets its own Namespace be read, but not watched.
+    assert_eq!(whole.insert("namespaces".to_owned(), vec!["get".to_owned()]).unwrap(), ["list", "watch"]);
     for role in of_kind(&few, "Role") {
-        assert_eq!(rules(role), rules(of_kind(&all, "ClusterRole")[0]));
+        assert_eq!(rules(role), whole);
     }
     assert!(
         template(&["--set", "rbac.create=false", "--set", "rbac.aggregate=false"])

@@ -93,6 +93,29 @@ const ROWS: &[Row] = &[
         ("230", "Params [KeyPairs] not available", 400),
     ),
     same(
+        "RegionNotFound",
+        ("InvalidRegionId.NotFound", "The specified RegionId does not exist.", 404),
+        ("230", "Params [Region] not available", 404),
+    ),
+    same(
+        "IdempotentParameterMismatch",
+        (
+            "IdempotentParameterMismatch",
+            "The request uses the same client token as a previous, but non-identical request. Do not reuse a client token with different requests, unless the requests are identical.",
+            400,
+        ),
+        ("230", "Params [ClientToken] not available", 400),
+    ),
+    same(
+        "IdempotentProcessing",
+        (
+            "IdempotentProcessing",
+            "The request uses the same client token as a previous one that is still in process.",
+            412,
+        ),
+        ("230", "Params [ClientToken] not available", 412),
+    ),
+    same(
         "ProjectNotFound",
         ("InvalidProject.NotFound", "The specified Project does not exist.", 404),
         ("292", "Params [ProjectId] not available", 404),

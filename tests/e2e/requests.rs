@@ -215,7 +215,7 @@ async fn killed_at_any_moment_it_makes_one_key_for_each_pair() {
 /// All that the operator ever asks, whatever the tests do to it: no more rights are needed.
 #[tokio::test]
 async fn nothing_else_is_asked() {
-    const ALL: [&str; 9] = [
+    const ALL: [&str; 13] = [
         "list keypairs",
         "watch keypairs",
         "update keypairs/status",
@@ -223,6 +223,10 @@ async fn nothing_else_is_asked() {
         "watch secrets",
         "get secrets",
         "create secrets",
+        "patch secrets",
+        "delete secrets",
+        "list namespaces",
+        "watch namespaces",
         "create events",
         "patch events",
     ];

@@ -215,7 +215,10 @@ async fn a_secret_that_the_key_pair_owns_is_adopted() {
     for (((name, _), public), made) in kinds.iter().zip(&public).zip(&made) {
         let object = scene.settled(name, "True/Generated").await;
         assert_eq!(text(&object["status"]["publicKey"]), public, "{name}");
-        assert_eq!(&scene.secrets.get(name).await.unwrap(), made, "{name}: the Secret was changed");
+        let adopted = scene.secrets.get(name).await.unwrap();
+        assert_eq!(data(&adopted, "ssh-privatekey"), data(made, "ssh-privatekey"), "{name}: the key was changed");
+        // By this label it is watched from now on.
+        assert_eq!(adopted.labels()["app.kubernetes.io/managed-by"], "keypair-operator");
     }
     // The KeyPair asks for RSA: the key of another kind is neither used nor written over.
     let object = scene.settled("changed", "False/PrivateKeyMismatch").await;

@@ -53,11 +53,12 @@ needs it.
   verbs: [update]
 # Observe: list and watch, metadata only, of the Secrets labelled app.kubernetes.io/managed-by=keypair-operator; get of
 # the one Secret that a KeyPair names. RBAC cannot restrict a rule to a label.
-# Apply: create for a generated key. No update or patch: what is there is left alone. No delete: the garbage collector
-# removes a Secret, by its owner reference.
+# Apply: create for a generated key; patch where spec.secret has changed, or a Secret is handed over for adoption; delete
+# of the Secret under its old name once the key is read under a new one (spec.secret.name). With its KeyPair, a Secret is
+# deleted by the garbage collector.
 - apiGroups: [""]
   resources: [secrets]
-  verbs: [get, list, watch, create]
+  verbs: [get, list, watch, create, patch, delete]
 # Apply: Events on KeyPairs. No patch: each has a note of its own, so none is counted up.
 - apiGroups: [events.k8s.io]
   resources: [events]

@@ -4,12 +4,11 @@
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::ValidationRule;
 
-use super::rule::{Level, effective, effective_algorithm, quote, rule};
+use super::rule::{Level, effective, effective_algorithm, rule};
 use crate::domain::{
-    key::{Algorithm, Encoding, KeySpec},
+    key::{Algorithm, KeySpec},
     profile::Profile,
     reason::{Parameter, Reason},
-    secret::{DEFAULT_PRIVATE_KEY, DEFAULT_PUBLIC_KEY},
 };
 
 /// The transition rules.
@@ -17,7 +16,7 @@ pub fn rules() -> Vec<ValidationRule> {
     let key = |parameter| (Reason::InvalidPublicKey, parameter);
     let name = (Reason::InvalidKeyPairName, Parameter::KeyPairName);
     let token = (Reason::InvalidClientToken, Parameter::ClientToken);
-    let request = vec![
+    vec![
         unchanged(&["profile"], key(Parameter::PublicKey), &|object| format!("{object}.spec.profile")),
         unchanged(&["keyPairName"], name, &|object| {
             effective(&format!("{object}.spec"), &["keyPairName"], &format!("{object}.metadata.name"))
@@ -30,27 +29,6 @@ pub fn rules() -> Vec<ValidationRule> {
         }),
         unchanged(&["generate", "bits"], key(Parameter::Generate), &bits),
         setting(&["clientToken"], token, "''"),
-    ];
-    [request, secret()].concat()
-}
-
-/// The settings of the Secret, which is made once. That an edit would be taken and have no effect is worse than that it is
-/// refused: whoever sets `Retain` and then deletes the KeyPair relies on it.
-fn secret() -> Vec<ValidationRule> {
-    let about = (Reason::InvalidSecret, Parameter::Secret);
-    let name = ["secret", "name"];
-    vec![
-        unchanged(&name, about, &|object| {
-            effective(&format!("{object}.spec"), &name, &format!("{object}.metadata.name"))
-        }),
-        setting(&["secret", "keys", "privateKey"], about, &quote(DEFAULT_PRIVATE_KEY)),
-        setting(&["secret", "keys", "publicKey"], about, &quote(DEFAULT_PUBLIC_KEY)),
-        setting(&["secret", "encoding"], about, &quote(Encoding::Pkcs8.name())),
-        setting(&["secret", "deletionPolicy"], about, "'Delete'"),
-        setting(&["secret", "template", "type"], about, "''"),
-        setting(&["secret", "template", "labels"], about, "{}"),
-        setting(&["secret", "template", "annotations"], about, "{}"),
-        setting(&["secret", "template", "stringData"], about, "{}"),
     ]
 }
 

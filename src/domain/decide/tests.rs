@@ -1,7 +1,7 @@
 //! The decision against a simulated world: whatever state it is in and wherever a crash interrupts, the steps come to an
 //! end, doing them again changes nothing, and one key pair is made for each KeyPair.
 
-use std::sync::LazyLock;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use proptest::{prelude::*, sample::select};
 
@@ -11,8 +11,8 @@ use crate::{
         key::Encoding,
         ledger::{Claim, Seniority},
         profile::Profile,
-        request::Generate,
-        secret::{DEFAULT_PRIVATE_KEY, DEFAULT_PUBLIC_KEY, DeletionPolicy, SecretSettings},
+        request::{Generate, TokenUse},
+        secret::{DEFAULT_PRIVATE_KEY, DEFAULT_PUBLIC_KEY, DeletionPolicy, OnLoss, SecretSettings},
     },
     keygen,
 };
@@ -34,6 +34,7 @@ fn desired(public_key: Option<&str>, spec: KeySpec) -> Desired {
         parameters: Parameters {
             profile: Profile::OpenSSH,
             key_pair_name: "web".to_owned(),
+            is_named: false,
             public_key: public_key.map(str::to_owned),
             generate: public_key.is_none().then(|| Generate { algorithm: spec.algorithm(), bits: Some(spec.bits()) }),
             description: None,
@@ -47,6 +48,7 @@ fn desired(public_key: Option<&str>, spec: KeySpec) -> Desired {
                 public_key: DEFAULT_PUBLIC_KEY.to_owned(),
                 encoding: Encoding::Pkcs8,
                 deletion_policy: DeletionPolicy::Delete,
+                on_loss: OnLoss::Report,
                 labels: std::collections::BTreeMap::new(),
                 annotations: std::collections::BTreeMap::new(),
                 string_data: std::collections::BTreeMap::new(),
@@ -61,87 +63,163 @@ fn claim(uid: &str, created: i64, accepted: bool) -> Claim {
         seniority: Seniority { created, name: "web".to_owned() },
         key_pair_name: "web".to_owned(),
         accepted,
+        token: None,
     }
 }
 
 fn granting_ledger() -> Ledger {
-    Ledger::load(1, [claim(UID, 1, false)], None)
+    Ledger::load(Region::with_quota(1), [claim(UID, 1, false)], None)
 }
 
-/// A cluster with one KeyPair and at most one Secret.
+/// A cluster with one KeyPair and some Secrets, of which nobody has a look but the operator.
 #[derive(Debug, Clone)]
 struct World {
-    secret: Option<ReadSecret>,
-    /// The fingerprint in the Secret's annotation, which need not be that of its key.
-    noted: Option<String>,
-    /// Whether the Secret has changed since it was found right.
-    changed: bool,
+    secrets: BTreeMap<String, Stored>,
     /// Whether the watch of Secrets has caught up.
     watch_is_fresh: bool,
     recorded: Option<Facts>,
     refusals: Vec<Reason>,
     generated: usize,
+    version: usize,
+}
+
+/// A Secret of the simulated cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Stored {
+    secret: ReadSecret,
+    /// The fingerprint in the annotation, which need not be that of the key.
+    noted: Option<String>,
+    settings: Option<String>,
 }
 
 impl World {
     fn new(secret: Option<ReadSecret>) -> Self {
-        let noted = secret.as_ref().and_then(fingerprint);
-        Self { secret, noted, changed: false, watch_is_fresh: true, recorded: None, refusals: Vec::new(), generated: 0 }
+        let mut world = Self {
+            secrets: BTreeMap::new(),
+            watch_is_fresh: true,
+            recorded: None,
+            refusals: Vec::new(),
+            generated: 0,
+            version: 0,
+        };
+        if let Some(secret) = secret {
+            world.put("web", secret, None);
+        }
+        world
     }
 
-    fn observe(&self) -> Observed {
-        let cached = self.secret.as_ref().filter(|_| self.watch_is_fresh).map(|secret| CachedSecret {
-            owned: secret.owned,
-            sha256: self.noted.clone(),
-            changed: self.changed,
+    fn put(&mut self, name: &str, mut secret: ReadSecret, settings: Option<String>) -> SecretView {
+        self.version += 1;
+        secret.version = self.version.to_string();
+        let noted = secret.public_key.as_ref().map(|key| key.fingerprints().sha256);
+        self.secrets.insert(name.to_owned(), Stored { secret: secret.clone(), noted, settings });
+        SecretView::Read(secret)
+    }
+
+    fn secret(&self) -> Option<&ReadSecret> {
+        self.secrets.get("web").map(|stored| &stored.secret)
+    }
+
+    fn observe(&self, desired: &Desired) -> Observed {
+        let name = desired.secret_name(self.recorded.as_ref());
+        let cached = self.secrets.get(name).filter(|_| self.watch_is_fresh).map(|stored| CachedSecret {
+            owned: stored.secret.belongs == Belongs::Ours,
+            sha256: stored.noted.clone(),
+            settings: stored.settings.clone(),
+            version: stored.secret.version.clone(),
         });
         Observed {
             recorded: self.recorded.clone(),
+            original: None,
             refused: self.refusals.first().copied(),
             secret: SecretView::Unread(cached),
+            target: SecretView::Unread(None),
         }
+    }
+
+    fn read(&self, name: &str, desired: &Desired) -> SecretView {
+        let digest = desired.parameters.secret.digest();
+        self.secrets.get(name).map_or(SecretView::Absent, |stored| {
+            let up_to_date = stored.settings.as_ref() == Some(&digest);
+            SecretView::Read(ReadSecret { up_to_date, ..stored.secret.clone() })
+        })
+    }
+
+    /// Creates a Secret, unless there is one of that name.
+    fn create(&mut self, name: &str, desired: &Desired, key: PublicKey, replaces: Option<String>) -> SecretView {
+        if self.secrets.contains_key(name) {
+            return self.read(name, desired);
+        }
+        let secret = ReadSecret { replaces, ..read_secret(true, Some(key)) };
+        self.put(name, secret, Some(desired.parameters.secret.digest()))
     }
 
     /// Reconciles once; `crash_before` names the step before which the operator dies. Returns whether it came to the end.
     fn reconcile(&mut self, desired: &Desired, ledger: &Ledger, crash_before: Option<usize>) -> bool {
-        let mut observed = self.observe();
-        for step in 0..4 {
+        let mut observed = self.observe(desired);
+        for step in 0..8 {
             let plan = decide(desired, &observed, ledger);
             if crash_before == Some(step) {
                 return false;
             }
-            match plan {
+            let (name, view) = match plan {
                 Plan::Rest => return true,
-                Plan::ReadSecret(_) => {
-                    observed.secret = self.secret.clone().map_or(SecretView::Absent, SecretView::Read);
+                Plan::ReadSecret(name) => (name.clone(), self.read(&name, desired)),
+                Plan::CreateSecret { name, spec, replaces } => {
+                    self.generated += usize::from(!self.secrets.contains_key(&name));
+                    let key = keygen::generate(spec).unwrap().public_key("").unwrap();
+                    (name.clone(), self.create(&name, desired, key, replaces))
                 }
-                Plan::CreateSecret(_, spec) => {
-                    if self.secret.is_none() {
-                        let key = keygen::generate(spec).unwrap().public_key("").unwrap();
-                        self.generated += 1;
-                        self.secret = Some(ReadSecret { owned: true, public_key: Some(key) });
-                        self.noted = self.secret.as_ref().and_then(fingerprint);
-                    }
-                    observed.secret = self.secret.clone().map_or(SecretView::Absent, SecretView::Read);
+                Plan::UpdateSecret(name) => {
+                    let mut secret = self.secrets[&name].secret.clone();
+                    assert_ne!(secret.belongs, Belongs::Foreign, "a foreign Secret is changed");
+                    (secret.belongs, secret.up_to_date) = (Belongs::Ours, true);
+                    (name.clone(), self.put(&name, secret, Some(desired.parameters.secret.digest())))
+                }
+                Plan::CopySecret { from, to } => {
+                    let key = self.secrets[&from].secret.public_key.clone().unwrap();
+                    (to.clone(), self.create(&to, desired, key, None))
+                }
+                Plan::DeleteSecret(name) => {
+                    let gone = self.secrets.remove(&name).unwrap().secret;
+                    let kept = self.secrets.values().any(|other| other.secret.public_key == gone.public_key);
+                    assert!(gone.belongs == Belongs::Ours && kept, "the last copy of a key is deleted");
+                    (name, SecretView::Absent)
                 }
                 Plan::Report(report) => {
                     self.recorded = report.facts;
                     self.refusals = report.refusals.iter().map(|refusal| refusal.reason).collect();
                     return true;
                 }
+            };
+            if *desired.secret_name(observed.recorded.as_ref()) == name {
+                observed.secret = view;
+            } else {
+                observed.target = view;
             }
         }
         panic!("the steps do not come to an end: {observed:?}");
     }
 }
 
-fn fingerprint(secret: &ReadSecret) -> Option<String> {
-    secret.public_key.as_ref().map(|key| key.fingerprints().sha256)
+fn read_secret(owned: bool, public_key: Option<PublicKey>) -> ReadSecret {
+    ReadSecret {
+        belongs: if owned { Belongs::Ours } else { Belongs::Foreign },
+        public_key,
+        up_to_date: true,
+        type_fits: true,
+        replaces: None,
+        version: String::new(),
+    }
 }
 
 fn any_secret() -> impl Strategy<Value = Option<ReadSecret>> {
     let key = prop::option::of(select(KEYS.as_slice()));
-    prop::option::of((any::<bool>(), key).prop_map(|(owned, public_key)| ReadSecret { owned, public_key }))
+    prop::option::of((any::<bool>(), key).prop_map(|(owned, public_key)| read_secret(owned, public_key)))
+}
+
+fn sha256(key: Option<&PublicKey>) -> Option<String> {
+    key.map(|key| key.fingerprints().sha256)
 }
 
 proptest! {
@@ -171,12 +249,14 @@ proptest! {
             prop_assert_eq!(world.generated, settled.generated, "a second key was made");
         }
         if let Some(secret) = secret {
-            prop_assert_eq!(world.secret.as_ref(), Some(&secret), "a Secret that was there was touched");
+            let now = world.secret().unwrap();
+            prop_assert_eq!((now.belongs, &now.public_key), (secret.belongs, &secret.public_key), "it was changed");
+            prop_assert!(secret.belongs == Belongs::Ours || now.version == "1", "a foreign Secret was touched");
             prop_assert_eq!(world.generated, 0);
         }
         if let (false, Some(facts)) = (import, &world.recorded) {
-            let held = world.secret.as_ref().and_then(|secret| secret.public_key.as_ref()).map(PublicKey::fingerprints);
-            prop_assert_eq!(held.as_ref(), Some(&facts.fingerprints), "the status is about another key");
+            let held = sha256(world.secret().and_then(|secret| secret.public_key.as_ref()));
+            prop_assert_eq!(held.as_ref(), Some(&facts.fingerprints.sha256), "the status is about another key");
         }
     }
 
@@ -193,43 +273,120 @@ proptest! {
         prop_assert!(world.reconcile(&desired, &ledger, None));
         let accepted = world.clone();
         prop_assert_eq!(&accepted.refusals, &[]);
-        world.secret = later.clone();
-        world.changed = true;
-        if !annotation_is_kept {
-            world.noted = later.as_ref().and_then(fingerprint);
+        let before = world.secrets.remove("web").unwrap();
+        if let Some(later) = later.clone() {
+            world.put("web", later, before.settings);
+            if annotation_is_kept {
+                world.secrets.get_mut("web").unwrap().noted = before.noted;
+            }
         }
+        let found = world.secrets.clone();
         world.watch_is_fresh = fresh;
         prop_assert!(world.reconcile(&desired, &ledger, None));
         prop_assert_eq!(&world.recorded, &accepted.recorded, "the facts of an accepted pair have changed");
-        prop_assert_eq!(&world.secret, &later, "the Secret was touched");
+        prop_assert_eq!(&world.secrets, &found, "the Secret was touched");
         let expected = match later {
             None => Reason::PrivateKeyLost,
-            Some(ReadSecret { owned: false, .. }) => Reason::SecretConflict,
+            Some(ReadSecret { belongs: Belongs::Foreign, .. }) => Reason::SecretConflict,
             Some(_) => Reason::PrivateKeyMismatch,
         };
         prop_assert_eq!(&world.refusals, &[expected]);
-        // Seen anew after a restart, and with the annotation as it was, the other key is not taken for the right one.
-        world.changed = false;
+        // Nor after the operator has forgotten that it refused it.
+        world.refusals.clear();
         prop_assert!(world.reconcile(&desired, &ledger, None));
         prop_assert_eq!(&world.refusals, &[expected]);
+    }
+
+    /// Wherever it crashes, a rename ends with one Secret, the new one, and the key of before.
+    #[test]
+    fn a_rename_moves_the_key(crashes in prop::collection::vec((0_usize..7, any::<bool>()), 0..6), on_loss: bool) {
+        let mut desired = desired(None, KeySpec::Ed25519);
+        let ledger = granting_ledger();
+        let mut world = World::new(None);
+        prop_assert!(world.reconcile(&desired, &ledger, None));
+        let key = world.secret().unwrap().public_key.clone();
+        desired.parameters.secret.name = "moved".to_owned();
+        if on_loss {
+            desired.parameters.secret.on_loss = OnLoss::Regenerate;
+        }
+        for (step, fresh) in crashes {
+            world.watch_is_fresh = fresh;
+            world.reconcile(&desired, &ledger, Some(step));
+        }
+        prop_assert!(world.reconcile(&desired, &ledger, None));
+        prop_assert_eq!(&world.refusals, &[]);
+        prop_assert_eq!(world.generated, 1);
+        prop_assert_eq!(world.secrets.keys().collect::<Vec<_>>(), ["moved"]);
+        prop_assert_eq!(&world.secrets["moved"].secret.public_key, &key);
+        let recorded = world.recorded.unwrap();
+        prop_assert_eq!(recorded.secret_name.as_deref(), Some("moved"));
+    }
+
+    /// Wherever it crashes, one new key is made for one that is lost.
+    #[test]
+    fn a_lost_key_is_replaced_once_where_that_is_wanted(
+        crashes in prop::collection::vec((0_usize..4, any::<bool>()), 0..5),
+    ) {
+        let mut desired = desired(None, KeySpec::Ed25519);
+        desired.parameters.secret.on_loss = OnLoss::Regenerate;
+        let ledger = granting_ledger();
+        let mut world = World::new(None);
+        prop_assert!(world.reconcile(&desired, &ledger, None));
+        let before = world.recorded.clone().unwrap();
+        world.secrets.clear();
+        for (step, fresh) in crashes {
+            world.watch_is_fresh = fresh;
+            world.reconcile(&desired, &ledger, Some(step));
+        }
+        prop_assert!(world.reconcile(&desired, &ledger, None));
+        prop_assert_eq!((world.generated, &world.refusals), (2, &Vec::new()));
+        let after = world.recorded.clone().unwrap();
+        prop_assert_eq!(&after.id, &before.id);
+        prop_assert_ne!(&after.fingerprints, &before.fingerprints);
+        let held = sha256(world.secret().unwrap().public_key.as_ref());
+        prop_assert_eq!(held.as_ref(), Some(&after.fingerprints.sha256));
+    }
+
+    /// A key that is handed over is taken, unless it is of a kind that is not asked for.
+    #[test]
+    fn an_offered_key_is_adopted(key in select(KEYS.as_slice()), asked: bool, crash in prop::option::of(0_usize..5)) {
+        let mut desired = desired(None, KeySpec::Ed25519);
+        if !asked {
+            desired.parameters.generate = None;
+        }
+        let ledger = granting_ledger();
+        let mut world = World::new(Some(ReadSecret { belongs: Belongs::Offered, ..read_secret(false, Some(key.clone())) }));
+        if crash.is_some() {
+            world.reconcile(&desired, &ledger, crash);
+        }
+        prop_assert!(world.reconcile(&desired, &ledger, None));
+        prop_assert_eq!(world.generated, 0);
+        prop_assert_eq!(&world.secret().unwrap().public_key.as_ref(), &Some(&key));
+        if asked && key.algorithm() != KeySpec::Ed25519.algorithm() {
+            prop_assert_eq!(&world.refusals, &[Reason::SecretConflict]);
+            prop_assert_eq!(world.secret().unwrap().belongs, Belongs::Offered);
+        } else {
+            prop_assert_eq!(&world.refusals, &[]);
+            prop_assert_eq!(world.recorded.unwrap().fingerprints, key.fingerprints());
+        }
     }
 }
 
 fn only_reason(plan: Plan) -> Reason {
     match plan {
-        Plan::Report(Report { refusals, .. }) if refusals.len() == 1 => refusals[0].reason,
+        Plan::Report(report) if report.refusals.len() == 1 => report.refusals[0].reason,
         other => panic!("not one refusal: {other:?}"),
     }
 }
 
 #[test]
 fn names_and_slots_come_from_the_ledger() {
-    let observed = World::new(None).observe();
     let desired = desired(None, KeySpec::Ed25519);
-    assert_eq!(decide(&desired, &observed, &Ledger::new(1)), Plan::Rest);
-    let taken = Ledger::load(2, [claim("other", 2, true), claim(UID, 1, false)], None);
+    let observed = World::new(None).observe(&desired);
+    assert_eq!(decide(&desired, &observed, &Ledger::new(Region::with_quota(1))), Plan::Rest);
+    let taken = Ledger::load(Region::with_quota(2), [claim("other", 2, true), claim(UID, 1, false)], None);
     assert_eq!(only_reason(decide(&desired, &observed, &taken)), Reason::KeyPairNameConflict);
-    let full = Ledger::load(0, [claim(UID, 1, false)], None);
+    let full = Ledger::load(Region::with_quota(0), [claim(UID, 1, false)], None);
     assert_eq!(only_reason(decide(&desired, &observed, &full)), Reason::QuotaExceeded);
 }
 
@@ -237,7 +394,7 @@ fn names_and_slots_come_from_the_ledger() {
 fn nothing_is_done_for_what_is_being_deleted() {
     let mut desired = desired(None, KeySpec::Ed25519);
     desired.deleting = true;
-    assert_eq!(decide(&desired, &World::new(None).observe(), &granting_ledger()), Plan::Rest);
+    assert_eq!(decide(&desired, &World::new(None).observe(&desired), &granting_ledger()), Plan::Rest);
 }
 
 #[test]
@@ -247,7 +404,45 @@ fn what_the_api_server_refuses_is_reported() {
         (SecretView::Invalid("label".to_owned()), Reason::InvalidSecret),
         (SecretView::Forbidden("quota".to_owned()), Reason::InternalError),
     ] {
-        let observed = Observed { recorded: None, refused: None, secret };
+        let observed = Observed { secret, ..World::new(None).observe(&desired) };
         assert_eq!(only_reason(decide(&desired, &observed, &granting_ledger())), reason);
     }
+}
+
+#[test]
+fn what_the_region_does_not_allow_is_refused() {
+    let mut desired = desired(None, KeySpec::Ed25519);
+    let observed = World::new(None).observe(&desired);
+    let elsewhere = Ledger::load(Region::default(), [claim(UID, 1, false)], None);
+    assert_eq!(only_reason(decide(&desired, &observed, &elsewhere)), Reason::RegionNotFound);
+    let region = Region { projects: ["a".to_owned()].into(), ..Region::with_quota(1) };
+    let listed = Ledger::load(region, [claim(UID, 1, false)], None);
+    desired.parameters.project = "b".to_owned();
+    assert_eq!(only_reason(decide(&desired, &observed, &listed)), Reason::ProjectNotFound);
+    desired.parameters.project = "a".to_owned();
+    assert!(matches!(decide(&desired, &observed, &listed), Plan::CreateSecret { .. }));
+}
+
+#[test]
+fn a_replay_answers_as_the_original_did() {
+    let line = KEYS[0].to_openssh();
+    let mut original = World::new(None);
+    assert!(original.reconcile(&desired(Some(&line), KeySpec::Ed25519), &granting_ledger(), None));
+    let mut desired = desired(Some(&line), KeySpec::Ed25519);
+    desired.parameters.client_token = "t".to_owned();
+    let token = desired.parameters.token_use(&Region::with_quota(1));
+    let first = |accepted| Claim { token: token.clone(), ..claim("first", 1, accepted) };
+    let second = || Claim { token: token.clone(), ..claim(UID, 2, false) };
+    let mut observed = World::new(None).observe(&desired);
+    let pending = Ledger::load(Region::with_quota(1), [first(false), second()], None);
+    assert_eq!(only_reason(decide(&desired, &observed, &pending)), Reason::IdempotentProcessing);
+    let settled = Ledger::load(Region::with_quota(1), [first(true), second()], None);
+    assert_eq!(only_reason(decide(&desired, &observed, &settled)), Reason::IdempotentProcessing);
+    observed.original.clone_from(&original.recorded);
+    let Plan::Report(report) = decide(&desired, &observed, &settled) else { panic!("no report") };
+    assert_eq!((report.facts, report.replay_of.as_deref()), (original.recorded, Some("web")));
+    let other = Claim { token: None, ..second() };
+    let reused = Claim { token: token.clone().map(|token| TokenUse { digest: [0; 32], ..token }), ..other };
+    let reused = Ledger::load(Region::with_quota(1), [first(true), reused], None);
+    assert_eq!(only_reason(decide(&desired, &observed, &reused)), Reason::IdempotentParameterMismatch);
 }

@@ -1,0 +1,295 @@
+//! The Secrets of generated pairs: how they are made, told from foreign ones, and read.
+
+mod shape;
+
+use http::header::{ACCEPT, HeaderValue};
+use k8s_openapi::{ByteString, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use kube::{
+    Client, Resource, ResourceExt,
+    api::{DeleteParams, GetParams, PartialObjectMeta, Patch, PatchParams, PostParams, Preconditions},
+    core::Request,
+};
+use zeroize::{Zeroize, Zeroizing};
+
+use self::shape::Applied;
+use super::error::in_brief;
+use crate::{
+    api::KeyPair,
+    domain::{
+        decide::{Belongs, CachedSecret, ReadSecret},
+        key::{Encoding, PrivateKey, PrivateKeyError, PublicKey},
+        secret::{ADOPT_ANNOTATION, OPAQUE_TYPE, SecretSettings},
+    },
+};
+
+/// The value of [`MANAGED_BY_LABEL`](crate::domain::secret::MANAGED_BY_LABEL), and the name of the operator everywhere else.
+pub const OPERATOR: &str = "keypair-operator";
+/// The annotation with the name of the `KeyPair`.
+pub const KEYPAIR_ANNOTATION: &str = "keypairs.dev/keypair";
+/// The annotation with the UID of the `KeyPair`: what makes a Secret ours, also where it outlives its `KeyPair` and so
+/// has no owner reference.
+pub const KEYPAIR_UID_ANNOTATION: &str = "keypairs.dev/keypair-uid";
+/// The annotation with the fingerprint (SHA256) of the key in the Secret.
+pub const FINGERPRINT_ANNOTATION: &str = "keypairs.dev/fingerprint";
+
+/// The annotation with the fingerprint (SHA256) of the lost key in whose place another was generated, so that a crash before
+/// the status says so cannot make the new key look like one that somebody put there.
+pub const REPLACES_ANNOTATION: &str = "keypairs.dev/replaces";
+
+/// The comment of the public key of a generated pair: none, so that the line is what `ssh-keygen -y` derives.
+pub const NO_COMMENT: &str = "";
+
+/// Asks the API server to answer with the metadata alone: what was written, a private key, need not come back.
+const METADATA_ONLY: HeaderValue =
+    HeaderValue::from_static("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1");
+
+/// A Secret whose data is wiped when it is dropped.
+struct WipedSecret(Secret);
+
+impl Drop for WipedSecret {
+    fn drop(&mut self) {
+        for value in self.0.data.iter_mut().flatten().map(|(_, value)| value) {
+            value.0.zeroize();
+        }
+    }
+}
+
+/// What the metadata of a Secret says about its relation to `key_pair`.
+#[must_use]
+pub fn cached(secret: &impl Resource, key_pair: &KeyPair) -> CachedSecret {
+    CachedSecret {
+        owned: owned(secret, key_pair),
+        sha256: secret.annotations().get(FINGERPRINT_ANNOTATION).cloned(),
+        settings: Applied::of(secret).map(|applied| applied.digest),
+        version: secret.resource_version().unwrap_or_default(),
+    }
+}
+
+/// Whether a Secret was made for `key_pair`, the very object and not another of the same name.
+fn owned(secret: &impl Resource, key_pair: &KeyPair) -> bool {
+    let Some(uid) = key_pair.metadata.uid.as_deref() else { return false };
+    secret.owner_references().iter().any(|owner| owner.uid == uid)
+        || secret.annotations().get(KEYPAIR_UID_ANNOTATION).is_some_and(|annotation| annotation == uid)
+}
+
+/// Why a request about a Secret failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// The Secret could not be written as JSON.
+    #[error("cannot serialize the Secret: {0}")]
+    Serialize(#[source] serde_json::Error),
+    /// The answer is no Secret. What it is instead is not said: a private key may be in it.
+    #[error("the API server's answer is no Secret")]
+    Unreadable,
+    /// The request could not be built.
+    #[error("cannot build the request: {0}")]
+    Build(#[from] kube::core::request::Error),
+    /// The API server refused it, or could not be reached.
+    #[error("{}", in_brief(.0))]
+    Kube(#[from] kube::Error),
+}
+
+/// Reads the Secret of this name; `None`: there is none.
+///
+/// # Errors
+///
+/// Whatever the API server answers but 404.
+pub async fn read(
+    client: &Client,
+    key_pair: &KeyPair,
+    name: &str,
+    settings: &SecretSettings,
+) -> Result<Option<ReadSecret>, RequestError> {
+    let secret = fetch(client, key_pair, name).await?;
+    Ok(secret.map(|secret| view(&secret.0, key_pair, settings)))
+}
+
+async fn fetch(client: &Client, key_pair: &KeyPair, name: &str) -> Result<Option<WipedSecret>, RequestError> {
+    let url = Secret::url_path(&(), key_pair.namespace().as_deref());
+    let request = Request::new(url).get(name, &GetParams::default())?;
+    // As text: the client logs an answer that it cannot read, and this one holds a private key.
+    let text = match client.request_text(request).await {
+        Ok(text) => Zeroizing::new(text),
+        Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    serde_json::from_str(&text).map(|secret| Some(WipedSecret(secret))).map_err(|_| RequestError::Unreadable)
+}
+
+/// What there is to know of a Secret. The data of one that is neither ours nor handed over is not looked at.
+fn view(secret: &Secret, key_pair: &KeyPair, settings: &SecretSettings) -> ReadSecret {
+    let belongs = belongs(secret, key_pair);
+    let owned = belongs == Belongs::Ours;
+    let public_key = if belongs == Belongs::Foreign {
+        None
+    } else {
+        shape::private_key(secret, owned, settings).and_then(|key| key.public_key(NO_COMMENT).ok())
+    };
+    let up_to_date = owned
+        && public_key.as_ref().is_some_and(|key| shape::changes(secret, owned, key_pair, settings, key).is_none());
+    ReadSecret {
+        belongs,
+        public_key,
+        up_to_date,
+        type_fits: settings.allows_type(secret.type_.as_deref().unwrap_or(OPAQUE_TYPE)),
+        replaces: secret.annotations().get(REPLACES_ANNOTATION).cloned(),
+        version: secret.resource_version().unwrap_or_default(),
+    }
+}
+
+/// Whose a Secret is. What another controller has is nobody's to hand over.
+fn belongs(secret: &Secret, key_pair: &KeyPair) -> Belongs {
+    let names_it = secret.annotations().get(ADOPT_ANNOTATION).is_some_and(|name| *name == key_pair.name_any());
+    if owned(secret, key_pair) {
+        Belongs::Ours
+    } else if names_it && !secret.owner_references().iter().any(|owner| owner.controller == Some(true)) {
+        Belongs::Offered
+    } else {
+        Belongs::Foreign
+    }
+}
+
+/// Makes the Secret of this name what the settings say, and this `KeyPair`'s where it is handed over. The private key stays
+/// what it is; another name of its data key, or another encoding, is all that can happen to it. Nothing is done to a Secret
+/// that has changed meanwhile.
+///
+/// # Errors
+///
+/// Whatever the API server answers; 409 if the Secret has changed meanwhile.
+pub async fn update(
+    client: &Client,
+    key_pair: &KeyPair,
+    name: &str,
+    settings: &SecretSettings,
+) -> Result<Option<ReadSecret>, RequestError> {
+    let Some(secret) = fetch(client, key_pair, name).await? else { return Ok(None) };
+    let seen = view(&secret.0, key_pair, settings);
+    let owned = seen.belongs == Belongs::Ours;
+    let key = seen.public_key.as_ref();
+    let patch = key.and_then(|key| shape::changes(&secret.0, owned, key_pair, settings, key));
+    let Some(patch) = patch else { return Ok(Some(seen)) };
+    let url = Secret::url_path(&(), key_pair.namespace().as_deref());
+    let mut request = Request::new(url).patch(name, &PatchParams::default(), &Patch::Merge(patch))?;
+    request.headers_mut().insert(ACCEPT, METADATA_ONLY);
+    let patched: PartialObjectMeta<Secret> = client.request(request).await?;
+    let version = patched.resource_version().unwrap_or_default();
+    Ok(Some(ReadSecret { belongs: Belongs::Ours, up_to_date: true, version, ..seen }))
+}
+
+/// The key pair in the Secret of this name; `None` if it is not there, not ours, or holds none.
+///
+/// # Errors
+///
+/// Whatever the API server answers but 404.
+pub async fn private_key(
+    client: &Client,
+    key_pair: &KeyPair,
+    name: &str,
+    settings: &SecretSettings,
+) -> Result<Option<PrivateKey>, RequestError> {
+    let secret = fetch(client, key_pair, name).await?;
+    let ours = secret.filter(|secret| owned(&secret.0, key_pair));
+    Ok(ours.and_then(|secret| shape::private_key(&secret.0, true, settings)))
+}
+
+/// Deletes the Secret of this name if it is still this version.
+///
+/// # Errors
+///
+/// Whatever the API server answers but 404; 409 if the Secret has changed meanwhile.
+pub async fn delete(client: &Client, key_pair: &KeyPair, name: &str, version: &str) -> Result<(), RequestError> {
+    let preconditions = Preconditions { resource_version: Some(version.to_owned()), uid: None };
+    let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+    let url = Secret::url_path(&(), key_pair.namespace().as_deref());
+    let mut request = Request::new(url).delete(name, &parameters)?;
+    request.headers_mut().insert(ACCEPT, METADATA_ONLY);
+    // The answer, a Secret or a Status, is of no interest.
+    match client.request_text(request).await.map(Zeroizing::new) {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What a Secret is made of.
+pub struct Content {
+    private_key: Zeroizing<String>,
+    public_key: String,
+    sha256: String,
+    /// The fingerprint of the lost key in whose place this one is.
+    replaces: Option<String>,
+}
+
+impl Content {
+    /// A key pair, its private key in this encoding.
+    ///
+    /// # Errors
+    ///
+    /// If the encoding cannot hold such a key.
+    pub fn new(private_key: &PrivateKey, public_key: &PublicKey, encoding: Encoding) -> Result<Self, PrivateKeyError> {
+        Ok(Self {
+            private_key: private_key.encode(encoding, NO_COMMENT)?,
+            public_key: public_key.to_openssh(),
+            sha256: public_key.fingerprints().sha256,
+            replaces: None,
+        })
+    }
+
+    /// The same, in the place of the lost key with this fingerprint (SHA256).
+    #[must_use]
+    pub fn replacing(self, replaces: Option<String>) -> Self {
+        Self { replaces, ..self }
+    }
+
+    /// No key pair, for a create that is only rehearsed. The API server wants a private key that is not empty in a Secret of
+    /// type [`SSH_AUTH_TYPE`](crate::domain::secret::SSH_AUTH_TYPE).
+    #[must_use]
+    pub fn placeholder() -> Self {
+        let private_key = Zeroizing::new("placeholder".to_owned());
+        Self { private_key, public_key: String::new(), sha256: String::new(), replaces: None }
+    }
+}
+
+/// Creates the Secret, which must not exist yet, and says which version it is; with `dry_run` the API server only says
+/// whether it would be taken.
+///
+/// # Errors
+///
+/// [`RequestError`]; 409 (`AlreadyExists`) from the API server if there is a Secret of that name.
+pub async fn create(
+    client: &Client,
+    key_pair: &KeyPair,
+    name: &str,
+    settings: &SecretSettings,
+    content: &Content,
+    dry_run: bool,
+) -> Result<String, RequestError> {
+    let secret = WipedSecret(build(key_pair, name, settings, content));
+    let body = serde_json::to_vec(&secret.0).map_err(RequestError::Serialize)?;
+    let parameters = PostParams { dry_run, ..PostParams::default() };
+    let url = Secret::url_path(&(), key_pair.namespace().as_deref());
+    let mut request = Request::new(url).create(&parameters, body)?;
+    request.headers_mut().insert(ACCEPT, METADATA_ONLY);
+    let created: PartialObjectMeta<Secret> = client.request(request).await?;
+    Ok(created.resource_version().unwrap_or_default())
+}
+
+fn build(key_pair: &KeyPair, name: &str, settings: &SecretSettings, content: &Content) -> Secret {
+    let mut annotations = shape::annotations(key_pair, settings, &content.sha256);
+    annotations.extend(content.replaces.clone().map(|replaces| (REPLACES_ANNOTATION.to_owned(), replaces)));
+    let mut data = shape::data(settings, &content.public_key);
+    data.insert(settings.private_key.clone(), ByteString(content.private_key.as_bytes().to_vec()));
+    Secret {
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            namespace: key_pair.namespace(),
+            labels: Some(shape::labels(settings)),
+            annotations: Some(annotations),
+            owner_references: shape::owner_reference(key_pair, settings).map(|owner| vec![owner]),
+            ..ObjectMeta::default()
+        },
+        type_: Some(settings.effective_type().to_owned()),
+        data: Some(data),
+        ..Secret::default()
+    }
+}

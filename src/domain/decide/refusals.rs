@@ -1,0 +1,145 @@
+//! What is wrong with a pair that has a valid request, in sentences that say what to do.
+
+use crate::domain::{
+    key::{KeySpec, PublicKey},
+    reason::{Parameter, Reason, Refusal},
+    region::QUOTA_ANNOTATION,
+    request::Parameters,
+    secret::ADOPT_ANNOTATION,
+};
+
+pub(super) fn name_taken(parameters: &Parameters) -> Refusal {
+    Refusal::new(
+        Reason::KeyPairNameConflict,
+        Parameter::KeyPairName,
+        format!(
+            "another KeyPair of this namespace has the key pair name {:?}: choose another, or delete that KeyPair",
+            parameters.key_pair_name
+        ),
+    )
+}
+
+pub(super) fn no_slot() -> Refusal {
+    Refusal::new(
+        Reason::QuotaExceeded,
+        Parameter::Quota,
+        format!(
+            "the namespace holds as many key pairs as its quota allows: delete one, or raise the Namespace's annotation {QUOTA_ANNOTATION}; the oldest that waits is accepted then"
+        ),
+    )
+}
+
+pub(super) fn secret_conflict(name: &str) -> Refusal {
+    Refusal::new(
+        Reason::SecretConflict,
+        Parameter::Secret,
+        format!(
+            "Secret {name:?} exists and does not belong to this KeyPair: set spec.secret.name to another name, delete that Secret, or, to have its private key adopted, annotate it with {ADOPT_ANNOTATION} and this KeyPair's name"
+        ),
+    )
+}
+
+pub(super) fn secret_invalid(name: &str, why: &str) -> Refusal {
+    let detail = format!("the API server refused Secret {name:?}; change spec.secret as it says: {why}");
+    Refusal::new(Reason::InvalidSecret, Parameter::Secret, detail)
+}
+
+pub(super) fn secret_forbidden(name: &str, why: &str) -> Refusal {
+    let detail =
+        format!("the API server does not let the operator make or read Secret {name:?}, which is tried again: {why}");
+    Refusal::new(Reason::InternalError, Parameter::Secret, detail)
+}
+
+pub(super) fn key_lost(name: &str) -> Refusal {
+    Refusal::new(
+        Reason::PrivateKeyLost,
+        Parameter::Secret,
+        format!(
+            "Secret {name:?} with the private key is gone, and no other key is generated in its place: restore it from a backup, set spec.secret.onLoss to Regenerate for a new key, or delete this KeyPair and create it anew"
+        ),
+    )
+}
+
+pub(super) fn key_outdated(name: &str) -> Refusal {
+    Refusal::new(
+        Reason::PrivateKeyMismatch,
+        Parameter::Secret,
+        format!(
+            "Secret {name:?} holds a key of another kind, made before spec.generate was changed: delete that Secret, and a new one is made"
+        ),
+    )
+}
+
+pub(super) fn key_mismatch(name: &str) -> Refusal {
+    Refusal::new(
+        Reason::PrivateKeyMismatch,
+        Parameter::Secret,
+        format!(
+            "Secret {name:?} does not hold the private key of this KeyPair: restore the key from a backup, or delete the Secret and this KeyPair and create it anew"
+        ),
+    )
+}
+
+pub(super) fn offer_without_key(name: &str) -> Refusal {
+    Refusal::new(
+        Reason::SecretConflict,
+        Parameter::Secret,
+        format!(
+            "Secret {name:?} is offered for adoption but holds no unencrypted private key under the data key that spec.secret.keys.privateKey names: put one there, or take the annotation {ADOPT_ANNOTATION} away"
+        ),
+    )
+}
+
+pub(super) fn offer_of_another_kind(name: &str, key: &PublicKey, spec: KeySpec) -> Refusal {
+    Refusal::new(
+        Reason::SecretConflict,
+        Parameter::Secret,
+        format!(
+            "Secret {name:?} is offered for adoption with a key of {} {}, and this KeyPair asks for {} {}: set spec.generate to the key's kind, if the profile has it, or offer another Secret",
+            key.algorithm(),
+            key.bits(),
+            spec.algorithm(),
+            spec.bits()
+        ),
+    )
+}
+
+pub(super) fn offer_of_another_key(name: &str) -> Refusal {
+    Refusal::new(
+        Reason::SecretConflict,
+        Parameter::Secret,
+        format!(
+            "Secret {name:?} is offered for adoption but does not hold the private key of this KeyPair: restore that key from a backup, or create another KeyPair for this one"
+        ),
+    )
+}
+
+pub(super) fn type_cannot_change(name: &str) -> Refusal {
+    Refusal::new(
+        Reason::InvalidSecret,
+        Parameter::Secret,
+        format!(
+            "Secret {name:?} has a type that spec.secret does not allow, and Kubernetes does not let it be changed: set spec.secret.name to another name as well, and the key is moved there"
+        ),
+    )
+}
+
+pub(super) fn in_process(original: &str) -> Refusal {
+    Refusal::new(
+        Reason::IdempotentProcessing,
+        Parameter::ClientToken,
+        format!(
+            "KeyPair {original:?} has the same client token and is not accepted yet: when it is, this one answers as that does"
+        ),
+    )
+}
+
+pub(super) fn token_reused(original: &str) -> Refusal {
+    Refusal::new(
+        Reason::IdempotentParameterMismatch,
+        Parameter::ClientToken,
+        format!(
+            "KeyPair {original:?} has the same client token and asks for something else: use another token, or make the request the same"
+        ),
+    )
+}

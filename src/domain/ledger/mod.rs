@@ -1,0 +1,279 @@
+//! The index of one namespace: who holds a slot of the quota, who holds a name, and whose request a client token stands for.
+//!
+//! A [`Ledger`] is updated from watch events and answers from memory; no answer scans the namespace, each update costs a few
+//! look-ups in trees and hash tables. It grants slots and names by itself, the oldest claim first, as soon as they are free,
+//! and says whose standing changed, so that those can be reconciled without an edit. What it granted stays granted until
+//! the claim is withdrawn: an accepted pair is never evicted, whatever the quota becomes.
+//!
+//! Of the claims that share a client token, one is the request: one that has been granted already, or else the oldest. Only
+//! that one asks for a slot and a name; the others are told whose replay they are.
+
+mod slots;
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use self::slots::{Place, Slots, place};
+use super::{region::Region, request::TokenUse};
+
+/// Who comes first: the older `KeyPair`, and of two created in the same second the one whose name sorts first.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Seniority {
+    /// `metadata.creationTimestamp`, in seconds since 1970.
+    pub created: i64,
+    /// `metadata.name`.
+    pub name: String,
+}
+
+/// What one `KeyPair` with a valid request asks of its namespace: a slot and a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// `metadata.uid`.
+    pub uid: String,
+    /// Its place in the queue.
+    pub seniority: Seniority,
+    /// The effective key pair name.
+    pub key_pair_name: String,
+    /// Whether the status says that the pair has been accepted, as a pair of its own and not as a replay.
+    pub accepted: bool,
+    /// Its client token, if it has one, and what else is compared when another has the same.
+    pub token: Option<TokenUse>,
+}
+
+impl Claim {
+    /// Whether the two, which have the same client token, ask for the same.
+    fn is_same_request(&self, other: &Self) -> bool {
+        // Where neither gives a name, the names are those of the two objects and no part of the request.
+        let named = |claim: &Self| claim.token.as_ref().is_some_and(|token| token.is_named);
+        let same_name = self.key_pair_name == other.key_pair_name || (!named(self) && !named(other));
+        let digest = |claim: &Self| claim.token.as_ref().map(|token| token.digest);
+        same_name && digest(self) == digest(other)
+    }
+}
+
+/// How a claim stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// The ledger does not know the claim.
+    Unknown,
+    /// It has its slot and its name.
+    Granted,
+    /// Another pair has the name, or an older claim is before it.
+    NameTaken,
+    /// The name is free, but no slot.
+    NoSlot,
+    /// It repeats the request of the `KeyPair` of this name, which has been accepted.
+    Replay(String),
+    /// It repeats the request of the `KeyPair` of this name, which has not been accepted yet.
+    ReplayOfPending(String),
+    /// It has the client token of the `KeyPair` of this name and asks for something else.
+    TokenReused(String),
+}
+
+/// The claims that share a client token.
+#[derive(Debug)]
+struct Sharers {
+    /// The UID of the claim that is the request.
+    original: String,
+    /// All of them, the original included.
+    places: BTreeSet<Place>,
+    /// Those that are accepted as pairs of their own.
+    accepted: BTreeSet<Place>,
+}
+
+/// The claims of one namespace.
+#[derive(Debug)]
+pub struct Ledger {
+    region: Region,
+    slots: Slots,
+    /// The claims with a client token, by UID.
+    tokened: HashMap<String, Claim>,
+    /// Who shares each client token.
+    tokens: HashMap<String, Sharers>,
+}
+
+impl Ledger {
+    /// A ledger without claims.
+    #[must_use]
+    pub fn new(region: Region) -> Self {
+        Self { slots: Slots::new(region.quota), region, tokened: HashMap::new(), tokens: HashMap::new() }
+    }
+
+    /// A ledger of claims that are all known at once: nothing is granted before the last of them is in.
+    ///
+    /// `previous` is the ledger that this one replaces, of the same region or of what that was before: what it granted and may be written just now stays granted.
+    #[must_use]
+    pub fn load(region: Region, claims: impl IntoIterator<Item = Claim>, previous: Option<&Self>) -> Self {
+        let mut ledger = Self::new(region);
+        let mut asking = Vec::new();
+        for claim in claims {
+            if claim.token.is_some() {
+                ledger.share(claim);
+            } else {
+                asking.push(claim);
+            }
+        }
+        let granted =
+            |claim: &Claim| claim.accepted || previous.is_some_and(|previous| previous.slots.has_granted(claim));
+        for sharers in ledger.tokens.values_mut() {
+            let claims = sharers.places.iter().filter_map(|(_, uid)| ledger.tokened.get(uid));
+            let mut holders = claims.filter(|claim| granted(claim)).peekable();
+            if let Some(first) = holders.peek() {
+                sharers.original.clone_from(&first.uid);
+                asking.extend(holders.cloned());
+            } else if let Some((_, first)) = sharers.places.first() {
+                sharers.original.clone_from(first);
+                asking.extend(ledger.tokened.get(first).cloned());
+            }
+        }
+        ledger.slots = Slots::load(ledger.region.quota, asking, previous.map(|previous| &previous.slots));
+        ledger
+    }
+
+    /// What the namespace is.
+    #[must_use]
+    pub fn region(&self) -> &Region {
+        &self.region
+    }
+
+    /// How the claim of the `KeyPair` with this UID stands.
+    #[must_use]
+    pub fn standing(&self, uid: &str) -> Standing {
+        let standing = self.slots.standing(uid);
+        if standing != Standing::Unknown {
+            return standing;
+        }
+        let Some((claim, original)) = self.tokened.get(uid).and_then(|claim| Some((claim, self.original_of(claim)?)))
+        else {
+            return Standing::Unknown;
+        };
+        let name = original.seniority.name.clone();
+        if !claim.is_same_request(original) {
+            Standing::TokenReused(name)
+        } else if original.accepted {
+            Standing::Replay(name)
+        } else {
+            Standing::ReplayOfPending(name)
+        }
+    }
+
+    /// The names of the `KeyPair`s that stand otherwise here than in `previous`.
+    #[must_use]
+    pub fn changed_since(&self, previous: Option<&Self>) -> HashSet<String> {
+        let asking = self.slots.claims().filter(|claim| claim.token.is_none());
+        asking
+            .chain(self.tokened.values())
+            .filter(|claim| {
+                let before = previous.map_or(Standing::Unknown, |previous| previous.standing(&claim.uid));
+                before != self.standing(&claim.uid)
+            })
+            .map(|claim| claim.seniority.name.clone())
+            .collect()
+    }
+
+    /// The number of granted claims.
+    #[must_use]
+    pub fn granted(&self) -> usize {
+        self.slots.granted()
+    }
+
+    /// Takes in a new claim, or one that changed. Returns the names of the other `KeyPair`s whose standing changed, or that
+    /// repeat this request and have to follow it.
+    pub fn claim(&mut self, claim: Claim) -> HashSet<String> {
+        let (uid, name) = (claim.uid.clone(), claim.seniority.name.clone());
+        let token = |claim: &Claim| claim.token.as_ref().map(|token| token.token.clone());
+        let moved = self.tokened.get(&uid).is_some_and(|before| token(before) != token(&claim));
+        let mut changed = if moved { self.leave(&uid) } else { HashSet::new() };
+        if claim.token.is_some() {
+            changed.extend(self.claim_with_token(claim));
+        } else {
+            changed.extend(self.slots.claim(claim));
+        }
+        changed.remove(&name);
+        changed
+    }
+
+    fn claim_with_token(&mut self, claim: Claim) -> HashSet<String> {
+        let Some(token) = claim.token.as_ref().map(|token| token.token.clone()) else { return HashSet::new() };
+        self.share(claim.clone());
+        let is_original = self.original_of(&claim).is_some_and(|original| original.uid == claim.uid);
+        let mut changed = if is_original { self.names_of_sharers(&token) } else { HashSet::new() };
+        changed.extend(if is_original || claim.accepted {
+            self.slots.claim(claim)
+        } else {
+            // It may have asked for itself before it took this token.
+            self.slots.withdraw(&claim.uid)
+        });
+        changed.extend(self.elect(&token));
+        changed
+    }
+
+    /// Withdraws a claim, because its `KeyPair` is gone or no longer valid. Returns the names of the
+    /// `KeyPair`s whose standing changed.
+    pub fn withdraw(&mut self, uid: &str) -> HashSet<String> {
+        let mut changed = self.slots.withdraw(uid);
+        changed.extend(self.leave(uid));
+        changed
+    }
+
+    /// The claim that is the request for which the token of `claim` stands.
+    fn original_of(&self, claim: &Claim) -> Option<&Claim> {
+        let sharers = self.tokens.get(&claim.token.as_ref()?.token)?;
+        self.tokened.get(&sharers.original)
+    }
+
+    fn names_of_sharers(&self, token: &str) -> HashSet<String> {
+        let places = self.tokens.get(token).into_iter().flat_map(|sharers| &sharers.places);
+        places.map(|(seniority, _)| seniority.name.clone()).collect()
+    }
+
+    /// Notes who has the token of `claim`. The first that has it is the request, until another is said to be.
+    fn share(&mut self, claim: Claim) {
+        let Some(token) = &claim.token else { return };
+        let new = || Sharers { original: claim.uid.clone(), places: BTreeSet::new(), accepted: BTreeSet::new() };
+        let sharers = self.tokens.entry(token.token.clone()).or_insert_with(new);
+        sharers.places.insert(place(&claim));
+        if claim.accepted {
+            sharers.accepted.insert(place(&claim));
+        }
+        self.tokened.insert(claim.uid.clone(), claim);
+    }
+
+    /// Ends the part of a claim in its token.
+    fn leave(&mut self, uid: &str) -> HashSet<String> {
+        let Some(claim) = self.tokened.remove(uid) else { return HashSet::new() };
+        let Some(token) = claim.token.as_ref().map(|token| token.token.as_str()) else { return HashSet::new() };
+        if let Some(sharers) = self.tokens.get_mut(token) {
+            sharers.places.remove(&place(&claim));
+            sharers.accepted.remove(&place(&claim));
+            if sharers.places.is_empty() {
+                self.tokens.remove(token);
+            }
+        }
+        self.elect(token)
+    }
+
+    /// Makes that one of the claims with this token the request which has been granted, or else the oldest.
+    fn elect(&mut self, token: &str) -> HashSet<String> {
+        let Some(sharers) = self.tokens.get_mut(token) else { return HashSet::new() };
+        let is_there = self.tokened.get(&sharers.original).is_some_and(|claim| sharers.places.contains(&place(claim)));
+        if is_there && self.slots.standing(&sharers.original) == Standing::Granted {
+            return HashSet::new();
+        }
+        // Whoever is granted and not the request has been accepted.
+        let wanted = sharers.accepted.first().or(sharers.places.first()).map(|(_, uid)| uid.clone());
+        let Some(wanted) = wanted.filter(|uid| *uid != sharers.original) else { return HashSet::new() };
+        let before = std::mem::replace(&mut sharers.original, wanted.clone());
+        let mut changed = self.names_of_sharers(token);
+        if self.slots.standing(&before) != Standing::Granted {
+            // It is not the request any more, and so gives back what it waited for.
+            changed.extend(self.slots.withdraw(&before));
+        }
+        if let Some(claim) = self.tokened.get(&wanted).cloned() {
+            changed.extend(self.slots.claim(claim));
+        }
+        changed
+    }
+}
+
+#[cfg(test)]
+mod tests;

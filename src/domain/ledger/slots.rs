@@ -1,0 +1,202 @@
+//! Who holds a slot of the quota and who holds a name, and who waits for which of the two.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use super::{Claim, Seniority, Standing};
+
+pub(super) type Place = (Seniority, String);
+
+#[derive(Debug)]
+struct Entry {
+    claim: Claim,
+    granted: bool,
+}
+
+/// Slots and names, and the claims that hold them or wait for them.
+#[derive(Debug)]
+pub(super) struct Slots {
+    quota: usize,
+    entries: HashMap<String, Entry>,
+    granted: usize,
+    /// How many granted claims hold each name; more than one only where objects are older than this rule.
+    held_names: HashMap<String, usize>,
+    /// The claims that wait, by name.
+    waiting: HashMap<String, BTreeSet<Place>>,
+    /// Of every name that is free, the oldest claim that waits for it: what only a slot is missing to.
+    next: BTreeSet<Place>,
+}
+
+impl Slots {
+    /// Slots without claims.
+    pub(super) fn new(quota: usize) -> Self {
+        Self {
+            quota,
+            entries: HashMap::new(),
+            granted: 0,
+            held_names: HashMap::new(),
+            waiting: HashMap::new(),
+            next: BTreeSet::new(),
+        }
+    }
+
+    /// Claims that are all known at once: nothing is granted before the last of them is in.
+    ///
+    /// `previous` is what this replaces: what it granted and may be written just now stays granted.
+    pub(super) fn load(quota: usize, claims: impl IntoIterator<Item = Claim>, previous: Option<&Self>) -> Self {
+        let mut slots = Self::new(quota);
+        for mut claim in claims {
+            claim.accepted |= previous.is_some_and(|previous| previous.has_granted(&claim));
+            slots.insert(claim);
+        }
+        slots.grant_free_slots();
+        slots
+    }
+
+    /// How the claim of the `KeyPair` with this UID stands.
+    pub(super) fn standing(&self, uid: &str) -> Standing {
+        match self.entries.get(uid) {
+            None => Standing::Unknown,
+            Some(entry) if entry.granted => Standing::Granted,
+            Some(Entry { claim, .. }) if self.next.contains(&place(claim)) => Standing::NoSlot,
+            Some(_) => Standing::NameTaken,
+        }
+    }
+
+    /// The number of granted claims.
+    pub(super) fn granted(&self) -> usize {
+        self.granted
+    }
+
+    /// The claims, granted or waiting.
+    pub(super) fn claims(&self) -> impl Iterator<Item = &Claim> {
+        self.entries.values().map(|entry| &entry.claim)
+    }
+
+    /// Takes in a new claim, or one that changed. Returns the names of the other `KeyPair`s whose standing
+    /// changed.
+    pub(super) fn claim(&mut self, claim: Claim) -> HashSet<String> {
+        let uid = claim.uid.clone();
+        let name = claim.seniority.name.clone();
+        let mut changed = match self.entries.get(&uid) {
+            // Nothing that matters here has changed: the UID fixes the place, and what is granted stays granted.
+            Some(entry) if entry.claim.key_pair_name == claim.key_pair_name && (entry.granted || !claim.accepted) => {
+                return HashSet::new();
+            }
+            Some(_) => self.take_out(&uid),
+            None => HashSet::new(),
+        };
+        changed.extend(self.insert(claim));
+        changed.extend(self.grant_free_slots());
+        changed.remove(&name);
+        changed
+    }
+
+    /// Withdraws a claim, because its `KeyPair` is gone or no longer valid. Returns the names of the
+    /// `KeyPair`s whose standing changed.
+    pub(super) fn withdraw(&mut self, uid: &str) -> HashSet<String> {
+        let mut changed = self.take_out(uid);
+        changed.extend(self.grant_free_slots());
+        changed
+    }
+
+    pub(super) fn has_granted(&self, claim: &Claim) -> bool {
+        self.entries
+            .get(&claim.uid)
+            .is_some_and(|entry| entry.granted && entry.claim.key_pair_name == claim.key_pair_name)
+    }
+
+    fn insert(&mut self, claim: Claim) -> HashSet<String> {
+        let granted = claim.accepted;
+        let name = claim.key_pair_name.clone();
+        let mut changed = HashSet::new();
+        if granted {
+            changed.extend(self.hold(&name));
+        } else {
+            let overtaken = self.head(&name);
+            self.waiting.entry(name.clone()).or_default().insert(place(&claim));
+            changed.extend(self.line_up(&name, overtaken));
+        }
+        self.entries.insert(claim.uid.clone(), Entry { claim, granted });
+        changed
+    }
+
+    fn take_out(&mut self, uid: &str) -> HashSet<String> {
+        let Some(Entry { claim, granted }) = self.entries.remove(uid) else {
+            return HashSet::new();
+        };
+        let name = &claim.key_pair_name;
+        let before = self.head(name);
+        if granted {
+            self.granted -= 1;
+            if let Some(holders) = self.held_names.get_mut(name) {
+                *holders -= 1;
+                if *holders == 0 {
+                    self.held_names.remove(name);
+                }
+            }
+        } else if let Some(queue) = self.waiting.get_mut(name) {
+            queue.remove(&place(&claim));
+            if queue.is_empty() {
+                self.waiting.remove(name);
+            }
+            self.next.remove(&place(&claim));
+        }
+        self.line_up(name, before)
+    }
+
+    /// Gives a slot and the name to one more claim.
+    fn hold(&mut self, name: &str) -> HashSet<String> {
+        self.granted += 1;
+        *self.held_names.entry(name.to_owned()).or_default() += 1;
+        // Whoever was next for the name now waits for the name itself.
+        let overtaken = self.head(name);
+        self.line_up(name, overtaken)
+    }
+
+    /// The oldest claim that waits for `name`.
+    fn head(&self, name: &str) -> Option<Place> {
+        self.waiting.get(name).and_then(BTreeSet::first).cloned()
+    }
+
+    /// Makes `next` say the truth about `name`, whose oldest waiting claim was `before`.
+    fn line_up(&mut self, name: &str, before: Option<Place>) -> HashSet<String> {
+        let mut changed = HashSet::new();
+        let after = if self.held_names.contains_key(name) { None } else { self.head(name) };
+        if let Some(before) = before
+            && after.as_ref() != Some(&before)
+            && self.next.remove(&before)
+        {
+            changed.insert(before.0.name);
+        }
+        if let Some(after) = after
+            && self.next.insert(after.clone())
+        {
+            changed.insert(after.0.name);
+        }
+        changed
+    }
+
+    fn grant_free_slots(&mut self) -> HashSet<String> {
+        let mut changed = HashSet::new();
+        while self.granted < self.quota
+            && let Some((seniority, uid)) = self.next.pop_first()
+        {
+            let Some(entry) = self.entries.get_mut(&uid) else { continue };
+            entry.granted = true;
+            let name = entry.claim.key_pair_name.clone();
+            if let Some(queue) = self.waiting.get_mut(&name) {
+                queue.remove(&(seniority.clone(), uid));
+                if queue.is_empty() {
+                    self.waiting.remove(&name);
+                }
+            }
+            changed.extend(self.hold(&name));
+            changed.insert(seniority.name);
+        }
+        changed
+    }
+}
+
+pub(super) fn place(claim: &Claim) -> Place {
+    (claim.seniority.clone(), claim.uid.clone())
+}

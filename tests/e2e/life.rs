@@ -1,0 +1,270 @@
+//! A Secret through its life: handed over, edited, renamed, lost, and what becomes of it in the end.
+
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::Secret;
+use keypair_test_harness::eventually;
+use kube::{
+    ResourceExt as _,
+    api::{DeleteParams, Patch, PatchParams, PostParams},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    support::{Directory, PATIENCE, QUIET, STRICT, Scene, condition, data, keys, text},
+    tools::{run, ssh_keygen_y},
+};
+
+fn ed25519() -> Value {
+    json!({ "profile": "OpenSSH", "generate": { "algorithm": "Ed25519" }, "secret": { "encoding": "OpenSSH" } })
+}
+
+/// The line that `ssh-keygen` derives from the private key in a Secret.
+fn derived(secret: &Secret, key: &str) -> String {
+    let dir = Directory::new("life");
+    ssh_keygen_y(&dir.write("key", data(secret, key).as_bytes()))
+}
+
+async fn accepted(scene: &Scene, name: &str, spec: &Value) -> (Value, Secret) {
+    scene.create(name, spec).await;
+    let object = scene.settled(name, "True/Generated").await;
+    let secret = scene.secrets.get(text(&object["status"]["secretName"])).await.unwrap();
+    (object, secret)
+}
+
+/// That the pair is the one that it was, wherever its Secret is now.
+fn check_same(now: &Value, before: &Value) {
+    for field in ["keyPairID", "fingerprint", "fingerprints", "publicKey"] {
+        assert_eq!(now["status"][field], before["status"][field], "{field}");
+    }
+}
+
+async fn secret_when(scene: &Scene, name: &str, what: &str, is_so: impl Fn(&Secret) -> bool) -> Secret {
+    eventually(PATIENCE, what, async || Ok(Some(scene.secrets.get(name).await?).filter(|secret| is_so(secret))))
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_template_is_followed_and_nothing_else_is_touched() {
+    let scene = STRICT.scene("life-template").await;
+    let mut spec = ed25519();
+    spec["secret"]["template"] = json!({
+        "labels": { "a": "1", "b": "1" }, "annotations": { "c": "1" }, "stringData": { "known_hosts": "one", "url": "u" },
+    });
+    let (before, secret) = accepted(&scene, "pair", &spec).await;
+    // What somebody else adds is theirs.
+    let others = json!({ "metadata": { "labels": { "theirs": "1" } }, "stringData": { "theirs": "x" } });
+    scene.secrets.patch("pair", &PatchParams::default(), &Patch::Merge(others)).await.unwrap();
+
+    let template = json!({
+        "labels": { "a": "2", "b": null, "d": "1" }, "annotations": null, "stringData": { "known_hosts": "two", "url": null },
+    });
+    scene.patch("pair", &json!({ "spec": { "secret": { "template": template } } })).await;
+    let now = secret_when(&scene, "pair", "the template to be followed", |secret| secret.labels()["a"] == "2").await;
+    let labels = json!({ "a": "2", "d": "1", "theirs": "1", "app.kubernetes.io/managed-by": "keypair-operator" });
+    assert_eq!(json!(now.labels()), labels);
+    assert!(!now.annotations().contains_key("c"));
+    assert_eq!(keys(&now), ["known_hosts", "ssh-privatekey", "ssh-publickey", "theirs"]);
+    assert_eq!((data(&now, "known_hosts"), data(&now, "theirs")), ("two".to_owned(), "x".to_owned()));
+    assert_eq!(data(&now, "ssh-privatekey"), data(&secret, "ssh-privatekey"));
+    check_same(&scene.settled("pair", "True/Generated").await, &before);
+
+    // What is ours and taken away comes back.
+    let taken = json!({ "metadata": { "labels": { "app.kubernetes.io/managed-by": null, "d": null } }, "data": { "ssh-publickey": null } });
+    scene.secrets.patch("pair", &PatchParams::default(), &Patch::Merge(taken)).await.unwrap();
+    let is_whole = |secret: &Secret| secret.labels().contains_key("d") && keys(secret).contains(&"ssh-publickey");
+    let now = secret_when(&scene, "pair", "what was taken away to come back", is_whole).await;
+    assert_eq!(json!(now.labels()), labels);
+}
+
+#[tokio::test]
+async fn data_keys_and_encoding_can_be_changed_in_place() {
+    let scene = STRICT.scene("life-keys").await;
+    let spec = json!({
+        "profile": "OpenSSH", "generate": { "algorithm": "ECDSA" },
+        "secret": { "template": { "type": "Opaque" } },
+    });
+    let (before, secret) = accepted(&scene, "pair", &spec).await;
+    assert!(data(&secret, "ssh-privatekey").starts_with("-----BEGIN PRIVATE KEY-----"));
+    let edit = json!({ "encoding": "SEC1", "keys": { "privateKey": "identity", "publicKey": "identity.pub" } });
+    scene.patch("pair", &json!({ "spec": { "secret": edit } })).await;
+    let is_renamed = |secret: &Secret| keys(secret).contains(&"identity");
+    let now = secret_when(&scene, "pair", "the data keys to be renamed", is_renamed).await;
+    assert_eq!(keys(&now), ["identity", "identity.pub"]);
+    assert!(data(&now, "identity").starts_with("-----BEGIN EC PRIVATE KEY-----"));
+    assert_eq!(derived(&now, "identity"), derived(&secret, "ssh-privatekey"));
+    check_same(&scene.settled("pair", "True/Generated").await, &before);
+}
+
+/// Kubernetes lets nobody change the type of a Secret; a move does.
+#[tokio::test]
+async fn a_rename_moves_the_key_and_leaves_nothing_behind() {
+    let scene = STRICT.scene("life-rename").await;
+    let (before, secret) = accepted(&scene, "pair", &ed25519()).await;
+    let identity = json!({ "keys": { "privateKey": "identity" } });
+    scene.patch("pair", &json!({ "spec": { "secret": identity } })).await;
+    let object = scene.settled("pair", "False/InvalidSecret").await;
+    assert!(text(&condition(&object, "Ready")["message"]).contains("spec.secret.name"), "{object}");
+    assert_eq!(scene.secrets.get("pair").await.unwrap(), secret);
+
+    scene.patch("pair", &json!({ "spec": { "secret": { "name": "moved" } } })).await;
+    let object = scene.settled("pair", "True/Generated").await;
+    assert_eq!(object["status"]["secretName"], "moved");
+    check_same(&object, &before);
+    let moved = scene.secrets.get("moved").await.unwrap();
+    assert_eq!(moved.type_.as_deref(), Some("Opaque"));
+    assert_eq!(derived(&moved, "identity"), derived(&secret, "ssh-privatekey"));
+    assert!(scene.secrets.get_opt("pair").await.unwrap().is_none());
+
+    // Not onto somebody else's.
+    let foreign: Secret = serde_json::from_value(json!({ "metadata": { "name": "foreign" } })).unwrap();
+    let foreign = scene.secrets.create(&PostParams::default(), &foreign).await.unwrap();
+    scene.patch("pair", &json!({ "spec": { "secret": { "name": "foreign" } } })).await;
+    let object = scene.settled("pair", "False/SecretConflict").await;
+    assert_eq!(object["status"]["secretName"], "moved");
+    assert_eq!(scene.secrets.get("foreign").await.unwrap(), foreign);
+    assert_eq!(scene.secrets.get("moved").await.unwrap(), moved);
+    scene.patch("pair", &json!({ "spec": { "secret": { "name": "moved" } } })).await;
+    check_same(&scene.settled("pair", "True/Generated").await, &before);
+}
+
+#[tokio::test]
+async fn what_is_handed_over_is_adopted_and_nothing_else() {
+    let scene = STRICT.scene("life-adopt").await;
+    let dir = Directory::new("life-adopt");
+    let file = dir.0.join("key");
+    run("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", file.to_str().unwrap()], b"");
+    let private = std::fs::read_to_string(&file).unwrap();
+    let offer = async |name: &str, adopter: &str, content: &str| {
+        let secret = json!({
+            "metadata": { "name": name, "annotations": { "keypairs.dev/adopt": adopter }, "labels": { "theirs": "1" } },
+            "type": "kubernetes.io/ssh-auth",
+            "stringData": { "ssh-privatekey": content, "note": "kept" },
+        });
+        let secret: Secret = serde_json::from_value(secret).unwrap();
+        scene.secrets.create(&PostParams::default(), &secret).await.unwrap()
+    };
+    offer("pair", "pair", &private).await;
+    scene.create("pair", &ed25519()).await;
+    let object = scene.settled("pair", "True/Generated").await;
+    assert_eq!(text(&object["status"]["publicKey"]).trim(), ssh_keygen_y(&file).trim());
+    let adopted = scene.secrets.get("pair").await.unwrap();
+    assert_eq!(data(&adopted, "ssh-privatekey"), private);
+    assert_eq!(data(&adopted, "note"), "kept");
+    assert_eq!(adopted.labels()["theirs"], "1");
+    assert_eq!(adopted.owner_references().len(), 1);
+    assert!(!adopted.annotations().contains_key("keypairs.dev/adopt"));
+
+    let refused =
+        [("other", "somebody", private.as_str()), ("no-key", "no-key", "nothing"), ("kind", "kind", &private)];
+    for (name, adopter, content) in refused {
+        let before = offer(name, adopter, content).await;
+        let mut spec = ed25519();
+        if name == "kind" {
+            spec["generate"] = json!({ "algorithm": "ECDSA" });
+        }
+        scene.create(name, &spec).await;
+        let object = scene.settled(name, "False/SecretConflict").await;
+        assert!(!object.to_string().contains("PRIVATE KEY--"), "{object}");
+        assert_eq!(scene.secrets.get(name).await.unwrap(), before, "{name} was touched");
+    }
+    // It is looked for again, though nobody tells of a Secret that is not ours.
+    let consent = json!({ "metadata": { "annotations": { "keypairs.dev/adopt": "other" } } });
+    scene.secrets.patch("other", &PatchParams::default(), &Patch::Merge(consent)).await.unwrap();
+    scene.settled("other", "True/Generated").await;
+}
+
+/// A key that was kept is the way back for a KeyPair that was deleted.
+#[tokio::test]
+async fn a_retained_secret_can_be_adopted_by_a_new_key_pair() {
+    let scene = STRICT.scene("life-retain").await;
+    let (before, secret) = accepted(&scene, "pair", &ed25519()).await;
+    // The policy of an accepted pair can be changed, both ways.
+    for (policy, owners) in [("Retain", 0), ("Delete", 1), ("Retain", 0)] {
+        scene.patch("pair", &json!({ "spec": { "secret": { "deletionPolicy": policy } } })).await;
+        let is_so = |secret: &Secret| secret.owner_references().len() == owners;
+        secret_when(&scene, "pair", &format!("the policy {policy} to be in force"), is_so).await;
+    }
+    scene.delete("pair").await;
+    scene.create("pair", &ed25519()).await;
+    scene.settled("pair", "False/SecretConflict").await;
+    let consent = json!({ "metadata": { "annotations": { "keypairs.dev/adopt": "pair" } } });
+    scene.secrets.patch("pair", &PatchParams::default(), &Patch::Merge(consent)).await.unwrap();
+    let object = scene.settled("pair", "True/Generated").await;
+    assert_eq!(object["status"]["publicKey"], before["status"]["publicKey"]);
+    assert_eq!(data(&scene.secrets.get("pair").await.unwrap(), "ssh-privatekey"), data(&secret, "ssh-privatekey"));
+}
+
+#[tokio::test]
+async fn a_lost_key_is_replaced_where_that_is_wanted() {
+    let scene = STRICT.scene("life-regenerate").await;
+    let mut spec = ed25519();
+    spec["secret"]["onLoss"] = json!("Regenerate");
+    let (before, secret) = accepted(&scene, "pair", &spec).await;
+    scene.secrets.delete("pair", &DeleteParams::default()).await.unwrap();
+    let object = eventually(PATIENCE, "another key", async || {
+        let object = serde_json::to_value(scene.key_pairs.get("pair").await?)?;
+        Ok((object["status"]["publicKey"] != before["status"]["publicKey"]).then_some(object))
+    })
+    .await
+    .unwrap();
+    assert_eq!(object["status"]["keyPairID"], before["status"]["keyPairID"]);
+    let now = scene.secrets.get("pair").await.unwrap();
+    assert_ne!(data(&now, "ssh-privatekey"), data(&secret, "ssh-privatekey"));
+    assert!(text(&object["status"]["publicKey"]).starts_with(derived(&now, "ssh-privatekey").trim()));
+    scene.wait_for_events("pair", &["Warning/PrivateKeyRegenerated"]).await;
+
+    // Changed by hand is not lost: that is reported as ever.
+    let other = json!({ "stringData": { "ssh-privatekey": data(&secret, "ssh-privatekey") } });
+    scene.secrets.patch("pair", &PatchParams::default(), &Patch::Merge(other)).await.unwrap();
+    scene.settled("pair", "False/PrivateKeyMismatch").await;
+}
+
+#[tokio::test]
+async fn a_deleted_secret_is_noticed_at_once() {
+    let scene = STRICT.scene("life-noticed").await;
+    accepted(&scene, "pair", &ed25519()).await;
+    scene.secrets.delete("pair", &DeleteParams::default()).await.unwrap();
+    let deleted = Instant::now();
+    scene.settled("pair", "False/PrivateKeyLost").await;
+    // A second is what is promised; the rest is for a machine that has other things to do.
+    assert!(deleted.elapsed() < Duration::from_secs(5), "{:?}", deleted.elapsed());
+}
+
+/// The operator was not there to see it.
+#[tokio::test]
+async fn a_key_that_was_changed_meanwhile_is_noticed_after_a_restart() {
+    let scene = QUIET.scene("life-meanwhile").await;
+    let args = ["--namespace", &scene.namespace];
+    let mut operator = QUIET.spawn(&args, "info");
+    for name in ["one", "two"] {
+        accepted(&scene, name, &ed25519()).await;
+    }
+    operator.stop().await.unwrap();
+    let two = data(&scene.secrets.get("two").await.unwrap(), "ssh-privatekey");
+    let patch = json!({ "stringData": { "ssh-privatekey": two } });
+    scene.secrets.patch("one", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    let _operator = QUIET.spawn(&args, "info");
+    scene.settled("one", "False/PrivateKeyMismatch").await;
+    scene.settled("two", "True/Generated").await;
+}
+
+#[tokio::test]
+async fn however_a_key_pair_is_deleted_its_secret_goes_with_it() {
+    let scene = STRICT.scene("life-deletion").await;
+    for cascade in ["background", "foreground"] {
+        accepted(&scene, cascade, &ed25519()).await;
+        scene.kubectl(&["delete", "kp", cascade, &format!("--cascade={cascade}")]);
+        eventually(PATIENCE, "the Secret to be collected", async || {
+            Ok(scene.secrets.get_opt(cascade).await?.is_none().then_some(()))
+        })
+        .await
+        .unwrap();
+        assert!(scene.key_pairs.get_opt(cascade).await.unwrap().is_none());
+    }
+    // An orphan stays, as whoever asks for that wants it.
+    accepted(&scene, "orphan", &ed25519()).await;
+    scene.kubectl(&["delete", "kp", "orphan", "--cascade=orphan"]);
+    assert!(scene.secrets.get_opt("orphan").await.unwrap().is_some());
+}

@@ -1,0 +1,119 @@
+//! What a namespace is to its key pairs: a region or not, with a quota and projects.
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{Api, Patch, PatchParams};
+use serde_json::{Value, json};
+
+use crate::{
+    expected::status_error,
+    mistakes::valid,
+    support::{PROFILES, QUIET, STRICT, Scene, condition},
+};
+
+/// Merges into the metadata of the scene's Namespace.
+async fn annotate(scene: &Scene, metadata: Value) {
+    let client = scene.stage.plane.client().await.unwrap();
+    let namespaces: Api<Namespace> = Api::all(client);
+    let patch = Patch::Merge(json!({ "metadata": metadata }));
+    namespaces.patch(&scene.namespace, &PatchParams::default(), &patch).await.unwrap();
+}
+
+async fn quota(scene: &Scene, quota: Value) {
+    annotate(scene, json!({ "annotations": { "keypairs.dev/quota": quota } })).await;
+}
+
+/// With a watch of all namespaces, and with that of the one.
+#[tokio::test]
+async fn the_annotation_of_a_namespace_is_its_quota() {
+    let scenes = [STRICT.scene("region-quota").await, QUIET.scene("region-quota").await];
+    let args = ["--namespace", &scenes[1].namespace];
+    let _operator = QUIET.spawn(&args, "info");
+    for scene in &scenes {
+        quota(scene, json!("1")).await;
+        scene.create("a", &valid("OpenSSH")).await;
+        scene.settled("a", "True/Imported").await;
+        for name in ["b", "c"] {
+            scene.create(name, &valid("OpenSSH")).await;
+            scene.settled(name, "False/QuotaExceeded").await;
+        }
+        // More: the oldest that waits is let in, without an edit.
+        quota(scene, json!("2")).await;
+        scene.settled("b", "True/Imported").await;
+        scene.settled("c", "False/QuotaExceeded").await;
+        // Less: nobody is put out, and nobody let in before there is room.
+        quota(scene, json!("0")).await;
+        scene.delete("a").await;
+        scene.create("d", &valid("OpenSSH")).await;
+        scene.settled("d", "False/QuotaExceeded").await;
+        scene.settled("b", "True/Imported").await;
+        scene.settled("c", "False/QuotaExceeded").await;
+        // What is no number does not count, and without the annotation the operator's own quota is in force.
+        quota(scene, json!("many")).await;
+        scene.settled("c", "True/Imported").await;
+        scene.settled("d", "True/Imported").await;
+        quota(scene, json!(null)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_project_must_be_one_of_the_namespace() {
+    let scene = STRICT.scene("region-projects").await;
+    annotate(&scene, json!({ "annotations": { "keypairs.dev/projects": "shop, web" } })).await;
+    for profile in PROFILES {
+        let name = profile.to_lowercase();
+        let mut spec = valid(profile);
+        scene.create(&format!("{name}-none"), &spec).await;
+        scene.settled(&format!("{name}-none"), "True/Imported").await;
+        spec["project"] = json!("web");
+        scene.create(&format!("{name}-web"), &spec).await;
+        scene.settled(&format!("{name}-web"), "True/Imported").await;
+        spec["project"] = json!("other");
+        scene.create(&name, &spec).await;
+        let object = scene.settled(&name, "False/ProjectNotFound").await;
+        assert_eq!(object["status"]["error"], status_error(profile, "ProjectNotFound"));
+        assert_eq!(object["status"]["keyPairID"], Value::Null);
+    }
+    annotate(&scene, json!({ "annotations": { "keypairs.dev/projects": "shop,web,other" } })).await;
+    for profile in PROFILES {
+        scene.settled(&profile.to_lowercase(), "True/Imported").await;
+    }
+}
+
+/// Seen in the fingerprint of UCloud, which is over the project, too.
+#[tokio::test]
+async fn the_default_project_is_that_of_the_namespace() {
+    let scene = STRICT.scene("region-default").await;
+    annotate(&scene, json!({ "annotations": { "keypairs.dev/default-project": "shop" } })).await;
+    let spec = valid("UCloud");
+    scene.create("pair", &spec).await;
+    let object = scene.settled("pair", "True/Imported").await;
+    let body = spec["publicKey"].as_str().unwrap().trim();
+    let id = object["status"]["keyPairID"].as_str().unwrap();
+    let expected = crate::tools::openssl_md5(format!("shop{id}|{body}").as_bytes());
+    assert_eq!(object["status"]["fingerprint"], json!(expected));
+}
+
+#[tokio::test]
+async fn elsewhere_there_is_no_region() {
+    let scene = QUIET.scene("region-selector").await;
+    let args = ["--namespace", &scene.namespace, "--region-selector", "region in (north, south),!closed"];
+    let _operator = QUIET.spawn(&args, "info");
+    for profile in PROFILES {
+        let name = profile.to_lowercase();
+        scene.create(&name, &valid(profile)).await;
+        let object = scene.settled(&name, "False/RegionNotFound").await;
+        assert_eq!(object["status"]["error"], status_error(profile, "RegionNotFound"));
+        assert_eq!(condition(&object, "Stalled"), Value::Null);
+    }
+    annotate(&scene, json!({ "labels": { "region": "south" } })).await;
+    let mut accepted = Value::Null;
+    for profile in PROFILES {
+        accepted = scene.settled(&profile.to_lowercase(), "True/Imported").await;
+    }
+    // What was accepted keeps what it has, and says what is wrong.
+    annotate(&scene, json!({ "labels": { "closed": "yes" } })).await;
+    let object = scene.settled("openssh", "False/RegionNotFound").await;
+    for field in ["keyPairID", "fingerprint", "publicKey"] {
+        assert_eq!(object["status"][field], accepted["status"][field], "{field}");
+    }
+}

@@ -1,0 +1,112 @@
+//! Client tokens: a request that is repeated is answered as it was.
+
+use serde_json::{Value, json};
+
+use crate::{
+    expected::status_error,
+    mistakes::valid,
+    support::{PROFILES, QUIET, STRICT, Scene, text},
+};
+
+fn request(profile: &str, token: &str) -> Value {
+    let mut spec = valid(profile);
+    spec["clientToken"] = json!(token);
+    spec["keyPairName"] = json!(format!("{token}.name"));
+    spec
+}
+
+fn check_replay(object: &Value, original: &Value) {
+    for field in ["keyPairID", "keyPairName", "fingerprint", "fingerprints", "publicKey", "secretName", "algorithm"] {
+        assert_eq!(object["status"][field], original["status"][field], "{field}");
+    }
+    assert_eq!(object["status"]["error"], Value::Null);
+}
+
+/// Waits until the object is older than the next, since age is counted in seconds.
+async fn let_a_second_pass() {
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+}
+
+#[tokio::test]
+async fn the_same_request_is_answered_with_the_same_pair() {
+    let scene = STRICT.scene("token-replay").await;
+    for profile in PROFILES {
+        let (first, second, third) = (
+            format!("z-{profile}").to_lowercase(),
+            format!("b-{profile}").to_lowercase(),
+            format!("c-{profile}").to_lowercase(),
+        );
+        let token = profile.to_lowercase();
+        scene.create(&first, &request(profile, &token)).await;
+        let original = scene.settled(&first, "True/Imported").await;
+        let_a_second_pass().await;
+        scene.create(&second, &request(profile, &token)).await;
+        check_replay(&scene.settled(&second, "True/IdempotentReplay").await, &original);
+        let mut other = request(profile, &token);
+        other["description"] = json!("another");
+        scene.create(&third, &other).await;
+        let object = scene.settled(&third, "False/IdempotentParameterMismatch").await;
+        assert_eq!(object["status"]["error"], status_error(profile, "IdempotentParameterMismatch"));
+        scene.wait_for_events(&third, &["Warning/IdempotentParameterMismatch"]).await;
+
+        // The oldest replay is the request when the original is gone.
+        scene.delete(&first).await;
+        let heir = scene.settled(&second, "True/Imported").await;
+        assert_ne!(heir["status"]["keyPairID"], original["status"]["keyPairID"]);
+        assert_eq!(heir["status"]["fingerprints"], original["status"]["fingerprints"]);
+        // And when that is gone, what was a mismatch is a request like any other.
+        scene.delete(&second).await;
+        scene.settled(&third, "True/Imported").await;
+    }
+}
+
+fn secrets(scene: &Scene) -> Vec<String> {
+    let list = scene.list("secrets");
+    list.iter().map(|secret| text(&secret["metadata"]["name"]).to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_replay_of_a_generated_pair_has_no_secret_of_its_own() {
+    let scene = STRICT.scene("token-generated").await;
+    let spec = |bits: Value| {
+        let generate = json!({ "algorithm": "ECDSA", "bits": bits });
+        json!({ "profile": "OpenSSH", "keyPairName": "deploy", "clientToken": "t", "generate": generate })
+    };
+    scene.create("first", &spec(json!(null))).await;
+    let original = scene.settled("first", "True/Generated").await;
+    let_a_second_pass().await;
+    // A default that is written out is the same request.
+    scene.create("second", &spec(json!(256))).await;
+    let replay = scene.settled("second", "True/IdempotentReplay").await;
+    check_replay(&replay, &original);
+    assert_eq!(replay["status"]["secretName"], "first");
+    assert_eq!(secrets(&scene), ["first"]);
+
+    scene.delete("first").await;
+    let heir = scene.settled("second", "True/Generated").await;
+    assert_eq!(heir["status"]["secretName"], "second");
+    assert_ne!(heir["status"]["publicKey"], original["status"]["publicKey"]);
+}
+
+#[tokio::test]
+async fn what_is_not_settled_yet_is_in_process() {
+    let scene = QUIET.scene("token-pending").await;
+    let _operator = QUIET.spawn(&["--namespace", &scene.namespace, "--quota", "1"], "info");
+    scene.create("full", &valid("OpenSSH")).await;
+    scene.settled("full", "True/Imported").await;
+    for profile in PROFILES {
+        let (first, second) = (format!("a-{profile}").to_lowercase(), format!("b-{profile}").to_lowercase());
+        let token = profile.to_lowercase();
+        scene.create(&first, &request(profile, &token)).await;
+        scene.settled(&first, "False/QuotaExceeded").await;
+        let_a_second_pass().await;
+        scene.create(&second, &request(profile, &token)).await;
+        let object = scene.settled(&second, "False/IdempotentProcessing").await;
+        assert_eq!(object["status"]["error"], status_error(profile, "IdempotentProcessing"));
+    }
+    scene.delete("full").await;
+    let original = scene.settled("a-alibaba", "True/Imported").await;
+    // A replay takes no slot.
+    check_replay(&scene.settled("b-alibaba", "True/IdempotentReplay").await, &original);
+    scene.settled("a-ucloud", "False/QuotaExceeded").await;
+}

@@ -64,6 +64,13 @@ pub struct RunArgs {
     /// Watch only this namespace; may be given more than once, or with commas between.
     #[arg(long = "namespace", env = "KEYPAIR_OPERATOR_NAMESPACE", value_name = "NAMESPACE", value_delimiter = ',')]
     pub namespaces: Vec<String>,
+    /// Run with other replicas, of which one leads, elected by the Lease keypair-operator in the namespace of the pod, or of
+    /// the kubeconfig.
+    #[arg(long, env = "KEYPAIR_OPERATOR_LEADER_ELECT")]
+    pub leader_elect: bool,
+    /// How many seconds after its last renewal the Lease of a leader that is gone may be taken by another replica.
+    #[arg(long, env = "KEYPAIR_OPERATOR_LEASE_DURATION", value_name = "SECONDS", default_value = "15", value_parser = clap::value_parser!(u16).range(3..))]
+    pub lease_duration: u16,
     /// How many KeyPairs to reconcile at once, in each --namespace where any is given.
     #[arg(long, env = "KEYPAIR_OPERATOR_CONCURRENCY", default_value = "32")]
     pub concurrency: NonZeroU16,

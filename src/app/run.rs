@@ -22,24 +22,26 @@ use super::{
     server,
 };
 use crate::{
-    controller::{self, Generator, Metrics, Settings, WATCH_SECONDS},
+    controller::{self, Candidate, Generator, Health, Leadership, Metrics, Settings, Shared, WATCH_SECONDS},
     domain::region::Policy,
 };
 
 /// Runs the operator until it is told to stop.
 pub fn run(args: &RunArgs) -> Result<ExitCode, Error> {
     init_log(args.log_format);
-    let scopes = scopes(&args.namespaces);
-    let metrics = Arc::new(Metrics::new(scopes.len()));
+    let metrics = Arc::new(Metrics::new());
+    let health = Arc::new(Health::new(args.leader_elect));
     if let Some(address) = args.metrics_addr {
-        server::serve(address, Arc::clone(&metrics))?;
+        server::serve(address, Arc::clone(&metrics), Arc::clone(&health))?;
     }
     let runtime = runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Start)?;
-    runtime.block_on(operate(args, scopes, metrics))?;
+    runtime.block_on(operate(args, metrics, health))?;
+    // A key that is being generated is of no use any more, and is not waited for.
+    runtime.shutdown_background();
     Ok(ExitCode::SUCCESS)
 }
 
-async fn operate(args: &RunArgs, scopes: Vec<Option<String>>, metrics: Arc<Metrics>) -> Result<(), Error> {
+async fn operate(args: &RunArgs, metrics: Arc<Metrics>, health: Arc<Health>) -> Result<(), Error> {
     let mut config = Config::infer().await?;
     // A connection over which nothing comes any more: a watch ends before this, and whatever else is asked has been given up.
     config.read_timeout = Some(Duration::from_secs(u64::from(WATCH_SECONDS) + 15));
@@ -52,14 +54,67 @@ async fn operate(args: &RunArgs, scopes: Vec<Option<String>>, metrics: Arc<Metri
     let threads = args.keygen_threads.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
     let generator = Generator::new(threads);
     let stop = stop_signal()?.shared();
-    let policy = Policy { quota: args.quota, regions: args.region_selector.clone() };
-    let controllers = scopes.into_iter().map(|namespace| {
-        let settings = Settings { namespace, policy: policy.clone(), concurrency: args.concurrency.get() };
-        controller::run(client.clone(), settings, generator.clone(), Arc::clone(&metrics), stop.clone())
-    });
-    future::join_all(controllers).await;
+    let (leadership, terms) =
+        if args.leader_elect { Leadership::for_terms() } else { (Leadership::always(), Leadership::for_terms().1) };
+    let shared = Shared {
+        generator,
+        metrics: Arc::clone(&metrics),
+        health: Arc::clone(&health),
+        leadership: leadership.clone(),
+    };
+    let work = work(args, &client, &shared, stop);
+    let beating = Arc::clone(&health);
+    let work = async {
+        tokio::select! {
+            () = work => {}
+            () = beating.keep_beating() => {}
+        }
+    };
+    if args.leader_elect {
+        let namespace = client.default_namespace().to_owned();
+        let duration = Duration::from_secs(args.lease_duration.into());
+        let mut candidate = Candidate::new(client.clone(), &namespace, duration, terms, health, metrics);
+        tracing::info!(namespace, "standing for the lead");
+        // The Lease is renewed while the last writes are finished, and given back after them.
+        tokio::select! {
+            () = work => {}
+            () = candidate.stand() => {}
+        }
+        candidate.release().await;
+    } else {
+        metrics.leads(true);
+        work.await;
+    }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Works while this process leads, and stands by while it does not, until it is told to stop.
+async fn work(
+    args: &RunArgs,
+    client: &Client,
+    shared: &Shared,
+    stop: future::Shared<impl Future<Output = ()> + Send + 'static>,
+) {
+    let policy = Policy { quota: args.quota, regions: args.region_selector.clone() };
+    loop {
+        tokio::select! {
+            () = shared.leadership.acquired() => {}
+            () = stop.clone() => return,
+        }
+        let scopes = scopes(&args.namespaces);
+        shared.health.begins(scopes.len());
+        // Everything is listed anew: only so does this process know all that the leader before it has written.
+        let controllers = scopes.into_iter().map(|namespace| {
+            let settings = Settings { namespace, policy: policy.clone(), concurrency: args.concurrency.get() };
+            controller::run(client.clone(), settings, shared.clone(), stop.clone())
+        });
+        tokio::select! {
+            _ = future::join_all(controllers) => return,
+            () = shared.leadership.lost() => tracing::warn!("no longer leading: nothing is written any more"),
+        }
+        shared.health.stands_by();
+    }
 }
 
 /// The namespaces to watch, each once, or all of them with one watch.

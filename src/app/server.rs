@@ -6,21 +6,21 @@ use axum::{Router, extract::State, http::StatusCode, response::IntoResponse, rou
 use tokio::{net::TcpListener, runtime};
 
 use super::Error;
-use crate::controller::Metrics;
+use crate::controller::{Health, Metrics};
 
 /// Serves metrics and probes on a thread and a runtime of their own, so that they answer however busy the operator is.
 ///
 /// # Errors
 ///
 /// If the address cannot be used or no thread can be started.
-pub fn serve(address: SocketAddr, metrics: Arc<Metrics>) -> Result<(), Error> {
+pub fn serve(address: SocketAddr, metrics: Arc<Metrics>, health: Arc<Health>) -> Result<(), Error> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Start)?;
     let listener = runtime.block_on(TcpListener::bind(address)).map_err(|source| Error::Listen { address, source })?;
     let router = Router::new()
-        .route("/livez", get(async || "ok\n"))
+        .route("/livez", get(alive))
         .route("/readyz", get(ready))
-        .route("/metrics", get(render))
-        .with_state(metrics);
+        .with_state(health)
+        .merge(Router::new().route("/metrics", get(render)).with_state(metrics));
     thread::Builder::new()
         .name("probes".to_owned())
         .spawn(move || {
@@ -34,11 +34,19 @@ pub fn serve(address: SocketAddr, metrics: Arc<Metrics>) -> Result<(), Error> {
     Ok(())
 }
 
-async fn ready(State(metrics): State<Arc<Metrics>>) -> impl IntoResponse {
-    if metrics.is_ready() {
+/// To be restarted is of use only to a process that is stuck: what it waits for is told by [`ready`].
+async fn alive(State(health): State<Arc<Health>>) -> impl IntoResponse {
+    if health.is_alive() {
         (StatusCode::OK, "ok\n")
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "waiting for the API server to list KeyPairs and Secrets\n")
+        (StatusCode::SERVICE_UNAVAILABLE, "the operator is stuck\n")
+    }
+}
+
+async fn ready(State(health): State<Arc<Health>>) -> impl IntoResponse {
+    match health.waits_for() {
+        None => (StatusCode::OK, "ok\n".to_owned()),
+        Some(what) => (StatusCode::SERVICE_UNAVAILABLE, format!("{what}\n")),
     }
 }
 

@@ -16,7 +16,7 @@ use kube::{
 };
 use tokio::sync::SetOnce;
 
-use super::{backoff::Backoff, generator::Generator, index::Index, metrics::Metrics};
+use super::{backoff::Backoff, generator::Generator, index::Index, leadership::Leadership, metrics::Metrics};
 use crate::api::KeyPair;
 
 /// What every reconciliation shares.
@@ -31,6 +31,8 @@ pub struct Context {
     pub secrets: Store<PartialObjectMeta<Secret>>,
     /// Where key pairs are generated.
     pub generator: Generator,
+    /// Whether this process may write.
+    pub leadership: Leadership,
     /// In whose name Events are written.
     pub reporter: Reporter,
     /// What is counted.

@@ -34,6 +34,9 @@ pub enum Error {
     /// The API server did not answer in time.
     #[error("the API server did not answer within {0:?}")]
     Timeout(Duration),
+    /// Another replica leads, or may soon.
+    #[error("this replica does not lead any more")]
+    NotLeading,
     /// The operator is being stopped.
     #[error("the operator is stopping")]
     Stopping,

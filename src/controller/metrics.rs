@@ -1,9 +1,6 @@
 //! What the operator counts about itself, in the text format of Prometheus.
 
-use std::{
-    fmt,
-    sync::atomic::{AtomicUsize, Ordering},
-};
+use std::fmt;
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -11,7 +8,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-/// The counters, and whether the operator is ready.
+/// The counters and gauges.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -19,8 +16,13 @@ pub struct Metrics {
     failures: Counter,
     watching: Family<ResourceLabels, Gauge>,
     watch_failures: Family<ResourceLabels, Counter>,
-    /// How many watches have not been listed yet.
-    unlisted: AtomicUsize,
+    leader: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -34,9 +36,9 @@ struct ResourceLabels {
 }
 
 impl Metrics {
-    /// Counters at zero, for an operator that watches in `scopes` namespaces, or in all with one watch.
+    /// Counters at zero.
     #[must_use]
-    pub fn new(scopes: usize) -> Self {
+    pub fn new() -> Self {
         let mut registry = Registry::with_prefix("keypair_operator");
         let reconciliations = Family::<OutcomeLabels, Counter>::default();
         registry.register(
@@ -58,7 +60,9 @@ impl Metrics {
         );
         let watch_failures = Family::<ResourceLabels, Counter>::default();
         registry.register("watch_failures", "Watches that failed and are begun again", watch_failures.clone());
-        Self { registry, reconciliations, failures, watching, watch_failures, unlisted: AtomicUsize::new(scopes) }
+        let leader = Gauge::default();
+        registry.register("leader", "Whether this replica leads, or works alone", leader.clone());
+        Self { registry, reconciliations, failures, watching, watch_failures, leader }
     }
 
     /// Counts a reconciliation that came to its end.
@@ -80,15 +84,9 @@ impl Metrics {
         self.failures.inc();
     }
 
-    /// Notes that one scope has been listed.
-    pub fn listed(&self) {
-        self.unlisted.fetch_sub(1, Ordering::AcqRel);
-    }
-
-    /// Whether everything that is watched has been listed once.
-    #[must_use]
-    pub fn is_ready(&self) -> bool {
-        self.unlisted.load(Ordering::Acquire) == 0
+    /// Notes whether this replica leads.
+    pub fn leads(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
     }
 
     /// Every metric as text.

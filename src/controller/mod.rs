@@ -8,13 +8,19 @@ mod context;
 mod error;
 mod events;
 mod generator;
+mod health;
 mod index;
+mod leadership;
+mod lease;
 mod metrics;
 mod reconcile;
 mod secrets;
 mod watches;
 
 pub use generator::Generator;
+pub use health::Health;
+pub use leadership::{Leadership, Terms};
+pub use lease::Candidate;
 pub use metrics::Metrics;
 pub use watches::WATCH_SECONDS;
 
@@ -51,14 +57,27 @@ pub struct Settings {
     pub concurrency: u16,
 }
 
+/// What the controllers of all scopes share.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    /// Where key pairs are generated.
+    pub generator: Generator,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// What probes are told.
+    pub health: Arc<Health>,
+    /// Whether this process may write.
+    pub leadership: Leadership,
+}
+
 /// Runs the controller until `shutdown` resolves and what is under way is done.
 pub async fn run(
     client: Client,
     settings: Settings,
-    generator: Generator,
-    metrics: Arc<Metrics>,
+    shared: Shared,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) {
+    let Shared { generator, metrics, health, leadership } = shared;
     let namespace = settings.namespace.as_deref();
     let shutdown = shutdown.shared();
     let (secrets, secrets_writer) = reflector::store();
@@ -70,6 +89,7 @@ pub async fn run(
         key_pairs: key_pairs.clone(),
         secrets: secrets.clone(),
         generator,
+        leadership,
         reporter,
         metrics: Arc::clone(&metrics),
         backoff: Backoff::default(),
@@ -91,7 +111,7 @@ pub async fn run(
             let listed = pin!(async {
                 if key_pairs.wait_until_ready().await.is_ok() && secrets.wait_until_ready().await.is_ok() {
                     tracing::info!("every KeyPair and Secret is listed");
-                    metrics.listed();
+                    health.listed();
                 }
             });
             if let Either::Left(_) = future::select(listed, shutdown).await {

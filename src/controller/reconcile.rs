@@ -17,6 +17,7 @@ use super::{
     context::Context,
     error::{Error, in_brief, without_values},
     events,
+    leadership::Leadership,
     secrets::{self, Content, RequestError},
 };
 use crate::{
@@ -136,22 +137,26 @@ impl Reconciliation<'_> {
         }
     }
 
+    async fn in_time<T>(&self, request: impl Future<Output = T>) -> Result<T, Error> {
+        in_time(&self.context.leadership, request).await
+    }
+
     async fn read_secret(&self, name: &str) -> Result<SecretView, Error> {
         let settings = &self.desired.parameters.secret;
-        let read = in_time(secrets::read(&self.context.client, self.key_pair, name, settings)).await?;
+        let read = self.in_time(secrets::read(&self.context.client, self.key_pair, name, settings)).await?;
         viewed(read).map_err(Error::ReadSecret)
     }
 
     async fn update_secret(&self, name: &str) -> Result<SecretView, Error> {
         let settings = &self.desired.parameters.secret;
-        let updated = in_time(secrets::update(&self.context.client, self.key_pair, name, settings)).await?;
+        let updated = self.in_time(secrets::update(&self.context.client, self.key_pair, name, settings)).await?;
         viewed(updated).map_err(Error::UpdateSecret)
     }
 
     /// Creates the Secret `to` with the key in the Secret `from`. Answers with the Secret of which something new is known.
     async fn copy_secret(&self, from: String, to: String) -> Result<(String, SecretView), Error> {
         let settings = &self.desired.parameters.secret;
-        let key = in_time(secrets::private_key(&self.context.client, self.key_pair, &from, settings)).await?;
+        let key = self.in_time(secrets::private_key(&self.context.client, self.key_pair, &from, settings)).await?;
         let Some(key) = key.map_err(Error::ReadSecret)? else {
             let view = self.read_secret(&from).await?;
             return Ok((from, view));
@@ -163,7 +168,7 @@ impl Reconciliation<'_> {
     async fn delete_secret(&self, name: &str, observed: &Observed) -> Result<(), Error> {
         let SecretView::Read(ReadSecret { version, .. }) = &observed.secret else { return Ok(()) };
         let delete = secrets::delete(&self.context.client, self.key_pair, name, version);
-        in_time(delete).await?.map_err(Error::DeleteSecret)
+        self.in_time(delete).await?.map_err(Error::DeleteSecret)
     }
 
     /// Generates a key pair and creates its Secret; where there is one of that name already, reads that instead. `None`: the
@@ -217,7 +222,7 @@ impl Reconciliation<'_> {
     ) -> Result<Result<String, SecretView>, Error> {
         let settings = &self.desired.parameters.secret;
         let create = secrets::create(&self.context.client, self.key_pair, name, settings, content, dry_run);
-        match in_time(create).await? {
+        match self.in_time(create).await? {
             Ok(version) => Ok(Ok(version)),
             Err(RequestError::Kube(kube::Error::Api(status))) if status.is_already_exists() => {
                 self.read_secret(name).await.map(Err)
@@ -244,7 +249,7 @@ impl Reconciliation<'_> {
         }
         let written = KeyPair { status: Some(status), ..(*key_pair).clone() };
         let key_pairs: Api<KeyPair> = Api::namespaced(context.client.clone(), &self.namespace);
-        let answer = match in_time(key_pairs.replace_status(&self.name, &PostParams::default(), &written)).await? {
+        let answer = match self.in_time(key_pairs.replace_status(&self.name, &PostParams::default(), &written)).await? {
             Ok(answer) => answer,
             // Gone, or changed since: the decision was about an object that is no more. Its events are under way.
             Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {
@@ -273,7 +278,7 @@ impl Reconciliation<'_> {
         // A Recorder of its own for each: one that is kept takes an Event of the same reason for a repetition, counts up the
         // earlier one and so loses the new note.
         let recorder = Recorder::new(self.context.client.clone(), self.context.reporter.clone());
-        let error = match in_time(recorder.publish(event, &self.key_pair.object_ref(&()))).await {
+        let error = match self.in_time(recorder.publish(event, &self.key_pair.object_ref(&()))).await {
             Ok(Ok(())) => return,
             Ok(Err(error)) => in_brief(&error),
             Err(error) => error.to_string(),
@@ -308,6 +313,9 @@ fn refused(error: RequestError) -> Result<SecretView, RequestError> {
     }
 }
 
-async fn in_time<T>(request: impl Future<Output = T>) -> Result<T, Error> {
-    tokio::time::timeout(REQUEST_TIMEOUT, request).await.map_err(|_| Error::Timeout(REQUEST_TIMEOUT))
+/// Does not send the request if this process may not write, and waits for its answer only as long as it may.
+async fn in_time<T>(leadership: &Leadership, request: impl Future<Output = T>) -> Result<T, Error> {
+    let remaining = leadership.remaining().ok_or(Error::NotLeading)?;
+    let limit = REQUEST_TIMEOUT.min(remaining);
+    tokio::time::timeout(limit, request).await.map_err(|_| Error::Timeout(limit))
 }

@@ -207,6 +207,8 @@ impl ControlPlane {
             .and_then(|context| context.context.as_mut())
             .context("the kubeconfig has no current context")?;
         context.user = Some(name.to_owned());
+        // As for a pod, whose own namespace is its default.
+        context.namespace = Some(namespace.to_owned());
         kubeconfig.auth_infos = vec![NamedAuthInfo {
             name: name.to_owned(),
             auth_info: Some(AuthInfo { token: Some(token.trim_end().to_owned().into()), ..AuthInfo::default() }),

@@ -1,0 +1,124 @@
+//! Whether the operator is alive and ready, and what it waits for.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    time::{Duration, Instant},
+};
+
+/// How long the runtime may not come to its heartbeat before the operator counts as stuck.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often the heart beats.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// What probes are told.
+#[derive(Debug)]
+pub struct Health {
+    started: Instant,
+    /// When the heart beat last, in milliseconds after the start.
+    beat: AtomicU64,
+    /// Whether another replica may lead.
+    elects: bool,
+    /// Whether this one works: it leads, or there is nobody else.
+    works: AtomicBool,
+    /// Whether the API server answered the last question about the Lease.
+    lease_answered: AtomicBool,
+    /// How many scopes have not been listed yet.
+    unlisted: AtomicUsize,
+}
+
+impl Health {
+    /// The health of an operator that has just started.
+    #[must_use]
+    pub fn new(elects: bool) -> Self {
+        Self {
+            started: Instant::now(),
+            beat: AtomicU64::new(0),
+            elects,
+            works: AtomicBool::new(false),
+            lease_answered: AtomicBool::new(false),
+            unlisted: AtomicUsize::new(0),
+        }
+    }
+
+    /// Notes that it begins to work and has so many scopes to list.
+    pub fn begins(&self, scopes: usize) {
+        self.unlisted.store(scopes, Ordering::Release);
+        self.works.store(true, Ordering::Release);
+    }
+
+    /// Notes that one scope has been listed.
+    pub fn listed(&self) {
+        // A scope of an earlier term may be counted late.
+        let _ = self.unlisted.fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| count.checked_sub(1));
+    }
+
+    /// Notes that it works no more and stands by.
+    pub fn stands_by(&self) {
+        self.works.store(false, Ordering::Release);
+    }
+
+    /// Notes whether the API server answered about the Lease.
+    pub fn lease_answered(&self, answered: bool) {
+        self.lease_answered.store(answered, Ordering::Release);
+    }
+
+    /// What it waits for before it is ready; `None`: it is.
+    #[must_use]
+    pub fn waits_for(&self) -> Option<&'static str> {
+        if self.works.load(Ordering::Acquire) {
+            let listed = self.unlisted.load(Ordering::Acquire) == 0;
+            (!listed).then_some("waiting for the API server to list Namespaces, KeyPairs and Secrets")
+        } else if self.elects {
+            let answered = self.lease_answered.load(Ordering::Acquire);
+            (!answered).then_some("waiting for the API server to answer about the Lease")
+        } else {
+            Some("starting")
+        }
+    }
+
+    /// Whether the runtime that does the work still runs.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        let beat = self.started + Duration::from_millis(self.beat.load(Ordering::Acquire));
+        beat.elapsed() < PATIENCE
+    }
+
+    /// Beats for ever. To be run where the work is done.
+    pub async fn keep_beating(&self) {
+        loop {
+            let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+            self.beat.store(now, Ordering::Release);
+            tokio::time::sleep(BEAT).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leader_is_ready_when_all_is_listed_and_a_standby_when_it_can_see_the_lease() {
+        let health = Health::new(true);
+        assert!(health.waits_for().unwrap().contains("Lease"));
+        health.lease_answered(true);
+        assert_eq!(health.waits_for(), None);
+        health.begins(2);
+        health.listed();
+        assert!(health.waits_for().unwrap().contains("KeyPairs"));
+        health.listed();
+        assert_eq!(health.waits_for(), None);
+        health.stands_by();
+        health.lease_answered(false);
+        assert!(health.waits_for().is_some());
+    }
+
+    #[test]
+    fn alone_it_is_not_ready_before_it_works() {
+        let health = Health::new(false);
+        assert_eq!(health.waits_for(), Some("starting"));
+        health.begins(0);
+        assert_eq!(health.waits_for(), None);
+        assert!(health.is_alive());
+    }
+}

@@ -10,7 +10,7 @@ SHELL := bash
 CRD := crds/keypairs.keypairs.dev.yaml
 CHART_CRD := charts/keypair-operator/files/keypairs.keypairs.dev.yaml
 
-.PHONY: help build demo test soak crds docs fmt lint deny
+.PHONY: help build demo test soak bench crds docs fmt lint deny
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -34,6 +34,9 @@ soak: ## Run the tests that draw values with many more of them (KEYPAIR_CASES=al
 	cargo build --workspace; \
 	cargo test --lib --test keys --test cel
 
+bench: ## Measure what a decision costs as a namespace grows
+	cargo bench --bench ledger
+
 crds: ## Write the CRD from the Rust types and tables, for kubectl and for the chart
 	cargo run --quiet -- crd > $(CRD).new
 	mv $(CRD).new $(CRD)
@@ -52,4 +55,5 @@ lint: ## Check formatting, lints and documentation
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --workspace --no-deps --document-private-items --quiet
 
 deny: ## Check the licences, sources and versions of the dependencies
+	@cargo fetch --locked --quiet
 	@deny=$$(hack/cargo-deny.sh); $$deny --offline check bans licenses sources

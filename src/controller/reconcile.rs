@@ -1,6 +1,6 @@
 //! The reconciler: observe, decide, apply.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use k8s_openapi::jiff::Timestamp;
 use kube::{
@@ -317,5 +317,11 @@ fn refused(error: RequestError) -> Result<SecretView, RequestError> {
 async fn in_time<T>(leadership: &Leadership, request: impl Future<Output = T>) -> Result<T, Error> {
     let remaining = leadership.remaining().ok_or(Error::NotLeading)?;
     let limit = REQUEST_TIMEOUT.min(remaining);
-    tokio::time::timeout(limit, request).await.map_err(|_| Error::Timeout(limit))
+    let mut request = pin!(request);
+    // A process that was suspended goes on with the request before it looks at the clock, unless it is asked first.
+    let as_leader = poll_fn(|cx| match leadership.remaining() {
+        Some(_) => request.as_mut().poll(cx).map(Ok),
+        None => Poll::Ready(Err(Error::NotLeading)),
+    });
+    tokio::time::timeout(limit, as_leader).await.map_err(|_| Error::Timeout(limit))?
 }

@@ -9,7 +9,7 @@ use kube::{
 };
 
 use super::{
-    keys::{derive, fingerprint, spki},
+    keys::{derive, fingerprint, same_key},
     stage::{KEYPAIR_UID_ANNOTATION, key_pairs, secrets},
     workload::{FOREIGN_VALUE, INVALID},
 };
@@ -87,8 +87,13 @@ impl State<'_> {
                 found.extend(self.accepted(object, look).into_iter().map(|text| format!("{name}: {text}")));
                 continue;
             }
+            let age = |object: &DynamicObject| (object.creation_timestamp().map(|time| time.0), object.name_any());
+            // A name is the accepted pair's or else the oldest's that asks for it, also while that waits for a slot.
+            let claims = |rival: &DynamicObject| {
+                holding(rival) || (text(rival, "/spec/publicKey") != Some(INVALID) && age(rival) < age(object))
+            };
             let rivals =
-                names[&effective_name(object)].iter().filter(|rival| holding(rival) && rival.uid() != object.uid());
+                names[&effective_name(object)].iter().filter(|rival| rival.uid() != object.uid() && claims(rival));
             let secret_name = text(object, "/spec/secret/name").unwrap_or(&name);
             let taken = self
                 .secrets
@@ -138,7 +143,7 @@ impl State<'_> {
             found.push("no private key in the Secret".to_owned());
             return found;
         };
-        if look && (derive(&key.0).is_none() || derive(&key.0) != spki(line)) {
+        if look && derive(&key.0).is_none_or(|derived| !same_key(&derived, line)) {
             found.push("the private key does not give status.publicKey".to_owned());
         }
         found

@@ -36,18 +36,11 @@ pub fn derive(private_key: &[u8]) -> Option<Vec<u8>> {
     openssl(&["pkey", "-pubout", "-outform", "DER"], private_key)
 }
 
-/// The public key of an OpenSSH line in the form of [`derive`].
-pub fn spki(line: &str) -> Option<Vec<u8>> {
-    let mut child = Command::new("ssh-keygen")
-        .args(["-e", "-m", "PKCS8", "-f", "/dev/stdin"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .ok()?;
-    child.stdin.take()?.write_all(line.as_bytes()).ok()?;
-    let pem = child.wait_with_output().ok()?.stdout;
-    openssl(&["pkey", "-pubin", "-pubout", "-outform", "DER"], &pem)
+/// Whether the OpenSSH line `line` is of the key that [`derive`] found: both forms hold the same numbers, and the end of
+/// the blob is the point, or the modulus.
+pub fn same_key(derived: &[u8], line: &str) -> bool {
+    let blob = Base64::decode_vec(blob(line)).unwrap_or_default();
+    blob.last_chunk::<32>().is_some_and(|end| derived.windows(32).any(|window| window == end))
 }
 
 fn openssl(args: &[&str], input: &[u8]) -> Option<Vec<u8>> {

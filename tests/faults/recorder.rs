@@ -37,7 +37,13 @@ struct Seen {
     ever: BTreeMap<String, Accepted>,
     /// The digests of the private keys, by the UID of the KeyPair.
     keys: BTreeMap<String, String>,
+    /// KeyPairs that are gone, and the version of their deletion; 0 if a broken watch missed it.
+    deleted: BTreeMap<String, u64>,
+    /// Secrets with another key for the same UID, and their versions.
+    second: Vec<(String, u64, String)>,
     listed: BTreeSet<String>,
+    /// Every KeyPair that was seen.
+    known: BTreeSet<String>,
     most: usize,
     events: usize,
 }
@@ -85,7 +91,15 @@ impl Recorder {
 
     /// What was seen that must never be.
     pub fn violations(&self) -> Vec<String> {
-        self.violations.lock().unwrap().clone()
+        let mut violations = self.violations.lock().unwrap().clone();
+        for seen in &self.seen {
+            let seen = seen.lock().unwrap();
+            // An operator that has not heard of a deletion yet may make a Secret that the garbage collector takes.
+            let alive = seen.second.iter().filter(|(uid, at, _)| seen.deleted.get(uid).is_none_or(|gone| gone > at));
+            violations
+                .extend(alive.map(|(uid, _, name)| format!("a second private key of {uid}, in the Secret {name}")));
+        }
+        violations
     }
 
     /// The most accepted pairs at once in a namespace, and the number of events.
@@ -115,6 +129,9 @@ impl Seen {
             }
             Event::InitDone => {
                 let listed = std::mem::take(&mut self.listed);
+                for uid in self.known.difference(&listed) {
+                    self.deleted.entry(uid.clone()).or_default();
+                }
                 self.accepted.retain(|uid, _| listed.contains(uid));
                 self.moment(quota)
             }
@@ -124,7 +141,9 @@ impl Seen {
                 violations
             }
             Event::Delete(object) => {
-                self.accepted.remove(&object.uid().unwrap());
+                let uid = object.uid().unwrap();
+                self.accepted.remove(&uid);
+                self.deleted.insert(uid, version(object.resource_version()));
                 Vec::new()
             }
         }
@@ -132,6 +151,7 @@ impl Seen {
 
     fn note(&mut self, object: &DynamicObject) -> Vec<String> {
         let uid = object.uid().unwrap();
+        self.known.insert(uid.clone());
         let text = |field: &str| object.data["status"][field].as_str().unwrap_or_default().to_owned();
         let now = Accepted { name: text("keyPairName"), id: text("keyPairID"), fingerprint: text("fingerprint") };
         let mut violations = Vec::new();
@@ -168,9 +188,16 @@ impl Seen {
             return vec![format!("the Secret {} has no private key", secret.name_any())];
         };
         let now = digest(&key.0);
+        let version = version(secret.resource_version());
         match self.keys.insert(uid.clone(), now.clone()) {
-            Some(before) if before != now => vec![format!("a second private key, in the Secret {}", secret.name_any())],
-            _ => Vec::new(),
+            Some(before) if before != now => self.second.push((uid.clone(), version, secret.name_any())),
+            _ => {}
         }
+        Vec::new()
     }
+}
+
+/// Versions are comparable within a cluster.
+fn version(text: Option<String>) -> u64 {
+    text.and_then(|text| text.parse().ok()).unwrap_or_default()
 }

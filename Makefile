@@ -28,11 +28,12 @@ test: ## Run every test
 	cargo build --workspace; \
 	cargo test --workspace --no-fail-fast
 
-soak: ## Run the tests that draw values with many more of them (KEYPAIR_CASES=all: every Unicode character; takes long)
+soak: ## Run the tests that draw values with many more of them, and 50 fault runs (KEYPAIR_CASES=all: every Unicode character; takes long)
 	@assets=$$(hack/controlplane.sh); \
 	export KUBEBUILDER_ASSETS=$$assets KEYPAIR_CASES=$${KEYPAIR_CASES:-all} PROPTEST_CASES=$${PROPTEST_CASES:-20000}; \
 	cargo build --workspace; \
-	cargo test --lib --test keys --test cel
+	cargo test --lib --test keys --test cel; \
+	KEYPAIR_FAULT_RUNS=$${KEYPAIR_FAULT_RUNS:-50} cargo test --test faults -- --nocapture
 
 bench: ## Measure what a decision costs as a namespace grows
 	cargo bench --bench ledger

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::env;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -19,6 +20,11 @@ use crate::{Audit, Kubectl, Output};
 /// Users that a started control plane knows beside its administrator, who may do nothing until RBAC lets them. Each
 /// has a context of this name in the kubeconfig, and no groups.
 pub const USERS: [&str; 2] = ["alice", "bob"];
+
+/// The line that asks `control-plane` to kill the API server and start it again.
+pub const RESTART_APISERVER: &str = "restart kube-apiserver";
+/// The line that answers, once the API server is ready again.
+pub const RESTARTED: &str = "restarted";
 
 /// How long `control-plane` gets to end its servers and remove its directory.
 const GRACE: Duration = Duration::from_secs(20);
@@ -71,6 +77,14 @@ pub struct ControlPlane {
 struct Own {
     process: Child,
     ready: Ready,
+    dialogue: Mutex<Option<Dialogue>>,
+}
+
+/// Commands to `control-plane`, and its answers.
+#[derive(Debug)]
+struct Dialogue {
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
 }
 
 impl ControlPlane {
@@ -115,8 +129,10 @@ impl ControlPlane {
             .spawn()
             .with_context(|| format!("run {}", program.display()))?;
         let mut line = String::new();
+        let input = process.stdin.take().context("no input")?;
         let stdout = process.stdout.take().context("no output")?;
-        BufReader::new(stdout).read_line(&mut line)?;
+        let mut output = BufReader::new(stdout);
+        output.read_line(&mut line)?;
         if line.is_empty() {
             let status = process.wait()?;
             bail!("the control plane did not start ({status}); its messages above tell why");
@@ -126,7 +142,7 @@ impl ControlPlane {
         Ok(Self {
             kubeconfig: ready.kubeconfig.clone(),
             kubectl: Kubectl::new(&ready.kubectl, &ready.kubeconfig, Some(&ready.dir.join("kubectl-cache"))),
-            own: Some(Own { process, ready }),
+            own: Some(Own { dialogue: Mutex::new(Some(Dialogue { input, output })), process, ready }),
         })
     }
 
@@ -140,6 +156,25 @@ impl ControlPlane {
     #[must_use]
     pub fn ready(&self) -> Option<&Ready> {
         self.own.as_ref().map(|own| &own.ready)
+    }
+
+    /// Kills the API server, starts it again on the same port and the same etcd, and waits until it is ready. Blocks
+    /// for some seconds.
+    ///
+    /// # Errors
+    ///
+    /// If the cluster is somebody else's, or the server does not start again.
+    pub fn restart_apiserver(&self) -> Result<()> {
+        let own = self.own.as_ref().context("somebody else's API server is not restarted")?;
+        let mut dialogue = own.dialogue.lock().unwrap_or_else(PoisonError::into_inner);
+        let Dialogue { input, output } = dialogue.as_mut().context("the control plane is being ended")?;
+        writeln!(input, "{RESTART_APISERVER}").context("ask for a restart")?;
+        let mut line = String::new();
+        output.read_line(&mut line)?;
+        if line.trim_end() != RESTARTED {
+            bail!("the API server was not restarted; the messages above tell why");
+        }
+        Ok(())
     }
 
     /// Whether the controllers of Kubernetes run, which is taken for granted of a cluster that is somebody else's.
@@ -244,7 +279,7 @@ impl ControlPlane {
 
 impl Drop for Own {
     fn drop(&mut self) {
-        drop(self.process.stdin.take());
+        drop(self.dialogue.get_mut().unwrap_or_else(PoisonError::into_inner).take());
         let deadline = Instant::now() + GRACE;
         while matches!(self.process.try_wait(), Ok(None)) {
             if Instant::now() >= deadline {

@@ -33,6 +33,8 @@
 
 mod audit;
 mod control_plane;
+mod dice;
+mod fault_proxy;
 mod http;
 mod kubectl;
 mod namespace;
@@ -42,7 +44,9 @@ mod wait;
 mod watchdog;
 
 pub use audit::{Audit, Mark, Request, Requests};
-pub use control_plane::{ControlPlane, Options, Ready, USERS};
+pub use control_plane::{ControlPlane, Options, RESTART_APISERVER, RESTARTED, Ready, USERS};
+pub use dice::Dice;
+pub use fault_proxy::{Fault, FaultProxy};
 pub use http::{HttpResponse, http_get};
 pub use kubectl::{Kubectl, Output};
 pub use namespace::{MANAGED_BY, namespace};

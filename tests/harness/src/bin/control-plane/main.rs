@@ -17,6 +17,8 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Parser, Subcommand};
+use keypair_test_harness::{RESTART_APISERVER, RESTARTED};
+use tokio::sync::mpsc;
 
 use assets::Assets;
 use plane::Plane;
@@ -72,7 +74,8 @@ fn main() -> ExitCode {
 
 #[tokio::main]
 async fn run(options: &Run) -> Result<()> {
-    let mut stop = std::pin::pin!(stop::requested(options.until_signal)?);
+    let (sender, commands) = mpsc::unbounded_channel();
+    let mut stop = std::pin::pin!(stop::requested(options.until_signal, sender)?);
 
     let assets = tokio::select! {
         assets = Assets::find(options.assets.as_deref()) => assets?,
@@ -83,14 +86,19 @@ async fn run(options: &Run) -> Result<()> {
     let begin = Instant::now();
     let mut plane = Plane::new(assets, options.audit)?;
     let outcome = tokio::select! {
-        outcome = serve(&mut plane, &options.crds, begin) => outcome,
+        outcome = serve(&mut plane, &options.crds, begin, commands) => outcome,
         _ = &mut stop => Ok(()),
     };
     plane.end().await.and(outcome)
 }
 
-/// Starts `plane` and returns when one of its servers has ended.
-async fn serve(plane: &mut Plane, crds: &[PathBuf], begin: Instant) -> Result<()> {
+/// Starts `plane`, restarts its API server when a command says so, and returns when one of its servers has ended.
+async fn serve(
+    plane: &mut Plane,
+    crds: &[PathBuf],
+    begin: Instant,
+    mut commands: mpsc::UnboundedReceiver<String>,
+) -> Result<()> {
     let ready = plane.start(crds).await?;
     eprintln!(
         "control-plane: {} ready at {} after {:.1} s",
@@ -99,5 +107,14 @@ async fn serve(plane: &mut Plane, crds: &[PathBuf], begin: Instant) -> Result<()
         begin.elapsed().as_secs_f32()
     );
     println!("{}", serde_json::to_string(&ready).context("print")?);
-    Err(plane.broken().await)
+    loop {
+        let command = tokio::select! {
+            error = plane.broken() => return Err(error),
+            Some(command) = commands.recv() => command,
+        };
+        if command == RESTART_APISERVER {
+            plane.restart_apiserver(&ready.url).await?;
+            println!("{RESTARTED}");
+        }
+    }
 }

@@ -97,13 +97,24 @@ impl Plane {
         self.run("kube-apiserver", &apiserver, args)?;
 
         let url = servers::apiserver_url(port);
-        let client = self.client(&url).await?;
+        self.wait_for_apiserver(&url).await?;
+        Ok((url, audit.map(|(_, log)| log)))
+    }
+
+    /// Kills the API server, as a crash would end it, and starts it again.
+    pub(crate) async fn restart_apiserver(&mut self, url: &str) -> Result<()> {
+        let server = self.servers.iter_mut().find(|server| server.name == "kube-apiserver").context("no API server")?;
+        server.restart(self.dir.path()).await?;
+        self.wait_for_apiserver(url).await
+    }
+
+    async fn wait_for_apiserver(&mut self, url: &str) -> Result<()> {
+        let client = self.client(url).await?;
         self.wait_for("the API server to be ready", async || {
             let request = http::Request::get("/readyz").body(Vec::new());
             Ok(client.request_text(request?).await? == "ok")
         })
-        .await?;
-        Ok((url, audit.map(|(_, log)| log)))
+        .await
     }
 
     /// Starts the controller manager and waits for what it makes in a new cluster, and tests rely on.

@@ -19,6 +19,8 @@ pub(crate) struct Server {
     pub(crate) name: &'static str,
     child: Child,
     log: PathBuf,
+    program: PathBuf,
+    args: Vec<String>,
     /// A control plane that hack/controlplane.sh built ends when this closes, which it does even if we are killed.
     _lifeline: Option<ChildStdin>,
 }
@@ -29,7 +31,7 @@ impl Server {
         let log = dir.join(format!("{name}.log"));
         let output = File::create(&log).with_context(|| format!("create {}", log.display()))?;
         let mut child = Command::new(program)
-            .args(args)
+            .args(&args)
             .env("CONTROLPLANE_END_WITH_STDIN", "1")
             .current_dir(dir)
             .stdin(Stdio::piped())
@@ -40,7 +42,14 @@ impl Server {
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("run {}", program.display()))?;
-        Ok(Self { name, _lifeline: child.stdin.take(), child, log })
+        Ok(Self { name, _lifeline: child.stdin.take(), child, log, program: program.to_owned(), args })
+    }
+
+    /// Kills it and starts it again with the same arguments and a new log.
+    pub(crate) async fn restart(&mut self, dir: &Path) -> Result<()> {
+        self.child.kill().await?;
+        *self = Self::start(self.name, &self.program, self.args.clone(), dir)?;
+        Ok(())
     }
 
     pub(crate) fn id(&self) -> Option<u32> {

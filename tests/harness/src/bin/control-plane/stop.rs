@@ -1,16 +1,19 @@
 //! When to end.
 
-use std::io::{self, Read as _};
+use std::io;
 use std::thread;
 
 use anyhow::{Context as _, Result};
 use tokio::select;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 /// Resolves with the reason as soon as the control plane is not wanted any more: on SIGINT, SIGTERM or SIGHUP, and at
-/// the end of standard input unless `until_signal`.
-pub(crate) fn requested(until_signal: bool) -> Result<impl Future<Output = &'static str>> {
+/// the end of standard input unless `until_signal`. The lines of standard input until then go to `commands`.
+pub(crate) fn requested(
+    until_signal: bool,
+    commands: mpsc::UnboundedSender<String>,
+) -> Result<impl Future<Output = &'static str>> {
     // From here on no signal is lost, even if the future is not polled yet.
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
@@ -24,8 +27,9 @@ pub(crate) fn requested(until_signal: bool) -> Result<impl Future<Output = &'sta
                 thread::park();
             }
         }
-        let mut buffer = [0; 512];
-        while matches!(io::stdin().read(&mut buffer), Ok(1..)) {}
+        for line in io::stdin().lines().map_while(Result::ok) {
+            commands.send(line).ok();
+        }
         end_of_input.send(()).ok();
     });
     Ok(async move {

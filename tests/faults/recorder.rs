@@ -1,0 +1,203 @@
+//! Watches the promises that hold at every moment.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    pin::pin,
+    sync::{Arc, Mutex},
+};
+
+use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::Secret;
+use kube::{
+    Client, ResourceExt as _,
+    api::DynamicObject,
+    runtime::watcher::{self, Event, watcher},
+};
+use tokio::task::JoinSet;
+
+use super::{
+    keys::digest,
+    stage::{KEYPAIR_UID_ANNOTATION, key_pairs, secrets},
+};
+
+/// What stands in the status of an accepted pair.
+#[derive(Clone, PartialEq, Eq)]
+struct Accepted {
+    name: String,
+    id: String,
+    fingerprint: String,
+}
+
+/// What was seen so far in one namespace.
+#[derive(Default)]
+struct Seen {
+    /// The accepted pairs that exist, by UID.
+    accepted: BTreeMap<String, Accepted>,
+    /// Those of each UID that was ever accepted.
+    ever: BTreeMap<String, Accepted>,
+    /// The digests of the private keys, by the UID of the KeyPair.
+    keys: BTreeMap<String, String>,
+    /// KeyPairs that are gone, and the version of their deletion; 0 if a broken watch missed it.
+    deleted: BTreeMap<String, u64>,
+    /// Secrets with another key for the same UID, and their versions.
+    second: Vec<(String, u64, String)>,
+    listed: BTreeSet<String>,
+    /// Every KeyPair that was seen.
+    known: BTreeSet<String>,
+    most: usize,
+    events: usize,
+}
+
+/// The watches of a run.
+pub struct Recorder {
+    violations: Arc<Mutex<Vec<String>>>,
+    seen: Vec<Arc<Mutex<Seen>>>,
+    _watches: JoinSet<()>,
+}
+
+impl Recorder {
+    pub fn start(client: &Client, namespaces: &[String], quota: usize) -> Self {
+        let violations = Arc::new(Mutex::new(Vec::new()));
+        let mut watches = JoinSet::new();
+        let mut all = Vec::new();
+        for namespace in namespaces {
+            let seen = Arc::new(Mutex::new(Seen::default()));
+            all.push(Arc::clone(&seen));
+            let api = key_pairs(client, namespace);
+            let (found, state, name) = (Arc::clone(&violations), Arc::clone(&seen), namespace.clone());
+            watches.spawn(async move {
+                let mut events = pin!(watcher(api, watcher::Config::default()));
+                while let Some(event) = events.next().await {
+                    if let Ok(event) = event {
+                        let new = state.lock().unwrap().key_pair(event, quota);
+                        found.lock().unwrap().extend(new.into_iter().map(|text| format!("{name}: {text}")));
+                    }
+                }
+            });
+            let api = secrets(client, namespace);
+            let (found, state, name) = (Arc::clone(&violations), seen, namespace.clone());
+            watches.spawn(async move {
+                let mut events = pin!(watcher(api, watcher::Config::default()));
+                while let Some(event) = events.next().await {
+                    if let Ok(Event::Apply(secret) | Event::InitApply(secret)) = event {
+                        let new = state.lock().unwrap().secret(&secret);
+                        found.lock().unwrap().extend(new.into_iter().map(|text| format!("{name}: {text}")));
+                    }
+                }
+            });
+        }
+        Self { violations, seen: all, _watches: watches }
+    }
+
+    /// What was seen that must never be.
+    pub fn violations(&self) -> Vec<String> {
+        let mut violations = self.violations.lock().unwrap().clone();
+        for seen in &self.seen {
+            let seen = seen.lock().unwrap();
+            // An operator that has not heard of a deletion yet may make a Secret that the garbage collector takes.
+            let alive = seen.second.iter().filter(|(uid, at, _)| seen.deleted.get(uid).is_none_or(|gone| gone > at));
+            violations
+                .extend(alive.map(|(uid, _, name)| format!("a second private key of {uid}, in the Secret {name}")));
+        }
+        violations
+    }
+
+    /// The most accepted pairs at once in a namespace, and the number of events.
+    pub fn figures(&self) -> (usize, usize) {
+        let figures = self.seen.iter().map(|seen| seen.lock().unwrap()).map(|seen| (seen.most, seen.events));
+        figures.fold((0, 0), |(most, events), (more, further)| (most.max(more), events + further))
+    }
+
+    /// How many pairs are accepted now, in all namespaces.
+    pub fn accepted(&self) -> usize {
+        self.seen.iter().map(|seen| seen.lock().unwrap().accepted.len()).sum()
+    }
+}
+
+impl Seen {
+    fn key_pair(&mut self, event: Event<DynamicObject>, quota: usize) -> Vec<String> {
+        self.events += 1;
+        match event {
+            Event::Init => {
+                self.listed.clear();
+                Vec::new()
+            }
+            Event::InitApply(object) => {
+                self.listed.extend(object.uid());
+                // A list is no moment before it is complete: the deleted are still counted.
+                self.note(&object)
+            }
+            Event::InitDone => {
+                let listed = std::mem::take(&mut self.listed);
+                for uid in self.known.difference(&listed) {
+                    self.deleted.entry(uid.clone()).or_default();
+                }
+                self.accepted.retain(|uid, _| listed.contains(uid));
+                self.moment(quota)
+            }
+            Event::Apply(object) => {
+                let mut violations = self.note(&object);
+                violations.extend(self.moment(quota));
+                violations
+            }
+            Event::Delete(object) => {
+                let uid = object.uid().unwrap();
+                self.accepted.remove(&uid);
+                self.deleted.insert(uid, version(object.resource_version()));
+                Vec::new()
+            }
+        }
+    }
+
+    fn note(&mut self, object: &DynamicObject) -> Vec<String> {
+        let uid = object.uid().unwrap();
+        self.known.insert(uid.clone());
+        let text = |field: &str| object.data["status"][field].as_str().unwrap_or_default().to_owned();
+        let now = Accepted { name: text("keyPairName"), id: text("keyPairID"), fingerprint: text("fingerprint") };
+        let mut violations = Vec::new();
+        if let Some(before) = self.ever.get(&uid)
+            && *before != now
+        {
+            violations.push(format!("{}: keyPairID, name or fingerprint changed after acceptance", object.name_any()));
+        }
+        if !now.id.is_empty() {
+            self.ever.insert(uid.clone(), now.clone());
+            self.accepted.insert(uid, now);
+        }
+        violations
+    }
+
+    fn moment(&mut self, quota: usize) -> Vec<String> {
+        let mut violations = Vec::new();
+        self.most = self.most.max(self.accepted.len());
+        if self.accepted.len() > quota {
+            violations.push(format!("{} accepted at once, the quota is {quota}", self.accepted.len()));
+        }
+        let mut names = BTreeSet::new();
+        for Accepted { name, .. } in self.accepted.values() {
+            if !names.insert(name) {
+                violations.push(format!("two accepted pairs of the name {name}"));
+            }
+        }
+        violations
+    }
+
+    fn secret(&mut self, secret: &Secret) -> Vec<String> {
+        let Some(uid) = secret.annotations().get(KEYPAIR_UID_ANNOTATION) else { return Vec::new() };
+        let Some(key) = secret.data.as_ref().and_then(|data| data.get("ssh-privatekey")) else {
+            return vec![format!("the Secret {} has no private key", secret.name_any())];
+        };
+        let now = digest(&key.0);
+        let version = version(secret.resource_version());
+        match self.keys.insert(uid.clone(), now.clone()) {
+            Some(before) if before != now => self.second.push((uid.clone(), version, secret.name_any())),
+            _ => {}
+        }
+        Vec::new()
+    }
+}
+
+/// Versions are comparable within a cluster.
+fn version(text: Option<String>) -> u64 {
+    text.and_then(|text| text.parse().ok()).unwrap_or_default()
+}

@@ -1,0 +1,28 @@
+//! The control plane that all runs share, and typed access to a namespace of it.
+
+use std::{path::PathBuf, sync::LazyLock};
+
+use k8s_openapi::api::core::v1::Secret;
+use keypair_test_harness::{ControlPlane, Options};
+use kube::{
+    Api, Client,
+    api::DynamicObject,
+    core::{ApiResource, GroupVersionKind},
+};
+
+/// The annotation by which a Secret belongs to a KeyPair, written here again: users rely on it.
+pub const KEYPAIR_UID_ANNOTATION: &str = "keypairs.dev/keypair-uid";
+
+pub static PLANE: LazyLock<ControlPlane> = LazyLock::new(|| {
+    let crd = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/crds/keypairs.keypairs.dev.yaml"));
+    ControlPlane::start(&Options { crds: vec![crd], ..Options::default() }).unwrap()
+});
+
+pub fn key_pairs(client: &Client, namespace: &str) -> Api<DynamicObject> {
+    let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("keypairs.dev", "v1alpha1", "KeyPair"));
+    Api::namespaced_with(client.clone(), namespace, &kind)
+}
+
+pub fn secrets(client: &Client, namespace: &str) -> Api<Secret> {
+    Api::namespaced(client.clone(), namespace)
+}

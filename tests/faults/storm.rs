@@ -1,0 +1,119 @@
+//! The runs: all faults at once.
+
+use std::{
+    env,
+    time::{Duration, Instant},
+};
+
+use futures::future::join_all;
+use keypair_test_harness::{Dice, FaultProxy, namespace};
+use tokio::{
+    runtime::Handle,
+    time::{sleep, timeout},
+};
+
+use super::{checker, operators::Operators, recorder::Recorder, stage::PLANE, workload};
+
+const QUOTA: usize = 50;
+const NAMESPACES: usize = 4;
+const TASKS: u64 = 12;
+const OPERATIONS: usize = 2000;
+/// How long the operator may take to settle everything once the faults are over.
+const PATIENCE: Duration = Duration::from_secs(150);
+
+fn number(variable: &str) -> Option<u64> {
+    env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable}: no number")))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_promises_hold_under_faults() {
+    let seeds = match number("KEYPAIR_FAULT_SEED") {
+        Some(seed) => seed..=seed,
+        None => 1..=number("KEYPAIR_FAULT_RUNS").unwrap_or(2),
+    };
+    for seed in seeds {
+        run(seed).await;
+    }
+}
+
+async fn run(seed: u64) {
+    let begin = Instant::now();
+    println!("fault run, seed {seed}");
+    let client = PLANE.client().await.unwrap();
+    let mut namespaces = Vec::new();
+    for _ in 0..NAMESPACES {
+        let name = namespace(&client, "faults").await.unwrap();
+        workload::foreign_secrets(&client, &name).await;
+        namespaces.push(name);
+    }
+    let recorder = Recorder::start(&client, &namespaces, QUOTA);
+    let proxy = FaultProxy::start(client.clone(), seed).await.unwrap();
+    let kubeconfig = proxy.kubeconfig().unwrap();
+    let mut operators = Operators::start(&kubeconfig, &namespaces, QUOTA);
+
+    let per_task = OPERATIONS.div_ceil(usize::try_from(TASKS).unwrap());
+    let work = tokio::task::spawn_blocking({
+        let (client, namespaces) = (client.clone(), namespaces.clone());
+        move || {
+            let tasks = (0..TASKS).map(|task| workload::work(client.clone(), namespaces.clone(), seed, task, per_task));
+            // All on one thread: they only wait for the API server.
+            Handle::current().block_on(join_all(tasks))
+        }
+    });
+    let mut work = std::pin::pin!(work);
+    let mut dice = Dice::new(!seed);
+    // Every other run loses its API server for a while.
+    let mut restart = seed.is_multiple_of(2);
+    let done = loop {
+        let pause = Duration::from_millis(500 + dice.below(3000));
+        if let Ok(done) = timeout(pause, &mut work).await {
+            break done;
+        }
+        operators.kill_one(usize::try_from(dice.below(2)).unwrap());
+        if std::mem::take(&mut restart) {
+            tokio::task::spawn_blocking(|| PLANE.restart_apiserver()).await.unwrap().unwrap();
+        }
+    };
+    let operations: usize = done.unwrap().into_iter().sum();
+    for _ in 0..2 {
+        // The backlog is worked off between faults, too.
+        sleep(Duration::from_millis(1000 + dice.below(1500))).await;
+        operators.kill_one(0);
+    }
+    let worked = begin.elapsed();
+    proxy.quiet();
+
+    let deadline = Instant::now() + PATIENCE;
+    let violations = loop {
+        operators.revive();
+        let mut violations = recorder.violations();
+        let broken_meanwhile = !violations.is_empty();
+        for namespace in &namespaces {
+            match checker::check(&client, namespace, QUOTA).await {
+                Ok(found) => violations.extend(found),
+                Err(error) => violations.push(format!("{namespace}: {error}")),
+            }
+        }
+        if violations.is_empty() || broken_meanwhile || Instant::now() > deadline {
+            break violations;
+        }
+        sleep(Duration::from_secs(1)).await;
+    };
+    let (most, events) = recorder.figures();
+    println!(
+        "seed {seed}: {operations} operations in {worked:.1?}, settled after {:.1?}; {} kills, at most {most} accepted, \
+         {events} events, faults {:?}",
+        begin.elapsed(),
+        operators.kills,
+        proxy.counts(),
+    );
+    let shown = violations.iter().take(30).cloned().collect::<Vec<_>>().join("\n");
+    assert!(
+        violations.is_empty(),
+        "{} violations:\n{shown}\n\nthe ends of the operators' logs:\n{}\n\nto repeat: \
+         KEYPAIR_FAULT_SEED={seed} cargo test --test faults the_promises_hold_under_faults -- --nocapture",
+        violations.len(),
+        operators.logs(),
+    );
+    assert!(operations >= OPERATIONS, "only {operations} operations");
+}

@@ -1,0 +1,283 @@
+//! A proxy between the operator and the API server that does what networks and overloaded servers do.
+//!
+//! It speaks plain HTTP/1.1 on loopback and forwards with a client of its own, without waiting for the end of bodies,
+//! so that watches work. Which request meets which fault is drawn from a seed, in the order of the requests.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow};
+use bytes::Bytes;
+use futures::{StreamExt as _, stream};
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, BodyStream, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use kube::Client;
+use kube::client::Body;
+use serde_json::json;
+use tempfile::{NamedTempFile, TempPath};
+use tokio::net::TcpListener;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::sleep;
+
+use crate::Dice;
+
+/// A fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// The request is forwarded late.
+    Delay,
+    /// 429 with `Retry-After: 1`, not forwarded.
+    TooManyRequests,
+    /// 500, not forwarded.
+    ServerError,
+    /// 503, not forwarded.
+    Unavailable,
+    /// 409 to a write, not forwarded.
+    Conflict,
+    /// The connection is closed, nothing is forwarded.
+    DropRequest,
+    /// The request is forwarded and the connection closed before the reply.
+    DropReply,
+    /// A watch ends in the middle.
+    CutWatch,
+    /// A watch says that its version is too old.
+    ExpireWatch,
+    /// The answer takes longer than the operator waits.
+    Stall,
+}
+
+type Answer = Response<UnsyncBoxBody<Bytes, anyhow::Error>>;
+
+#[derive(Debug)]
+struct State {
+    quiet: AtomicBool,
+    cut_off: AtomicBool,
+    dice: Mutex<Dice>,
+    counts: Mutex<BTreeMap<Fault, u64>>,
+}
+
+/// A running proxy; it ends when this is dropped.
+#[derive(Debug)]
+pub struct FaultProxy {
+    state: Arc<State>,
+    port: u16,
+    task: AbortHandle,
+}
+
+impl FaultProxy {
+    /// Starts a proxy in front of the API server of `client`, with the faults that `seed` draws.
+    ///
+    /// # Errors
+    ///
+    /// If there is no loopback port.
+    pub async fn start(client: Client, seed: u64) -> Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("listen")?;
+        let port = listener.local_addr()?.port();
+        let state = Arc::new(State {
+            quiet: AtomicBool::new(false),
+            cut_off: AtomicBool::new(false),
+            dice: Mutex::new(Dice::new(seed)),
+            counts: Mutex::new(BTreeMap::new()),
+        });
+        let task = tokio::spawn(serve(listener, client, Arc::clone(&state))).abort_handle();
+        Ok(Self { state, port, task })
+    }
+
+    /// A kubeconfig that leads to the proxy. The proxy adds the rights of an administrator.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be written.
+    pub fn kubeconfig(&self) -> Result<TempPath> {
+        let content = json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{ "name": "proxy", "cluster": { "server": format!("http://127.0.0.1:{}", self.port) } }],
+            "users": [{ "name": "proxy", "user": {} }],
+            "contexts": [{ "name": "proxy", "context": { "cluster": "proxy", "user": "proxy" } }],
+            "current-context": "proxy",
+        });
+        let mut file = NamedTempFile::new()?;
+        serde_json::to_writer(&mut file, &content).context("write a kubeconfig")?;
+        Ok(file.into_temp_path())
+    }
+
+    /// From now on nothing but forwards.
+    pub fn quiet(&self) {
+        self.state.quiet.store(true, Ordering::Relaxed);
+    }
+
+    /// Lets nothing through until [`FaultProxy::restore`]: requests and replies are lost, and watches end.
+    pub fn cut_off(&self) {
+        self.state.cut_off.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends [`FaultProxy::cut_off`].
+    pub fn restore(&self) {
+        self.state.cut_off.store(false, Ordering::Relaxed);
+    }
+
+    /// How often each fault happened.
+    #[must_use]
+    pub fn counts(&self) -> BTreeMap<Fault, u64> {
+        self.state.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for FaultProxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn serve(listener: TcpListener, client: Client, state: Arc<State>) {
+    // Dropped with this task, and the connections with it.
+    let mut connections = JoinSet::new();
+    while let Ok((connection, _)) = listener.accept().await {
+        while connections.try_join_next().is_some() {}
+        let (client, state) = (client.clone(), Arc::clone(&state));
+        connections.spawn(async move {
+            let service = service_fn(|request| answer(&client, &state, request));
+            // An error is a connection that was closed, often by a fault.
+            hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(connection), service).await.ok();
+        });
+    }
+}
+
+/// The fault of a request, and a number for its details.
+fn draw(state: &State, request: &Request<Incoming>) -> (Option<Fault>, u64) {
+    let watch = is_watch(request);
+    let write = request.method() != Method::GET;
+    let path = request.uri().path();
+    let delicate = (request.method() == Method::POST && path.ends_with("/secrets"))
+        || (request.method() == Method::PUT && path.ends_with("/status"));
+    let per_mille: &[(Fault, u64)] = &[
+        (
+            Fault::DropReply,
+            if watch {
+                0
+            } else if delicate {
+                60
+            } else {
+                10
+            },
+        ),
+        (Fault::CutWatch, if watch { 500 } else { 0 }),
+        (Fault::ExpireWatch, if watch { 100 } else { 0 }),
+        (Fault::Conflict, if write { 15 } else { 0 }),
+        (Fault::TooManyRequests, 10),
+        (Fault::ServerError, 15),
+        (Fault::Unavailable, 15),
+        (Fault::DropRequest, 15),
+        (Fault::Delay, 100),
+        (Fault::Stall, if watch { 0 } else { 1 }),
+    ];
+    let mut dice = state.dice.lock().unwrap_or_else(PoisonError::into_inner);
+    let (mut number, detail) = (dice.below(1000), dice.draw());
+    if state.quiet.load(Ordering::Relaxed) {
+        return (None, detail);
+    }
+    for &(fault, share) in per_mille {
+        if number < share {
+            *state.counts.lock().unwrap_or_else(PoisonError::into_inner).entry(fault).or_default() += 1;
+            return (Some(fault), detail);
+        }
+        number -= share;
+    }
+    (None, detail)
+}
+
+fn is_watch(request: &Request<Incoming>) -> bool {
+    request.uri().query().is_some_and(|query| query.contains("watch=true"))
+}
+
+async fn answer(client: &Client, state: &Arc<State>, request: Request<Incoming>) -> Result<Answer> {
+    let dropped = || anyhow!("connection closed by the proxy");
+    let (fault, detail) = draw(state, &request);
+    let watch = is_watch(&request);
+    if state.cut_off.load(Ordering::Relaxed) {
+        return Err(dropped());
+    }
+    match fault {
+        Some(Fault::Delay) => sleep(Duration::from_millis(detail % 300)).await,
+        Some(Fault::Stall) => sleep(Duration::from_secs(35)).await,
+        Some(Fault::TooManyRequests) => return refusal(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests"),
+        Some(Fault::ServerError) => return refusal(StatusCode::INTERNAL_SERVER_ERROR, "InternalError"),
+        Some(Fault::Unavailable) => return refusal(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable"),
+        Some(Fault::Conflict) => return refusal(StatusCode::CONFLICT, "Conflict"),
+        Some(Fault::DropRequest) => return Err(dropped()),
+        Some(Fault::ExpireWatch) => {
+            let event = json!({ "type": "ERROR", "object": status(StatusCode::GONE, "Expired") });
+            return json_answer(StatusCode::OK, format!("{event}\n"));
+        }
+        _ => {}
+    }
+    let reply = forward(client, request).await?;
+    if fault == Some(Fault::DropReply) || state.cut_off.load(Ordering::Relaxed) {
+        return Err(dropped());
+    }
+    if !watch {
+        return Ok(reply.map(|body| body.map_err(anyhow::Error::from).boxed_unsync()));
+    }
+    let limit = (fault == Some(Fault::CutWatch)).then(|| Duration::from_millis(200 + detail % 5000));
+    let state = Arc::clone(state);
+    let end = async move {
+        let until_cut_off = async {
+            while !state.cut_off.load(Ordering::Relaxed) {
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        match limit {
+            Some(limit) => tokio::time::timeout(limit, until_cut_off).await.unwrap_or(()),
+            None => until_cut_off.await,
+        }
+    };
+    Ok(reply.map(|body| {
+        let frames = BodyStream::new(body).map(|frame| frame.map_err(anyhow::Error::from)).take_until(Box::pin(end));
+        let cut = stream::once(async { Err::<Frame<Bytes>, _>(anyhow!("watch cut by the proxy")) });
+        StreamBody::new(frames.chain(cut)).boxed_unsync()
+    }))
+}
+
+async fn forward(client: &Client, request: Request<Incoming>) -> Result<Response<Body>> {
+    let (mut parts, body) = request.into_parts();
+    let body = body.collect().await?.to_bytes();
+    // They belong to the connection to the proxy; all else is the operator's, its user agent in particular.
+    for name in [header::HOST, header::CONNECTION, header::AUTHORIZATION, header::CONTENT_LENGTH] {
+        parts.headers.remove(name);
+    }
+    parts.version = http::Version::default();
+    let mut reply = client.send(Request::from_parts(parts, Body::from(body.to_vec()))).await?;
+    for name in [header::CONNECTION, header::TRANSFER_ENCODING] {
+        reply.headers_mut().remove(name);
+    }
+    *reply.version_mut() = http::Version::HTTP_11;
+    Ok(reply)
+}
+
+fn status(code: StatusCode, reason: &str) -> serde_json::Value {
+    json!({
+        "apiVersion": "v1", "kind": "Status", "status": "Failure", "metadata": {},
+        "code": code.as_u16(), "reason": reason, "message": "injected by the fault proxy",
+    })
+}
+
+fn refusal(code: StatusCode, reason: &str) -> Result<Answer> {
+    json_answer(code, status(code, reason).to_string())
+}
+
+fn json_answer(code: StatusCode, text: String) -> Result<Answer> {
+    let mut builder = Response::builder().status(code).header(header::CONTENT_TYPE, "application/json");
+    if code == StatusCode::TOO_MANY_REQUESTS {
+        builder = builder.header(header::RETRY_AFTER, "1");
+    }
+    let body = Full::new(Bytes::from(text)).map_err(|never: Infallible| match never {}).boxed_unsync();
+    Ok(builder.body(body)?)
+}

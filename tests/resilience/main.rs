@@ -1,0 +1,175 @@
+//! The operator and an API server that has its troubles: it goes on without help, and does not make them worse.
+
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a panic fails the test")]
+
+use std::{fs, net::SocketAddr, path::Path, time::Duration};
+
+use keypair_operator::app;
+use keypair_test_harness::{
+    ControlPlane, FaultProxy, Operator, Options, Requests, eventually, free_port, http_get, namespace,
+};
+use kube::Client;
+use serde_json::{Value, json};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_keypair-operator");
+const PATIENCE: Duration = Duration::from_secs(120);
+/// How long the operator is watched while it cannot do anything.
+const WATCHED: Duration = Duration::from_secs(10);
+/// More requests than this in that time would be a hot loop.
+const MOST_REQUESTS: usize = 150;
+
+struct Stage {
+    plane: ControlPlane,
+    client: Client,
+    crd: String,
+}
+
+impl Stage {
+    async fn new(topic: &str) -> Self {
+        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{topic}.crd.yaml"));
+        fs::write(&file, app::crd_yaml().unwrap()).unwrap();
+        let crd = file.display().to_string();
+        let plane = ControlPlane::start(&Options { audit: true, crds: vec![file], ..Options::default() }).unwrap();
+        let client = plane.client().await.unwrap();
+        Self { plane, client, crd }
+    }
+
+    fn kubectl(&self, args: &[&str]) -> String {
+        self.plane.kubectl(args).unwrap().ok().unwrap_or_else(|error| panic!("{args:?}: {error}"))
+    }
+
+    fn apply(&self, object: &Value) {
+        self.plane.kubectl_with_input(&["apply", "-f", "-"], &object.to_string()).unwrap().ok().unwrap();
+    }
+
+    fn pair(&self, namespace: &str, name: &str) {
+        self.apply(&json!({
+            "apiVersion": "keypairs.dev/v1alpha1", "kind": "KeyPair", "metadata": { "name": name, "namespace": namespace },
+            "spec": { "profile": "OpenSSH", "generate": { "algorithm": "Ed25519" } },
+        }));
+    }
+
+    async fn ready(&self, namespace: &str, name: &str) {
+        let path = r#"-o=jsonpath={.status.conditions[?(@.type=="Ready")].reason}"#;
+        eventually(PATIENCE, &format!("{name} to be ready"), async || {
+            let reason = self.plane.kubectl(&["get", "keypair", name, "-n", namespace, path])?.ok()?;
+            Ok((reason == "Generated").then_some(()))
+        })
+        .await
+        .unwrap();
+    }
+
+    /// How many requests the operator makes while it is watched.
+    async fn requests(&self) -> usize {
+        let audit = self.plane.audit().unwrap();
+        let mark = audit.mark().unwrap();
+        tokio::time::sleep(WATCHED).await;
+        audit.count(mark, &Requests::any().by_agent("keypair-operator/")).unwrap()
+    }
+}
+
+fn spawn(kubeconfig: &Path, args: &[&str]) -> (Operator, SocketAddr) {
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
+    let metrics = address.to_string();
+    let args = [&["run", "--metrics-addr", &metrics], args].concat();
+    (Operator::spawn(Path::new(BINARY), kubeconfig, args, [("RUST_LOG", "info")]).unwrap(), address)
+}
+
+async fn waits_for_keypairs(address: SocketAddr) {
+    eventually(PATIENCE, "the metrics to say what is waited for", async || {
+        let metrics = http_get(address, "/metrics").await?.body;
+        Ok(metrics.contains(r#"keypair_operator_watching{resource="KeyPairs"} 0"#).then_some(()))
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_definition_that_is_removed_and_put_back() {
+    let stage = Stage::new("resilience-crd").await;
+    let (mut operator, address) = spawn(stage.plane.kubeconfig(), &[]);
+    let namespace = namespace(&stage.client, "crd").await.unwrap();
+    stage.pair(&namespace, "before");
+    stage.ready(&namespace, "before").await;
+    stage.kubectl(&["delete", "-f", &stage.crd, "--timeout=60s"]);
+    operator.wait_for_line("cannot watch KeyPairs", PATIENCE).await.unwrap();
+    waits_for_keypairs(address).await;
+    let requests = stage.requests().await;
+    assert!(requests < MOST_REQUESTS, "{requests} requests in {WATCHED:?}");
+    assert_eq!(http_get(address, "/livez").await.unwrap().status, 200);
+
+    stage.kubectl(&["apply", "-f", &stage.crd]);
+    stage.kubectl(&["wait", "--for=condition=Established", "-f", &stage.crd]);
+    eventually(PATIENCE, "the Secret of before to be collected", async || {
+        let left = stage.plane.kubectl(&["get", "secrets", "-n", &namespace, "-o=name"])?.ok()?;
+        Ok(left.is_empty().then_some(()))
+    })
+    .await
+    .unwrap();
+    stage.pair(&namespace, "after");
+    stage.ready(&namespace, "after").await;
+    assert!(operator.ended().unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rights_that_are_taken_and_given_back() {
+    let stage = Stage::new("resilience-rbac").await;
+    let namespace = namespace(&stage.client, "rbac").await.unwrap();
+    stage.kubectl(&["create", "serviceaccount", "operator", "-n", &namespace]);
+    let subject = format!("--serviceaccount={namespace}:operator");
+    let bind = || stage.kubectl(&["create", "clusterrolebinding", "operator", "--clusterrole=cluster-admin", &subject]);
+    bind();
+    let kubeconfig = stage.plane.service_account_kubeconfig(&namespace, "operator").unwrap();
+    let (mut operator, _) = spawn(kubeconfig.as_ref(), &[]);
+    stage.pair(&namespace, "before");
+    stage.ready(&namespace, "before").await;
+    stage.kubectl(&["delete", "clusterrolebinding", "operator"]);
+    stage.pair(&namespace, "meanwhile");
+    operator.wait_for_line("reconciliation failed", PATIENCE).await.unwrap();
+    let requests = stage.requests().await;
+    assert!(requests < MOST_REQUESTS, "{requests} requests in {WATCHED:?}");
+    bind();
+    stage.ready(&namespace, "meanwhile").await;
+    stage.pair(&namespace, "after");
+    stage.ready(&namespace, "after").await;
+    assert!(operator.ended().unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_that_restarts_or_is_cut_off() {
+    let stage = Stage::new("resilience-restart").await;
+    let proxy = FaultProxy::start(stage.client.clone(), 1).await.unwrap();
+    proxy.quiet();
+    let kubeconfig = proxy.kubeconfig().unwrap();
+    let (mut operator, address) = spawn(kubeconfig.as_ref(), &[]);
+    let namespace = namespace(&stage.client, "restart").await.unwrap();
+    stage.pair(&namespace, "before");
+    stage.ready(&namespace, "before").await;
+
+    stage.plane.restart_apiserver().unwrap();
+    stage.pair(&namespace, "restarted");
+    stage.ready(&namespace, "restarted").await;
+
+    proxy.cut_off();
+    stage.pair(&namespace, "cut-off");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(http_get(address, "/livez").await.unwrap().status, 200);
+    proxy.restore();
+    stage.ready(&namespace, "cut-off").await;
+    assert!(operator.ended().unwrap().is_none());
+}
+
+/// Its KeyPairs go with it, whatever state they are in, and nothing is left to be tried again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_that_is_deleted() {
+    let stage = Stage::new("resilience-namespace").await;
+    let (mut operator, _) = spawn(stage.plane.kubeconfig(), &[]);
+    let namespace = namespace(&stage.client, "gone").await.unwrap();
+    for number in 0..20 {
+        stage.pair(&namespace, &format!("pair-{number}"));
+    }
+    stage.kubectl(&["delete", "namespace", &namespace, "--timeout=90s"]);
+    let requests = stage.requests().await;
+    assert!(requests < 20, "{requests} requests in {WATCHED:?}");
+    assert!(operator.ended().unwrap().is_none());
+}

@@ -104,7 +104,8 @@ async fn run(seed: u64) {
         if violations.is_empty() || broken_meanwhile || Instant::now() > deadline {
             break violations;
         }
-        sleep(Duration::from_secs(1)).await;
+        println!("seed {seed}: {} findings, such as {}", violations.len(), violations[0]);
+        sleep(Duration::from_secs(2)).await;
     };
     let (most, events) = recorder.figures();
     println!(

@@ -13,7 +13,7 @@ use super::{
     keys::IMPORTS,
     operators::Operators,
     recorder::Recorder,
-    stage::{PLANE, key_pairs},
+    stage::{PLANE, TURN, key_pairs},
 };
 
 const CREATES: usize = 1000;
@@ -22,6 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_a_thousand_at_once_exactly_the_quota_is_accepted() {
+    let _turn = TURN.lock().await;
     let client = PLANE.client().await.unwrap();
     let namespaces = [namespace(&client, "burst").await.unwrap()];
     let recorder = Recorder::start(&client, &namespaces, QUOTA);

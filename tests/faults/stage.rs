@@ -4,6 +4,8 @@ use std::{path::PathBuf, sync::LazyLock};
 
 use k8s_openapi::api::core::v1::Secret;
 use keypair_test_harness::{ControlPlane, Options};
+use tokio::sync::Mutex;
+
 use kube::{
     Api, Client,
     api::DynamicObject,
@@ -12,6 +14,9 @@ use kube::{
 
 /// The annotation by which a Secret belongs to a KeyPair, written here again: users rely on it.
 pub const KEYPAIR_UID_ANNOTATION: &str = "keypairs.dev/keypair-uid";
+
+/// Held by a test while it runs: one of them restarts the API server that all share.
+pub static TURN: Mutex<()> = Mutex::const_new(());
 
 pub static PLANE: LazyLock<ControlPlane> = LazyLock::new(|| {
     let crd = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/crds/keypairs.keypairs.dev.yaml"));

@@ -12,7 +12,13 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{checker, operators::Operators, recorder::Recorder, stage::PLANE, workload};
+use super::{
+    checker,
+    operators::Operators,
+    recorder::Recorder,
+    stage::{PLANE, TURN},
+    workload,
+};
 
 const QUOTA: usize = 50;
 const NAMESPACES: usize = 4;
@@ -27,6 +33,7 @@ fn number(variable: &str) -> Option<u64> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_promises_hold_under_faults() {
+    let _turn = TURN.lock().await;
     let seeds = match number("KEYPAIR_FAULT_SEED") {
         Some(seed) => seed..=seed,
         None => 1..=number("KEYPAIR_FAULT_RUNS").unwrap_or(2),
@@ -97,7 +104,8 @@ async fn run(seed: u64) {
         if violations.is_empty() || broken_meanwhile || Instant::now() > deadline {
             break violations;
         }
-        sleep(Duration::from_secs(1)).await;
+        println!("seed {seed}: {} findings, such as {}", violations.len(), violations[0]);
+        sleep(Duration::from_secs(2)).await;
     };
     let (most, events) = recorder.figures();
     println!(

@@ -33,7 +33,8 @@ impl Operators {
         args.extend(namespaces.iter().map(|namespace| format!("--namespace={namespace}")));
         let mut number = 1;
         if elects_leaders() {
-            args.push("--leader-elect".to_owned());
+            // Short, so that there is a leader again soon after the one that was killed.
+            args.extend(["--leader-elect", "--lease-duration=3"].map(str::to_owned));
             number = 2;
         }
         let mut operators = Self { kubeconfig: kubeconfig.to_owned(), args, running: Vec::new(), kills: 0 };

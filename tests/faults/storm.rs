@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures::future::join_all;
-use keypair_test_harness::{Dice, FaultProxy, namespace};
+use keypair_test_harness::{Dice, Fault, FaultProxy, namespace};
 use tokio::{
     runtime::Handle,
     time::{sleep, timeout},
@@ -72,7 +72,8 @@ async fn run(seed: u64) {
     // Every other run loses its API server for a while.
     let mut restart = seed.is_multiple_of(2);
     let done = loop {
-        let pause = Duration::from_millis(500 + dice.below(3000));
+        // Long enough for another to lead and to get on with the work, before it is killed, too.
+        let pause = Duration::from_millis(2000 + dice.below(5000));
         if let Ok(done) = timeout(pause, &mut work).await {
             break done;
         }
@@ -82,11 +83,12 @@ async fn run(seed: u64) {
         }
     };
     let operations: usize = done.unwrap().into_iter().sum();
-    for _ in 0..2 {
+    for place in 0..2 {
         // The backlog is worked off between faults, too.
-        sleep(Duration::from_millis(1000 + dice.below(1500))).await;
-        operators.kill_one(0);
+        sleep(Duration::from_millis(4000 + dice.below(3000))).await;
+        operators.kill_one(place);
     }
+    sleep(Duration::from_secs(5)).await;
     let worked = begin.elapsed();
     proxy.quiet();
 
@@ -124,4 +126,8 @@ async fn run(seed: u64) {
         operators.logs(),
     );
     assert!(operations >= OPERATIONS, "only {operations} operations");
+    let faults = proxy.counts();
+    for worst in [Fault::DropReply, Fault::CutWatch] {
+        assert!(faults.get(&worst).is_some_and(|count| *count > 0), "no {worst:?} among {faults:?}");
+    }
 }

@@ -177,7 +177,7 @@ fn draw(state: &State, request: &Request<Incoming>) -> (Option<Fault>, u64) {
         (Fault::Unavailable, 15),
         (Fault::DropRequest, 15),
         (Fault::Delay, 100),
-        (Fault::Stall, if watch { 0 } else { 1 }),
+        (Fault::Stall, u64::from(!watch)),
     ];
     let mut dice = state.dice.lock().unwrap_or_else(PoisonError::into_inner);
     let (mut number, detail) = (dice.below(1000), dice.draw());

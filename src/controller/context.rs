@@ -1,7 +1,7 @@
 //! What every reconciliation shares.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -41,6 +41,8 @@ pub struct Context {
     pub backoff: Backoff,
     /// Which versions of `KeyPair`s we have replaced ourselves.
     pub written: Versions,
+    /// Where the Secrets are that were made for each `KeyPair`.
+    pub made: Made,
     /// Set when every namespace that is watched is known.
     pub regions_listed: SetOnce<()>,
 }
@@ -60,6 +62,37 @@ impl Context {
     pub fn forget(&self, uid: &str) {
         self.backoff.forget(uid);
         self.written.forget(uid);
+    }
+}
+
+/// The names of the Secrets that were made for each `KeyPair`, by its UID.
+#[derive(Debug, Default)]
+pub struct Made(Mutex<HashMap<String, BTreeSet<String>>>);
+
+impl Made {
+    /// Notes that this Secret was made for the `KeyPair` with this UID.
+    pub fn note(&self, uid: &str, name: String) {
+        self.lock().entry(uid.to_owned()).or_default().insert(name);
+    }
+
+    /// Forgets this Secret, which is gone.
+    pub fn forget(&self, uid: &str, name: &str) {
+        let mut made = self.lock();
+        if let Some(names) = made.get_mut(uid) {
+            names.remove(name);
+            if names.is_empty() {
+                made.remove(uid);
+            }
+        }
+    }
+
+    /// A Secret of another name than this.
+    pub fn elsewhere(&self, uid: &str, name: &str) -> Option<String> {
+        self.lock().get(uid)?.iter().find(|other| *other != name).cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, BTreeSet<String>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

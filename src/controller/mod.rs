@@ -40,7 +40,7 @@ use tokio::sync::SetOnce;
 
 use self::{
     backoff::Backoff,
-    context::{Context, Versions},
+    context::{Context, Made, Versions},
     error::Error,
     index::Index,
 };
@@ -94,12 +94,13 @@ pub async fn run(
         metrics: Arc::clone(&metrics),
         backoff: Backoff::default(),
         written: Versions::default(),
+        made: Made::default(),
         regions_listed: SetOnce::new(),
     });
     let triggers = stream::select_all([
         watches::namespaces(&client, settings.namespace.clone(), settings.policy, Arc::clone(&context)).boxed(),
         watches::key_pairs(scope(&client, namespace), key_pairs_writer, Arc::clone(&context)).boxed(),
-        watches::secrets(scope(&client, namespace), secrets_writer, Arc::clone(&metrics)).boxed(),
+        watches::secrets(scope(&client, namespace), secrets_writer, Arc::clone(&context)).boxed(),
     ])
     .take_until(Box::pin(shutdown.clone()));
 

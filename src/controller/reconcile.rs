@@ -111,7 +111,13 @@ impl Reconciliation<'_> {
         let context = self.context;
         let status = self.key_pair.status.as_ref();
         let recorded = status.filter(|status| !status.is_replay()).and_then(KeyPairStatus::facts);
-        let secret_name = self.desired.secret_name(recorded.as_ref());
+        let wanted = &self.desired.parameters.secret.name;
+        let left = if recorded.is_none() && !self.desired.parameters.is_import() {
+            context.made.elsewhere(&self.desired.uid, wanted)
+        } else {
+            None
+        };
+        let secret_name = self.desired.secret_name(recorded.as_ref(), left.as_ref());
         let cached = context
             .secrets
             .get(&ObjectRef::new(secret_name).within(&self.namespace))
@@ -125,12 +131,12 @@ impl Reconciliation<'_> {
         };
         let original = original.as_ref().and_then(|original| original.status.as_ref()).and_then(KeyPairStatus::facts);
         let secret = SecretView::Unread(cached);
-        Observed { recorded, original, refused, secret, target: SecretView::Unread(None) }
+        Observed { recorded, original, left, refused, secret, target: SecretView::Unread(None) }
     }
 
     /// Takes down what has been learned of the Secret of this name.
     fn note(&self, observed: &mut Observed, name: &str, view: SecretView) {
-        if self.desired.secret_name(observed.recorded.as_ref()) == name {
+        if self.desired.secret_name(observed.recorded.as_ref(), observed.left.as_ref()) == name {
             observed.secret = view;
         } else {
             observed.target = view;

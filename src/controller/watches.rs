@@ -18,7 +18,7 @@ use kube::{
 use super::{
     context::Context,
     metrics::Metrics,
-    secrets::{KEYPAIR_ANNOTATION, OPERATOR},
+    secrets::{KEYPAIR_ANNOTATION, KEYPAIR_UID_ANNOTATION, OPERATOR},
 };
 use crate::{
     api::{KeyPair, KeyPairSpec},
@@ -162,9 +162,10 @@ fn watch_config() -> watcher::Config {
 pub fn secrets(
     api: Api<PartialObjectMeta<Secret>>,
     store: Writer<PartialObjectMeta<Secret>>,
-    metrics: Arc<Metrics>,
+    context: Arc<Context>,
 ) -> impl Stream<Item = Trigger> + Send {
     let mut mirror = Mirror::new(store);
+    let metrics = Arc::clone(&context.metrics);
     let ours = watch_config().labels(&format!("{MANAGED_BY_LABEL}={OPERATOR}"));
     watcher(api, ours)
         .default_backoff()
@@ -173,7 +174,23 @@ pub fn secrets(
         .flat_map(move |event| {
             let concerned = RefCell::new(Vec::new());
             let concern = |secret: &PartialObjectMeta<Secret>| concerned.borrow_mut().extend(key_pair_of(secret));
-            mirror.apply(&event, concern, concern);
+            let made_for =
+                |secret: &PartialObjectMeta<Secret>| secret.annotations().get(KEYPAIR_UID_ANNOTATION).cloned();
+            mirror.apply(
+                &event,
+                |secret| {
+                    if let Some(uid) = made_for(secret) {
+                        context.made.note(&uid, secret.name_any());
+                    }
+                    concern(secret);
+                },
+                |secret| {
+                    if let Some(uid) = made_for(secret) {
+                        context.made.forget(&uid, &secret.name_any());
+                    }
+                    concern(secret);
+                },
+            );
             stream::iter(concerned.into_inner().into_iter().map(Ok))
         })
 }

@@ -30,10 +30,12 @@ pub struct Desired {
 }
 
 impl Desired {
-    /// The name of the Secret: that of an accepted pair is where `recorded` says, a pair to come goes where the spec says.
+    /// The name of the Secret: that of an accepted pair is where `recorded` says, a pair to come has it where it was `left`, or
+    /// goes where the spec says.
     #[must_use]
-    pub fn secret_name<'a>(&'a self, recorded: Option<&'a Facts>) -> &'a String {
-        recorded.and_then(|facts| facts.secret_name.as_ref()).unwrap_or(&self.parameters.secret.name)
+    pub fn secret_name<'a>(&'a self, recorded: Option<&'a Facts>, left: Option<&'a String>) -> &'a String {
+        let recorded = recorded.map(|facts| facts.secret_name.as_ref());
+        recorded.unwrap_or(left).unwrap_or(&self.parameters.secret.name)
     }
 }
 
@@ -44,6 +46,8 @@ pub struct Observed {
     pub recorded: Option<Facts>,
     /// The facts of the pair that this one repeats, where the ledger says that it does.
     pub original: Option<Facts>,
+    /// The name of a Secret that was made for a pair to come before `spec.secret.name` was changed.
+    pub left: Option<String>,
     /// Why the status says that the pair is not Ready.
     pub refused: Option<Reason>,
     /// The Secret: where an accepted pair has it, where a pair to come shall have it.

@@ -41,6 +41,8 @@ pub async fn work(client: Client, namespaces: Vec<String>, seed: u64, task: u64,
     let mut alive: Vec<(usize, String)> = Vec::new();
     let (mut done, mut made) = (0, 0);
     while done < operations {
+        // So that there is time for faults: the API server could take all of it in a few seconds.
+        sleep(Duration::from_millis(dice.below(240))).await;
         let kind = dice.below(100);
         let at = usize::try_from(dice.below(1 << 20)).unwrap();
         if kind < 55 || alive.is_empty() {
@@ -56,9 +58,14 @@ pub async fn work(client: Client, namespaces: Vec<String>, seed: u64, task: u64,
         let (namespace, name) = alive[at].clone();
         let api = key_pairs(&client, &namespaces[namespace]);
         if kind < 78 {
-            let patch = match dice.below(3) {
+            let patch = match dice.below(5) {
                 0 => json!({ "metadata": { "labels": { "round": dice.below(1000).to_string() } } }),
                 1 => json!({ "spec": { "description": format!("Edit {}", dice.below(1000)) } }),
+                // Of an accepted pair, the Secret follows.
+                2 => {
+                    json!({ "spec": { "secret": { "template": { "labels": { "round": dice.below(1000).to_string() } } } } })
+                }
+                3 => json!({ "spec": { "secret": { "name": format!("moved-{name}") } } }),
                 // Mends an invalid key; for all others it is refused, or changes what waits.
                 _ => json!({ "spec": { "publicKey": IMPORTS[0].trim(), "generate": null } }),
             };

@@ -10,11 +10,9 @@ use crate::domain::{
 
 pub(super) fn decide(desired: &Desired, observed: &Observed, region: &Region, spec: KeySpec) -> Plan {
     let settings = &desired.parameters.secret;
-    let home = desired.secret_name(observed.recorded.as_ref());
-    if let Some(recorded) = &observed.recorded
-        && *home != settings.name
-    {
-        return decide_move(desired, observed, region, (recorded, home), spec);
+    let home = desired.secret_name(observed.recorded.as_ref(), observed.left.as_ref());
+    if *home != settings.name {
+        return decide_move(desired, observed, region, home, spec);
     }
     match (&observed.secret, &observed.recorded) {
         (SecretView::Unread(Some(cached)), Some(recorded))
@@ -119,19 +117,16 @@ fn consider_offer(
     }
 }
 
-/// The spec wants the Secret of an accepted pair to have another name. Copied first; the old one goes only when the copy has
+/// The spec wants the Secret to have another name than it has. Copied first; the old one goes only when the copy has
 /// been read, and the status is told last, so that a crash at any point leaves the key in one of the two.
-fn decide_move(
-    desired: &Desired,
-    observed: &Observed,
-    region: &Region,
-    (recorded, home): (&Facts, &str),
-    spec: KeySpec,
-) -> Plan {
+fn decide_move(desired: &Desired, observed: &Observed, region: &Region, home: &str, spec: KeySpec) -> Plan {
     let target = &desired.parameters.secret.name;
     let is_right = |secret: &ReadSecret| {
         secret.belongs == Belongs::Ours
-            && secret.public_key.as_ref().is_some_and(|key| !is_anothers(desired, recorded, secret, key))
+            && secret.public_key.as_ref().is_some_and(|key| match &observed.recorded {
+                Some(recorded) => !is_anothers(desired, recorded, secret, key),
+                None => fits(desired, spec, key),
+            })
     };
     match (&observed.target, &observed.secret) {
         (SecretView::Unread(_), _) => Plan::ReadSecret(target.clone()),
@@ -139,7 +134,10 @@ fn decide_move(
         (SecretView::Forbidden(why), _) => refuse_for_now(observed, refusals::secret_forbidden(target, why)),
         (SecretView::Read(copy), _) if !is_right(copy) => refuse_for_now(observed, refusals::secret_conflict(target)),
         (_, SecretView::Unread(_)) => Plan::ReadSecret(home.to_owned()),
-        (SecretView::Absent, SecretView::Absent) => lost(desired, observed, recorded, home, spec),
+        (SecretView::Absent, SecretView::Absent) => match &observed.recorded {
+            Some(recorded) => lost(desired, observed, recorded, home, spec),
+            None => Plan::CreateSecret { name: target.clone(), spec, replaces: None },
+        },
         (SecretView::Absent, SecretView::Read(secret)) if is_right(secret) => {
             Plan::CopySecret { from: home.to_owned(), to: target.clone() }
         }

@@ -121,7 +121,11 @@ impl World {
     }
 
     fn observe(&self, desired: &Desired) -> Observed {
-        let name = desired.secret_name(self.recorded.as_ref());
+        let left = self.secrets.iter().find(|(name, stored)| {
+            **name != desired.parameters.secret.name && stored.secret.belongs == Belongs::Ours && self.watch_is_fresh
+        });
+        let left = left.map(|(name, _)| name.clone());
+        let name = desired.secret_name(self.recorded.as_ref(), left.as_ref());
         let cached = self.secrets.get(name).filter(|_| self.watch_is_fresh).map(|stored| CachedSecret {
             owned: stored.secret.belongs == Belongs::Ours,
             sha256: stored.noted.clone(),
@@ -131,6 +135,7 @@ impl World {
         Observed {
             recorded: self.recorded.clone(),
             original: None,
+            left,
             refused: self.refusals.first().copied(),
             secret: SecretView::Unread(cached),
             target: SecretView::Unread(None),
@@ -192,7 +197,7 @@ impl World {
                     return true;
                 }
             };
-            if *desired.secret_name(observed.recorded.as_ref()) == name {
+            if *desired.secret_name(observed.recorded.as_ref(), observed.left.as_ref()) == name {
                 observed.secret = view;
             } else {
                 observed.target = view;
@@ -320,6 +325,23 @@ proptest! {
         prop_assert_eq!(&world.secrets["moved"].secret.public_key, &key);
         let recorded = world.recorded.unwrap();
         prop_assert_eq!(recorded.secret_name.as_deref(), Some("moved"));
+    }
+
+    /// A Secret that was made just before a crash is found although the name was changed meanwhile.
+    #[test]
+    fn what_was_left_under_another_name_is_moved(crash in 1_usize..3, later in prop::option::of(0_usize..6)) {
+        let mut desired = desired(None, KeySpec::Ed25519);
+        let ledger = granting_ledger();
+        let mut world = World::new(None);
+        prop_assert!(!world.reconcile(&desired, &ledger, Some(crash)) || crash > 1);
+        world.recorded = None;
+        desired.parameters.secret.name = "moved".to_owned();
+        if later.is_some() {
+            world.reconcile(&desired, &ledger, later);
+        }
+        prop_assert!(world.reconcile(&desired, &ledger, None));
+        prop_assert_eq!((world.generated, &world.refusals), (1, &Vec::new()));
+        prop_assert_eq!(world.secrets.keys().collect::<Vec<_>>(), ["moved"]);
     }
 
     /// Wherever it crashes, one new key is made for one that is lost.

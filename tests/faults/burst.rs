@@ -61,7 +61,7 @@ async fn of_a_thousand_at_once_exactly_the_quota_is_accepted() {
     }
     creates.await.unwrap();
     let violations = loop {
-        let mut violations = checker::check(&client, &namespaces[0], QUOTA).await.unwrap();
+        let mut violations = checker::check(&client, &namespaces[0], QUOTA, true).await.unwrap();
         violations.extend(recorder.violations());
         if violations.is_empty() || Instant::now() > deadline {
             break violations;

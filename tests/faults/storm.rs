@@ -70,7 +70,8 @@ async fn run(seed: u64) {
     let mut work = std::pin::pin!(work);
     let mut dice = Dice::new(!seed);
     // Every other run loses its API server for a while.
-    let mut restart = seed.is_multiple_of(2);
+    let restarts = seed.is_multiple_of(2);
+    let mut restart = restarts;
     let done = loop {
         // Long enough for another to lead and to get on with the work, before it is killed, too.
         let pause = Duration::from_millis(2000 + dice.below(5000));
@@ -98,7 +99,7 @@ async fn run(seed: u64) {
         let mut violations = recorder.violations();
         let broken_meanwhile = !violations.is_empty();
         for namespace in &namespaces {
-            match checker::check(&client, namespace, QUOTA).await {
+            match checker::check(&client, namespace, QUOTA, !restarts).await {
                 Ok(found) => violations.extend(found),
                 Err(error) => violations.push(format!("{namespace}: {error}")),
             }

@@ -16,6 +16,7 @@ use kube::{
 };
 
 use super::{
+    backoff::Backoff,
     context::Context,
     metrics::Metrics,
     secrets::{KEYPAIR_ANNOTATION, KEYPAIR_UID_ANNOTATION, OPERATOR},
@@ -48,7 +49,7 @@ pub fn key_pairs(
     // What a namespace is decides what its KeyPairs may be, so that is listed first.
     let begin = async move {
         regions.regions_listed.wait().await;
-        watcher(api, watch_config()).default_backoff()
+        patient(watcher(api, watch_config()))
     };
     stream::once(begin)
         .flatten()
@@ -85,8 +86,7 @@ pub fn namespaces(
     };
     let mut listed = HashSet::new();
     let metrics = Arc::clone(&context.metrics);
-    watcher(api, config)
-        .default_backoff()
+    patient(watcher(api, config))
         .then(move |event| {
             let (only, objects) = (only.clone(), objects.clone());
             async move {
@@ -153,6 +153,34 @@ fn is_forbidden(error: &watcher::Error) -> bool {
     }
 }
 
+/// The events of a watch, with a pause after each failure that grows until the watch brings something again.
+///
+/// Not kube's own back-off: that begins anew with each try to list, which the watch announces as an event.
+fn patient<K>(
+    events: impl Stream<Item = Result<Event<K>, watcher::Error>> + Send,
+) -> impl Stream<Item = Result<Event<K>, watcher::Error>> + Send
+where
+    K: Send,
+{
+    const WATCH: &str = "watch";
+    let start = (Box::pin(events), Backoff::default(), None);
+    stream::unfold(start, async |(mut events, backoff, pause)| {
+        if let Some(pause) = pause {
+            tokio::time::sleep(pause).await;
+        }
+        let event = events.next().await?;
+        let pause = match &event {
+            Err(_) => Some(backoff.failed(WATCH)),
+            Ok(Event::Init) => None,
+            Ok(_) => {
+                backoff.forget(WATCH);
+                None
+            }
+        };
+        Some((event, (events, backoff, pause)))
+    })
+}
+
 /// How everything is watched: begun again after a while, so that a connection that has silently died is noticed.
 fn watch_config() -> watcher::Config {
     watcher::Config::default().timeout(WATCH_SECONDS)
@@ -167,8 +195,7 @@ pub fn secrets(
     let mut mirror = Mirror::new(store);
     let metrics = Arc::clone(&context.metrics);
     let ours = watch_config().labels(&format!("{MANAGED_BY_LABEL}={OPERATOR}"));
-    watcher(api, ours)
-        .default_backoff()
+    patient(watcher(api, ours))
         .modify(|secret| secret.managed_fields_mut().clear())
         .filter_map(move |event| std::future::ready(log_failure("Secrets", event, &metrics)))
         .flat_map(move |event| {

@@ -105,6 +105,13 @@ async fn it_does_its_job_with_every_right_it_has_and_no_other() {
 
     if let (Some(audit), Some(mark)) = (audit(), mark) {
         let role = role(&release);
+        // The Lease is renewed in its own time.
+        let renewed = ("leases".to_owned(), "update".to_owned());
+        eventually(TIMEOUT, "the Lease to be renewed", async || {
+            Ok(requests(&audit, mark, &user).iter().any(|request| right(request) == renewed).then_some(()))
+        })
+        .await
+        .unwrap();
         let requests = requests(&audit, mark, &user);
         assert_eq!(forbidden(&requests), BTreeSet::new(), "{}", operator.log().unwrap());
         let exercised: BTreeSet<Right> = requests.iter().map(right).collect();

@@ -54,7 +54,7 @@ async fn it_waits_for_the_definition_and_then_works() {
     let env = [("KEYPAIR_OPERATOR_METRICS_ADDR", address.to_string())];
     let mut operator = Operator::spawn(Path::new(BINARY), plane.kubeconfig(), ["run"], env).unwrap();
     operator.wait_for_http(address, "/livez", TIMEOUT).await.unwrap();
-    let line = operator.wait_for_line("cannot watch ", TIMEOUT).await.unwrap();
+    let line = operator.wait_for_line("cannot watch KeyPairs", TIMEOUT).await.unwrap();
     assert!(line.contains("404") || line.contains("not find"), "{line}");
     let ready = http_get(address, "/readyz").await.unwrap();
     assert_eq!((ready.status, ready.body.contains("waiting")), (503, true), "{}", ready.body);
@@ -112,6 +112,6 @@ async fn it_waits_for_the_api_server_and_stops_while_it_waits() {
     let kubeconfig = std::fs::read_to_string(plane.kubeconfig()).unwrap().replace(&ready.url, &nobody);
     let path = crate::file("nobody.kubeconfig", &kubeconfig);
     let mut operator = Operator::spawn(Path::new(BINARY), Path::new(&path), ["run"], [("A", "b")]).unwrap();
-    operator.wait_for_line("cannot watch KeyPairs", TIMEOUT).await.unwrap();
+    operator.wait_for_line("cannot watch Namespaces", TIMEOUT).await.unwrap();
     stops_at_once(&mut operator).await;
 }

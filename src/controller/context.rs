@@ -62,6 +62,7 @@ impl Context {
     pub fn forget(&self, uid: &str) {
         self.backoff.forget(uid);
         self.written.forget(uid);
+        self.made.forget_all(uid);
     }
 }
 
@@ -84,6 +85,11 @@ impl Made {
                 made.remove(uid);
             }
         }
+    }
+
+    /// Forgets what was made for a `KeyPair` that is gone.
+    pub fn forget_all(&self, uid: &str) {
+        self.lock().remove(uid);
     }
 
     /// A Secret of another name than this.

@@ -227,14 +227,23 @@ impl Reconciliation<'_> {
         dry_run: bool,
     ) -> Result<Result<String, SecretView>, Error> {
         let settings = &self.desired.parameters.secret;
-        let create = secrets::create(&self.context.client, self.key_pair, name, settings, content, dry_run);
-        match self.in_time(create).await? {
-            Ok(version) => Ok(Ok(version)),
-            Err(RequestError::Kube(kube::Error::Api(status))) if status.is_already_exists() => {
-                self.read_secret(name).await.map(Err)
-            }
-            Err(error) => refused(error).map(Err).map_err(Error::CreateSecret),
+        let made = &self.context.made;
+        if !dry_run {
+            // Noted before: should the answer not come, the Secret may be there, and the next try may want another name.
+            made.note(&self.desired.uid, name.to_owned());
         }
+        let create = secrets::create(&self.context.client, self.key_pair, name, settings, content, dry_run);
+        let instead = match self.in_time(create).await? {
+            Ok(version) => return Ok(Ok(version)),
+            Err(RequestError::Kube(kube::Error::Api(status))) if status.is_already_exists() => {
+                self.read_secret(name).await?
+            }
+            Err(error) => refused(error).map_err(Error::CreateSecret)?,
+        };
+        if !matches!(&instead, SecretView::Read(secret) if secret.belongs == Belongs::Ours) {
+            made.forget(&self.desired.uid, name);
+        }
+        Ok(Err(instead))
     }
 
     /// Makes the status say what `report` says, with one write if it does not yet.

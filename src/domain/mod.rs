@@ -5,6 +5,7 @@
 //! randomness, no file and no network. A test of the source (`tests/layout.rs`) keeps it so.
 
 pub mod decide;
+pub mod digest;
 pub mod key;
 pub mod key_pair_id;
 pub mod label_selector;

@@ -3,9 +3,8 @@
 //! [`check`] is an ordered list of small checks. The first refusal is what the cloud API would have answered; all of them
 //! together are what a person wants to mend in one go.
 
-use sha2::{Digest, Sha256};
-
 use super::{
+    digest,
     key::{self, Algorithm, KeySpec, KeyType, PublicKey},
     profile::Profile,
     reason::{Parameter, Reason, Refusal},
@@ -136,23 +135,17 @@ impl Parameters {
             Some(body) => format!("import {}", body.trim()),
             None => format!("generate {} {}", generate.algorithm, spec.map_or(0, KeySpec::bits)),
         };
-        let mut tags: Vec<&str> = self.tags.iter().flat_map(|(key, value)| [key.as_str(), value.as_str()]).collect();
-        let mut pairs: Vec<&[&str]> = tags.chunks(2).collect();
-        pairs.sort_unstable();
-        tags = pairs.concat();
-        let mut hash = Sha256::new();
+        let mut tags: Vec<&(String, String)> = self.tags.iter().collect();
+        tags.sort_unstable();
         let fixed = [
             self.profile.as_str(),
             &key,
             self.description.as_deref().unwrap_or_default(),
             region.effective_project(&self.project),
         ];
-        for part in fixed.into_iter().chain(tags) {
-            // With its length before it, no two lists of parts give the same bytes.
-            hash.update(u64::try_from(part.len()).unwrap_or_default().to_be_bytes());
-            hash.update(part);
-        }
-        Some(TokenUse { token: self.client_token.clone(), is_named: self.is_named, digest: hash.finalize().into() })
+        let tags = tags.into_iter().flat_map(|(key, value)| [key.as_str(), value.as_str()]);
+        let digest = digest::of_parts(fixed.into_iter().chain(tags));
+        Some(TokenUse { token: self.client_token.clone(), is_named: self.is_named, digest })
     }
 
     /// Whether the pair is imported; otherwise it is generated.

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use sha2::{Digest, Sha256};
-
 use super::{
+    digest,
     key::{Algorithm, Encoding},
     reason::{Parameter, Reason, Refusal},
     rules,
@@ -101,23 +100,13 @@ impl SecretSettings {
             DeletionPolicy::Delete => "Delete",
             DeletionPolicy::Retain => "Retain",
         };
-        let mut hash = Sha256::new();
-        let mut add = |part: &str| {
-            // With its length before it, no two lists of parts give the same bytes.
-            hash.update(u64::try_from(part.len()).unwrap_or_default().to_be_bytes());
-            hash.update(part);
-        };
-        for part in [self.effective_type(), &self.private_key, &self.public_key, self.encoding.name(), policy] {
-            add(part);
-        }
+        let fixed = [self.effective_type(), &self.private_key, &self.public_key, self.encoding.name(), policy];
+        let mut parts: Vec<String> = fixed.map(str::to_owned).to_vec();
         for map in [&self.labels, &self.annotations, &self.string_data] {
-            add(&map.len().to_string());
-            for (key, value) in map {
-                add(key);
-                add(value);
-            }
+            parts.push(map.len().to_string());
+            parts.extend(map.iter().flat_map(|(key, value)| [key.clone(), value.clone()]));
         }
-        let digest = hash.finalize();
+        let digest = digest::of_parts(parts.iter().map(String::as_str));
         let first = digest.iter().take(8).fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
         format!("{first:016x}")
     }

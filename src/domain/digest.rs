@@ -1,0 +1,14 @@
+//! Digests of lists of texts, by which two lists are compared without keeping them.
+
+use sha2::{Digest, Sha256};
+
+/// The SHA-256 digest of the parts, each with its length before it, so that no two lists give the same bytes.
+#[must_use]
+pub fn of_parts<'a>(parts: impl IntoIterator<Item = &'a str>) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(u64::try_from(part.len()).unwrap_or_default().to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
+}

@@ -250,9 +250,11 @@ impl Reconciliation<'_> {
     async fn write_status(&self, report: Report) -> Result<Action, Error> {
         let Self { key_pair, context, desired, .. } = self;
         let uid = desired.uid.as_str();
-        let action = if report.look_again {
-            Action::requeue(context.backoff.failed(uid))
-        } else {
+        let look_again = report.look_again;
+        let end = || {
+            if look_again {
+                return Action::requeue(context.backoff.failed(uid));
+            }
             context.backoff.forget(uid);
             Action::await_change()
         };
@@ -260,15 +262,16 @@ impl Reconciliation<'_> {
 
         let status = KeyPairStatus::from_report(key_pair, &desired.parameters.key_pair_name, report, Timestamp::now());
         if key_pair.status.as_ref() == Some(&status) {
-            return Ok(action);
+            return Ok(end());
         }
         let written = KeyPair { status: Some(status), ..(*key_pair).clone() };
         let key_pairs: Api<KeyPair> = Api::namespaced(context.client.clone(), &self.namespace);
         let answer = match self.in_time(key_pairs.replace_status(&self.name, &PostParams::default(), &written)).await? {
             Ok(answer) => answer,
-            // Gone, or changed since: the decision was about an object that is no more. Its events are under way.
+            // Gone, or changed since: the decision was about an object that is no more. Its events should be under way, but
+            // proxies and servers that start up give these answers for other causes, too.
             Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {
-                return Ok(Action::await_change());
+                return Ok(Action::requeue(context.backoff.failed(uid)));
             }
             Err(error) => return Err(Error::WriteStatus(error)),
         };
@@ -285,7 +288,7 @@ impl Reconciliation<'_> {
         if let Some(event) = events::transition(key_pair.status.as_ref(), written.status.as_ref()) {
             self.publish(&event).await;
         }
-        Ok(action)
+        Ok(end())
     }
 
     /// Writes an Event. It is for people only: that one could not be written must not hold up anything.

@@ -6,7 +6,7 @@ use std::{fs, net::SocketAddr, path::Path, time::Duration};
 
 use keypair_operator::app;
 use keypair_test_harness::{
-    ControlPlane, FaultProxy, Operator, Options, Requests, eventually, free_port, http_get, namespace,
+    ControlPlane, Fault, FaultProxy, Operator, Options, Requests, eventually, free_port, http_get, namespace,
 };
 use kube::Client;
 use serde_json::{Value, json};
@@ -157,6 +157,23 @@ async fn an_api_server_that_restarts_or_is_cut_off() {
     proxy.restore();
     stage.ready(&namespace, "cut-off").await;
     assert!(operator.ended().unwrap().is_none());
+}
+
+/// A conflict says that the object has changed, so that its event is under way; but the answer may have another cause, and then
+/// none comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conflict_without_a_change() {
+    let stage = Stage::new("resilience-conflict").await;
+    let proxy = FaultProxy::start(stage.client.clone(), 1).await.unwrap();
+    proxy.quiet();
+    let kubeconfig = proxy.kubeconfig().unwrap();
+    let (_operator, _) = spawn(kubeconfig.as_ref(), &[]);
+    let namespace = namespace(&stage.client, "conflict").await.unwrap();
+    stage.pair(&namespace, "before");
+    stage.ready(&namespace, "before").await;
+    proxy.fail_next_status(Fault::Conflict);
+    stage.pair(&namespace, "refused");
+    stage.ready(&namespace, "refused").await;
 }
 
 /// Its KeyPairs go with it, whatever state they are in, and nothing is left to be tried again.

@@ -59,6 +59,8 @@ type Answer = Response<UnsyncBoxBody<Bytes, anyhow::Error>>;
 struct State {
     quiet: AtomicBool,
     cut_off: AtomicBool,
+    /// The fault that the next write to a status meets, whatever is drawn.
+    next: Mutex<Option<Fault>>,
     dice: Mutex<Dice>,
     counts: Mutex<BTreeMap<Fault, u64>>,
 }
@@ -83,6 +85,7 @@ impl FaultProxy {
         let state = Arc::new(State {
             quiet: AtomicBool::new(false),
             cut_off: AtomicBool::new(false),
+            next: Mutex::new(None),
             dice: Mutex::new(Dice::new(seed)),
             counts: Mutex::new(BTreeMap::new()),
         });
@@ -112,6 +115,11 @@ impl FaultProxy {
     /// From now on nothing but forwards.
     pub fn quiet(&self) {
         self.state.quiet.store(true, Ordering::Relaxed);
+    }
+
+    /// Lets the next write to a status meet this fault, even when quiet.
+    pub fn fail_next_status(&self, fault: Fault) {
+        *self.state.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
     }
 
     /// Lets nothing through until [`FaultProxy::restore`]: requests and replies are lost, and watches end.
@@ -156,8 +164,8 @@ fn draw(state: &State, request: &Request<Incoming>) -> (Option<Fault>, u64) {
     let watch = is_watch(request);
     let write = request.method() != Method::GET;
     let path = request.uri().path();
-    let delicate = (request.method() == Method::POST && path.ends_with("/secrets"))
-        || (request.method() == Method::PUT && path.ends_with("/status"));
+    let status = request.method() == Method::PUT && path.ends_with("/status");
+    let delicate = status || (request.method() == Method::POST && path.ends_with("/secrets"));
     let per_mille: &[(Fault, u64)] = &[
         (
             Fault::DropReply,
@@ -181,6 +189,9 @@ fn draw(state: &State, request: &Request<Incoming>) -> (Option<Fault>, u64) {
     ];
     let mut dice = state.dice.lock().unwrap_or_else(PoisonError::into_inner);
     let (mut number, detail) = (dice.below(1000), dice.draw());
+    if status && let Some(fault) = state.next.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        return (Some(fault), detail);
+    }
     if state.quiet.load(Ordering::Relaxed) {
         return (None, detail);
     }

@@ -1,10 +1,11 @@
 //! A Kubernetes operator for SSH key pairs.
 //!
 //! The arrows go one way only: [`domain`] (pure) ← [`api`] (the custom resource) ← [`controller`] (observe, decide, apply)
-//! ← [`app`] (command line and wiring). [`keygen`] draws the randomness that the domain may not.
+//! ← [`webhook`] (answer at admission) ← [`app`] (command line and wiring). [`keygen`] draws the randomness that the domain may not.
 
 pub mod api;
 pub mod app;
 pub mod controller;
 pub mod domain;
 pub mod keygen;
+pub mod webhook;

@@ -2,12 +2,16 @@
 
 use kube::ResourceExt;
 
-use super::key_pair::{
-    DeletionPolicy, GenerateAlgorithm, GenerateSpec, KeyPair, OnLoss, SecretEncoding, SecretKeys, SecretTemplate,
+use super::{
+    KeyPairStatus,
+    key_pair::{
+        DeletionPolicy, GenerateAlgorithm, GenerateSpec, KeyPair, OnLoss, SecretEncoding, SecretKeys, SecretTemplate,
+    },
 };
 use crate::domain::{
+    admission::Candidate,
     decide::Desired,
-    key::{Algorithm, Encoding},
+    key::{Algorithm, Encoding, PublicKey},
     ledger::{Claim, Seniority},
     region::Region,
     request::{self, Generate, Parameters},
@@ -31,6 +35,18 @@ pub fn parameters(key_pair: &KeyPair) -> Parameters {
         client_token: spec.client_token.clone().unwrap_or_default(),
         secret: secret_settings(key_pair, name),
     }
+}
+
+/// Gives a `KeyPair` whose name the API server will generate one like that, since it counts for the rules. Whether it has a
+/// name then.
+pub fn assume_name(key_pair: &mut KeyPair) -> bool {
+    if key_pair.metadata.name.is_none()
+        && let Some(prefix) = &key_pair.metadata.generate_name
+    {
+        // The API server adds five characters of its own.
+        key_pair.metadata.name = Some(format!("{prefix}xxxxx"));
+    }
+    key_pair.metadata.name.is_some()
 }
 
 /// What `key_pair` asks for.
@@ -65,6 +81,27 @@ pub fn claim(key_pair: &KeyPair, region: &Region) -> Option<Claim> {
         key_pair_name: parameters.key_pair_name,
         accepted,
     })
+}
+
+/// The fingerprint (SHA256) of the key of `key_pair`, if it has one yet. A replay has none of its own.
+#[must_use]
+pub fn fingerprint(key_pair: &KeyPair) -> Option<String> {
+    if let Some(status) = &key_pair.status
+        && let Some(fingerprints) = &status.fingerprints
+    {
+        return (!status.is_replay()).then(|| fingerprints.sha256.clone());
+    }
+    PublicKey::parse(key_pair.spec.public_key.as_deref()?).ok().map(|key| key.fingerprints().sha256)
+}
+
+/// What is to be said of `key_pair` before it is stored.
+#[must_use]
+pub fn candidate(key_pair: &KeyPair, region: &Region) -> Candidate {
+    Candidate {
+        desired: desired(key_pair),
+        recorded: key_pair.status.as_ref().and_then(KeyPairStatus::facts),
+        claim: claim(key_pair, region),
+    }
 }
 
 fn generate(spec: &GenerateSpec) -> Generate {

@@ -7,6 +7,7 @@ use std::{
 };
 
 use clap::{Parser, Subcommand, ValueEnum};
+use http::Uri;
 
 use crate::domain::{label_selector::LabelSelector, profile::Profile};
 
@@ -37,7 +38,7 @@ pub enum Command {
     ///
     /// Reads YAML or JSON, any number of documents in each file; whatever is not a KeyPair is passed over. Prints a line for
     /// each mistake (file, document, error code of the profile's cloud, message, field and what to do) and exits with 1
-    /// if there was one. What needs a cluster to be known (quota, names taken, Secrets) is not checked.
+    /// if there was one; what is legal but unwise is told on standard error. What needs a cluster to be known (quota, names taken, Secrets) is not checked.
     Lint(LintArgs),
     /// Print the fingerprint of a public key.
     ///
@@ -80,9 +81,41 @@ pub struct RunArgs {
     /// Serve /metrics, /livez and /readyz on this address, such as 0.0.0.0:8080. Default: serve nothing.
     #[arg(long, env = "KEYPAIR_OPERATOR_METRICS_ADDR", value_name = "ADDRESS")]
     pub metrics_addr: Option<SocketAddr>,
+    /// Answer admission reviews on this address, such as 0.0.0.0:9443, so that mistakes are refused at once in the cloud's
+    /// words. Default: do not.
+    #[arg(long, env = "KEYPAIR_OPERATOR_WEBHOOK_ADDR", value_name = "ADDRESS")]
+    pub webhook_addr: Option<SocketAddr>,
+    /// Register the webhook under this https URL, at which the API server finds the address above. For an operator outside
+    /// the cluster; inside, the chart registers it. To end it, delete the configurations of the name below.
+    #[arg(long, env = "KEYPAIR_OPERATOR_WEBHOOK_URL", value_name = "URL", requires = "webhook_addr", value_parser = https_url)]
+    pub webhook_url: Option<Uri>,
+    /// The name of the MutatingWebhookConfiguration and ValidatingWebhookConfiguration of the webhook.
+    #[arg(
+        long,
+        env = "KEYPAIR_OPERATOR_WEBHOOK_CONFIGURATION",
+        value_name = "NAME",
+        default_value = "keypair-operator"
+    )]
+    pub webhook_configuration: String,
+    /// A directory with tls.crt and tls.key for the webhook, such as cert-manager's, which is followed. Default: the operator
+    /// makes and renews a certificate, and keeps it in the Secret keypair-operator-webhook.
+    #[arg(long, env = "KEYPAIR_OPERATOR_WEBHOOK_CERT_DIR", value_name = "DIRECTORY")]
+    pub webhook_cert_dir: Option<PathBuf>,
+    /// For how many seconds a certificate that the operator makes is valid. It is renewed after half of that.
+    #[arg(long, env = "KEYPAIR_OPERATOR_WEBHOOK_CERT_LIFETIME", value_name = "SECONDS", default_value = "7776000", value_parser = clap::value_parser!(u32).range(8..))]
+    pub webhook_cert_lifetime: u32,
     /// How to write the log.
     #[arg(long, env = "KEYPAIR_OPERATOR_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
+}
+
+/// Reads a URL that the API server takes for a webhook.
+fn https_url(text: &str) -> Result<Uri, String> {
+    let url: Uri = text.parse().map_err(|error| format!("{error}"))?;
+    if url.scheme_str() != Some("https") || url.host().is_none_or(str::is_empty) || url.query().is_some() {
+        return Err("expected https://HOST[:PORT][/PATH]".to_owned());
+    }
+    Ok(url)
 }
 
 /// The formats of the log. What is logged is set as usual with `RUST_LOG`.

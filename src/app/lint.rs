@@ -5,6 +5,7 @@ use std::{
     io::{self, Write},
     path::Path,
     process::ExitCode,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use kube::Resource;
@@ -13,13 +14,18 @@ use serde_json::Value;
 use super::{Error, args::LintArgs, read_input};
 use crate::{
     api::{KeyPair, translate},
-    domain::request,
+    domain::{
+        advice,
+        request::{self, Source},
+    },
 };
 
 /// The code of what no cloud has a word for: a document that is not a `KeyPair` of this version.
 const INVALID_MANIFEST: &str = "InvalidManifest";
+/// In the place of a code: it is legal, but unwise.
+const WARNING: &str = "warning";
 
-/// One mistake.
+/// One mistake, or a warning.
 #[derive(Debug, PartialEq, Eq)]
 struct Finding {
     file: String,
@@ -49,12 +55,17 @@ pub fn lint(args: &LintArgs) -> Result<ExitCode, Error> {
         let text = read_input(path)?;
         checked += check_file(path, &text, &mut findings);
     }
+    let (warnings, mistakes): (Vec<Finding>, Vec<Finding>) =
+        findings.into_iter().partition(|finding| finding.code == WARNING);
     let mut output = io::stdout().lock();
-    for finding in &findings {
-        writeln!(output, "{finding}")?;
+    for mistake in &mistakes {
+        writeln!(output, "{mistake}")?;
     }
-    writeln!(io::stderr(), "{checked} KeyPairs checked, {} mistakes", findings.len())?;
-    Ok(if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    for warning in &warnings {
+        writeln!(io::stderr(), "{warning}")?;
+    }
+    writeln!(io::stderr(), "{checked} KeyPairs checked, {} mistakes", mistakes.len())?;
+    Ok(if mistakes.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Checks the documents of one file, adds what is wrong to `findings` and returns the number of `KeyPair`s.
@@ -140,19 +151,20 @@ fn check(mut object: Value) -> Vec<(String, String)> {
             return findings;
         }
     };
-    if key_pair.metadata.name.is_none() {
-        match &key_pair.metadata.generate_name {
-            // The API server adds five characters of its own.
-            Some(prefix) => key_pair.metadata.name = Some(format!("{prefix}xxxxx")),
-            None => findings.push(invalid("metadata.name is missing".to_owned())),
-        }
+    if !translate::assume_name(&mut key_pair) {
+        findings.push(invalid("metadata.name is missing".to_owned()));
     }
     let parameters = translate::parameters(&key_pair);
-    if let Err(refusals) = request::check(&parameters) {
-        findings.extend(refusals.iter().map(|refusal| {
-            let error = parameters.profile.error(refusal);
-            (error.code, format!("{}. {refusal}", error.message.trim_end_matches('.')))
-        }));
+    match request::check(&parameters) {
+        Ok(Source::Import(key)) => {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+            findings.extend(advice::on_key(&key, now).into_iter().map(|advice| (WARNING.to_owned(), advice)));
+        }
+        Ok(Source::Generate(_)) => {}
+        Err(refusals) => {
+            let profile = parameters.profile;
+            findings.extend(refusals.iter().map(|refusal| (profile.error(refusal).code, profile.explain(refusal))));
+        }
     }
     findings
 }

@@ -74,6 +74,9 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// The webhook cannot be served.
+    #[error("cannot serve the webhook: {0}")]
+    Webhook(#[from] crate::webhook::Error),
     /// The signals of the operating system cannot be heard, or no thread can be started.
     #[error("cannot start: {0}")]
     Start(io::Error),

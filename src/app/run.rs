@@ -12,7 +12,7 @@ use std::{
 use futures::future::{self, FutureExt};
 use http::header::{HeaderValue, USER_AGENT};
 use kube::{Client, Config};
-use tokio::{runtime, signal::unix};
+use tokio::{runtime, signal::unix, task::JoinSet};
 use tracing::{Level, Metadata};
 use tracing_subscriber::{EnvFilter, filter::filter_fn, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -24,13 +24,14 @@ use super::{
 use crate::{
     controller::{self, Candidate, Generator, Health, Leadership, Metrics, Settings, Shared, WATCH_SECONDS},
     domain::region::Policy,
+    webhook,
 };
 
 /// Runs the operator until it is told to stop.
 pub fn run(args: &RunArgs) -> Result<ExitCode, Error> {
     init_log(args.log_format);
     let metrics = Arc::new(Metrics::new());
-    let health = Arc::new(Health::new(args.leader_elect));
+    let health = Arc::new(Health::new(args.leader_elect, args.webhook_addr.is_some()));
     if let Some(address) = args.metrics_addr {
         server::serve(address, Arc::clone(&metrics), Arc::clone(&health))?;
     }
@@ -61,12 +62,15 @@ async fn operate(args: &RunArgs, metrics: Arc<Metrics>, health: Arc<Health>) -> 
         metrics: Arc::clone(&metrics),
         health: Arc::clone(&health),
         leadership: leadership.clone(),
+        views: Arc::default(),
     };
+    let answers = answer_reviews(args, &client, &shared)?;
     let work = work(args, &client, &shared, stop);
     let beating = Arc::clone(&health);
     let work = async {
         tokio::select! {
             () = work => {}
+            () = answers => {}
             () = beating.keep_beating() => {}
         }
     };
@@ -89,6 +93,21 @@ async fn operate(args: &RunArgs, metrics: Arc<Metrics>, health: Arc<Health>) -> 
     Ok(())
 }
 
+/// Answers admission reviews for ever, if it is to.
+fn answer_reviews(args: &RunArgs, client: &Client, shared: &Shared) -> Result<impl Future<Output = ()> + use<>, Error> {
+    let Some(address) = args.webhook_addr else { return Ok(future::pending().left_future()) };
+    let listener = webhook::listen(address)?;
+    let settings = webhook::Settings {
+        url: args.webhook_url.clone(),
+        configuration: args.webhook_configuration.clone(),
+        certificates: args.webhook_cert_dir.clone(),
+        lifetime: Duration::from_secs(args.webhook_cert_lifetime.into()),
+        scopes: webhook::Scopes::new(scopes(&args.namespaces)),
+    };
+    let Shared { views, metrics, health, .. } = shared.clone();
+    Ok(webhook::serve(listener, client.clone(), settings, views, metrics, health).right_future())
+}
+
 /// Works while this process leads, and stands by while it does not, until it is told to stop.
 async fn work(
     args: &RunArgs,
@@ -97,20 +116,44 @@ async fn work(
     stop: future::Shared<impl Future<Output = ()> + Send + 'static>,
 ) {
     let policy = Policy { quota: args.quota, regions: args.region_selector.clone() };
+    let answers = args.webhook_addr.is_some();
+    let settings: Vec<Settings> = scopes(&args.namespaces)
+        .into_iter()
+        .map(|namespace| Settings {
+            namespace,
+            policy: policy.clone(),
+            concurrency: args.concurrency.get(),
+            same_keys: answers,
+        })
+        .collect();
     loop {
+        // A replica that stands by answers admission reviews, too.
+        let mut observers = JoinSet::new();
+        if answers && shared.leadership.remaining().is_none() {
+            shared.health.observes(settings.len());
+            for settings in &settings {
+                observers.spawn(controller::observe(client.clone(), settings.clone(), shared.clone()));
+            }
+        }
         tokio::select! {
             () = shared.leadership.acquired() => {}
             () = stop.clone() => return,
         }
-        let scopes = scopes(&args.namespaces);
-        shared.health.begins(scopes.len());
+        shared.health.begins(settings.len());
         // Everything is listed anew: only so does this process know all that the leader before it has written.
-        let controllers = scopes.into_iter().map(|namespace| {
-            let settings = Settings { namespace, policy: policy.clone(), concurrency: args.concurrency.get() };
-            controller::run(client.clone(), settings, shared.clone(), stop.clone())
-        });
+        let controllers = future::join_all(
+            settings
+                .iter()
+                .map(|settings| controller::run(client.clone(), settings.clone(), shared.clone(), stop.clone())),
+        );
+        let listed = async {
+            shared.health.all_listed().await;
+            observers.shutdown().await;
+            future::pending::<()>().await;
+        };
         tokio::select! {
-            _ = future::join_all(controllers) => return,
+            _ = controllers => return,
+            () = listed => {}
             () = shared.leadership.lost() => tracing::warn!("no longer leading: nothing is written any more"),
         }
         shared.health.stands_by();

@@ -14,19 +14,16 @@ use kube::{
         reflector::{ObjectRef, Store},
     },
 };
-use tokio::sync::SetOnce;
 
-use super::{backoff::Backoff, generator::Generator, index::Index, leadership::Leadership, metrics::Metrics};
+use super::{backoff::Backoff, generator::Generator, leadership::Leadership, metrics::Metrics, view::View};
 use crate::api::KeyPair;
 
 /// What every reconciliation shares.
 pub struct Context {
     /// The connection to the API server.
     pub client: Client,
-    /// The slots and names of every namespace.
-    pub index: Index,
-    /// The `KeyPair`s as the watch shows them.
-    pub key_pairs: Store<KeyPair>,
+    /// What the watches show of the `KeyPair`s and Namespaces.
+    pub view: Arc<View>,
     /// The metadata of our Secrets.
     pub secrets: Store<PartialObjectMeta<Secret>>,
     /// Where key pairs are generated.
@@ -43,14 +40,12 @@ pub struct Context {
     pub written: Versions,
     /// Where the Secrets are that were made for each `KeyPair`.
     pub made: Made,
-    /// Set when every namespace that is watched is known.
-    pub regions_listed: SetOnce<()>,
 }
 
 impl Context {
     /// Whether nobody has changed or deleted `key_pair` since this version of it.
     pub fn is_current(&self, key_pair: &KeyPair) -> bool {
-        let now = self.key_pairs.get(&ObjectRef::from_obj(key_pair));
+        let now = self.view.key_pairs.get(&ObjectRef::from_obj(key_pair));
         now.is_some_and(|now| {
             let (now, then) = (now.meta(), key_pair.meta());
             (&now.uid, now.generation, &now.deletion_timestamp)

@@ -1,9 +1,11 @@
 //! Whether the operator is alive and ready, and what it waits for.
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::{Duration, Instant},
 };
+
+use tokio::sync::watch;
 
 /// How long the runtime may not come to its heartbeat before the operator counts as stuck.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -23,33 +25,52 @@ pub struct Health {
     /// Whether the API server answered the last question about the Lease.
     lease_answered: AtomicBool,
     /// How many scopes have not been listed yet.
-    unlisted: AtomicUsize,
+    unlisted: watch::Sender<usize>,
+    /// Whether admission reviews are to be answered, and are not yet.
+    owes_answers: AtomicBool,
 }
 
 impl Health {
     /// The health of an operator that has just started.
     #[must_use]
-    pub fn new(elects: bool) -> Self {
+    pub fn new(elects: bool, webhook: bool) -> Self {
         Self {
             started: Instant::now(),
             beat: AtomicU64::new(0),
             elects,
             works: AtomicBool::new(false),
             lease_answered: AtomicBool::new(false),
-            unlisted: AtomicUsize::new(0),
+            unlisted: watch::Sender::new(0),
+            owes_answers: AtomicBool::new(webhook),
         }
     }
 
     /// Notes that it begins to work and has so many scopes to list.
     pub fn begins(&self, scopes: usize) {
-        self.unlisted.store(scopes, Ordering::Release);
+        self.unlisted.send_replace(scopes);
         self.works.store(true, Ordering::Release);
+    }
+
+    /// Notes that it stands by, and has so many scopes to list to answer admission reviews.
+    pub fn observes(&self, scopes: usize) {
+        self.unlisted.send_replace(scopes);
+    }
+
+    /// Notes that admission reviews are answered.
+    pub fn answers_reviews(&self) {
+        self.owes_answers.store(false, Ordering::Release);
     }
 
     /// Notes that one scope has been listed.
     pub fn listed(&self) {
         // A scope of an earlier term may be counted late.
-        let _ = self.unlisted.fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| count.checked_sub(1));
+        self.unlisted.send_modify(|count| *count = count.saturating_sub(1));
+    }
+
+    /// Resolves when every scope has been listed.
+    pub async fn all_listed(&self) {
+        // The sender is here, so that there is no error.
+        let _ = self.unlisted.subscribe().wait_for(|count| *count == 0).await;
     }
 
     /// Notes that it works no more and stands by.
@@ -65,14 +86,17 @@ impl Health {
     /// What it waits for before it is ready; `None`: it is.
     #[must_use]
     pub fn waits_for(&self) -> Option<&'static str> {
-        if self.works.load(Ordering::Acquire) {
-            let listed = self.unlisted.load(Ordering::Acquire) == 0;
-            (!listed).then_some("waiting for the API server to list Namespaces, KeyPairs and Secrets")
-        } else if self.elects {
-            let answered = self.lease_answered.load(Ordering::Acquire);
-            (!answered).then_some("waiting for the API server to answer about the Lease")
-        } else {
+        let works = self.works.load(Ordering::Acquire);
+        if !works && !self.elects {
             Some("starting")
+        } else if !works && !self.lease_answered.load(Ordering::Acquire) {
+            Some("waiting for the API server to answer about the Lease")
+        } else if *self.unlisted.borrow() > 0 {
+            Some("waiting for the API server to list Namespaces, KeyPairs and Secrets")
+        } else if self.owes_answers.load(Ordering::Acquire) {
+            Some("waiting for the certificate of the webhook")
+        } else {
+            None
         }
     }
 
@@ -99,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_leader_is_ready_when_all_is_listed_and_a_standby_when_it_can_see_the_lease() {
-        let health = Health::new(true);
+        let health = Health::new(true, false);
         assert!(health.waits_for().unwrap().contains("Lease"));
         health.lease_answered(true);
         assert_eq!(health.waits_for(), None);
@@ -115,9 +139,11 @@ mod tests {
 
     #[test]
     fn alone_it_is_not_ready_before_it_works() {
-        let health = Health::new(false);
+        let health = Health::new(false, true);
         assert_eq!(health.waits_for(), Some("starting"));
         health.begins(0);
+        assert!(health.waits_for().unwrap().contains("webhook"));
+        health.answers_reviews();
         assert_eq!(health.waits_for(), None);
         assert!(health.is_alive());
     }

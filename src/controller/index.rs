@@ -10,6 +10,7 @@ use kube::{
     runtime::{reflector::ObjectRef, watcher::Event},
 };
 
+use super::same_keys::SameKeys;
 use crate::{
     api::{KeyPair, translate},
     domain::{
@@ -23,7 +24,11 @@ use crate::{
 /// [`Index::apply`] is called with each event before the reconciler can see its object, so that a decision never knows
 /// more of its own object than of the others. Nothing is granted in a namespace before it is known what it is.
 #[derive(Debug, Default)]
-pub struct Index(Mutex<State>);
+pub struct Index {
+    state: Mutex<State>,
+    /// Whether `same_keys` are kept.
+    same_keys: bool,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -40,15 +45,22 @@ struct Namespace {
     names: BTreeSet<String>,
     /// `None`: it is not known yet what the namespace is.
     ledger: Option<Ledger>,
+    same_keys: SameKeys,
 }
 
 #[derive(Debug)]
 struct Listed {
     name: String,
+    key: Option<String>,
     claim: Option<Claim>,
 }
 
 impl Index {
+    /// An index that also knows which `KeyPair`s have the same key.
+    pub fn with_same_keys() -> Self {
+        Self { same_keys: true, ..Self::default() }
+    }
+
     /// Takes in an event and returns the other `KeyPair`s that it concerns.
     pub fn apply(&self, event: &Event<KeyPair>) -> Vec<ObjectRef<KeyPair>> {
         let mut state = self.lock();
@@ -65,7 +77,8 @@ impl Index {
                 if known.is_none() {
                     state.outdated.insert(namespace.clone());
                 }
-                state.listed.entry(namespace).or_default().push(Listed { name: key_pair.name_any(), claim });
+                let listed = Listed { name: key_pair.name_any(), key: self.key_of(key_pair), claim };
+                state.listed.entry(namespace).or_default().push(listed);
                 Vec::new()
             }
             Event::InitDone => state.end_list(),
@@ -73,6 +86,7 @@ impl Index {
                 let namespace = namespace(key_pair);
                 let known = state.namespaces.entry(namespace.clone()).or_default();
                 known.names.insert(key_pair.name_any());
+                known.same_keys.set(&key_pair.name_any(), self.key_of(key_pair));
                 let Some(ledger) = &mut known.ledger else { return Vec::new() };
                 let changed = match translate::claim(key_pair, ledger.region()) {
                     Some(claim) => ledger.claim(claim),
@@ -84,6 +98,7 @@ impl Index {
                 let namespace = namespace(key_pair);
                 let Some(known) = state.namespaces.get_mut(&namespace) else { return Vec::new() };
                 known.names.remove(&key_pair.name_any());
+                known.same_keys.set(&key_pair.name_any(), None);
                 let uid = key_pair.meta().uid.as_deref().unwrap_or_default();
                 let changed = known.ledger.as_mut().map(|ledger| ledger.withdraw(uid)).unwrap_or_default();
                 references(&namespace, changed)
@@ -157,8 +172,18 @@ impl Index {
         state.namespaces.get(namespace)?.ledger.as_ref().map(question)
     }
 
+    /// A `KeyPair` of `namespace` other than that of this name which has the key with this fingerprint (SHA256).
+    pub fn with_same_key(&self, namespace: &str, name: &str, sha256: &str) -> Option<String> {
+        self.lock().namespaces.get(namespace)?.same_keys.other_than(name, sha256)
+    }
+
+    /// The fingerprint of its key, if that is kept.
+    fn key_of(&self, key_pair: &KeyPair) -> Option<String> {
+        if self.same_keys { translate::fingerprint(key_pair) } else { None }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -172,6 +197,10 @@ impl State {
         for (namespace, known) in &mut self.namespaces {
             let listed = listed.remove(namespace).unwrap_or_default();
             known.names = listed.iter().map(|listed| listed.name.clone()).collect();
+            known.same_keys = SameKeys::default();
+            for Listed { name, key, .. } in &listed {
+                known.same_keys.set(name, key.clone());
+            }
             let Some(previous) = &known.ledger else { continue };
             let claims = listed.into_iter().filter_map(|listed| listed.claim);
             let ledger = Ledger::load(previous.region().clone(), claims, Some(previous));

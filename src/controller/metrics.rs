@@ -17,6 +17,7 @@ pub struct Metrics {
     watching: Family<ResourceLabels, Gauge>,
     watch_failures: Family<ResourceLabels, Counter>,
     leader: Gauge,
+    reviews: Family<OutcomeLabels, Counter>,
 }
 
 impl Default for Metrics {
@@ -62,7 +63,13 @@ impl Metrics {
         registry.register("watch_failures", "Watches that failed and are begun again", watch_failures.clone());
         let leader = Gauge::default();
         registry.register("leader", "Whether this replica leads, or works alone", leader.clone());
-        Self { registry, reconciliations, failures, watching, watch_failures, leader }
+        let reviews = Family::<OutcomeLabels, Counter>::default();
+        registry.register(
+            "admission_reviews",
+            "Admission reviews that were answered, by outcome: Admitted, the reason of the refusal, or Unavailable",
+            reviews.clone(),
+        );
+        Self { registry, reconciliations, failures, watching, watch_failures, leader, reviews }
     }
 
     /// Counts a reconciliation that came to its end.
@@ -87,6 +94,11 @@ impl Metrics {
     /// Notes whether this replica leads.
     pub fn leads(&self, leads: bool) {
         self.leader.set(i64::from(leads));
+    }
+
+    /// Counts an answer to an admission review.
+    pub fn reviewed(&self, outcome: &'static str) {
+        self.reviews.get_or_create(&OutcomeLabels { outcome }).inc();
     }
 
     /// Every metric as text.

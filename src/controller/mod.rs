@@ -14,7 +14,9 @@ mod leadership;
 mod lease;
 mod metrics;
 mod reconcile;
+mod same_keys;
 mod secrets;
+mod view;
 mod watches;
 
 pub use generator::Generator;
@@ -22,27 +24,33 @@ pub use health::Health;
 pub use leadership::{Leadership, Terms};
 pub use lease::Candidate;
 pub use metrics::Metrics;
+pub use view::{View, Views};
 pub use watches::WATCH_SECONDS;
 
 use std::{pin::pin, sync::Arc};
 
 use futures::{
-    FutureExt, StreamExt,
+    FutureExt, Stream, StreamExt,
     future::{self, Either},
     stream,
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
     core::NamespaceResourceScope,
-    runtime::{Config, applier, controller::Action, events::Reporter, reflector},
+    runtime::{
+        Config, applier,
+        controller::Action,
+        events::Reporter,
+        reflector::{self, store::Writer},
+    },
 };
-use tokio::sync::SetOnce;
 
 use self::{
     backoff::Backoff,
     context::{Context, Made, Versions},
     error::Error,
     index::Index,
+    watches::Trigger,
 };
 use crate::{api::KeyPair, domain::region::Policy};
 
@@ -55,6 +63,14 @@ pub struct Settings {
     pub policy: Policy,
     /// How many objects are reconciled at once.
     pub concurrency: u16,
+    /// Whether it is to be known which `KeyPair`s have the same key, which costs memory.
+    pub same_keys: bool,
+}
+
+impl Settings {
+    fn index(&self) -> Index {
+        if self.same_keys { Index::with_same_keys() } else { Index::default() }
+    }
 }
 
 /// What the controllers of all scopes share.
@@ -68,6 +84,8 @@ pub struct Shared {
     pub health: Arc<Health>,
     /// Whether this process may write.
     pub leadership: Leadership,
+    /// Where what is seen can be looked up.
+    pub views: Arc<Views>,
 }
 
 /// Runs the controller until `shutdown` resolves and what is under way is done.
@@ -77,16 +95,16 @@ pub async fn run(
     shared: Shared,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) {
-    let Shared { generator, metrics, health, leadership } = shared;
-    let namespace = settings.namespace.as_deref();
+    let Shared { generator, metrics, health, leadership, views } = shared;
+    let namespace = settings.namespace.clone();
     let shutdown = shutdown.shared();
     let (secrets, secrets_writer) = reflector::store();
     let (key_pairs, key_pairs_writer) = reflector::store();
+    let view = Arc::new(View::new(settings.index(), key_pairs.clone()));
     let reporter = Reporter { controller: secrets::OPERATOR.to_owned(), instance: None };
     let context = Arc::new(Context {
         client: client.clone(),
-        index: Index::default(),
-        key_pairs: key_pairs.clone(),
+        view: Arc::clone(&view),
         secrets: secrets.clone(),
         generator,
         leadership,
@@ -95,12 +113,13 @@ pub async fn run(
         backoff: Backoff::default(),
         written: Versions::default(),
         made: Made::default(),
-        regions_listed: SetOnce::new(),
     });
+    let forgetting = Arc::clone(&context);
+    let gone = move |uid: &str| forgetting.forget(uid);
+    let secret_metadata = scope(&client, namespace.as_deref());
     let triggers = stream::select_all([
-        watches::namespaces(&client, settings.namespace.clone(), settings.policy, Arc::clone(&context)).boxed(),
-        watches::key_pairs(scope(&client, namespace), key_pairs_writer, Arc::clone(&context)).boxed(),
-        watches::secrets(scope(&client, namespace), secrets_writer, Arc::clone(&context)).boxed(),
+        see(&client, &settings, key_pairs_writer, &view, &metrics, gone).boxed(),
+        watches::secrets(secret_metadata, secrets_writer, Arc::clone(&context)).boxed(),
     ])
     .take_until(Box::pin(shutdown.clone()));
 
@@ -112,6 +131,7 @@ pub async fn run(
             let listed = pin!(async {
                 if key_pairs.wait_until_ready().await.is_ok() && secrets.wait_until_ready().await.is_ok() {
                     tracing::info!("every KeyPair and Secret is listed");
+                    views.publish(namespace, view);
                     health.listed();
                 }
             });
@@ -130,6 +150,38 @@ pub async fn run(
     )
     .for_each(|_| std::future::ready(()));
     future::select(pin!(stopped_before), pin!(reconciling)).await;
+}
+
+/// Follows the `KeyPair`s and Namespaces and lets them be looked up, for as long as it is polled; writes nothing.
+pub async fn observe(client: Client, settings: Settings, shared: Shared) {
+    let (key_pairs, writer) = reflector::store();
+    let view = Arc::new(View::new(settings.index(), key_pairs.clone()));
+    let seeing = see(&client, &settings, writer, &view, &shared.metrics, |_| ());
+    let listed = async {
+        if key_pairs.wait_until_ready().await.is_ok() {
+            tracing::info!("standing by: every KeyPair is listed");
+            shared.views.publish(settings.namespace.clone(), Arc::clone(&view));
+            shared.health.listed();
+        }
+    };
+    future::join(listed, seeing.for_each(|_| std::future::ready(()))).await;
+}
+
+/// Follows the `KeyPair`s and Namespaces of a scope.
+fn see<F: Fn(&str) + Send>(
+    client: &Client,
+    settings: &Settings,
+    writer: Writer<KeyPair>,
+    view: &Arc<View>,
+    metrics: &Arc<Metrics>,
+    gone: F,
+) -> impl Stream<Item = Trigger> + Send + use<F> {
+    let Settings { namespace, policy, .. } = settings.clone();
+    let key_pairs = scope(client, namespace.as_deref());
+    stream::select(
+        watches::namespaces(client, namespace, policy, Arc::clone(view), Arc::clone(metrics)),
+        watches::key_pairs(key_pairs, writer, Arc::clone(view), Arc::clone(metrics), gone),
+    )
 }
 
 /// Notes a failure and says when to try again.

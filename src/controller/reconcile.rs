@@ -72,7 +72,8 @@ impl Reconciliation<'_> {
         context.written.forget(&self.desired.uid);
         let mut observed = self.observe();
         for _ in 0..MAX_STEPS {
-            let plan = context.index.with_ledger(&self.namespace, |ledger| decide(&self.desired, &observed, ledger));
+            let plan =
+                context.view.index.with_ledger(&self.namespace, |ledger| decide(&self.desired, &observed, ledger));
             // Where it is not known yet what the namespace is, that event brings us back.
             let Some(plan) = plan else { return Ok(Action::await_change()) };
             match plan {
@@ -124,9 +125,9 @@ impl Reconciliation<'_> {
             .map(|secret| secrets::cached(secret.as_ref(), self.key_pair));
         let refused =
             status.and_then(|status| status.error.as_ref()).and_then(|error| Reason::from_name(&error.reason));
-        let standing = context.index.with_ledger(&self.namespace, |ledger| ledger.standing(&self.desired.uid));
+        let standing = context.view.index.with_ledger(&self.namespace, |ledger| ledger.standing(&self.desired.uid));
         let original = match standing {
-            Some(Standing::Replay(name)) => context.key_pairs.get(&ObjectRef::new(&name).within(&self.namespace)),
+            Some(Standing::Replay(name)) => context.view.key_pairs.get(&ObjectRef::new(&name).within(&self.namespace)),
             _ => None,
         };
         let original = original.as_ref().and_then(|original| original.status.as_ref()).and_then(KeyPairStatus::facts);

@@ -20,6 +20,7 @@ use super::{
     context::Context,
     metrics::Metrics,
     secrets::{KEYPAIR_ANNOTATION, KEYPAIR_UID_ANNOTATION, OPERATOR},
+    view::View,
 };
 use crate::{
     api::{KeyPair, KeyPairSpec},
@@ -37,15 +38,17 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// A `KeyPair` to look at. Watching goes on whatever happens, so there is no error.
 pub type Trigger = Result<ObjectRef<KeyPair>, Infallible>;
 
-/// Follows the `KeyPair`s: each event reaches the index first, then the store, then the reconciler.
+/// Follows the `KeyPair`s: each event reaches the index first, then the store, then the reconciler. `gone` is told the UID of
+/// each that is no more.
 pub fn key_pairs(
     api: Api<DeserializeGuard<KeyPair>>,
     store: Writer<KeyPair>,
-    context: Arc<Context>,
+    view: Arc<View>,
+    metrics: Arc<Metrics>,
+    gone: impl Fn(&str) + Send,
 ) -> impl Stream<Item = Trigger> + Send {
     let mut mirror = Mirror::new(store);
-    let metrics = Arc::clone(&context.metrics);
-    let regions = Arc::clone(&context);
+    let regions = Arc::clone(&view);
     // What a namespace is decides what its KeyPairs may be, so that is listed first.
     let begin = async move {
         regions.regions_listed.wait().await;
@@ -55,14 +58,14 @@ pub fn key_pairs(
         .flatten()
         .filter_map(move |event| std::future::ready(log_failure("KeyPairs", event, &metrics).and_then(readable)))
         .flat_map(move |event| {
-            let mut concerned = context.index.apply(&event);
+            let mut concerned = view.index.apply(&event);
             mirror.apply(
                 &event,
                 |key_pair| concerned.push(ObjectRef::from_obj(key_pair)),
-                |gone| context.forget(gone.meta().uid.as_deref().unwrap_or_default()),
+                |key_pair| gone(key_pair.meta().uid.as_deref().unwrap_or_default()),
             );
             if matches!(event, Event::InitDone) {
-                concerned.extend(context.index.catch_up(|reference| context.key_pairs.get(reference)));
+                concerned.extend(view.index.catch_up(|reference| view.key_pairs.get(reference)));
             }
             stream::iter(concerned.into_iter().map(Ok))
         })
@@ -76,7 +79,8 @@ pub fn namespaces(
     client: &Client,
     only: Option<String>,
     policy: Policy,
-    context: Arc<Context>,
+    view: Arc<View>,
+    metrics: Arc<Metrics>,
 ) -> impl Stream<Item = Trigger> + Send + use<> {
     let api: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
     let objects: Api<Namespace> = Api::all(client.clone());
@@ -85,7 +89,6 @@ pub fn namespaces(
         None => watch_config(),
     };
     let mut listed = HashSet::new();
-    let metrics = Arc::clone(&context.metrics);
     patient(watcher(api, config))
         .then(move |event| {
             let (only, objects) = (only.clone(), objects.clone());
@@ -104,7 +107,7 @@ pub fn namespaces(
         .filter_map(move |events| std::future::ready(log_failure("Namespaces", events, &metrics)))
         .flat_map(move |events| {
             let concerned: Vec<_> =
-                events.into_iter().flat_map(|event| take_in(event, &policy, &context, &mut listed)).collect();
+                events.into_iter().flat_map(|event| take_in(event, &policy, &view, &mut listed)).collect();
             stream::iter(concerned.into_iter().map(Ok))
         })
 }
@@ -113,7 +116,7 @@ pub fn namespaces(
 fn take_in(
     event: Event<PartialObjectMeta<Namespace>>,
     policy: &Policy,
-    context: &Context,
+    view: &View,
     listed: &mut HashSet<String>,
 ) -> Vec<ObjectRef<KeyPair>> {
     match event {
@@ -128,17 +131,17 @@ fn take_in(
             if let Some(mistake) = mistake {
                 tracing::warn!(namespace = name, "{mistake}");
             }
-            let look_up = |key_pair: &str| context.key_pairs.get(&ObjectRef::new(key_pair).within(&name));
-            context.index.set_region(&name, region, look_up)
+            let look_up = |key_pair: &str| view.key_pairs.get(&ObjectRef::new(key_pair).within(&name));
+            view.index.set_region(&name, region, look_up)
         }
         Event::InitDone => {
-            context.index.retain(listed);
+            view.index.retain(listed);
             // It is set once; a later list changes nothing about that.
-            context.regions_listed.set(()).ok();
+            view.regions_listed.set(()).ok();
             Vec::new()
         }
         Event::Delete(namespace) => {
-            context.index.forget(&namespace.name_any());
+            view.index.forget(&namespace.name_any());
             Vec::new()
         }
     }

@@ -185,12 +185,16 @@ pub fn decide(desired: &Desired, observed: &Observed, ledger: &Ledger) -> Plan {
         // There is no finalizer: the API server frees the name, the garbage collector takes the Secret.
         return Plan::Rest;
     }
-    let region = ledger.region();
+    decide_as(desired, observed, ledger.region(), ledger.standing(&desired.uid))
+}
+
+/// The same for a `KeyPair` that is not being deleted and stands so in `region`.
+pub(super) fn decide_as(desired: &Desired, observed: &Observed, region: &Region, standing: Standing) -> Plan {
     let source = match request::check_in(region, &desired.parameters) {
         Ok(source) => source,
         Err(refusals) => return refuse(observed, refusals),
     };
-    match ledger.standing(&desired.uid) {
+    match standing {
         Standing::Granted => {}
         // The index has not seen this version of the object, or is already past it: its own event brings us back.
         Standing::Unknown => return Plan::Rest,

@@ -4,8 +4,11 @@
 //! Everything here is pure: the same input gives the same output, with no Kubernetes client, no runtime, no clock, no
 //! randomness, no file and no network. A test of the source (`tests/layout.rs`) keeps it so.
 
+pub mod admission;
+pub mod advice;
 pub mod decide;
 pub mod digest;
+pub mod immutable;
 pub mod key;
 pub mod key_pair_id;
 pub mod label_selector;

@@ -109,6 +109,12 @@ impl Profile {
         }
     }
 
+    /// What the profile's cloud would have answered, and then what is wrong with this object and what to do.
+    #[must_use]
+    pub fn explain(self, refusal: &Refusal) -> String {
+        format!("{}. {refusal}", self.error(refusal).message.trim_end_matches('.'))
+    }
+
     /// What the profile's cloud would have answered to the request that was refused.
     #[must_use]
     pub fn error(self, refusal: &Refusal) -> ApiError {
@@ -148,7 +154,8 @@ mod tests {
     use super::*;
     use crate::domain::reason::{Parameter, Reason};
 
-    const PARAMETERS: [Parameter; 11] = [
+    const PARAMETERS: [Parameter; 12] = [
+        Parameter::Profile,
         Parameter::KeyPairName,
         Parameter::PublicKey,
         Parameter::Generate,

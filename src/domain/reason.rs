@@ -120,6 +120,8 @@ impl fmt::Display for Reason {
 /// What an error is about, by the name that Kubernetes users know; [`ParameterNames`] has the cloud's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Parameter {
+    /// `spec.profile`.
+    Profile,
     /// `spec.keyPairName`, or `metadata.name` in its place.
     KeyPairName,
     /// `spec.publicKey`.
@@ -149,6 +151,7 @@ impl Parameter {
     #[must_use]
     pub const fn field(self) -> &'static str {
         match self {
+            Self::Profile => "spec.profile",
             Self::KeyPairName => "spec.keyPairName",
             Self::PublicKey => "spec.publicKey",
             Self::Generate => "spec.generate",
@@ -191,7 +194,7 @@ impl ParameterNames {
     pub const fn get(&self, parameter: Parameter) -> &'static str {
         match parameter {
             Parameter::KeyPairName => self.key_pair_name,
-            Parameter::PublicKey | Parameter::Generate => self.public_key,
+            Parameter::Profile | Parameter::PublicKey | Parameter::Generate => self.public_key,
             Parameter::Description => self.description,
             Parameter::TagKey => self.tag_key,
             Parameter::TagValue => self.tag_value,

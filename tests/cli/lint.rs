@@ -38,6 +38,17 @@ fn a_mistake_is_told_with_file_document_name_and_code() {
 }
 
 #[test]
+fn what_is_unwise_is_warned_of_and_passed() {
+    let path =
+        file("unwise.yaml", &GOOD.replace("{}", &format!("{{publicKey: \"{}\"}}", vector("public/dsa.pub").trim())));
+    let output = execute(&["lint", &path]);
+    assert_eq!((output.code, output.stdout.as_str()), (Some(0), ""));
+    let warning = format!("{path}: document 1 (KeyPair good): warning: spec.publicKey: this is a DSA key");
+    assert!(output.stderr.starts_with(&warning), "{}", output.stderr);
+    assert!(output.stderr.contains("1 KeyPairs checked, 0 mistakes"), "{}", output.stderr);
+}
+
+#[test]
 fn each_file_is_checked_and_named() {
     let (good, bad, worse) =
         (file("good.yaml", GOOD), file("bad.yaml", BAD), file("worse.yaml", &BAD.replace("1st", "2nd")));

@@ -1,53 +1,46 @@
-//! What must not change once the pair is accepted.
-//!
-//! Compared are the effective values: writing out a default, or a final newline, changes nothing.
+//! What must not change once the pair is accepted: the table of [`ImmutableField`] in CEL.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::ValidationRule;
 
 use super::rule::{Level, effective, effective_algorithm, rule};
 use crate::domain::{
+    immutable::ImmutableField,
     key::{Algorithm, KeySpec},
     profile::Profile,
-    reason::{Parameter, Reason},
 };
 
 /// The transition rules.
 pub fn rules() -> Vec<ValidationRule> {
-    let key = |parameter| (Reason::InvalidPublicKey, parameter);
-    let name = (Reason::InvalidKeyPairName, Parameter::KeyPairName);
-    let token = (Reason::InvalidClientToken, Parameter::ClientToken);
-    vec![
-        unchanged(&["profile"], key(Parameter::PublicKey), &|object| format!("{object}.spec.profile")),
-        unchanged(&["keyPairName"], name, &|object| {
-            effective(&format!("{object}.spec"), &["keyPairName"], &format!("{object}.metadata.name"))
-        }),
-        unchanged(&["publicKey"], key(Parameter::PublicKey), &|object| {
-            format!("{}.trim()", effective(&format!("{object}.spec"), &["publicKey"], "''"))
-        }),
-        unchanged(&["generate", "algorithm"], key(Parameter::Generate), &|object| {
-            effective_algorithm(&format!("{object}.spec"))
-        }),
-        unchanged(&["generate", "bits"], key(Parameter::Generate), &bits),
-        setting(&["clientToken"], token, "''"),
-    ]
+    ImmutableField::ALL.into_iter().map(unchanged).collect()
 }
 
-/// The rule that the optional value at `path` below the spec stays the same.
-fn setting(path: &[&str], about: (Reason, Parameter), default: &str) -> ValidationRule {
-    unchanged(path, about, &|object| effective(&format!("{object}.spec"), path, default))
-}
-
-/// The rule that `value`, a CEL expression made for the new and for the old object, stays the same.
-fn unchanged(path: &[&str], about: (Reason, Parameter), value: &dyn Fn(&str) -> String) -> ValidationRule {
-    let field = path.join(".");
+/// The rule that the effective value of `field` stays the same.
+fn unchanged(field: ImmutableField) -> ValidationRule {
     rule(
         Level::Object,
-        &field,
+        &field.path().join("."),
         &Profile::ALL,
-        &format!("!has(oldSelf.status) || !has(oldSelf.status.keyPairID) || {} == {}", value("self"), value("oldSelf")),
-        about,
-        &format!("{field} is immutable once the key pair is accepted: create another KeyPair instead."),
+        &format!(
+            "!has(oldSelf.status) || !has(oldSelf.status.keyPairID) || {} == {}",
+            value(field, "self"),
+            value(field, "oldSelf")
+        ),
+        field.about(),
+        &format!("{}.", field.words()),
     )
+}
+
+/// The CEL expression for the effective value of `field` in `object`, which is `self` or `oldSelf`.
+fn value(field: ImmutableField, object: &str) -> String {
+    let spec = format!("{object}.spec");
+    match field {
+        ImmutableField::Profile => format!("{spec}.profile"),
+        ImmutableField::KeyPairName => effective(&spec, field.path(), &format!("{object}.metadata.name")),
+        ImmutableField::PublicKey => format!("{}.trim()", effective(&spec, field.path(), "''")),
+        ImmutableField::Algorithm => effective_algorithm(&spec),
+        ImmutableField::Bits => bits(object),
+        ImmutableField::ClientToken => effective(&spec, field.path(), "''"),
+    }
 }
 
 fn bits(object: &str) -> String {

@@ -31,6 +31,8 @@ pub struct PublicKey {
     blob: Vec<u8>,
     /// The blob of the certified key, if this is a certificate.
     certified: Option<Vec<u8>>,
+    /// When it expires, if this is a certificate.
+    valid_before: Option<u64>,
     comment: String,
 }
 
@@ -80,16 +82,17 @@ impl PublicKey {
     pub(super) fn from_blob(blob: Vec<u8>, comment: &str) -> Result<Self, PublicKeyError> {
         let mut reader = Reader::new(&blob);
         let key_type = blob::read_type(&mut reader)?;
-        let (bits, certified) = if let Some(version) = key_type.certificate_version() {
-            let fields = certificate::read(&mut reader, key_type, version)?;
-            (fields.bits, Some(blob::from_fields(key_type.plain(), fields.raw)))
+        let (bits, certified, valid_before) = if let Some(version) = key_type.certificate_version() {
+            let certificate = certificate::read(&mut reader, key_type, version)?;
+            let plain = blob::from_fields(key_type.plain(), certificate.key.raw);
+            (certificate.key.bits, Some(plain), Some(certificate.valid_before))
         } else {
             let fields = blob::read_fields(&mut reader, key_type)?;
             reader.finish()?;
-            (fields.bits, None)
+            (fields.bits, None, None)
         };
         let comment = comment::check(comment)?.to_owned();
-        Ok(Self { key_type, bits, blob, certified, comment })
+        Ok(Self { key_type, bits, blob, certified, valid_before, comment })
     }
 
     /// The type of the key or certificate.
@@ -122,6 +125,12 @@ impl PublicKey {
     #[must_use]
     pub fn plain_blob(&self) -> &[u8] {
         self.certified.as_deref().unwrap_or(&self.blob)
+    }
+
+    /// When the certificate expires, in seconds since 1970; the greatest number: never. `None`: this is no certificate.
+    #[must_use]
+    pub const fn valid_before(&self) -> Option<u64> {
+        self.valid_before
     }
 
     /// The comment, empty where there is none. It has no control characters and no white space

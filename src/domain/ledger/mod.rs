@@ -40,6 +40,18 @@ pub struct Claim {
 }
 
 impl Claim {
+    /// How it stands beside the request for which its token stands.
+    fn beside(&self, original: &Self) -> Standing {
+        let name = original.seniority.name.clone();
+        if !self.is_same_request(original) {
+            Standing::TokenReused(name)
+        } else if original.accepted {
+            Standing::Replay(name)
+        } else {
+            Standing::ReplayOfPending(name)
+        }
+    }
+
     /// Whether the two, which have the same client token, ask for the same.
     fn is_same_request(&self, other: &Self) -> bool {
         // Where neither gives a name, the names are those of the two objects and no part of the request.
@@ -146,14 +158,27 @@ impl Ledger {
         else {
             return Standing::Unknown;
         };
-        let name = original.seniority.name.clone();
-        if !claim.is_same_request(original) {
-            Standing::TokenReused(name)
-        } else if original.accepted {
-            Standing::Replay(name)
-        } else {
-            Standing::ReplayOfPending(name)
+        claim.beside(original)
+    }
+
+    /// How the claim would stand if it were taken in now. Changes nothing; what else happens until then is not known.
+    #[must_use]
+    pub fn foresee(&self, claim: &Claim) -> Standing {
+        if claim.accepted {
+            return Standing::Granted;
         }
+        match self.original_of(claim) {
+            Some(original) if original.uid != claim.uid && !self.would_be_original(claim, original) => {
+                claim.beside(original)
+            }
+            _ => self.slots.foresee(claim),
+        }
+    }
+
+    /// Whether `claim` would be the request for which its token stands, in the place of `original`.
+    fn would_be_original(&self, claim: &Claim, original: &Claim) -> bool {
+        let is_settled = original.accepted || self.slots.standing(&original.uid) == Standing::Granted;
+        !is_settled && place(claim) < place(original)
     }
 
     /// The names of the `KeyPair`s that stand otherwise here than in `previous`.

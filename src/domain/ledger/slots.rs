@@ -62,6 +62,25 @@ impl Slots {
         }
     }
 
+    /// How the claim would stand if it were taken in now.
+    pub(super) fn foresee(&self, claim: &Claim) -> Standing {
+        let name = &claim.key_pair_name;
+        let own = self.entries.get(&claim.uid);
+        match own {
+            Some(own) if own.claim.key_pair_name == *name => return self.standing(&claim.uid),
+            _ => {}
+        }
+        let place = place(claim);
+        let is_overtaken = self.waiting.get(name).and_then(BTreeSet::first).is_some_and(|first| *first < place);
+        if is_overtaken || self.held_names.contains_key(name) {
+            return Standing::NameTaken;
+        }
+        // With another name it gives back the slot that it has.
+        let taken = self.granted - usize::from(own.is_some_and(|own| own.granted));
+        let is_next = self.next.iter().find(|(_, uid)| *uid != claim.uid).is_none_or(|next| place < *next);
+        if taken < self.quota && is_next { Standing::Granted } else { Standing::NoSlot }
+    }
+
     /// The number of granted claims.
     pub(super) fn granted(&self) -> usize {
         self.granted

@@ -163,8 +163,15 @@ proptest! {
                         // Two tokens, and two requests with the one and the other.
                         _ => with_token(uid, &name, &format!("token-{}", token % 2), token / 5),
                     };
-                    model.insert(key.clone(), (claim.clone(), false));
-                    ledger.claim(claim)
+                    let foreseen = ledger.foresee(&claim);
+                    let was = model.insert(key.clone(), (claim.clone(), false));
+                    let is_plain = |claim: &Claim| claim.token.is_none();
+                    let is_certain = was.is_none_or(|(was, granted)| !granted && is_plain(&was) && is_plain(&claim));
+                    let changed = ledger.claim(claim);
+                    if is_certain {
+                        prop_assert_eq!(foreseen, ledger.standing(&key), "foreseen of {}", key);
+                    }
+                    changed
                 }
             };
             for (uid, (claim, granted)) in &mut model {

@@ -1,0 +1,51 @@
+//! What the watches show of the `KeyPair`s and Namespaces of a scope, and where it can be looked up.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use kube::runtime::reflector::Store;
+use tokio::sync::SetOnce;
+
+use super::index::Index;
+use crate::api::KeyPair;
+
+/// What the watches show of a scope: one namespace, or all of them.
+#[derive(Debug)]
+pub struct View {
+    /// The slots and names of every namespace.
+    pub index: Index,
+    /// The `KeyPair`s.
+    pub key_pairs: Store<KeyPair>,
+    /// Set when every namespace that is watched is known.
+    pub regions_listed: SetOnce<()>,
+}
+
+impl View {
+    /// A view of nothing yet.
+    #[must_use]
+    pub fn new(index: Index, key_pairs: Store<KeyPair>) -> Self {
+        Self { index, key_pairs, regions_listed: SetOnce::new() }
+    }
+}
+
+/// The newest complete view of each scope, by its namespace; `None`: all namespaces.
+///
+/// For whoever answers questions and writes nothing: a view stays here, and grows old, until a newer one is complete.
+#[derive(Debug, Default)]
+pub struct Views(Mutex<HashMap<Option<String>, Arc<View>>>);
+
+impl Views {
+    /// Puts a complete view in the place of the one before it.
+    pub fn publish(&self, scope: Option<String>, view: Arc<View>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(scope, view);
+    }
+
+    /// The view that `namespace` is in.
+    #[must_use]
+    pub fn of(&self, namespace: &str) -> Option<Arc<View>> {
+        let views = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        views.get(&Some(namespace.to_owned())).or_else(|| views.get(&None)).cloned()
+    }
+}

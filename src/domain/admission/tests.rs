@@ -1,0 +1,139 @@
+//! What is refused before it is stored, and what is let through.
+
+use super::*;
+use crate::domain::{
+    key::{Encoding, KeySpec},
+    ledger::Seniority,
+    profile::Profile,
+    reason::Reason,
+    region::Region,
+    request::{self, Generate, Parameters, Source},
+    secret::{DEFAULT_PRIVATE_KEY, DEFAULT_PUBLIC_KEY, DeletionPolicy, OnLoss, SecretSettings},
+};
+
+fn parameters(name: &str) -> Parameters {
+    Parameters {
+        profile: Profile::OpenSSH,
+        key_pair_name: name.to_owned(),
+        is_named: true,
+        public_key: None,
+        generate: Some(Generate { algorithm: KeySpec::Ed25519.algorithm(), bits: None }),
+        description: None,
+        project: String::new(),
+        tags: Vec::new(),
+        client_token: String::new(),
+        secret: SecretSettings {
+            name: "web".to_owned(),
+            secret_type: None,
+            private_key: DEFAULT_PRIVATE_KEY.to_owned(),
+            public_key: DEFAULT_PUBLIC_KEY.to_owned(),
+            encoding: Encoding::Pkcs8,
+            deletion_policy: DeletionPolicy::Delete,
+            on_loss: OnLoss::Report,
+            labels: std::collections::BTreeMap::new(),
+            annotations: std::collections::BTreeMap::new(),
+            string_data: std::collections::BTreeMap::new(),
+        },
+    }
+}
+
+fn candidate(uid: u32, parameters: Parameters, accepted: bool) -> Candidate {
+    let region = Region::with_quota(9);
+    let uid = format!("uid-{uid}");
+    let claim = request::check(&parameters).ok().map(|_: Source| Claim {
+        uid: uid.clone(),
+        seniority: Seniority { created: 1, name: uid.clone() },
+        key_pair_name: parameters.key_pair_name.clone(),
+        accepted,
+        token: parameters.token_use(&region),
+    });
+    let recorded = accepted.then(|| Facts {
+        id: "kp-1".to_owned(),
+        public_key: String::new(),
+        algorithm: String::new(),
+        bits: 256,
+        fingerprint: String::new(),
+        fingerprints: crate::domain::key::Fingerprints { md5: String::new(), sha256: String::new() },
+        secret_name: Some("web".to_owned()),
+        secret_version: None,
+    });
+    Candidate { desired: Desired { uid, deleting: false, parameters }, recorded, claim }
+}
+
+fn ledger(quota: usize, candidates: &[&Candidate]) -> Ledger {
+    Ledger::load(Region::with_quota(quota), candidates.iter().filter_map(|candidate| candidate.claim.clone()), None)
+}
+
+fn reasons(refusals: &[Refusal]) -> Vec<Reason> {
+    refusals.iter().map(|refusal| refusal.reason).collect()
+}
+
+#[test]
+fn what_the_controller_would_refuse_is_refused() {
+    let accepted = candidate(1, parameters("web"), true);
+    let review = |quota, new: &Candidate| reasons(&review(new, None, &ledger(quota, &[&accepted])));
+    assert_eq!(review(2, &candidate(2, parameters("db"), false)), []);
+    assert_eq!(review(2, &candidate(2, parameters("web"), false)), [Reason::KeyPairNameConflict]);
+    assert_eq!(review(1, &candidate(2, parameters("db"), false)), [Reason::QuotaExceeded]);
+    let invalid = Parameters { description: Some("1".to_owned()), ..parameters("a b") };
+    let invalid = candidate(2, invalid, false);
+    assert_eq!(review(2, &invalid), [Reason::InvalidKeyPairName, Reason::InvalidDescription]);
+    let deleting = Candidate { desired: Desired { deleting: true, ..invalid.desired.clone() }, ..invalid };
+    assert_eq!(review(2, &deleting), []);
+}
+
+#[test]
+fn a_token_is_answered_as_the_ledger_will() {
+    let with_token = |uid, accepted, description: &str| {
+        let parameters =
+            Parameters { client_token: "t".to_owned(), description: Some(description.to_owned()), ..parameters("web") };
+        candidate(uid, parameters, accepted)
+    };
+    for (accepted, expected) in [(true, vec![]), (false, vec![Reason::IdempotentProcessing])] {
+        let ledger = ledger(9, &[&with_token(1, accepted, "same")]);
+        assert_eq!(reasons(&review(&with_token(2, false, "same"), None, &ledger)), expected);
+        let other = reasons(&review(&with_token(2, false, "other"), None, &ledger));
+        assert_eq!(other, [Reason::IdempotentParameterMismatch]);
+    }
+}
+
+#[test]
+fn an_accepted_pair_keeps_what_it_is() {
+    let old = candidate(1, parameters("web"), true);
+    let ledger = ledger(1, &[&old]);
+    let update = |parameters: Parameters| review(&candidate(1, parameters, true), Some(&old), &ledger);
+    assert_eq!(update(parameters("web")), []);
+    assert_eq!(update(Parameters { description: Some("new".to_owned()), ..parameters("web") }), []);
+    let renamed = update(parameters("db"));
+    assert_eq!(reasons(&renamed), [Reason::InvalidKeyPairName]);
+    assert!(renamed[0].to_string().starts_with("spec.keyPairName: keyPairName is immutable"), "{renamed:?}");
+    let other = Parameters {
+        profile: Profile::Volcengine,
+        generate: Some(Generate { algorithm: KeySpec::EcdsaP256.algorithm(), bits: Some(384) }),
+        client_token: "t".to_owned(),
+        ..parameters("web")
+    };
+    let fields: Vec<&str> = ["profile", "generate.algorithm", "generate.bits", "clientToken"].into();
+    let told = update(other);
+    assert_eq!(told.len(), fields.len());
+    for (refusal, field) in told.iter().zip(fields) {
+        assert!(refusal.detail.starts_with(&format!("{field} is immutable")), "{refusal}");
+    }
+    let written_out = Generate { algorithm: KeySpec::Ed25519.algorithm(), bits: Some(256) };
+    assert_eq!(update(Parameters { generate: Some(written_out), ..parameters("web") }), []);
+}
+
+#[test]
+fn what_waits_may_be_mended_step_by_step() {
+    let accepted = candidate(1, parameters("web"), true);
+    let waiting = candidate(2, parameters("web"), false);
+    let ledger = ledger(1, &[&accepted, &waiting]);
+    let update = |parameters: Parameters| reasons(&review(&candidate(2, parameters, false), Some(&waiting), &ledger));
+    assert_eq!(update(Parameters { description: Some("new".to_owned()), ..parameters("web") }), []);
+    // The name is free, but the slot is not: another refusal than the one that it has.
+    assert_eq!(update(parameters("db")), [Reason::QuotaExceeded]);
+    assert_eq!(update(parameters("a b")), [Reason::InvalidKeyPairName]);
+    // Its labels, say.
+    let invalid = candidate(3, parameters("a b"), false);
+    assert_eq!(review(&invalid, Some(&invalid), &ledger), []);
+}

@@ -1,0 +1,80 @@
+//! What is legal but unwise: warned of, never refused.
+
+use super::key::{Algorithm, CertificateVersion, PublicKey};
+
+/// The least size of an RSA key in bits that nobody is warned of (NIST SP 800-131A).
+const RSA_WISE_BITS: u32 = 2048;
+
+/// What is unwise about importing `key` at the time `now`, in seconds since 1970. Each in a sentence that says what to do.
+#[must_use]
+pub fn on_key(key: &PublicKey, now: u64) -> Vec<String> {
+    let mut advice = Vec::new();
+    let mut warn = |words: String| advice.push(format!("spec.publicKey: {words}"));
+    match key.algorithm() {
+        Algorithm::Dsa => warn(
+            "this is a DSA key, which OpenSSH refuses since version 7.0 and does not know since 10.0: use Ed25519 or ECDSA"
+                .to_owned(),
+        ),
+        Algorithm::Rsa if key.bits() < RSA_WISE_BITS => warn(format!(
+            "this RSA key has {} bits, and fewer than {RSA_WISE_BITS} are not safe any more: use a longer one, or Ed25519",
+            key.bits()
+        )),
+        _ => {}
+    }
+    if key.key_type().certificate_version() == Some(CertificateVersion::V00) {
+        warn("this is a certificate of version 00, which OpenSSH does not know since version 7.0: have the key signed anew".to_owned());
+    }
+    if key.valid_before().is_some_and(|end| end <= now) {
+        warn("this certificate has expired, and no server will take it: have the key signed anew".to_owned());
+    }
+    advice
+}
+
+/// That another `KeyPair` of the namespace has the same key.
+#[must_use]
+pub fn on_same_key(name: &str) -> String {
+    format!(
+        "spec.publicKey: KeyPair {name:?} of this namespace has the same key: whoever holds its private key can use both"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn advice(file: &str, now: u64) -> Vec<String> {
+        let path = format!("{}/tests/vectors/public/{file}", env!("CARGO_MANIFEST_DIR"));
+        on_key(&PublicKey::parse(&std::fs::read_to_string(path).unwrap()).unwrap(), now)
+    }
+
+    #[test]
+    fn warns_of_what_is_old_weak_or_over() {
+        for (file, words) in [
+            ("dsa.pub", &["DSA"] as &[&str]),
+            ("rsa1024.pub", &["1024 bits"]),
+            ("rsa2048-v00.cert", &["version 00"]),
+            ("dsa-v00.cert", &["DSA", "version 00"]),
+            ("ed25519-by-ed25519.cert", &[]),
+            ("rsa2048.pub", &[]),
+            ("sk-ed25519.pub", &[]),
+        ] {
+            let advice = advice(file, 0);
+            assert_eq!(advice.len(), words.len(), "{file}: {advice:?}");
+            for (advice, words) in advice.iter().zip(words) {
+                assert!(advice.contains(words), "{file}: {advice}");
+                assert!(advice.len() <= 256, "the API server may cut longer warnings: {advice}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_certificate_expires_when_it_says() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/public/ed25519-by-rsa2048.cert");
+        let key = PublicKey::parse(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let end = key.valid_before().unwrap();
+        assert_eq!(on_key(&key, end - 1), Vec::<String>::new());
+        if end < u64::MAX {
+            assert!(on_key(&key, end)[0].contains("expired"));
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! What must not change once a pair is accepted.
+//!
+//! Compared are the effective values: writing out a default, or a final newline, changes nothing. The CEL rules of the CRD
+//! are made from the same table.
+
+use super::{
+    key::KeySpec,
+    reason::{Parameter, Reason, Refusal},
+    request::Parameters,
+};
+
+/// A field of the spec that must not change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImmutableField {
+    /// `spec.profile`.
+    Profile,
+    /// `spec.keyPairName`, or `metadata.name` in its place.
+    KeyPairName,
+    /// `spec.publicKey`, without the white space around it.
+    PublicKey,
+    /// `spec.generate.algorithm`.
+    Algorithm,
+    /// `spec.generate.bits`.
+    Bits,
+    /// `spec.clientToken`.
+    ClientToken,
+}
+
+impl ImmutableField {
+    /// Every such field.
+    pub const ALL: [Self; 6] =
+        [Self::Profile, Self::KeyPairName, Self::PublicKey, Self::Algorithm, Self::Bits, Self::ClientToken];
+
+    /// The path of the field below the spec.
+    #[must_use]
+    pub const fn path(self) -> &'static [&'static str] {
+        match self {
+            Self::Profile => &["profile"],
+            Self::KeyPairName => &["keyPairName"],
+            Self::PublicKey => &["publicKey"],
+            Self::Algorithm => &["generate", "algorithm"],
+            Self::Bits => &["generate", "bits"],
+            Self::ClientToken => &["clientToken"],
+        }
+    }
+
+    /// What a change of it is refused for.
+    #[must_use]
+    pub const fn about(self) -> (Reason, Parameter) {
+        match self {
+            Self::Profile => (Reason::InvalidPublicKey, Parameter::Profile),
+            Self::KeyPairName => (Reason::InvalidKeyPairName, Parameter::KeyPairName),
+            Self::PublicKey => (Reason::InvalidPublicKey, Parameter::PublicKey),
+            Self::Algorithm | Self::Bits => (Reason::InvalidPublicKey, Parameter::Generate),
+            Self::ClientToken => (Reason::InvalidClientToken, Parameter::ClientToken),
+        }
+    }
+
+    /// What is wrong with a change, and what to do.
+    #[must_use]
+    pub fn words(self) -> String {
+        format!("{} is immutable once the key pair is accepted: create another KeyPair instead", self.path().join("."))
+    }
+
+    fn differs(self, before: &Parameters, after: &Parameters) -> bool {
+        let generate = |parameters: &Parameters| parameters.generate.unwrap_or_default();
+        let bits = |parameters: &Parameters| {
+            let generate = generate(parameters);
+            let default = || KeySpec::from_parts(generate.algorithm, None).map_or(0, KeySpec::bits);
+            generate.bits.unwrap_or_else(default)
+        };
+        match self {
+            Self::Profile => before.profile != after.profile,
+            Self::KeyPairName => before.key_pair_name != after.key_pair_name,
+            Self::PublicKey => {
+                let key =
+                    |parameters: &Parameters| parameters.public_key.as_ref().map_or("", |key| key.trim()).to_owned();
+                key(before) != key(after)
+            }
+            Self::Algorithm => generate(before).algorithm != generate(after).algorithm,
+            Self::Bits => bits(before) != bits(after),
+            Self::ClientToken => before.client_token != after.client_token,
+        }
+    }
+}
+
+/// What an accepted pair must not be made: the refusal of each field that would change.
+#[must_use]
+pub fn refusals(before: &Parameters, after: &Parameters) -> Vec<Refusal> {
+    let changed = ImmutableField::ALL.into_iter().filter(|field| field.differs(before, after));
+    changed
+        .map(|field| {
+            let (reason, parameter) = field.about();
+            Refusal::new(reason, parameter, field.words())
+        })
+        .collect()
+}

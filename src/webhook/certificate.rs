@@ -1,0 +1,343 @@
+//! Certificates of the webhook: how they are made, and when the next one is due.
+//!
+//! Each has an authority of its own, which signs it and nothing else: the authority's key is forgotten at once. So there is
+//! no key that could sign another certificate, and renewing the authority is no special case. A renewal has two steps, that
+//! no connection is ever refused: first the API server is told to trust the next authority, too; then, when every API server
+//! has heard of it, the next certificate is served. The last authority is trusted until it expires, for replicas that are
+//! slower.
+
+use std::{
+    collections::BTreeSet,
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+};
+use rustls::{
+    ServerConfig,
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+};
+use x509_cert::{
+    der::Decode as _,
+    ext::pkix::{SubjectAltName, name::GeneralName},
+};
+use zeroize::Zeroizing;
+
+use super::Error;
+
+/// By how much a certificate begins before it is made, for API servers whose clocks are late.
+const BACKDATED: Duration = Duration::from_secs(300);
+/// The longest time that API servers get to hear of an authority before a certificate that it signed is served.
+const LONGEST_NOTICE: Duration = Duration::from_secs(60);
+
+/// A certificate, with its private key.
+pub struct Certificate {
+    /// The certificate, and behind it that of its authority, in PEM.
+    pub chain: String,
+    /// The private key in PEM (PKCS#8).
+    pub key: Zeroizing<String>,
+    /// What the API server is to trust, in PEM.
+    pub authority: Authority,
+    /// The names and addresses for which it is valid.
+    pub hosts: BTreeSet<String>,
+}
+
+/// The certificate of an authority.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authority {
+    /// In PEM.
+    pub pem: String,
+    /// When it, and what it signed, expires.
+    pub expires: SystemTime,
+}
+
+impl Certificate {
+    /// Makes a certificate for these hosts.
+    ///
+    /// # Errors
+    ///
+    /// If a host is no name and no address.
+    pub fn issue(hosts: &BTreeSet<String>, now: SystemTime, lifetime: Duration) -> Result<Self, Error> {
+        let (from, until) = (now - BACKDATED, now + lifetime);
+        let mut authority = CertificateParams::new(Vec::new())?;
+        // Two authorities of one name would be taken for each other.
+        let number = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
+        authority.distinguished_name.push(DnType::CommonName, format!("keypair-operator webhook authority {number}"));
+        authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+        (authority.not_before, authority.not_after) = (from.into(), until.into());
+        let authority_key = KeyPair::generate()?;
+        let authority_certificate = authority.self_signed(&authority_key)?;
+
+        let mut leaf = CertificateParams::new(hosts.iter().cloned().collect::<Vec<_>>())?;
+        leaf.distinguished_name.push(DnType::CommonName, "keypair-operator webhook");
+        leaf.use_authority_key_identifier_extension = true;
+        leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        (leaf.not_before, leaf.not_after) = (from.into(), until.into());
+        let key = KeyPair::generate()?;
+        let certificate = leaf.signed_by(&key, &Issuer::from_params(&authority, &authority_key))?;
+
+        let pem = authority_certificate.pem();
+        let chain = format!("{}{pem}", certificate.pem());
+        Ok(Self {
+            chain,
+            key: Zeroizing::new(key.serialize_pem()),
+            authority: Authority { pem, expires: until },
+            hosts: hosts.clone(),
+        })
+    }
+
+    /// Reads what was made before; `None`: it is not that.
+    #[must_use]
+    pub fn read(chain: &str, key: &str) -> Option<Self> {
+        let certificates: Vec<CertificateDer<'_>> =
+            CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<_, _>>().ok()?;
+        let [leaf, _] = certificates.as_slice() else { return None };
+        let (_, authority) = chain.split_at(chain.rfind(BEGIN)?);
+        let leaf = x509_cert::Certificate::from_der(leaf).ok()?;
+        let certificate = Self {
+            chain: chain.to_owned(),
+            key: Zeroizing::new(key.to_owned()),
+            authority: authorities(authority).pop()?,
+            hosts: hosts(&leaf)?,
+        };
+        certificate.server_config().is_ok().then_some(certificate)
+    }
+
+    /// When it expires.
+    #[must_use]
+    pub fn expires(&self) -> SystemTime {
+        self.authority.expires
+    }
+
+    /// How to serve with it.
+    ///
+    /// # Errors
+    ///
+    /// If the key is not that of the certificate.
+    pub fn server_config(&self) -> Result<Arc<ServerConfig>, Error> {
+        server_config(&self.chain, &self.key)
+    }
+}
+
+const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+
+/// How to serve with this certificate, with those of its authorities behind it, and this private key, in PEM.
+///
+/// # Errors
+///
+/// If they are no such thing, or do not belong to each other.
+pub fn server_config(chain: &str, key: &str) -> Result<Arc<ServerConfig>, Error> {
+    let chain = CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<Vec<_>, _>>();
+    let chain = chain.map_err(|_| Error::Pem("tls.crt".to_owned()))?;
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|_| Error::Pem("tls.key".to_owned()))?;
+    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)?;
+    // API servers send all requests over one connection where they can.
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// The authorities in a bundle; what cannot be read is left out.
+#[must_use]
+pub fn authorities(bundle: &str) -> Vec<Authority> {
+    let blocks = bundle
+        .split_inclusive("-----END CERTIFICATE-----")
+        .filter_map(|block| block.find(BEGIN).and_then(|at| block.get(at..)));
+    blocks
+        .filter_map(|pem| {
+            let der = CertificateDer::from_pem_slice(pem.as_bytes()).ok()?;
+            let certificate = x509_cert::Certificate::from_der(&der).ok()?;
+            let expires = certificate.tbs_certificate().validity().not_after.to_unix_duration();
+            Some(Authority { pem: format!("{pem}\n"), expires: SystemTime::UNIX_EPOCH + expires })
+        })
+        .collect()
+}
+
+fn hosts(leaf: &x509_cert::Certificate) -> Option<BTreeSet<String>> {
+    let (_, names) = leaf.tbs_certificate().get_extension::<SubjectAltName>().ok()??;
+    let host = |name: &GeneralName| match name {
+        GeneralName::DnsName(name) => Some(name.to_string()),
+        GeneralName::IpAddress(bytes) => match bytes.as_bytes() {
+            v4 if v4.len() == 4 => <[u8; 4]>::try_from(v4).ok().map(|v4| IpAddr::from(v4).to_string()),
+            v6 => <[u8; 16]>::try_from(v6).ok().map(|v6| IpAddr::from(v6).to_string()),
+        },
+        _ => None,
+    };
+    names.0.iter().map(host).collect()
+}
+
+/// What is kept.
+#[derive(Default)]
+pub struct Kept {
+    /// The certificate that is served.
+    pub current: Option<Certificate>,
+    /// The one that will be.
+    pub next: Option<Certificate>,
+    /// What the API server is to trust.
+    pub trusted: Vec<Authority>,
+}
+
+/// What is to be done next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing before this moment.
+    Keep(SystemTime),
+    /// Make a certificate and serve it at once, since there is none that could be served.
+    Issue,
+    /// Make the next certificate and have its authority trusted.
+    Prepare,
+    /// Serve the next certificate.
+    Promote,
+}
+
+impl Kept {
+    /// Says what is to be done about the certificates for these hosts, which are valid for `lifetime` each.
+    #[must_use]
+    pub fn next_step(&self, hosts: &BTreeSet<String>, now: SystemTime, lifetime: Duration) -> Step {
+        let notice = LONGEST_NOTICE.min(lifetime / 8);
+        let usable = |certificate: &&Certificate| certificate.hosts == *hosts && certificate.expires() > now;
+        let Some(current) = self.current.as_ref().filter(usable) else { return Step::Issue };
+        let (due, step) = if let Some(next) = self.next.as_ref().filter(usable) {
+            let made = next.expires() - lifetime;
+            ((made + notice).min(current.expires() - notice), Step::Promote)
+        } else {
+            (current.expires() - lifetime / 2, Step::Prepare)
+        };
+        if due <= now { step } else { Step::Keep(due) }
+    }
+
+    /// Takes that step. `Keep` is none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Certificate::issue`].
+    pub fn take(
+        &mut self,
+        step: Step,
+        hosts: &BTreeSet<String>,
+        now: SystemTime,
+        lifetime: Duration,
+    ) -> Result<(), Error> {
+        match step {
+            Step::Keep(_) => return Ok(()),
+            Step::Issue => {
+                self.current = Some(Certificate::issue(hosts, now, lifetime)?);
+                self.next = None;
+            }
+            Step::Prepare => self.next = Some(Certificate::issue(hosts, now, lifetime)?),
+            Step::Promote => self.current = self.next.take(),
+        }
+        self.trusted.retain(|authority| authority.expires > now);
+        for certificate in self.current.iter().chain(&self.next) {
+            if !self.trusted.iter().any(|known| known.pem == certificate.authority.pem) {
+                self.trusted.push(certificate.authority.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// What the API server is to trust, in PEM.
+    #[must_use]
+    pub fn bundle(&self) -> String {
+        self.trusted.iter().map(|authority| authority.pem.as_str()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIFETIME: Duration = Duration::from_secs(800);
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn hosts(names: &[&str]) -> BTreeSet<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    /// Whole seconds, as certificates have them.
+    fn now() -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000)
+    }
+
+    #[test]
+    fn what_is_made_is_read_again() {
+        let hosts = hosts(&["127.0.0.1", "::1", "webhook.system.svc"]);
+        let made = Certificate::issue(&hosts, now(), LIFETIME).unwrap();
+        let read = Certificate::read(&made.chain, &made.key).unwrap();
+        assert_eq!(read.hosts, hosts);
+        assert_eq!(read.authority, made.authority);
+        assert_eq!(read.expires(), now() + LIFETIME);
+        let other = Certificate::issue(&hosts, now(), LIFETIME).unwrap();
+        assert!(Certificate::read(&made.chain, &other.key).is_none(), "the key of another certificate");
+        assert!(Certificate::read(&made.chain, "").is_none());
+        assert!(Certificate::read(&made.authority.pem, &made.key).is_none());
+        assert!(Certificate::read("", "").is_none());
+        assert_eq!(authorities(&format!("junk {}{}", made.authority.pem, other.authority.pem)).len(), 2);
+    }
+
+    #[test]
+    fn what_is_served_is_always_trusted_before() {
+        let hosts = hosts(&["localhost"]);
+        let mut kept = Kept::default();
+        let mut now = now();
+        let mut trusted_since = Vec::new();
+        let (mut steps, mut served) = (Vec::new(), Vec::new());
+        for _ in 0..4000 {
+            let step = kept.next_step(&hosts, now, LIFETIME);
+            if let Step::Keep(due) = step {
+                assert!(due > now);
+            } else {
+                steps.push(step);
+                kept.take(step, &hosts, now, LIFETIME).unwrap();
+            }
+            for authority in &kept.trusted {
+                if !trusted_since.iter().any(|(known, _)| known == authority) {
+                    trusted_since.push((authority.clone(), now));
+                }
+            }
+            let current = kept.current.as_ref().unwrap();
+            assert!(current.expires() > now);
+            assert!(kept.trusted.contains(&current.authority));
+            if served.last() != Some(&current.authority) {
+                let since = trusted_since.iter().find(|(known, _)| *known == current.authority).unwrap().1;
+                assert!(served.is_empty() || now - LONGEST_NOTICE >= since, "it was trusted only just now");
+                // A replica that has not heard of it yet serves the last one.
+                assert!(served.last().is_none_or(|last| kept.trusted.contains(last)));
+                served.push(current.authority.clone());
+            }
+            now += SECOND;
+        }
+        assert!(served.len() > 7, "{steps:?}");
+        assert!(kept.trusted.len() <= 3);
+        assert_eq!(steps.iter().filter(|step| **step == Step::Issue).count(), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_served_is_replaced_at_once() {
+        let (here, elsewhere) = (hosts(&["localhost"]), hosts(&["127.0.0.1"]));
+        let mut kept = Kept::default();
+        kept.take(Step::Issue, &here, now(), LIFETIME).unwrap();
+        assert!(matches!(kept.next_step(&here, now(), LIFETIME), Step::Keep(_)));
+        assert_eq!(kept.next_step(&elsewhere, now(), LIFETIME), Step::Issue);
+        assert_eq!(kept.next_step(&here, now() + LIFETIME, LIFETIME), Step::Issue);
+        kept.take(Step::Issue, &here, now() + LIFETIME, LIFETIME).unwrap();
+        assert_eq!(kept.trusted.len(), 1, "what has expired is not trusted any more");
+    }
+
+    #[test]
+    fn a_shorter_lifetime_does_not_keep_the_next_one_waiting() {
+        let here = hosts(&["localhost"]);
+        let mut kept = Kept::default();
+        kept.take(Step::Issue, &here, now() + 2 * SECOND - LIFETIME, LIFETIME).unwrap();
+        kept.take(Step::Prepare, &here, now(), LIFETIME * 9).unwrap();
+        assert_eq!(kept.next_step(&here, now(), LIFETIME), Step::Promote);
+    }
+}

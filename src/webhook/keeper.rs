@@ -1,0 +1,204 @@
+//! Keeps the certificate valid and the API server trusting it.
+
+use std::{
+    path::PathBuf,
+    pin::pin,
+    time::{Duration, SystemTime},
+};
+
+use futures::{Stream, StreamExt, stream};
+use k8s_openapi::{ByteString, api::core::v1::Secret};
+use kube::{
+    Api, Client,
+    api::{PartialObjectMeta, PostParams},
+    runtime::{WatchStreamExt, watcher},
+};
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::{
+    Error,
+    certificate::{Certificate, Kept, Step, authorities, server_config},
+    registration::Registration,
+    server::Server,
+};
+
+/// The Secret of the certificate.
+pub const SECRET: &str = "keypair-operator-webhook";
+const CERTIFICATE: &str = "tls.crt";
+const KEY: &str = "tls.key";
+const NEXT_CERTIFICATE: &str = "next.crt";
+const NEXT_KEY: &str = "next.key";
+const AUTHORITIES: &str = "ca.crt";
+
+/// How long to wait after a failure.
+const RETRY: Duration = Duration::from_secs(2);
+/// How often to look, even if nothing has been heard.
+const INTERVAL: Duration = Duration::from_secs(600);
+/// How often files are looked at, which are changed without a word.
+const FILE_INTERVAL: Duration = Duration::from_secs(5);
+/// How often another may be faster before something must be wrong.
+const MAX_CONTESTS: usize = 20;
+
+/// Keeps certificates in a Secret that all replicas share. They are equals: whoever comes first takes the next step, guarded
+/// by the Secret's resource version, and the others follow.
+pub struct Keeper {
+    secrets: Api<Secret>,
+    /// For the watch, which has no need of the key.
+    metadata: Api<PartialObjectMeta<Secret>>,
+    registration: Registration,
+    lifetime: Duration,
+    server: Server,
+}
+
+impl Keeper {
+    /// Nothing is done yet.
+    pub fn new(client: &Client, registration: Registration, lifetime: Duration, server: Server) -> Self {
+        let (secrets, metadata) = (Api::default_namespaced(client.clone()), Api::default_namespaced(client.clone()));
+        Self { secrets, metadata, registration, lifetime, server }
+    }
+
+    /// Keeps everything up to date, for ever.
+    pub async fn keep(mut self) {
+        let mut changes = pin!(self.changes());
+        loop {
+            let pause = match self.step().await {
+                Ok(due) => due.duration_since(SystemTime::now()).unwrap_or_default().min(INTERVAL),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot keep the webhook's certificate up to date; trying again");
+                    RETRY
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                Some(()) = changes.next() => {}
+            }
+        }
+    }
+
+    /// Something that is kept here has been changed, or may have been.
+    fn changes(&self) -> impl Stream<Item = ()> + use<> {
+        let only = |name: &str| watcher::Config::default().fields(&format!("metadata.name={name}"));
+        let secret = watcher(self.metadata.clone(), only(SECRET)).default_backoff().map(drop).boxed();
+        let configurations = self.registration.apis().map(|(name, api)| {
+            let events = watcher(api, only(name)).default_backoff();
+            events.map(drop).boxed()
+        });
+        stream::select_all(configurations.chain([secret]).collect::<Vec<_>>())
+    }
+
+    /// Does what is due, and says when to look again.
+    async fn step(&mut self) -> Result<SystemTime, Error> {
+        for _ in 0..MAX_CONTESTS {
+            match self.try_step().await {
+                Ok(Some(due)) => return Ok(due),
+                Ok(None) => {}
+                Err(error) if error.is_conflict() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::Contended)
+    }
+
+    /// The same, if nobody else is faster. `None`: there is more to do.
+    async fn try_step(&mut self) -> Result<Option<SystemTime>, Error> {
+        let hosts = self.registration.hosts().await?;
+        let secret = self.secrets.get_opt(SECRET).await.map_err(Error::refused("read the webhook's Secret"))?;
+        let mut kept = secret.as_ref().map(read).unwrap_or_default();
+        let now = SystemTime::now();
+        let step = kept.next_step(&hosts, now, self.lifetime);
+        if step == Step::Promote {
+            // Before its certificate is served, its authority must be trusted, whatever happened to the configurations.
+            self.registration.trust(&kept.bundle()).await?;
+        }
+        kept.take(step, &hosts, now, self.lifetime)?;
+        if !matches!(step, Step::Keep(_)) {
+            self.write(secret, &kept).await?;
+            tracing::info!(?step, hosts = ?hosts, "webhook's certificates changed");
+        }
+        if let Some(current) = &kept.current {
+            self.server.serve_with(&current.chain, || current.server_config())?;
+        }
+        self.registration.trust(&kept.bundle()).await?;
+        self.server.is_trusted();
+        Ok(if let Step::Keep(due) = step { Some(due) } else { None })
+    }
+
+    async fn write(&self, secret: Option<Secret>, kept: &Kept) -> Result<(), Error> {
+        let mut data = std::collections::BTreeMap::new();
+        let mut set = |name: &str, text: &str| data.insert(name.to_owned(), ByteString(text.as_bytes().to_vec()));
+        if let Some(current) = &kept.current {
+            set(CERTIFICATE, &current.chain);
+            set(KEY, &current.key);
+        }
+        if let Some(next) = &kept.next {
+            set(NEXT_CERTIFICATE, &next.chain);
+            set(NEXT_KEY, &next.key);
+        }
+        set(AUTHORITIES, &kept.bundle());
+        let refused = Error::refused("write the webhook's Secret");
+        if let Some(secret) = secret {
+            let secret = Secret { data: Some(data), ..secret };
+            return self.secrets.replace(SECRET, &PostParams::default(), &secret).await.map(drop).map_err(refused);
+        }
+        let new: Secret = serde_json::from_value(json!({
+            "metadata": { "name": SECRET, "labels": { "app.kubernetes.io/name": "keypair-operator" } },
+            "type": "kubernetes.io/tls",
+        }))
+        .unwrap_or_default();
+        let secret = Secret { data: Some(data), ..new };
+        self.secrets.create(&PostParams::default(), &secret).await.map(drop).map_err(refused)
+    }
+}
+
+/// What a Secret holds. What cannot be read is not there.
+fn read(secret: &Secret) -> Kept {
+    let text = |name: &str| {
+        let bytes = secret.data.as_ref().and_then(|data| data.get(name));
+        bytes.and_then(|bytes| std::str::from_utf8(&bytes.0).ok()).unwrap_or_default()
+    };
+    Kept {
+        current: Certificate::read(text(CERTIFICATE), text(KEY)),
+        next: Certificate::read(text(NEXT_CERTIFICATE), text(NEXT_KEY)),
+        trusted: authorities(text(AUTHORITIES)),
+    }
+}
+
+/// Serves the certificate in a directory, which somebody else renews: cert-manager, whose Secret is mounted there.
+pub struct Directory {
+    path: PathBuf,
+    registration: Registration,
+    server: Server,
+}
+
+impl Directory {
+    /// Nothing is done yet.
+    pub fn new(path: PathBuf, registration: Registration, server: Server) -> Self {
+        Self { path, registration, server }
+    }
+
+    /// Follows the files, for ever.
+    pub async fn keep(mut self) {
+        loop {
+            if let Err(error) = self.step().await {
+                tracing::warn!(%error, "cannot use the webhook's certificate; trying again");
+            }
+            tokio::time::sleep(FILE_INTERVAL).await;
+        }
+    }
+
+    async fn step(&mut self) -> Result<(), Error> {
+        let (chain, key) = (self.read(CERTIFICATE)?, Zeroizing::new(self.read(KEY)?));
+        self.server.serve_with(&chain, || server_config(&chain, &key))?;
+        if self.registration.makes_itself() {
+            self.registration.trust(&self.read(AUTHORITIES)?).await?;
+        }
+        self.server.is_trusted();
+        Ok(())
+    }
+
+    fn read(&self, name: &str) -> Result<String, Error> {
+        let path = self.path.join(name);
+        std::fs::read_to_string(&path).map_err(|source| Error::File { path: path.display().to_string(), source })
+    }
+}

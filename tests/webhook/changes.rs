@@ -1,0 +1,153 @@
+//! What may be changed, what is warned of, and what the webhook keeps out of.
+
+use std::{fs, path::Path, process::Command};
+
+use keypair_test_harness::namespace;
+use serde_json::{Value, json};
+
+use crate::stage::{Answer, Stage};
+
+const KEY: &str = include_str!("../vectors/public/rsa2048.pub");
+
+/// The reason of a refusal, or nothing.
+fn refused(answer: &Answer) -> &str {
+    if answer.status < 300 { "" } else { answer.text("reason") }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn updates_are_refused_for_what_they_make_worse() {
+    let stage = Stage::new("updates").await;
+    let _operator = stage.operator(&["--quota=1"]).await;
+    let space = namespace(&stage.client, "updates").await.unwrap();
+    stage.create(&space, "web", &json!({ "profile": "OpenSSH", "publicKey": KEY }), false).await.admitted();
+    stage.settled(&space, "web", "Imported").await;
+    let update = async |spec: Value| stage.patch(&space, "web", &json!({ "spec": spec })).await;
+
+    // What is no part of the pair may be changed, as long as it is right.
+    update(json!({ "description": "described", "tags": [{ "key": "team", "value": "a" }] })).await.admitted();
+    assert_eq!(refused(&update(json!({ "description": "1" })).await), "InvalidKeyPairDescription.Malformed");
+    update(json!({ "publicKey": format!("{}\n", KEY.trim()), "keyPairName": "web" })).await.admitted();
+    // What is, may not.
+    for (spec, code, field) in [
+        (json!({ "keyPairName": "db" }), "InvalidKeyPairName.Malformed", "keyPairName"),
+        (json!({ "clientToken": "t" }), "InvalidClientToken.Malformed", "clientToken"),
+        (json!({ "publicKey": null }), "InvalidKeyPairPublicKey.Malformed", "publicKey"),
+        (json!({ "profile": "Volcengine" }), "InvalidKeyPairPublicKey.Malformed", "profile"),
+    ] {
+        let answer = update(spec).await;
+        assert_eq!((answer.status, answer.text("reason")), (400, code), "{}", answer.body);
+        let words = format!("{field} is immutable once the key pair is accepted: create another KeyPair instead");
+        assert!(answer.said().contains(&format!("spec.{field}: {words}")), "{}", answer.body);
+        let causes = answer.body["details"]["causes"].as_array().unwrap();
+        assert!(causes.iter().any(|cause| cause["field"] == format!("spec.{field}")), "{}", answer.body);
+    }
+
+    // Full, and there before the webhook was: it may be labelled, and mended, and deleted.
+    let answer = stage.create(&space, "db", &json!({ "profile": "OpenSSH", "publicKey": KEY }), false).await;
+    assert_eq!((answer.status, answer.text("reason")), (400, "LimitExceeded.MaximumKeyPairs"));
+    assert_eq!(stage.get(&space, "db").await["reason"], "NotFound", "what is refused is not stored");
+    stage.patch(&space, "web", &json!({ "metadata": { "labels": { "team": "a" } } })).await.admitted();
+    stage.delete(&space, "web").await.admitted();
+}
+
+/// Stored while nobody answered: all that is wrong with it stays wrong, and can be mended.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_may_be_mended_and_deleted() {
+    let stage = Stage::new("waiting").await;
+    let space = namespace(&stage.client, "waiting").await.unwrap();
+    let key = json!({ "profile": "OpenSSH", "publicKey": KEY });
+    for name in ["first", "second"] {
+        stage.create(&space, name, &key, false).await.admitted();
+    }
+    // A key that the rules of the CRD take for one.
+    let cut = json!({ "profile": "OpenSSH", "publicKey": &KEY[..40] });
+    stage.create(&space, "cut", &cut, false).await.admitted();
+    let _operator = stage.operator(&["--quota=1"]).await;
+    stage.settled(&space, "first", "Imported").await;
+    stage.settled(&space, "second", "QuotaExceeded").await;
+    stage.settled(&space, "cut", "InvalidPublicKey").await;
+
+    let change = async |name: &str, patch: Value| stage.patch(&space, name, &patch).await;
+    for name in ["second", "cut"] {
+        let metadata = json!({ "labels": { "team": "a" }, "annotations": { "note": "b" } });
+        change(name, json!({ "metadata": metadata })).await.admitted();
+    }
+    change("second", json!({ "spec": { "description": "described" } })).await.admitted();
+    let renamed = change("second", json!({ "spec": { "keyPairName": "first" } })).await;
+    assert_eq!((renamed.status, renamed.text("reason")), (409, "InvalidKeyPairName.Conflict"));
+    let still_cut = change("cut", json!({ "spec": { "publicKey": &KEY[..44] } })).await;
+    assert_eq!((still_cut.status, still_cut.text("reason")), (400, "InvalidKeyPairPublicKey.Malformed"));
+    // Mended, it would be one more than the quota, and waits: that is another refusal than the one it has.
+    let mended = change("cut", json!({ "spec": { "publicKey": KEY } })).await;
+    assert_eq!(mended.text("reason"), "LimitExceeded.MaximumKeyPairs");
+    stage.delete(&space, "first").await.admitted();
+    stage.settled(&space, "second", "Imported").await;
+    for name in ["second", "cut"] {
+        stage.delete(&space, name).await.admitted();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_unwise_is_warned_of() {
+    let stage = Stage::new("warnings").await;
+    let _operator = stage.operator(&[]).await;
+    let space = namespace(&stage.client, "warnings").await.unwrap();
+    let vector = |file: &str| {
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/public").join(file)).unwrap()
+    };
+    let import = async |name: &str, key: &str| {
+        let spec = json!({ "profile": "OpenSSH", "publicKey": key });
+        let answer = stage.create(&space, name, &spec, false).await;
+        assert_eq!(answer.status, 201, "{}", answer.body);
+        stage.settled(&space, name, "Imported").await;
+        answer.warnings
+    };
+    assert_eq!(import("wise", KEY).await, Vec::<String>::new());
+    for (name, key, words) in [
+        ("dsa", vector("dsa.pub"), "DSA key"),
+        ("short", vector("rsa1024.pub"), "1024 bits"),
+        ("old", vector("rsa3070.pub"), ""),
+        ("expired", expired_certificate(), "expired"),
+    ] {
+        let warnings = import(name, &key).await;
+        assert_eq!(warnings.len(), usize::from(!words.is_empty()), "{name}: {warnings:?}");
+        assert!(warnings.iter().all(|warning| warning.contains(words)), "{name}: {warnings:?}");
+    }
+    // The certificate's plain key is that of `wise`.
+    let warnings = import("v00", &vector("rsa2048-v00.cert")).await;
+    assert!(warnings.iter().any(|warning| warning.contains("version 00")), "{warnings:?}");
+    assert!(warnings.iter().any(|warning| warning.contains(r#"KeyPair "wise" of this namespace has the same key"#)));
+    // An edit that is not about the key is not warned of again, by the same words at least twice a day.
+    let labelled = stage.patch(&space, "dsa", &json!({ "metadata": { "labels": { "a": "b" } } })).await;
+    assert_eq!(labelled.warnings, Vec::<String>::new());
+    // kubectl shows them.
+    let manifest = json!({
+        "apiVersion": "keypairs.dev/v1alpha1", "kind": "KeyPair", "metadata": { "name": "shown", "namespace": space },
+        "spec": { "profile": "OpenSSH", "publicKey": vector("dsa.pub") },
+    });
+    let output = stage.plane.kubectl_with_input(&["create", "-f", "-"], &manifest.to_string()).unwrap();
+    assert!(output.stderr.contains("Warning: spec.publicKey: this is a DSA key"), "{}", output.stderr);
+    let again = stage.plane.kubectl_with_input(&["create", "-f", "-"], &{
+        let mut refused = manifest.clone();
+        refused["metadata"]["name"] = json!("refused");
+        refused["spec"]["keyPairName"] = json!("wise");
+        refused.to_string()
+    });
+    let stderr = again.unwrap().stderr;
+    assert!(stderr.starts_with("Error from server (InvalidKeyPairName.Conflict): "), "{stderr}");
+    assert!(stderr.contains("denied the request: The specified KeyPairName already exists. "), "{stderr}");
+}
+
+/// A certificate that `ssh-keygen` made and that has run out.
+fn expired_certificate() -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let keygen = |args: &[&str]| {
+        let output = Command::new("ssh-keygen").args(args).current_dir(dir.path()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    for key in ["ca", "user"] {
+        keygen(&["-q", "-t", "ed25519", "-N", "", "-f", key]);
+    }
+    keygen(&["-q", "-s", "ca", "-I", "user", "-n", "user", "-V", "20200101:20210101", "user.pub"]);
+    fs::read_to_string(dir.path().join("user-cert.pub")).unwrap()
+}

@@ -9,6 +9,7 @@ mod job;
 mod lifecycle;
 mod rights;
 mod support;
+mod webhook;
 
 use std::{collections::BTreeMap, fs};
 
@@ -27,6 +28,9 @@ fn of_kind<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
 fn lint_finds_nothing() {
     helm(None, &["lint", "--strict", CHART]);
     helm(None, &["lint", "--strict", CHART, "--set", "watchNamespaces={a,b}", "--set", "concurrency=4"]);
+    for certificates in ["webhook.certManager.enabled=false", "webhook.certManager.enabled=true"] {
+        helm(None, &["lint", "--strict", CHART, "--set", "webhook.enabled=true", "--set", certificates]);
+    }
 }
 
 #[test]
@@ -102,14 +106,12 @@ fn the_readme_lists_every_value() {
         assert_eq!(*value, serde_json::from_str::<Value>(cells[2]).unwrap(), "{}", cells[0]);
         listed += 1;
     }
-    let expected: usize = values
-        .as_object()
-        .unwrap()
-        .iter()
-        .map(|(name, value)| match name.as_str() {
-            "image" | "crds" | "rbac" | "serviceAccount" => value.as_object().unwrap().len(),
-            _ => 1,
-        })
-        .sum();
-    assert_eq!(listed, expected);
+    assert_eq!(listed, leaves(&values));
+}
+
+/// The number of values, in groups of values that have no default as a whole.
+fn leaves(values: &Value) -> usize {
+    const GROUPS: [&str; 6] = ["image", "crds", "rbac", "serviceAccount", "webhook", "certManager"];
+    let count = |(name, value): (&String, &Value)| if GROUPS.contains(&name.as_str()) { leaves(value) } else { 1 };
+    values.as_object().unwrap().iter().map(count).sum()
 }

@@ -46,12 +46,14 @@ pub struct Release<'a> {
     pub plane: &'a ControlPlane,
     pub name: &'a str,
     pub namespace: String,
+    /// Where its webhook listens when it [runs](Release::run).
+    pub webhook_port: u16,
 }
 
 impl<'a> Release<'a> {
     /// Installs the chart into a namespace of its own. No kubelet is there to run its pod.
     pub fn install(plane: &'a ControlPlane, name: &'a str, flags: &[&str]) -> Self {
-        let release = Self { plane, name, namespace: format!("{name}-system") };
+        let release = Self { plane, name, namespace: format!("{name}-system"), webhook_port: free_port().unwrap() };
         release.helm(&[&["install", name, CHART, "--create-namespace"], flags].concat());
         release
     }
@@ -97,6 +99,7 @@ impl<'a> Release<'a> {
         let address = format!("127.0.0.1:{port}");
         let args: Vec<String> = self.args().iter().map(|arg| arg.replace("0.0.0.0:8080", &address)).collect();
         assert!(args.iter().any(|arg| arg.ends_with(&address)), "{args:?}");
+        let args = args.iter().map(|arg| arg.replace("0.0.0.0:9443", &format!("127.0.0.1:{}", self.webhook_port)));
         let pod = self.pod();
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let variables = pod["containers"][0]["env"].as_array().into_iter().flatten();

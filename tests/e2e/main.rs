@@ -30,3 +30,4 @@ mod secrets;
 mod support;
 mod tokens;
 mod tools;
+mod words;

@@ -47,7 +47,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    fn new(crd: &Value) -> Self {
+    pub fn new(crd: &Value) -> Self {
         let dir = Directory::new("crd");
         let file = dir.write("crd.json", crd.to_string().as_bytes());
         let options = Options { audit: true, crds: vec![file], ..Options::default() };
@@ -249,7 +249,8 @@ fn crd() -> Value {
     serde_saphyr::from_str(std::str::from_utf8(&output.stdout).unwrap()).unwrap()
 }
 
-fn stripped_crd() -> Value {
+/// The CRD without rules and limits.
+pub fn stripped_crd() -> Value {
     let mut crd = crd();
     strip(&mut crd);
     crd

@@ -35,8 +35,11 @@ soak: ## Run the tests that draw values with many more of them, and 50 fault run
 	cargo test --lib --test keys --test cel; \
 	KEYPAIR_FAULT_RUNS=$${KEYPAIR_FAULT_RUNS:-50} cargo test --test faults -- --nocapture
 
-bench: ## Measure what a decision costs as a namespace grows
+bench: ## Measure what a decision costs as a namespace grows, and what the webhook adds to a create
 	cargo bench --bench ledger
+	@assets=$$(hack/controlplane.sh); export KUBEBUILDER_ASSETS=$$assets; \
+	cargo build --release --workspace; \
+	cargo bench --bench admission
 
 crds: ## Write the CRD from the Rust types and tables, for kubectl and for the chart
 	cargo run --quiet -- crd > $(CRD).new
@@ -44,8 +47,11 @@ crds: ## Write the CRD from the Rust types and tables, for kubectl and for the c
 	mkdir -p $(dir $(CHART_CRD))
 	cp $(CRD) $(CHART_CRD)
 
-docs: ## Write the tables of the documentation from the tables of the code
-	UPDATE_DOCS=1 cargo test --quiet --test docs
+docs: ## Write what is generated of the documentation and the chart, from the tables of the code and from what is answered
+	@assets=$$(hack/controlplane.sh); export KUBEBUILDER_ASSETS=$$assets; \
+	cargo build --workspace; \
+	UPDATE_DOCS=1 cargo test --quiet --test docs; \
+	UPDATE_DOCS=1 cargo test --quiet --test webhook conformance
 
 fmt: ## Format the sources
 	cargo fmt --all

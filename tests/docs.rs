@@ -1,4 +1,5 @@
-//! The tables of the documentation are generated from the tables of the code. `make docs` writes them.
+//! The tables of the documentation, and what the chart needs of the rules, are generated from the tables of the code.
+//! `make docs` writes them.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
 
@@ -19,6 +20,17 @@ use keypair_operator::{
 fn tables_are_those_of_the_code() {
     check("README.md", &[("spec", spec_table()), ("status", status_table()), ("errors", error_table())]);
     check("docs/mapping.md", &[("profiles", profile_table()), ("errors", error_table())]);
+}
+
+#[test]
+fn the_condition_of_the_chart_is_that_of_the_code() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/keypair-operator/files/breaks-a-rule.cel");
+    let expected = format!("{}\n", api::cel::refused_condition());
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, expected).unwrap();
+    } else {
+        assert!(fs::read_to_string(&path).unwrap() == expected, "{} is outdated: run `make docs`", path.display());
+    }
 }
 
 /// Compares each block `<!-- generated: NAME -->` … `<!-- end -->` of a file with its table, or writes it.

@@ -1,8 +1,8 @@
 //! What the API server knows of the webhook: the configurations of this name, and in them whom to ask and whom to trust.
 //!
-//! There are two, which ask the same question of the same webhook. The API server asks the mutating webhooks before it looks
-//! at the rules of the CRD, and only so can a malformed name be answered with the cloud's own HTTP status; nothing is ever
-//! mutated. It asks the validating ones last, about what is really going to be stored.
+//! There are two, which ask the same question of the same webhook. The validating one is asked about what is really going to
+//! be stored. That is after the rules of the CRD, to which the API server answers 422 whatever the cloud does; so whatever
+//! breaks them is asked about before, by a mutating one, which mutates nothing.
 //!
 //! In a cluster the chart makes them, and only the authorities are filled in here. With `--webhook-url` they are made here.
 
@@ -18,13 +18,12 @@ use kube::{
 use serde_json::{Value, json};
 
 use super::{Error, Settings, review::Scopes};
-use crate::api::KeyPair;
+use crate::api::{KeyPair, cel};
 
 /// The kinds of the configurations, each with the name of its webhook.
-pub const KINDS: [(&str, &str); 2] = [
-    ("MutatingWebhookConfiguration", "answer.keypairs.dev"),
-    ("ValidatingWebhookConfiguration", "validate.keypairs.dev"),
-];
+const KINDS: [(&str, &str); 2] = [(MUTATING, "answer.keypairs.dev"), (VALIDATING, "validate.keypairs.dev")];
+const MUTATING: &str = "MutatingWebhookConfiguration";
+const VALIDATING: &str = "ValidatingWebhookConfiguration";
 /// How long the API server waits for an answer, in seconds. It has one in milliseconds, or none.
 const TIMEOUT_SECONDS: u8 = 5;
 
@@ -97,7 +96,7 @@ impl Registration {
             let found = configuration.get(&self.name).await?;
             let Some(before) = found else {
                 if let Some(url) = &self.url {
-                    configuration.create(&self.name, self.wanted(url, configuration.webhook, &bundle)).await?;
+                    configuration.create(&self.name, self.wanted(url, configuration, &bundle)).await?;
                     tracing::info!(kind = configuration.kind.kind, name = self.name, %url, "webhook registered");
                 }
                 // The chart may have been told to leave it out.
@@ -105,7 +104,7 @@ impl Registration {
             };
             let mut after = before.clone();
             if let Some(url) = &self.url {
-                let wanted = self.wanted(url, configuration.webhook, &bundle);
+                let wanted = self.wanted(url, configuration, &bundle);
                 if !is_within(&wanted, &after.data) {
                     after.data = wanted;
                 }
@@ -128,7 +127,7 @@ impl Registration {
     }
 
     /// What a configuration of the operator's own making says.
-    fn wanted(&self, url: &Uri, name: &str, bundle: &Value) -> Value {
+    fn wanted(&self, url: &Uri, configuration: &Configuration, bundle: &Value) -> Value {
         let selector = match self.scopes.namespaces() {
             None => json!({}),
             Some(namespaces) => json!({ "matchExpressions": [
@@ -136,7 +135,8 @@ impl Registration {
             ] }),
         };
         let webhook = json!({
-            "name": name,
+            "name": configuration.webhook,
+            "matchConditions": configuration.conditions(),
             "clientConfig": { "url": url.to_string(), "caBundle": bundle },
             "rules": [{
                 "apiGroups": [<KeyPair as kube::Resource>::group(&())],
@@ -159,6 +159,15 @@ impl Registration {
 }
 
 impl Configuration {
+    /// When the webhook is asked.
+    fn conditions(&self) -> Vec<Value> {
+        if self.kind.kind == MUTATING {
+            vec![json!({ "name": "breaks-a-rule", "expression": cel::refused_condition() })]
+        } else {
+            Vec::new()
+        }
+    }
+
     async fn get(&self, name: &str) -> Result<Option<DynamicObject>, Error> {
         self.api.get_opt(name).await.map_err(Error::refused("read the webhook's configuration"))
     }
@@ -199,8 +208,10 @@ fn host(url: &Uri) -> Option<String> {
 fn is_within(wanted: &Value, value: &Value) -> bool {
     match (wanted, value) {
         (Value::Object(wanted), Value::Object(value)) => {
-            wanted.iter().all(|(key, wanted)| value.get(key).is_some_and(|value| is_within(wanted, value)))
+            wanted.iter().all(|(key, wanted)| is_within(wanted, value.get(key).unwrap_or(&Value::Null)))
         }
+        // An empty list is left out.
+        (Value::Array(wanted), Value::Null) => wanted.is_empty(),
         (Value::Array(wanted), Value::Array(value)) => {
             wanted.len() == value.len() && wanted.iter().zip(value).all(|(wanted, value)| is_within(wanted, value))
         }

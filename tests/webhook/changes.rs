@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, process::Command};
 
-use keypair_test_harness::namespace;
+use keypair_test_harness::{http_get, namespace};
 use serde_json::{Value, json};
 
 use crate::stage::{Answer, Stage};
@@ -48,6 +48,31 @@ async fn updates_are_refused_for_what_they_make_worse() {
     assert_eq!(stage.get(&space, "db").await["reason"], "NotFound", "what is refused is not stored");
     stage.patch(&space, "web", &json!({ "metadata": { "labels": { "team": "a" } } })).await.admitted();
     stage.delete(&space, "web").await.admitted();
+}
+
+/// Whatever keeps the rules is asked about once, whatever breaks them once, and what is no change of the spec is let through.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_asked_twice() {
+    let stage = Stage::new("once").await;
+    let replica = stage.operator(&[]).await;
+    let space = namespace(&stage.client, "once").await.unwrap();
+    let asked = async || {
+        let metrics = http_get(replica.metrics, "/metrics").await.unwrap().body;
+        let counts = metrics.lines().filter(|line| line.starts_with("keypair_operator_admission_reviews_total"));
+        counts.map(|line| line.rsplit(' ').next().unwrap().parse::<usize>().unwrap()).sum::<usize>()
+    };
+    let before = asked().await;
+    stage.create(&space, "web", &json!({ "profile": "OpenSSH", "publicKey": KEY }), false).await.admitted();
+    assert_eq!(asked().await, before + 1);
+    for broken in [json!({ "keyPairName": "a b" }), json!({ "profile": "OpenSSH", "publicKey": &KEY[..40] })] {
+        let (before, answer) = (asked().await, stage.create(&space, "broken", &broken, false).await);
+        assert_eq!((answer.status, asked().await), (400, before + 1), "{}", answer.body);
+    }
+    // The status was written meanwhile, about which nobody asks.
+    stage.settled(&space, "web", "Imported").await;
+    assert_eq!(asked().await, before + 3);
+    stage.delete(&space, "web").await.admitted();
+    assert_eq!(asked().await, before + 3);
 }
 
 /// Stored while nobody answered: all that is wrong with it stays wrong, and can be mended.

@@ -19,9 +19,6 @@ pub const BINARY: &str = env!("CARGO_BIN_EXE_keypair-operator");
 pub const PATIENCE: Duration = Duration::from_secs(120);
 pub const PROFILES: [&str; 4] = ["Alibaba", "UCloud", "Volcengine", "OpenSSH"];
 
-/// What the API server says before the answer of a webhook.
-pub const DENIED: &str = r#"admission webhook "answer.keypairs.dev" denied the request: "#;
-
 /// A control plane with the CRD.
 pub struct Stage {
     pub plane: ControlPlane,
@@ -44,8 +41,11 @@ impl Answer {
 
     /// What the webhook said, without what the API server says before it.
     pub fn said(&self) -> &str {
-        let message = self.text("message");
-        message.strip_prefix(DENIED).unwrap_or_else(|| panic!("not the webhook's answer: {}", self.body))
+        let said = ["answer", "validate"].iter().find_map(|webhook| {
+            let denied = format!("admission webhook \"{webhook}.keypairs.dev\" denied the request: ");
+            self.text("message").strip_prefix(&denied)
+        });
+        said.unwrap_or_else(|| panic!("not the webhook's answer: {}", self.body))
     }
 
     #[track_caller]

@@ -4,10 +4,13 @@
 //! know (whether a key blob is well formed, quota, names of other pairs) is left to the controller, which checks everything
 //! again, since stored objects can be older than the rules.
 
+mod condition;
 mod immutability;
 mod request;
 mod rule;
 mod secret;
+
+pub use condition::refused_condition;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::ValidationRule;
 

@@ -48,9 +48,10 @@ crds: ## Write the CRD from the Rust types and tables, for kubectl and for the c
 	cp $(CRD) $(CHART_CRD)
 
 docs: ## Write what is generated of the documentation and the chart, from the tables of the code and from what is answered
-	@assets=$$(hack/controlplane.sh); export KUBEBUILDER_ASSETS=$$assets; \
+	@assets=$$(hack/controlplane.sh); helm=$$(hack/helm.sh); export KUBEBUILDER_ASSETS=$$assets HELM=$$helm; \
 	cargo build --workspace; \
 	UPDATE_DOCS=1 cargo test --quiet --test docs; \
+	UPDATE_DOCS=1 cargo test --quiet --test chart values; \
 	UPDATE_DOCS=1 cargo test --quiet --test webhook conformance
 
 fmt: ## Format the sources

@@ -49,7 +49,8 @@ const KEY: &str = include_str!("../tests/vectors/public/rsa2048.pub");
 const NAMESPACE_SIZE: usize = 500;
 /// How many creates are under way at once.
 const CONCURRENT: usize = 64;
-const ROUNDS: usize = 6;
+/// One to open connections, and as many as there are arms.
+const ROUNDS: usize = 5;
 const CREATES: usize = 2000;
 /// Creates a second, where they are not made as fast as they can be.
 const RATE: f64 = 200.0;
@@ -158,12 +159,25 @@ async fn measure(client: &Client, spaces: &[String], rate: Option<f64>, mixed: b
     let mut took = ARMS.map(|_| Vec::new());
     for round in 0..ROUNDS {
         let count = CREATES / if round == 0 { 10 } else { 1 };
-        let mut samples = Vec::new();
-        for spaces in spaces.chunks(if mixed { spaces.len() } else { 1 }) {
-            samples.extend(create(client, spaces, &format!("round-{round}"), count, rate).await);
+        let prefix = format!("round-{round}");
+        let clear = async |spaces: &[String]| {
             for space in spaces {
                 let api: Api<KeyPair> = Api::namespaced(client.clone(), space);
                 api.delete_collection(&DeleteParams::background(), &ListParams::default()).await.unwrap();
+            }
+            // Whoever watches is to be done with it.
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        };
+        let mut samples = vec![Vec::new(); spaces.len()];
+        if mixed {
+            samples = create(client, spaces, &prefix, count, rate).await;
+            clear(spaces).await;
+        } else {
+            // Another one is the first in each round.
+            for at in (0..spaces.len()).map(|at| (at + round) % spaces.len()) {
+                let space = std::slice::from_ref(&spaces[at]);
+                samples[at] = create(client, space, &prefix, count, rate).await.concat();
+                clear(space).await;
             }
         }
         // The first round opens connections.

@@ -11,8 +11,12 @@ use std::{
 
 use futures::future::{self, FutureExt};
 use http::header::{HeaderValue, USER_AGENT};
-use kube::{Client, Config};
+use kube::{
+    Client, Config,
+    client::{self, ClientBuilder},
+};
 use tokio::{runtime, signal::unix, task::JoinSet};
+use tower::{BoxError, util::MapResultLayer};
 use tracing::{Level, Metadata};
 use tracing_subscriber::{EnvFilter, filter::filter_fn, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -22,7 +26,7 @@ use super::{
     server,
 };
 use crate::{
-    controller::{self, Candidate, Generator, Health, Leadership, Metrics, Settings, Shared, WATCH_SECONDS},
+    controller::{self, Candidate, Generator, Health, Leadership, Metrics, Settings, Shared, Views, WATCH_SECONDS},
     domain::region::Policy,
     webhook,
 };
@@ -30,19 +34,20 @@ use crate::{
 /// Runs the operator until it is told to stop.
 pub fn run(args: &RunArgs) -> Result<ExitCode, Error> {
     init_log(args.log_format);
-    let metrics = Arc::new(Metrics::new());
+    let views = Arc::<Views>::default();
+    let metrics = Arc::new(Metrics::new(Arc::clone(&views)));
     let health = Arc::new(Health::new(args.leader_elect, args.webhook_addr.is_some()));
     if let Some(address) = args.metrics_addr {
         server::serve(address, Arc::clone(&metrics), Arc::clone(&health))?;
     }
     let runtime = runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Start)?;
-    runtime.block_on(operate(args, metrics, health))?;
+    runtime.block_on(operate(args, metrics, health, views))?;
     // A key that is being generated is of no use any more, and is not waited for.
     runtime.shutdown_background();
     Ok(ExitCode::SUCCESS)
 }
 
-async fn operate(args: &RunArgs, metrics: Arc<Metrics>, health: Arc<Health>) -> Result<(), Error> {
+async fn operate(args: &RunArgs, metrics: Arc<Metrics>, health: Arc<Health>, views: Arc<Views>) -> Result<(), Error> {
     let mut config = Config::infer().await?;
     // A connection over which nothing comes any more: a watch ends before this, and whatever else is asked has been given up.
     config.read_timeout = Some(Duration::from_secs(u64::from(WATCH_SECONDS) + 15));
@@ -51,9 +56,14 @@ async fn operate(args: &RunArgs, metrics: Arc<Metrics>, health: Arc<Health>) -> 
         .headers
         .push((USER_AGENT, HeaderValue::from_static(concat!("keypair-operator/", env!("CARGO_PKG_VERSION")))));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), cluster = %config.cluster_url, "starting");
-    let client = Client::try_from(config)?;
+    let counting = Arc::clone(&metrics);
+    let count = MapResultLayer::new(move |result: Result<http::Response<Box<client::DynBody>>, BoxError>| {
+        counting.requested(result.as_ref().map_or(0, |response| response.status().as_u16()));
+        result
+    });
+    let client = ClientBuilder::try_from(config)?.with_layer(&count).build();
     let threads = args.keygen_threads.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
-    let generator = Generator::new(threads);
+    let generator = Generator::new(threads, Arc::clone(&metrics));
     let stop = stop_signal()?.shared();
     let (leadership, terms) =
         if args.leader_elect { Leadership::for_terms() } else { (Leadership::always(), Leadership::for_terms().1) };
@@ -62,7 +72,7 @@ async fn operate(args: &RunArgs, metrics: Arc<Metrics>, health: Arc<Health>) -> 
         metrics: Arc::clone(&metrics),
         health: Arc::clone(&health),
         leadership: leadership.clone(),
-        views: Arc::default(),
+        views,
     };
     let answers = answer_reviews(args, &client, &shared)?;
     let work = work(args, &client, &shared, stop);

@@ -45,6 +45,25 @@ pub enum Error {
     NoEnd,
 }
 
+impl Error {
+    /// The step that failed, for metrics.
+    #[must_use]
+    pub const fn step(&self) -> &'static str {
+        match self {
+            Self::Generate(_) | Self::PrivateKey(_) => "GenerateKey",
+            Self::CreateSecret(_) => "CreateSecret",
+            Self::ReadSecret(_) => "ReadSecret",
+            Self::UpdateSecret(_) => "UpdateSecret",
+            Self::DeleteSecret(_) => "DeleteSecret",
+            Self::WriteStatus(_) => "WriteStatus",
+            Self::Timeout(_) => "Timeout",
+            Self::NotLeading => "NotLeading",
+            Self::Stopping => "Stopping",
+            Self::NoEnd => "NoEnd",
+        }
+    }
+}
+
 /// What a request failed with, without the structure around the API server's own words.
 pub fn in_brief(error: &kube::Error) -> String {
     match error {

@@ -1,9 +1,10 @@
 //! Key generation off the runtime.
 
-use std::{num::NonZeroUsize, sync::Arc};
+use std::{num::NonZeroUsize, sync::Arc, time::Instant};
 
 use tokio::sync::Semaphore;
 
+use super::metrics::Metrics;
 use crate::{
     domain::key::{KeySpec, PrivateKey},
     keygen::{self, KeygenError},
@@ -16,6 +17,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Generator {
     permits: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
 }
 
 /// Why no key pair was generated.
@@ -35,8 +37,8 @@ pub enum GeneratorError {
 impl Generator {
     /// A generator that uses at most `threads` threads at once.
     #[must_use]
-    pub fn new(threads: NonZeroUsize) -> Self {
-        Self { permits: Arc::new(Semaphore::new(threads.get())) }
+    pub fn new(threads: NonZeroUsize, metrics: Arc<Metrics>) -> Self {
+        Self { permits: Arc::new(Semaphore::new(threads.get())), metrics }
     }
 
     /// Generates a key pair, waiting for a free thread first.
@@ -46,9 +48,13 @@ impl Generator {
     /// [`GeneratorError`]; trying again is all that can be done about either.
     pub async fn generate(&self, spec: KeySpec) -> Result<PrivateKey, GeneratorError> {
         let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| GeneratorError::Stopping)?;
+        let metrics = Arc::clone(&self.metrics);
         let generated = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            keygen::generate(spec)
+            let begun = Instant::now();
+            let generated = keygen::generate(spec);
+            metrics.generated(spec.algorithm().name(), spec.bits(), begun.elapsed());
+            generated
         });
         let generated = generated
             .await

@@ -172,6 +172,14 @@ impl Index {
         state.namespaces.get(namespace)?.ledger.as_ref().map(question)
     }
 
+    /// Of each namespace in which claims are granted: its name, how many they are, and its quota.
+    pub fn usage(&self) -> Vec<(String, usize, usize)> {
+        let state = self.lock();
+        let ledgers = state.namespaces.iter().filter_map(|(name, known)| Some((name, known.ledger.as_ref()?)));
+        let used = ledgers.filter(|(_, ledger)| ledger.granted() > 0);
+        used.map(|(name, ledger)| (name.clone(), ledger.granted(), ledger.region().quota)).collect()
+    }
+
     /// A `KeyPair` of `namespace` other than that of this name which has the key with this fingerprint (SHA256).
     pub fn with_same_key(&self, namespace: &str, name: &str, sha256: &str) -> Option<String> {
         self.lock().namespaces.get(namespace)?.same_keys.other_than(name, sha256)

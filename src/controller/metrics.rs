@@ -1,29 +1,37 @@
 //! What the operator counts about itself, in the text format of Prometheus.
 
-use std::fmt;
+mod usage;
+
+use std::{fmt, sync::Arc, time::Duration};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
-    metrics::{counter::Counter, family::Family, gauge::Gauge},
-    registry::Registry,
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::{Registry, Unit},
 };
 
-/// The counters and gauges.
+use self::usage::Usage;
+use super::view::Views;
+
+/// Counters, gauges and histograms.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
     reconciliations: Family<OutcomeLabels, Counter>,
-    failures: Counter,
+    failures: Family<StepLabels, Counter>,
+    durations: Family<OutcomeLabels, Histogram>,
+    settling: Histogram,
+    generation: Family<KindLabels, Histogram>,
     watching: Family<ResourceLabels, Gauge>,
     watch_failures: Family<ResourceLabels, Counter>,
+    requests: Family<StatusLabels, Counter>,
     leader: Gauge,
     reviews: Family<OutcomeLabels, Counter>,
-}
-
-impl Default for Metrics {
-    fn default() -> Self {
-        Self::new()
-    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -32,14 +40,35 @@ struct OutcomeLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StepLabels {
+    step: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabels {
+    algorithm: &'static str,
+    bits: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ResourceLabels {
     resource: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StatusLabels {
+    code: u16,
+}
+
+/// From 1 ms to about 30 s, which is when a request is given up.
+fn durations() -> Histogram {
+    Histogram::new(exponential_buckets(0.001, 2.0, 16))
+}
+
 impl Metrics {
-    /// Counters at zero.
+    /// Everything at zero. `views` are where the use of quotas can be looked up.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(views: Arc<Views>) -> Self {
         let mut registry = Registry::with_prefix("keypair_operator");
         let reconciliations = Family::<OutcomeLabels, Counter>::default();
         registry.register(
@@ -47,11 +76,32 @@ impl Metrics {
             "Reconciliations that came to their end, by outcome: Ready or the reason of the refusal",
             reconciliations.clone(),
         );
-        let failures = Counter::default();
+        let failures = Family::<StepLabels, Counter>::default();
         registry.register(
             "reconciliation_failures",
-            "Reconciliations that failed and are tried again",
+            "Reconciliations that failed and are tried again, by the step that failed",
             failures.clone(),
+        );
+        let histograms = Family::<OutcomeLabels, Histogram>::new_with_constructor(durations as fn() -> Histogram);
+        registry.register_with_unit(
+            "reconciliation_duration",
+            "How long reconciliations took that came to their end, by outcome",
+            Unit::Seconds,
+            histograms.clone(),
+        );
+        let settling = durations();
+        registry.register_with_unit(
+            "settling_duration",
+            "How long after its creation, which is known in whole seconds, a KeyPair had its first answer",
+            Unit::Seconds,
+            settling.clone(),
+        );
+        let generation = Family::<KindLabels, Histogram>::new_with_constructor(durations as fn() -> Histogram);
+        registry.register_with_unit(
+            "key_generation_duration",
+            "How long it took to generate a key, the wait for a thread not included",
+            Unit::Seconds,
+            generation.clone(),
         );
         let watching = Family::<ResourceLabels, Gauge>::default();
         registry.register(
@@ -61,6 +111,12 @@ impl Metrics {
         );
         let watch_failures = Family::<ResourceLabels, Counter>::default();
         registry.register("watch_failures", "Watches that failed and are begun again", watch_failures.clone());
+        let requests = Family::<StatusLabels, Counter>::default();
+        registry.register(
+            "api_requests",
+            "Requests to the API server by the HTTP status of the answer; 0: there was none",
+            requests.clone(),
+        );
         let leader = Gauge::default();
         registry.register("leader", "Whether this replica leads, or works alone", leader.clone());
         let reviews = Family::<OutcomeLabels, Counter>::default();
@@ -69,12 +125,41 @@ impl Metrics {
             "Admission reviews that were answered, by outcome: Admitted, the reason of the refusal, or Unavailable",
             reviews.clone(),
         );
-        Self { registry, reconciliations, failures, watching, watch_failures, leader, reviews }
+        registry.register_collector(Box::new(Usage(views)));
+        Self {
+            registry,
+            reconciliations,
+            failures,
+            durations: histograms,
+            settling,
+            generation,
+            watching,
+            watch_failures,
+            requests,
+            leader,
+            reviews,
+        }
     }
 
-    /// Counts a reconciliation that came to its end.
-    pub fn reconciled(&self, outcome: &'static str) {
+    /// Counts a reconciliation that came to its end after `duration`.
+    pub fn reconciled(&self, outcome: &'static str, duration: Duration) {
         self.reconciliations.get_or_create(&OutcomeLabels { outcome }).inc();
+        self.durations.get_or_create(&OutcomeLabels { outcome }).observe(duration.as_secs_f64());
+    }
+
+    /// Counts a reconciliation that failed at this step.
+    pub fn failed(&self, step: &'static str) {
+        self.failures.get_or_create(&StepLabels { step }).inc();
+    }
+
+    /// Notes how long after its creation a `KeyPair` had its first answer.
+    pub fn settled(&self, after: Duration) {
+        self.settling.observe(after.as_secs_f64());
+    }
+
+    /// Notes how long it took to generate a key.
+    pub fn generated(&self, algorithm: &'static str, bits: u32, duration: Duration) {
+        self.generation.get_or_create(&KindLabels { algorithm, bits }).observe(duration.as_secs_f64());
     }
 
     /// Notes that a watch of this resource brought something, or failed.
@@ -86,9 +171,9 @@ impl Metrics {
         }
     }
 
-    /// Counts a reconciliation that failed.
-    pub fn failed(&self) {
-        self.failures.inc();
+    /// Counts a request to the API server by the HTTP status of its answer; 0: there was none.
+    pub fn requested(&self, code: u16) {
+        self.requests.get_or_create(&StatusLabels { code }).inc();
     }
 
     /// Notes whether this replica leads.

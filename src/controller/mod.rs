@@ -158,7 +158,8 @@ pub async fn observe(client: Client, settings: Settings, shared: Shared) {
     let view = Arc::new(View::new(settings.index(), key_pairs.clone()));
     let seeing = see(&client, &settings, writer, &view, &shared.metrics, |_| ());
     let listed = async {
-        if key_pairs.wait_until_ready().await.is_ok() {
+        // Once this process leads, its own list is the one that counts.
+        if key_pairs.wait_until_ready().await.is_ok() && shared.leadership.remaining().is_none() {
             tracing::info!("standing by: every KeyPair is listed");
             shared.views.publish(settings.namespace.clone(), Arc::clone(&view));
             shared.health.listed();
@@ -188,7 +189,7 @@ fn see<F: Fn(&str) + Send>(
 #[expect(clippy::needless_pass_by_value, reason = "the signature is the one that `applier` asks for")]
 fn try_again(key_pair: Arc<KeyPair>, error: &Error, context: Arc<Context>) -> Action {
     let delay = context.backoff.failed(key_pair.metadata.uid.as_deref().unwrap_or_default());
-    context.metrics.failed();
+    context.metrics.failed(error.step());
     tracing::warn!(
         namespace = key_pair.namespace(),
         name = key_pair.name_any(),

@@ -1,6 +1,12 @@
 //! The reconciler: observe, decide, apply.
 
-use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
+use std::{
+    future::poll_fn,
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::{Duration, Instant},
+};
 
 use k8s_openapi::jiff::Timestamp;
 use kube::{
@@ -49,6 +55,7 @@ pub async fn reconcile(key_pair: Arc<KeyPair>, context: Arc<Context>) -> Result<
         name: key_pair.name_any(),
         key_pair: &key_pair,
         context: &context,
+        begun: Instant::now(),
     };
     reconciliation.run().await
 }
@@ -60,6 +67,7 @@ struct Reconciliation<'a> {
     desired: Desired,
     namespace: String,
     name: String,
+    begun: Instant,
 }
 
 impl Reconciliation<'_> {
@@ -259,8 +267,8 @@ impl Reconciliation<'_> {
             context.backoff.forget(uid);
             Action::await_change()
         };
-        context.metrics.reconciled(report.refusals.first().map_or("Ready", |refusal| refusal.reason.as_str()));
-
+        let outcome = report.refusals.first().map_or("Ready", |refusal| refusal.reason.as_str());
+        context.metrics.reconciled(outcome, self.begun.elapsed());
         let status = KeyPairStatus::from_report(key_pair, &desired.parameters.key_pair_name, report, Timestamp::now());
         if key_pair.status.as_ref() == Some(&status) {
             return Ok(end());
@@ -285,6 +293,12 @@ impl Reconciliation<'_> {
         if let Some(ready) = written.status.as_ref().and_then(|status| status.condition(READY)) {
             let Self { namespace, name, .. } = self;
             tracing::info!(namespace, name, ready = ready.status, reason = ready.reason, "status written");
+        }
+        if key_pair.status.as_ref().is_none_or(|before| before.conditions.is_empty())
+            && let Some(created) = &key_pair.metadata.creation_timestamp
+        {
+            let age = Timestamp::now().duration_since(created.0).try_into().unwrap_or_default();
+            context.metrics.settled(age);
         }
         if let Some(event) = events::transition(key_pair.status.as_ref(), written.status.as_ref()) {
             self.publish(&event).await;

@@ -42,6 +42,14 @@ impl Views {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(scope, view);
     }
 
+    /// Of each namespace in which key pairs hold slots: its name, how many they are, and its quota.
+    #[must_use]
+    pub fn usage(&self) -> Vec<(String, usize, usize)> {
+        let views: Vec<Arc<View>> =
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).values().map(Arc::clone).collect();
+        views.iter().flat_map(|view| view.index.usage()).collect()
+    }
+
     /// The view that `namespace` is in.
     #[must_use]
     pub fn of(&self, namespace: &str) -> Option<Arc<View>> {

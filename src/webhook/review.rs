@@ -75,7 +75,7 @@ pub fn review(
         _ => return admitted(response),
     };
     let view = views.of(&namespace)?;
-    complete(&mut new, &namespace, &request.uid, old.is_none());
+    complete(&mut new, &namespace, &request.uid, old.as_ref());
     let Some(refusals) = refusals(&view, &namespace, &new, old.as_ref()) else { return admitted(response) };
     let Some(first) = refusals.first() else {
         let changed = old.as_ref().is_none_or(|old| translate::parameters(old) != translate::parameters(&new));
@@ -92,12 +92,16 @@ fn readable(guard: DeserializeGuard<KeyPair>) -> Option<KeyPair> {
     guard.0.ok()
 }
 
-/// Fills in what the API server will: at the first question it has not done so yet.
-fn complete(new: &mut KeyPair, namespace: &str, uid: &str, is_new: bool) {
+/// Fills in what the API server will, and takes out what it will not store: at the first question it has not done so yet.
+fn complete(new: &mut KeyPair, namespace: &str, uid: &str, old: Option<&KeyPair>) {
     new.metadata.namespace = Some(namespace.to_owned());
     translate::assume_name(new);
-    if is_new {
-        // It cannot be created with a status, and is not as old as it may say.
+    if let Some(old) = old {
+        new.status.clone_from(&old.status);
+        new.metadata.uid.clone_from(&old.metadata.uid);
+        new.metadata.creation_timestamp.clone_from(&old.metadata.creation_timestamp);
+        new.metadata.deletion_timestamp.clone_from(&old.metadata.deletion_timestamp);
+    } else {
         new.status = None;
         new.metadata.uid = Some(uid.to_owned());
         new.metadata.creation_timestamp = None;

@@ -9,6 +9,8 @@ mod job;
 mod lifecycle;
 mod rights;
 mod support;
+mod templates;
+mod values;
 mod webhook;
 
 use std::{collections::BTreeMap, fs};
@@ -90,28 +92,4 @@ fn a_few_namespaces_need_no_right_outside_them() {
             .iter()
             .all(|object| !object["kind"].as_str().unwrap().contains("Role"))
     );
-}
-
-/// Whatever the README lists is a value, with the default it says, and the other way round.
-#[test]
-fn the_readme_lists_every_value() {
-    let readme = fs::read_to_string(format!("{CHART}/README.md")).unwrap();
-    let rows = readme.lines().filter(|line| line.starts_with("| `")).filter(|line| line.matches(" | ").count() == 3);
-    let values = documents(&fs::read_to_string(format!("{CHART}/values.yaml")).unwrap()).remove(0);
-    let mut listed = 0;
-    for row in rows {
-        let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(|cell| cell.trim().trim_matches('`')).collect();
-        let pointer = format!("/{}", cells[0].replace('.', "/"));
-        let value = values.pointer(&pointer).unwrap_or_else(|| panic!("{} is no value", cells[0]));
-        assert_eq!(*value, serde_json::from_str::<Value>(cells[2]).unwrap(), "{}", cells[0]);
-        listed += 1;
-    }
-    assert_eq!(listed, leaves(&values));
-}
-
-/// The number of values, in groups of values that have no default as a whole.
-fn leaves(values: &Value) -> usize {
-    const GROUPS: [&str; 6] = ["image", "crds", "rbac", "serviceAccount", "webhook", "certManager"];
-    let count = |(name, value): (&String, &Value)| if GROUPS.contains(&name.as_str()) { leaves(value) } else { 1 };
-    values.as_object().unwrap().iter().map(count).sum()
 }

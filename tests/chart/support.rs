@@ -9,7 +9,7 @@ pub const TIMEOUT: Duration = Duration::from_secs(60);
 pub const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/keypair-operator");
 
 /// The path of helm.
-static HELM: LazyLock<String> = LazyLock::new(|| {
+pub static HELM: LazyLock<String> = LazyLock::new(|| {
     std::env::var("HELM").unwrap_or_else(|_| {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("hack/helm.sh");
         let output = Command::new(script).output().expect("hack/helm.sh");

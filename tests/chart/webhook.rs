@@ -41,11 +41,13 @@ fn cert_manager_brings_the_certificate_and_no_right_is_needed() {
     let objects = template(&flags);
     let [certificate] = of_kind(&objects, "Certificate")[..] else { panic!("not one Certificate") };
     assert_eq!(of_kind(&objects, "Issuer").len(), 1);
-    let [service] = of_kind(&objects, "Service")[..] else { panic!("not one Service") };
-    let name = service["metadata"]["name"].as_str().unwrap();
-    assert_eq!(certificate["spec"]["dnsNames"], json!([format!("{name}.system.svc")]));
+    let names: Vec<&Value> = of_kind(&objects, "Service").iter().map(|service| &service["metadata"]["name"]).collect();
     for kind in KINDS {
         let configuration = of_kind(&objects, kind)[0];
+        let service = &configuration["webhooks"][0]["clientConfig"]["service"];
+        assert!(names.contains(&&service["name"]));
+        let host = format!("{}.system.svc", service["name"].as_str().unwrap());
+        assert_eq!(certificate["spec"]["dnsNames"], json!([host]));
         let from = &configuration["metadata"]["annotations"]["cert-manager.io/inject-ca-from"];
         assert_eq!(*from, json!(format!("system/{}", certificate["metadata"]["name"].as_str().unwrap())));
     }

@@ -35,6 +35,22 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* The annotations of an object, as a field, where there are any: its own, given behind the context, and those of every object. */}}
+{{- define "keypair-operator.annotations" -}}
+{{- $context := first . -}}
+{{- with merge (deepCopy (last .)) $context.Values.commonAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{- define "keypair-operator.webhookName" -}}
+{{ printf "%s-webhook" (include "keypair-operator.fullname" . | trunc 55 | trimSuffix "-") }}
 {{- end -}}
 
 {{/*

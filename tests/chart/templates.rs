@@ -1,0 +1,208 @@
+//! What the templates make of the values, and what a real API server says of it.
+
+use keypair_test_harness::{ControlPlane, Options};
+use serde_json::{Value, json};
+
+use crate::{
+    of_kind,
+    support::{CHART, helm},
+    template,
+};
+
+const EVERYTHING: [&str; 24] = [
+    "--set",
+    "webhook.enabled=true",
+    "--set",
+    "networkPolicy.enabled=true",
+    "--set",
+    "metrics.serviceMonitor.enabled=true",
+    "--set",
+    "metrics.prometheusRule.enabled=true",
+    "--set",
+    "metrics.dashboard.enabled=true",
+    "--set",
+    "priorityClassName=system-cluster-critical",
+    "--set",
+    "commonLabels.team=keys",
+    "--set",
+    "commonAnnotations.owner=keys",
+    "--set-json",
+    r#"extraEnv=[{"name":"HTTPS_PROXY","value":"http://proxy:3128"}]"#,
+    "--set-json",
+    r#"imagePullSecrets=[{"name":"registry"}]"#,
+    "--set",
+    "serviceAccount.annotations.own=yes",
+    "--set",
+    "podLabels.pod=yes",
+];
+
+/// The kinds that only those clusters know that have their operators.
+const OF_OTHERS: [&str; 4] = ["ServiceMonitor", "PrometheusRule", "Certificate", "Issuer"];
+
+fn pod(objects: &[Value]) -> &Value {
+    &of_kind(objects, "Deployment")[0]["spec"]["template"]["spec"]
+}
+
+/// The API server of the version that the chart is made for decodes strictly: a field that there is not is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_server_takes_every_object() {
+    let plane = ControlPlane::start(&Options::default()).unwrap();
+    plane.kubectl(&["create", "namespace", "system"]).unwrap().ok().unwrap();
+    let some = ["--set", "watchNamespaces={system}", "--set", "webhook.enabled=true"];
+    for flags in [&[][..], &EVERYTHING, &some] {
+        let objects: Vec<Value> = template(flags)
+            .into_iter()
+            .filter(|object| !OF_OTHERS.contains(&object["kind"].as_str().unwrap()))
+            .collect();
+        assert!(objects.len() > 8);
+        let list = json!({ "apiVersion": "v1", "kind": "List", "items": objects });
+        let args = ["apply", "--dry-run=server", "--validate=strict", "-f", "-"];
+        let output = plane.kubectl_with_input(&args, &list.to_string()).unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{flags:?}: {}", output.stderr);
+    }
+}
+
+#[test]
+fn labels_and_annotations_of_all_are_on_all() {
+    for object in template(&EVERYTHING) {
+        let metadata = &object["metadata"];
+        assert_eq!(metadata["labels"]["team"], "keys", "{object}");
+        assert_eq!(metadata["annotations"]["owner"], "keys", "{object}");
+        assert_eq!(metadata["labels"]["app.kubernetes.io/instance"], "test", "{object}");
+    }
+    let objects = template(&EVERYTHING);
+    assert_eq!(of_kind(&objects, "ServiceAccount")[0]["metadata"]["annotations"]["own"], "yes");
+    let deployment = of_kind(&objects, "Deployment")[0];
+    assert_eq!(deployment["spec"]["template"]["metadata"]["labels"]["pod"], "yes");
+    // Labels may change with an upgrade, a selector may not.
+    assert_eq!(deployment["spec"]["selector"]["matchLabels"]["team"], Value::Null);
+}
+
+/// The `restricted` Pod Security Standard, and what it does not ask for.
+#[test]
+fn the_pod_may_as_little_as_possible() {
+    let objects = template(&[]);
+    let pod = pod(&objects);
+    let container = &pod["containers"][0];
+    assert_eq!(pod["securityContext"], json!({ "runAsNonRoot": true, "seccompProfile": { "type": "RuntimeDefault" } }));
+    let expected = json!({
+        "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": { "drop": ["ALL"] },
+    });
+    assert_eq!(container["securityContext"], expected);
+    assert_eq!(pod["volumes"], Value::Null);
+    assert!(container["resources"]["limits"]["memory"].is_string());
+    assert_eq!(container["resources"]["limits"]["cpu"], Value::Null);
+    for probe in ["livenessProbe", "readinessProbe"] {
+        assert_eq!(container[probe]["httpGet"]["port"], "metrics");
+    }
+    assert_eq!(of_kind(&objects, "ServiceAccount")[0]["automountServiceAccountToken"], false);
+}
+
+#[test]
+fn replicas_are_spread_and_kept() {
+    let objects = template(&[]);
+    let spread = &pod(&objects)["topologySpreadConstraints"][0];
+    assert_eq!((&spread["topologyKey"], &spread["maxSkew"]), (&json!("kubernetes.io/hostname"), &json!(1)));
+    let [budget] = of_kind(&objects, "PodDisruptionBudget")[..] else { panic!("not one PodDisruptionBudget") };
+    assert_eq!(budget["spec"]["maxUnavailable"], 1);
+    assert_eq!(budget["spec"]["selector"], of_kind(&objects, "Deployment")[0]["spec"]["selector"]);
+    // It would keep a node from being drained.
+    assert!(of_kind(&template(&["--set", "replicas=1"]), "PodDisruptionBudget").is_empty());
+    let own = template(&["--set-json", "topologySpreadConstraints=[]"]);
+    assert_eq!(pod(&own)["topologySpreadConstraints"], json!([]));
+}
+
+#[test]
+fn nobody_connects_but_to_what_is_served() {
+    assert!(of_kind(&template(&[]), "NetworkPolicy").is_empty());
+    let ports = |flags: &[&str]| -> Vec<Value> {
+        let objects = template(&[&["--set", "networkPolicy.enabled=true"], flags].concat());
+        let rules = of_kind(&objects, "NetworkPolicy")[0]["spec"]["ingress"].as_array().unwrap().clone();
+        rules.iter().map(|rule| rule["ports"][0]["port"].clone()).collect()
+    };
+    assert_eq!(ports(&[]), ["metrics"]);
+    assert_eq!(ports(&["--set", "webhook.enabled=true"]), ["metrics", "webhook"]);
+    let from =
+        ["--set-json", r#"networkPolicy.metricsFrom=[{"podSelector":{}}]"#, "--set", "networkPolicy.enabled=true"];
+    let objects = template(&from);
+    assert_eq!(of_kind(&objects, "NetworkPolicy")[0]["spec"]["ingress"][0]["from"], json!([{ "podSelector": {} }]));
+}
+
+#[test]
+fn the_operator_is_told_what_the_values_say() {
+    let flags = [
+        "--set",
+        "quota=7",
+        "--set",
+        "concurrency=8",
+        "--set",
+        "keygenThreads=9",
+        "--set",
+        "leaseDuration=30",
+        "--set",
+        "regionSelector=a in (b\\,c)",
+        "--set",
+        "logFormat=text",
+        "--set",
+        "logFilter=debug",
+        "--set",
+        "watchNamespaces={one,two,one}",
+    ];
+    let objects = template(&flags);
+    let container = &pod(&objects)["containers"][0];
+    let args: Vec<&str> = container["args"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    for expected in [
+        "--quota=7",
+        "--concurrency=8",
+        "--keygen-threads=9",
+        "--lease-duration=30",
+        "--region-selector=a in (b,c)",
+        "--log-format=text",
+        "--namespace=one",
+        "--namespace=two",
+        "--leader-elect",
+        "--metrics-addr=0.0.0.0:8080",
+    ] {
+        assert_eq!(args.iter().filter(|arg| **arg == expected).count(), 1, "{expected}: {args:?}");
+    }
+    assert_eq!(container["env"], json!([{ "name": "RUST_LOG", "value": "debug" }]));
+    let digest = format!("image.digest=sha256:{}", "0".repeat(64));
+    let image = template(&["--set", &digest, "--set", "image.repository=registry/keypair-operator"]);
+    let image = pod(&image)["containers"][0]["image"].as_str().unwrap().to_owned();
+    assert_eq!(image, format!("registry/keypair-operator@sha256:{}", "0".repeat(64)));
+}
+
+#[test]
+fn it_can_be_monitored() {
+    let objects = template(&EVERYTHING);
+    let services = of_kind(&objects, "Service");
+    let metrics =
+        services.iter().find(|service| service["metadata"]["name"] == "test-keypair-operator-metrics").unwrap();
+    let [monitor] = of_kind(&objects, "ServiceMonitor")[..] else { panic!("not one ServiceMonitor") };
+    let wanted = monitor["spec"]["selector"]["matchLabels"].as_object().unwrap();
+    assert!(wanted.iter().all(|(label, value)| metrics["metadata"]["labels"][label] == *value));
+    // The Service of the webhook is not scraped.
+    let webhook =
+        services.iter().find(|service| service["metadata"]["name"] == "test-keypair-operator-webhook").unwrap();
+    assert!(wanted.iter().any(|(label, value)| webhook["metadata"]["labels"][label] != *value));
+    assert_eq!(monitor["spec"]["endpoints"][0]["port"], metrics["spec"]["ports"][0]["name"]);
+    let [rule] = of_kind(&objects, "PrometheusRule")[..] else { panic!("not one PrometheusRule") };
+    assert!(rule["spec"]["groups"][0]["rules"].as_array().unwrap().len() > 5);
+    let dashboards = of_kind(&objects, "ConfigMap");
+    let dashboard: Value =
+        serde_json::from_str(dashboards[0]["data"]["keypair-operator.json"].as_str().unwrap()).unwrap();
+    assert_eq!(dashboard["uid"], "keypair-operator");
+    assert_eq!(dashboards[0]["metadata"]["labels"]["grafana_dashboard"], "1");
+}
+
+#[test]
+fn names_stay_within_their_limits() {
+    let long = format!("fullnameOverride={}", "n".repeat(60));
+    let flags = [&["--set", &long][..], &EVERYTHING].concat();
+    for object in template(&flags) {
+        let name = object["metadata"]["name"].as_str().unwrap();
+        let limit = if object["kind"] == "Service" { 63 } else { 253 };
+        assert!(name.len() <= limit, "{} {name}", object["kind"]);
+    }
+    helm(None, &["lint", "--strict", CHART]);
+}

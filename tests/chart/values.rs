@@ -1,0 +1,166 @@
+//! The chart's values: their schema and their table in the README are made from the comments of `values.yaml`.
+//!
+//! A value has its description above it, behind `# --`; what its type does not say stands behind `# @schema`, as JSON Schema.
+//! `make docs` writes schema and table, and these tests fail when they are not what the comments say.
+
+use std::{fmt::Write as _, fs, process::Command};
+
+use serde_json::{Map, Value, json};
+
+use crate::support::{CHART, HELM, documents};
+
+/// One value with its comments.
+struct Row {
+    /// Such as `image.tag`.
+    key: String,
+    description: String,
+    schema: Value,
+    default: Value,
+}
+
+/// The values in their order.
+fn rows() -> Vec<Row> {
+    let text = fs::read_to_string(format!("{CHART}/values.yaml")).unwrap();
+    let values = documents(&text).remove(0);
+    let mut rows: Vec<Row> = Vec::new();
+    let mut path: Vec<(usize, String)> = Vec::new();
+    let (mut description, mut extra) = (String::new(), json!({}));
+    // Deeper than a value that has been described is its default.
+    let mut within: Option<usize> = None;
+    for line in text.lines() {
+        let indent = line.len() - line.trim_start().len();
+        let line = line.trim_start();
+        if line.is_empty() || within.is_some_and(|depth| indent > depth) {
+            continue;
+        }
+        within = None;
+        if let Some(comment) = line.strip_prefix("# -- ") {
+            comment.clone_into(&mut description);
+        } else if let Some(schema) = line.strip_prefix("# @schema ") {
+            extra = serde_json::from_str(schema).unwrap_or_else(|error| panic!("{schema}: {error}"));
+        } else if let Some(comment) = line.strip_prefix("# ") {
+            if !description.is_empty() {
+                write!(description, " {comment}").unwrap();
+            }
+        } else {
+            let name = line.split(':').next().unwrap().to_owned();
+            path.retain(|(depth, _)| *depth < indent);
+            path.push((indent, name));
+            if description.is_empty() {
+                continue;
+            }
+            let key = path.iter().map(|(_, name)| name.as_str()).collect::<Vec<_>>().join(".");
+            let default = values.pointer(&format!("/{}", key.replace('.', "/"))).unwrap().clone();
+            let mut schema = json!({ "type": type_of(&default), "description": description, "default": default });
+            let merged = schema.as_object_mut().unwrap();
+            merged.extend(std::mem::take(extra.as_object_mut().unwrap()));
+            rows.push(Row { key, description: std::mem::take(&mut description), schema, default });
+            within = Some(indent);
+        }
+    }
+    rows
+}
+
+fn type_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+/// The schema of all values. A value that there is not is refused, since it is mostly one that is misspelt.
+fn schema() -> Value {
+    let mut root = object();
+    root["$schema"] = json!("http://json-schema.org/draft-07/schema#");
+    for Row { key, schema, .. } in rows() {
+        let steps: Vec<&str> = key.split('.').collect();
+        let (name, groups) = steps.split_last().unwrap();
+        let mut group = &mut root;
+        for step in groups {
+            group = group["properties"].as_object_mut().unwrap().entry(*step).or_insert_with(object);
+        }
+        group["properties"][*name] = schema;
+    }
+    // Helm gives them to every chart.
+    root["properties"]["global"] = json!({ "type": "object" });
+    root
+}
+
+fn object() -> Value {
+    json!({ "type": "object", "additionalProperties": false, "properties": Map::new() })
+}
+
+fn table() -> String {
+    let mut table = "| Key | Type | Default | Description |\n|---|---|---|---|\n".to_owned();
+    for Row { key, description, schema, default } in rows() {
+        let kind = match &schema["type"] {
+            Value::Array(kinds) => kinds[0].as_str().unwrap().to_owned(),
+            kind => kind.as_str().unwrap().to_owned(),
+        };
+        writeln!(table, "| `{key}` | {kind} | `{default}` | {} |", description.replace('|', "\\|")).unwrap();
+    }
+    table
+}
+
+/// Compares a file with what it must be, or writes it.
+fn check(path: &str, expected: &str) {
+    let path = format!("{CHART}/{path}");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, expected).unwrap();
+    } else {
+        assert!(fs::read_to_string(&path).unwrap_or_default() == expected, "{path} is outdated: run `make docs`");
+    }
+}
+
+#[test]
+fn the_schema_is_that_of_the_comments() {
+    check("values.schema.json", &format!("{}\n", serde_json::to_string_pretty(&schema()).unwrap()));
+}
+
+#[test]
+fn the_table_of_the_readme_is_that_of_the_comments() {
+    const BEGIN: &str = "<!-- generated: values -->\n";
+    let readme = fs::read_to_string(format!("{CHART}/README.md")).unwrap();
+    let (before, rest) = readme.split_once(BEGIN).unwrap();
+    let (_, after) = rest.split_once("<!-- end -->").unwrap();
+    check("README.md", &format!("{before}{BEGIN}{}<!-- end -->{after}", table()));
+}
+
+fn leaves(value: &Value, path: &str, described: &[String]) {
+    if described.iter().any(|key| key == path) {
+        return;
+    }
+    let group = value.as_object().filter(|group| !group.is_empty());
+    let group = group.unwrap_or_else(|| panic!("{path} has no description"));
+    for (name, value) in group {
+        leaves(value, &if path.is_empty() { name.clone() } else { format!("{path}.{name}") }, described);
+    }
+}
+
+#[test]
+fn every_value_is_described() {
+    let values = documents(&fs::read_to_string(format!("{CHART}/values.yaml")).unwrap()).remove(0);
+    let described: Vec<String> = rows().into_iter().map(|row| row.key).collect();
+    leaves(&values, "", &described);
+}
+
+#[test]
+fn what_is_no_value_or_none_of_its_kind_is_refused() {
+    for (flag, words) in [
+        ("replica=3", "replica"),
+        ("webhook.failPolicy=Fail", "failPolicy"),
+        ("webhook.failurePolicy=Sometimes", "failurePolicy"),
+        ("quota=-1", "quota"),
+        ("replicas=two", "replicas"),
+        ("image.digest=latest", "digest"),
+        ("leaseDuration=1", "leaseDuration"),
+    ] {
+        let output = Command::new(&*HELM).args(["template", "test", CHART, "--set", flag]).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && stderr.contains(words), "{flag}: {stderr}");
+    }
+}

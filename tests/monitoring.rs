@@ -1,0 +1,152 @@
+//! Alerts and dashboard ask for metrics that there are, and every alert has its section of the runbook.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic fails the test")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use keypair_operator::{
+    controller::{Metrics, Views},
+    domain::reason::Reason,
+};
+use regex::Regex;
+use serde_json::Value;
+
+fn read(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+/// Everything that the operator counts, counted once: what has never happened is not shown.
+fn rendered() -> String {
+    let metrics = Metrics::new(Arc::<Views>::default());
+    metrics.reconciled("Ready", Duration::from_millis(1));
+    metrics.failed("WriteStatus");
+    metrics.settled(Duration::from_secs(1));
+    metrics.generated("RSA", 2048, Duration::from_millis(100));
+    metrics.watch("KeyPairs", false);
+    metrics.requested(200);
+    metrics.leads(true);
+    metrics.reviewed("Admitted");
+    metrics.render().unwrap()
+}
+
+/// The names by which each metric can be asked for.
+fn names() -> BTreeSet<String> {
+    let rendered = rendered();
+    let types: BTreeMap<&str, &str> =
+        rendered.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
+    assert!(types.len() > 10, "{rendered}");
+    let suffixes = |kind: &str| -> &[&str] {
+        match kind {
+            "counter" => &["_total"],
+            "histogram" => &["_bucket", "_sum", "_count"],
+            _ => &[""],
+        }
+    };
+    types
+        .into_iter()
+        .flat_map(|(name, kind)| suffixes(kind).iter().map(move |suffix| format!("{name}{suffix}")))
+        .collect()
+}
+
+fn alerts() -> Vec<Value> {
+    let groups: Value = serde_saphyr::from_str(&read("charts/keypair-operator/files/alerts.yaml")).unwrap();
+    groups["groups"].as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap().clone()).collect()
+}
+
+fn dashboard() -> Vec<String> {
+    let dashboard: Value = serde_json::from_str(&read("charts/keypair-operator/files/dashboard.json")).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let targets = panels.iter().flat_map(|panel| panel["targets"].as_array().unwrap());
+    targets.map(|target| target["expr"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn whatever_is_asked_for_is_there_and_the_other_way_round() {
+    let known = names();
+    let word = Regex::new("keypair_operator_[a-z_]+").unwrap();
+    let rules = alerts().iter().map(|rule| rule["expr"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    let asked: BTreeSet<String> = rules
+        .iter()
+        .chain(&dashboard())
+        .flat_map(|expression| word.find_iter(expression).map(|found| found.as_str().to_owned()).collect::<Vec<_>>())
+        .collect();
+    let unknown: Vec<_> = asked.difference(&known).collect();
+    assert!(unknown.is_empty(), "asked for, but not there: {unknown:?}");
+    // Of a histogram one of its series is enough.
+    let base = |name: &String| {
+        ["_bucket", "_sum", "_count", "_total"]
+            .iter()
+            .find_map(|suffix| name.strip_suffix(suffix))
+            .unwrap_or(name)
+            .to_owned()
+    };
+    let (asked, known): (BTreeSet<_>, BTreeSet<_>) =
+        (asked.iter().map(base).collect(), known.iter().map(base).collect());
+    let unseen: Vec<_> = known.difference(&asked).collect();
+    assert!(unseen.is_empty(), "there, but on no panel: {unseen:?}");
+    // The documentation names every metric, too.
+    let operations = read("docs/operations.md");
+    for name in &known {
+        assert!(operations.contains(&format!("`{name}")), "docs/operations.md does not name {name}");
+    }
+}
+
+/// The values of labels that alerts select.
+#[test]
+fn outcomes_are_reasons() {
+    let value = Regex::new(r#"outcome=~?"([A-Za-z|]+)""#).unwrap();
+    for rule in alerts() {
+        for found in value.captures_iter(rule["expr"].as_str().unwrap()) {
+            for outcome in found[1].split('|') {
+                let known =
+                    Reason::from_name(outcome).is_some() || ["Ready", "Unavailable", "Admitted"].contains(&outcome);
+                assert!(known, "{outcome}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_alert_has_its_section_of_the_runbook() {
+    let operations = read("docs/operations.md");
+    let alerts = alerts();
+    assert!(alerts.len() > 5);
+    for rule in alerts {
+        let name = rule["alert"].as_str().unwrap();
+        assert!(operations.lines().any(|line| line == format!("### {name}")), "no section {name}");
+        let link = format!("docs/operations.md#{}", name.to_lowercase());
+        assert_eq!(rule["annotations"]["runbook_url"], link.as_str());
+    }
+}
+
+/// By the rules of Prometheus for names: base units, `_total` for counters, and nothing that grows with the number of objects.
+#[test]
+fn metrics_are_named_as_prometheus_wants() {
+    let rendered = rendered();
+    for line in rendered.lines().filter(|line| line.starts_with("# TYPE ")) {
+        let mut words = line.split(' ').skip(2);
+        let (name, kind) = (words.next().unwrap(), words.next().unwrap());
+        assert!(name.starts_with("keypair_operator_"), "{line}");
+        assert_eq!(kind == "histogram", name.ends_with("_seconds"), "{line}");
+    }
+    assert!(
+        rendered.contains(r#"keypair_operator_reconciliation_duration_seconds_count{outcome="Ready"} 1"#),
+        "{rendered}"
+    );
+    let labels = Regex::new(r"([a-z_]+)=").unwrap();
+    let used: BTreeSet<&str> = rendered
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .flat_map(|line| labels.captures_iter(line).map(|found| found.get(1).unwrap().as_str()))
+        .collect();
+    assert!(
+        used.is_subset(&["algorithm", "bits", "code", "le", "namespace", "outcome", "resource", "step"].into()),
+        "{used:?}"
+    );
+}

@@ -98,7 +98,7 @@ pub struct RunArgs {
     )]
     pub webhook_configuration: String,
     /// A directory with tls.crt and tls.key for the webhook, such as cert-manager's, which is followed. Default: the operator
-    /// makes and renews a certificate, and keeps it in the Secret keypair-operator-webhook.
+    /// makes and renews a certificate, and keeps it in a Secret named after the configurations, with -webhook behind.
     #[arg(long, env = "KEYPAIR_OPERATOR_WEBHOOK_CERT_DIR", value_name = "DIRECTORY")]
     pub webhook_cert_dir: Option<PathBuf>,
     /// For how many seconds a certificate that the operator makes is valid. It is renewed after half of that.

@@ -15,7 +15,11 @@ use kube::{
     Client, Config,
     client::{self, ClientBuilder},
 };
-use tokio::{runtime, signal::unix, task::JoinSet};
+use tokio::{
+    runtime,
+    signal::unix,
+    task::{JoinHandle, JoinSet},
+};
 use tower::{BoxError, util::MapResultLayer};
 use tracing::{Level, Metadata};
 use tracing_subscriber::{EnvFilter, filter::filter_fn, layer::SubscriberExt, util::SubscriberInitExt};
@@ -74,13 +78,12 @@ async fn operate(args: &RunArgs, metrics: Arc<Metrics>, health: Arc<Health>, vie
         leadership: leadership.clone(),
         views,
     };
-    let answers = answer_reviews(args, &client, &shared)?;
+    let answers = answer_reviews(args, &client, &shared, stop.clone())?;
     let work = work(args, &client, &shared, stop);
     let beating = Arc::clone(&health);
     let work = async {
         tokio::select! {
             () = work => {}
-            () = answers => {}
             () = beating.keep_beating() => {}
         }
     };
@@ -99,15 +102,25 @@ async fn operate(args: &RunArgs, metrics: Arc<Metrics>, health: Arc<Health>, vie
         metrics.leads(true);
         work.await;
     }
+    if let Some(answers) = answers {
+        // Questions that are under way have their answers.
+        let _ = answers.await;
+    }
     tracing::info!("stopped");
     Ok(())
 }
 
-/// Answers admission reviews for ever, if it is to.
-fn answer_reviews(args: &RunArgs, client: &Client, shared: &Shared) -> Result<impl Future<Output = ()> + use<>, Error> {
-    let Some(address) = args.webhook_addr else { return Ok(future::pending().left_future()) };
-    let listener = webhook::listen(address)?;
+/// Answers admission reviews until it is told to stop, if it is to.
+fn answer_reviews(
+    args: &RunArgs,
+    client: &Client,
+    shared: &Shared,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<Option<JoinHandle<()>>, Error> {
+    let Some(address) = args.webhook_addr else { return Ok(None) };
+    webhook::check(address)?;
     let settings = webhook::Settings {
+        address,
         url: args.webhook_url.clone(),
         configuration: args.webhook_configuration.clone(),
         certificates: args.webhook_cert_dir.clone(),
@@ -115,7 +128,7 @@ fn answer_reviews(args: &RunArgs, client: &Client, shared: &Shared) -> Result<im
         scopes: webhook::Scopes::new(scopes(&args.namespaces)),
     };
     let Shared { views, metrics, health, .. } = shared.clone();
-    Ok(webhook::serve(listener, client.clone(), settings, views, metrics, health).right_future())
+    Ok(Some(tokio::spawn(webhook::serve(client.clone(), settings, views, metrics, health, stop))))
 }
 
 /// Works while this process leads, and stands by while it does not, until it is told to stop.
@@ -167,6 +180,7 @@ async fn work(
             () = shared.leadership.lost() => tracing::warn!("no longer leading: nothing is written any more"),
         }
         shared.health.stands_by();
+        shared.views.freeze();
     }
 }
 

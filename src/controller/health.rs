@@ -26,7 +26,11 @@ pub struct Health {
     lease_answered: AtomicBool,
     /// How many scopes have not been listed yet.
     unlisted: watch::Sender<usize>,
-    /// Whether admission reviews are to be answered, and are not yet.
+    /// Whether everything has been listed once, so that admission reviews can be answered from that.
+    has_seen_all: AtomicBool,
+    /// Whether admission reviews are to be answered.
+    webhook: bool,
+    /// Whether they are not answered yet.
     owes_answers: AtomicBool,
 }
 
@@ -41,6 +45,8 @@ impl Health {
             works: AtomicBool::new(false),
             lease_answered: AtomicBool::new(false),
             unlisted: watch::Sender::new(0),
+            has_seen_all: AtomicBool::new(false),
+            webhook,
             owes_answers: AtomicBool::new(webhook),
         }
     }
@@ -65,6 +71,9 @@ impl Health {
     pub fn listed(&self) {
         // A scope of an earlier term may be counted late.
         self.unlisted.send_modify(|count| *count = count.saturating_sub(1));
+        if *self.unlisted.borrow() == 0 {
+            self.has_seen_all.store(true, Ordering::Release);
+        }
     }
 
     /// Resolves when every scope has been listed.
@@ -75,6 +84,7 @@ impl Health {
 
     /// Notes that it works no more and stands by.
     pub fn stands_by(&self) {
+        self.unlisted.send_replace(0);
         self.works.store(false, Ordering::Release);
     }
 
@@ -87,11 +97,13 @@ impl Health {
     #[must_use]
     pub fn waits_for(&self) -> Option<&'static str> {
         let works = self.works.load(Ordering::Acquire);
+        // Who takes the lead lists everything anew, and answers from what it has seen until then.
+        let can_answer = self.webhook && self.has_seen_all.load(Ordering::Acquire);
         if !works && !self.elects {
             Some("starting")
         } else if !works && !self.lease_answered.load(Ordering::Acquire) {
             Some("waiting for the API server to answer about the Lease")
-        } else if *self.unlisted.borrow() > 0 {
+        } else if *self.unlisted.borrow() > 0 && !can_answer {
             Some("waiting for the API server to list Namespaces, KeyPairs and Secrets")
         } else if self.owes_answers.load(Ordering::Acquire) {
             Some("waiting for the certificate of the webhook")
@@ -135,6 +147,24 @@ mod tests {
         health.stands_by();
         health.lease_answered(false);
         assert!(health.waits_for().is_some());
+        // The lead is lost before everything is listed.
+        health.lease_answered(true);
+        health.begins(1);
+        health.stands_by();
+        assert_eq!(health.waits_for(), None);
+    }
+
+    #[test]
+    fn who_takes_the_lead_goes_on_answering_reviews() {
+        let health = Health::new(true, true);
+        health.lease_answered(true);
+        health.observes(1);
+        health.answers_reviews();
+        assert!(health.waits_for().unwrap().contains("KeyPairs"));
+        health.listed();
+        assert_eq!(health.waits_for(), None);
+        health.begins(1);
+        assert_eq!(health.waits_for(), None);
     }
 
     #[test]

@@ -180,6 +180,16 @@ impl Index {
         used.map(|(name, ledger)| (name.clone(), ledger.granted(), ledger.region().quota)).collect()
     }
 
+    /// What a namespace is; `None`: that is not known yet.
+    pub fn region(&self, namespace: &str) -> Option<Region> {
+        self.with_ledger(namespace, |ledger| ledger.region().clone())
+    }
+
+    /// Whether there is a `KeyPair` of this name in `namespace`, valid or not.
+    pub fn has(&self, namespace: &str, name: &str) -> bool {
+        self.lock().namespaces.get(namespace).is_some_and(|known| known.names.contains(name))
+    }
+
     /// A `KeyPair` of `namespace` other than that of this name which has the key with this fingerprint (SHA256).
     pub fn with_same_key(&self, namespace: &str, name: &str, sha256: &str) -> Option<String> {
         self.lock().namespaces.get(namespace)?.same_keys.other_than(name, sha256)

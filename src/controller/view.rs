@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use kube::runtime::reflector::Store;
@@ -20,13 +21,31 @@ pub struct View {
     pub key_pairs: Store<KeyPair>,
     /// Set when every namespace that is watched is known.
     pub regions_listed: SetOnce<()>,
+    /// Since when its watches have brought nothing but errors.
+    doubtful: Mutex<Option<Instant>>,
 }
+
+/// How long a view may be without a working watch before nothing is refused for what it shows.
+const TRUSTED_FOR: Duration = Duration::from_secs(60);
 
 impl View {
     /// A view of nothing yet.
     #[must_use]
     pub fn new(index: Index, key_pairs: Store<KeyPair>) -> Self {
-        Self { index, key_pairs, regions_listed: SetOnce::new() }
+        Self { index, key_pairs, regions_listed: SetOnce::new(), doubtful: Mutex::default() }
+    }
+
+    /// Notes whether a watch brought something, or failed.
+    pub fn heard(&self, works: bool) {
+        let mut doubtful = self.doubtful.lock().unwrap_or_else(PoisonError::into_inner);
+        *doubtful = if works { None } else { Some(doubtful.unwrap_or_else(Instant::now)) };
+    }
+
+    /// Whether what it shows may be long past.
+    #[must_use]
+    pub fn is_outdated(&self) -> bool {
+        let doubtful = *self.doubtful.lock().unwrap_or_else(PoisonError::into_inner);
+        doubtful.is_some_and(|since| since.elapsed() > TRUSTED_FOR)
     }
 }
 
@@ -40,6 +59,12 @@ impl Views {
     /// Puts a complete view in the place of the one before it.
     pub fn publish(&self, scope: Option<String>, view: Arc<View>) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(scope, view);
+    }
+
+    /// Notes that nobody follows any more what these views show.
+    pub fn freeze(&self) {
+        let views = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        views.values().for_each(|view| view.heard(false));
     }
 
     /// Of each namespace in which key pairs hold slots: its name, how many they are, and its quota.

@@ -48,7 +48,7 @@ pub fn key_pairs(
     gone: impl Fn(&str) + Send,
 ) -> impl Stream<Item = Trigger> + Send {
     let mut mirror = Mirror::new(store);
-    let regions = Arc::clone(&view);
+    let (regions, heard) = (Arc::clone(&view), Arc::clone(&view));
     // What a namespace is decides what its KeyPairs may be, so that is listed first.
     let begin = async move {
         regions.regions_listed.wait().await;
@@ -56,7 +56,10 @@ pub fn key_pairs(
     };
     stream::once(begin)
         .flatten()
-        .filter_map(move |event| std::future::ready(log_failure("KeyPairs", event, &metrics).and_then(readable)))
+        .filter_map(move |event| {
+            heard.heard(event.is_ok());
+            std::future::ready(log_failure("KeyPairs", event, &metrics).and_then(readable))
+        })
         .flat_map(move |event| {
             let mut concerned = view.index.apply(&event);
             mirror.apply(

@@ -6,8 +6,10 @@
 use super::{
     decide::{Desired, Facts, Observed, Plan, SecretView, decide_as},
     immutable,
-    ledger::{Claim, Ledger, Standing},
-    reason::Refusal,
+    ledger::{Claim, Standing},
+    reason::{Parameter, Reason, Refusal},
+    region::Region,
+    request::Parameters,
 };
 
 /// A `KeyPair` as it is stored, or is to be.
@@ -21,31 +23,58 @@ pub struct Candidate {
     pub claim: Option<Claim>,
 }
 
-/// Why `new` must not be stored, in the place of `old` if there is one; the error that the cloud would have answered with
-/// first. Empty: nothing speaks against it.
+/// Why `new` must not be stored in `region`, in the place of `old` if there is one; the error that the cloud would have answered
+/// with first. Empty: nothing speaks against it. `foresee` says how a claim would stand.
 ///
-/// An update is refused only for what it changes for the worse. An object that is older than a rule, or waits for a slot,
-/// can still be labelled, deleted, and mended step by step.
+/// An update is refused for what it makes worse, and for what it touches and leaves wrong. So an object that is older than a
+/// rule can still be labelled and described, and one that waits can be mended: it goes on waiting.
 #[must_use]
-pub fn review(new: &Candidate, old: Option<&Candidate>, ledger: &Ledger) -> Vec<Refusal> {
+pub fn review(
+    new: &Candidate,
+    old: Option<&Candidate>,
+    region: &Region,
+    foresee: impl Fn(&Claim) -> Standing,
+) -> Vec<Refusal> {
     if new.desired.deleting {
         return Vec::new();
     }
-    let Some(old) = old else { return refusals(new, ledger) };
+    let Some(old) = old else { return refusals(new, region, foresee) };
     let (before, after) = (&old.desired.parameters, &new.desired.parameters);
     if before == after {
         return Vec::new();
     }
     let mut found = if old.recorded.is_some() { immutable::refusals(before, after) } else { Vec::new() };
-    let known = refusals(old, ledger);
-    let worse = |refusal: &Refusal| refusal.reason.needs_edit() || !known.contains(refusal);
-    found.extend(refusals(new, ledger).into_iter().filter(worse));
+    let known = refusals(old, region, &foresee);
+    let is_worse = |refusal: &Refusal| {
+        let waits = matches!(refusal.reason, Reason::QuotaExceeded | Reason::IdempotentProcessing);
+        !waits && (!known.contains(refusal) || is_touched(refusal.parameter, before, after))
+    };
+    found.extend(refusals(new, region, foresee).into_iter().filter(is_worse));
     found.sort_by_key(|refusal| refusal.reason);
     found
 }
 
-fn refusals(candidate: &Candidate, ledger: &Ledger) -> Vec<Refusal> {
-    let standing = candidate.claim.as_ref().map_or(Standing::Unknown, |claim| ledger.foresee(claim));
+/// Whether anything that decides about `parameter` differs.
+fn is_touched(parameter: Parameter, before: &Parameters, after: &Parameters) -> bool {
+    let profile = before.profile != after.profile;
+    let key = profile || before.public_key != after.public_key || before.generate != after.generate;
+    match parameter {
+        Parameter::Profile => profile,
+        Parameter::KeyPairName => {
+            profile || before.key_pair_name != after.key_pair_name || before.is_import() != after.is_import()
+        }
+        Parameter::PublicKey | Parameter::Generate => key,
+        Parameter::Description => before.description != after.description,
+        Parameter::TagKey | Parameter::TagValue => before.tags != after.tags,
+        Parameter::ClientToken => before.client_token != after.client_token,
+        Parameter::Project => before.project != after.project,
+        Parameter::Secret => key || before.secret != after.secret,
+        Parameter::Region | Parameter::Quota => false,
+    }
+}
+
+fn refusals(candidate: &Candidate, region: &Region, foresee: impl Fn(&Claim) -> Standing) -> Vec<Refusal> {
+    let standing = candidate.claim.as_ref().map_or(Standing::Unknown, foresee);
     if matches!(standing, Standing::Replay(_)) {
         // It will have the answer that the original has had.
         return Vec::new();
@@ -59,7 +88,7 @@ fn refusals(candidate: &Candidate, ledger: &Ledger) -> Vec<Refusal> {
         secret: unread(),
         target: unread(),
     };
-    match decide_as(&candidate.desired, &observed, ledger.region(), standing) {
+    match decide_as(&candidate.desired, &observed, region, standing) {
         Plan::Report(report) => report.refusals,
         _ => Vec::new(),
     }

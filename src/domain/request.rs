@@ -249,7 +249,8 @@ fn tags(parameters: &Parameters) -> Vec<Refusal> {
     let refuse = |parameter, detail: String| Refusal::new(Reason::InvalidTag, parameter, detail);
     let mut refusals = Vec::new();
     if tags.len() > rules::MAX_TAGS {
-        refusals.push(refuse(Parameter::TagKey, format!("there may be at most {} tags", rules::MAX_TAGS)));
+        // There may be hundreds of thousands, before the schema has been looked at.
+        return vec![refuse(Parameter::TagKey, format!("there may be at most {} tags", rules::MAX_TAGS))];
     }
     for (index, (key, value)) in tags.iter().enumerate() {
         if !rules::TAG_KEY.allows(key) {

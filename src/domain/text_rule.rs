@@ -80,13 +80,11 @@ impl TextRule {
     /// Never on input: only if the rule's own pattern, a constant of this crate, did not compile, which a test excludes.
     #[must_use]
     pub fn allows(&self, text: &str) -> bool {
-        let matches = || {
-            self.anchored().is_none_or(|pattern| {
-                let compile =
-                    || Regex::new(&pattern).expect("the pattern of a rule is a constant that a test compiles");
-                self.compiled.get_or_init(compile).is_match(text)
-            })
+        let compile = || {
+            let pattern = self.anchored().unwrap_or_default();
+            Regex::new(&pattern).expect("the pattern of a rule is a constant that a test compiles")
         };
+        let matches = || self.pattern.is_none() || self.compiled.get_or_init(compile).is_match(text);
         (self.min_chars..=self.max_chars).contains(&text.chars().count())
             && !self.forbidden_prefixes.iter().any(|prefix| text.starts_with(prefix))
             && matches()

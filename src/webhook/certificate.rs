@@ -199,11 +199,22 @@ pub enum Step {
 }
 
 impl Kept {
+    /// Puts what is served, or will be, among what is to be trusted, whatever was found there.
+    #[must_use]
+    pub fn completed(mut self) -> Self {
+        for certificate in self.current.iter().chain(&self.next) {
+            if !self.trusted.contains(&certificate.authority) {
+                self.trusted.push(certificate.authority.clone());
+            }
+        }
+        self
+    }
+
     /// Says what is to be done about the certificates for these hosts, which are valid for `lifetime` each.
     #[must_use]
     pub fn next_step(&self, hosts: &BTreeSet<String>, now: SystemTime, lifetime: Duration) -> Step {
         let notice = LONGEST_NOTICE.min(lifetime / 8);
-        let usable = |certificate: &&Certificate| certificate.hosts == *hosts && certificate.expires() > now;
+        let usable = |certificate: &&Certificate| certificate.hosts.is_superset(hosts) && certificate.expires() > now;
         let Some(current) = self.current.as_ref().filter(usable) else { return Step::Issue };
         let (due, step) = if let Some(next) = self.next.as_ref().filter(usable) {
             let made = next.expires() - lifetime;
@@ -229,18 +240,20 @@ impl Kept {
         match step {
             Step::Keep(_) => return Ok(()),
             Step::Issue => {
-                self.current = Some(Certificate::issue(hosts, now, lifetime)?);
+                // Replicas that are called by different names need them all, and would undo each other's otherwise.
+                let known = self.current.take().filter(|certificate| certificate.expires() > now);
+                let hosts = known.into_iter().flat_map(|certificate| certificate.hosts).chain(hosts.iter().cloned());
+                self.current = Some(Certificate::issue(&hosts.collect(), now, lifetime)?);
                 self.next = None;
             }
-            Step::Prepare => self.next = Some(Certificate::issue(hosts, now, lifetime)?),
+            Step::Prepare => {
+                let hosts = self.current.as_ref().map_or(hosts, |current| &current.hosts);
+                self.next = Some(Certificate::issue(hosts, now, lifetime)?);
+            }
             Step::Promote => self.current = self.next.take(),
         }
         self.trusted.retain(|authority| authority.expires > now);
-        for certificate in self.current.iter().chain(&self.next) {
-            if !self.trusted.iter().any(|known| known.pem == certificate.authority.pem) {
-                self.trusted.push(certificate.authority.clone());
-            }
-        }
+        *self = std::mem::take(self).completed();
         Ok(())
     }
 
@@ -327,9 +340,15 @@ mod tests {
         kept.take(Step::Issue, &here, now(), LIFETIME).unwrap();
         assert!(matches!(kept.next_step(&here, now(), LIFETIME), Step::Keep(_)));
         assert_eq!(kept.next_step(&elsewhere, now(), LIFETIME), Step::Issue);
+        kept.take(Step::Issue, &elsewhere, now(), LIFETIME).unwrap();
+        for hosts in [&here, &elsewhere] {
+            assert!(matches!(kept.next_step(hosts, now(), LIFETIME), Step::Keep(_)), "replicas undo each other's work");
+        }
         assert_eq!(kept.next_step(&here, now() + LIFETIME, LIFETIME), Step::Issue);
         kept.take(Step::Issue, &here, now() + LIFETIME, LIFETIME).unwrap();
         assert_eq!(kept.trusted.len(), 1, "what has expired is not trusted any more");
+        kept.trusted.clear();
+        assert_eq!(kept.completed().trusted.len(), 1, "what is served is trusted, whatever the Secret says");
     }
 
     #[test]

@@ -23,8 +23,6 @@ use super::{
     server::Server,
 };
 
-/// The Secret of the certificate.
-pub const SECRET: &str = "keypair-operator-webhook";
 const CERTIFICATE: &str = "tls.crt";
 const KEY: &str = "tls.key";
 const NEXT_CERTIFICATE: &str = "next.crt";
@@ -35,6 +33,8 @@ const AUTHORITIES: &str = "ca.crt";
 const RETRY: Duration = Duration::from_secs(2);
 /// How often to look, even if nothing has been heard.
 const INTERVAL: Duration = Duration::from_secs(600);
+/// How long to leave things alone after each look, whoever changes them.
+const PACE: Duration = Duration::from_millis(500);
 /// How often files are looked at, which are changed without a word.
 const FILE_INTERVAL: Duration = Duration::from_secs(5);
 /// How often another may be faster before something must be wrong.
@@ -44,31 +44,34 @@ const MAX_CONTESTS: usize = 20;
 /// by the Secret's resource version, and the others follow.
 pub struct Keeper {
     secrets: Api<Secret>,
+    /// The name of the Secret.
+    name: String,
     /// For the watch, which has no need of the key.
     metadata: Api<PartialObjectMeta<Secret>>,
     registration: Registration,
     lifetime: Duration,
-    server: Server,
 }
 
 impl Keeper {
     /// Nothing is done yet.
-    pub fn new(client: &Client, registration: Registration, lifetime: Duration, server: Server) -> Self {
+    pub fn new(client: &Client, registration: Registration, lifetime: Duration) -> Self {
         let (secrets, metadata) = (Api::default_namespaced(client.clone()), Api::default_namespaced(client.clone()));
-        Self { secrets, metadata, registration, lifetime, server }
+        let name = format!("{}-webhook", registration.name());
+        Self { secrets, name, metadata, registration, lifetime }
     }
 
     /// Keeps everything up to date, for ever.
-    pub async fn keep(mut self) {
+    pub async fn keep(self, server: &mut Server) {
         let mut changes = pin!(self.changes());
         loop {
-            let pause = match self.step().await {
+            let pause = match self.step(server).await {
                 Ok(due) => due.duration_since(SystemTime::now()).unwrap_or_default().min(INTERVAL),
                 Err(error) => {
                     tracing::warn!(%error, "cannot keep the webhook's certificate up to date; trying again");
                     RETRY
                 }
             };
+            tokio::time::sleep(PACE.min(pause)).await;
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 Some(()) = changes.next() => {}
@@ -79,7 +82,7 @@ impl Keeper {
     /// Something that is kept here has been changed, or may have been.
     fn changes(&self) -> impl Stream<Item = ()> + use<> {
         let only = |name: &str| watcher::Config::default().fields(&format!("metadata.name={name}"));
-        let secret = watcher(self.metadata.clone(), only(SECRET)).default_backoff().map(drop).boxed();
+        let secret = watcher(self.metadata.clone(), only(&self.name)).default_backoff().map(drop).boxed();
         let configurations = self.registration.apis().map(|(name, api)| {
             let events = watcher(api, only(name)).default_backoff();
             events.map(drop).boxed()
@@ -88,9 +91,9 @@ impl Keeper {
     }
 
     /// Does what is due, and says when to look again.
-    async fn step(&mut self) -> Result<SystemTime, Error> {
+    async fn step(&self, server: &mut Server) -> Result<SystemTime, Error> {
         for _ in 0..MAX_CONTESTS {
-            match self.try_step().await {
+            match self.try_step(server).await {
                 Ok(Some(due)) => return Ok(due),
                 Ok(None) => {}
                 Err(error) if error.is_conflict() => {}
@@ -101,9 +104,9 @@ impl Keeper {
     }
 
     /// The same, if nobody else is faster. `None`: there is more to do.
-    async fn try_step(&mut self) -> Result<Option<SystemTime>, Error> {
+    async fn try_step(&self, server: &mut Server) -> Result<Option<SystemTime>, Error> {
         let hosts = self.registration.hosts().await?;
-        let secret = self.secrets.get_opt(SECRET).await.map_err(Error::refused("read the webhook's Secret"))?;
+        let secret = self.secrets.get_opt(&self.name).await.map_err(Error::refused("read the webhook's Secret"))?;
         let mut kept = secret.as_ref().map(read).unwrap_or_default();
         let now = SystemTime::now();
         let step = kept.next_step(&hosts, now, self.lifetime);
@@ -117,10 +120,10 @@ impl Keeper {
             tracing::info!(?step, hosts = ?hosts, "webhook's certificates changed");
         }
         if let Some(current) = &kept.current {
-            self.server.serve_with(&current.chain, || current.server_config())?;
+            server.serve_with(&current.chain, || current.server_config())?;
         }
         self.registration.trust(&kept.bundle()).await?;
-        self.server.is_trusted();
+        server.is_trusted();
         Ok(if let Step::Keep(due) = step { Some(due) } else { None })
     }
 
@@ -139,10 +142,10 @@ impl Keeper {
         let refused = Error::refused("write the webhook's Secret");
         if let Some(secret) = secret {
             let secret = Secret { data: Some(data), ..secret };
-            return self.secrets.replace(SECRET, &PostParams::default(), &secret).await.map(drop).map_err(refused);
+            return self.secrets.replace(&self.name, &PostParams::default(), &secret).await.map(drop).map_err(refused);
         }
         let new: Secret = serde_json::from_value(json!({
-            "metadata": { "name": SECRET, "labels": { "app.kubernetes.io/name": "keypair-operator" } },
+            "metadata": { "name": self.name, "labels": { "app.kubernetes.io/name": "keypair-operator" } },
             "type": "kubernetes.io/tls",
         }))
         .unwrap_or_default();
@@ -162,38 +165,44 @@ fn read(secret: &Secret) -> Kept {
         next: Certificate::read(text(NEXT_CERTIFICATE), text(NEXT_KEY)),
         trusted: authorities(text(AUTHORITIES)),
     }
+    .completed()
 }
 
 /// Serves the certificate in a directory, which somebody else renews: cert-manager, whose Secret is mounted there.
 pub struct Directory {
     path: PathBuf,
     registration: Registration,
-    server: Server,
+    /// What the API server was told to trust last.
+    trusted: String,
 }
 
 impl Directory {
     /// Nothing is done yet.
-    pub fn new(path: PathBuf, registration: Registration, server: Server) -> Self {
-        Self { path, registration, server }
+    pub fn new(path: PathBuf, registration: Registration) -> Self {
+        Self { path, registration, trusted: String::new() }
     }
 
     /// Follows the files, for ever.
-    pub async fn keep(mut self) {
+    pub async fn keep(mut self, server: &mut Server) {
         loop {
-            if let Err(error) = self.step().await {
+            if let Err(error) = self.step(server).await {
                 tracing::warn!(%error, "cannot use the webhook's certificate; trying again");
             }
             tokio::time::sleep(FILE_INTERVAL).await;
         }
     }
 
-    async fn step(&mut self) -> Result<(), Error> {
+    async fn step(&mut self, server: &mut Server) -> Result<(), Error> {
         let (chain, key) = (self.read(CERTIFICATE)?, Zeroizing::new(self.read(KEY)?));
-        self.server.serve_with(&chain, || server_config(&chain, &key))?;
         if self.registration.makes_itself() {
-            self.registration.trust(&self.read(AUTHORITIES)?).await?;
+            // Before it is served; and the one before as well, until it is not any more.
+            let authorities = self.read(AUTHORITIES)?;
+            let before = std::mem::replace(&mut self.trusted, authorities.clone());
+            let both = if before == authorities { authorities } else { format!("{authorities}{before}") };
+            self.registration.trust(&both).await?;
         }
-        self.server.is_trusted();
+        server.serve_with(&chain, || server_config(&chain, &key))?;
+        server.is_trusted();
         Ok(())
     }
 

@@ -15,12 +15,7 @@ mod server;
 pub use error::Error;
 pub use review::{Scopes, review};
 
-use std::{
-    net::{SocketAddr, TcpListener},
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use http::Uri;
 use kube::Client;
@@ -35,6 +30,8 @@ use crate::controller::{Health, Metrics, Views};
 /// How the webhook is served.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// Where to listen.
+    pub address: SocketAddr,
     /// Where the API server finds it; `None`: where the configuration says that is in the cluster already.
     pub url: Option<Uri>,
     /// The name of the configurations by which the API server knows it.
@@ -47,33 +44,35 @@ pub struct Settings {
     pub scopes: Scopes,
 }
 
-/// Listens, so that an address that cannot be used is found out at once.
+/// Finds out at once whether the address can be used.
 ///
 /// # Errors
 ///
-/// If the address cannot be used.
-pub fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
-    let listen = || {
-        let listener = TcpListener::bind(address)?;
-        listener.set_nonblocking(true)?;
-        Ok(listener)
-    };
-    listen().map_err(|source| Error::Listen { address, source })
+/// If it cannot.
+pub fn check(address: SocketAddr) -> Result<(), Error> {
+    server::listen(address).map(drop)
 }
 
-/// Answers admission reviews and keeps certificate and registration up to date, for ever.
+/// Answers admission reviews, and keeps certificate and registration up to date, until `stop` resolves.
 pub async fn serve(
-    listener: TcpListener,
     client: Client,
     settings: Settings,
     views: Arc<Views>,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
+    stop: impl Future<Output = ()>,
 ) {
-    let server = Server::new(listener, settings.scopes.clone(), views, metrics, health);
+    let mut server = Server::new(settings.address, settings.scopes.clone(), views, metrics, health);
     let registration = Registration::new(&client, &settings);
-    match settings.certificates {
-        Some(directory) => Directory::new(directory, registration, server).keep().await,
-        None => Keeper::new(&client, registration, settings.lifetime, server).keep().await,
+    let keep = async {
+        match settings.certificates {
+            Some(directory) => Directory::new(directory, registration).keep(&mut server).await,
+            None => Keeper::new(&client, registration, settings.lifetime).keep(&mut server).await,
+        }
+    };
+    tokio::select! {
+        () = keep => {}
+        () = stop => {}
     }
+    server.stop().await;
 }

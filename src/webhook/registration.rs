@@ -6,7 +6,7 @@
 //!
 //! In a cluster the chart makes them, and only the authorities are filled in here. With `--webhook-url` they are made here.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use http::Uri;
 use k8s_openapi::ByteString;
@@ -25,7 +25,7 @@ const KINDS: [(&str, &str); 2] = [(MUTATING, "answer.keypairs.dev"), (VALIDATING
 const MUTATING: &str = "MutatingWebhookConfiguration";
 const VALIDATING: &str = "ValidatingWebhookConfiguration";
 /// How long the API server waits for an answer, in seconds. It has one in milliseconds, or none.
-const TIMEOUT_SECONDS: u8 = 5;
+const TIMEOUT_SECONDS: u8 = 3;
 
 /// The configurations of one name.
 pub struct Registration {
@@ -54,6 +54,11 @@ impl Registration {
             url: settings.url.clone(),
             scopes: settings.scopes.clone(),
         }
+    }
+
+    /// The name of the configurations.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Whether the configurations are of the operator's own making.
@@ -201,7 +206,9 @@ fn called(webhook: &Value) -> Option<String> {
 
 /// The host of a URL, an address without the brackets.
 fn host(url: &Uri) -> Option<String> {
-    Some(url.host()?.trim_start_matches('[').trim_end_matches(']').to_owned())
+    let host = url.host()?.trim_start_matches('[').trim_end_matches(']');
+    // An address is written in one way, as it is read from a certificate.
+    Some(host.parse().map_or_else(|_| host.to_ascii_lowercase(), |address: IpAddr| address.to_string()))
 }
 
 /// Whether `value` says all that `wanted` does; it may say more, by default.
@@ -229,6 +236,8 @@ mod tests {
         assert_eq!(called(&service).as_deref(), Some("keys.system.svc"));
         let url = json!({ "clientConfig": { "url": "https://[::1]:9443/x" } });
         assert_eq!(called(&url).as_deref(), Some("::1"));
+        let long = json!({ "clientConfig": { "url": "https://[0:0:0:0:0:0:0:1]/" } });
+        assert_eq!(called(&long).as_deref(), Some("::1"));
         assert_eq!(called(&json!({})), None);
     }
 

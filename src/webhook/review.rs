@@ -1,11 +1,11 @@
 //! The answer to an admission review.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use kube::{
     ResourceExt,
     core::{
-        DeserializeGuard, Status,
+        Status,
         admission::{AdmissionRequest, AdmissionResponse, Operation},
         response::{StatusCause, StatusDetails, StatusSummary},
     },
@@ -17,10 +17,15 @@ use crate::{
     domain::{
         admission, advice,
         key::PublicKey,
+        ledger::{Claim, Standing},
         profile::Profile,
         reason::{Reason, Refusal},
+        region::Region,
     },
 };
+
+/// How many mistakes the message tells of. The causes have all of them.
+const MOST_TOLD: usize = 10;
 
 /// Which namespaces are answered for: those that the operator watches.
 #[derive(Debug, Clone, Default)]
@@ -54,29 +59,23 @@ pub struct Answer {
 /// Answers a review at the time `now`, in seconds since 1970. `None`: it is not known yet what there is in the namespace, and
 /// the API server is to do as its failure policy says.
 #[must_use]
-pub fn review(
-    request: AdmissionRequest<DeserializeGuard<KeyPair>>,
-    views: &Views,
-    scopes: &Scopes,
-    now: u64,
-) -> Option<Answer> {
+pub fn review(request: AdmissionRequest<KeyPair>, views: &Views, scopes: &Scopes, now: u64) -> Option<Answer> {
     let mut response = AdmissionResponse::from(&request);
     let admitted = |response| Some(Answer { response, refused: None });
     let namespace = request.namespace.clone().unwrap_or_default();
-    // What is not of the schema is for the API server to refuse; the subresources are the operator's own.
-    let Some(mut new) = request.object.and_then(readable) else { return admitted(response) };
+    // Deletions; the subresources are the operator's own.
+    let Some(mut new) = request.object else { return admitted(response) };
     if !scopes.contains(&namespace) || request.sub_resource.is_some() {
         return admitted(response);
     }
-    let old = match (request.operation, request.old_object.and_then(readable)) {
+    let old = match (request.operation, request.old_object) {
         (Operation::Create, _) => None,
         (Operation::Update, Some(old)) => Some(old),
-        // Deletions; and mending what was not of the schema.
         _ => return admitted(response),
     };
     let view = views.of(&namespace)?;
     complete(&mut new, &namespace, &request.uid, old.as_ref());
-    let Some(refusals) = refusals(&view, &namespace, &new, old.as_ref()) else { return admitted(response) };
+    let refusals = refusals(&view, &namespace, &new, old.as_ref());
     let Some(first) = refusals.first() else {
         let changed = old.as_ref().is_none_or(|old| translate::parameters(old) != translate::parameters(&new));
         let warnings = if changed { warnings(&view, &namespace, &new, now) } else { Vec::new() };
@@ -86,10 +85,6 @@ pub fn review(
     response.allowed = false;
     response.result = status(new.spec.profile, first, &refusals);
     Some(Answer { refused: Some(first.reason), response })
-}
-
-fn readable(guard: DeserializeGuard<KeyPair>) -> Option<KeyPair> {
-    guard.0.ok()
 }
 
 /// Fills in what the API server will, and takes out what it will not store: at the first question it has not done so yet.
@@ -109,19 +104,26 @@ fn complete(new: &mut KeyPair, namespace: &str, uid: &str, old: Option<&KeyPair>
     }
 }
 
-/// `None`: it is not known yet what the namespace is.
-fn refusals(view: &View, namespace: &str, new: &KeyPair, old: Option<&KeyPair>) -> Option<Vec<Refusal>> {
-    view.index.with_ledger(namespace, |ledger| {
-        let candidate = |key_pair: &KeyPair| translate::candidate(key_pair, ledger.region());
-        let mut new = candidate(new);
-        if old.is_none()
-            && let Some(claim) = &mut new.claim
-        {
-            // The youngest of all.
-            claim.seniority.created = i64::MAX;
-        }
-        admission::review(&new, old.map(candidate).as_ref(), ledger)
-    })
+fn refusals(view: &View, namespace: &str, new: &KeyPair, old: Option<&KeyPair>) -> Vec<Refusal> {
+    // A namespace that has just been made, or a watch that has been down for long: the request itself can still be judged.
+    let known = view.index.region(namespace).filter(|_| !view.is_outdated());
+    // One of this name is there: the API server will say so, or it has just been deleted.
+    let is_there = old.is_none() && view.index.has(namespace, &new.name_any());
+    let can_foresee = known.is_some() && !is_there;
+    let foresee = |claim: &Claim| {
+        let foreseen = view.index.with_ledger(namespace, |ledger| ledger.foresee(claim));
+        foreseen.filter(|_| can_foresee).unwrap_or(Standing::Granted)
+    };
+    let region = known.unwrap_or_else(|| Region::with_quota(usize::MAX));
+    let mut candidate = translate::candidate(new, &region);
+    if old.is_none()
+        && let Some(claim) = &mut candidate.claim
+    {
+        // The youngest of all.
+        claim.seniority.created = i64::MAX;
+    }
+    let old = old.map(|old| translate::candidate(old, &region));
+    admission::review(&candidate, old.as_ref(), &region, foresee)
 }
 
 fn warnings(view: &View, namespace: &str, new: &KeyPair, now: u64) -> Vec<String> {
@@ -136,8 +138,11 @@ fn warnings(view: &View, namespace: &str, new: &KeyPair, now: u64) -> Vec<String
 fn status(profile: Profile, first: &Refusal, refusals: &[Refusal]) -> Status {
     let error = profile.error(first);
     let mut message = profile.explain(first);
-    for refusal in refusals.iter().skip(1) {
-        message = format!("{message}; {refusal}");
+    for refusal in refusals.iter().take(MOST_TOLD).skip(1) {
+        let _ = write!(message, "; {refusal}");
+    }
+    if refusals.len() > MOST_TOLD {
+        let _ = write!(message, "; and {} more", refusals.len() - MOST_TOLD);
     }
     let causes = refusals.iter().map(|refusal| StatusCause {
         reason: refusal.reason.to_string(),

@@ -1,9 +1,9 @@
 //! The HTTPS server of the webhook.
 
 use std::{
-    net::TcpListener,
+    net::{SocketAddr, TcpListener},
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use axum::{
@@ -14,12 +14,14 @@ use axum::{
     response::{IntoResponse, Response},
     routing::post,
 };
-use axum_server::tls_rustls::RustlsConfig;
+use axum_server::{Handle, tls_rustls::RustlsConfig};
 use kube::core::{
-    DeserializeGuard,
-    admission::{AdmissionRequest, AdmissionReview},
+    DynamicObject,
+    admission::{AdmissionRequest, AdmissionResponse, AdmissionReview},
 };
 use rustls::ServerConfig;
+use serde::Deserialize;
+use tokio::{sync::Semaphore, task::JoinHandle};
 
 use super::{
     Error,
@@ -32,16 +34,26 @@ use crate::{
 
 /// The greatest review in bytes: two objects of the greatest size that the API server takes (3 MiB as JSON), and what is
 /// around them.
-const MAX_REVIEW_BYTES: usize = 8 * 1024 * 1024;
+const MAX_REVIEW_BYTES: usize = 7 * 1024 * 1024;
+/// How many reviews are read and answered at once: whoever asks for more waits.
+const MAX_AT_ONCE: usize = 8;
+/// How long connections get to end what is under way when the server stops.
+const GRACE: Duration = Duration::from_secs(3);
 
 /// A server that begins to serve when it has its first certificate.
 pub struct Server {
-    state: Answering,
+    address: SocketAddr,
+    answering: Answering,
     health: Arc<Health>,
-    listener: Option<TcpListener>,
     /// The certificate that is served.
     chain: String,
-    config: Option<RustlsConfig>,
+    serving: Option<Serving>,
+}
+
+struct Serving {
+    config: RustlsConfig,
+    handle: Handle<SocketAddr>,
+    task: JoinHandle<()>,
 }
 
 /// What a request is answered from.
@@ -50,19 +62,21 @@ struct Answering {
     views: Arc<Views>,
     metrics: Arc<Metrics>,
     scopes: Arc<Scopes>,
+    permits: Arc<Semaphore>,
 }
 
 impl Server {
-    /// A server that does not serve yet.
+    /// A server that does not listen yet: who connects is refused at once, and not kept waiting for a certificate.
     pub fn new(
-        listener: TcpListener,
+        address: SocketAddr,
         scopes: Scopes,
         views: Arc<Views>,
         metrics: Arc<Metrics>,
         health: Arc<Health>,
     ) -> Self {
-        let state = Answering { views, metrics, scopes: Arc::new(scopes) };
-        Self { state, health, listener: Some(listener), chain: String::new(), config: None }
+        let permits = Arc::new(Semaphore::new(MAX_AT_ONCE));
+        let answering = Answering { views, metrics, scopes: Arc::new(scopes), permits };
+        Self { address, answering, health, chain: String::new(), serving: None }
     }
 
     /// Notes that the API server trusts the certificate, so that its questions are answered.
@@ -74,7 +88,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// If the certificate cannot be used: then it serves as before.
+    /// If the certificate or the address cannot be used: then it serves as before.
     pub fn serve_with(
         &mut self,
         chain: &str,
@@ -84,46 +98,107 @@ impl Server {
             return Ok(());
         }
         let config = config()?;
-        chain.clone_into(&mut self.chain);
-        if let Some(serving) = &self.config {
-            serving.reload_from_config(config);
-        } else if let Some(listener) = self.listener.take() {
-            let config = self.config.insert(RustlsConfig::from_config(config)).clone();
-            let router = Router::new()
-                // The path is whatever the configuration says.
-                .fallback_service(post(answer).with_state(self.state.clone()))
-                .layer(DefaultBodyLimit::max(MAX_REVIEW_BYTES));
-            tokio::spawn(async move {
-                let served = match axum_server::from_tcp_rustls(listener, config) {
-                    Ok(server) => server.serve(router.into_make_service()).await,
-                    Err(error) => Err(error),
-                };
-                if let Err(error) = served {
-                    tracing::error!(%error, "admission reviews are no longer answered");
-                }
-            });
+        if let Some(serving) = &self.serving {
+            serving.config.reload_from_config(config);
+        } else {
+            let listener = listen(self.address)?;
+            self.serving = Some(Serving::start(self.address, listener, config, self.answering.clone())?);
         }
+        chain.clone_into(&mut self.chain);
         Ok(())
+    }
+
+    /// Takes no more connections, tells those that are open to end, and waits until they have, for a while.
+    pub async fn stop(self) {
+        if let Some(Serving { handle, task, .. }) = self.serving {
+            handle.graceful_shutdown(Some(GRACE));
+            // Its end is all that is waited for.
+            let _ = task.await;
+        }
     }
 }
 
-async fn answer(State(state): State<Answering>, body: Bytes) -> Response {
-    let request = serde_json::from_slice::<AdmissionReview<DeserializeGuard<KeyPair>>>(&body).ok();
-    let request: Option<AdmissionRequest<_>> = request.and_then(|review| review.try_into().ok());
-    // What exactly is wrong is not said: it would quote from a body with a private key in it, perhaps.
-    let Some(request) = request else {
-        return (StatusCode::BAD_REQUEST, "this is no AdmissionReview\n").into_response();
+impl Serving {
+    fn start(
+        address: SocketAddr,
+        listener: TcpListener,
+        config: Arc<ServerConfig>,
+        answering: Answering,
+    ) -> Result<Self, Error> {
+        let config = RustlsConfig::from_config(config);
+        let router = Router::new()
+            // The path is whatever the configuration says.
+            .fallback_service(post(answer).with_state(answering))
+            .layer(DefaultBodyLimit::max(MAX_REVIEW_BYTES));
+        let handle = Handle::new();
+        let server = axum_server::from_tcp_rustls(listener, config.clone())
+            .map_err(|source| Error::Listen { address, source })?
+            .handle(handle.clone());
+        let task = tokio::spawn(async move {
+            if let Err(error) = server.serve(router.into_make_service()).await {
+                tracing::error!(%error, "admission reviews are no longer answered");
+            }
+        });
+        Ok(Self { config, handle, task })
+    }
+}
+
+/// Listens at `address`.
+///
+/// # Errors
+///
+/// If it cannot be used.
+pub fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
+    let listen = || {
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    };
+    listen().map_err(|source| Error::Listen { address, source })
+}
+
+async fn answer(State(answering): State<Answering>, body: Bytes) -> Response {
+    let Ok(_permit) = answering.permits.acquire().await else {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    };
+    let Some(request) = read(&body) else {
+        return match admit_unread(&body) {
+            Some(review) => Json(review).into_response(),
+            // What exactly is wrong is not said: it would quote from a body with a private key in it, perhaps.
+            None => (StatusCode::BAD_REQUEST, "this is no AdmissionReview\n").into_response(),
+        };
     };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let namespace = request.namespace.clone();
-    let Some(answer) = review(request, &state.views, &state.scopes, now) else {
-        state.metrics.reviewed("Unavailable");
+    let Some(answer) = review(request, &answering.views, &answering.scopes, now) else {
+        answering.metrics.reviewed("Unavailable");
         return (StatusCode::SERVICE_UNAVAILABLE, "the KeyPairs are not listed yet\n").into_response();
     };
     if let Some(reason) = answer.refused {
         // Without its name: what is refused is not stored, and nobody knows what stands in its place.
         tracing::debug!(namespace, %reason, "refused at admission");
     }
-    state.metrics.reviewed(answer.refused.map_or("Admitted", |reason| reason.as_str()));
+    answering.metrics.reviewed(answer.refused.map_or("Admitted", |reason| reason.as_str()));
     Json(answer.response.into_review()).into_response()
+}
+
+fn read(body: &[u8]) -> Option<AdmissionRequest<KeyPair>> {
+    serde_json::from_slice::<AdmissionReview<KeyPair>>(body).ok()?.try_into().ok()
+}
+
+/// Lets in what is not of the schema, which is for the API server to refuse, or is being mended.
+fn admit_unread(body: &[u8]) -> Option<AdmissionReview<DynamicObject>> {
+    #[derive(Deserialize)]
+    struct Review {
+        request: Request,
+    }
+    #[derive(Deserialize)]
+    struct Request {
+        uid: String,
+    }
+    let Review { request } = serde_json::from_slice(body).ok()?;
+    let mut response = AdmissionResponse::invalid("");
+    response.allowed = true;
+    response.uid = request.uid;
+    Some(response.into_review())
 }

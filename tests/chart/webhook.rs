@@ -39,8 +39,14 @@ fn it_is_asked_about_key_pairs_only_and_never_in_the_way() {
 fn cert_manager_brings_the_certificate_and_no_right_is_needed() {
     let flags = [&WITH_WEBHOOK[..], &["--set", "webhook.certManager.enabled=true"]].concat();
     let objects = template(&flags);
-    let [certificate] = of_kind(&objects, "Certificate")[..] else { panic!("not one Certificate") };
-    assert_eq!(of_kind(&objects, "Issuer").len(), 1);
+    // An authority, which is trusted for long, and what it signs.
+    let certificates = of_kind(&objects, "Certificate");
+    let (authorities, leaves): (Vec<&Value>, Vec<&Value>) =
+        certificates.into_iter().partition(|certificate| certificate["spec"]["isCA"] == true);
+    let ([authority], [certificate]) = (&authorities[..], &leaves[..]) else { panic!("not one of each") };
+    let issuers = of_kind(&objects, "Issuer");
+    let issuer = issuers.iter().find(|issuer| issuer["metadata"]["name"] == certificate["spec"]["issuerRef"]["name"]);
+    assert_eq!(issuer.unwrap()["spec"]["ca"]["secretName"], authority["spec"]["secretName"]);
     let names: Vec<&Value> = of_kind(&objects, "Service").iter().map(|service| &service["metadata"]["name"]).collect();
     for kind in KINDS {
         let configuration = of_kind(&objects, kind)[0];
@@ -76,7 +82,7 @@ async fn it_answers_with_the_rights_of_the_release_and_no_other() {
     let (mut operator, port, _kubeconfig) = release.run();
     operator.wait_for_http(([127, 0, 0, 1], port).into(), "/readyz", TIMEOUT).await.unwrap();
     let certificate = || {
-        let data = ["get", "secret", "keypair-operator-webhook", r"-o=jsonpath={.data.tls\.crt}"];
+        let data = ["get", "secret", "asked-keypair-operator-webhook", r"-o=jsonpath={.data.tls\.crt}"];
         let base64 = release.kubectl(&data);
         let command = format!("echo {base64} | base64 -d | openssl x509 -noout -ext subjectAltName");
         let output = Command::new("sh").args(["-c", &command]).output().unwrap();

@@ -1,7 +1,8 @@
 //! What may be changed, what is warned of, and what the webhook keeps out of.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, path::Path, process::Command, time::Duration};
 
+use http::Method;
 use keypair_test_harness::{http_get, namespace};
 use serde_json::{Value, json};
 
@@ -75,6 +76,46 @@ async fn nothing_is_asked_twice() {
     assert_eq!(asked().await, before + 3);
 }
 
+/// What the API server has a word for itself it says itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_there_already_and_what_has_no_name_yet() {
+    let stage = Stage::new("names").await;
+    let _operator = stage.operator(&[]).await;
+    let space = namespace(&stage.client, "names").await.unwrap();
+    let spec = json!({ "profile": "OpenSSH", "publicKey": KEY });
+    stage.create(&space, "web", &spec, false).await.admitted();
+    stage.settled(&space, "web", "Imported").await;
+    let again = stage.create(&space, "web", &spec, false).await;
+    assert_eq!((again.status, again.text("reason")), (409, "AlreadyExists"));
+    for _ in 0..5 {
+        // As `kubectl replace --force` does: the deletion may not have been seen yet.
+        stage.delete(&space, "web").await.admitted();
+        stage.create(&space, "web", &spec, false).await.admitted();
+    }
+    stage.settled(&space, "web", "Imported").await;
+
+    let path = format!("/apis/keypairs.dev/v1alpha1/namespaces/{space}/keypairs");
+    let generated = async |prefix: &str| {
+        let object = json!({
+            "apiVersion": "keypairs.dev/v1alpha1", "kind": "KeyPair", "metadata": { "generateName": prefix }, "spec": {},
+        });
+        stage.send(Method::POST, &path, "application/json", &object).await
+    };
+    let name = generated("web-").await.admitted()["metadata"]["name"].as_str().unwrap().to_owned();
+    stage.settled(&space, &name, "Generated").await;
+    let refused = generated("1-").await;
+    assert_eq!((refused.status, refused.text("reason")), (400, "InvalidKeyPairName.Malformed"), "{}", refused.body);
+
+    // More of everything than the schema allows, which nobody has looked at when the webhook is asked.
+    let tags: Vec<Value> = (0..20_000).map(|number| json!({ "key": format!("key-{number}") })).collect();
+    let many = stage.create(&space, "many", &json!({ "tags": tags }), false).await;
+    assert_eq!((many.status, many.text("reason")), (400, "InvalidTagKey.Malformed"));
+    assert!(many.text("message").len() < 500, "{}", many.text("message").len());
+    // What is not of the schema at all is for the API server to say.
+    let wrong = stage.create(&space, "wrong", &json!({ "tags": 1 }), false).await;
+    assert_eq!((wrong.status, wrong.text("reason")), (422, "Invalid"));
+}
+
 /// Stored while nobody answered: all that is wrong with it stays wrong, and can be mended.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_may_be_mended_and_deleted() {
@@ -84,6 +125,8 @@ async fn what_waits_may_be_mended_and_deleted() {
     for name in ["first", "second"] {
         stage.create(&space, name, &key, false).await.admitted();
     }
+    // The youngest, by the second in which it was created.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
     // A key that the rules of the CRD take for one.
     let cut = json!({ "profile": "OpenSSH", "publicKey": &KEY[..40] });
     stage.create(&space, "cut", &cut, false).await.admitted();
@@ -102,9 +145,9 @@ async fn what_waits_may_be_mended_and_deleted() {
     assert_eq!((renamed.status, renamed.text("reason")), (409, "InvalidKeyPairName.Conflict"));
     let still_cut = change("cut", json!({ "spec": { "publicKey": &KEY[..44] } })).await;
     assert_eq!((still_cut.status, still_cut.text("reason")), (400, "InvalidKeyPairPublicKey.Malformed"));
-    // Mended, it would be one more than the quota, and waits: that is another refusal than the one it has.
-    let mended = change("cut", json!({ "spec": { "publicKey": KEY } })).await;
-    assert_eq!(mended.text("reason"), "LimitExceeded.MaximumKeyPairs");
+    // Mended, it is one more than the quota, and waits.
+    change("cut", json!({ "spec": { "publicKey": KEY } })).await.admitted();
+    stage.settled(&space, "cut", "QuotaExceeded").await;
     stage.delete(&space, "first").await.admitted();
     stage.settled(&space, "second", "Imported").await;
     for name in ["second", "cut"] {

@@ -27,6 +27,11 @@ fn within(rule: &ValidationRule, this: &str) -> String {
     let rule = replace(r"\boldSelf\.value\(\)", &rule, "oldObject");
     let rule = replace(r"\boldSelf\b", &rule, "oldObject");
     let rule = replace(r"\bself\b", &rule, this);
+    // Where the API server will generate the name, it has not done so yet; it adds five characters.
+    let rule = rule.replace(
+        "object.metadata.name",
+        "(has(object.metadata.name) ? object.metadata.name : object.metadata.generateName + 'xxxxx')",
+    );
     // On creation there is nothing that could be changed.
     if is_transition && !is_optional { format!("oldObject == null || {rule}") } else { rule }
 }

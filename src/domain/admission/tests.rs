@@ -3,11 +3,9 @@
 use super::*;
 use crate::domain::{
     key::{Encoding, KeySpec},
-    ledger::Seniority,
+    ledger::{Ledger, Seniority},
     profile::Profile,
-    reason::Reason,
-    region::Region,
-    request::{self, Generate, Parameters, Source},
+    request::{self, Generate, Source},
     secret::{DEFAULT_PRIVATE_KEY, DEFAULT_PUBLIC_KEY, DeletionPolicy, OnLoss, SecretSettings},
 };
 
@@ -64,6 +62,10 @@ fn ledger(quota: usize, candidates: &[&Candidate]) -> Ledger {
     Ledger::load(Region::with_quota(quota), candidates.iter().filter_map(|candidate| candidate.claim.clone()), None)
 }
 
+fn told(new: &Candidate, old: Option<&Candidate>, ledger: &Ledger) -> Vec<Refusal> {
+    review(new, old, ledger.region(), |claim| ledger.foresee(claim))
+}
+
 fn reasons(refusals: &[Refusal]) -> Vec<Reason> {
     refusals.iter().map(|refusal| refusal.reason).collect()
 }
@@ -71,7 +73,7 @@ fn reasons(refusals: &[Refusal]) -> Vec<Reason> {
 #[test]
 fn what_the_controller_would_refuse_is_refused() {
     let accepted = candidate(1, parameters("web"), true);
-    let review = |quota, new: &Candidate| reasons(&review(new, None, &ledger(quota, &[&accepted])));
+    let review = |quota, new: &Candidate| reasons(&told(new, None, &ledger(quota, &[&accepted])));
     assert_eq!(review(2, &candidate(2, parameters("db"), false)), []);
     assert_eq!(review(2, &candidate(2, parameters("web"), false)), [Reason::KeyPairNameConflict]);
     assert_eq!(review(1, &candidate(2, parameters("db"), false)), [Reason::QuotaExceeded]);
@@ -91,8 +93,8 @@ fn a_token_is_answered_as_the_ledger_will() {
     };
     for (accepted, expected) in [(true, vec![]), (false, vec![Reason::IdempotentProcessing])] {
         let ledger = ledger(9, &[&with_token(1, accepted, "same")]);
-        assert_eq!(reasons(&review(&with_token(2, false, "same"), None, &ledger)), expected);
-        let other = reasons(&review(&with_token(2, false, "other"), None, &ledger));
+        assert_eq!(reasons(&told(&with_token(2, false, "same"), None, &ledger)), expected);
+        let other = reasons(&told(&with_token(2, false, "other"), None, &ledger));
         assert_eq!(other, [Reason::IdempotentParameterMismatch]);
     }
 }
@@ -101,7 +103,7 @@ fn a_token_is_answered_as_the_ledger_will() {
 fn an_accepted_pair_keeps_what_it_is() {
     let old = candidate(1, parameters("web"), true);
     let ledger = ledger(1, &[&old]);
-    let update = |parameters: Parameters| review(&candidate(1, parameters, true), Some(&old), &ledger);
+    let update = |parameters: Parameters| told(&candidate(1, parameters, true), Some(&old), &ledger);
     assert_eq!(update(parameters("web")), []);
     assert_eq!(update(Parameters { description: Some("new".to_owned()), ..parameters("web") }), []);
     let renamed = update(parameters("db"));
@@ -114,9 +116,9 @@ fn an_accepted_pair_keeps_what_it_is() {
         ..parameters("web")
     };
     let fields: Vec<&str> = ["profile", "generate.algorithm", "generate.bits", "clientToken"].into();
-    let told = update(other);
-    assert_eq!(told.len(), fields.len());
-    for (refusal, field) in told.iter().zip(fields) {
+    let refusals = update(other);
+    assert_eq!(refusals.len(), fields.len());
+    for (refusal, field) in refusals.iter().zip(fields) {
         assert!(refusal.detail.starts_with(&format!("{field} is immutable")), "{refusal}");
     }
     let written_out = Generate { algorithm: KeySpec::Ed25519.algorithm(), bits: Some(256) };
@@ -128,12 +130,20 @@ fn what_waits_may_be_mended_step_by_step() {
     let accepted = candidate(1, parameters("web"), true);
     let waiting = candidate(2, parameters("web"), false);
     let ledger = ledger(1, &[&accepted, &waiting]);
-    let update = |parameters: Parameters| reasons(&review(&candidate(2, parameters, false), Some(&waiting), &ledger));
+    let update = |parameters: Parameters| reasons(&told(&candidate(2, parameters, false), Some(&waiting), &ledger));
     assert_eq!(update(Parameters { description: Some("new".to_owned()), ..parameters("web") }), []);
-    // The name is free, but the slot is not: another refusal than the one that it has.
-    assert_eq!(update(parameters("db")), [Reason::QuotaExceeded]);
+    // The name is free, but the slot is not: it goes on waiting.
+    assert_eq!(update(parameters("db")), []);
     assert_eq!(update(parameters("a b")), [Reason::InvalidKeyPairName]);
-    // Its labels, say.
-    let invalid = candidate(3, parameters("a b"), false);
-    assert_eq!(review(&invalid, Some(&invalid), &ledger), []);
+
+    // One mistake at a time, and not the one in the place of the other.
+    let wrong = |name: &str, description: &str| {
+        candidate(3, Parameters { description: Some(description.to_owned()), ..parameters(name) }, false)
+    };
+    let old = wrong("a b", "1");
+    let update = |new: Candidate| reasons(&told(&new, Some(&old), &ledger));
+    assert_eq!(update(wrong("a b", "1")), []);
+    assert_eq!(update(wrong("a b", "mended")), []);
+    assert_eq!(update(wrong("a b", "2")), [Reason::InvalidDescription]);
+    assert_eq!(update(wrong("a  b", "mended")), [Reason::InvalidKeyPairName]);
 }

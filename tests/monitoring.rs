@@ -28,6 +28,7 @@ fn rendered() -> String {
     metrics.failed("WriteStatus");
     metrics.settled(Duration::from_secs(1));
     metrics.generated("RSA", 2048, Duration::from_millis(100));
+    metrics.pooled("RSA", 2048, 1);
     metrics.watch("KeyPairs", false);
     metrics.requested(200);
     metrics.leads(true);

@@ -31,7 +31,7 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the operator, in a cluster or against that of the kubeconfig.
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Print the CustomResourceDefinition as YAML.
     Crd,
     /// Check manifests offline, by the same rules as the operator.
@@ -78,6 +78,10 @@ pub struct RunArgs {
     /// How many threads may generate keys at once. Default: one for each core.
     #[arg(long, env = "KEYPAIR_OPERATOR_KEYGEN_THREADS")]
     pub keygen_threads: Option<NonZeroUsize>,
+    /// How many RSA keys of each kind that is wanted to make in idle time, at low priority, so that they are there when they
+    /// are asked for. They are kept in memory only. Default: none.
+    #[arg(long, env = "KEYPAIR_OPERATOR_KEY_POOL", value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub key_pool: usize,
     /// Serve /metrics, /livez and /readyz on this address, such as 0.0.0.0:8080. Default: serve nothing.
     #[arg(long, env = "KEYPAIR_OPERATOR_METRICS_ADDR", value_name = "ADDRESS")]
     pub metrics_addr: Option<SocketAddr>,

@@ -30,7 +30,9 @@ use super::{
     server,
 };
 use crate::{
-    controller::{self, Candidate, Generator, Health, Leadership, Metrics, Settings, Shared, Views, WATCH_SECONDS},
+    controller::{
+        self, Candidate, Generator, Health, Leadership, Metrics, Pool, Settings, Shared, Views, WATCH_SECONDS,
+    },
     domain::region::Policy,
     webhook,
 };
@@ -67,7 +69,9 @@ async fn operate(args: &RunArgs, metrics: Arc<Metrics>, health: Arc<Health>, vie
     });
     let client = ClientBuilder::try_from(config)?.with_layer(&count).build();
     let threads = args.keygen_threads.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
-    let generator = Generator::new(threads, Arc::clone(&metrics));
+    let pool = NonZeroUsize::new(args.key_pool).map(|size| Pool::start(size, Arc::clone(&metrics)));
+    let pool = pool.transpose().map_err(Error::Start)?;
+    let generator = Generator::new(threads, pool.clone(), Arc::clone(&metrics));
     let stop = stop_signal()?.shared();
     let (leadership, terms) =
         if args.leader_elect { Leadership::for_terms() } else { (Leadership::always(), Leadership::for_terms().1) };
@@ -101,6 +105,9 @@ async fn operate(args: &RunArgs, metrics: Arc<Metrics>, health: Arc<Health>, vie
     } else {
         metrics.leads(true);
         work.await;
+    }
+    if let Some(pool) = pool {
+        pool.wipe();
     }
     if let Some(answers) = answers {
         // Questions that are under way have their answers.

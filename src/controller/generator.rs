@@ -4,7 +4,7 @@ use std::{num::NonZeroUsize, sync::Arc, time::Instant};
 
 use tokio::sync::Semaphore;
 
-use super::metrics::Metrics;
+use super::{metrics::Metrics, pool::Pool};
 use crate::{
     domain::key::{KeySpec, PrivateKey},
     keygen::{self, KeygenError},
@@ -18,6 +18,7 @@ use crate::{
 pub struct Generator {
     permits: Arc<Semaphore>,
     metrics: Arc<Metrics>,
+    pool: Option<Arc<Pool>>,
 }
 
 /// Why no key pair was generated.
@@ -35,18 +36,22 @@ pub enum GeneratorError {
 }
 
 impl Generator {
-    /// A generator that uses at most `threads` threads at once.
+    /// A generator that uses at most `threads` threads at once, and what is in `pool` before.
     #[must_use]
-    pub fn new(threads: NonZeroUsize, metrics: Arc<Metrics>) -> Self {
-        Self { permits: Arc::new(Semaphore::new(threads.get())), metrics }
+    pub fn new(threads: NonZeroUsize, pool: Option<Arc<Pool>>, metrics: Arc<Metrics>) -> Self {
+        Self { permits: Arc::new(Semaphore::new(threads.get())), metrics, pool }
     }
 
-    /// Generates a key pair, waiting for a free thread first.
+    /// Takes a key pair out of the pool, or generates one, waiting for a free thread first.
     ///
     /// # Errors
     ///
     /// [`GeneratorError`]; trying again is all that can be done about either.
     pub async fn generate(&self, spec: KeySpec) -> Result<PrivateKey, GeneratorError> {
+        if let Some(key) = self.pool.as_ref().and_then(|pool| pool.take(spec)) {
+            return Ok(key);
+        }
+        let _busy = self.pool.as_ref().map(|pool| pool.busy());
         let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| GeneratorError::Stopping)?;
         let metrics = Arc::clone(&self.metrics);
         let generated = tokio::task::spawn_blocking(move || {

@@ -27,6 +27,7 @@ pub struct Metrics {
     durations: Family<OutcomeLabels, Histogram>,
     settling: Histogram,
     generation: Family<KindLabels, Histogram>,
+    pool: Family<KindLabels, Gauge>,
     watching: Family<ResourceLabels, Gauge>,
     watch_failures: Family<ResourceLabels, Counter>,
     requests: Family<StatusLabels, Counter>,
@@ -103,6 +104,8 @@ impl Metrics {
             Unit::Seconds,
             generation.clone(),
         );
+        let pool = Family::<KindLabels, Gauge>::default();
+        registry.register("key_pool", "Keys that were made before they are asked for (--key-pool)", pool.clone());
         let watching = Family::<ResourceLabels, Gauge>::default();
         registry.register(
             "watching",
@@ -133,6 +136,7 @@ impl Metrics {
             durations: histograms,
             settling,
             generation,
+            pool,
             watching,
             watch_failures,
             requests,
@@ -160,6 +164,11 @@ impl Metrics {
     /// Notes how long it took to generate a key.
     pub fn generated(&self, algorithm: &'static str, bits: u32, duration: Duration) {
         self.generation.get_or_create(&KindLabels { algorithm, bits }).observe(duration.as_secs_f64());
+    }
+
+    /// Notes how many keys of this kind are in the pool.
+    pub fn pooled(&self, algorithm: &'static str, bits: u32, keys: usize) {
+        self.pool.get_or_create(&KindLabels { algorithm, bits }).set(i64::try_from(keys).unwrap_or(i64::MAX));
     }
 
     /// Notes that a watch of this resource brought something, or failed.

@@ -13,6 +13,7 @@ mod index;
 mod leadership;
 mod lease;
 mod metrics;
+mod pool;
 mod reconcile;
 mod same_keys;
 mod secrets;
@@ -24,6 +25,7 @@ pub use health::Health;
 pub use leadership::{Leadership, Terms};
 pub use lease::Candidate;
 pub use metrics::Metrics;
+pub use pool::Pool;
 pub use view::{View, Views};
 pub use watches::WATCH_SECONDS;
 

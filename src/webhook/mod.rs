@@ -1,7 +1,7 @@
 //! The admission webhook: says at once what the controller would say later, in the words and with the HTTP status of the
 //! cloud.
 //!
-//! [`review`] answers, from a [view](crate::controller::Views) that every replica keeps, by the decision of the domain;
+//! [`review()`] answers, from a [view](crate::controller::Views) that every replica keeps, by the decision of the domain;
 //! `server` speaks HTTPS. `certificate` makes certificates and says when they are due, `keeper` keeps them in a Secret that
 //! all replicas share, and `registration` tells the API server whom to trust and, outside a cluster, whom to ask.
 

@@ -1,12 +1,13 @@
 //! Generated pairs: every kind of key in every encoding, in every profile that generates it.
 
-use std::path::Path;
+use std::{collections::BTreeSet, net::SocketAddr, path::Path};
 
 use k8s_openapi::api::core::v1::Secret;
+use keypair_test_harness::{eventually, free_port, http_get};
 use serde_json::{Value, json};
 
 use crate::{
-    support::{Directory, STRICT, Scene, condition, data, keys, text, to_json},
+    support::{Directory, PATIENCE, QUIET, STRICT, Scene, condition, data, keys, text, to_json},
     tools::{first_two_words, openssl_check, openssl_ed25519_line, openssl_md5, ssh_keygen_l, ssh_keygen_y},
 };
 
@@ -175,4 +176,35 @@ fn shown(scene: &Scene, name: &str) {
     let row = scene.kubectl(&["get", "kp", name, "--no-headers"]);
     let words: Vec<&str> = row.split_whitespace().collect();
     assert_eq!(words[..8], [name, name, "Alibaba", "RSA", "2048", name, "True", "Generated"], "{row}");
+}
+
+/// Keys that were made before they are asked for: each is handed out once, also by a process that was killed.
+#[tokio::test]
+async fn a_pool_of_keys() {
+    let scene = QUIET.scene("generate-pool").await;
+    let mut public_keys = BTreeSet::new();
+    for life in 0..2 {
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
+        let metrics = address.to_string();
+        let args = ["--namespace", &scene.namespace, "--key-pool", "2", "--metrics-addr", &metrics];
+        let mut operator = QUIET.spawn(&args, "info");
+        eventually(PATIENCE, "the pool to be full", async || {
+            let metrics = http_get(address, "/metrics").await?.body;
+            Ok(metrics.contains(r#"keypair_operator_key_pool{algorithm="RSA",bits="2048"} 2"#).then_some(()))
+        })
+        .await
+        .unwrap();
+        for number in 0..4 {
+            let name = format!("pair-{life}-{number}");
+            scene.create(&name, &json!({ "profile": "OpenSSH" })).await;
+            let object = scene.settled(&name, "True/Generated").await;
+            assert!(public_keys.insert(text(&object["status"]["publicKey"]).to_owned()), "the same key twice");
+        }
+        if life == 0 {
+            operator.kill().unwrap();
+        } else {
+            assert_eq!(operator.stop().await.unwrap().code(), Some(0));
+        }
+    }
+    assert_eq!(public_keys.len(), 8);
 }

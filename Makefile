@@ -10,7 +10,7 @@ SHELL := bash
 CRD := crds/keypairs.keypairs.dev.yaml
 CHART_CRD := charts/keypair-operator/files/keypairs.keypairs.dev.yaml
 
-.PHONY: help build demo test soak bench crds docs fmt lint deny
+.PHONY: help build demo test soak bench image crds docs fmt lint deny
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -40,6 +40,9 @@ bench: ## Measure what a decision costs as a namespace grows, and what the webho
 	@assets=$$(hack/controlplane.sh); export KUBEBUILDER_ASSETS=$$assets; \
 	cargo build --release --workspace; \
 	cargo bench --bench admission
+
+image: ## Build the container image (target/image, an OCI layout) without a registry, and run it
+	@hack/image-test.sh
 
 crds: ## Write the CRD from the Rust types and tables, for kubectl and for the chart
 	cargo run --quiet -- crd > $(CRD).new

@@ -53,7 +53,7 @@ const CONCURRENT: usize = 64;
 const ROUNDS: usize = 5;
 const CREATES: usize = 2000;
 /// Creates a second, where they are not made as fast as they can be.
-const RATE: f64 = 200.0;
+const RATES: [f64; 2] = [100.0, 200.0];
 const ARMS: [(&str, &str); 4] = [
     ("without a webhook", "nobody"),
     ("with a bare one", "bare"),
@@ -269,12 +269,14 @@ async fn main() {
     println!("{pairs} KeyPairs in the index, {}", resident.split_whitespace().collect::<Vec<_>>().join(" "));
 
     let before = processor_time(operator.id());
-    println!("{CONCURRENT} at a time, as fast as they can be, one after another:");
-    measure(&client, &spaces, None, false).await;
+    for rate in RATES {
+        println!("{CONCURRENT} at a time at most, {rate} a second, mixed:");
+        measure(&client, &spaces, Some(rate), true).await;
+    }
     println!("{CONCURRENT} at a time, as fast as they can be, mixed:");
     measure(&client, &spaces, None, true).await;
-    println!("{CONCURRENT} at a time at most, {RATE} a second, mixed:");
-    measure(&client, &spaces, Some(RATE), true).await;
+    println!("{CONCURRENT} at a time, as fast as they can be, one after another:");
+    measure(&client, &spaces, None, false).await;
     let metrics = http_get(address, "/metrics").await.unwrap().body;
     let reviews = metrics.lines().filter(|line| line.starts_with("keypair_operator_admission_reviews_total"));
     let reviews: u32 = reviews.map(|line| line.rsplit(' ').next().unwrap().parse::<u32>().unwrap()).sum();

@@ -2,11 +2,17 @@
 
 use std::{net::SocketAddr, sync::Arc, thread};
 
-use axum::{Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
+use axum::{
+    Router,
+    extract::{RawQuery, State},
+    http::StatusCode,
+    response::IntoResponse,
+    routing::get,
+};
 use tokio::{net::TcpListener, runtime};
 
 use super::Error;
-use crate::controller::{Health, Metrics};
+use crate::controller::{Check, Health, Metrics};
 
 /// Serves metrics and probes on a thread and a runtime of their own, so that they answer however busy the operator is.
 ///
@@ -43,11 +49,19 @@ async fn alive(State(health): State<Arc<Health>>) -> impl IntoResponse {
     }
 }
 
-async fn ready(State(health): State<Arc<Health>>) -> impl IntoResponse {
-    match health.waits_for() {
-        None => (StatusCode::OK, "ok\n".to_owned()),
-        Some(what) => (StatusCode::SERVICE_UNAVAILABLE, format!("{what}\n")),
+/// `?verbose` tells of every check, as the API server's own `/readyz` does.
+async fn ready(State(health): State<Arc<Health>>, RawQuery(query): RawQuery) -> impl IntoResponse {
+    let waits_for = health.waits_for();
+    let status = if waits_for.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    if query.is_some_and(|query| query.split('&').any(|part| part.split('=').next() == Some("verbose"))) {
+        let lines = health.checks().into_iter().map(|Check { name, waits_for }| match waits_for {
+            None => format!("[+]{name} ok\n"),
+            Some(what) => format!("[-]{name} {what}\n"),
+        });
+        let verdict = if waits_for.is_none() { "passed" } else { "failed" };
+        return (status, format!("{}readyz check {verdict}\n", lines.collect::<String>()));
     }
+    (status, format!("{}\n", waits_for.unwrap_or("ok")))
 }
 
 async fn render(State(metrics): State<Arc<Metrics>>) -> impl IntoResponse {

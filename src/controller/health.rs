@@ -12,6 +12,15 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How often the heart beats.
 const BEAT: Duration = Duration::from_secs(1);
 
+/// One thing that must be before the operator is ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Check {
+    /// In one word.
+    pub name: &'static str,
+    /// What is waited for; `None`: nothing.
+    pub waits_for: Option<&'static str>,
+}
+
 /// What probes are told.
 #[derive(Debug)]
 pub struct Health {
@@ -96,20 +105,29 @@ impl Health {
     /// What it waits for before it is ready; `None`: it is.
     #[must_use]
     pub fn waits_for(&self) -> Option<&'static str> {
-        let works = self.works.load(Ordering::Acquire);
-        // Who takes the lead lists everything anew, and answers from what it has seen until then.
-        let can_answer = self.webhook && self.has_seen_all.load(Ordering::Acquire);
-        if !works && !self.elects {
-            Some("starting")
-        } else if !works && !self.lease_answered.load(Ordering::Acquire) {
-            Some("waiting for the API server to answer about the Lease")
-        } else if *self.unlisted.borrow() > 0 && !can_answer {
-            Some("waiting for the API server to list Namespaces, KeyPairs and Secrets")
-        } else if self.owes_answers.load(Ordering::Acquire) {
-            Some("waiting for the certificate of the webhook")
-        } else {
-            None
+        self.checks().into_iter().find_map(|check| check.waits_for)
+    }
+
+    /// Everything that must be before it is ready.
+    #[must_use]
+    pub fn checks(&self) -> Vec<Check> {
+        let set = |flag: &AtomicBool| flag.load(Ordering::Acquire);
+        let works = set(&self.works);
+        let check = |name, holds: bool, words| Check { name, waits_for: (!holds).then_some(words) };
+        let mut checks = vec![check("started", works || self.elects, "starting")];
+        if self.elects {
+            let seen = works || set(&self.lease_answered);
+            checks.push(check("lease", seen, "waiting for the API server to answer about the Lease"));
         }
+        // Who takes the lead lists everything anew, and answers reviews from what it has seen until then.
+        let listed = *self.unlisted.borrow() == 0 || (self.webhook && set(&self.has_seen_all));
+        let lists = "waiting for the API server to list Namespaces, KeyPairs and Secrets";
+        checks.push(check("lists", listed, lists));
+        if self.webhook {
+            let answers = !set(&self.owes_answers);
+            checks.push(check("webhook", answers, "waiting for the certificate of the webhook"));
+        }
+        checks
     }
 
     /// Whether the runtime that does the work still runs.

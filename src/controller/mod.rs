@@ -21,7 +21,7 @@ mod view;
 mod watches;
 
 pub use generator::Generator;
-pub use health::Health;
+pub use health::{Check, Health};
 pub use leadership::{Leadership, Terms};
 pub use lease::Candidate;
 pub use metrics::Metrics;

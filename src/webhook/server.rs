@@ -3,6 +3,7 @@
 use std::{
     net::{SocketAddr, TcpListener},
     sync::Arc,
+    thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -21,7 +22,10 @@ use kube::core::{
 };
 use rustls::ServerConfig;
 use serde::Deserialize;
-use tokio::{sync::Semaphore, task::JoinHandle};
+use tokio::{
+    runtime,
+    sync::{Semaphore, oneshot},
+};
 
 use super::{
     Error,
@@ -53,7 +57,8 @@ pub struct Server {
 struct Serving {
     config: RustlsConfig,
     handle: Handle<SocketAddr>,
-    task: JoinHandle<()>,
+    /// Resolves when it has ended.
+    end: oneshot::Receiver<()>,
 }
 
 /// What a request is answered from.
@@ -110,10 +115,10 @@ impl Server {
 
     /// Takes no more connections, tells those that are open to end, and waits until they have, for a while.
     pub async fn stop(self) {
-        if let Some(Serving { handle, task, .. }) = self.serving {
+        if let Some(Serving { handle, end, .. }) = self.serving {
             handle.graceful_shutdown(Some(GRACE));
             // Its end is all that is waited for.
-            let _ = task.await;
+            let _ = end.await;
         }
     }
 }
@@ -131,15 +136,24 @@ impl Serving {
             .fallback_service(post(answer).with_state(answering))
             .layer(DefaultBodyLimit::max(MAX_REVIEW_BYTES));
         let handle = Handle::new();
-        let server = axum_server::from_tcp_rustls(listener, config.clone())
-            .map_err(|source| Error::Listen { address, source })?
-            .handle(handle.clone());
-        let task = tokio::spawn(async move {
-            if let Err(error) = server.serve(router.into_make_service()).await {
+        let failed = |source| Error::Listen { address, source };
+        let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let (ended, end) = oneshot::channel();
+        let (tls, controlled) = (config.clone(), handle.clone());
+        // On a thread and a runtime of its own, so that nobody waits for an answer until an event has been taken in.
+        let serve = move || {
+            let served = runtime.block_on(async {
+                let server = axum_server::from_tcp_rustls(listener, tls)?.handle(controlled);
+                server.serve(router.into_make_service()).await
+            });
+            if let Err(error) = served {
                 tracing::error!(%error, "admission reviews are no longer answered");
             }
-        });
-        Ok(Self { config, handle, task })
+            // Nobody may be waiting for it.
+            let _ = ended.send(());
+        };
+        thread::Builder::new().name("webhook".to_owned()).spawn(serve).map_err(failed)?;
+        Ok(Self { config, handle, end })
     }
 }
 

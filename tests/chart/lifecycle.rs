@@ -37,3 +37,51 @@ async fn upgrade_and_uninstall_keep_every_key_pair() {
     Release::install(&plane, "again", &["--take-ownership"]);
     assert_eq!(uids(), before);
 }
+
+/// Whatever helm does with the release, and whoever runs with the rights it has then: the key stays the same to the byte.
+#[tokio::test(flavor = "multi_thread")]
+async fn upgrade_rollback_and_uninstall_keep_every_key() {
+    let plane = ControlPlane::start(&Options::default()).unwrap();
+    let release = Release::install(&plane, "kept", &[]);
+    let kubectl = |args: &[&str]| plane.kubectl(args).unwrap().ok().unwrap_or_else(|error| panic!("{args:?}: {error}"));
+    kubectl(&["wait", "--for=condition=Established", "crd/keypairs.keypairs.dev"]);
+    let pair = |name: &str| {
+        let spec = r#"{"profile": "OpenSSH", "generate": {"algorithm": "Ed25519"}}"#;
+        let manifest = format!(
+            r#"{{"apiVersion": "keypairs.dev/v1alpha1", "kind": "KeyPair", "metadata": {{"name": "{name}"}}, "spec": {spec}}}"#
+        );
+        plane.kubectl_with_input(&["create", "-f", "-"], &manifest).unwrap().ok().unwrap();
+    };
+    let ready = |name: &str| kubectl(&["wait", "--for=condition=Ready", "--timeout=60s", &format!("keypair/{name}")]);
+    let key = |name: &str| kubectl(&["get", "secret", name, "-o=jsonpath={.data} {.metadata.uid}"]);
+
+    let mut keys = Vec::new();
+    let mut expect_all = |name: &str| {
+        keys.push((name.to_owned(), key(name)));
+        for (name, before) in &keys {
+            assert_eq!(key(name), *before, "the key of {name} has changed");
+        }
+    };
+    for (name, change) in [
+        ("first", None),
+        (
+            "second",
+            Some(["upgrade", release.name, CHART, "--set", "quota=3", "--set", "webhook.enabled=true"].as_slice()),
+        ),
+        ("third", Some(&["rollback", release.name, "1"])),
+    ] {
+        if let Some(change) = change {
+            release.helm(change);
+        }
+        let (mut operator, _, _kubeconfig) = release.run();
+        pair(name);
+        ready(name);
+        expect_all(name);
+        assert_eq!(operator.stop().await.unwrap().code(), Some(0));
+    }
+    assert!(release.args().contains(&"--quota=500".to_owned()), "{:?}", release.args());
+    release.helm(&["uninstall", release.name]);
+    for (name, before) in &keys {
+        assert_eq!(key(name), *before);
+    }
+}

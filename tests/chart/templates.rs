@@ -1,5 +1,7 @@
 //! What the templates make of the values, and what a real API server says of it.
 
+use std::{fs, path::Path, process::Command};
+
 use keypair_test_harness::{ControlPlane, Options};
 use serde_json::{Value, json};
 
@@ -193,6 +195,37 @@ fn it_can_be_monitored() {
         serde_json::from_str(dashboards[0]["data"]["keypair-operator.json"].as_str().unwrap()).unwrap();
     assert_eq!(dashboard["uid"], "keypair-operator");
     assert_eq!(dashboards[0]["metadata"]["labels"]["grafana_dashboard"], "1");
+}
+
+/// Crate, chart and image have one version, and the release script sets it everywhere.
+#[test]
+fn the_versions_are_in_step() {
+    let file = |path: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+    let chart: Value = serde_saphyr::from_str(&file("charts/keypair-operator/Chart.yaml")).unwrap();
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!((&chart["version"], &chart["appVersion"]), (&json!(version), &json!(version)));
+    assert!(pod(&template(&[]))["containers"][0]["image"].as_str().unwrap().ends_with(&format!(":{version}")));
+
+    // In a clone, with what is committed.
+    let clone = tempfile::tempdir().unwrap();
+    let run = |program: &str, args: &[&str]| {
+        let output = Command::new(program).args(args).current_dir(clone.path()).output().unwrap();
+        assert!(output.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    run("git", &["clone", "--quiet", "--no-hardlinks", env!("CARGO_MANIFEST_DIR"), "."]);
+    for setting in [["user.name", "nobody"], ["user.email", "nobody@example.com"]] {
+        run("git", &["config", setting[0], setting[1]]);
+    }
+    run("hack/release.sh", &["7.8.9"]);
+    assert_eq!(run("git", &["describe"]).trim(), "v7.8.9");
+    let changed = run("git", &["diff", "--name-only", "HEAD^"]);
+    assert_eq!(changed, "CHANGELOG.md\nCargo.lock\nCargo.toml\ncharts/keypair-operator/Chart.yaml\n");
+    let released = |path: &str| fs::read_to_string(clone.path().join(path)).unwrap();
+    assert!(released("charts/keypair-operator/Chart.yaml").contains("\nversion: 7.8.9\nappVersion: \"7.8.9\"\n"));
+    assert!(released("CHANGELOG.md").contains("## [Unreleased]\n\n## [7.8.9] - "));
+    assert!(released("Cargo.lock").contains("name = \"keypair-operator\"\nversion = \"7.8.9\""));
+    assert_eq!(run("git", &["status", "--porcelain"]), "");
 }
 
 #[test]

@@ -58,6 +58,10 @@ async fn it_waits_for_the_definition_and_then_works() {
     assert!(line.contains("404") || line.contains("not find"), "{line}");
     let ready = http_get(address, "/readyz").await.unwrap();
     assert_eq!((ready.status, ready.body.contains("waiting")), (503, true), "{}", ready.body);
+    let verbose = http_get(address, "/readyz?verbose").await.unwrap();
+    assert_eq!(verbose.status, 503);
+    assert!(verbose.body.starts_with("[+]started ok\n[-]lists waiting for "), "{}", verbose.body);
+    assert!(verbose.body.ends_with("readyz check failed\n"), "{}", verbose.body);
 
     plane.kubectl_with_input(&["apply", "--server-side", "-f", "-"], &crd_yaml().unwrap()).unwrap().ok().unwrap();
     operator.wait_for_http(address, "/readyz", TIMEOUT).await.unwrap();

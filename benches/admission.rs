@@ -51,7 +51,7 @@ const NAMESPACE_SIZE: usize = 500;
 const CONCURRENT: usize = 64;
 /// One to open connections, and as many as there are arms.
 const ROUNDS: usize = 5;
-const CREATES: usize = 2000;
+const CREATES: usize = 1000;
 /// Creates a second, where they are not made as fast as they can be.
 const RATES: [f64; 2] = [100.0, 200.0];
 const ARMS: [(&str, &str); 4] = [

@@ -33,7 +33,7 @@ const AUTHORITIES: &str = "ca.crt";
 const RETRY: Duration = Duration::from_secs(2);
 /// How often to look, even if nothing has been heard.
 const INTERVAL: Duration = Duration::from_secs(600);
-/// How long to leave things alone after each look, whoever changes them.
+/// What happens within this time is looked at in one go, so that nobody who keeps changing things keeps us busy.
 const PACE: Duration = Duration::from_millis(500);
 /// How often files are looked at, which are changed without a word.
 const FILE_INTERVAL: Duration = Duration::from_secs(5);
@@ -71,10 +71,12 @@ impl Keeper {
                     RETRY
                 }
             };
-            tokio::time::sleep(PACE.min(pause)).await;
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                Some(()) = changes.next() => {}
+                Some(()) = changes.next() => {
+                    let more = async { while changes.next().await.is_some() {} };
+                    let _ = tokio::time::timeout(PACE, more).await;
+                }
             }
         }
     }
@@ -110,9 +112,9 @@ impl Keeper {
         let mut kept = secret.as_ref().map(read).unwrap_or_default();
         let now = SystemTime::now();
         let step = kept.next_step(&hosts, now, self.lifetime);
-        if step == Step::Promote {
-            // Before its certificate is served, its authority must be trusted, whatever happened to the configurations.
-            self.registration.trust(&kept.bundle()).await?;
+        if step == Step::Promote && self.registration.trust(&kept.bundle()).await? {
+            // Somebody had taken the trust away from what would be served now: API servers have to hear of it first.
+            return Ok(Some(now + RETRY));
         }
         kept.take(step, &hosts, now, self.lifetime)?;
         if !matches!(step, Step::Keep(_)) {
@@ -122,9 +124,13 @@ impl Keeper {
         if let Some(current) = &kept.current {
             server.serve_with(&current.chain, || current.server_config())?;
         }
-        self.registration.trust(&kept.bundle()).await?;
+        let has_changed = self.registration.trust(&kept.bundle()).await?;
         server.is_trusted();
-        Ok(if let Step::Keep(due) = step { Some(due) } else { None })
+        match step {
+            // Otherwise it is looked at once more, for another replica may have written the Secret since it was read.
+            Step::Keep(due) if !has_changed => Ok(Some(due)),
+            _ => Ok(None),
+        }
     }
 
     async fn write(&self, secret: Option<Secret>, kept: &Kept) -> Result<(), Error> {

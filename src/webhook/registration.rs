@@ -90,17 +90,20 @@ impl Registration {
         if hosts.is_empty() { Err(Error::NotRegistered(self.described())) } else { Ok(hosts) }
     }
 
-    /// Makes the API server trust these authorities, in PEM, and with `--webhook-url` ask the webhook at all.
+    /// Makes the API server trust these authorities, in PEM, and with `--webhook-url` ask the webhook at all. Whether it did not
+    /// before.
     ///
     /// # Errors
     ///
     /// If the API server refuses, because somebody else has changed the object meanwhile, perhaps.
-    pub async fn trust(&self, bundle: &str) -> Result<(), Error> {
+    pub async fn trust(&self, bundle: &str) -> Result<bool, Error> {
         let bundle = json!(ByteString(bundle.as_bytes().to_vec()));
+        let mut has_changed = false;
         for configuration in &self.configurations {
             let found = configuration.get(&self.name).await?;
             let Some(before) = found else {
                 if let Some(url) = &self.url {
+                    has_changed = true;
                     configuration.create(&self.name, self.wanted(url, configuration, &bundle)).await?;
                     tracing::info!(kind = configuration.kind.kind, name = self.name, %url, "webhook registered");
                 }
@@ -120,11 +123,12 @@ impl Registration {
                 }
             }
             if after.data != before.data {
+                has_changed = true;
                 configuration.replace(&self.name, &after).await?;
                 tracing::info!(kind = configuration.kind.kind, name = self.name, "webhook's authorities updated");
             }
         }
-        Ok(())
+        Ok(has_changed)
     }
 
     fn described(&self) -> String {

@@ -26,8 +26,8 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::stage::{PATIENCE, Replica, Stage, local};
 
 const SECRET: &str = "keypair-operator-webhook";
-/// Short: a certificate is renewed every four seconds.
-const LIFETIME: &str = "--webhook-cert-lifetime=8";
+/// Short: a certificate is renewed every six seconds.
+const LIFETIME: &str = "--webhook-cert-lifetime=12";
 const CONFIGURATIONS: [&str; 2] = ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"];
 
 fn configuration(kind: &str) -> String {
@@ -86,7 +86,7 @@ fn is_believed(address: SocketAddr, bundle: &Path) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn renewed_under_load_without_one_question_unanswered() {
-    const RENEWALS: usize = 5;
+    const RENEWALS: usize = 4;
     let stage = Arc::new(Stage::new("renewal").await);
     let listener = TcpListener::bind(local()).await.unwrap();
     let url = format!("--webhook-url=https://{}/ask", listener.local_addr().unwrap());

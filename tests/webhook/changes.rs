@@ -206,6 +206,49 @@ async fn what_is_unwise_is_warned_of() {
     assert!(stderr.contains("denied the request: The specified KeyPairName already exists. "), "{stderr}");
 }
 
+/// Whoever pastes a private key somewhere is told so, and it is not repeated: not in the answer, and not in the log.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_private_key_is_not_repeated() {
+    const PRIVATE: &str = include_str!("../vectors/private/plain/rsa2048.pkcs8");
+    let stage = Stage::new("leaks").await;
+    let replica = stage.operator(&[]).await;
+    let space = namespace(&stage.client, "leaks").await.unwrap();
+    let base64: String = PRIVATE.lines().filter(|line| !line.starts_with('-')).collect();
+    let with = |field: &str, value: Value| {
+        let mut spec = json!({ "profile": "OpenSSH", "publicKey": KEY });
+        spec[field] = value;
+        spec
+    };
+    let mut answers = Vec::new();
+    for text in [PRIVATE, &base64, &base64[..600]] {
+        for (field, value) in [
+            ("publicKey", json!(text)),
+            ("keyPairName", json!(text)),
+            ("description", json!(text)),
+            ("project", json!(text)),
+            ("clientToken", json!(text)),
+            ("tags", json!([{ "key": text, "value": text }])),
+        ] {
+            let answer = stage.create(&space, "leak", &with(field, value), false).await;
+            assert!((400..500).contains(&answer.status), "{field} was taken");
+            assert!(!answer.said().is_empty());
+            answers.push(answer.body.to_string());
+        }
+        let secret = json!({
+            "profile": "OpenSSH",
+            "secret": { "name": text, "keys": { "privateKey": text }, "template": { "type": text, "labels": { text: text } } },
+        });
+        answers.push(stage.create(&space, "leak", &secret, false).await.said().to_owned());
+    }
+    answers.push(replica.operator.log().unwrap());
+    // Whatever window of it anybody might have cut out.
+    let needles: Vec<&str> = (0..base64.len() - 24).step_by(8).map(|at| &base64[at..at + 24]).collect();
+    for answer in answers {
+        let leaked = needles.iter().find(|needle| answer.contains(**needle));
+        assert!(leaked.is_none(), "{} bytes of an answer repeat the key", answer.len());
+    }
+}
+
 /// A certificate that `ssh-keygen` made and that has run out.
 fn expired_certificate() -> String {
     let dir = tempfile::tempdir().unwrap();

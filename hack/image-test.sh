@@ -19,14 +19,6 @@ first=$(digest)
 hack/image.sh >/dev/null
 [ "$(digest)" = "$first" ] || die "the image differs from the one that was built of the same sources just now"
 
-as_root() {
-  if [ "$(id -u)" -eq 0 ]; then
-    "$@"
-  else
-    sudo -n "$@"
-  fi
-}
-
 work=$(mktemp -d)
 container=keypair-operator-test-$$
 cleanup() {

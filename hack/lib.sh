@@ -127,3 +127,32 @@ watch_build() {
   fi
   say "built in $(elapsed)"
 }
+
+# missing TOOL…: prints those that are not installed.
+missing() {
+  local tool
+  for tool in "$@"; do
+    command -v "$tool" >/dev/null || printf '%s ' "$tool"
+  done
+}
+
+# as_root COMMAND…: as root, or with a sudo that asks no password.
+as_root() {
+  if [ "$(id -u)" -eq 0 ]; then
+    "$@"
+  else
+    sudo -n "$@"
+  fi
+}
+
+# Whether packages of Debian or Ubuntu can be installed.
+can_install() {
+  command -v apt-get >/dev/null && as_root true 2>/dev/null
+}
+
+# install_packages PACKAGE…
+install_packages() {
+  say "installing $*"
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq >&2
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2
+}

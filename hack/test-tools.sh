@@ -9,20 +9,7 @@ set -euo pipefail
 # sshd usually lives outside the PATH of ordinary users.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
-missing() {
-  local tool
-  for tool in ssh ssh-keygen sshd openssl; do
-    command -v "$tool" >/dev/null || printf '%s ' "$tool"
-  done
-}
-
-as_root() {
-  if [ "$(id -u)" -eq 0 ]; then
-    "$@"
-  else
-    sudo -n "$@"
-  fi
-}
+tools=(ssh ssh-keygen sshd openssl)
 
 # A package's scripts ask /usr/sbin/policy-rc.d before they start a service; 101 means no.
 policy=/usr/sbin/policy-rc.d
@@ -55,10 +42,8 @@ install_on_debian() {
       openssl) packages+=(openssl) ;;
     esac
   done
-  say "installing ${packages[*]}"
   forbid_services
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq >&2
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >&2
+  install_packages "${packages[@]}"
   allow_services
   # Only if it was this script that brought sshd: somebody else's may be meant to run.
   case $1 in
@@ -70,12 +55,10 @@ install_on_debian() {
   esac
 }
 
-wanted=$(missing)
-if [ -n "$wanted" ]; then
-  if command -v apt-get >/dev/null && as_root true 2>/dev/null; then
-    install_on_debian "$wanted" || say "apt-get did not succeed"
-    wanted=$(missing)
-  fi
+wanted=$(missing "${tools[@]}")
+if [ -n "$wanted" ] && can_install; then
+  install_on_debian "$wanted" || say "apt-get did not succeed"
+  wanted=$(missing "${tools[@]}")
 fi
 if [ -n "$wanted" ]; then
   say "missing: $wanted"

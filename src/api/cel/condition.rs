@@ -1,7 +1,6 @@
 //! The rules as the condition of a webhook.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::ValidationRule;
-use regex::Regex;
 
 use super::{object_rules, spec_rules};
 
@@ -23,10 +22,8 @@ pub fn refused_condition() -> String {
 fn within(rule: &ValidationRule, this: &str) -> String {
     let is_optional = rule.optional_old_self == Some(true);
     let is_transition = rule.rule.contains("oldSelf");
-    let rule = replace(r"\boldSelf\.hasValue\(\)", &rule.rule, "oldObject != null");
-    let rule = replace(r"\boldSelf\.value\(\)", &rule, "oldObject");
-    let rule = replace(r"\boldSelf\b", &rule, "oldObject");
-    let rule = replace(r"\bself\b", &rule, this);
+    let rule = rule.rule.replace("oldSelf.hasValue()", "oldObject != null").replace("oldSelf.value()", "oldObject");
+    let rule = rule.replace("oldSelf", "oldObject").replace("self.", &format!("{this}."));
     // Where the API server will generate the name, it has not done so yet; it adds five characters.
     let rule = rule.replace(
         "object.metadata.name",
@@ -34,11 +31,6 @@ fn within(rule: &ValidationRule, this: &str) -> String {
     );
     // On creation there is nothing that could be changed.
     if is_transition && !is_optional { format!("oldObject == null || {rule}") } else { rule }
-}
-
-fn replace(pattern: &str, text: &str, with: &str) -> String {
-    // The patterns are those above.
-    Regex::new(pattern).map_or_else(|_| text.to_owned(), |pattern| pattern.replace_all(text, with).into_owned())
 }
 
 #[cfg(test)]

@@ -63,12 +63,16 @@ pub fn desired(key_pair: &KeyPair) -> Desired {
 /// no place in the queue.
 #[must_use]
 pub fn claim(key_pair: &KeyPair, region: &Region) -> Option<Claim> {
+    claim_by(key_pair, &parameters(key_pair), region)
+}
+
+/// The same, where its parameters are known already.
+fn claim_by(key_pair: &KeyPair, parameters: &Parameters, region: &Region) -> Option<Claim> {
     // A replay shows the identifier of the pair that it repeats.
     let accepted = key_pair.status.as_ref().is_some_and(|status| status.key_pair_id.is_some() && !status.is_replay());
     let deleting = key_pair.metadata.deletion_timestamp.is_some();
-    let parameters = parameters(key_pair);
     // What is accepted keeps its slot and its name until it is gone, whatever later rules would say of it.
-    if !accepted && (deleting || request::check_in(region, &parameters).is_err()) {
+    if !accepted && (deleting || request::check_in(region, parameters).is_err()) {
         return None;
     }
     Some(Claim {
@@ -78,7 +82,7 @@ pub fn claim(key_pair: &KeyPair, region: &Region) -> Option<Claim> {
             name: key_pair.name_any(),
         },
         token: parameters.token_use(region),
-        key_pair_name: parameters.key_pair_name,
+        key_pair_name: parameters.key_pair_name.clone(),
         accepted,
     })
 }
@@ -97,10 +101,11 @@ pub fn fingerprint(key_pair: &KeyPair) -> Option<String> {
 /// What is to be said of `key_pair` before it is stored.
 #[must_use]
 pub fn candidate(key_pair: &KeyPair, region: &Region) -> Candidate {
+    let desired = desired(key_pair);
     Candidate {
-        desired: desired(key_pair),
         recorded: key_pair.status.as_ref().and_then(KeyPairStatus::facts),
-        claim: claim(key_pair, region),
+        claim: claim_by(key_pair, &desired.parameters, region),
+        desired,
     }
 }
 
@@ -120,11 +125,12 @@ fn secret_settings(key_pair: &KeyPair, default_name: String) -> SecretSettings {
     let spec = key_pair.spec.secret.clone().unwrap_or_default();
     let SecretKeys { private_key, public_key } = spec.keys.unwrap_or_default();
     let SecretTemplate { secret_type, labels, annotations, string_data } = spec.template.unwrap_or_default();
+    let defaults = SecretSettings::named(spec.name.unwrap_or(default_name));
     SecretSettings {
-        name: spec.name.unwrap_or(default_name),
+        name: defaults.name,
         secret_type,
-        private_key: private_key.unwrap_or_else(|| secret::DEFAULT_PRIVATE_KEY.to_owned()),
-        public_key: public_key.unwrap_or_else(|| secret::DEFAULT_PUBLIC_KEY.to_owned()),
+        private_key: private_key.unwrap_or(defaults.private_key),
+        public_key: public_key.unwrap_or(defaults.public_key),
         encoding: match spec.encoding {
             SecretEncoding::PKCS8 => Encoding::Pkcs8,
             SecretEncoding::OpenSSH => Encoding::OpenSsh,

@@ -65,6 +65,7 @@ impl Error {
 }
 
 /// What a request failed with, without the structure around the API server's own words.
+#[must_use]
 pub fn in_brief(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) if status.is_invalid() => {

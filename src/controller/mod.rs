@@ -20,12 +20,14 @@ mod secrets;
 mod view;
 mod watches;
 
+pub use error::in_brief;
 pub use generator::Generator;
 pub use health::{Check, Health};
 pub use leadership::{Leadership, Terms};
 pub use lease::Candidate;
 pub use metrics::Metrics;
 pub use pool::Pool;
+pub use secrets::OPERATOR;
 pub use view::{View, Views};
 pub use watches::WATCH_SECONDS;
 

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -58,27 +58,29 @@ pub struct Views(Mutex<HashMap<Option<String>, Arc<View>>>);
 impl Views {
     /// Puts a complete view in the place of the one before it.
     pub fn publish(&self, scope: Option<String>, view: Arc<View>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(scope, view);
+        self.lock().insert(scope, view);
     }
 
     /// Notes that nobody follows any more what these views show.
     pub fn freeze(&self) {
-        let views = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        views.values().for_each(|view| view.heard(false));
+        self.lock().values().for_each(|view| view.heard(false));
     }
 
     /// Of each namespace in which key pairs hold slots: its name, how many they are, and its quota.
     #[must_use]
     pub fn usage(&self) -> Vec<(String, usize, usize)> {
-        let views: Vec<Arc<View>> =
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).values().map(Arc::clone).collect();
+        let views: Vec<Arc<View>> = self.lock().values().map(Arc::clone).collect();
         views.iter().flat_map(|view| view.index.usage()).collect()
     }
 
     /// The view that `namespace` is in.
     #[must_use]
     pub fn of(&self, namespace: &str) -> Option<Arc<View>> {
-        let views = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let views = self.lock();
         views.get(&Some(namespace.to_owned())).or_else(|| views.get(&None)).cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Option<String>, Arc<View>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -73,9 +73,9 @@ impl ImmutableField {
             Self::Profile => before.profile != after.profile,
             Self::KeyPairName => before.key_pair_name != after.key_pair_name,
             Self::PublicKey => {
-                let key =
-                    |parameters: &Parameters| parameters.public_key.as_ref().map_or("", |key| key.trim()).to_owned();
-                key(before) != key(after)
+                let [before, after] =
+                    [before, after].map(|parameters| parameters.public_key.as_deref().unwrap_or_default().trim());
+                before != after
             }
             Self::Algorithm => generate(before).algorithm != generate(after).algorithm,
             Self::Bits => bits(before) != bits(after),

@@ -73,6 +73,23 @@ pub struct SecretSettings {
 }
 
 impl SecretSettings {
+    /// A Secret of this name, and every default.
+    #[must_use]
+    pub fn named(name: String) -> Self {
+        Self {
+            name,
+            secret_type: None,
+            private_key: DEFAULT_PRIVATE_KEY.to_owned(),
+            public_key: DEFAULT_PUBLIC_KEY.to_owned(),
+            encoding: Encoding::Pkcs8,
+            deletion_policy: DeletionPolicy::default(),
+            on_loss: OnLoss::default(),
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            string_data: BTreeMap::new(),
+        }
+    }
+
     /// The type that the Secret gets.
     #[must_use]
     pub fn effective_type(&self) -> &str {

@@ -200,14 +200,12 @@ pub enum Step {
 
 impl Kept {
     /// Puts what is served, or will be, among what is to be trusted, whatever was found there.
-    #[must_use]
-    pub fn completed(mut self) -> Self {
+    pub fn complete(&mut self) {
         for certificate in self.current.iter().chain(&self.next) {
             if !self.trusted.contains(&certificate.authority) {
                 self.trusted.push(certificate.authority.clone());
             }
         }
-        self
     }
 
     /// Says what is to be done about the certificates for these hosts, which are valid for `lifetime` each.
@@ -253,7 +251,7 @@ impl Kept {
             Step::Promote => self.current = self.next.take(),
         }
         self.trusted.retain(|authority| authority.expires > now);
-        *self = std::mem::take(self).completed();
+        self.complete();
         Ok(())
     }
 
@@ -348,7 +346,8 @@ mod tests {
         kept.take(Step::Issue, &here, now() + LIFETIME, LIFETIME).unwrap();
         assert_eq!(kept.trusted.len(), 1, "what has expired is not trusted any more");
         kept.trusted.clear();
-        assert_eq!(kept.completed().trusted.len(), 1, "what is served is trusted, whatever the Secret says");
+        kept.complete();
+        assert_eq!(kept.trusted.len(), 1, "what is served is trusted, whatever the Secret says");
     }
 
     #[test]

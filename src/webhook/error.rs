@@ -2,6 +2,8 @@
 
 use std::{io, net::SocketAddr};
 
+use crate::controller::in_brief;
+
 /// Why the webhook cannot be served, or not be kept up to date.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -31,7 +33,7 @@ pub enum Error {
     #[error("{0} does not hold what it should, in PEM")]
     Pem(String),
     /// The API server refused something.
-    #[error("the API server refused to {action}: {}", brief(.source))]
+    #[error("cannot {action}: {}", in_brief(.source))]
     Kube {
         /// What was to be done.
         action: &'static str,
@@ -56,12 +58,5 @@ impl Error {
     #[must_use]
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Kube { source: kube::Error::Api(status), .. } if status.code == 409)
-    }
-}
-
-fn brief(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) => format!("{} {}", status.code, status.message),
-        other => other.to_string(),
     }
 }

@@ -1,19 +1,19 @@
 //! Keeps the certificate valid and the API server trusting it.
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     pin::pin,
     time::{Duration, SystemTime},
 };
 
 use futures::{Stream, StreamExt, stream};
-use k8s_openapi::{ByteString, api::core::v1::Secret};
+use k8s_openapi::{ByteString, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::{
     Api, Client,
     api::{PartialObjectMeta, PostParams},
     runtime::{WatchStreamExt, watcher},
 };
-use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::{
@@ -22,6 +22,7 @@ use super::{
     registration::Registration,
     server::Server,
 };
+use crate::controller::OPERATOR;
 
 const CERTIFICATE: &str = "tls.crt";
 const KEY: &str = "tls.key";
@@ -134,7 +135,7 @@ impl Keeper {
     }
 
     async fn write(&self, secret: Option<Secret>, kept: &Kept) -> Result<(), Error> {
-        let mut data = std::collections::BTreeMap::new();
+        let mut data = BTreeMap::new();
         let mut set = |name: &str, text: &str| data.insert(name.to_owned(), ByteString(text.as_bytes().to_vec()));
         if let Some(current) = &kept.current {
             set(CERTIFICATE, &current.chain);
@@ -150,12 +151,13 @@ impl Keeper {
             let secret = Secret { data: Some(data), ..secret };
             return self.secrets.replace(&self.name, &PostParams::default(), &secret).await.map(drop).map_err(refused);
         }
-        let new: Secret = serde_json::from_value(json!({
-            "metadata": { "name": self.name, "labels": { "app.kubernetes.io/name": "keypair-operator" } },
-            "type": "kubernetes.io/tls",
-        }))
-        .unwrap_or_default();
-        let secret = Secret { data: Some(data), ..new };
+        let metadata = ObjectMeta {
+            name: Some(self.name.clone()),
+            labels: Some(BTreeMap::from([("app.kubernetes.io/name".to_owned(), OPERATOR.to_owned())])),
+            ..ObjectMeta::default()
+        };
+        let type_ = Some("kubernetes.io/tls".to_owned());
+        let secret = Secret { metadata, type_, data: Some(data), ..Secret::default() };
         self.secrets.create(&PostParams::default(), &secret).await.map(drop).map_err(refused)
     }
 }
@@ -166,12 +168,13 @@ fn read(secret: &Secret) -> Kept {
         let bytes = secret.data.as_ref().and_then(|data| data.get(name));
         bytes.and_then(|bytes| std::str::from_utf8(&bytes.0).ok()).unwrap_or_default()
     };
-    Kept {
+    let mut kept = Kept {
         current: Certificate::read(text(CERTIFICATE), text(KEY)),
         next: Certificate::read(text(NEXT_CERTIFICATE), text(NEXT_KEY)),
         trusted: authorities(text(AUTHORITIES)),
-    }
-    .completed()
+    };
+    kept.complete();
+    kept
 }
 
 /// Serves the certificate in a directory, which somebody else renews: cert-manager, whose Secret is mounted there.

@@ -2,11 +2,11 @@
 
 use super::*;
 use crate::domain::{
-    key::{Encoding, KeySpec},
+    key::KeySpec,
     ledger::{Ledger, Seniority},
     profile::Profile,
     request::{self, Generate, Source},
-    secret::{DEFAULT_PRIVATE_KEY, DEFAULT_PUBLIC_KEY, DeletionPolicy, OnLoss, SecretSettings},
+    secret::SecretSettings,
 };
 
 fn parameters(name: &str) -> Parameters {
@@ -20,18 +20,7 @@ fn parameters(name: &str) -> Parameters {
         project: String::new(),
         tags: Vec::new(),
         client_token: String::new(),
-        secret: SecretSettings {
-            name: "web".to_owned(),
-            secret_type: None,
-            private_key: DEFAULT_PRIVATE_KEY.to_owned(),
-            public_key: DEFAULT_PUBLIC_KEY.to_owned(),
-            encoding: Encoding::Pkcs8,
-            deletion_policy: DeletionPolicy::Delete,
-            on_loss: OnLoss::Report,
-            labels: std::collections::BTreeMap::new(),
-            annotations: std::collections::BTreeMap::new(),
-            string_data: std::collections::BTreeMap::new(),
-        },
+        secret: SecretSettings::named("web".to_owned()),
     }
 }
 

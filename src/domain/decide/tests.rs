@@ -8,11 +8,10 @@ use proptest::{prelude::*, sample::select};
 use super::*;
 use crate::{
     domain::{
-        key::Encoding,
         ledger::{Claim, Seniority},
         profile::Profile,
         request::{Generate, TokenUse},
-        secret::{DEFAULT_PRIVATE_KEY, DEFAULT_PUBLIC_KEY, DeletionPolicy, OnLoss, SecretSettings},
+        secret::{OnLoss, SecretSettings},
     },
     keygen,
 };
@@ -41,18 +40,7 @@ fn desired(public_key: Option<&str>, spec: KeySpec) -> Desired {
             project: String::new(),
             tags: Vec::new(),
             client_token: String::new(),
-            secret: SecretSettings {
-                name: "web".to_owned(),
-                secret_type: None,
-                private_key: DEFAULT_PRIVATE_KEY.to_owned(),
-                public_key: DEFAULT_PUBLIC_KEY.to_owned(),
-                encoding: Encoding::Pkcs8,
-                deletion_policy: DeletionPolicy::Delete,
-                on_loss: OnLoss::Report,
-                labels: std::collections::BTreeMap::new(),
-                annotations: std::collections::BTreeMap::new(),
-                string_data: std::collections::BTreeMap::new(),
-            },
+            secret: SecretSettings::named("web".to_owned()),
         },
     }
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes sure that the independent tools are there with which the tests check the operator's keys: ssh, sshd, ssh-keygen
-# and openssl. On Debian and Ubuntu it installs what is missing, as root or with a sudo that asks no password;
+# Makes sure that the independent tools are there with which the tests check the operator's keys: ssh, sftp, sshd,
+# ssh-keygen and openssl. On Debian and Ubuntu it installs what is missing, as root or with a sudo that asks no password;
 # elsewhere it says what to install. It starts no service, now or at the next boot: the tests run their own sshd.
 set -euo pipefail
 # shellcheck source=hack/lib.sh
@@ -9,7 +9,7 @@ set -euo pipefail
 # sshd usually lives outside the PATH of ordinary users.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
-tools=(ssh ssh-keygen sshd openssl)
+tools=(ssh sftp ssh-keygen sshd openssl)
 
 # A package's scripts ask /usr/sbin/policy-rc.d before they start a service; 101 means no.
 policy=/usr/sbin/policy-rc.d
@@ -37,7 +37,7 @@ install_on_debian() {
   local tool packages=()
   for tool in $1; do
     case $tool in
-      ssh | ssh-keygen) packages+=(openssh-client) ;;
+      ssh | sftp | ssh-keygen) packages+=(openssh-client) ;;
       sshd) packages+=(openssh-server) ;;
       openssl) packages+=(openssl) ;;
     esac
@@ -66,7 +66,7 @@ if [ -n "$wanted" ]; then
   say "  Fedora           dnf install openssh-clients openssh-server openssl"
   say "  Alpine           apk add openssh openssl"
   say "  Arch             pacman -S openssh openssl"
-  say "  macOS            has ssh, sshd and ssh-keygen; brew install openssl"
+  say "  macOS            has ssh, sftp, sshd and ssh-keygen; brew install openssl"
   exit 1
 fi
 

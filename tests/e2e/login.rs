@@ -2,12 +2,11 @@
 //! status is authorized.
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Output},
-    time::Duration,
 };
 
-use keypair_test_harness::{Operator, free_port};
+use keypair_test_harness::Sshd;
 use serde_json::{Value, json};
 
 use crate::{
@@ -18,41 +17,26 @@ use crate::{
 /// An `sshd` on loopback that takes the one key that is authorized.
 struct Server {
     dir: Directory,
-    port: u16,
     known_hosts: PathBuf,
-    /// Ended, by its own process id, when this is dropped.
-    _process: Operator,
+    sshd: Sshd,
 }
 
 impl Server {
     async fn start(authorized: &str) -> Self {
-        const TRIES: usize = 5;
         let dir = Directory::new("sshd");
         let host_key = dir.0.join("host");
         run("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-C", "host", "-f", path(&host_key)], b"");
         let authorized = dir.write("authorized_keys", format!("{authorized}\n").as_bytes());
-        // As root, sshd insists on this directory, which the system's own sshd would make.
-        std::fs::create_dir_all("/run/sshd").ok();
-        for _ in 0..TRIES {
-            let port = free_port().unwrap();
-            let config = format!(
-                "ListenAddress 127.0.0.1:{port}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\n\
-                 UsePAM no\nAuthenticationMethods publickey\nPermitRootLogin yes\nPermitUserEnvironment no\n",
-                path(&host_key),
-                path(&authorized)
-            );
-            let config = dir.write("config", config.as_bytes());
-            // The harness ends the process even if this test is killed; the kubeconfig means nothing to sshd.
-            let args = ["-D", "-e", "-f", path(&config)];
-            let mut process = Operator::spawn(&sshd(), Path::new("/dev/null"), args, [("LC_ALL", "C")]).unwrap();
-            // Another process may have taken the port in the meantime: then with the next.
-            if process.wait_for_line("Server listening", Duration::from_secs(30)).await.is_ok() {
-                let host_line = std::fs::read_to_string(host_key.with_extension("pub")).unwrap();
-                let known_hosts = dir.write("known_hosts", format!("[127.0.0.1]:{port} {host_line}").as_bytes());
-                return Self { dir, port, known_hosts, _process: process };
-            }
-        }
-        panic!("no sshd after {TRIES} tries")
+        let config = format!(
+            "HostKey {}\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\nAuthenticationMethods publickey\n\
+             PermitRootLogin yes\nPermitUserEnvironment no\n",
+            path(&host_key),
+            path(&authorized)
+        );
+        let sshd = Sshd::start(&dir.0, &config).await.unwrap();
+        let host_line = std::fs::read_to_string(host_key.with_extension("pub")).unwrap();
+        let known_hosts = dir.write("known_hosts", sshd.known_host(&host_line).as_bytes());
+        Self { dir, known_hosts, sshd }
     }
 
     /// Runs `command` over ssh with this private key and no other.
@@ -70,21 +54,12 @@ impl Server {
         let user = std::str::from_utf8(&user).unwrap().trim();
         let mut ssh = Command::new("ssh");
         // No configuration of whoever runs this test.
-        ssh.args(["-F", "/dev/null", "-i", path(&identity), "-p", &self.port.to_string(), "-l", user]);
+        ssh.args(["-F", "/dev/null", "-i", path(&identity), "-p", &self.sshd.port().to_string(), "-l", user]);
         for option in &options {
             ssh.args(["-o", option]);
         }
         ssh.args(["127.0.0.1", command]).output().unwrap()
     }
-}
-
-/// sshd wants to be called by its whole path.
-fn sshd() -> PathBuf {
-    ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/sshd"]
-        .into_iter()
-        .map(PathBuf::from)
-        .find(|path| path.is_file())
-        .expect("there is no sshd: run hack/test-tools.sh")
 }
 
 async fn logs_in(name: &str, spec: Value) {

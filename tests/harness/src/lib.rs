@@ -40,6 +40,7 @@ mod kubectl;
 mod namespace;
 mod operator;
 mod process;
+mod sshd;
 mod wait;
 mod watchdog;
 
@@ -53,5 +54,6 @@ pub use namespace::{MANAGED_BY, namespace};
 pub use operator::Operator;
 pub use process::{free_port, is_running, signal, tail};
 pub use rustix::process::Signal;
+pub use sshd::Sshd;
 pub use wait::eventually;
 pub use watchdog::released;

@@ -1,0 +1,66 @@
+//! `sshd`, to try keys on.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{Operator, free_port};
+
+const TRIES: usize = 5;
+const START: Duration = Duration::from_secs(30);
+const PLACES: [&str; 3] = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/sshd"];
+
+/// The system's `sshd` on a port of loopback. It is ended, by its own process id, when this is dropped.
+#[derive(Debug)]
+pub struct Sshd {
+    port: u16,
+    _process: Operator,
+}
+
+impl Sshd {
+    /// Runs `sshd` with this configuration, and on a port of its own whatever that says. It is kept in a file in `directory`.
+    ///
+    /// # Errors
+    ///
+    /// If there is no `sshd`, or it does not listen; the error quotes what it said.
+    pub async fn start(directory: &Path, config: &str) -> Result<Self> {
+        // sshd wants to be called by its whole path.
+        let sshd = PLACES.into_iter().map(PathBuf::from).find(|path| path.is_file());
+        let sshd = sshd.context("there is no sshd: run hack/test-tools.sh")?;
+        // As root, sshd insists on this directory, which the system's own sshd would make.
+        fs::create_dir_all("/run/sshd").ok();
+        let file = directory.join("sshd_config.here");
+        let mut last = None;
+        for _ in 0..TRIES {
+            let port = free_port()?;
+            // Of settings that stand twice, the first counts.
+            fs::write(&file, format!("ListenAddress 127.0.0.1:{port}\nPidFile none\n{config}\n"))?;
+            let args = ["-D".as_ref(), "-e".as_ref(), "-f".as_ref(), file.as_os_str()];
+            // The kubeconfig means nothing to sshd.
+            let mut process = Operator::spawn(&sshd, Path::new("/dev/null"), args, [("LC_ALL", "C")])?;
+            // Another process may have taken the port in the meantime: then with the next.
+            match process.wait_for_line("Server listening", START).await {
+                Ok(_) => return Ok(Self { port, _process: process }),
+                Err(error) => last = Some(error),
+            }
+        }
+        match last {
+            Some(error) => Err(error.context(format!("no sshd after {TRIES} tries"))),
+            None => bail!("sshd was not tried"),
+        }
+    }
+
+    /// The port on which it listens.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The line of `known_hosts` for this server with the host key `public_key`.
+    #[must_use]
+    pub fn known_host(&self, public_key: &str) -> String {
+        format!("[127.0.0.1]:{} {}\n", self.port, public_key.trim())
+    }
+}

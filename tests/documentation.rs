@@ -2,6 +2,8 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic fails the test")]
 
+mod markdown;
+
 use std::{
     collections::BTreeSet,
     fs,
@@ -10,8 +12,11 @@ use std::{
     process::{Command, Stdio},
 };
 
+use keypair_operator::domain::{reason::Reason, region, secret};
 use regex::Regex;
 use serde_json::Value;
+
+use self::markdown::split;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_keypair-operator");
 
@@ -21,7 +26,7 @@ fn root() -> PathBuf {
 
 /// The Markdown files, by their paths below the root.
 fn pages() -> Vec<PathBuf> {
-    let folders = ["", "docs", "charts/keypair-operator", "tests/vectors"];
+    let folders = ["", "docs", "docs/tutorials", "charts/keypair-operator", "tests/vectors"];
     let mut pages = Vec::new();
     for folder in folders {
         for entry in fs::read_dir(root().join(folder)).unwrap() {
@@ -33,28 +38,6 @@ fn pages() -> Vec<PathBuf> {
     }
     assert!(pages.len() > 10);
     pages
-}
-
-/// The text without its blocks of code, and these, each with what stands behind the fence.
-fn split(text: &str) -> (String, Vec<(String, String)>) {
-    let (mut prose, mut blocks) = (String::new(), Vec::new());
-    let mut block: Option<(String, String)> = None;
-    for line in text.lines() {
-        match (&mut block, line.trim_start().strip_prefix("```")) {
-            (None, Some(kind)) => block = Some((kind.to_owned(), String::new())),
-            (Some(_), Some(_)) => blocks.extend(block.take()),
-            (Some((_, code)), None) => {
-                code.push_str(line);
-                code.push('\n');
-            }
-            (None, None) => {
-                prose.push_str(line);
-                prose.push('\n');
-            }
-        }
-    }
-    assert!(block.is_none(), "a block of code without an end");
-    (prose, blocks)
 }
 
 /// The anchors of a page, as they are made of its headings.
@@ -95,6 +78,21 @@ fn every_link_leads_somewhere() {
     assert!(checked > 30, "{checked}");
 }
 
+/// The index of the documentation leads to every page of it.
+#[test]
+fn the_index_is_complete() {
+    let index = fs::read_to_string(root().join("docs/README.md")).unwrap();
+    for page in pages() {
+        let Ok(page) = page.strip_prefix(root().join("docs")) else { continue };
+        let link = format!("]({}", page.display());
+        assert!(
+            page == Path::new("README.md") || index.contains(&link),
+            "docs/README.md does not link {}",
+            page.display()
+        );
+    }
+}
+
 /// Whatever is YAML can be read, and whatever is a KeyPair is right by the operator's own rules.
 #[test]
 fn every_block_of_yaml_is_right() {
@@ -126,11 +124,14 @@ fn every_block_of_yaml_is_right() {
 fn what_is_to_be_typed_is_there() {
     let makefile = fs::read_to_string(root().join("Makefile")).unwrap();
     let target = Regex::new(r"`make ([a-z]+)`|^make ([a-z]+)").unwrap();
-    let help = Command::new(BINARY).args(["run", "--help"]).output().unwrap();
-    let help = String::from_utf8(help.stdout).unwrap();
+    let help = |command| {
+        let output = Command::new(BINARY).args([command, "--help"]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let help = help("run") + &help("fingerprint");
     let flag = Regex::new(r"`(--[a-z][a-z-]+)").unwrap();
     // Those of other programs.
-    let foreign = ["--profile", "--server-side", "--take-ownership"];
+    let foreign = ["--server-side", "--take-ownership"];
     for page in pages() {
         let text = fs::read_to_string(&page).unwrap();
         for found in text.lines().flat_map(|line| target.captures_iter(line).collect::<Vec<_>>()) {
@@ -139,7 +140,57 @@ fn what_is_to_be_typed_is_there() {
         }
         for found in flag.captures_iter(&text) {
             let known = help.contains(&found[1]) || foreign.contains(&&found[1]);
-            assert!(known, "{}: {} is no flag of run", page.display(), &found[1]);
+            assert!(known, "{}: {} is no flag of the operator", page.display(), &found[1]);
         }
     }
+}
+
+/// Each reason has its section of the troubleshooting page, and what is quoted there is what is said.
+#[test]
+fn every_reason_has_its_section() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).unwrap();
+    let (page, reference, words) = (read("docs/troubleshooting.md"), read("docs/reference.md"), words());
+    let rules: Vec<&str> = reference.lines().filter_map(|line| line.strip_suffix(" |")?.rsplit(" | ").next()).collect();
+    let what_varies = Regex::new(r#""[^"]*"|[:;]"#).unwrap();
+    for reason in Reason::ALL {
+        let sections = page.split("\n### ").filter_map(|section| section.split_once('\n'));
+        let mut section = sections.filter(|(heading, _)| *heading == reason.as_str());
+        let (_, text) = section.next().unwrap_or_else(|| panic!("no section {reason}"));
+        let mut quoted = 0;
+        for line in text.lines() {
+            if line.contains(" is invalid: ") {
+                assert!(rules.iter().any(|rule| line.ends_with(rule)), "{reason}: no rule says {line}");
+            } else if let Some(message) = line.trim_start().strip_prefix("Message: ") {
+                // What is shorter may be a name, or what the API server says.
+                for part in what_varies.split(message).map(str::trim).filter(|part| part.len() > 25) {
+                    assert!(words.contains(part), "{reason}: nothing says {part:?}");
+                }
+            } else {
+                continue;
+            }
+            quoted += 1;
+        }
+        assert!(quoted > 0, "{reason}: nothing is quoted");
+    }
+}
+
+/// The source of the domain, in which messages stand, with what the troubleshooting page has in the place of placeholders.
+fn words() -> String {
+    let mut words = String::new();
+    let mut pending = vec![root().join("src/domain")];
+    while let Some(path) = pending.pop() {
+        if path.is_dir() {
+            pending.extend(fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+        } else {
+            words.push_str(&fs::read_to_string(path).unwrap());
+        }
+    }
+    let placeholders = [
+        ("{QUOTA_ANNOTATION}", region::QUOTA_ANNOTATION),
+        ("{PROJECTS_ANNOTATION}", region::PROJECTS_ANNOTATION),
+        ("{ADOPT_ANNOTATION}", secret::ADOPT_ANNOTATION),
+        ("{which}", "this project"),
+        ("use one of {}", "use one of api, web"),
+    ];
+    placeholders.into_iter().fold(words, |words, (placeholder, value)| words.replace(placeholder, value))
 }

@@ -1,0 +1,103 @@
+//! What the documentation says of errors and profiles.
+
+use std::fmt::Write as _;
+
+use keypair_operator::domain::{
+    key::{BARE_TOKENS, KeyType},
+    profile::{FingerprintForm, Profile},
+    reason::{Parameter, Reason, Refusal},
+    text_rule::TextRule,
+};
+
+/// The parameters that a reason can be about; the first stands for the reason where the answer is the same.
+pub fn parameters(reason: Reason) -> &'static [Parameter] {
+    match reason {
+        Reason::MissingParameter => &[Parameter::KeyPairName, Parameter::PublicKey],
+        Reason::InvalidKeyPairName | Reason::KeyPairNameConflict => &[Parameter::KeyPairName],
+        Reason::InvalidPublicKey => &[Parameter::PublicKey],
+        Reason::InvalidDescription => &[Parameter::Description],
+        Reason::InvalidTag => &[Parameter::TagKey, Parameter::TagValue],
+        Reason::InvalidClientToken | Reason::IdempotentParameterMismatch | Reason::IdempotentProcessing => {
+            &[Parameter::ClientToken]
+        }
+        Reason::QuotaExceeded => &[Parameter::Quota],
+        Reason::RegionNotFound => &[Parameter::Region],
+        Reason::ProjectNotFound => &[Parameter::Project],
+        Reason::InvalidSecret
+        | Reason::SecretConflict
+        | Reason::PrivateKeyLost
+        | Reason::PrivateKeyMismatch
+        | Reason::InternalError => &[Parameter::Secret],
+    }
+}
+
+pub fn table() -> String {
+    let mut table = "| reason | Alibaba | Volcengine, OpenSSH | UCloud |\n|---|---|---|---|\n".to_owned();
+    for reason in Reason::ALL {
+        for parameter in parameters(reason) {
+            let refusal = Refusal::new(reason, *parameter, "*what to do*");
+            let cell = |profile: Profile| {
+                let error = profile.error(&refusal);
+                format!("`{}` {}<br>{}", error.code, error.http_status, error.message)
+            };
+            assert_eq!(cell(Profile::Volcengine), cell(Profile::OpenSSH));
+            writeln!(
+                table,
+                "| `{reason}` | {} | {} | {} |",
+                cell(Profile::Alibaba),
+                cell(Profile::Volcengine),
+                cell(Profile::UCloud)
+            )
+            .unwrap();
+        }
+    }
+    table
+}
+
+pub fn profiles() -> String {
+    let mut table =
+        "| profile | name of an import | name of a generated pair | key types on import | generates | fingerprint |\n\
+                     |---|---|---|---|---|---|\n"
+            .to_owned();
+    for profile in Profile::ALL {
+        let rules = profile.rules();
+        let words = |rule: &TextRule| rule.words.to_owned();
+        let bare = BARE_TOKENS.iter().map(|(token, _)| *token);
+        let types = if rules.import_types.len() == KeyType::ALL.len() {
+            "all that OpenSSH knows".to_owned()
+        } else {
+            let names = rules.import_types.iter().copied().map(KeyType::name);
+            names.chain(bare).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+        };
+        let generates = rules.generates.iter().map(|algorithm| algorithm.name()).collect::<Vec<_>>().join(", ");
+        let fingerprint = match rules.fingerprint {
+            FingerprintForm::Md5Colons => "MD5, with colons",
+            FingerprintForm::Md5Plain => "MD5, without colons",
+            FingerprintForm::Md5ProjectIdBody => "MD5 of project, key pair ID, `\\|` and body, with colons",
+            FingerprintForm::Sha256 => "`SHA256:` and base64",
+        };
+        let generate_name = if std::ptr::eq(rules.import_name, rules.generate_name) {
+            "the same".to_owned()
+        } else {
+            words(rules.generate_name)
+        };
+        writeln!(
+            table,
+            "| `{profile}` | {} | {generate_name} | {types} | {generates} | {fingerprint} |",
+            words(rules.import_name)
+        )
+        .unwrap();
+    }
+    table
+}
+
+/// Which reasons are for the user to mend, with the section that says how.
+pub fn reasons() -> String {
+    let mut table = "| reason of `Ready=False` | `Stalled` | what to do |\n|---|---|---|\n".to_owned();
+    for reason in Reason::ALL {
+        let stalled = if reason.needs_edit() { "True: only an edit of the KeyPair helps" } else { "absent" };
+        let anchor = reason.as_str().to_lowercase();
+        writeln!(table, "| `{reason}` | {stalled} | [Troubleshooting](troubleshooting.md#{anchor}) |").unwrap();
+    }
+    table
+}

@@ -1,0 +1,87 @@
+//! The tables of the documentation, and what the chart needs of the rules, are generated from the tables of the code.
+//! `make docs` writes them.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
+
+mod errors;
+mod flags;
+mod resource;
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use keypair_operator::api;
+use regex::Regex;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn tables_are_those_of_the_code() {
+    check(
+        "docs/reference.md",
+        &[
+            ("resource", resource::names()),
+            ("spec", resource::spec()),
+            ("rules", resource::rules()),
+            ("status", resource::status()),
+            ("columns", resource::columns()),
+            ("reasons", errors::reasons()),
+            ("errors", errors::table()),
+            ("run", flags::of("run")),
+            ("fingerprint", flags::of("fingerprint")),
+        ],
+    );
+    check("docs/mapping.md", &[("profiles", errors::profiles())]);
+}
+
+#[test]
+fn the_condition_of_the_chart_is_that_of_the_code() {
+    let path = root().join("charts/keypair-operator/files/breaks-a-rule.cel");
+    let expected = format!("{}\n", api::cel::refused_condition());
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, expected).unwrap();
+    } else {
+        assert!(fs::read_to_string(&path).unwrap() == expected, "{} is outdated: run `make docs`", path.display());
+    }
+}
+
+/// Every label and annotation of the operator is in the reference, and no other.
+#[test]
+fn the_reference_names_every_annotation() {
+    let name = Regex::new("keypairs[.]dev/[a-z-]*[a-z]").unwrap();
+    let names = |text: &str| name.find_iter(text).map(|found| found.as_str().to_owned()).collect::<BTreeSet<_>>();
+    let mut known = BTreeSet::new();
+    let mut pending = vec![root().join("src")];
+    while let Some(path) = pending.pop() {
+        if path.is_dir() {
+            pending.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else {
+            let text = fs::read_to_string(&path).unwrap();
+            let constants = text.lines().filter(|line| line.contains("const ") && line.contains("_ANNOTATION: &str"));
+            known.extend(constants.flat_map(names));
+        }
+    }
+    assert!(known.len() > 5, "{known:?}");
+    let reference = fs::read_to_string(root().join("docs/reference.md")).unwrap();
+    let section = reference.split("\n## ").find(|section| section.starts_with("Labels and annotations")).unwrap();
+    assert_eq!(names(section), known);
+}
+
+/// Compares each block `<!-- generated: NAME -->` … `<!-- end -->` of a file with its table, or writes it.
+fn check(file: &str, blocks: &[(&str, String)]) {
+    let path = root().join(file);
+    let text = fs::read_to_string(&path).unwrap();
+    let mut expected = text.clone();
+    for (name, table) in blocks {
+        let begin = format!("<!-- generated: {name} -->\n");
+        let start = expected.find(&begin).unwrap_or_else(|| panic!("{file} has no block {name}")) + begin.len();
+        let end = start + expected[start..].find("<!-- end -->").unwrap();
+        expected.replace_range(start..end, table);
+    }
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, expected).unwrap();
+    } else {
+        assert!(text == expected, "the tables of {file} are not those of the code: run `make docs`");
+    }
+}

@@ -1,0 +1,159 @@
+//! What the documentation says of the resource: fields, rules, columns.
+
+use std::fmt::Write as _;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinitionVersion, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+};
+use keypair_operator::{
+    api,
+    domain::{
+        profile::Profile,
+        reason::{Reason, Refusal},
+    },
+};
+use regex::Regex;
+
+use crate::errors::parameters;
+
+fn version() -> CustomResourceDefinitionVersion {
+    api::crd().spec.versions.remove(0)
+}
+
+fn root() -> JSONSchemaProps {
+    version().schema.unwrap().open_api_v3_schema.unwrap()
+}
+
+fn field(name: &str) -> JSONSchemaProps {
+    root().properties.unwrap().remove(name).unwrap()
+}
+
+/// What the resource is called.
+pub fn names() -> String {
+    let spec = api::crd().spec;
+    let version = version();
+    let mut table = "| | |\n|---|---|\n".to_owned();
+    let mut row = |what: &str, value: &str| writeln!(table, "| {what} | `{value}` |").unwrap();
+    row("apiVersion", &format!("{}/{}", spec.group, version.name));
+    row("kind", &spec.names.kind);
+    row("plural", &spec.names.plural);
+    row("short name", &spec.names.short_names.unwrap_or_default().join("`, `"));
+    row("scope", &spec.scope);
+    assert!(version.subresources.is_some_and(|subresources| subresources.status.is_some()));
+    row("subresource", "status");
+    table
+}
+
+/// The fields of `spec`.
+pub fn spec() -> String {
+    let mut table = "| field | type | default | bounds | meaning |\n|---|---|---|---|---|\n".to_owned();
+    rows(&field("spec"), "", &mut |path, schema, required| {
+        let default =
+            schema.default.as_ref().map_or(String::new(), |default| format!("`{}`", default.0).replace('"', ""));
+        let bounds = bounds(schema, required);
+        writeln!(table, "| `{path}` | {} | {default} | {bounds} | {} |", type_of(schema), sentence(schema)).unwrap();
+    });
+    table
+}
+
+/// The fields of `status`.
+pub fn status() -> String {
+    let mut table = "| field | type | meaning |\n|---|---|---|\n".to_owned();
+    rows(&field("status"), "", &mut |path, schema, _| {
+        writeln!(table, "| `{path}` | {} | {} |", type_of(schema), sentence(schema)).unwrap();
+    });
+    table
+}
+
+/// The columns of `kubectl get`.
+pub fn columns() -> String {
+    let mut table = "| column | shows | |\n|---|---|---|\n".to_owned();
+    for column in version().additional_printer_columns.unwrap() {
+        let wide = if column.priority.unwrap_or_default() > 0 { "with `-o wide`" } else { "" };
+        let name = column.name.to_uppercase();
+        writeln!(table, "| `{name}` | `{}` | {wide} |", column.json_path).unwrap();
+    }
+    table
+}
+
+/// The CEL rules, each once: those on the whole object, where `metadata.name` stands for the name, say the same as those on
+/// the spec.
+pub fn rules() -> String {
+    let only = Regex::new(r"self[.](?:spec[.])?profile in \[([^\]]*)\]").unwrap();
+    let mut table = "| field | profiles | reason | rule |\n|---|---|---|---|\n".to_owned();
+    let mut seen = Vec::new();
+    let of_spec = field("spec").x_kubernetes_validations.unwrap().into_iter().map(|rule| ("spec", rule));
+    let of_object = root().x_kubernetes_validations.unwrap().into_iter().map(|rule| ("", rule));
+    for (prefix, rule) in of_spec.chain(of_object) {
+        let path = format!("{prefix}{}", rule.field_path.as_deref().unwrap());
+        let path = path.trim_start_matches('.');
+        let (reason, detail) = without_the_clouds_words(rule.message.as_deref().unwrap());
+        let profiles = only.captures(&rule.rule).map_or("all".to_owned(), |found| found[1].replace('\'', "`"));
+        let row = format!("| `{path}` | {profiles} | `{reason}` | {} |", detail.replace('|', "\\|"));
+        if !seen.contains(&row) {
+            writeln!(table, "{row}").unwrap();
+            seen.push(row);
+        }
+    }
+    table
+}
+
+/// The reason, and what stands behind the cloud's code and message.
+fn without_the_clouds_words(message: &str) -> (Reason, &str) {
+    for reason in Reason::ALL {
+        for (parameter, profile) in parameters(reason).iter().flat_map(|one| Profile::ALL.map(|profile| (one, profile)))
+        {
+            let error = profile.error(&Refusal::new(reason, *parameter, ""));
+            let words = format!("{}: {}", error.code, error.message.trim_end_matches('.'));
+            if let Some(detail) = message.strip_prefix(words.as_str()) {
+                return (reason, detail.trim_start_matches('.').trim_start());
+            }
+        }
+    }
+    panic!("no profile says {message:?}")
+}
+
+/// Calls `row` for each field, those of an object or of a list's items after it.
+fn rows(schema: &JSONSchemaProps, prefix: &str, row: &mut dyn FnMut(&str, &JSONSchemaProps, bool)) {
+    for (name, field) in schema.properties.iter().flatten() {
+        let path = format!("{prefix}{name}");
+        row(&path, field, schema.required.iter().flatten().any(|required| required == name));
+        rows(field, &format!("{path}."), row);
+        if let Some(JSONSchemaPropsOrArray::Schema(items)) = &field.items {
+            rows(items, &format!("{path}[]."), row);
+        }
+    }
+}
+
+fn type_of(schema: &JSONSchemaProps) -> String {
+    match &schema.enum_ {
+        Some(values) => values
+            .iter()
+            .filter(|value| !value.0.is_null())
+            .map(|value| format!("`{}`", value.0.as_str().unwrap()))
+            .collect::<Vec<_>>()
+            .join(", "),
+        None if schema.additional_properties.is_some() => "map of strings".to_owned(),
+        None if schema.type_.as_deref() == Some("array") => "list".to_owned(),
+        None => schema.type_.clone().unwrap(),
+    }
+}
+
+/// What the schema demands beside the type.
+fn bounds(schema: &JSONSchemaProps, required: bool) -> String {
+    let mut bounds = Vec::new();
+    if required {
+        bounds.push("required".to_owned());
+    }
+    bounds.extend(schema.max_length.map(|most| format!("≤ {most} characters")));
+    bounds.extend(schema.max_items.map(|most| format!("≤ {most} items")));
+    bounds.extend(schema.max_properties.map(|most| format!("≤ {most} entries")));
+    if let Some(JSONSchemaPropsOrBool::Schema(value)) = &schema.additional_properties {
+        bounds.extend(value.max_length.map(|most| format!("values ≤ {most} characters")));
+    }
+    bounds.join(", ")
+}
+
+fn sentence(schema: &JSONSchemaProps) -> String {
+    schema.description.as_deref().unwrap_or_default().replace('\n', " ").replace('|', "\\|")
+}

@@ -1,0 +1,409 @@
+//! What the documentation says to do, done: its manifests are given to a real API server, the keys of the tutorials to real
+//! `sshd`, `sftp` and `git`, and a backup is restored.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a panic fails the test")]
+
+mod markdown;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Write as _,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    sync::LazyLock,
+};
+
+use k8s_openapi::{ByteString, api::core::v1::Secret};
+use keypair_operator::app::crd_yaml;
+use keypair_test_harness::{ControlPlane, Operator, Options, Sshd};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// One manifest of a page: as it stands there, and as it is read.
+struct Manifest {
+    text: String,
+    object: Value,
+}
+
+impl Manifest {
+    fn kind(&self) -> &str {
+        self.object["kind"].as_str().unwrap_or_default()
+    }
+
+    fn name(&self) -> &str {
+        self.object["metadata"]["name"].as_str().unwrap_or_default()
+    }
+
+    fn namespace(&self) -> &str {
+        self.object["metadata"]["namespace"].as_str().unwrap_or("default")
+    }
+
+    /// Whether the API server knows its kind: those of Kubernetes itself, and ours.
+    fn is_known(&self) -> bool {
+        let version = self.object["apiVersion"].as_str().unwrap_or_default();
+        let group = version.split_once('/').map_or("", |(group, _)| group);
+        !version.is_empty() && (!group.contains('.') || group.ends_with(".k8s.io") || group == "keypairs.dev")
+    }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The manifests of a page.
+fn manifests(page: &Path) -> Vec<Manifest> {
+    let (_, blocks) = markdown::split(&fs::read_to_string(page).unwrap());
+    let yaml = blocks.iter().filter(|(kind, _)| kind == "yaml");
+    yaml.flat_map(|(_, block)| block.split("---\n"))
+        .map(|text| Manifest { text: text.to_owned(), object: serde_saphyr::from_str(text).unwrap() })
+        .collect()
+}
+
+/// What a page says to type, as far as it contains `word`.
+fn scripts(page: &str, word: &str) -> Vec<String> {
+    let (_, blocks) = markdown::split(&fs::read_to_string(root().join(page)).unwrap());
+    blocks.into_iter().filter(|(kind, code)| kind == "sh" && code.contains(word)).map(|(_, code)| code).collect()
+}
+
+fn tutorial(name: &str) -> Vec<Manifest> {
+    manifests(&root().join("docs/tutorials").join(name))
+}
+
+fn find<'a>(manifests: &'a [Manifest], kind: &str, name: &str) -> &'a Manifest {
+    let mut found = manifests.iter().filter(|manifest| manifest.kind() == kind && manifest.name() == name);
+    found.next().unwrap_or_else(|| panic!("there is no {kind} {name}"))
+}
+
+/// A cluster with the CRD, and an operator, for all tests.
+struct Stage {
+    plane: ControlPlane,
+    _operator: Operator,
+}
+
+static STAGE: LazyLock<Stage> = LazyLock::new(|| {
+    let crd = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tutorials.crd.yaml");
+    fs::write(&crd, crd_yaml().unwrap()).unwrap();
+    let plane = ControlPlane::start(&Options { crds: vec![crd], ..Options::default() }).unwrap();
+    let binary = Path::new(env!("CARGO_BIN_EXE_keypair-operator"));
+    let operator = Operator::spawn(binary, plane.kubeconfig(), ["run"], [("RUST_LOG", "info")]).unwrap();
+    Stage { plane, _operator: operator }
+});
+
+impl Stage {
+    fn kubectl(&self, args: &[&str], input: &str) -> String {
+        let output = self.plane.kubectl_with_input(args, input).unwrap();
+        output.ok().unwrap_or_else(|error| panic!("{args:?}: {error} of\n{input}"))
+    }
+
+    /// Makes the namespace of these manifests, as they say where they say it.
+    fn namespace(&self, manifests: &[Manifest], name: &str) {
+        let said = manifests.iter().find(|manifest| manifest.kind() == "Namespace" && manifest.name() == name);
+        let plain = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}}}\n");
+        self.kubectl(&["apply", "--server-side", "-f", "-"], said.map_or(&plain, |manifest| &manifest.text));
+    }
+
+    /// Types this into a shell in this directory, and returns what is printed.
+    fn shell(&self, files: &Files, script: &str) -> String {
+        // The kubectl of the control plane, before any other.
+        let ours = self.plane.ready().map(|ready| format!("{}:", ready.kubectl.parent().unwrap().display()));
+        let path = ours.unwrap_or_default() + &std::env::var("PATH").unwrap();
+        let mut shell = Command::new("bash");
+        shell.args(["-euo", "pipefail", "-c", script]).current_dir(files.0.path()).env("PATH", path);
+        let output = shell.env("KUBECONFIG", self.plane.kubeconfig()).output().unwrap();
+        assert!(output.status.success(), "{}", said(&output));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Applies a KeyPair, waits until it is Ready, and returns its status and the entries of its Secret.
+    fn key_pair(&self, manifest: &Manifest, text: &str) -> (Value, BTreeMap<String, String>) {
+        let (namespace, name) = (manifest.namespace(), manifest.name());
+        self.kubectl(&["apply", "-f", "-"], text);
+        self.kubectl(&["wait", "--for=condition=Ready", "--timeout=120s", "keypair", name, "-n", namespace], "");
+        self.secret(manifest)
+    }
+
+    /// The status of a KeyPair, and the entries of its Secret.
+    fn secret(&self, manifest: &Manifest) -> (Value, BTreeMap<String, String>) {
+        let get = |kind: &str, name: &str| -> Value {
+            let args = ["get", kind, name, "-n", manifest.namespace(), "-o=json"];
+            serde_json::from_str(&self.kubectl(&args, "")).unwrap()
+        };
+        let status = get("keypair", manifest.name())["status"].clone();
+        let secret: Secret = serde_json::from_value(get("secret", status["secretName"].as_str().unwrap())).unwrap();
+        let text = |value: ByteString| String::from_utf8(value.0).unwrap();
+        (status, secret.data.unwrap().into_iter().map(|(key, value)| (key, text(value))).collect())
+    }
+}
+
+/// A directory with files that only we can read, as ssh wants it.
+struct Files(TempDir);
+
+impl Files {
+    fn new() -> Self {
+        Self(tempfile::Builder::new().prefix("keypair-tutorial-").tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.path(name);
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path).unwrap();
+        file.write_all(content.as_bytes()).unwrap();
+        path
+    }
+}
+
+/// What a command printed, both ways.
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+fn user() -> String {
+    said(&Command::new("id").arg("-un").output().unwrap()).trim().to_owned()
+}
+
+/// The options with which ssh uses this key and these hosts, and nothing of whoever runs this test.
+fn ssh_options(key: &Path, known_hosts: &Path) -> Vec<String> {
+    let known_hosts = format!("UserKnownHostsFile={}", known_hosts.display());
+    let options =
+        ["BatchMode=yes", "IdentitiesOnly=yes", "IdentityAgent=none", "StrictHostKeyChecking=yes", &known_hosts];
+    let mut args = vec!["-F".to_owned(), "/dev/null".to_owned(), "-i".to_owned(), key.display().to_string()];
+    args.extend(options.iter().flat_map(|option| ["-o".to_owned(), (*option).to_owned()]));
+    args
+}
+
+/// Strictly, without a warning, and where a namespace has a Pod Security Standard, by that.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_server_takes_every_manifest() {
+    let mut checked = BTreeMap::new();
+    for folder in ["", "docs", "docs/tutorials"] {
+        for entry in fs::read_dir(root().join(folder)).unwrap() {
+            let page = entry.unwrap().path();
+            if page.extension().is_none_or(|extension| extension != "md") {
+                continue;
+            }
+            let manifests = manifests(&page);
+            for manifest in manifests.iter().filter(|manifest| manifest.is_known()) {
+                STAGE.namespace(&manifests, manifest.namespace());
+                let args = ["apply", "--dry-run=server", "--validate=strict", "--warnings-as-errors", "-f", "-"];
+                STAGE.kubectl(&args, &manifest.text);
+                *checked.entry(manifest.kind().to_owned()).or_insert(0) += 1;
+            }
+        }
+    }
+    for kind in ["KeyPair", "Namespace", "ConfigMap", "Deployment", "Service"] {
+        assert!(checked.contains_key(kind), "{checked:?}");
+    }
+}
+
+/// The SFTP server, with what the kubelet would project into its pod in a directory of ours.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_go_by_sftp() {
+    let manifests = tutorial("sftp-pod.md");
+    STAGE.namespace(&manifests, "sftp");
+    let key_pair = |name: &str| {
+        let manifest = find(&manifests, "KeyPair", name);
+        STAGE.key_pair(manifest, &manifest.text)
+    };
+    let (client, server) = (key_pair("sftp-client"), key_pair("sftp-host"));
+
+    let files = Files::new();
+    let pod = &find(&manifests, "Deployment", "sftp").object["spec"]["template"]["spec"];
+    let mut projected = Vec::new();
+    for source in pod["volumes"][0]["projected"]["sources"].as_array().unwrap() {
+        if let Some(items) = source["secret"]["items"].as_array() {
+            let (_, entries) = if source["secret"]["name"] == "sftp-host" { &server } else { &client };
+            for item in items {
+                let name = item["path"].as_str().unwrap();
+                files.write(name, &entries[item["key"].as_str().unwrap()]);
+                projected.push(name);
+            }
+        }
+    }
+    assert_eq!(projected, ["ssh_host_ed25519_key", "authorized_keys"]);
+    assert!(!fs::read_to_string(files.path("authorized_keys")).unwrap().contains("PRIVATE KEY"));
+    fs::create_dir(files.path("data")).unwrap();
+    let mount = pod["containers"][0]["volumeMounts"][0]["mountPath"].as_str().unwrap();
+    let config = find(&manifests, "ConfigMap", "sftp").object["data"]["sshd_config"].as_str().unwrap();
+    let config = config.replace(mount, &files.0.path().display().to_string());
+    let config = config.replace(" -d /data", &format!(" -d {}", files.path("data").display()));
+    let sshd = Sshd::start(files.0.path(), &config).await.unwrap();
+
+    let known_hosts = files.write("known_hosts", &sshd.known_host(server.0["publicKey"].as_str().unwrap()));
+    let key = files.write("sftp.key", &client.1["ssh-privatekey"]);
+    let target = format!("{}@127.0.0.1", user());
+    let sftp = |key: &Path, known_hosts: &Path, batch: &str| {
+        let mut command = Command::new("sftp");
+        command.args(["-b", "-", "-P", &sshd.port().to_string()]).args(ssh_options(key, known_hosts)).arg(&target);
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // One that is refused may be gone before it has read this.
+        process.stdin.take().unwrap().write_all(batch.as_bytes()).ok();
+        process.wait_with_output().unwrap()
+    };
+    let (sent, back) = (files.write("sent", "over the wire\n"), files.path("back"));
+    let output = sftp(&key, &known_hosts, &format!("put {} file\nget file {}\n", sent.display(), back.display()));
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(fs::read_to_string(files.path("data/file")).unwrap(), "over the wire\n");
+    assert_eq!(fs::read_to_string(&back).unwrap(), "over the wire\n");
+
+    // Nothing but files.
+    let mut ssh = Command::new("ssh");
+    ssh.args(["-p", &sshd.port().to_string()]).args(ssh_options(&key, &known_hosts)).args([&target, "id"]);
+    let output = ssh.output().unwrap();
+    assert!(!output.status.success() && said(&output).contains("allows sftp connections only"), "{}", said(&output));
+    // Nobody but the client, and no server but ours.
+    let other = files.write("other.key", &server.1["ssh-privatekey"]);
+    let output = sftp(&other, &known_hosts, "ls\n");
+    assert!(!output.status.success() && said(&output).contains("Permission denied (publickey)"), "{}", said(&output));
+    let elsewhere = files.write("elsewhere", &sshd.known_host(client.0["publicKey"].as_str().unwrap()));
+    let output = sftp(&key, &elsewhere, "ls\n");
+    assert!(!output.status.success() && said(&output).contains("Host key verification failed"), "{}", said(&output));
+}
+
+/// A git server on loopback that takes what is in `authorized_keys`, with one repository.
+struct GitServer {
+    files: Files,
+    host_key: String,
+    sshd: Sshd,
+}
+
+impl GitServer {
+    async fn start() -> Self {
+        let files = Files::new();
+        let host = files.path("host");
+        let keygen = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&host).output();
+        assert!(keygen.unwrap().status.success());
+        let config = format!(
+            "HostKey {}\nAuthorizedKeysFile {}\nAuthenticationMethods publickey\nStrictModes no\nUsePAM no\n",
+            host.display(),
+            files.path("authorized_keys").display()
+        );
+        let sshd = Sshd::start(files.0.path(), &config).await.unwrap();
+        let host_key = fs::read_to_string(files.path("host.pub")).unwrap();
+        let server = Self { files, host_key, sshd };
+        let repository = server.files.path("fleet.git").display().to_string();
+        server.git(&["init", "--quiet", &repository], &[]);
+        let author = ["-c", "user.name=Test", "-c", "user.email=test@example.com"];
+        let commit = ["-C", &repository, "commit", "--quiet", "--allow-empty", "--message=First"];
+        server.git(&[&author[..], &commit].concat(), &[]);
+        server
+    }
+
+    fn git(&self, args: &[&str], env: &[(&str, &str)]) -> Output {
+        let mut git = Command::new("git");
+        git.args(args).envs(env.iter().copied()).env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null");
+        git.env("HOME", self.files.0.path()).output().unwrap()
+    }
+
+    fn known_hosts(&self) -> String {
+        self.sshd.known_host(&self.host_key)
+    }
+
+    /// Clones the repository with a private key, first while the server does not know it.
+    fn clones(&self, name: &str, public_key: &str, private_key: &str, known_hosts: &str) {
+        let key = self.files.write("identity", private_key);
+        let known_hosts = self.files.write("known_hosts", known_hosts);
+        let ssh = format!("ssh {}", ssh_options(&key, &known_hosts).join(" "));
+        let url = format!("ssh://{}@127.0.0.1:{}{}", user(), self.sshd.port(), self.files.path("fleet.git").display());
+        let target = self.files.path(name);
+        let clone =
+            || self.git(&["clone", "--quiet", &url, &target.display().to_string()], &[("GIT_SSH_COMMAND", &ssh)]);
+        self.files.write("authorized_keys", "");
+        let output = clone();
+        assert!(
+            !output.status.success() && said(&output).contains("Permission denied (publickey)"),
+            "{}",
+            said(&output)
+        );
+        self.files.write("authorized_keys", &format!("{public_key}\n"));
+        let output = clone();
+        assert!(output.status.success(), "{name}: {}", said(&output));
+        let log = self.git(&["-C", &target.display().to_string(), "log", "--format=%s"], &[]);
+        assert_eq!(said(&log), "First\n");
+    }
+}
+
+/// A repository is read with the entries of the Secrets, as Flux and Argo CD find them there.
+#[tokio::test(flavor = "multi_thread")]
+async fn deploy_keys_open_a_repository() {
+    let server = GitServer::start().await;
+
+    let manifests = tutorial("flux-deploy-key.md");
+    STAGE.namespace(&manifests, "flux-system");
+    let manifest = find(&manifests, "KeyPair", "fleet-deploy-key");
+    // As somebody with a git server of their own does it.
+    let mut object = manifest.object.clone();
+    object["spec"]["secret"]["template"]["stringData"]["known_hosts"] = Value::from(server.known_hosts());
+    let (status, secret) = STAGE.key_pair(manifest, &object.to_string());
+    assert_eq!(secret.keys().collect::<Vec<_>>(), ["identity", "identity.pub", "known_hosts"]);
+    server.clones("flux", status["publicKey"].as_str().unwrap(), &secret["identity"], &secret["known_hosts"]);
+    let repository = &find(&manifests, "GitRepository", "fleet").object;
+    assert_eq!(repository["spec"]["secretRef"]["name"], status["secretName"]);
+    assert_eq!(repository["metadata"]["namespace"], status["region"]);
+
+    let manifests = tutorial("argocd-repository.md");
+    STAGE.namespace(&manifests, "argocd");
+    let manifest = find(&manifests, "KeyPair", "repo-fleet");
+    let (status, secret) = STAGE.key_pair(manifest, &manifest.text);
+    server.clones("argocd", status["publicKey"].as_str().unwrap(), &secret["sshPrivateKey"], &server.known_hosts());
+    let application = &find(&manifests, "Application", "shop").object;
+    assert_eq!(application["spec"]["source"]["repoURL"].as_str(), Some(secret["url"].as_str()));
+}
+
+/// What the operations page says to type for a backup and its restore, typed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_brings_the_keys_back() {
+    let scripts = scripts("docs/operations.md", "secrets.yaml");
+    assert_eq!(scripts.len(), 2, "one to back up, one to restore");
+    let files = Files::new();
+    let manifest = |name: &str, policy: &str| {
+        let spec =
+            format!("{{profile: OpenSSH, generate: {{algorithm: Ed25519}}, secret: {{deletionPolicy: {policy}}}}}");
+        let text = format!(
+            "{{apiVersion: keypairs.dev/v1alpha1, kind: KeyPair, metadata: {{name: {name}, namespace: shop}}, spec: {spec}}}"
+        );
+        Manifest { object: serde_saphyr::from_str(&text).unwrap(), text }
+    };
+    let manifests = [manifest("goes", "Delete"), manifest("stays", "Retain")];
+    STAGE.namespace(&[], "shop");
+    let made = manifests.each_ref().map(|manifest| STAGE.key_pair(manifest, &manifest.text));
+
+    STAGE.shell(&files, &scripts[0]);
+    STAGE.kubectl(&["delete", "namespace", "shop", "--timeout=120s"], "");
+    STAGE.namespace(&[], "shop");
+    STAGE.shell(&files, &scripts[1]);
+    for (manifest, (status, entries)) in manifests.iter().zip(&made) {
+        let waited = ["wait", "--for=condition=Ready", "--timeout=120s", "keypair", manifest.name(), "-n", "shop"];
+        STAGE.kubectl(&waited, "");
+        let (again, secret) = STAGE.secret(manifest);
+        assert_eq!(again["fingerprints"], status["fingerprints"]);
+        assert_ne!(again["keyPairID"], status["keyPairID"]);
+        assert_eq!(&secret, entries);
+    }
+}
+
+/// KubeVirt takes every entry of the Secret for a public key: there is one, and it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_virtual_machine_gets_the_public_key_alone() {
+    let manifests = tutorial("kubevirt-vm.md");
+    let manifest = find(&manifests, "KeyPair", "bastion");
+    let (status, private) = STAGE.key_pair(manifest, &manifest.text);
+    let files = Files::new();
+    let scripts = scripts("docs/tutorials/kubevirt-vm.md", "kubectl");
+    let [make, show] = ["create secret generic", "go-template"]
+        .map(|word| scripts.iter().find(|script| script.contains(word)).unwrap_or_else(|| panic!("no {word}")));
+    STAGE.shell(&files, make);
+    let line = format!("bastion: {}", status["publicKey"].as_str().unwrap());
+    assert_eq!(STAGE.shell(&files, show).trim_end(), line);
+    let machine = &find(&manifests, "VirtualMachine", "bastion").object["spec"]["template"]["spec"];
+    let given = &machine["accessCredentials"][0]["sshPublicKey"]["source"]["secret"]["secretName"];
+    assert!(make.contains(given.as_str().unwrap()) && *given != status["secretName"], "{given}");
+    // The last step fetches the private key, whole.
+    let fetch = scripts.iter().find(|script| script.contains("bastion.key") && script.contains("base64")).unwrap();
+    STAGE.shell(&files, fetch.split("virtctl").next().unwrap());
+    assert_eq!(fs::read_to_string(files.path("bastion.key")).unwrap(), private["ssh-privatekey"]);
+}

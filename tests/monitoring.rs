@@ -30,6 +30,7 @@ fn rendered() -> String {
     metrics.generated("RSA", 2048, Duration::from_millis(100));
     metrics.pooled("RSA", 2048, 1);
     metrics.watch("KeyPairs", false);
+    metrics.lagged(Duration::from_millis(1));
     metrics.requested(200);
     metrics.leads(true);
     metrics.reviewed("Admitted");

@@ -108,6 +108,10 @@ pub struct RunArgs {
     /// For how many seconds a certificate that the operator makes is valid. It is renewed after half of that.
     #[arg(long, env = "KEYPAIR_OPERATOR_WEBHOOK_CERT_LIFETIME", value_name = "SECONDS", default_value = "7776000", value_parser = clap::value_parser!(u32).range(8..))]
     pub webhook_cert_lifetime: u32,
+    /// Export spans to this OpenTelemetry collector, by OTLP over HTTP: http://otel-collector:4318, to which /v1/traces is
+    /// added. The usual OTEL_ variables set the rest. Default: export nothing.
+    #[arg(long, env = "KEYPAIR_OPERATOR_OTLP_ENDPOINT", value_name = "URL", value_parser = http_url)]
+    pub otlp_endpoint: Option<Uri>,
     /// How to write the log.
     #[arg(long, env = "KEYPAIR_OPERATOR_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
@@ -118,6 +122,15 @@ fn https_url(text: &str) -> Result<Uri, String> {
     let url: Uri = text.parse().map_err(|error| format!("{error}"))?;
     if url.scheme_str() != Some("https") || url.host().is_none_or(str::is_empty) || url.query().is_some() {
         return Err("expected https://HOST[:PORT][/PATH]".to_owned());
+    }
+    Ok(url)
+}
+
+/// Reads the URL of a collector.
+fn http_url(text: &str) -> Result<Uri, String> {
+    let url: Uri = text.parse().map_err(|error| format!("{error}"))?;
+    if !matches!(url.scheme_str(), Some("http" | "https")) || url.query().is_some() {
+        return Err("expected http[s]://HOST[:PORT][/PATH]".to_owned());
     }
     Ok(url)
 }

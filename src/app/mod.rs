@@ -5,6 +5,7 @@ mod fingerprint;
 mod lint;
 mod run;
 mod server;
+mod telemetry;
 
 use std::{
     io::{self, Read, Write},
@@ -77,6 +78,9 @@ pub enum Error {
     /// The webhook cannot be served.
     #[error("cannot serve the webhook: {0}")]
     Webhook(#[from] crate::webhook::Error),
+    /// Spans cannot be exported.
+    #[error("cannot export spans: {0}")]
+    Telemetry(#[from] telemetry::Error),
     /// The signals of the operating system cannot be heard, or no thread can be started.
     #[error("cannot start: {0}")]
     Start(io::Error),

@@ -1,13 +1,6 @@
 //! `keypair-operator run`: connects the client, the controller and the server of metrics and probes.
 
-use std::{
-    io::{self, IsTerminal},
-    num::NonZeroUsize,
-    process::ExitCode,
-    sync::Arc,
-    thread,
-    time::Duration,
-};
+use std::{num::NonZeroUsize, process::ExitCode, sync::Arc, thread, time::Duration};
 
 use futures::future::{self, FutureExt};
 use http::header::{HeaderValue, USER_AGENT};
@@ -21,14 +14,8 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 use tower::{BoxError, util::MapResultLayer};
-use tracing::{Level, Metadata};
-use tracing_subscriber::{EnvFilter, filter::filter_fn, layer::SubscriberExt, util::SubscriberInitExt};
 
-use super::{
-    Error,
-    args::{LogFormat, RunArgs},
-    server,
-};
+use super::{Error, args::RunArgs, server, telemetry};
 use crate::{
     controller::{
         self, Candidate, Generator, Health, Leadership, Metrics, Pool, Settings, Shared, Views, WATCH_SECONDS,
@@ -39,7 +26,6 @@ use crate::{
 
 /// Runs the operator until it is told to stop.
 pub fn run(args: &RunArgs) -> Result<ExitCode, Error> {
-    init_log(args.log_format);
     let views = Arc::<Views>::default();
     let metrics = Arc::new(Metrics::new(Arc::clone(&views)));
     let health = Arc::new(Health::new(args.leader_elect, args.webhook_addr.is_some()));
@@ -47,7 +33,12 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Error> {
         server::serve(address, Arc::clone(&metrics), Arc::clone(&health))?;
     }
     let runtime = runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Start)?;
+    let telemetry = {
+        let _on = runtime.enter();
+        telemetry::start(args.log_format, args.otlp_endpoint.as_ref())?
+    };
     runtime.block_on(operate(args, metrics, health, views))?;
+    telemetry.end();
     // A key that is being generated is of no use any more, and is not waited for.
     runtime.shutdown_background();
     Ok(ExitCode::SUCCESS)
@@ -210,22 +201,4 @@ fn stop_signal() -> Result<impl Future<Output = ()>, Error> {
         future::select(Box::pin(terminate.recv()), Box::pin(interrupt.recv())).await;
         tracing::info!("stopping: finishing what is under way");
     })
-}
-
-fn init_log(format: LogFormat) {
-    // What the libraries log at INFO repeats what is logged here, in their own words.
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,keypair_operator=info"));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .with_target(false);
-    // At DEBUG it repeats what the API server answers to a mistake, which may quote a private key from a manifest.
-    let quotes =
-        |metadata: &Metadata<'_>| metadata.target() == "kube_client::client" && *metadata.level() > Level::INFO;
-    let no_quotes = filter_fn(move |metadata| !quotes(metadata));
-    match format {
-        LogFormat::Text => builder.finish().with(no_quotes).init(),
-        LogFormat::Json => builder.json().flatten_event(true).finish().with(no_quotes).init(),
-    }
 }

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use k8s_openapi::api::core::v1::Secret;
@@ -53,6 +54,16 @@ impl Context {
         })
     }
 
+    /// Notes that the watch has brought this version of a `KeyPair`.
+    pub fn seen(&self, key_pair: &KeyPair) {
+        let metadata = key_pair.meta();
+        if let (Some(uid), Some(version)) = (&metadata.uid, &metadata.resource_version)
+            && let Some(lag) = self.written.arrived(uid, version)
+        {
+            self.metrics.lagged(lag);
+        }
+    }
+
     /// Forgets a `KeyPair` that is gone.
     pub fn forget(&self, uid: &str) {
         self.backoff.forget(uid);
@@ -97,20 +108,35 @@ impl Made {
     }
 }
 
-/// One resource version for each `KeyPair`, by UID. Versions are compared for equality only, which is all that Kubernetes
-/// allows.
+/// The version of each `KeyPair` that we have replaced by a write of our own, by UID. Versions are compared for equality only,
+/// which is all that Kubernetes allows.
 #[derive(Debug, Default)]
-pub struct Versions(Mutex<HashMap<String, String>>);
+pub struct Versions(Mutex<HashMap<String, Replaced>>);
+
+#[derive(Debug)]
+struct Replaced {
+    version: String,
+    /// When the write was answered, until the watch brings it.
+    awaited_since: Option<Instant>,
+}
 
 impl Versions {
-    /// Notes the version for the `KeyPair` with this UID.
-    pub fn note(&self, uid: &str, version: &str) {
-        self.lock().insert(uid.to_owned(), version.to_owned());
+    /// Notes that this version of the `KeyPair` with this UID has been replaced just now.
+    pub fn note(&self, uid: &str, version: String) {
+        self.lock().insert(uid.to_owned(), Replaced { version, awaited_since: Some(Instant::now()) });
     }
 
     /// The version noted for the `KeyPair` with this UID.
     pub fn get(&self, uid: &str) -> Option<String> {
-        self.lock().get(uid).cloned()
+        self.lock().get(uid).map(|replaced| replaced.version.clone())
+    }
+
+    /// How long ago the version noted for the `KeyPair` with this UID was replaced, if `version`, which the watch has brought,
+    /// is the first after it.
+    pub fn arrived(&self, uid: &str, version: &str) -> Option<Duration> {
+        let mut replaced = self.lock();
+        let replaced = replaced.get_mut(uid).filter(|replaced| replaced.version != version)?;
+        replaced.awaited_since.take().map(|since| since.elapsed())
     }
 
     /// Forgets what was noted.
@@ -118,7 +144,23 @@ impl Versions {
         self.lock().remove(uid);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, String>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Replaced>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_arrives_once_and_not_with_what_it_replaced() {
+        let written = Versions::default();
+        assert_eq!(written.arrived("uid", "1"), None);
+        written.note("uid", "1".to_owned());
+        assert_eq!(written.arrived("uid", "1"), None);
+        assert!(written.arrived("uid", "2").is_some());
+        assert_eq!(written.arrived("uid", "3"), None);
+        assert_eq!(written.get("uid").as_deref(), Some("1"));
     }
 }

@@ -30,6 +30,7 @@ pub struct Metrics {
     pool: Family<KindLabels, Gauge>,
     watching: Family<ResourceLabels, Gauge>,
     watch_failures: Family<ResourceLabels, Counter>,
+    watch_lag: Histogram,
     requests: Family<StatusLabels, Counter>,
     leader: Gauge,
     reviews: Family<OutcomeLabels, Counter>,
@@ -114,6 +115,13 @@ impl Metrics {
         );
         let watch_failures = Family::<ResourceLabels, Counter>::default();
         registry.register("watch_failures", "Watches that failed and are begun again", watch_failures.clone());
+        let watch_lag = durations();
+        registry.register_with_unit(
+            "watch_lag",
+            "How long after the answer to a write of the operator's own to a KeyPair the watch brought it",
+            Unit::Seconds,
+            watch_lag.clone(),
+        );
         let requests = Family::<StatusLabels, Counter>::default();
         registry.register(
             "api_requests",
@@ -139,6 +147,7 @@ impl Metrics {
             pool,
             watching,
             watch_failures,
+            watch_lag,
             requests,
             leader,
             reviews,
@@ -178,6 +187,11 @@ impl Metrics {
         if !works {
             self.watch_failures.get_or_create(&labels).inc();
         }
+    }
+
+    /// Notes how long after the answer to a write of our own the watch brought it.
+    pub fn lagged(&self, lag: Duration) {
+        self.watch_lag.observe(lag.as_secs_f64());
     }
 
     /// Counts a request to the API server by the HTTP status of its answer; 0: there was none.

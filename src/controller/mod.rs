@@ -118,11 +118,12 @@ pub async fn run(
         written: Versions::default(),
         made: Made::default(),
     });
-    let forgetting = Arc::clone(&context);
+    let (seeing, forgetting) = (Arc::clone(&context), Arc::clone(&context));
+    let seen = move |key_pair: &KeyPair| seeing.seen(key_pair);
     let gone = move |uid: &str| forgetting.forget(uid);
     let secret_metadata = scope(&client, namespace.as_deref());
     let triggers = stream::select_all([
-        see(&client, &settings, key_pairs_writer, &view, &metrics, gone).boxed(),
+        see(&client, &settings, key_pairs_writer, &view, &metrics, seen, gone).boxed(),
         watches::secrets(secret_metadata, secrets_writer, Arc::clone(&context)).boxed(),
     ])
     .take_until(Box::pin(shutdown.clone()));
@@ -160,7 +161,7 @@ pub async fn run(
 pub async fn observe(client: Client, settings: Settings, shared: Shared) {
     let (key_pairs, writer) = reflector::store();
     let view = Arc::new(View::new(settings.index(), key_pairs.clone()));
-    let seeing = see(&client, &settings, writer, &view, &shared.metrics, |_| ());
+    let seeing = see(&client, &settings, writer, &view, &shared.metrics, |_| (), |_| ());
     let listed = async {
         // Once this process leads, its own list is the one that counts.
         if key_pairs.wait_until_ready().await.is_ok() && shared.leadership.remaining().is_none() {
@@ -173,19 +174,20 @@ pub async fn observe(client: Client, settings: Settings, shared: Shared) {
 }
 
 /// Follows the `KeyPair`s and Namespaces of a scope.
-fn see<F: Fn(&str) + Send>(
+fn see<S: Fn(&KeyPair) + Send, G: Fn(&str) + Send>(
     client: &Client,
     settings: &Settings,
     writer: Writer<KeyPair>,
     view: &Arc<View>,
     metrics: &Arc<Metrics>,
-    gone: F,
-) -> impl Stream<Item = Trigger> + Send + use<F> {
+    seen: S,
+    gone: G,
+) -> impl Stream<Item = Trigger> + Send + use<S, G> {
     let Settings { namespace, policy, .. } = settings.clone();
     let key_pairs = scope(client, namespace.as_deref());
     stream::select(
         watches::namespaces(client, namespace, policy, Arc::clone(view), Arc::clone(metrics)),
-        watches::key_pairs(key_pairs, writer, Arc::clone(view), Arc::clone(metrics), gone),
+        watches::key_pairs(key_pairs, writer, Arc::clone(view), Arc::clone(metrics), seen, gone),
     )
 }
 

@@ -19,6 +19,8 @@ use kube::{
     },
 };
 
+use tracing::{Instrument, Span, field::Empty};
+
 use super::{
     context::Context,
     error::{Error, in_brief, without_values},
@@ -57,7 +59,21 @@ pub async fn reconcile(key_pair: Arc<KeyPair>, context: Arc<Context>) -> Result<
         context: &context,
         begun: Instant::now(),
     };
-    reconciliation.run().await
+    // For traces only: what is logged names the object itself.
+    let span = tracing::debug_span!(
+        "reconcile",
+        k8s.namespace.name = reconciliation.namespace,
+        keypair.name = reconciliation.name,
+        keypair.uid = reconciliation.desired.uid,
+        keypair.outcome = Empty,
+        otel.status_code = Empty,
+        otel.status_description = Empty,
+    );
+    let result = reconciliation.run().instrument(span.clone()).await;
+    if let Err(error) = &result {
+        span.record("otel.status_code", "ERROR").record("otel.status_description", error.step());
+    }
+    result
 }
 
 /// One `KeyPair` that is being reconciled.
@@ -202,7 +218,12 @@ impl Reconciliation<'_> {
                 return Ok(Some(instead));
             }
         }
-        let private_key = self.context.generator.generate(spec).await?;
+        let generating = tracing::debug_span!(
+            "generate key",
+            keypair.algorithm = spec.algorithm().name(),
+            keypair.bits = spec.bits()
+        );
+        let private_key = self.context.generator.generate(spec).instrument(generating).await?;
         if !self.context.is_current(self.key_pair) {
             return Ok(None);
         }
@@ -269,6 +290,7 @@ impl Reconciliation<'_> {
         };
         let outcome = report.refusals.first().map_or("Ready", |refusal| refusal.reason.as_str());
         context.metrics.reconciled(outcome, self.begun.elapsed());
+        Span::current().record("keypair.outcome", outcome);
         let status = KeyPairStatus::from_report(key_pair, &desired.parameters.key_pair_name, report, Timestamp::now());
         if key_pair.status.as_ref() == Some(&status) {
             return Ok(end());
@@ -288,7 +310,7 @@ impl Reconciliation<'_> {
         if let Some(replaced) = key_pair.resource_version()
             && answer.resource_version().as_ref() != Some(&replaced)
         {
-            context.written.note(uid, &replaced);
+            context.written.note(uid, replaced);
         }
         if let Some(ready) = written.status.as_ref().and_then(|status| status.condition(READY)) {
             let Self { namespace, name, .. } = self;

@@ -38,13 +38,14 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// A `KeyPair` to look at. Watching goes on whatever happens, so there is no error.
 pub type Trigger = Result<ObjectRef<KeyPair>, Infallible>;
 
-/// Follows the `KeyPair`s: each event reaches the index first, then the store, then the reconciler. `gone` is told the UID of
-/// each that is no more.
+/// Follows the `KeyPair`s: each event reaches the index first, then the store, then the reconciler. `seen` is shown each that
+/// has come or changed, and `gone` is told the UID of each that is no more.
 pub fn key_pairs(
     api: Api<DeserializeGuard<KeyPair>>,
     store: Writer<KeyPair>,
     view: Arc<View>,
     metrics: Arc<Metrics>,
+    seen: impl Fn(&KeyPair) + Send,
     gone: impl Fn(&str) + Send,
 ) -> impl Stream<Item = Trigger> + Send {
     let mut mirror = Mirror::new(store);
@@ -61,6 +62,9 @@ pub fn key_pairs(
             std::future::ready(log_failure("KeyPairs", event, &metrics).and_then(readable))
         })
         .flat_map(move |event| {
+            if let Event::Apply(key_pair) = &event {
+                seen(key_pair);
+            }
             let mut concerned = view.index.apply(&event);
             mirror.apply(
                 &event,

@@ -7,6 +7,7 @@
 
 mod job;
 mod lifecycle;
+mod quickstart;
 mod rights;
 mod support;
 mod templates;

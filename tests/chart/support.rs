@@ -58,6 +58,11 @@ impl<'a> Release<'a> {
         release
     }
 
+    /// What somebody else installs, or has installed.
+    pub fn installed(plane: &'a ControlPlane, name: &'a str, namespace: &str) -> Self {
+        Self { plane, name, namespace: namespace.to_owned(), webhook_port: free_port().unwrap() }
+    }
+
     pub fn helm(&self, args: &[&str]) -> String {
         helm(Some(self.plane.kubeconfig()), &[args, &["--namespace", &self.namespace]].concat())
     }

@@ -23,8 +23,8 @@ demo: ## Run the operator against a real API server on loopback and show what it
 
 test: ## Run every test
 	@hack/test-tools.sh
-	@assets=$$(hack/controlplane.sh); helm=$$(hack/helm.sh); health=$$(hack/gitops-health.sh); \
-	export KUBEBUILDER_ASSETS=$$assets HELM=$$helm GITOPS_HEALTH=$$health; \
+	@assets=$$(hack/controlplane.sh); helm=$$(hack/helm.sh); gitops=$$(hack/gitops-tools.sh); \
+	export KUBEBUILDER_ASSETS=$$assets HELM=$$helm GITOPS_TOOLS=$$gitops; \
 	cargo build --workspace; \
 	cargo test --workspace --no-fail-fast
 

@@ -1,0 +1,8 @@
+//! What GitOps tools do and say, by their own libraries: kstatus (Flux), and Argo CD's engine with its health script.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a panic fails the test")]
+
+mod argocd;
+mod health;
+mod repository;
+mod stage;

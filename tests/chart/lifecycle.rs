@@ -1,5 +1,7 @@
 //! Install, upgrade and uninstall.
 
+use std::{fs, path::Path, process::Command};
+
 use keypair_test_harness::{ControlPlane, Options};
 use serde_json::Value;
 
@@ -84,4 +86,69 @@ async fn upgrade_rollback_and_uninstall_keep_every_key() {
     for (name, before) in &keys {
         assert_eq!(key(name), *before);
     }
+}
+
+/// The chart as it was: at the newest release, or, before there is one, as it was when it was first whole.
+fn chart_before(directory: &Path) -> String {
+    let git = |args: &[&str]| {
+        let output = Command::new("git").arg("-C").arg(env!("CARGO_MANIFEST_DIR")).args(args).output().unwrap();
+        output.status.success().then_some(output.stdout)
+    };
+    let line = |args: &[&str]| git(args).map(|output| String::from_utf8(output).unwrap().trim().to_owned());
+    let released = line(&["describe", "--tags", "--abbrev=0", "--match=v*", "HEAD"]);
+    let first = || {
+        line(&[
+            "log",
+            "--format=%H",
+            "--diff-filter=A",
+            "--",
+            "charts/keypair-operator/files/keypairs.keypairs.dev.yaml",
+        ])
+    };
+    let commit = released.or_else(first).filter(|commit| !commit.is_empty());
+    let commit = commit.expect("the history of the chart: clone the repository with it");
+    let archive = directory.join("chart.tar");
+    fs::write(&archive, git(&["archive", &commit, "charts"]).unwrap()).unwrap();
+    let unpacked = Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(directory).status().unwrap();
+    assert!(unpacked.success());
+    directory.join("charts/keypair-operator").display().to_string()
+}
+
+/// From an older version of the chart, with an older CRD.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_chart_before_upgrades_to_this_one_and_keeps_every_key() {
+    let plane = ControlPlane::start(&Options::default()).unwrap();
+    let kubectl = |args: &[&str]| plane.kubectl(args).unwrap().ok().unwrap_or_else(|error| panic!("{args:?}: {error}"));
+    let crd =
+        || -> Value { serde_json::from_str(&kubectl(&["get", "crd", "keypairs.keypairs.dev", "-o=json"])).unwrap() };
+    let before = tempfile::tempdir().unwrap();
+    let before = chart_before(before.path());
+    let release = Release::installed(&plane, "older", "older-system");
+    release.helm(&["install", release.name, &before, "--create-namespace"]);
+    kubectl(&["wait", "--for=condition=Established", "crd/keypairs.keypairs.dev"]);
+    let older = crd();
+
+    let create = |name: &str| {
+        let manifest = format!(
+            r#"{{"apiVersion": "keypairs.dev/v1alpha1", "kind": "KeyPair", "metadata": {{"name": "{name}"}}, "spec": {{}}}}"#
+        );
+        plane.kubectl_with_input(&["create", "-f", "-"], &manifest).unwrap().ok().unwrap();
+        kubectl(&["wait", "--for=condition=Ready", "--timeout=60s", &format!("keypair/{name}")]);
+    };
+    let key = || kubectl(&["get", "secret", "kept", "-o=jsonpath={.data} {.metadata.uid}"]);
+    // Of the older version there is only the chart: this program may need rights that it did not grant.
+    let (mut operator, _) = release.run_with(plane.kubeconfig(), &[]);
+    create("kept");
+    let kept = key();
+    assert_eq!(operator.stop().await.unwrap().code(), Some(0));
+
+    release.helm(&["upgrade", release.name, CHART]);
+    assert_ne!(crd()["spec"]["versions"], older["spec"]["versions"], "the CRD is not upgraded");
+    let (mut operator, _, _kubeconfig) = release.run();
+    create("new");
+    kubectl(&["wait", "--for=condition=Ready", "--timeout=60s", "keypair/kept"]);
+    assert_eq!(key(), kept);
+    assert_eq!(operator.stop().await.unwrap().code(), Some(0));
+    release.helm(&["uninstall", release.name]);
+    assert_eq!(key(), kept);
 }

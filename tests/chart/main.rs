@@ -8,6 +8,8 @@
 mod job;
 mod lifecycle;
 mod quickstart;
+#[path = "../release/mod.rs"]
+mod release;
 mod rights;
 mod support;
 mod templates;

@@ -1,6 +1,7 @@
 //! The operator, as a process, against a real control plane, judged by `kubectl`, `ssh-keygen`, `openssl`, `ssh` and `sshd`.
 //!
-//! One control plane and one operator serve all tests that need nothing special ([`support::STRICT`]); each test has a
+//! Every operator has the rights that the chart grants, and no others. One control plane and one operator, with the arguments
+//! and the environment of the chart's Deployment, serve all tests that need nothing special ([`support::STRICT`]); each test has a
 //! namespace of its own. Two more control planes are there for those that do ([`support::STRIPPED`], [`support::QUIET`]).
 //! What is expected is written out by hand, from the contract and the four documents, and not taken from the crate: a
 //! mistake in its tables must fail a test.
@@ -25,6 +26,8 @@ mod loss;
 mod mistakes;
 mod needles;
 mod regions;
+#[path = "../release/mod.rs"]
+mod release;
 mod requests;
 mod secrets;
 mod support;

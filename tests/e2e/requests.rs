@@ -215,7 +215,7 @@ async fn killed_at_any_moment_it_makes_one_key_for_each_pair() {
 /// All that the operator ever asks, whatever the tests do to it: no more rights are needed.
 #[tokio::test]
 async fn nothing_else_is_asked() {
-    const ALL: [&str; 13] = [
+    const ALL: [&str; 16] = [
         "list keypairs",
         "watch keypairs",
         "update keypairs/status",
@@ -229,6 +229,9 @@ async fn nothing_else_is_asked() {
         "watch namespaces",
         "create events",
         "patch events",
+        "get leases",
+        "create leases",
+        "update leases",
     ];
     let scene = STRICT.scene("requests-kinds").await;
     scene.create("import", &import()).await;

@@ -23,6 +23,9 @@ use kube::{
 };
 use serde_json::{Value, json};
 
+use crate::release::Release;
+
+const RELEASE: &str = "keypair-operator";
 /// The operator's program.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_keypair-operator");
 /// How the operator calls itself in the audit log.
@@ -32,17 +35,30 @@ pub const PATIENCE: Duration = Duration::from_secs(150);
 /// Every profile.
 pub const PROFILES: [&str; 4] = ["Alibaba", "UCloud", "Volcengine", "OpenSSH"];
 
-/// The CRD as it is installed, and one operator for all namespaces, which logs like that of users.
-pub static STRICT: LazyLock<Stage> = LazyLock::new(|| Stage::with_operator(&crd(), &[], "info"));
+/// The CRD as it is installed, and one operator for all namespaces: that of the chart, which logs like that of users.
+pub static STRICT: LazyLock<Stage> = LazyLock::new(|| {
+    let mut stage = Stage::new(&crd());
+    let (operator, port) = stage.release().run_with(stage.kubeconfig(), &[("RUST_LOG", "info")]);
+    stage.operator = Some((Mutex::new(operator), SocketAddr::from(([127, 0, 0, 1], port))));
+    stage
+});
 /// A CRD without rules and limits, as if its objects were older than these, and an operator that logs all it can.
-pub static STRIPPED: LazyLock<Stage> =
-    LazyLock::new(|| Stage::with_operator(&stripped_crd(), &["--log-format", "json"], "debug"));
+pub static STRIPPED: LazyLock<Stage> = LazyLock::new(|| {
+    let mut stage = Stage::new(&stripped_crd());
+    // 127.0.0.1 with a port that was free a moment ago; a thief of the port fails every test at once and loudly.
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
+    let operator = stage.spawn(&["--log-format", "json", "--metrics-addr", &address.to_string()], "debug");
+    stage.operator = Some((Mutex::new(operator), address));
+    stage
+});
 /// The CRD as it is installed and no operator: each test starts its own, for its own namespace.
 pub static QUIET: LazyLock<Stage> = LazyLock::new(|| Stage::new(&crd()));
 
 /// A control plane, and the operator of all its namespaces, if it has one.
 pub struct Stage {
     pub plane: ControlPlane,
+    /// With the rights of a release of the chart.
+    kubeconfig: Box<dyn AsRef<Path> + Send + Sync>,
     operator: Option<(Mutex<Operator>, SocketAddr)>,
 }
 
@@ -51,23 +67,24 @@ impl Stage {
         let dir = Directory::new("crd");
         let file = dir.write("crd.json", crd.to_string().as_bytes());
         let options = Options { audit: true, crds: vec![file], ..Options::default() };
-        Self { plane: ControlPlane::start(&options).unwrap(), operator: None }
+        let plane = ControlPlane::start(&options).unwrap();
+        let release = Release::install(&plane, RELEASE, &["--set", "crds.install=false"]);
+        let kubeconfig = Box::new(release.kubeconfig());
+        Self { plane, kubeconfig, operator: None }
     }
 
-    fn with_operator(crd: &Value, args: &[&str], log: &str) -> Self {
-        let mut stage = Self::new(crd);
-        // 127.0.0.1 with a port that was free a moment ago; a thief of the port fails every test at once and loudly.
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
-        let metrics = address.to_string();
-        let operator = stage.spawn(&[args, &["--metrics-addr", &metrics]].concat(), log);
-        stage.operator = Some((Mutex::new(operator), address));
-        stage
+    fn release(&self) -> Release<'_> {
+        Release::installed(&self.plane, RELEASE, &format!("{RELEASE}-system"))
+    }
+
+    fn kubeconfig(&self) -> &Path {
+        (*self.kubeconfig).as_ref()
     }
 
     /// Starts an operator.
     pub fn spawn(&self, args: &[&str], log: &str) -> Operator {
         let args = [&["run"], args].concat();
-        Operator::spawn(Path::new(BINARY), self.plane.kubeconfig(), args, [("RUST_LOG", log)]).unwrap()
+        Operator::spawn(Path::new(BINARY), self.kubeconfig(), args, [("RUST_LOG", log)]).unwrap()
     }
 
     /// The log of the shared operator; empty if there is none.

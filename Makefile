@@ -41,8 +41,8 @@ bench: ## Measure what a decision costs as a namespace grows, and what the webho
 	cargo build --release --workspace; \
 	cargo bench --bench admission
 
-image: ## Build the container image (target/image, an OCI layout) without a registry, and run it
-	@hack/image-test.sh
+image: ## Build the container image (target/image, an OCI layout) without a registry, and run it (ARCHITECTURES="amd64 arm64": for both)
+	@ARCHITECTURES="$(ARCHITECTURES)" hack/image-test.sh
 
 crds: ## Write the CRD from the Rust types and tables, for kubectl and for the chart
 	cargo run --quiet -- crd > $(CRD).new
@@ -67,4 +67,4 @@ lint: ## Check formatting, lints and documentation
 
 deny: ## Check the licences, sources and versions of the dependencies
 	@cargo fetch --locked --quiet
-	@deny=$$(hack/cargo-deny.sh); $$deny --offline check bans licenses sources
+	@deny=$$(hack/cargo-tool.sh cargo-deny); $$deny --offline check bans licenses sources

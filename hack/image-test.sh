@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
 # Runs the image that hack/image.sh built with a real OCI runtime, and looks at what it is: one static program, which answers,
-# run by a user without rights on a file system that cannot be written to.
+# run by a user without rights on a file system that cannot be written to. The program for another architecture than this
+# machine's is run by an emulator.
 set -euo pipefail
 # shellcheck source=hack/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$root"
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
+native=$(case $(uname -m) in x86_64) echo amd64 ;; aarch64) echo arm64 ;; *) uname -m ;; esac)
+export ARCHITECTURES=${ARCHITECTURES:-$native}
 image=$(hack/image.sh)
 layout=${image%:*}
 version=${image##*:}
@@ -29,24 +32,48 @@ trap cleanup EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-# bundle NAME ARGUMENT…: unpacks the image with these arguments for its program.
+say "whoever pulls it gets the image of his architecture"
+skopeo copy --quiet --all "oci:$layout:$version" "dir:$work/pulled" || die "it cannot be copied as a registry would have it"
+for architecture in $ARCHITECTURES; do
+  found=$(skopeo inspect --override-os linux --override-arch "$architecture" --format '{{.Architecture}}' "oci:$layout:$version")
+  [ "$found" = "$architecture" ] || die "who asks for $architecture gets $found"
+done
+
+# bundle NAME ARCHITECTURE ARGUMENT…: unpacks the image with these arguments for its program.
 bundle() {
-  local name=$1 flags=() argument
-  shift
+  local name=$1 architecture=$2 flags=() argument
+  shift 2
   for argument in "$@"; do
     flags+=("--config.cmd=$argument")
   done
-  cp -r "$layout" "$work/$name.image"
-  umoci config --image "$work/$name.image:$version" --clear=config.cmd "${flags[@]}"
-  as_root umoci unpack --image "$work/$name.image:$version" "$work/$name" 2>/dev/null
+  rm -rf "$work/image"
+  cp -r "$layout" "$work/image"
+  umoci config --image "$work/image:$version-$architecture" --clear=config.cmd ${flags[@]+"${flags[@]}"}
+  as_root umoci unpack --image "$work/image:$version-$architecture" "$work/$name" 2>/dev/null
   as_root sed -i 's/"terminal": true/"terminal": false/; s/"path": "rootfs"/"path": "rootfs", "readonly": true/' \
     "$work/$name/config.json"
 }
 
-bundle version --version
-files=$(cd "$work/version/rootfs" && as_root find . -type f | sort | tr '\n' ' ')
-[ "$files" = "./keypair-operator ./usr/share/licenses/keypair-operator/Cargo.lock ./usr/share/licenses/keypair-operator/LICENSE " ] ||
-  die "there is more in the image than the program and its licence: $files"
+expected="./keypair-operator
+./usr/share/licenses/keypair-operator/LICENSE
+./usr/share/licenses/keypair-operator/THIRD-PARTY.txt
+./usr/share/sbom/keypair-operator.cdx.json"
+for architecture in $ARCHITECTURES; do
+  bundle "$architecture" "$architecture" --version
+  rootfs=$work/$architecture/rootfs
+  files=$(cd "$rootfs" && as_root find . -type f | sort)
+  [ "$files" = "$expected" ] || die "there is something else in the image than the program, licences and bill of materials: $files"
+  sbom=$rootfs/usr/share/sbom/keypair-operator.cdx.json
+  for word in '"bomFormat": "CycloneDX"' '"name": "aws-lc-rs"' '"name": "kube-client"'; do
+    grep -qF "$word" "$sbom" || die "the bill of materials does not have $word"
+  done
+  ! grep -qE '"name": "(proptest|criterion)"' "$sbom" || die "the bill of materials has what is needed for tests only"
+  ! grep -qF "$root" "$sbom" || die "the bill of materials has a path of this machine"
+  for word in 'Apache License' 'ISC License' '  aws-lc-rs ' '  kube '; do
+    grep -qF "$word" "$rootfs/usr/share/licenses/keypair-operator/THIRD-PARTY.txt" || die "the licences do not have $word"
+  done
+  [ "$architecture" = "$native" ] || hack/foreign-test.sh "$architecture" "$rootfs/keypair-operator"
+done
 
 # start NAME: runs the program of the bundle NAME, in the foreground.
 runtime=runc
@@ -63,7 +90,7 @@ start() {
 }
 
 # A sandbox may forbid containers, whatever is in them.
-bundle probe --help
+bundle probe "$native" --help
 user=$(as_root sed -n 's/.*"uid": \([0-9]*\).*/\1/p' "$work/probe/config.json" | head -1)
 [ "${user:-0}" != 0 ] || die "the image does not say that it is run by another user than root"
 if ! start probe >"$work/output" 2>&1 </dev/null && ! grep -q 'Usage: keypair-operator' "$work/output"; then
@@ -71,11 +98,11 @@ if ! start probe >"$work/output" 2>&1 </dev/null && ! grep -q 'Usage: keypair-op
   runtime=chroot
 fi
 say "it says its version"
-said=$(start version </dev/null)
+said=$(start "$native" </dev/null)
 [ "$said" = "keypair-operator $version" ] || die "it says $said"
 
 say "it is run by a user without rights"
-bundle waiting lint -
+bundle waiting "$native" lint -
 mkfifo "$work/input"
 start waiting <"$work/input" >"$work/output" 2>&1 &
 exec 3>"$work/input"

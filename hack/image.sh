@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Builds the container image of the operator into the OCI layout target/image, without a registry, a daemon or root: one
-# static program from scratch, run by a user without rights. Prints where it is.
+# static program from scratch, run by a user without rights, with its licences and its bill of materials. Prints where it is.
+#
+#   ARCHITECTURES  for which, such as "amd64 arm64"; by default that of this machine
 #
 # The same sources and the same compiler give the same image: no time but that of the commit is in it, and no path of this
-# machine. The image is for the architecture of the machine that it is built on.
+# machine. The layout has the tag VERSION, an index of all architectures, and VERSION-ARCHITECTURE for each of them.
 set -euo pipefail
 # shellcheck source=hack/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -12,46 +14,95 @@ cd "$root"
 require cargo https://rustup.rs
 hack/image-tools.sh
 
-target=$(rustc -vV | sed -n 's/^host: //p')
-case $target in
-  x86_64-*-linux-*) architecture=amd64 ;;
-  aarch64-*-linux-*) architecture=arm64 ;;
-  *) die "images are built on Linux, on x86_64 or aarch64; this is $target" ;;
+host=$(rustc -vV | sed -n 's/^host: //p')
+case $host in
+  x86_64-*-linux-gnu) native=amd64 ;;
+  aarch64-*-linux-gnu) native=arm64 ;;
+  *) die "images are built on Linux with glibc, on x86_64 or aarch64; this is $host" ;;
 esac
+ARCHITECTURES=${ARCHITECTURES:-$native}
 version=$(cargo metadata --no-deps --format-version=1 --locked | sed -n 's/.*"name":"keypair-operator","version":"\([^"]*\)".*/\1/p')
-SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
+export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 created=$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)
 
-say "building a static program for $target"
-export RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$root=. --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo"
-cargo build --release --locked --target "$target" --bin keypair-operator >&2
-program=${CARGO_TARGET_DIR:-target}/$target/release/keypair-operator
-
 layout=target/image
-files=target/image-files
-rm -rf "$layout" "$files"
-mkdir -p target "$files/usr/share/licenses/keypair-operator"
-install -m 0755 "$program" "$files/keypair-operator"
-install -m 0644 LICENSE Cargo.lock "$files/usr/share/licenses/keypair-operator/"
-find "$files" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
+rm -rf "$layout"
+mkdir -p "$layout/blobs/sha256"
 
-say "putting the image together"
-umoci init --layout "$layout"
-umoci new --image "$layout:$version"
-for path in keypair-operator usr; do
-  umoci insert --rootless --image "$layout:$version" --history.created "$created" --history.created_by "hack/image.sh" \
-    "$files/$path" "/$path"
+# build ARCHITECTURE TARGET: the program, static, for TARGET.
+build() {
+  say "building a static program for $1"
+  (
+    [ "$1" = "$native" ] || eval "$(hack/foreign-target.sh "$2")"
+    export RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$root=. --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo"
+    cargo build --release --locked --target "$2" --bin keypair-operator >&2
+  )
+}
+
+# package ARCHITECTURE TARGET: the image for one architecture, in a layout of its own.
+package() {
+  local one=target/image-$1 files=target/image-files
+  rm -rf "$one" "$files"
+  mkdir -p "$files/usr/share/licenses/keypair-operator" "$files/usr/share/sbom"
+  install -m 0755 "${CARGO_TARGET_DIR:-target}/$2/release/keypair-operator" "$files/keypair-operator"
+  install -m 0644 LICENSE "$files/usr/share/licenses/keypair-operator/"
+  hack/notices.sh "$2" >"$files/usr/share/licenses/keypair-operator/THIRD-PARTY.txt"
+  hack/sbom.sh "$2" >"$files/usr/share/sbom/keypair-operator.cdx.json"
+  find "$files" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
+
+  umoci init --layout "$one"
+  umoci new --image "$one:image"
+  for path in keypair-operator usr; do
+    umoci insert --rootless --image "$one:image" --history.created "$created" --history.created_by "hack/image.sh" \
+      "$files/$path" "/$path"
+  done
+  umoci config --image "$one:image" \
+    --created "$created" --architecture "$1" --os linux \
+    --config.user 65532:65532 --config.entrypoint /keypair-operator --config.cmd run \
+    --config.label org.opencontainers.image.title=keypair-operator \
+    --config.label "org.opencontainers.image.version=$version" \
+    --config.label org.opencontainers.image.licenses=Apache-2.0 \
+    --config.label "org.opencontainers.image.revision=$(git rev-parse HEAD)" \
+    --history.created "$created" --history.created_by "hack/image.sh"
+  umoci gc --layout "$one"
+  rm -rf "$files"
+}
+
+# descriptor FILE MEDIA-TYPE FIELDS: what an index says of a blob, with more FIELDS.
+descriptor() {
+  printf '{"mediaType":"%s","digest":"sha256:%s","size":%d,%s}' "$2" "$(sha256sum "$1" | cut -d' ' -f1)" "$(wc -c <"$1")" "$3"
+}
+
+# tagged TAG: the annotation by which an entry of the layout is found.
+tagged() {
+  printf '"annotations":{"org.opencontainers.image.ref.name":"%s"}' "$1"
+}
+
+manifest=application/vnd.oci.image.manifest.v1+json
+index=application/vnd.oci.image.index.v1+json
+platforms='' entries=''
+for architecture in $ARCHITECTURES; do
+  case $architecture in
+    amd64) target=x86_64-unknown-linux-gnu ;;
+    arm64) target=aarch64-unknown-linux-gnu ;;
+    *) die "ARCHITECTURES: images are built for amd64 and arm64, not for $architecture" ;;
+  esac
+  build "$architecture" "$target"
+  package "$architecture" "$target"
+  cp -r "target/image-$architecture/blobs/sha256/." "$layout/blobs/sha256/"
+  digest=$(sed -n 's/.*"digest": *"sha256:\([0-9a-f]*\)".*/\1/p' "target/image-$architecture/index.json")
+  rm -rf "target/image-$architecture"
+  blob=$layout/blobs/sha256/$digest
+  platforms+=$(descriptor "$blob" $manifest "\"platform\":{\"architecture\":\"$architecture\",\"os\":\"linux\"}"),
+  entries+=,$(descriptor "$blob" $manifest "$(tagged "$version-$architecture")")
 done
-umoci config --image "$layout:$version" \
-  --created "$created" --architecture "$architecture" --os linux \
-  --config.user 65532:65532 --config.entrypoint /keypair-operator --config.cmd run \
-  --config.label org.opencontainers.image.title=keypair-operator \
-  --config.label "org.opencontainers.image.version=$version" \
-  --config.label org.opencontainers.image.licenses=Apache-2.0 \
-  --config.label "org.opencontainers.image.revision=$(git rev-parse HEAD)" \
-  --history.created "$created" --history.created_by "hack/image.sh"
-umoci gc --layout "$layout"
-rm -rf "$files"
+printf '{"schemaVersion":2,"mediaType":"%s","manifests":[%s]}' $index "${platforms%,}" >"$layout/index"
+digest=$(sha256sum "$layout/index" | cut -d' ' -f1)
+mv "$layout/index" "$layout/blobs/sha256/$digest"
+entries=$(descriptor "$layout/blobs/sha256/$digest" $index "$(tagged "$version")")$entries
+printf '{"schemaVersion":2,"mediaType":"%s","manifests":[%s]}' $index "$entries" >"$layout/index.json"
+printf '{"imageLayoutVersion":"1.0.0"}' >"$layout/oci-layout"
+
 size=$(du -sk "$layout" | cut -f1)
-say "image keypair-operator:$version ($architecture, $((size / 1024)) MiB compressed); to push it: skopeo copy oci:$layout:$version docker://REGISTRY/keypair-operator:$version"
+say "image keypair-operator:$version ($ARCHITECTURES, $((size / 1024)) MiB compressed); to push it: skopeo copy --all oci:$layout:$version docker://REGISTRY/keypair-operator:$version"
 echo "$layout:$version"

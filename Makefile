@@ -35,11 +35,12 @@ soak: ## Run the tests that draw values with many more of them, and 50 fault run
 	cargo test --lib --test keys --test cel; \
 	KEYPAIR_FAULT_RUNS=$${KEYPAIR_FAULT_RUNS:-50} cargo test --test faults -- --nocapture
 
-bench: ## Measure what a decision costs as a namespace grows, and what the webhook adds to a create
-	cargo bench --bench ledger
+bench: ## Measure everything beside what others take, and write docs/benchmarks.md (takes an hour; KEYPAIR_BENCH_PAIRS=10000 shortens)
+	cargo bench --bench ledger --bench parts --bench keygen
 	@assets=$$(hack/controlplane.sh); export KUBEBUILDER_ASSETS=$$assets; \
 	cargo build --release --workspace; \
-	cargo bench --bench admission
+	cargo bench --bench admission; \
+	cargo bench --bench scale
 
 image: ## Build the container image (target/image, an OCI layout) without a registry, and run it (ARCHITECTURES="amd64 arm64": for both)
 	@ARCHITECTURES="$(ARCHITECTURES)" hack/image-test.sh

@@ -57,6 +57,7 @@ struct Listed {
 
 impl Index {
     /// An index that also knows which `KeyPair`s have the same key.
+    #[must_use]
     pub fn with_same_keys() -> Self {
         Self { same_keys: true, ..Self::default() }
     }

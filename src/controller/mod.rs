@@ -23,6 +23,7 @@ mod watches;
 pub use error::in_brief;
 pub use generator::Generator;
 pub use health::{Check, Health};
+pub use index::Index;
 pub use leadership::{Leadership, Terms};
 pub use lease::Candidate;
 pub use metrics::Metrics;
@@ -53,7 +54,6 @@ use self::{
     backoff::Backoff,
     context::{Context, Made, Versions},
     error::Error,
-    index::Index,
     watches::Trigger,
 };
 use crate::{api::KeyPair, domain::region::Policy};

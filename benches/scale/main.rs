@@ -1,0 +1,40 @@
+//! What the operator can do, beside a null operator on the same API server: throughput and latency, requests, restart and memory
+//! with up to 100,000 pairs, fairness. Then `docs/benchmarks.md` is put together from what all benchmarks have found.
+//!
+//! `cargo build --release --workspace && cargo bench --bench scale`, or only a part of it: `-- settle`, `-- restart`,
+//! `-- fairness`, `-- report`. `KEYPAIR_BENCH_PAIRS` says how many pairs there are for a restart (100,000),
+//! `KEYPAIR_BENCH_BURST` how many are created at once (500), `KEYPAIR_BENCH_ROUNDS` how often each is measured (5),
+//! `KEYPAIR_BENCH_OPERATOR` which operator is run, if not this one.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, missing_docs, reason = "a benchmark")]
+
+mod cluster;
+mod fairness;
+mod load;
+mod null;
+mod picture;
+mod process;
+mod report;
+mod restart;
+#[path = "../support/section.rs"]
+mod section;
+mod settle;
+
+#[tokio::main]
+async fn main() {
+    // Cargo says of itself that this is a benchmark.
+    let parts: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    let all = ["settle", "fairness", "restart", "report"];
+    for part in if parts.is_empty() { &all[..] } else { &parts[..] } {
+        match *part {
+            "settle" => settle::run().await,
+            "fairness" => fairness::run().await,
+            "restart" => restart::run().await,
+            "report" => report::run(),
+            "null" => null::operate().await,
+            "list" => null::list().await,
+            other => panic!("there is no part {other:?}: there are {all:?}"),
+        }
+    }
+}

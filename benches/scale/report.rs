@@ -1,0 +1,188 @@
+//! `docs/benchmarks.md` and its picture, from what the benchmarks have left in `target/bench` and Criterion in
+//! `target/criterion`.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+};
+
+use serde_json::Value;
+
+use crate::{
+    picture,
+    section::{Section, Table},
+};
+
+/// The sections in their order; of those whose benchmark has not been run there is nothing to tell.
+const SECTIONS: [&str; 5] = ["settle", "fairness", "restart", "keygen", "admission"];
+/// What makes a difference to cryptography.
+const FEATURES: [&str; 8] = ["aes", "adx", "bmi2", "avx2", "avx512f", "avx512ifma", "sha_ni", "sha2"];
+
+const INTRODUCTION: &str = "\
+# Benchmarks
+
+Written by `make bench` from one run on one machine; absolute figures are that machine's, the ratios to what ran beside it are
+what to look at. `cargo bench --bench scale -- report` puts this page together anew from what is in `target/bench`.
+
+![Throughput, memory and start](benchmarks.svg)
+";
+
+const PEERS: &str = "\
+## Beside others
+
+Measured before, with the same load and on the same kind of machine (two cores shared by operator, API server, etcd and load
+generator), each with its defaults unless it says otherwise:
+
+| operator | 200 RSA-2048 | requests a key | 500 Ed25519 | memory |
+|---|---|---|---|---|
+| mittwald/kubernetes-secret-generator 3.4.1 | 23 s | 2 | | 39 MiB |
+| carvel secretgen-controller 0.17.0 | 29 s | 5 | | 48 MiB |
+| external-secrets 2.9.0 | 30 s | 7 | 50 s | 96 MiB; 142 MiB for 2,000 pairs |
+| the same, 16 workers, client throttling off | 11.5 s | 7 | 5.8 s | |
+";
+
+const PEERS_END: &str = "\
+At a restart with 2,000 pairs external-secrets reads every Secret again: 2,000 requests, 39 s.
+";
+
+pub fn run() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let sections: Vec<(&str, Section)> = SECTIONS
+        .iter()
+        .filter_map(|name| {
+            let text = fs::read_to_string(Section::path(name)).ok()?;
+            Some((*name, serde_json::from_str(&text).unwrap()))
+        })
+        .collect();
+    let mut page = format!("{INTRODUCTION}\n{}", machine());
+    for (_, section) in &sections {
+        write!(page, "\n## {}\n\n{}\n", section.title, wrap(&section.method)).unwrap();
+        section.tables.iter().for_each(|table| write_table(&mut page, table));
+        if section.title == "From create to Ready" {
+            write!(page, "\n{}", peers(section)).unwrap();
+        }
+    }
+    if let Some(table) = micro() {
+        write!(page, "\n## Parts\n\nOf the work of one KeyPair (Criterion's medians):\n").unwrap();
+        write_table(&mut page, &table);
+    }
+    fs::write(docs.join("benchmarks.md"), page).unwrap();
+    let figures = sections.into_iter().map(|(name, section)| (name, section.figures)).collect();
+    fs::write(docs.join("benchmarks.svg"), picture::draw(&figures)).unwrap();
+    println!("docs/benchmarks.md and docs/benchmarks.svg are written");
+}
+
+/// Breaks lines where the rest of the documentation does.
+fn wrap(text: &str) -> String {
+    let (mut wrapped, mut length) = (String::new(), 0);
+    for word in text.split_whitespace() {
+        if length > 0 && length + 1 + word.len() > 120 {
+            wrapped.push('\n');
+            length = 0;
+        } else if length > 0 {
+            wrapped.push(' ');
+            length += 1;
+        }
+        wrapped += word;
+        length += word.len();
+    }
+    wrapped
+}
+
+fn write_table(page: &mut String, table: &Table) {
+    let row = |cells: &[String]| format!("| {} |\n", cells.join(" | ")).replace("|  |", "| |");
+    page.push('\n');
+    if !table.caption.is_empty() {
+        write!(page, "{}\n\n", table.caption).unwrap();
+    }
+    *page += &row(&table.head);
+    writeln!(page, "|{}", "---|".repeat(table.head.len())).unwrap();
+    table.rows.iter().for_each(|cells| *page += &row(cells));
+}
+
+/// What others take, and ours beside them in this run.
+fn peers(settle: &Section) -> String {
+    let time = |count: f64, kind: &str| {
+        let rate = settle.figures.get(&format!("{kind} ours"));
+        rate.map_or(String::new(), |rate| format!("{:.1} s", count / rate))
+    };
+    let (rsa, small) = (time(200.0, "RSA-2048"), time(500.0, "Ed25519"));
+    format!("{PEERS}| this one, in this run | {rsa} | 2 | {small} | see below |\n\n{PEERS_END}")
+}
+
+/// The machine in neutral words.
+fn machine() -> String {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let flags = cpu.lines().find(|line| line.starts_with("flags") || line.starts_with("Features")).unwrap_or_default();
+    let flags: Vec<&str> = flags.split_whitespace().filter(|flag| FEATURES.contains(flag)).collect();
+    let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kib = memory.split_whitespace().nth(1).and_then(|kib| kib.parse::<f64>().ok()).unwrap_or_default();
+    let version = |program: &str, args: &[&str]| {
+        let output = Command::new(program).args(args).output().ok()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        Some(text.lines().next()?.split('(').next()?.trim().to_owned())
+    };
+    let versions = [
+        Some(format!("keypair-operator {}", env!("CARGO_PKG_VERSION"))),
+        version("rustc", &["--version"]),
+        version("openssl", &["version"]),
+        version("go", &["version"]),
+    ];
+    let versions: Vec<String> = versions.into_iter().flatten().chain(kubernetes()).collect();
+    format!(
+        "| machine | |\n|---|---|\n| cores | {cores} ({}, shared by all) |\n| processor features | {} |\n\
+         | memory | {:.0} GiB |\n| versions | {} |\n",
+        std::env::consts::ARCH,
+        flags.join(", "),
+        kib / 1024.0 / 1024.0,
+        versions.join(", "),
+    )
+}
+
+/// The version of the control plane, where it is known.
+fn kubernetes() -> Option<String> {
+    let programs = std::env::var_os("KUBEBUILDER_ASSETS")?;
+    let output = Command::new(PathBuf::from(programs).join("kube-apiserver")).arg("--version").output().ok()?;
+    Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// Every estimate that Criterion has left, by group and name.
+fn micro() -> Option<Table> {
+    let root = Section::path("").parent()?.with_file_name("criterion");
+    let mut found = BTreeMap::new();
+    let mut pending = vec![root];
+    while let Some(folder) = pending.pop() {
+        for entry in fs::read_dir(folder).ok().into_iter().flatten().flatten() {
+            let path = entry.path();
+            if !path.is_dir() {
+                continue;
+            }
+            if path.ends_with("new") {
+                found.extend(estimate(&path));
+            } else {
+                pending.push(path);
+            }
+        }
+    }
+    let mut table = Table::new("", &["", "time"]);
+    table.rows = found.into_iter().map(|(name, time)| vec![name, time]).collect();
+    (!table.rows.is_empty()).then_some(table)
+}
+
+fn estimate(folder: &Path) -> Option<(String, String)> {
+    let read =
+        |file: &str| -> Option<Value> { serde_json::from_str(&fs::read_to_string(folder.join(file)).ok()?).ok() };
+    let name = read("benchmark.json")?["full_id"].as_str()?.to_owned();
+    let nanoseconds = read("estimates.json")?["median"]["point_estimate"].as_f64()?;
+    let time = match nanoseconds {
+        small if small < 1e3 => format!("{small:.0} ns"),
+        middle if middle < 1e6 => format!("{:.2} µs", middle / 1e3),
+        large => format!("{:.2} ms", large / 1e6),
+    };
+    Some((name, time))
+}

@@ -1,0 +1,170 @@
+//! What a restart costs, and how much memory the operator has, with many pairs.
+
+use std::{collections::BTreeMap, env, time::Duration};
+
+use keypair_test_harness::free_port;
+
+use crate::{
+    cluster::{Cluster, Kind, Running, median, requests},
+    load::load,
+    process::{idle, peak, processor_time, resident},
+    section::{Section, Table},
+};
+
+const NAMESPACES: usize = 200;
+const ROUNDS: usize = 3;
+const PATIENCE: Duration = Duration::from_secs(600);
+/// What a fill may take for each pair.
+const FILL: Duration = Duration::from_millis(50);
+/// An API server that has just been written to is busy for a while yet.
+const SETTLE: Duration = Duration::from_secs(5);
+
+/// One start of a process.
+struct Start {
+    ready: f64,
+    idle: f64,
+    processor: f64,
+    resident: f64,
+    peak: f64,
+}
+
+impl Start {
+    async fn measure(running: &Running) -> Self {
+        let idle = idle(running.id(), PATIENCE).await;
+        Self {
+            ready: running.ready.as_secs_f64(),
+            idle: idle.duration_since(running.started).max(running.ready).as_secs_f64(),
+            processor: processor_time(running.id()).as_secs_f64(),
+            resident: resident(running.id()),
+            peak: peak(running.id()),
+        }
+    }
+}
+
+/// The median of what is asked of several starts.
+fn of(starts: &[Start], what: impl Fn(&Start) -> f64) -> f64 {
+    median(&starts.iter().map(what).collect::<Vec<_>>())
+}
+
+/// Several starts with the same objects.
+#[derive(Default)]
+struct Starts {
+    bare: Vec<Start>,
+    ours: Vec<Start>,
+    answering: Vec<Start>,
+    /// Those of the last start of ours.
+    requests: BTreeMap<String, usize>,
+}
+
+async fn starts_with(cluster: &Cluster, pairs: usize) -> Starts {
+    let mut starts = Starts::default();
+    for round in 0..ROUNDS {
+        println!("starting with {pairs} pairs, {} of {ROUNDS}…", round + 1);
+        tokio::time::sleep(SETTLE).await;
+        let list = cluster.null("list").await;
+        starts.bare.push(Start::measure(&list).await);
+        list.end().await;
+        let mark = cluster.audit().mark().unwrap();
+        let operator = cluster.operator(&[]).await;
+        starts.ours.push(Start::measure(&operator).await);
+        starts.requests = requests(cluster, mark, "keypair-operator/").await;
+        operator.end().await;
+    }
+    let address = format!("127.0.0.1:{}", free_port().unwrap());
+    let flags = [format!("--webhook-addr={address}"), format!("--webhook-url=https://{address}/")];
+    let operator = cluster.operator(&flags.each_ref().map(String::as_str)).await;
+    starts.answering.push(Start::measure(&operator).await);
+    operator.end().await;
+    cluster.unregister_webhook().await;
+    starts
+}
+
+pub async fn run() {
+    let most: usize = env::var("KEYPAIR_BENCH_PAIRS").map_or(100_000, |pairs| pairs.parse().unwrap());
+    let cluster = Cluster::start().await;
+    let namespaces = cluster.namespaces("scale", NAMESPACES).await;
+    let mut filling = Table::new(
+        "The fill, by ours, from the first create to the last Ready, and its memory then:",
+        &["pairs", "pairs/s", "resident"],
+    );
+    let mut starts = Table::new(
+        "A start:",
+        &["pairs", "bare list", "ours: ready", "ours: idle", "idle / bare list", "bare list: CPU", "ours: CPU"],
+    );
+    let mut memory = Table::new(
+        "Memory, when idle after a start:",
+        &["pairs", "resident", "peak", "a pair beyond none", "with webhook", "a pair beyond none"],
+    );
+    let mut asked = Table::new("Requests of a start, and what of them writes:", &["pairs", "requests", "writes"]);
+    let mut figures = BTreeMap::new();
+    let mut none = None;
+    let mut there = 0;
+    for pairs in [0, most / 10, most] {
+        if pairs > there {
+            println!("filling up to {pairs} pairs…");
+            let operator = cluster.operator(&[]).await;
+            let count = pairs - there;
+            let patience = PATIENCE + FILL * u32::try_from(count).unwrap();
+            let settled = load(&cluster.client, &namespaces, Kind::Mixed, there..pairs, None, patience).await;
+            idle(operator.id(), PATIENCE).await;
+            #[expect(clippy::cast_precision_loss, reason = "a few hundred thousand")]
+            let rate = count as f64 / settled.seconds;
+            let resident = resident(operator.id()) / 1024.0;
+            filling.rows.push(vec![pairs.to_string(), format!("{rate:.0}"), format!("{resident:.1} MiB")]);
+            operator.end().await;
+            there = pairs;
+        }
+        let Starts { bare, ours, answering, requests: counts } = starts_with(&cluster, pairs).await;
+        let kib = [of(&ours, |start| start.resident), of(&answering, |start| start.resident)];
+        let none = *none.get_or_insert(kib);
+        #[expect(clippy::cast_precision_loss, reason = "a few hundred thousand")]
+        let beyond = |at: usize| match pairs {
+            0 => String::new(),
+            _ => format!("{:.2} KiB", (kib[at] - none[at]) / pairs as f64),
+        };
+        let mib = |kib: f64| format!("{:.1} MiB", kib / 1024.0);
+        let seconds = |value: f64| format!("{value:.2} s");
+        let list = of(&bare, |start| start.ready);
+        let done = of(&ours, |start| start.idle);
+        starts.rows.push(vec![
+            pairs.to_string(),
+            seconds(list),
+            seconds(of(&ours, |start| start.ready)),
+            seconds(done),
+            format!("{:.2}", done / list),
+            seconds(of(&bare, |start| start.processor)),
+            seconds(of(&ours, |start| start.processor)),
+        ]);
+        memory.rows.push(vec![
+            pairs.to_string(),
+            mib(kib[0]),
+            mib(of(&ours, |start| start.peak)),
+            beyond(0),
+            mib(kib[1]),
+            beyond(1),
+        ]);
+        let total: usize = counts.values().sum();
+        let writes: BTreeMap<&String, &usize> =
+            counts.iter().filter(|(what, _)| !what.starts_with("list ") && !what.starts_with("get ")).collect();
+        let writes = if writes.is_empty() { "none".to_owned() } else { format!("{writes:?}") };
+        asked.rows.push(vec![pairs.to_string(), total.to_string(), writes]);
+        figures.insert(format!("memory {pairs}"), kib[0] / 1024.0);
+        figures.insert(format!("start {pairs}"), done);
+        figures.insert(format!("list {pairs}"), list);
+        for row in [&starts, &memory, &asked].map(|table| table.rows.last().unwrap().join(" | ")) {
+            println!("  {row}");
+        }
+    }
+    let section = Section {
+        title: "Restart and memory".to_owned(),
+        method: format!(
+            "By turns an imported RSA-2048 and a generated Ed25519 pair, over {NAMESPACES} namespaces, created and settled by the \
+             operator itself. Then it is started anew {ROUNDS} times, by turns with a bare list: a program of the same client \
+             library that lists the same Namespaces, KeyPairs and Secrets (metadata) into the same types, and drops them. Ready is \
+             when `/readyz` says so, idle when no processor time is used any more. Medians.",
+        ),
+        tables: vec![starts, memory, asked, filling],
+        figures,
+    };
+    section.save("restart");
+}

@@ -16,7 +16,7 @@ use kube::{
     },
 };
 
-use super::{backoff::Backoff, generator::Generator, leadership::Leadership, metrics::Metrics, view::View};
+use super::{backoff::Backoff, keys::Keys, leadership::Leadership, metrics::Metrics, view::View};
 use crate::api::KeyPair;
 
 /// What every reconciliation shares.
@@ -27,8 +27,8 @@ pub struct Context {
     pub view: Arc<View>,
     /// The metadata of our Secrets.
     pub secrets: Store<PartialObjectMeta<Secret>>,
-    /// Where key pairs are generated.
-    pub generator: Generator,
+    /// The keys that are being generated.
+    pub keys: Keys,
     /// Whether this process may write.
     pub leadership: Leadership,
     /// In whose name Events are written.
@@ -69,6 +69,7 @@ impl Context {
         self.backoff.forget(uid);
         self.written.forget(uid);
         self.made.forget_all(uid);
+        self.keys.forget(uid);
     }
 }
 

@@ -2,21 +2,21 @@
 
 use std::{num::NonZeroUsize, sync::Arc, time::Instant};
 
-use tokio::sync::Semaphore;
+use tracing::Span;
 
-use super::{metrics::Metrics, pool::Pool};
+use super::{metrics::Metrics, pool::Pool, turns::Turns};
 use crate::{
-    domain::key::{KeySpec, PrivateKey},
+    domain::key::{Algorithm, KeySpec, PrivateKey},
     keygen::{self, KeygenError},
 };
 
-/// Generates key pairs on threads of their own, a limited number at a time.
+/// Generates key pairs; RSA on threads of their own, a limited number at a time, by turns of the namespaces.
 ///
 /// Generating an RSA key takes a core from tens of milliseconds to seconds. On the threads of the runtime that would hold
 /// up every watch, lease and probe.
 #[derive(Debug, Clone)]
 pub struct Generator {
-    permits: Arc<Semaphore>,
+    turns: Turns,
     metrics: Arc<Metrics>,
     pool: Option<Arc<Pool>>,
 }
@@ -39,31 +39,43 @@ impl Generator {
     /// A generator that uses at most `threads` threads at once, and what is in `pool` before.
     #[must_use]
     pub fn new(threads: NonZeroUsize, pool: Option<Arc<Pool>>, metrics: Arc<Metrics>) -> Self {
-        Self { permits: Arc::new(Semaphore::new(threads.get())), metrics, pool }
+        Self { turns: Turns::new(threads.get()), metrics, pool }
     }
 
-    /// Takes a key pair out of the pool, or generates one, waiting for a free thread first.
+    /// A key pair of a kind that takes only microseconds, or one out of the pool; `None`: it takes longer.
+    #[must_use]
+    pub fn at_once(&self, spec: KeySpec) -> Option<Result<PrivateKey, GeneratorError>> {
+        match spec.algorithm() {
+            Algorithm::Rsa => self.pool.as_ref()?.take(spec).map(Ok),
+            _ => Some(generate(spec, &self.metrics)),
+        }
+    }
+
+    /// Generates a key pair for this namespace, waiting for its turn first.
     ///
     /// # Errors
     ///
     /// [`GeneratorError`]; trying again is all that can be done about either.
-    pub async fn generate(&self, spec: KeySpec) -> Result<PrivateKey, GeneratorError> {
-        if let Some(key) = self.pool.as_ref().and_then(|pool| pool.take(spec)) {
-            return Ok(key);
-        }
+    pub async fn generate(&self, namespace: &str, spec: KeySpec) -> Result<PrivateKey, GeneratorError> {
         let _busy = self.pool.as_ref().map(|pool| pool.busy());
-        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| GeneratorError::Stopping)?;
+        let turn = self.turns.take(namespace).await;
         let metrics = Arc::clone(&self.metrics);
+        let span = Span::current();
         let generated = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            let begun = Instant::now();
-            let generated = keygen::generate(spec);
-            metrics.generated(spec.algorithm().name(), spec.bits(), begun.elapsed());
-            generated
+            let _turn = turn;
+            span.in_scope(|| generate(spec, &metrics))
         });
-        let generated = generated
+        generated
             .await
-            .map_err(|error| if error.is_panic() { GeneratorError::Panicked } else { GeneratorError::Stopping })?;
-        Ok(generated?)
+            .map_err(|error| if error.is_panic() { GeneratorError::Panicked } else { GeneratorError::Stopping })?
     }
+}
+
+fn generate(spec: KeySpec, metrics: &Metrics) -> Result<PrivateKey, GeneratorError> {
+    let kind = spec.algorithm().name();
+    let _span = tracing::debug_span!("generate key", keypair.algorithm = kind, keypair.bits = spec.bits()).entered();
+    let begun = Instant::now();
+    let generated = keygen::generate(spec);
+    metrics.generated(kind, spec.bits(), begun.elapsed());
+    Ok(generated?)
 }

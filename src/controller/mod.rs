@@ -10,6 +10,7 @@ mod events;
 mod generator;
 mod health;
 mod index;
+mod keys;
 mod leadership;
 mod lease;
 mod metrics;
@@ -17,6 +18,7 @@ mod pool;
 mod reconcile;
 mod same_keys;
 mod secrets;
+mod turns;
 mod view;
 mod watches;
 
@@ -54,6 +56,7 @@ use self::{
     backoff::Backoff,
     context::{Context, Made, Versions},
     error::Error,
+    keys::Keys,
     watches::Trigger,
 };
 use crate::{api::KeyPair, domain::region::Policy};
@@ -106,11 +109,12 @@ pub async fn run(
     let (key_pairs, key_pairs_writer) = reflector::store();
     let view = Arc::new(View::new(settings.index(), key_pairs.clone()));
     let reporter = Reporter { controller: secrets::OPERATOR.to_owned(), instance: None };
+    let (keys, generated) = Keys::new(generator);
     let context = Arc::new(Context {
         client: client.clone(),
         view: Arc::clone(&view),
         secrets: secrets.clone(),
-        generator,
+        keys,
         leadership,
         reporter,
         metrics: Arc::clone(&metrics),
@@ -125,6 +129,7 @@ pub async fn run(
     let triggers = stream::select_all([
         see(&client, &settings, key_pairs_writer, &view, &metrics, seen, gone).boxed(),
         watches::secrets(secret_metadata, secrets_writer, Arc::clone(&context)).boxed(),
+        generated.map(Ok).boxed(),
     ])
     .take_until(Box::pin(shutdown.clone()));
 

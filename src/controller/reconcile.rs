@@ -108,7 +108,6 @@ impl Reconciliation<'_> {
                 }
                 Plan::CreateSecret { name, spec, replaces } => {
                     let Some(view) = self.create_secret(&name, spec, replaces, &observed).await? else {
-                        // The KeyPair has been changed or deleted meanwhile; its event is under way.
                         return Ok(Action::await_change());
                     };
                     self.note(&mut observed, &name, view);
@@ -202,8 +201,8 @@ impl Reconciliation<'_> {
         self.in_time(delete).await?.map_err(Error::DeleteSecret)
     }
 
-    /// Generates a key pair and creates its Secret; where there is one of that name already, reads that instead. `None`: the
-    /// `KeyPair` is no longer what it was when the generation began.
+    /// Creates the Secret with a key pair that is generated for it; where there is one of that name already, reads that instead.
+    /// `None`: the key is being generated, or the `KeyPair` is no longer what it was, and either brings us back.
     async fn create_secret(
         &self,
         name: &str,
@@ -211,23 +210,24 @@ impl Reconciliation<'_> {
         replaces: Option<String>,
         observed: &Observed,
     ) -> Result<Option<SecretView>, Error> {
-        // What was refused before may be refused again: that is found out before a key is generated for nothing.
-        if matches!(observed.refused, Some(Reason::InvalidSecret | Reason::InternalError)) {
-            let rehearsal = self.post_secret(name, &Content::placeholder(), true).await?;
-            if let Err(instead) = rehearsal {
-                return Ok(Some(instead));
+        let keys = &self.context.keys;
+        let uid = self.desired.uid.as_str();
+        let mut private_key = keys.fetch(uid, spec);
+        if private_key.is_none() {
+            // What was refused before may be refused again: that is found out before a key is generated for nothing.
+            if matches!(observed.refused, Some(Reason::InvalidSecret | Reason::InternalError)) {
+                let rehearsal = self.post_secret(name, &Content::placeholder(), true).await?;
+                if let Err(instead) = rehearsal {
+                    return Ok(Some(instead));
+                }
             }
+            if !self.context.is_current(self.key_pair) {
+                return Ok(None);
+            }
+            private_key = keys.begin(&ObjectRef::from_obj(self.key_pair), uid, spec);
         }
-        let generating = tracing::debug_span!(
-            "generate key",
-            keypair.algorithm = spec.algorithm().name(),
-            keypair.bits = spec.bits()
-        );
-        let private_key = self.context.generator.generate(spec).instrument(generating).await?;
-        if !self.context.is_current(self.key_pair) {
-            return Ok(None);
-        }
-        self.post_key(name, &private_key, replaces).await.map(Some)
+        let Some(private_key) = private_key else { return Ok(None) };
+        self.post_key(name, &private_key?, replaces).await.map(Some)
     }
 
     /// Creates the Secret with this key; where there is one of that name already, reads that instead.
@@ -281,6 +281,8 @@ impl Reconciliation<'_> {
         let Self { key_pair, context, desired, .. } = self;
         let uid = desired.uid.as_str();
         let look_again = report.look_again;
+        // Whoever has an answer needs no key, or another than was wanted before.
+        context.keys.forget(uid);
         let end = || {
             if look_again {
                 return Action::requeue(context.backoff.failed(uid));

@@ -190,3 +190,30 @@ async fn a_namespace_that_is_deleted() {
     assert!(requests < 20, "{requests} requests in {WATCHED:?}");
     assert!(operator.ended().unwrap().is_none());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_of_rsa_requests_holds_up_no_other_namespace() {
+    const BURST: usize = 40;
+    let stage = Stage::new("resilience-burst").await;
+    let (mut operator, address) = spawn(stage.plane.kubeconfig(), &["--keygen-threads=1", "--concurrency=2"]);
+    operator.wait_for_http(address, "/readyz", PATIENCE).await.unwrap();
+    let busy = namespace(&stage.client, "busy").await.unwrap();
+    let calm = namespace(&stage.client, "calm").await.unwrap();
+    let rsa = |namespace: &str, name: String, bits: u32| {
+        json!({
+            "apiVersion": "keypairs.dev/v1alpha1", "kind": "KeyPair", "metadata": { "name": name, "namespace": namespace },
+            "spec": { "generate": { "algorithm": "RSA", "bits": bits } },
+        })
+    };
+    let burst: Vec<Value> = (0..BURST).map(|number| rsa(&busy, format!("pair-{number}"), 4096)).collect();
+    stage.apply(&json!({ "apiVersion": "v1", "kind": "List", "items": burst }));
+    // Neither what needs no key, nor who wants only one, waits for all of these.
+    stage.pair(&calm, "ed25519");
+    stage.apply(&rsa(&calm, "rsa".to_owned(), 2048));
+    stage.ready(&calm, "ed25519").await;
+    stage.ready(&calm, "rsa").await;
+    let path = r#"-o=jsonpath={.items[*].status.conditions[?(@.type=="Ready")].reason}"#;
+    let ready = stage.kubectl(&["get", "keypairs", "-n", &busy, path]).split_whitespace().count();
+    assert!(ready < BURST, "all of the burst came first");
+    operator.stop().await.unwrap();
+}

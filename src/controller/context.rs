@@ -1,7 +1,7 @@
 //! What every reconciliation shares.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -10,13 +10,10 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Client, Resource,
     api::PartialObjectMeta,
-    runtime::{
-        events::Reporter,
-        reflector::{ObjectRef, Store},
-    },
+    runtime::{events::Reporter, reflector::ObjectRef},
 };
 
-use super::{backoff::Backoff, keys::Keys, leadership::Leadership, metrics::Metrics, view::View};
+use super::{backoff::Backoff, keys::Keys, leadership::Leadership, metrics::Metrics, shelf::Shelf, view::View};
 use crate::api::KeyPair;
 
 /// What every reconciliation shares.
@@ -26,7 +23,7 @@ pub struct Context {
     /// What the watches show of the `KeyPair`s and Namespaces.
     pub view: Arc<View>,
     /// The metadata of our Secrets.
-    pub secrets: Store<PartialObjectMeta<Secret>>,
+    pub secrets: Shelf<PartialObjectMeta<Secret>>,
     /// The keys that are being generated.
     pub keys: Keys,
     /// Whether this process may write.
@@ -75,19 +72,24 @@ impl Context {
 
 /// The names of the Secrets that were made for each `KeyPair`, by its UID.
 #[derive(Debug, Default)]
-pub struct Made(Mutex<HashMap<String, BTreeSet<String>>>);
+pub struct Made(Mutex<HashMap<String, Vec<String>>>);
 
 impl Made {
     /// Notes that this Secret was made for the `KeyPair` with this UID.
     pub fn note(&self, uid: &str, name: String) {
-        self.lock().entry(uid.to_owned()).or_default().insert(name);
+        let mut made = self.lock();
+        // There are two only while a Secret is moved.
+        let names = made.entry(uid.to_owned()).or_insert_with(|| Vec::with_capacity(1));
+        if let Err(at) = names.binary_search(&name) {
+            names.insert(at, name);
+        }
     }
 
     /// Forgets this Secret, which is gone.
     pub fn forget(&self, uid: &str, name: &str) {
         let mut made = self.lock();
         if let Some(names) = made.get_mut(uid) {
-            names.remove(name);
+            names.retain(|other| other != name);
             if names.is_empty() {
                 made.remove(uid);
             }
@@ -104,7 +106,7 @@ impl Made {
         self.lock().get(uid)?.iter().find(|other| *other != name).cloned()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, BTreeSet<String>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Vec<String>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -37,9 +37,6 @@ pub enum Error {
     /// Another replica leads, or may soon.
     #[error("this replica does not lead any more")]
     NotLeading,
-    /// The operator is being stopped.
-    #[error("the operator is stopping")]
-    Stopping,
     /// The steps of the decision did not come to an end: a mistake in the operator.
     #[error("the steps to take do not end; please report this")]
     NoEnd,
@@ -58,7 +55,6 @@ impl Error {
             Self::WriteStatus(_) => "WriteStatus",
             Self::Timeout(_) => "Timeout",
             Self::NotLeading => "NotLeading",
-            Self::Stopping => "Stopping",
             Self::NoEnd => "NoEnd",
         }
     }

@@ -15,9 +15,11 @@ mod leadership;
 mod lease;
 mod metrics;
 mod pool;
+mod queue;
 mod reconcile;
 mod same_keys;
 mod secrets;
+mod shelf;
 mod turns;
 mod view;
 mod watches;
@@ -34,22 +36,13 @@ pub use secrets::OPERATOR;
 pub use view::{View, Views};
 pub use watches::WATCH_SECONDS;
 
-use std::{pin::pin, sync::Arc};
+use std::{sync::Arc, time::Duration};
 
-use futures::{
-    FutureExt, Stream, StreamExt,
-    future::{self, Either},
-    stream,
-};
+use futures::{Stream, StreamExt, future, stream};
 use kube::{
     Api, Client, Resource, ResourceExt,
     core::NamespaceResourceScope,
-    runtime::{
-        Config, applier,
-        controller::Action,
-        events::Reporter,
-        reflector::{self, store::Writer},
-    },
+    runtime::{events::Reporter, reflector::ObjectRef},
 };
 
 use self::{
@@ -57,7 +50,8 @@ use self::{
     context::{Context, Made, Versions},
     error::Error,
     keys::Keys,
-    watches::Trigger,
+    queue::Trigger,
+    shelf::Shelf,
 };
 use crate::{api::KeyPair, domain::region::Policy};
 
@@ -104,16 +98,13 @@ pub async fn run(
 ) {
     let Shared { generator, metrics, health, leadership, views } = shared;
     let namespace = settings.namespace.clone();
-    let shutdown = shutdown.shared();
-    let (secrets, secrets_writer) = reflector::store();
-    let (key_pairs, key_pairs_writer) = reflector::store();
-    let view = Arc::new(View::new(settings.index(), key_pairs.clone()));
+    let view = Arc::new(View::new(settings.index()));
     let reporter = Reporter { controller: secrets::OPERATOR.to_owned(), instance: None };
     let (keys, generated) = Keys::new(generator);
     let context = Arc::new(Context {
         client: client.clone(),
         view: Arc::clone(&view),
-        secrets: secrets.clone(),
+        secrets: Shelf::default(),
         keys,
         leadership,
         reporter,
@@ -125,51 +116,41 @@ pub async fn run(
     let (seeing, forgetting) = (Arc::clone(&context), Arc::clone(&context));
     let seen = move |key_pair: &KeyPair| seeing.seen(key_pair);
     let gone = move |uid: &str| forgetting.forget(uid);
-    let secret_metadata = scope(&client, namespace.as_deref());
     let triggers = stream::select_all([
-        see(&client, &settings, key_pairs_writer, &view, &metrics, seen, gone).boxed(),
-        watches::secrets(secret_metadata, secrets_writer, Arc::clone(&context)).boxed(),
-        generated.map(Ok).boxed(),
+        see(&client, &settings, &view, &metrics, seen, gone).boxed(),
+        watches::secrets(scope(&client, namespace.as_deref()), Arc::clone(&context)).boxed(),
+        generated.map(Trigger::from).boxed(),
     ])
-    .take_until(Box::pin(shutdown.clone()));
-
-    // Reconciling begins only once everything is listed, and what has not begun does not end either: until then, as long as
-    // the CRD is missing, say, this is what ends when the operator is told to stop.
-    let stopped_before = {
-        let key_pairs = key_pairs.clone();
-        async move {
-            let listed = pin!(async {
-                if key_pairs.wait_until_ready().await.is_ok() && secrets.wait_until_ready().await.is_ok() {
-                    tracing::info!("every KeyPair and Secret is listed");
-                    views.publish(namespace, view);
-                    health.listed();
-                }
-            });
-            if let Either::Left(_) = future::select(listed, shutdown).await {
-                future::pending::<()>().await;
-            }
-        }
+    .take_until(Box::pin(shutdown));
+    // A decision that does not know which KeyPairs there are would grant too much, and one that does not know which Secrets there
+    // are would read each of them.
+    let listed = async {
+        view.key_pairs.wait_until_listed().await;
+        context.secrets.wait_until_listed().await;
+        tracing::info!("every KeyPair and Secret is listed");
+        views.publish(namespace, Arc::clone(&view));
+        health.listed();
     };
-    let reconciling = applier(
-        |key_pair, context| Box::pin(reconcile::reconcile(key_pair, context)),
-        try_again,
-        context,
-        key_pairs,
-        triggers,
-        Config::default().concurrency(settings.concurrency),
-    )
-    .for_each(|_| std::future::ready(()));
-    future::select(pin!(stopped_before), pin!(reconciling)).await;
+    queue::run(triggers, listed, settings.concurrency, &*view, |reference| look(reference, &context)).await;
+}
+
+/// Looks at a `KeyPair`, and says after which time to look again.
+async fn look(reference: ObjectRef<KeyPair>, context: &Arc<Context>) -> Option<Duration> {
+    let key_pair = context.view.key_pairs.get(&reference)?;
+    match reconcile::reconcile(Arc::clone(&key_pair), Arc::clone(context)).await {
+        Ok(again) => again,
+        Err(error) => Some(try_again(&key_pair, &error, context)),
+    }
 }
 
 /// Follows the `KeyPair`s and Namespaces and lets them be looked up, for as long as it is polled; writes nothing.
 pub async fn observe(client: Client, settings: Settings, shared: Shared) {
-    let (key_pairs, writer) = reflector::store();
-    let view = Arc::new(View::new(settings.index(), key_pairs.clone()));
-    let seeing = see(&client, &settings, writer, &view, &shared.metrics, |_| (), |_| ());
+    let view = Arc::new(View::new(settings.index()));
+    let seeing = see(&client, &settings, &view, &shared.metrics, |_| (), |_| ());
     let listed = async {
+        view.key_pairs.wait_until_listed().await;
         // Once this process leads, its own list is the one that counts.
-        if key_pairs.wait_until_ready().await.is_ok() && shared.leadership.remaining().is_none() {
+        if shared.leadership.remaining().is_none() {
             tracing::info!("standing by: every KeyPair is listed");
             shared.views.publish(settings.namespace.clone(), Arc::clone(&view));
             shared.health.listed();
@@ -182,7 +163,6 @@ pub async fn observe(client: Client, settings: Settings, shared: Shared) {
 fn see<S: Fn(&KeyPair) + Send, G: Fn(&str) + Send>(
     client: &Client,
     settings: &Settings,
-    writer: Writer<KeyPair>,
     view: &Arc<View>,
     metrics: &Arc<Metrics>,
     seen: S,
@@ -192,13 +172,12 @@ fn see<S: Fn(&KeyPair) + Send, G: Fn(&str) + Send>(
     let key_pairs = scope(client, namespace.as_deref());
     stream::select(
         watches::namespaces(client, namespace, policy, Arc::clone(view), Arc::clone(metrics)),
-        watches::key_pairs(key_pairs, writer, Arc::clone(view), Arc::clone(metrics), seen, gone),
+        watches::key_pairs(key_pairs, Arc::clone(view), Arc::clone(metrics), seen, gone),
     )
 }
 
 /// Notes a failure and says when to try again.
-#[expect(clippy::needless_pass_by_value, reason = "the signature is the one that `applier` asks for")]
-fn try_again(key_pair: Arc<KeyPair>, error: &Error, context: Arc<Context>) -> Action {
+fn try_again(key_pair: &KeyPair, error: &Error, context: &Context) -> Duration {
     let delay = context.backoff.failed(key_pair.metadata.uid.as_deref().unwrap_or_default());
     context.metrics.failed(error.step());
     tracing::warn!(
@@ -208,7 +187,7 @@ fn try_again(key_pair: Arc<KeyPair>, error: &Error, context: Arc<Context>) -> Ac
         error = %error,
         "reconciliation failed"
     );
-    Action::requeue(delay)
+    delay
 }
 
 fn scope<K>(client: &Client, namespace: Option<&str>) -> Api<K>

@@ -13,7 +13,6 @@ use kube::{
     Api, Resource, ResourceExt,
     api::PostParams,
     runtime::{
-        controller::Action,
         events::{Event, Recorder},
         reflector::ObjectRef,
     },
@@ -43,14 +42,15 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// The steps that any object needs are fewer; more would mean that two steps undo each other.
 const MAX_STEPS: usize = 8;
 
+/// After which time to look again, if not before it changes.
+type Again = Option<Duration>;
+
 /// Brings one `KeyPair` to where its spec wants it.
 ///
 /// # Errors
 ///
 /// Whatever the API server or the key generation answered; the caller tries again later.
-pub async fn reconcile(key_pair: Arc<KeyPair>, context: Arc<Context>) -> Result<Action, Error> {
-    // A decision that does not know which Secrets there are would read each of them.
-    context.secrets.wait_until_ready().await.map_err(|_| Error::Stopping)?;
+pub async fn reconcile(key_pair: Arc<KeyPair>, context: Arc<Context>) -> Result<Again, Error> {
     let reconciliation = Reconciliation {
         desired: translate::desired(&key_pair),
         namespace: key_pair.namespace().unwrap_or_default(),
@@ -87,11 +87,11 @@ struct Reconciliation<'a> {
 }
 
 impl Reconciliation<'_> {
-    async fn run(&self) -> Result<Action, Error> {
+    async fn run(&self) -> Result<Again, Error> {
         let context = self.context;
         if context.written.get(&self.desired.uid) == self.key_pair.resource_version() {
             // This version of the object is older than our own last write, whose event is under way.
-            return Ok(Action::await_change());
+            return Ok(None);
         }
         context.written.forget(&self.desired.uid);
         let mut observed = self.observe();
@@ -99,16 +99,16 @@ impl Reconciliation<'_> {
             let plan =
                 context.view.index.with_ledger(&self.namespace, |ledger| decide(&self.desired, &observed, ledger));
             // Where it is not known yet what the namespace is, that event brings us back.
-            let Some(plan) = plan else { return Ok(Action::await_change()) };
+            let Some(plan) = plan else { return Ok(None) };
             match plan {
-                Plan::Rest => return Ok(Action::await_change()),
+                Plan::Rest => return Ok(None),
                 Plan::ReadSecret(name) => {
                     let view = self.read_secret(&name).await?;
                     self.note(&mut observed, &name, view);
                 }
                 Plan::CreateSecret { name, spec, replaces } => {
                     let Some(view) = self.create_secret(&name, spec, replaces, &observed).await? else {
-                        return Ok(Action::await_change());
+                        return Ok(None);
                     };
                     self.note(&mut observed, &name, view);
                 }
@@ -277,7 +277,7 @@ impl Reconciliation<'_> {
     }
 
     /// Makes the status say what `report` says, with one write if it does not yet.
-    async fn write_status(&self, report: Report) -> Result<Action, Error> {
+    async fn write_status(&self, report: Report) -> Result<Again, Error> {
         let Self { key_pair, context, desired, .. } = self;
         let uid = desired.uid.as_str();
         let look_again = report.look_again;
@@ -285,10 +285,10 @@ impl Reconciliation<'_> {
         context.keys.forget(uid);
         let end = || {
             if look_again {
-                return Action::requeue(context.backoff.failed(uid));
+                return Some(context.backoff.failed(uid));
             }
             context.backoff.forget(uid);
-            Action::await_change()
+            None
         };
         let outcome = report.refusals.first().map_or("Ready", |refusal| refusal.reason.as_str());
         context.metrics.reconciled(outcome, self.begun.elapsed());
@@ -304,7 +304,7 @@ impl Reconciliation<'_> {
             // Gone, or changed since: the decision was about an object that is no more. Its events should be under way, but
             // proxies and servers that start up give these answers for other causes, too.
             Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {
-                return Ok(Action::requeue(context.backoff.failed(uid)));
+                return Ok(Some(context.backoff.failed(uid)));
             }
             Err(error) => return Err(Error::WriteStatus(error)),
         };

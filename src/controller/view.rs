@@ -6,10 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kube::runtime::reflector::Store;
 use tokio::sync::SetOnce;
 
-use super::index::Index;
+use super::{index::Index, queue::Everything, shelf::Shelf};
 use crate::api::KeyPair;
 
 /// What the watches show of a scope: one namespace, or all of them.
@@ -18,7 +17,7 @@ pub struct View {
     /// The slots and names of every namespace.
     pub index: Index,
     /// The `KeyPair`s.
-    pub key_pairs: Store<KeyPair>,
+    pub key_pairs: Shelf<KeyPair>,
     /// Set when every namespace that is watched is known.
     pub regions_listed: SetOnce<()>,
     /// Since when its watches have brought nothing but errors.
@@ -31,8 +30,8 @@ const TRUSTED_FOR: Duration = Duration::from_secs(60);
 impl View {
     /// A view of nothing yet.
     #[must_use]
-    pub fn new(index: Index, key_pairs: Store<KeyPair>) -> Self {
-        Self { index, key_pairs, regions_listed: SetOnce::new(), doubtful: Mutex::default() }
+    pub fn new(index: Index) -> Self {
+        Self { index, key_pairs: Shelf::default(), regions_listed: SetOnce::new(), doubtful: Mutex::default() }
     }
 
     /// Notes whether a watch brought something, or failed.
@@ -46,6 +45,16 @@ impl View {
     pub fn is_outdated(&self) -> bool {
         let doubtful = *self.doubtful.lock().unwrap_or_else(PoisonError::into_inner);
         doubtful.is_some_and(|since| since.elapsed() > TRUSTED_FOR)
+    }
+}
+
+impl Everything for View {
+    fn namespaces(&self) -> Vec<String> {
+        self.key_pairs.namespaces()
+    }
+
+    fn names(&self, namespace: &str) -> Vec<String> {
+        self.key_pairs.names(namespace)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The watches that tell which objects to look at.
 
-use std::{cell::RefCell, collections::HashSet, convert::Infallible, sync::Arc};
+use std::{collections::HashSet, sync::Arc};
 
 use futures::{Stream, StreamExt, stream};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
@@ -10,7 +10,7 @@ use kube::{
     core::DeserializeGuard,
     runtime::{
         WatchStreamExt,
-        reflector::{ObjectRef, Store, store::Writer},
+        reflector::ObjectRef,
         watcher::{self, Event, watcher},
     },
 };
@@ -19,6 +19,7 @@ use super::{
     backoff::Backoff,
     context::Context,
     metrics::Metrics,
+    queue::Trigger,
     secrets::{KEYPAIR_ANNOTATION, KEYPAIR_UID_ANNOTATION, OPERATOR},
     view::View,
 };
@@ -26,7 +27,7 @@ use crate::{
     api::{KeyPair, KeyPairSpec},
     domain::{
         region::{Policy, Region},
-        secret::MANAGED_BY_LABEL,
+        secret::{MANAGED_BY_LABEL, OWN_PREFIX},
     },
 };
 
@@ -35,20 +36,15 @@ pub const WATCH_SECONDS: u32 = 120;
 /// The annotation in which `kubectl apply` keeps a second copy of the whole spec.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-/// A `KeyPair` to look at. Watching goes on whatever happens, so there is no error.
-pub type Trigger = Result<ObjectRef<KeyPair>, Infallible>;
-
-/// Follows the `KeyPair`s: each event reaches the index first, then the store, then the reconciler. `seen` is shown each that
+/// Follows the `KeyPair`s: each event reaches the index first, then the shelf, then the reconciler. `seen` is shown each that
 /// has come or changed, and `gone` is told the UID of each that is no more.
 pub fn key_pairs(
     api: Api<DeserializeGuard<KeyPair>>,
-    store: Writer<KeyPair>,
     view: Arc<View>,
     metrics: Arc<Metrics>,
     seen: impl Fn(&KeyPair) + Send,
     gone: impl Fn(&str) + Send,
 ) -> impl Stream<Item = Trigger> + Send {
-    let mut mirror = Mirror::new(store);
     let (regions, heard) = (Arc::clone(&view), Arc::clone(&view));
     // What a namespace is decides what its KeyPairs may be, so that is listed first.
     let begin = async move {
@@ -65,16 +61,20 @@ pub fn key_pairs(
             if let Event::Apply(key_pair) = &event {
                 seen(key_pair);
             }
-            let mut concerned = view.index.apply(&event);
-            mirror.apply(
-                &event,
-                |key_pair| concerned.push(ObjectRef::from_obj(key_pair)),
-                |key_pair| gone(key_pair.meta().uid.as_deref().unwrap_or_default()),
-            );
-            if matches!(event, Event::InitDone) {
-                concerned.extend(view.index.catch_up(|reference| view.key_pairs.get(reference)));
+            let concerned = view.index.apply(&event);
+            for key_pair in view.key_pairs.apply(&event) {
+                gone(key_pair.meta().uid.as_deref().unwrap_or_default());
             }
-            stream::iter(concerned.into_iter().map(Ok))
+            let mut triggers: Vec<Trigger> = concerned.into_iter().map(Trigger::from).collect();
+            match event {
+                Event::Apply(key_pair) => triggers.push(ObjectRef::from_obj(&key_pair).into()),
+                Event::InitDone => {
+                    view.index.catch_up(|reference| view.key_pairs.get(reference));
+                    triggers = vec![Trigger::All];
+                }
+                Event::Init | Event::InitApply(_) | Event::Delete(_) => {}
+            }
+            stream::iter(triggers)
         })
 }
 
@@ -115,7 +115,7 @@ pub fn namespaces(
         .flat_map(move |events| {
             let concerned: Vec<_> =
                 events.into_iter().flat_map(|event| take_in(event, &policy, &view, &mut listed)).collect();
-            stream::iter(concerned.into_iter().map(Ok))
+            stream::iter(concerned.into_iter().map(Trigger::from))
         })
 }
 
@@ -197,75 +197,46 @@ fn watch_config() -> watcher::Config {
 }
 
 /// Follows the metadata of our Secrets.
-pub fn secrets(
-    api: Api<PartialObjectMeta<Secret>>,
-    store: Writer<PartialObjectMeta<Secret>>,
-    context: Arc<Context>,
-) -> impl Stream<Item = Trigger> + Send {
-    let mut mirror = Mirror::new(store);
+pub fn secrets(api: Api<PartialObjectMeta<Secret>>, context: Arc<Context>) -> impl Stream<Item = Trigger> + Send {
     let metrics = Arc::clone(&context.metrics);
     let ours = watch_config().labels(&format!("{MANAGED_BY_LABEL}={OPERATOR}"));
     patient(watcher(api, ours))
-        .modify(|secret| secret.managed_fields_mut().clear())
+        .modify(|secret| {
+            secret.metadata.managed_fields = None;
+            secret.metadata.labels = None;
+            secret.annotations_mut().retain(|key, _| key.starts_with(OWN_PREFIX));
+        })
         .filter_map(move |event| std::future::ready(log_failure("Secrets", event, &metrics)))
         .flat_map(move |event| {
-            let concerned = RefCell::new(Vec::new());
-            let concern = |secret: &PartialObjectMeta<Secret>| concerned.borrow_mut().extend(key_pair_of(secret));
-            let made_for =
-                |secret: &PartialObjectMeta<Secret>| secret.annotations().get(KEYPAIR_UID_ANNOTATION).cloned();
-            mirror.apply(
-                &event,
-                |secret| {
-                    if let Some(uid) = made_for(secret) {
-                        context.made.note(&uid, secret.name_any());
-                    }
-                    concern(secret);
-                },
-                |secret| {
-                    if let Some(uid) = made_for(secret) {
-                        context.made.forget(&uid, &secret.name_any());
-                    }
-                    concern(secret);
-                },
-            );
-            stream::iter(concerned.into_inner().into_iter().map(Ok))
+            let gone = context.secrets.apply(&event);
+            for secret in &gone {
+                if let Some(uid) = made_for(secret) {
+                    context.made.forget(uid, &secret.name_any());
+                }
+            }
+            let note = |secret: &PartialObjectMeta<Secret>| {
+                if let Some(uid) = made_for(secret) {
+                    context.made.note(uid, secret.name_any());
+                }
+            };
+            let triggers = match event {
+                Event::Apply(secret) => {
+                    note(&secret);
+                    key_pair_of(&secret).map(Trigger::from).into_iter().collect()
+                }
+                Event::InitDone => {
+                    context.secrets.for_each(|secret| note(&secret));
+                    vec![Trigger::All]
+                }
+                _ => gone.iter().filter_map(key_pair_of).map(Trigger::from).collect(),
+            };
+            stream::iter(triggers)
         })
 }
 
-/// A store in step with a watch.
-struct Mirror<K: Resource<DynamicType = ()> + Clone + 'static> {
-    writer: Writer<K>,
-    reader: Store<K>,
-}
-
-impl<K: Resource<DynamicType = ()> + Clone + 'static> Mirror<K> {
-    fn new(writer: Writer<K>) -> Self {
-        Self { reader: writer.as_reader(), writer }
-    }
-
-    /// Takes in an event, and calls `changed` for each object that is new or may have changed, and `gone` for each that is no
-    /// more.
-    ///
-    /// A list counts only when it is complete: until then the store shows what was before it, so that whoever looked at
-    /// an object of the list would see its old version, or none. And a list has no event for what went away since the last
-    /// one, so that is found by comparison.
-    fn apply(&mut self, event: &Event<K>, mut changed: impl FnMut(&K), mut gone: impl FnMut(&K)) {
-        let before = if matches!(event, Event::InitDone) { self.reader.state() } else { Vec::new() };
-        self.writer.apply_watcher_event(event);
-        match event {
-            Event::Apply(object) => changed(object),
-            Event::Delete(object) => gone(object),
-            Event::Init | Event::InitApply(_) => {}
-            Event::InitDone => {
-                self.reader.state().iter().for_each(|object| changed(object));
-                let is_there = |object: &K| {
-                    let now = self.reader.get(&ObjectRef::from_obj(object));
-                    now.is_some_and(|now| now.meta().uid == object.meta().uid)
-                };
-                before.iter().filter(|object| !is_there(object)).for_each(|object| gone(object));
-            }
-        }
-    }
+/// The UID of the `KeyPair` that a Secret was made for.
+fn made_for(secret: &PartialObjectMeta<Secret>) -> Option<&str> {
+    secret.annotations().get(KEYPAIR_UID_ANNOTATION).map(String::as_str)
 }
 
 /// The `KeyPair` that a Secret was made for.
@@ -287,7 +258,7 @@ fn readable(event: Event<DeserializeGuard<KeyPair>>) -> Option<Event<KeyPair>> {
     let is_gone = matches!(event, Event::Delete(_));
     let read = |guard: DeserializeGuard<KeyPair>| match guard.0 {
         Ok(mut key_pair) => {
-            key_pair.managed_fields_mut().clear();
+            key_pair.metadata.managed_fields = None;
             key_pair.annotations_mut().remove(LAST_APPLIED);
             Some(key_pair)
         }

@@ -62,7 +62,7 @@ impl Index {
         Self { same_keys: true, ..Self::default() }
     }
 
-    /// Takes in an event and returns the other `KeyPair`s that it concerns.
+    /// Takes in an event and returns the other `KeyPair`s that it concerns. The end of a list concerns all, which are not named.
     pub fn apply(&self, event: &Event<KeyPair>) -> Vec<ObjectRef<KeyPair>> {
         let mut state = self.lock();
         match event {
@@ -82,12 +82,15 @@ impl Index {
                 state.listed.entry(namespace).or_default().push(listed);
                 Vec::new()
             }
-            Event::InitDone => state.end_list(),
+            Event::InitDone => {
+                state.end_list();
+                Vec::new()
+            }
             Event::Apply(key_pair) => {
                 let namespace = namespace(key_pair);
                 let known = state.namespaces.entry(namespace.clone()).or_default();
                 known.names.insert(key_pair.name_any());
-                known.same_keys.set(&key_pair.name_any(), self.key_of(key_pair));
+                known.same_keys.set(&key_pair.name_any(), self.key_of(key_pair).as_deref());
                 let Some(ledger) = &mut known.ledger else { return Vec::new() };
                 let changed = match translate::claim(key_pair, ledger.region()) {
                     Some(claim) => ledger.claim(claim),
@@ -138,18 +141,14 @@ impl Index {
 
     /// Counts in what came with a list whose namespaces became something else meanwhile. To be called when `look_up` knows
     /// the list.
-    pub fn catch_up(&self, look_up: impl Fn(&ObjectRef<KeyPair>) -> Option<Arc<KeyPair>>) -> Vec<ObjectRef<KeyPair>> {
+    pub fn catch_up(&self, look_up: impl Fn(&ObjectRef<KeyPair>) -> Option<Arc<KeyPair>>) {
         let mut state = self.lock();
-        let outdated = std::mem::take(&mut state.outdated);
-        let mut concerned = Vec::new();
-        for namespace in outdated {
+        for namespace in std::mem::take(&mut state.outdated) {
             let Some(known) = state.namespaces.get_mut(&namespace) else { continue };
             let Some(previous) = known.ledger.take() else { continue };
             let within = |name: &str| look_up(&ObjectRef::new(name).within(&namespace));
             known.reload(previous.region().clone(), Some(&previous), within);
-            concerned.extend(references(&namespace, known.names.iter().cloned().collect()));
         }
-        concerned
     }
 
     /// Forgets the namespaces that are not among these.
@@ -207,26 +206,22 @@ impl Index {
 }
 
 impl State {
-    fn end_list(&mut self) -> Vec<ObjectRef<KeyPair>> {
+    fn end_list(&mut self) {
         let mut listed = std::mem::take(&mut self.listed);
         for namespace in listed.keys() {
             self.namespaces.entry(namespace.clone()).or_default();
         }
-        let mut concerned = Vec::new();
         for (namespace, known) in &mut self.namespaces {
             let listed = listed.remove(namespace).unwrap_or_default();
             known.names = listed.iter().map(|listed| listed.name.clone()).collect();
             known.same_keys = SameKeys::default();
             for Listed { name, key, .. } in &listed {
-                known.same_keys.set(name, key.clone());
+                known.same_keys.set(name, key.as_deref());
             }
             let Some(previous) = &known.ledger else { continue };
             let claims = listed.into_iter().filter_map(|listed| listed.claim);
-            let ledger = Ledger::load(previous.region().clone(), claims, Some(previous));
-            concerned.extend(references(namespace, ledger.changed_since(Some(previous))));
-            known.ledger = Some(ledger);
+            known.ledger = Some(Ledger::load(previous.region().clone(), claims, Some(previous)));
         }
-        concerned
     }
 }
 
@@ -285,8 +280,7 @@ mod tests {
         index.apply(&Event::InitApply(key_pair("aa", false)));
         index.apply(&Event::InitApply(key_pair("bb", true)));
         assert_eq!(standing(&index, "aa"), Standing::Unknown);
-        let concerned = index.apply(&Event::InitDone);
-        assert_eq!(names(concerned), HashSet::from(["aa".to_owned(), "bb".to_owned()]));
+        index.apply(&Event::InitDone);
         assert_eq!(standing(&index, "aa"), Standing::NoSlot);
         assert_eq!(standing(&index, "bb"), Standing::Granted);
     }
@@ -323,14 +317,14 @@ mod tests {
         index.apply(&Event::Init);
         index.apply(&Event::InitApply(key_pair("aa", false)));
         index.apply(&Event::InitApply(key_pair("bb", false)));
-        let concerned = index.apply(&Event::InitDone);
+        index.apply(&Event::InitDone);
         assert_eq!(standing(&index, "bb"), Standing::Granted, "its status may be on its way");
-        assert_eq!(names(concerned), HashSet::from(["aa".to_owned()]));
+        assert_eq!(standing(&index, "aa"), Standing::NoSlot);
         index.apply(&Event::Init);
         index.apply(&Event::InitApply(key_pair("aa", false)));
-        let concerned = index.apply(&Event::InitDone);
+        index.apply(&Event::InitDone);
         assert_eq!(standing(&index, "bb"), Standing::Unknown);
-        assert_eq!(names(concerned), HashSet::from(["aa".to_owned()]));
+        assert_eq!(standing(&index, "aa"), Standing::Granted);
     }
 
     /// Whoever looks the `KeyPair`s up by name.
@@ -372,8 +366,7 @@ mod tests {
         index.apply(&Event::InitApply(pairs[0].clone()));
         index.set_region("shop", Region { exists: false, ..Region::with_quota(1) }, |_| None);
         index.apply(&Event::InitDone);
-        let concerned = index.catch_up(|reference| store(&pairs)(&reference.name));
-        assert_eq!(names(concerned), HashSet::from(["aa".to_owned()]));
+        index.catch_up(|reference| store(&pairs)(&reference.name));
         assert_eq!(standing(&index, "aa"), Standing::Unknown, "a request outside of every region takes no place");
     }
 }

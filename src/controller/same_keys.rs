@@ -1,37 +1,40 @@
 //! Which `KeyPair`s of a namespace have the same key.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    hash::{BuildHasher, RandomState},
+};
 
-/// The `KeyPair`s of a namespace by the fingerprints of their keys.
+/// The `KeyPair`s of a namespace by their keys. Of each key there is only a hash of its fingerprint: there may be many, and two
+/// with the same hash are as good as impossible, and would only be warned of.
 #[derive(Debug, Default)]
 pub struct SameKeys {
-    by_name: HashMap<String, String>,
-    by_fingerprint: HashMap<String, BTreeSet<String>>,
+    by_name: HashMap<Box<str>, u64>,
+    by_key: BTreeSet<(u64, Box<str>)>,
+    hashes: RandomState,
 }
 
 impl SameKeys {
     /// Notes the fingerprint of the key of the `KeyPair` of this name; `None`: it has none, or is gone.
-    pub fn set(&mut self, name: &str, fingerprint: Option<String>) {
-        if self.by_name.get(name) == fingerprint.as_ref() {
+    pub fn set(&mut self, name: &str, fingerprint: Option<&str>) {
+        let key = fingerprint.map(|fingerprint| self.hashes.hash_one(fingerprint));
+        if self.by_name.get(name) == key.as_ref() {
             return;
         }
-        if let Some(before) = self.by_name.remove(name)
-            && let Some(names) = self.by_fingerprint.get_mut(&before)
-        {
-            names.remove(name);
-            if names.is_empty() {
-                self.by_fingerprint.remove(&before);
-            }
+        if let Some(before) = self.by_name.remove(name) {
+            self.by_key.remove(&(before, name.into()));
         }
-        if let Some(fingerprint) = fingerprint {
-            self.by_fingerprint.entry(fingerprint.clone()).or_default().insert(name.to_owned());
-            self.by_name.insert(name.to_owned(), fingerprint);
+        if let Some(key) = key {
+            self.by_key.insert((key, name.into()));
+            self.by_name.insert(name.into(), key);
         }
     }
 
     /// A `KeyPair` other than that of this name which has the key with this fingerprint.
     pub fn other_than(&self, name: &str, fingerprint: &str) -> Option<String> {
-        self.by_fingerprint.get(fingerprint)?.iter().find(|other| *other != name).cloned()
+        let key = self.hashes.hash_one(fingerprint);
+        let same = self.by_key.range((key, Box::default())..).take_while(|(of, _)| *of == key);
+        same.map(|(_, other)| other).find(|other| &***other != name).map(ToString::to_string)
     }
 }
 
@@ -42,15 +45,15 @@ mod tests {
     #[test]
     fn follows_what_changes() {
         let mut keys = SameKeys::default();
-        keys.set("one", Some("a".to_owned()));
+        keys.set("one", Some("a"));
         assert_eq!(keys.other_than("one", "a"), None);
-        keys.set("two", Some("a".to_owned()));
+        keys.set("two", Some("a"));
         assert_eq!(keys.other_than("one", "a"), Some("two".to_owned()));
-        keys.set("two", Some("b".to_owned()));
+        keys.set("two", Some("b"));
         assert_eq!(keys.other_than("one", "a"), None);
         assert_eq!(keys.other_than("three", "b"), Some("two".to_owned()));
         keys.set("two", None);
         assert_eq!(keys.other_than("three", "b"), None);
-        assert_eq!((keys.by_name.len(), keys.by_fingerprint.len()), (1, 1));
+        assert_eq!((keys.by_name.len(), keys.by_key.len()), (1, 1));
     }
 }

@@ -204,6 +204,7 @@ pub fn secrets(api: Api<PartialObjectMeta<Secret>>, context: Arc<Context>) -> im
         .modify(|secret| {
             secret.metadata.managed_fields = None;
             secret.metadata.labels = None;
+            secret.metadata.creation_timestamp = None;
             secret.annotations_mut().retain(|key, _| key.starts_with(OWN_PREFIX));
         })
         .filter_map(move |event| std::future::ready(log_failure("Secrets", event, &metrics)))

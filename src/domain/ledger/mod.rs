@@ -184,14 +184,15 @@ impl Ledger {
     /// The names of the `KeyPair`s that stand otherwise here than in `previous`.
     #[must_use]
     pub fn changed_since(&self, previous: Option<&Self>) -> HashSet<String> {
-        let asking = self.slots.claims().filter(|claim| claim.token.is_none());
-        asking
-            .chain(self.tokened.values())
-            .filter(|claim| {
-                let before = previous.map_or(Standing::Unknown, |previous| previous.standing(&claim.uid));
-                before != self.standing(&claim.uid)
+        let tokened = self.tokened.values().map(|claim| (claim.uid.as_str(), claim.seniority.name.as_str()));
+        self.slots
+            .without_token()
+            .chain(tokened)
+            .filter(|(uid, _)| {
+                let before = previous.map_or(Standing::Unknown, |previous| previous.standing(uid));
+                before != self.standing(uid)
             })
-            .map(|claim| claim.seniority.name.clone())
+            .map(|(_, name)| name.to_owned())
             .collect()
     }
 

@@ -1,25 +1,40 @@
 //! Who holds a slot of the quota and who holds a name, and who waits for which of the two.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
 
 use super::{Claim, Seniority, Standing};
 
 pub(super) type Place = (Seniority, String);
 
+/// A claim, in as little room as it can have: of most nobody asks anything any more.
 #[derive(Debug)]
 struct Entry {
-    claim: Claim,
+    created: i64,
+    name: Arc<str>,
+    /// Mostly the same text as `name`, and then the same memory.
+    key_pair_name: Arc<str>,
+    has_token: bool,
     granted: bool,
+}
+
+impl Entry {
+    fn place(&self, uid: &str) -> Place {
+        (Seniority { created: self.created, name: self.name.to_string() }, uid.to_owned())
+    }
 }
 
 /// Slots and names, and the claims that hold them or wait for them.
 #[derive(Debug)]
 pub(super) struct Slots {
     quota: usize,
-    entries: HashMap<String, Entry>,
+    /// By UID.
+    entries: HashMap<Box<str>, Entry>,
     granted: usize,
     /// How many granted claims hold each name; more than one only where objects are older than this rule.
-    held_names: HashMap<String, usize>,
+    held_names: HashMap<Arc<str>, u32>,
     /// The claims that wait, by name.
     waiting: HashMap<String, BTreeSet<Place>>,
     /// Of every name that is free, the oldest claim that waits for it: what only a slot is missing to.
@@ -57,7 +72,7 @@ impl Slots {
         match self.entries.get(uid) {
             None => Standing::Unknown,
             Some(entry) if entry.granted => Standing::Granted,
-            Some(Entry { claim, .. }) if self.next.contains(&place(claim)) => Standing::NoSlot,
+            Some(entry) if self.next.contains(&entry.place(uid)) => Standing::NoSlot,
             Some(_) => Standing::NameTaken,
         }
     }
@@ -65,14 +80,14 @@ impl Slots {
     /// How the claim would stand if it were taken in now.
     pub(super) fn foresee(&self, claim: &Claim) -> Standing {
         let name = &claim.key_pair_name;
-        let own = self.entries.get(&claim.uid);
+        let own = self.entries.get(claim.uid.as_str());
         match own {
-            Some(own) if own.claim.key_pair_name == *name => return self.standing(&claim.uid),
+            Some(own) if *own.key_pair_name == **name => return self.standing(&claim.uid),
             _ => {}
         }
         let place = place(claim);
         let is_overtaken = self.waiting.get(name).and_then(BTreeSet::first).is_some_and(|first| *first < place);
-        if is_overtaken || self.held_names.contains_key(name) {
+        if is_overtaken || self.held_names.contains_key(name.as_str()) {
             return Standing::NameTaken;
         }
         // With another name it gives back the slot that it has.
@@ -86,9 +101,10 @@ impl Slots {
         self.granted
     }
 
-    /// The claims, granted or waiting.
-    pub(super) fn claims(&self) -> impl Iterator<Item = &Claim> {
-        self.entries.values().map(|entry| &entry.claim)
+    /// The UIDs of the claims without a client token, granted or waiting, with the names of their `KeyPair`s.
+    pub(super) fn without_token(&self) -> impl Iterator<Item = (&str, &str)> {
+        let entries = self.entries.iter().filter(|(_, entry)| !entry.has_token);
+        entries.map(|(uid, entry)| (&**uid, &*entry.name))
     }
 
     /// Takes in a new claim, or one that changed. Returns the names of the other `KeyPair`s whose standing
@@ -96,9 +112,10 @@ impl Slots {
     pub(super) fn claim(&mut self, claim: Claim) -> HashSet<String> {
         let uid = claim.uid.clone();
         let name = claim.seniority.name.clone();
-        let mut changed = match self.entries.get(&uid) {
+        let mut changed = match self.entries.get_mut(uid.as_str()) {
             // Nothing that matters here has changed: the UID fixes the place, and what is granted stays granted.
-            Some(entry) if entry.claim.key_pair_name == claim.key_pair_name && (entry.granted || !claim.accepted) => {
+            Some(entry) if *entry.key_pair_name == *claim.key_pair_name && (entry.granted || !claim.accepted) => {
+                entry.has_token = claim.token.is_some();
                 return HashSet::new();
             }
             Some(_) => self.take_out(&uid),
@@ -120,32 +137,36 @@ impl Slots {
 
     pub(super) fn has_granted(&self, claim: &Claim) -> bool {
         self.entries
-            .get(&claim.uid)
-            .is_some_and(|entry| entry.granted && entry.claim.key_pair_name == claim.key_pair_name)
+            .get(claim.uid.as_str())
+            .is_some_and(|entry| entry.granted && *entry.key_pair_name == *claim.key_pair_name)
     }
 
     fn insert(&mut self, claim: Claim) -> HashSet<String> {
         let granted = claim.accepted;
-        let name = claim.key_pair_name.clone();
+        let name: Arc<str> = claim.seniority.name.as_str().into();
+        let key_pair_name: Arc<str> =
+            if *name == *claim.key_pair_name { Arc::clone(&name) } else { claim.key_pair_name.as_str().into() };
         let mut changed = HashSet::new();
         if granted {
-            changed.extend(self.hold(&name));
+            changed.extend(self.hold(&key_pair_name));
         } else {
-            let overtaken = self.head(&name);
-            self.waiting.entry(name.clone()).or_default().insert(place(&claim));
-            changed.extend(self.line_up(&name, overtaken));
+            let overtaken = self.head(&key_pair_name);
+            self.waiting.entry(claim.key_pair_name.clone()).or_default().insert(place(&claim));
+            changed.extend(self.line_up(&key_pair_name, overtaken));
         }
-        self.entries.insert(claim.uid.clone(), Entry { claim, granted });
+        let has_token = claim.token.is_some();
+        let entry = Entry { created: claim.seniority.created, name, key_pair_name, has_token, granted };
+        self.entries.insert(claim.uid.into(), entry);
         changed
     }
 
     fn take_out(&mut self, uid: &str) -> HashSet<String> {
-        let Some(Entry { claim, granted }) = self.entries.remove(uid) else {
+        let Some(entry) = self.entries.remove(uid) else {
             return HashSet::new();
         };
-        let name = &claim.key_pair_name;
+        let name = &*entry.key_pair_name;
         let before = self.head(name);
-        if granted {
+        if entry.granted {
             self.granted -= 1;
             if let Some(holders) = self.held_names.get_mut(name) {
                 *holders -= 1;
@@ -154,19 +175,20 @@ impl Slots {
                 }
             }
         } else if let Some(queue) = self.waiting.get_mut(name) {
-            queue.remove(&place(&claim));
+            let place = entry.place(uid);
+            queue.remove(&place);
             if queue.is_empty() {
                 self.waiting.remove(name);
             }
-            self.next.remove(&place(&claim));
+            self.next.remove(&place);
         }
         self.line_up(name, before)
     }
 
     /// Gives a slot and the name to one more claim.
-    fn hold(&mut self, name: &str) -> HashSet<String> {
+    fn hold(&mut self, name: &Arc<str>) -> HashSet<String> {
         self.granted += 1;
-        *self.held_names.entry(name.to_owned()).or_default() += 1;
+        *self.held_names.entry(Arc::clone(name)).or_default() += 1;
         // Whoever was next for the name now waits for the name itself.
         let overtaken = self.head(name);
         self.line_up(name, overtaken)
@@ -200,13 +222,13 @@ impl Slots {
         while self.granted < self.quota
             && let Some((seniority, uid)) = self.next.pop_first()
         {
-            let Some(entry) = self.entries.get_mut(&uid) else { continue };
+            let Some(entry) = self.entries.get_mut(uid.as_str()) else { continue };
             entry.granted = true;
-            let name = entry.claim.key_pair_name.clone();
-            if let Some(queue) = self.waiting.get_mut(&name) {
+            let name = Arc::clone(&entry.key_pair_name);
+            if let Some(queue) = self.waiting.get_mut(&*name) {
                 queue.remove(&(seniority.clone(), uid));
                 if queue.is_empty() {
-                    self.waiting.remove(&name);
+                    self.waiting.remove(&*name);
                 }
             }
             changed.extend(self.hold(&name));

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Makes sure that the independent tools are there with which the tests check the operator's keys: ssh, sftp, sshd,
-# ssh-keygen and openssl. On Debian and Ubuntu it installs what is missing, as root or with a sudo that asks no password;
-# elsewhere it says what to install. It starts no service, now or at the next boot: the tests run their own sshd.
+# Makes sure that the independent tools are there with which the tests check the operator: ssh, sftp, sshd, ssh-keygen
+# and openssl for its keys, prometheus and promtool for its metrics. On Debian and Ubuntu it installs what is missing, as
+# root or with a sudo that asks no password; elsewhere it says what to install. It starts no service, now or at the next
+# boot: the tests run their own sshd and their own Prometheus.
 set -euo pipefail
 # shellcheck source=hack/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -9,7 +10,7 @@ set -euo pipefail
 # sshd usually lives outside the PATH of ordinary users.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
-tools=(ssh sftp ssh-keygen sshd openssl)
+tools=(ssh sftp ssh-keygen sshd openssl prometheus promtool)
 
 # A package's scripts ask /usr/sbin/policy-rc.d before they start a service; 101 means no.
 policy=/usr/sbin/policy-rc.d
@@ -40,19 +41,21 @@ install_on_debian() {
       ssh | sftp | ssh-keygen) packages+=(openssh-client) ;;
       sshd) packages+=(openssh-server) ;;
       openssl) packages+=(openssl) ;;
+      prometheus | promtool) packages+=(prometheus) ;;
     esac
   done
   forbid_services
   install_packages "${packages[@]}"
   allow_services
-  # Only if it was this script that brought sshd: somebody else's may be meant to run.
-  case $1 in
-    *sshd*)
-      if command -v systemctl >/dev/null; then
-        as_root systemctl --quiet disable ssh.service ssh.socket 2>/dev/null || true
-      fi
-      ;;
-  esac
+  # Only if it was this script that brought them: somebody else's may be meant to run.
+  case $1 in *sshd*) disable ssh.service ssh.socket ;; esac
+  case $1 in *prometheus*) disable prometheus.service ;; esac
+}
+
+disable() {
+  if command -v systemctl >/dev/null; then
+    as_root systemctl --quiet disable "$@" 2>/dev/null || true
+  fi
 }
 
 wanted=$(missing "${tools[@]}")
@@ -62,11 +65,11 @@ if [ -n "$wanted" ] && can_install; then
 fi
 if [ -n "$wanted" ]; then
   say "missing: $wanted"
-  say "  Debian, Ubuntu   apt-get install openssh-client openssh-server openssl   (as root)"
-  say "  Fedora           dnf install openssh-clients openssh-server openssl"
-  say "  Alpine           apk add openssh openssl"
-  say "  Arch             pacman -S openssh openssl"
-  say "  macOS            has ssh, sftp, sshd and ssh-keygen; brew install openssl"
+  say "  Debian, Ubuntu   apt-get install openssh-client openssh-server openssl prometheus   (as root)"
+  say "  Fedora           dnf install openssh-clients openssh-server openssl prometheus"
+  say "  Alpine           apk add openssh openssl prometheus"
+  say "  Arch             pacman -S openssh openssl prometheus"
+  say "  macOS            has ssh, sftp, sshd and ssh-keygen; brew install openssl prometheus"
   exit 1
 fi
 

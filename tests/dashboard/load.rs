@@ -1,0 +1,140 @@
+//! What people do with an operator, mistakes included, and what becomes of an API server, in little time.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use keypair_operator::api::{KeyPair, KeyPairSpec};
+use keypair_test_harness::{ControlPlane, Fault, FaultProxy, eventually, namespace};
+use kube::{
+    Api, Client,
+    api::{DeleteParams, Patch, PatchParams, PostParams},
+};
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use crate::PATIENCE;
+
+/// An import that nothing is wrong with.
+const PUBLIC_KEY: &str = include_str!("../vectors/public/ed25519.pub");
+/// In the namespace with a quota of its own: more than nine tenths of it.
+const PAIRS: usize = 19;
+const QUOTA: usize = 20;
+/// How many rounds pass before what one of them made is deleted.
+const KEPT: usize = 40;
+/// How long the API server is out of reach at times.
+const CUT_OFF: Duration = Duration::from_secs(1);
+
+/// The namespaces, and the way to the API server that can be troubled.
+pub struct Load {
+    client: Client,
+    proxy: FaultProxy,
+    web: String,
+    /// About this one the webhook is not asked, so that the operator answers mistakes.
+    unasked: String,
+}
+
+impl Load {
+    /// Makes the namespaces; one of them is nearly full.
+    pub async fn new(plane: &ControlPlane, client: Client, proxy: FaultProxy) -> Self {
+        let web = namespace(&client, "web").await.unwrap();
+        let full = namespace(&client, "payments").await.unwrap();
+        let unasked = namespace(&client, "staging").await.unwrap();
+        let selector = json!({ "matchExpressions": [
+            { "key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": [unasked] },
+        ] });
+        let patch =
+            json!([{ "op": "replace", "path": "/webhooks/0/namespaceSelector", "value": selector }]).to_string();
+        for kind in ["mutatingwebhookconfiguration", "validatingwebhookconfiguration"] {
+            let patched = plane.kubectl(&["patch", kind, "keypair-operator", "--type=json", "-p", &patch]);
+            patched.unwrap().ok().unwrap();
+        }
+        let annotation = json!({ "metadata": { "annotations": { "keypairs.dev/quota": QUOTA.to_string() } } });
+        let namespaces: Api<Namespace> = Api::all(client.clone());
+        namespaces.patch(&full, &PatchParams::default(), &Patch::Merge(annotation)).await.unwrap();
+        let load = Self { client, proxy, web, unasked };
+        for number in 0..PAIRS {
+            load.create(&full, &format!("pair-{number}"), &import()).await.unwrap();
+        }
+        load
+    }
+
+    /// Goes on until it is aborted, resting so long between two rounds, or twice as long: now there is more to do, now less.
+    pub async fn run(self, rest: Duration) {
+        for round in 0.. {
+            self.round(round).await;
+            sleep(if round / 25 % 2 == 0 { rest } else { rest * 2 }).await;
+        }
+    }
+
+    async fn round(&self, round: usize) {
+        let generate = match round % 5 {
+            0 | 3 => json!({}),
+            1 => json!({ "algorithm": "ECDSA" }),
+            2 => json!({ "algorithm": "RSA", "bits": 3072 }),
+            _ => json!({ "algorithm": "Ed25519" }),
+        };
+        let generated = format!("generated-{round}");
+        self.create(&self.web, &generated, &json!({ "profile": "OpenSSH", "generate": generate })).await.unwrap();
+        self.create(&self.web, &format!("imported-{round}"), &import()).await.unwrap();
+        // Refused at admission.
+        let mistake =
+            if round % 2 == 0 { changed("keyPairName", "") } else { changed("publicKey", "ssh-ed25519 AAAA") };
+        self.create(&self.web, "refused", &mistake).await.unwrap_err();
+        // Refused by the operator.
+        if round % 3 == 0 {
+            let mistake =
+                if round % 2 == 0 { changed("keyPairName", "taken") } else { changed("publicKey", "ssh-ed25519 AAAA") };
+            self.create(&self.unasked, &format!("mistake-{round}"), &mistake).await.unwrap();
+        }
+        // A write that fails, and is tried again.
+        if round % 4 == 1 {
+            self.proxy.fail_next_status(Fault::ServerError);
+        }
+        if round % 6 == 4 {
+            self.lose(&generated).await;
+        }
+        if round >= KEPT {
+            let old = round - KEPT;
+            for name in [format!("generated-{old}"), format!("imported-{old}")] {
+                self.key_pairs(&self.web).delete(&name, &DeleteParams::default()).await.unwrap();
+            }
+        }
+        if round % 30 == 10 {
+            self.proxy.cut_off();
+            sleep(CUT_OFF).await;
+            self.proxy.restore();
+        }
+    }
+
+    fn key_pairs(&self, namespace: &str) -> Api<KeyPair> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    async fn create(&self, namespace: &str, name: &str, spec: &Value) -> kube::Result<KeyPair> {
+        let spec: KeyPairSpec = serde_json::from_value(spec.clone()).unwrap();
+        self.key_pairs(namespace).create(&PostParams::default(), &KeyPair::new(name, spec)).await
+    }
+
+    /// Deletes the Secret with the private key of a generated pair, once it is ready.
+    async fn lose(&self, name: &str) {
+        eventually(PATIENCE, &format!("{name} to be ready"), async || {
+            let status = self.key_pairs(&self.web).get(name).await?.status;
+            Ok(status.and_then(|status| status.key_pair_id))
+        })
+        .await
+        .unwrap();
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.web);
+        secrets.delete(name, &DeleteParams::default()).await.unwrap();
+    }
+}
+
+fn import() -> Value {
+    json!({ "profile": "OpenSSH", "publicKey": PUBLIC_KEY.trim_end() })
+}
+
+/// The import with a change.
+fn changed(field: &str, value: &str) -> Value {
+    let mut spec = import();
+    spec[field] = value.into();
+    spec
+}

@@ -1,0 +1,160 @@
+//! A picture of the dashboard: what Grafana would show, in SVG and roughly.
+
+use std::fmt::Write as _;
+
+use crate::{Place, Shown};
+
+const WIDTH: f64 = 1000.0;
+/// The units of a place in pixels.
+const COLUMN: f64 = WIDTH / 24.0;
+const ROW: f64 = 27.0;
+const GAP: f64 = 8.0;
+/// The axis of values, to the left of the lines, and that of time, below them.
+const LEFT: f64 = 52.0;
+const BELOW: f64 = 18.0;
+/// The title of a panel, and a line of its legend.
+const TITLE: f64 = 30.0;
+const LINE: f64 = 16.0;
+/// About the width of a letter.
+const LETTER: f64 = 6.1;
+/// Told apart by those who are colour-blind, too (after Okabe and Ito).
+const COLOURS: [&str; 8] = ["#56b4e9", "#e69f00", "#2fbf8f", "#f0e442", "#cc79a7", "#ff7043", "#7aa6ff", "#bbbbbb"];
+const STYLE: &str = "text { font: 11px sans-serif; fill: #9fa4b0 } .panel { fill: #181b1f; stroke: #2c3038 } \
+    .title { font-size: 13px; font-weight: 600; fill: #d8dae0 } .number { font-size: 38px; font-weight: 600; fill: #2fbf8f } \
+    .grid { stroke: #2c3038 } .line { fill: none; stroke-width: 1.6; stroke-linejoin: round; stroke-linecap: round }";
+
+/// Draws the panels, each at its place.
+pub fn draw(panels: &[Shown]) -> String {
+    let ends = panels.iter().map(|shown| shown.panel.grid_pos.y + shown.panel.grid_pos.h);
+    let height = ends.fold(0.0, f64::max) * ROW + GAP;
+    let times = || panels.iter().flat_map(|shown| shown.series.values().flatten()).map(|(time, _)| *time);
+    let time = Axis { from: times().fold(f64::INFINITY, f64::min), to: times().fold(0.0, f64::max) };
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" role=\"img\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" \
+         height=\"{height}\">\n<title>The dashboard of keypair-operator</title>\n<style>{STYLE}</style>\n\
+         <rect width=\"100%\" height=\"100%\" fill=\"#101216\"/>\n"
+    );
+    for shown in panels {
+        panel(&mut svg, shown, &time);
+    }
+    svg + "</svg>\n"
+}
+
+/// What is shown from one end of the panel to the other.
+struct Axis {
+    from: f64,
+    to: f64,
+}
+
+impl Axis {
+    /// Where a value is, as a share.
+    fn share(&self, value: f64) -> f64 {
+        (value - self.from) / (self.to - self.from)
+    }
+}
+
+fn panel(svg: &mut String, shown: &Shown, time: &Axis) {
+    let Place { x, y, w, h } = shown.panel.grid_pos;
+    let (x, y) = (x * COLUMN + GAP / 2.0, y * ROW + GAP);
+    let (w, h) = (w * COLUMN - GAP, h * ROW - GAP);
+    put(svg, &format!("<g transform=\"translate({x:.1} {y:.1})\">"));
+    put(svg, &format!("<rect class=\"panel\" width=\"{w:.1}\" height=\"{h:.1}\" rx=\"3\"/>"));
+    text(svg, (12.0, 20.0), "class=\"title\"", &shown.panel.title);
+    if shown.panel.kind == "stat" {
+        let last = shown.series.values().next().and_then(|points| points.last()).map_or(0.0, |(_, value)| *value);
+        let middle = (w / 2.0, h / 2.0 + 24.0);
+        text(
+            svg,
+            middle,
+            "class=\"number\" text-anchor=\"middle\"",
+            &label(last, &shown.panel.field_config.defaults.unit),
+        );
+    } else {
+        lines(svg, shown, time, (w, h));
+    }
+    put(svg, "</g>");
+}
+
+fn lines(svg: &mut String, shown: &Shown, time: &Axis, (w, h): (f64, f64)) {
+    let legend = legend(shown, w);
+    let rows = legend.last().map_or(0.0, |(_, y)| y + LINE);
+    let (right, bottom) = (w - 14.0, h - rows - BELOW - 6.0);
+    let unit = &shown.panel.field_config.defaults.unit;
+    let largest = shown.series.values().flatten().map(|(_, value)| *value).fold(0.0, f64::max);
+    let value = Axis { from: 0.0, to: round_up(largest) };
+    let height = |share: f64| bottom - share * (bottom - TITLE - 4.0);
+    for tick in [0.0, 0.25, 0.5, 0.75, 1.0] {
+        let y = height(tick);
+        put(svg, &format!("<path class=\"grid\" d=\"M{LEFT} {y:.1}H{right:.1}\"/>"));
+        text(svg, (LEFT - 6.0, y + 4.0), "text-anchor=\"end\"", &label(tick * value.to, unit));
+    }
+    let across = |at: f64| LEFT + time.share(at) * (right - LEFT);
+    for seconds in (0_u32..).step_by(20).take_while(|seconds| time.from + f64::from(*seconds) <= time.to) {
+        let clock = format!("{}:{:02}", seconds / 60, seconds % 60);
+        text(svg, (across(time.from + f64::from(seconds)), bottom + 15.0), "text-anchor=\"middle\"", &clock);
+    }
+    let names = shown.series.iter().zip(legend).zip(COLOURS.iter().cycle());
+    for (((name, points), (left, down)), colour) in names {
+        let mut path = String::new();
+        let mut before = f64::NEG_INFINITY;
+        for (at, amount) in points {
+            // Where there are no values, there is no line.
+            let command = if at - before > 1.5 { 'M' } else { 'L' };
+            put_point(&mut path, command, across(*at), height(value.share(*amount)));
+            before = *at;
+        }
+        put(svg, &format!("<path class=\"line\" stroke=\"{colour}\" d=\"{path}h0\"/>"));
+        let y = h - rows + down + 4.0;
+        put(svg, &format!("<path stroke=\"{colour}\" stroke-width=\"3\" d=\"M{left:.1} {:.1}h14\"/>", y - 4.0));
+        text(svg, (left + 20.0, y), "", name);
+    }
+}
+
+/// Where each name of the legend is, in as many lines as are needed.
+fn legend(shown: &Shown, width: f64) -> Vec<(f64, f64)> {
+    let (mut x, mut y) = (12.0, 0.0);
+    let mut places = Vec::new();
+    for name in shown.series.keys() {
+        let needed = 34.0 + LETTER * name.chars().map(|_| 1.0).sum::<f64>();
+        if x > 12.0 && x + needed > width {
+            (x, y) = (12.0, y + LINE);
+        }
+        places.push((x, y));
+        x += needed;
+    }
+    places
+}
+
+/// The next number that people like to see at the end of an axis, and can divide by four.
+fn round_up(largest: f64) -> f64 {
+    let power = 10_f64.powf(largest.log10().floor());
+    [1.0, 2.0, 4.0, 6.0, 8.0, 10.0].into_iter().map(|digit| digit * power).find(|end| *end >= largest).unwrap_or(1.0)
+}
+
+/// A value with its unit, as short as can be.
+fn label(value: f64, unit: &str) -> String {
+    let (value, unit) = match unit {
+        "s" if value < 1.0 => (value * 1000.0, " ms"),
+        "s" => (value, " s"),
+        "percentunit" => (value * 100.0, " %"),
+        "ops" | "reqps" => (value, "/s"),
+        "short" => (value, ""),
+        other => panic!("the picture has no unit {other}"),
+    };
+    let digits = format!("{value:.2}");
+    format!("{}{unit}", digits.trim_end_matches('0').trim_end_matches('.'))
+}
+
+fn text(svg: &mut String, (x, y): (f64, f64), attributes: &str, content: &str) {
+    let content = content.replace('&', "&amp;").replace('<', "&lt;");
+    put(svg, &format!("<text x=\"{x:.1}\" y=\"{y:.1}\" {attributes}>{content}</text>"));
+}
+
+fn put(svg: &mut String, line: &str) {
+    svg.push_str(line);
+    svg.push('\n');
+}
+
+fn put_point(path: &mut String, command: char, x: f64, y: f64) {
+    write!(path, "{command}{x:.1} {y:.1}").unwrap();
+}

@@ -10,7 +10,7 @@ SHELL := bash
 CRD := crds/keypairs.keypairs.dev.yaml
 CHART_CRD := charts/keypair-operator/files/keypairs.keypairs.dev.yaml
 
-.PHONY: help build demo test soak bench image crds docs fmt lint deny
+.PHONY: help build demo test soak bench image crds docs picture fmt lint deny
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -57,6 +57,12 @@ docs: ## Write what is generated of the documentation and the chart, from the ta
 	UPDATE_DOCS=1 cargo test --quiet --test docs; \
 	UPDATE_DOCS=1 cargo test --quiet --test chart values; \
 	UPDATE_DOCS=1 cargo test --quiet --test webhook conformance
+
+picture: ## Draw the dashboard (docs/dashboard.svg) from what Prometheus answers to its queries during two minutes of load
+	@hack/test-tools.sh
+	@assets=$$(hack/controlplane.sh); export KUBEBUILDER_ASSETS=$$assets; \
+	cargo build --workspace; \
+	UPDATE_PICTURE=1 cargo test --quiet --test dashboard every_panel_and_every_alert_has_an_answer
 
 fmt: ## Format the sources
 	cargo fmt --all

@@ -20,7 +20,7 @@ const LETTER: f64 = 6.1;
 /// Told apart by those who are colour-blind, too (after Okabe and Ito).
 const COLOURS: [&str; 8] = ["#56b4e9", "#e69f00", "#2fbf8f", "#f0e442", "#cc79a7", "#ff7043", "#7aa6ff", "#bbbbbb"];
 const STYLE: &str = "text { font: 11px sans-serif; fill: #9fa4b0 } .panel { fill: #181b1f; stroke: #2c3038 } \
-    .title { font-size: 13px; font-weight: 600; fill: #d8dae0 } .number { font-size: 38px; font-weight: 600; fill: #2fbf8f } \
+    .title { font-size: 12px; font-weight: 600; fill: #d8dae0 } .number { font-size: 38px; font-weight: 600; fill: #2fbf8f } \
     .grid { stroke: #2c3038 } .line { fill: none; stroke-width: 1.6; stroke-linejoin: round; stroke-linecap: round }";
 
 /// Draws the panels, each at its place.
@@ -59,7 +59,7 @@ fn panel(svg: &mut String, shown: &Shown, time: &Axis) {
     let (w, h) = (w * COLUMN - GAP, h * ROW - GAP);
     put(svg, &format!("<g transform=\"translate({x:.1} {y:.1})\">"));
     put(svg, &format!("<rect class=\"panel\" width=\"{w:.1}\" height=\"{h:.1}\" rx=\"3\"/>"));
-    text(svg, (12.0, 20.0), "class=\"title\"", &shown.panel.title);
+    text(svg, (10.0, 19.0), "class=\"title\"", &shown.panel.title);
     if shown.panel.kind == "stat" {
         let last = shown.series.values().next().and_then(|points| points.last()).map_or(0.0, |(_, value)| *value);
         let middle = (w / 2.0, h / 2.0 + 24.0);
@@ -67,7 +67,7 @@ fn panel(svg: &mut String, shown: &Shown, time: &Axis) {
             svg,
             middle,
             "class=\"number\" text-anchor=\"middle\"",
-            &label(last, &shown.panel.field_config.defaults.unit),
+            &label(last, &shown.panel.field_config.defaults.unit, last),
         );
     } else {
         lines(svg, shown, time, (w, h));
@@ -86,7 +86,7 @@ fn lines(svg: &mut String, shown: &Shown, time: &Axis, (w, h): (f64, f64)) {
     for tick in [0.0, 0.25, 0.5, 0.75, 1.0] {
         let y = height(tick);
         put(svg, &format!("<path class=\"grid\" d=\"M{LEFT} {y:.1}H{right:.1}\"/>"));
-        text(svg, (LEFT - 6.0, y + 4.0), "text-anchor=\"end\"", &label(tick * value.to, unit));
+        text(svg, (LEFT - 6.0, y + 4.0), "text-anchor=\"end\"", &label(tick * value.to, unit, value.to));
     }
     let across = |at: f64| LEFT + time.share(at) * (right - LEFT);
     for seconds in (0_u32..).step_by(20).take_while(|seconds| time.from + f64::from(*seconds) <= time.to) {
@@ -125,16 +125,18 @@ fn legend(shown: &Shown, width: f64) -> Vec<(f64, f64)> {
     places
 }
 
-/// The next number that people like to see at the end of an axis, and can divide by four.
+/// The next number that people like to see at the end of an axis, and that they can divide by four.
 fn round_up(largest: f64) -> f64 {
+    const ENDS: [f64; 12] = [1.0, 1.2, 1.6, 2.0, 2.4, 3.0, 3.2, 4.0, 5.0, 6.0, 8.0, 10.0];
     let power = 10_f64.powf(largest.log10().floor());
-    [1.0, 2.0, 4.0, 6.0, 8.0, 10.0].into_iter().map(|digit| digit * power).find(|end| *end >= largest).unwrap_or(1.0)
+    ENDS.into_iter().map(|end| end * power).find(|end| *end >= largest).unwrap_or(1.0)
 }
 
-/// A value with its unit, as short as can be.
-fn label(value: f64, unit: &str) -> String {
+/// A value with its unit, on an axis that ends at `end`.
+fn label(value: f64, unit: &str, end: f64) -> String {
     let (value, unit) = match unit {
-        "s" if value < 1.0 => (value * 1000.0, " ms"),
+        _ if value == 0.0 => (0.0, ""),
+        "s" if end < 1.0 => (value * 1000.0, " ms"),
         "s" => (value, " s"),
         "percentunit" => (value * 100.0, " %"),
         "ops" | "reqps" => (value, "/s"),

@@ -78,12 +78,15 @@ impl Load {
         self.create(&self.web, &format!("imported-{round}"), &import()).await.unwrap();
         // Refused at admission.
         let mistake =
-            if round % 2 == 0 { changed("keyPairName", "") } else { changed("publicKey", "ssh-ed25519 AAAA") };
+            if round.is_multiple_of(2) { changed("keyPairName", "") } else { changed("publicKey", "ssh-ed25519 AAAA") };
         self.create(&self.web, "refused", &mistake).await.unwrap_err();
         // Refused by the operator.
-        if round % 3 == 0 {
-            let mistake =
-                if round % 2 == 0 { changed("keyPairName", "taken") } else { changed("publicKey", "ssh-ed25519 AAAA") };
+        if round.is_multiple_of(3) {
+            let mistake = if round.is_multiple_of(2) {
+                changed("keyPairName", "taken")
+            } else {
+                changed("publicKey", "ssh-ed25519 AAAA")
+            };
             self.create(&self.unasked, &format!("mistake-{round}"), &mistake).await.unwrap();
         }
         // A write that fails, and is tried again.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::{Place, Shown};
+use crate::{DRAWN, Place, Shown};
 
 const WIDTH: f64 = 1000.0;
 /// The units of a place in pixels.
@@ -99,11 +99,13 @@ fn lines(svg: &mut String, shown: &Shown, time: &Axis, (w, h): (f64, f64)) {
         let mut before = f64::NEG_INFINITY;
         for (at, amount) in points {
             // Where there are no values, there is no line.
-            let command = if at - before > 1.5 { 'M' } else { 'L' };
+            let command = if at - before > 1.5 * DRAWN.scrape.as_secs_f64() { 'M' } else { 'L' };
             put_point(&mut path, command, across(*at), height(value.share(*amount)));
             before = *at;
         }
-        put(svg, &format!("<path class=\"line\" stroke=\"{colour}\" d=\"{path}h0\"/>"));
+        if !path.is_empty() {
+            put(svg, &format!("<path class=\"line\" stroke=\"{colour}\" d=\"{path}h0\"/>"));
+        }
         let y = h - rows + down + 4.0;
         put(svg, &format!("<path stroke=\"{colour}\" stroke-width=\"3\" d=\"M{left:.1} {:.1}h14\"/>", y - 4.0));
         text(svg, (left + 20.0, y), "", name);
@@ -115,7 +117,7 @@ fn legend(shown: &Shown, width: f64) -> Vec<(f64, f64)> {
     let (mut x, mut y) = (12.0, 0.0);
     let mut places = Vec::new();
     for name in shown.series.keys() {
-        let needed = 34.0 + LETTER * name.chars().map(|_| 1.0).sum::<f64>();
+        let needed = 34.0 + name.chars().map(|_| LETTER).sum::<f64>();
         if x > 12.0 && x + needed > width {
             (x, y) = (12.0, y + LINE);
         }
@@ -143,7 +145,7 @@ fn label(value: f64, unit: &str, end: f64) -> String {
         "short" => (value, ""),
         other => panic!("the picture has no unit {other}"),
     };
-    let digits = format!("{value:.2}");
+    let digits = format!("{value:.3}");
     format!("{}{unit}", digits.trim_end_matches('0').trim_end_matches('.'))
 }
 

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use keypair_test_harness::{Operator, free_port, http_get};
+use keypair_test_harness::{Operator, eventually, free_port, http_get};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -68,11 +68,25 @@ impl Prometheus {
             let mut process = Operator::spawn(Path::new("prometheus"), Path::new("/dev/null"), args, env)
                 .unwrap_or_else(|error| panic!("run hack/test-tools.sh: {error:#}"));
             match process.wait_for_http(address, "/-/ready", PATIENCE).await {
-                Ok(()) => return Self { address, _process: process, _dir: dir },
+                Ok(()) => {
+                    let this = Self { address, _process: process, _dir: dir };
+                    this.scrapes().await;
+                    return this;
+                }
                 Err(error) => last = format!("{error:#}"),
             }
         }
         panic!("no Prometheus after {TRIES} tries: {last}");
+    }
+
+    /// Waits until it has scraped, which it begins some seconds after it says that it is ready.
+    async fn scrapes(&self) {
+        eventually(PATIENCE, "the operator to be scraped", async || {
+            let found = self.get("query?query=up%3D%3D1").await?;
+            Ok(found["result"][0].is_object().then_some(()))
+        })
+        .await
+        .unwrap();
     }
 
     /// The values of an expression from `begin` to `end`, at every `step`.

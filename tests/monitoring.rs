@@ -114,6 +114,25 @@ fn outcomes_are_reasons() {
     }
 }
 
+/// A counter that comes into being with its first increment has not increased: the alert would miss a single loss of a key.
+#[test]
+fn what_alerts_want_the_increase_of_is_there_from_the_start() {
+    let fresh = Metrics::new(Arc::<Views>::default()).render().unwrap();
+    let increase = Regex::new(r#"increase\((\w+)\{outcome=~"([A-Za-z|]+)"\}"#).unwrap();
+    let alerts = alerts();
+    let expressions = || alerts.iter().map(|rule| rule["expr"].as_str().unwrap());
+    assert_eq!(
+        expressions().filter(|expression| increase.is_match(expression)).count(),
+        expressions().filter(|expression| expression.contains("increase(")).count()
+    );
+    for found in expressions().flat_map(|expression| increase.captures_iter(expression)) {
+        for outcome in found[2].split('|') {
+            let zero = format!("{}{{outcome=\"{outcome}\"}} 0", &found[1]);
+            assert!(fresh.lines().any(|line| line == zero), "no {zero}:\n{fresh}");
+        }
+    }
+}
+
 #[test]
 fn every_alert_has_its_section_of_the_runbook() {
     let operations = read("docs/operations.md");

@@ -17,6 +17,7 @@ use prometheus_client::{
 
 use self::usage::Usage;
 use super::view::Views;
+use crate::domain::reason::Reason;
 
 /// Counters, gauges and histograms.
 #[derive(Debug)]
@@ -78,6 +79,10 @@ impl Metrics {
             "Reconciliations that came to their end, by outcome: Ready or the reason of the refusal",
             reconciliations.clone(),
         );
+        // Whoever asks for an increase is not told of the first if there was no zero before it.
+        for reason in [Reason::PrivateKeyLost, Reason::PrivateKeyMismatch] {
+            drop(reconciliations.get_or_create(&OutcomeLabels { outcome: reason.as_str() }));
+        }
         let failures = Family::<StepLabels, Counter>::default();
         registry.register(
             "reconciliation_failures",

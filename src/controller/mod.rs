@@ -118,7 +118,7 @@ pub async fn run(
     let gone = move |uid: &str| forgetting.forget(uid);
     let triggers = stream::select_all([
         see(&client, &settings, &view, &metrics, seen, gone).boxed(),
-        watches::secrets(scope(&client, namespace.as_deref()), Arc::clone(&context)).boxed(),
+        watches::secrets(namespace.as_deref(), Arc::clone(&context)).boxed(),
         generated.map(Trigger::from).boxed(),
     ])
     .take_until(Box::pin(shutdown));
@@ -169,10 +169,9 @@ fn see<S: Fn(&KeyPair) + Send, G: Fn(&str) + Send>(
     gone: G,
 ) -> impl Stream<Item = Trigger> + Send + use<S, G> {
     let Settings { namespace, policy, .. } = settings.clone();
-    let key_pairs = scope(client, namespace.as_deref());
     stream::select(
-        watches::namespaces(client, namespace, policy, Arc::clone(view), Arc::clone(metrics)),
-        watches::key_pairs(key_pairs, Arc::clone(view), Arc::clone(metrics), seen, gone),
+        watches::namespaces(client, namespace.clone(), policy, Arc::clone(view), Arc::clone(metrics)),
+        watches::key_pairs(client, namespace.as_deref(), Arc::clone(view), Arc::clone(metrics), seen, gone),
     )
 }
 

@@ -3,10 +3,12 @@
 use std::{collections::HashSet, sync::Arc};
 
 use futures::{Stream, StreamExt, stream};
+use http::Request;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::PartialObjectMeta,
+    client::Body,
     core::DeserializeGuard,
     runtime::{
         WatchStreamExt,
@@ -15,11 +17,14 @@ use kube::{
     },
 };
 
+use tower::service_fn;
+
 use super::{
     backoff::Backoff,
     context::Context,
     metrics::Metrics,
     queue::Trigger,
+    scope,
     secrets::{KEYPAIR_ANNOTATION, KEYPAIR_UID_ANNOTATION, OPERATOR},
     view::View,
 };
@@ -38,13 +43,20 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// Follows the `KeyPair`s: each event reaches the index first, then the shelf, then the reconciler. `seen` is shown each that
 /// has come or changed, and `gone` is told the UID of each that is no more.
-pub fn key_pairs(
-    api: Api<DeserializeGuard<KeyPair>>,
+pub fn key_pairs<S: Fn(&KeyPair) + Send, G: Fn(&str) + Send>(
+    client: &Client,
+    namespace: Option<&str>,
     view: Arc<View>,
     metrics: Arc<Metrics>,
-    seen: impl Fn(&KeyPair) + Send,
-    gone: impl Fn(&str) + Send,
-) -> impl Stream<Item = Trigger> + Send {
+    seen: S,
+    gone: G,
+) -> impl Stream<Item = Trigger> + Send + use<S, G> {
+    let (counting, hearing) = (Arc::clone(&metrics), Arc::clone(&view));
+    let client = listening(client, move || {
+        counting.watch("KeyPairs", true);
+        hearing.heard(true);
+    });
+    let api: Api<DeserializeGuard<KeyPair>> = scope(&client, namespace);
     let (regions, heard) = (Arc::clone(&view), Arc::clone(&view));
     // What a namespace is decides what its KeyPairs may be, so that is listed first.
     let begin = async move {
@@ -89,7 +101,9 @@ pub fn namespaces(
     view: Arc<View>,
     metrics: Arc<Metrics>,
 ) -> impl Stream<Item = Trigger> + Send + use<> {
-    let api: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
+    let counting = Arc::clone(&metrics);
+    let api: Api<PartialObjectMeta<Namespace>> =
+        Api::all(listening(client, move || counting.watch("Namespaces", true)));
     let objects: Api<Namespace> = Api::all(client.clone());
     let config = match &only {
         Some(name) => watch_config().fields(&format!("metadata.name={name}")),
@@ -197,8 +211,10 @@ fn watch_config() -> watcher::Config {
 }
 
 /// Follows the metadata of our Secrets.
-pub fn secrets(api: Api<PartialObjectMeta<Secret>>, context: Arc<Context>) -> impl Stream<Item = Trigger> + Send {
-    let metrics = Arc::clone(&context.metrics);
+pub fn secrets(namespace: Option<&str>, context: Arc<Context>) -> impl Stream<Item = Trigger> + Send + use<> {
+    let (metrics, counting) = (Arc::clone(&context.metrics), Arc::clone(&context.metrics));
+    let client = listening(&context.client, move || counting.watch("Secrets", true));
+    let api: Api<PartialObjectMeta<Secret>> = scope(&client, namespace);
     let ours = watch_config().labels(&format!("{MANAGED_BY_LABEL}={OPERATOR}"));
     patient(watcher(api, ours))
         .modify(|secret| {
@@ -245,6 +261,26 @@ fn key_pair_of(secret: &PartialObjectMeta<Secret>) -> Option<ObjectRef<KeyPair>>
     let owner = secret.owner_references().iter().find(|owner| owner.kind == KeyPair::kind(&()));
     let name = secret.annotations().get(KEYPAIR_ANNOTATION).or(owner.map(|owner| &owner.name))?;
     Some(ObjectRef::new(name).within(&secret.namespace()?))
+}
+
+/// The same client, which calls `heard` whenever it is let watch something.
+///
+/// A watch that goes on where it was broken off brings no event before something happens, which may be never: only the answer
+/// to its request tells that it works again.
+fn listening(client: &Client, heard: impl Fn() + Clone + Send + 'static) -> Client {
+    let inner = client.clone();
+    let service = service_fn(move |request: Request<Body>| {
+        let (inner, heard) = (inner.clone(), heard.clone());
+        let watches = request.uri().query().is_some_and(|query| query.split('&').any(|word| word == "watch=true"));
+        async move {
+            let response = inner.send(request).await?;
+            if watches && response.status().is_success() {
+                heard();
+            }
+            Ok::<_, kube::Error>(response)
+        }
+    });
+    Client::new(service, client.default_namespace())
 }
 
 /// Says that a watch failed; it is begun again after a pause.

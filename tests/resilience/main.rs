@@ -75,6 +75,20 @@ fn spawn(kubeconfig: &Path, args: &[&str]) -> (Operator, SocketAddr) {
     (Operator::spawn(Path::new(BINARY), kubeconfig, args, [("RUST_LOG", "info")]).unwrap(), address)
 }
 
+/// Waits until the metrics say this of each watch.
+async fn watching(address: SocketAddr, expected: [u8; 3]) {
+    eventually(PATIENCE, &format!("the watches to be {expected:?}"), async || {
+        let metrics = http_get(address, "/metrics").await?.body;
+        let say = |resource: &str, works: u8| {
+            metrics.contains(&format!("keypair_operator_watching{{resource=\"{resource}\"}} {works}\n"))
+        };
+        let all = ["KeyPairs", "Namespaces", "Secrets"].into_iter().zip(expected);
+        Ok(all.into_iter().all(|(resource, works)| say(resource, works)).then_some(()))
+    })
+    .await
+    .unwrap();
+}
+
 async fn waits_for_keypairs(address: SocketAddr) {
     eventually(PATIENCE, "the metrics to say what is waited for", async || {
         let metrics = http_get(address, "/metrics").await?.body;
@@ -156,6 +170,12 @@ async fn an_api_server_that_restarts_or_is_cut_off() {
     assert_eq!(http_get(address, "/livez").await.unwrap().status, 200);
     proxy.restore();
     stage.ready(&namespace, "cut-off").await;
+
+    // Where nothing happens, the watches bring nothing when they go on, and work all the same.
+    proxy.cut_off();
+    watching(address, [0; 3]).await;
+    proxy.restore();
+    watching(address, [1; 3]).await;
     assert!(operator.ended().unwrap().is_none());
 }
 

@@ -45,6 +45,15 @@ impl PrivateKey {
         Self::from_material(&asn1::read_pkcs8(der)?)
     }
 
+    /// Reads an `RSAPrivateKey` of PKCS#1 (RFC 8017 §A.1.2) in DER.
+    ///
+    /// # Errors
+    ///
+    /// [`PrivateKeyError`] if it is not DER to the last byte, or the numbers do not fit together.
+    pub fn from_pkcs1_der(der: &[u8]) -> Result<Self, PrivateKeyError> {
+        Self::from_material(&asn1::read_pkcs1(der)?)
+    }
+
     /// Reads an unencrypted PEM private key: PKCS#8, OpenSSH, PKCS#1 (RSA) or SEC 1 (ECDSA).
     ///
     /// White space around the text and CRLF line ends mean nothing. An `EC PARAMETERS` block before
@@ -63,7 +72,7 @@ impl PrivateKey {
         let read: fn(&[u8]) -> Result<Self, PrivateKeyError> = match label {
             "PRIVATE KEY" => Self::from_pkcs8_der,
             "OPENSSH PRIVATE KEY" => openssh::read,
-            "RSA PRIVATE KEY" => |der| Self::from_material(&asn1::read_pkcs1(der)?),
+            "RSA PRIVATE KEY" => Self::from_pkcs1_der,
             "EC PRIVATE KEY" => |der| Self::from_material(&asn1::read_sec1(der, None)?),
             "ENCRYPTED PRIVATE KEY" => return Err(PrivateKeyError::Encrypted),
             "DSA PRIVATE KEY" => return Err(PrivateKeyError::UnsupportedAlgorithm),

@@ -1,0 +1,3 @@
+module go-keygen
+
+go 1.24

@@ -1,0 +1,19 @@
+//! Where random bytes come from.
+
+use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
+
+/// No random bytes could be had, or they were not random.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the random number generator failed")]
+pub(super) struct RandomError;
+
+/// A source of random bytes. Tests have others than [`SystemRandom`].
+pub(super) trait Random {
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), RandomError>;
+}
+
+impl Random for SystemRandom {
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), RandomError> {
+        (*self).fill(bytes).map_err(|_| RandomError)
+    }
+}

@@ -1,0 +1,225 @@
+//! RSA keys as they are generated: each has the properties that FIPS 186-5 wants, `openssl rsa -check` accepts it, and the
+//! primes of many are spread as random primes are.
+//!
+//! `KEYPAIR_RSA_KEYS` says how many keys of 2048 bits are looked at, and a tenth of it of the longer ones; with it, openssl
+//! checks all of them.
+
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_precision_loss,
+    reason = "a test stops at the first surprise, and counts what is few"
+)]
+
+use std::{
+    collections::BTreeSet,
+    env,
+    io::Write as _,
+    process::{Command, Stdio},
+    sync::OnceLock,
+};
+
+use crypto_bigint::{BoxedUint, Gcd as _, NonZero};
+use der::Decode as _;
+use keypair_operator::domain::key::{Encoding, KeySpec, PrivateKey};
+use keypair_operator::keygen::generate;
+use pkcs1::RsaPrivateKeyRef;
+use pkcs8::PrivateKeyInfoRef;
+
+const EXPONENT: u64 = 65537;
+
+fn wanted() -> Option<usize> {
+    env::var("KEYPAIR_RSA_KEYS").ok().map(|number| number.parse().expect("KEYPAIR_RSA_KEYS is a number"))
+}
+
+/// The keys that the tests share: of 2048 bits, and fewer of 3072 and 4096.
+fn keys() -> &'static [PrivateKey] {
+    static KEYS: OnceLock<Vec<PrivateKey>> = OnceLock::new();
+    KEYS.get_or_init(|| {
+        let short = wanted().unwrap_or(150);
+        let long = wanted().map_or(3, |number| number.div_ceil(10));
+        let kinds = [(KeySpec::Rsa2048, short), (KeySpec::Rsa3072, long), (KeySpec::Rsa4096, long)];
+        kinds.iter().flat_map(|(spec, number)| (0..*number).map(|_| generate(*spec).expect("a key pair"))).collect()
+    })
+}
+
+fn with_numbers<T>(key: &PrivateKey, look: impl FnOnce(&RsaPrivateKeyRef<'_>) -> T) -> T {
+    let info = PrivateKeyInfoRef::from_der(key.pkcs8_der()).expect("PKCS#8");
+    look(&RsaPrivateKeyRef::from_der(info.private_key.as_bytes()).expect("PKCS#1"))
+}
+
+/// Both primes, big-endian.
+fn primes(key: &PrivateKey) -> [Vec<u8>; 2] {
+    with_numbers(key, |numbers| [numbers.prime1, numbers.prime2].map(|prime| prime.as_bytes().to_vec()))
+}
+
+fn number(bytes: &[u8]) -> BoxedUint {
+    BoxedUint::from_be_slice_vartime(bytes)
+}
+
+fn remainder(bytes: &[u8], divisor: u64) -> u64 {
+    bytes.iter().fold(0, |rest, byte| (rest << 8 | u64::from(*byte)) % divisor)
+}
+
+#[test]
+fn each_key_is_as_the_standard_wants_it() {
+    for key in keys() {
+        let bits = key.bits();
+        let half = bits / 2;
+        with_numbers(key, |numbers| {
+            assert_eq!(numbers.public_exponent.as_bytes(), [1, 0, 1]);
+            let n = number(numbers.modulus.as_bytes());
+            let [p, q, d] =
+                [numbers.prime1, numbers.prime2, numbers.private_exponent].map(|part| number(part.as_bytes()));
+            assert_eq!(p.concatenating_mul(&q), n);
+            assert_eq!(n.bits_vartime(), bits);
+            for prime in [numbers.prime1.as_bytes(), numbers.prime2.as_bytes()] {
+                assert_eq!(prime.len() * 16, bits as usize);
+                // The root of 2^(2 half - 1) begins with these bits.
+                assert!(prime[..8] >= 0xb504_f333_f9de_6484_u64.to_be_bytes()[..], "below the root");
+                assert_ne!(remainder(prime, EXPONENT), 1, "p - 1 has a factor in common with the exponent");
+            }
+            assert!(p > q, "the larger one comes first");
+            assert!(p.wrapping_sub(&q).bits_vartime() > half - 100, "the primes are too near");
+            assert!(d.bits_vartime() > half, "the private exponent is too small");
+            // d is the least one: below the least common multiple of p - 1 and q - 1.
+            let one = BoxedUint::one_with_precision(half);
+            let [p, q] = [p.wrapping_sub(&one), q.wrapping_sub(&one)];
+            let gcd: NonZero<BoxedUint> = NonZero::new(p.gcd(&q)).expect("not zero");
+            let lcm = p.wrapping_div(&gcd).concatenating_mul(&q);
+            assert!(d < lcm);
+            let product = d.concatenating_mul(&BoxedUint::from(EXPONENT));
+            let lcm: NonZero<BoxedUint> = NonZero::new(lcm).expect("not zero");
+            assert_eq!(product.rem_vartime(&lcm), BoxedUint::one());
+        });
+    }
+}
+
+#[test]
+fn no_prime_comes_twice() {
+    let primes: Vec<_> = keys().iter().flat_map(primes).collect();
+    assert_eq!(primes.iter().collect::<BTreeSet<_>>().len(), primes.len());
+}
+
+/// `openssl` tests the primes itself, with rounds of its own.
+#[test]
+fn openssl_accepts_the_keys() {
+    let all = wanted().is_some();
+    let mut checked = 0;
+    for key in keys().iter().rev().take(if all { usize::MAX } else { 30 }) {
+        let pem = key.encode(Encoding::Pkcs1, "").expect("an encoding");
+        let child = Command::new("openssl")
+            .args(["rsa", "-check", "-noout"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        let Ok(mut child) = child else {
+            println!("openssl is not installed, so it was not asked");
+            return;
+        };
+        child.stdin.take().unwrap().write_all(pem.as_bytes()).expect("it reads");
+        let output = child.wait_with_output().expect("it ends");
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(output.status.success() && said.contains("RSA key ok"), "{said}");
+        checked += 1;
+    }
+    println!("openssl accepted {checked} keys");
+}
+
+/// How far counts are from being equal: Pearson's sum.
+fn chi_square(counts: &[u32]) -> f64 {
+    let expected = f64::from(counts.iter().sum::<u32>()) / counts.len() as f64;
+    counts.iter().map(|count| (f64::from(*count) - expected).powi(2) / expected).sum()
+}
+
+/// What [`chi_square`] of equally likely classes exceeds once in 10^11 times (Wilson and Hilferty's approximation), so that
+/// sound primes do not fail in any number of runs.
+fn limit(classes: usize) -> f64 {
+    let freedom = (classes - 1) as f64;
+    let spread = 2.0 / (9.0 * freedom);
+    freedom * (1.0 - spread + 6.71 * spread.sqrt()).powi(3)
+}
+
+/// Sorts primes into classes that are equally likely for random ones.
+struct Sorting {
+    name: String,
+    classes: usize,
+    class: Box<dyn Fn(&[u8]) -> usize>,
+}
+
+fn sortings() -> Vec<Sorting> {
+    let mut sortings = Vec::new();
+    let mut add = |name: String, classes: usize, class: Box<dyn Fn(&[u8]) -> usize>| {
+        sortings.push(Sorting { name, classes, class });
+    };
+    for prime in [3_u64, 5, 7, 11, 13, 17] {
+        let classes = usize::try_from(prime - 1).unwrap();
+        add(
+            format!("the remainder by {prime}"),
+            classes,
+            Box::new(move |bytes| usize::try_from(remainder(bytes, prime) - 1).unwrap()),
+        );
+    }
+    add("the last four bits".to_owned(), 8, Box::new(|bytes| usize::from(bytes[bytes.len() - 1] & 15) / 2));
+    for part in 1..8 {
+        let at = move |bytes: &[u8]| bytes[bytes.len() * part / 8];
+        add(format!("four bits at {part}/8"), 16, Box::new(move |bytes| usize::from(at(bytes) >> 4)));
+    }
+    // Where a prime is between the root and the end of the interval: as good as uniform, since the density of primes changes
+    // by less than a thousandth.
+    let place = |bytes: &[u8]| {
+        let first = u32::from_be_bytes(bytes[..4].try_into().unwrap());
+        let root = 0.5_f64.sqrt();
+        (f64::from(first) / 2_f64.powi(32) - root) / (1.0 - root)
+    };
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 16")]
+    add("the place in the interval".to_owned(), 16, Box::new(move |bytes| ((place(bytes) * 16.0) as usize).min(15)));
+    sortings
+}
+
+fn sort(sorting: &Sorting, primes: &[Vec<u8>]) -> f64 {
+    let mut counts = vec![0; sorting.classes];
+    primes.iter().for_each(|prime| counts[(sorting.class)(prime)] += 1);
+    chi_square(&counts)
+}
+
+#[test]
+fn the_primes_are_spread_as_random_ones() {
+    // Which one is larger is no matter of chance, so both of each key are taken.
+    let primes: Vec<_> = keys().iter().flat_map(primes).collect();
+    for sorting in sortings() {
+        let (found, limit) = (sort(&sorting, &primes), limit(sorting.classes));
+        println!(
+            "{}: {found:.1} of {} primes in {} classes, limit {limit:.1}",
+            sorting.name,
+            primes.len(),
+            sorting.classes
+        );
+        assert!(found < limit, "{}: {found} exceeds {limit}", sorting.name);
+    }
+}
+
+/// The same test finds primes that a broken generator would make.
+#[test]
+fn spoilt_primes_are_noticed() {
+    let primes: Vec<_> = keys().iter().flat_map(primes).collect();
+    type Spoil = fn(&mut Vec<u8>);
+    let spoils: [(&str, Spoil); 3] = [
+        ("four bits at 4/8", |prime| {
+            let middle = prime.len() / 2;
+            prime[middle] |= 0x40;
+        }),
+        ("the last four bits", |prime| *prime.last_mut().unwrap() |= 2),
+        // Always the upper half of the interval.
+        ("the place in the interval", |prime| prime[0] |= 0xe0),
+    ];
+    for (name, spoil) in spoils {
+        let mut spoilt = primes.clone();
+        spoilt.iter_mut().for_each(spoil);
+        let sorting = sortings().into_iter().find(|sorting| sorting.name == name).unwrap();
+        assert!(sort(&sorting, &spoilt) > limit(sorting.classes), "{name}");
+    }
+}

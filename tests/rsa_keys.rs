@@ -20,7 +20,7 @@ use std::{
     sync::OnceLock,
 };
 
-use crypto_bigint::{BoxedUint, Gcd as _, NonZero};
+use crypto_bigint::{BoxedUint, ConcatenatingMul as _, Gcd as _, NonZero};
 use der::Decode as _;
 use keypair_operator::domain::key::{Encoding, KeySpec, PrivateKey};
 use keypair_operator::keygen::generate;

@@ -28,11 +28,12 @@ test: ## Run every test
 	cargo build --workspace; \
 	cargo test --workspace --no-fail-fast
 
-soak: ## Run the tests that draw values with many more of them, and 50 fault runs (KEYPAIR_CASES=all: every Unicode character; takes long)
+soak: ## Run the tests that draw values with many more of them, thousands of RSA keys, and 50 fault runs (KEYPAIR_CASES=all: every Unicode character; takes long)
 	@assets=$$(hack/controlplane.sh); \
 	export KUBEBUILDER_ASSETS=$$assets KEYPAIR_CASES=$${KEYPAIR_CASES:-all} PROPTEST_CASES=$${PROPTEST_CASES:-20000}; \
 	cargo build --workspace; \
 	cargo test --lib --test keys --test cel; \
+	KEYPAIR_RSA_KEYS=$${KEYPAIR_RSA_KEYS:-3000} cargo test --test rsa_keys -- --nocapture; \
 	KEYPAIR_FAULT_RUNS=$${KEYPAIR_FAULT_RUNS:-50} cargo test --test faults -- --nocapture
 
 bench: ## Measure everything beside what others take, and write docs/benchmarks.md (takes an hour; KEYPAIR_BENCH_PAIRS=10000 shortens)

@@ -143,16 +143,19 @@ fn limit(classes: usize) -> f64 {
     freedom * (1.0 - spread + 6.71 * spread.sqrt()).powi(3)
 }
 
+/// Which class a prime, big-endian, is in.
+type Class = Box<dyn Fn(&[u8]) -> usize>;
+
 /// Sorts primes into classes that are equally likely for random ones.
 struct Sorting {
     name: String,
     classes: usize,
-    class: Box<dyn Fn(&[u8]) -> usize>,
+    class: Class,
 }
 
 fn sortings() -> Vec<Sorting> {
     let mut sortings = Vec::new();
-    let mut add = |name: String, classes: usize, class: Box<dyn Fn(&[u8]) -> usize>| {
+    let mut add = |name: String, classes: usize, class: Class| {
         sortings.push(Sorting { name, classes, class });
     };
     for prime in [3_u64, 5, 7, 11, 13, 17] {
@@ -182,7 +185,9 @@ fn sortings() -> Vec<Sorting> {
 
 fn sort(sorting: &Sorting, primes: &[Vec<u8>]) -> f64 {
     let mut counts = vec![0; sorting.classes];
-    primes.iter().for_each(|prime| counts[(sorting.class)(prime)] += 1);
+    for prime in primes {
+        counts[(sorting.class)(prime)] += 1;
+    }
     chi_square(&counts)
 }
 
@@ -202,11 +207,13 @@ fn the_primes_are_spread_as_random_ones() {
     }
 }
 
+/// Does to a prime what a broken generator would.
+type Spoil = fn(&mut Vec<u8>);
+
 /// The same test finds primes that a broken generator would make.
 #[test]
 fn spoilt_primes_are_noticed() {
     let primes: Vec<_> = keys().iter().flat_map(primes).collect();
-    type Spoil = fn(&mut Vec<u8>);
     let spoils: [(&str, Spoil); 3] = [
         ("four bits at 4/8", |prime| {
             let middle = prime.len() / 2;
@@ -217,9 +224,9 @@ fn spoilt_primes_are_noticed() {
         ("the place in the interval", |prime| prime[0] |= 0xe0),
     ];
     for (name, spoil) in spoils {
-        let mut spoilt = primes.clone();
-        spoilt.iter_mut().for_each(spoil);
+        let mut broken = primes.clone();
+        broken.iter_mut().for_each(spoil);
         let sorting = sortings().into_iter().find(|sorting| sorting.name == name).unwrap();
-        assert!(sort(&sorting, &spoilt) > limit(sorting.classes), "{name}");
+        assert!(sort(&sorting, &broken) > limit(sorting.classes), "{name}");
     }
 }

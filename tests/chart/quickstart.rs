@@ -20,7 +20,7 @@ fn commands() -> Vec<(String, String)> {
             while command.ends_with("&&") {
                 command = format!("{command}\n{}", lines.next().unwrap());
             }
-            (command, lines.map(|line| format!("{line}\n")).collect())
+            (command, lines.collect::<Vec<_>>().join("\n"))
         })
         .collect()
 }

@@ -6,7 +6,11 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark has no users")]
 
+#[path = "support/section.rs"]
+mod section;
+
 use std::{
+    collections::BTreeMap,
     env,
     io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
@@ -16,6 +20,7 @@ use std::{
 use aws_lc_rs::rsa::{KeyPair, KeySize};
 use keypair_operator::{domain::key::KeySpec, keygen};
 use rustix::time::{ClockId, clock_gettime};
+use section::{Section, Table};
 
 /// The processor time of this thread, in milliseconds.
 fn thread_time() -> f64 {
@@ -82,7 +87,7 @@ impl Measured {
     }
 }
 
-fn measure(spec: KeySpec, size: KeySize, number: usize, peers: &mut Option<Peers>) {
+fn measure(spec: KeySpec, size: KeySize, number: usize, peers: &mut Option<Peers>, table: &mut Table) {
     let bits = spec.bits();
     let mut all = ["operator", "aws-lc", "go", "openssl"].map(|name| Measured { name, milliseconds: Vec::new() });
     // What is computed once.
@@ -107,6 +112,13 @@ fn measure(spec: KeySpec, size: KeySize, number: usize, peers: &mut Option<Peers
             measured.name,
             measured.milliseconds.len(),
         );
+        table.rows.push(vec![
+            format!("RSA-{bits}"),
+            measured.name.to_owned(),
+            measured.milliseconds.len().to_string(),
+            format!("{mean:.1} ± {error:.1}"),
+            format!("{ratio:.2} ± {ratio_error:.2}"),
+        ]);
     }
 }
 
@@ -119,15 +131,26 @@ fn main() {
         env::var("OPENSSL_ia32cap").as_deref().unwrap_or("not set"),
     );
     let mut peers = Peers::start();
+    let mut table = Table::new("", &["key", "generator", "keys", "mean, ms", "times the operator's"]);
     let kinds = [
         (KeySpec::Rsa2048, KeySize::Rsa2048, 1),
         (KeySpec::Rsa3072, KeySize::Rsa3072, 2),
         (KeySpec::Rsa4096, KeySize::Rsa4096, 3),
     ];
     for (spec, size, divisor) in kinds {
-        measure(spec, size, (number / divisor).max(2), &mut peers);
+        measure(spec, size, (number / divisor).max(2), &mut peers, &mut table);
     }
     if let Some(peers) = peers {
         peers.stop();
     }
+    let section = Section {
+        title: "RSA keys".to_owned(),
+        method:
+            "Processor time of one thread, in turns: the operator's generator, AWS-LC's own, that of Go's standard \
+            library, which comparable operators use, and `openssl genpkey` with its start."
+                .to_owned(),
+        tables: vec![table],
+        figures: BTreeMap::new(),
+    };
+    section.save("keygen");
 }

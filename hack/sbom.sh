@@ -11,6 +11,6 @@ cyclonedx=$(hack/cargo-tool.sh cargo-cyclonedx)
 name=sbom-$$
 # It writes one beside the manifest of each crate.
 trap 'rm -f "$name.json" tests/*/"$name.json"' EXIT
-"$cyclonedx" cyclonedx -qq --format json --spec-version 1.5 --describe binaries --no-build-deps --target "$target" \
+"$cyclonedx" cyclonedx -qq --format json --spec-version 1.5 --no-build-deps --target "$target" \
   --override-filename "$name" >&2
 sed "s|$root|.|g" "$name.json"

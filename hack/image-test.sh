@@ -69,8 +69,8 @@ for architecture in $ARCHITECTURES; do
   done
   ! grep -qE '"name": "(proptest|criterion)"' "$sbom" || die "the bill of materials has what is needed for tests only"
   ! grep -qF "$root" "$sbom" || die "the bill of materials has a path of this machine"
-  for word in 'Apache License' 'ISC License' '  aws-lc-rs ' '  kube '; do
-    grep -qF "$word" "$rootfs/usr/share/licenses/keypair-operator/THIRD-PARTY.txt" || die "the licences do not have $word"
+  for word in 'Apache License' 'MIT License' '^aws-lc-rs ' '^kube '; do
+    grep -q "$word" "$rootfs/usr/share/licenses/keypair-operator/THIRD-PARTY.txt" || die "the licences do not have $word"
   done
   [ "$architecture" = "$native" ] || hack/foreign-test.sh "$architecture" "$rootfs/keypair-operator"
 done

@@ -10,8 +10,8 @@ set -euo pipefail
 
 target=${1:?usage: hack/foreign-target.sh TARGET, such as aarch64-unknown-linux-gnu}
 case $target in
-  aarch64-unknown-linux-gnu) architecture=arm64 triplet=aarch64-linux-gnu packages="gcc-aarch64-linux-gnu libc6-dev-arm64-cross" ;;
-  x86_64-unknown-linux-gnu) architecture=amd64 triplet=x86-64-linux-gnu packages="gcc-x86-64-linux-gnu libc6-dev-amd64-cross" ;;
+  aarch64-unknown-linux-gnu) architecture=arm64 packages="gcc-aarch64-linux-gnu libc6-dev-arm64-cross" ;;
+  x86_64-unknown-linux-gnu) architecture=amd64 packages="gcc-x86-64-linux-gnu libc6-dev-amd64-cross" ;;
   *) die "images are built for aarch64 and x86_64, not for $target" ;;
 esac
 gcc=${target%%-*}-linux-gnu-gcc
@@ -23,7 +23,7 @@ has_std() {
 }
 
 if [ -n "$(missing "$gcc")" ]; then
-  can_install || die "missing: $gcc, a compiler for $triplet, and its C library; install them with the packages of your system"
+  can_install || die "missing: $gcc, a C compiler for $target, and its C library; install them with the packages of your system"
   # shellcheck disable=SC2086 # one word for each
   install_packages $packages
 fi

@@ -119,18 +119,19 @@ pub struct RunArgs {
 
 /// Reads a URL that the API server takes for a webhook.
 fn https_url(text: &str) -> Result<Uri, String> {
-    let url: Uri = text.parse().map_err(|error| format!("{error}"))?;
-    if url.scheme_str() != Some("https") || url.host().is_none_or(str::is_empty) || url.query().is_some() {
-        return Err("expected https://HOST[:PORT][/PATH]".to_owned());
-    }
-    Ok(url)
+    url(text, &["https"], "https")
 }
 
 /// Reads the URL of a collector.
 fn http_url(text: &str) -> Result<Uri, String> {
+    url(text, &["http", "https"], "http[s]")
+}
+
+fn url(text: &str, schemes: &[&str], expected: &str) -> Result<Uri, String> {
     let url: Uri = text.parse().map_err(|error| format!("{error}"))?;
-    if !matches!(url.scheme_str(), Some("http" | "https")) || url.query().is_some() {
-        return Err("expected http[s]://HOST[:PORT][/PATH]".to_owned());
+    let fits = url.scheme_str().is_some_and(|scheme| schemes.contains(&scheme));
+    if !fits || url.host().is_none_or(str::is_empty) || url.query().is_some() {
+        return Err(format!("expected {expected}://HOST[:PORT][/PATH]"));
     }
     Ok(url)
 }

@@ -26,17 +26,17 @@ use crate::{
 
 /// Runs the operator until it is told to stop.
 pub fn run(args: &RunArgs) -> Result<ExitCode, Error> {
+    let runtime = runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Start)?;
+    let telemetry = {
+        let _on = runtime.enter();
+        telemetry::start(args.log_format, args.otlp_endpoint.as_ref())?
+    };
     let views = Arc::<Views>::default();
     let metrics = Arc::new(Metrics::new(Arc::clone(&views)));
     let health = Arc::new(Health::new(args.leader_elect, args.webhook_addr.is_some()));
     if let Some(address) = args.metrics_addr {
         server::serve(address, Arc::clone(&metrics), Arc::clone(&health))?;
     }
-    let runtime = runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Start)?;
-    let telemetry = {
-        let _on = runtime.enter();
-        telemetry::start(args.log_format, args.otlp_endpoint.as_ref())?
-    };
     runtime.block_on(operate(args, metrics, health, views))?;
     telemetry.end();
     // A key that is being generated is of no use any more, and is not waited for.

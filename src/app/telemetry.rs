@@ -127,7 +127,6 @@ fn provider(collector: &Uri) -> Result<SdkTracerProvider, Error> {
 }
 
 /// The connection to the collector: kube's client, which has TLS and proxies already.
-#[derive(Clone)]
 struct Collector {
     client: Client,
     runtime: Handle,

@@ -17,6 +17,7 @@ mod metrics;
 mod pool;
 mod queue;
 mod reconcile;
+mod rounds;
 mod same_keys;
 mod secrets;
 mod shelf;

@@ -13,6 +13,7 @@ use futures::{FutureExt, Stream, StreamExt, stream::FuturesUnordered};
 use kube::runtime::reflector::ObjectRef;
 use tokio::time::{Instant, sleep_until};
 
+use super::rounds::Rounds;
 use crate::api::KeyPair;
 
 /// What to look at.
@@ -87,11 +88,9 @@ pub async fn run<F>(
 /// What is to be looked at, in its order.
 #[derive(Debug, Default)]
 struct Queue {
-    /// What waits, by namespace. Nothing waits twice.
-    waiting: HashMap<String, VecDeque<ObjectRef<KeyPair>>>,
+    /// What waits. Nothing waits twice.
+    waiting: Rounds<ObjectRef<KeyPair>>,
     is_waiting: HashSet<ObjectRef<KeyPair>>,
-    /// The namespaces in which something waits; the one whose turn it is comes first.
-    turns: VecDeque<String>,
     /// The namespaces of which everything is still to be looked at. What is in them is not named before it is their turn.
     sweep: VecDeque<String>,
     running: HashSet<ObjectRef<KeyPair>>,
@@ -108,10 +107,7 @@ impl Queue {
             self.again.insert(reference);
         } else if self.is_waiting.insert(reference.clone()) {
             let namespace = reference.namespace.clone().unwrap_or_default();
-            if !self.waiting.contains_key(&namespace) {
-                self.turns.push_back(namespace.clone());
-            }
-            self.waiting.entry(namespace).or_default().push_back(reference);
+            self.waiting.push(&namespace, reference);
         }
     }
 
@@ -121,21 +117,14 @@ impl Queue {
 
     fn next(&mut self, everything: &impl Everything) -> Option<ObjectRef<KeyPair>> {
         // What is triggered meanwhile takes turns with what is swept.
-        while self.turns.len() < 2
+        while self.waiting.namespaces() < 2
             && let Some(namespace) = self.sweep.pop_front()
         {
             for name in everything.names(&namespace) {
                 self.add(ObjectRef::new(&name).within(&namespace));
             }
         }
-        let namespace = self.turns.pop_front()?;
-        let waiting = self.waiting.get_mut(&namespace)?;
-        let next = waiting.pop_front()?;
-        if waiting.is_empty() {
-            self.waiting.remove(&namespace);
-        } else {
-            self.turns.push_back(namespace);
-        }
+        let next = self.waiting.pop(|_| true)?;
         self.is_waiting.remove(&next);
         self.running.insert(next.clone());
         Some(next)

@@ -1,11 +1,10 @@
 //! Turns at something of which there is only so much, fair between namespaces.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
+
+use super::rounds::Rounds;
 
 /// Hands out a limited number of turns. Namespaces that wait for some have one each before any of them has another, so that
 /// thousands of requests in one hold up nobody else.
@@ -15,8 +14,8 @@ pub struct Turns(Arc<Mutex<State>>);
 #[derive(Debug)]
 struct State {
     free: usize,
-    /// Who waits, by namespace; the one whose turn is next is the first.
-    waiting: VecDeque<(String, VecDeque<oneshot::Sender<Turn>>)>,
+    /// Who waits.
+    waiting: Rounds<oneshot::Sender<Turn>>,
 }
 
 /// A turn, which is over when this is dropped.
@@ -27,7 +26,7 @@ impl Turns {
     /// So many turns at once.
     #[must_use]
     pub fn new(count: usize) -> Self {
-        Self(Arc::new(Mutex::new(State { free: count, waiting: VecDeque::new() })))
+        Self(Arc::new(Mutex::new(State { free: count, waiting: Rounds::default() })))
     }
 
     /// Waits for a turn of this namespace. Whoever waits no more has no turn.
@@ -55,25 +54,13 @@ impl Turns {
 impl State {
     fn wait(&mut self, namespace: &str) -> oneshot::Receiver<Turn> {
         let (sender, receiver) = oneshot::channel();
-        match self.waiting.iter_mut().find(|(waiting, _)| waiting == namespace) {
-            Some((_, senders)) => senders.push_back(sender),
-            None => self.waiting.push_back((namespace.to_owned(), VecDeque::from([sender]))),
-        }
+        self.waiting.push(namespace, sender);
         receiver
     }
 
     /// Whose turn it is next, those who have given up aside.
     fn next(&mut self) -> Option<oneshot::Sender<Turn>> {
-        while let Some((namespace, mut senders)) = self.waiting.pop_front() {
-            let next = std::iter::from_fn(|| senders.pop_front()).find(|sender| !sender.is_closed());
-            if !senders.is_empty() {
-                self.waiting.push_back((namespace, senders));
-            }
-            if next.is_some() {
-                return next;
-            }
-        }
-        None
+        self.waiting.pop(|sender| !sender.is_closed())
     }
 }
 

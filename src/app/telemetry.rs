@@ -62,7 +62,7 @@ pub fn start(format: LogFormat, collector: Option<&Uri>) -> Result<Telemetry, Er
 }
 
 impl Telemetry {
-    /// Sends what has not been sent yet. The runtime must still be there, and this is not to be called on it.
+    /// Sends what has not been sent yet. The runtime must be running meanwhile, on another thread.
     pub fn end(self) {
         if let Some(provider) = self.0
             && let Err(error) = provider.shutdown_with_timeout(PATIENCE)

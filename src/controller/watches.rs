@@ -205,9 +205,13 @@ where
     })
 }
 
+/// How many objects a list brings at once. A page is in memory as it comes, unpacked and with all that is dropped of it, and
+/// what that takes is never given back: of kube's 500, more than the pairs of a small cluster take for good.
+const PAGE: u32 = 200;
+
 /// How everything is watched: begun again after a while, so that a connection that has silently died is noticed.
 fn watch_config() -> watcher::Config {
-    watcher::Config::default().timeout(WATCH_SECONDS)
+    watcher::Config::default().timeout(WATCH_SECONDS).page_size(PAGE)
 }
 
 /// Follows the metadata of our Secrets.

@@ -32,7 +32,8 @@ async fn main() {
             "fairness" => fairness::run().await,
             "restart" => restart::run().await,
             "report" => report::run(),
-            "null" => null::operate().await,
+            "null" => null::operate(false).await,
+            "null-many" => null::operate(true).await,
             "list" => null::list().await,
             other => panic!("there is no part {other:?}: there are {all:?}"),
         }

@@ -23,6 +23,8 @@ pub const AGENT: &str = "null-operator";
 pub const LISTED: &str = "listed";
 /// As many as ours does at once.
 const CONCURRENCY: usize = 32;
+const MD5: &str = "00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00";
+const SHA256: &str = "SHA256:0000000000000000000000000000000000000000000";
 const PUBLIC_KEY: &str = include_str!("../../tests/vectors/public/rsa2048.pub");
 const PRIVATE_KEY: &str = include_str!("../../tests/vectors/private/plain/rsa2048.pkcs8");
 
@@ -33,8 +35,8 @@ async fn client() -> Client {
 }
 
 /// The null operator: watches, and for each new object creates a Secret with fixed bytes, unless it has a public key, and
-/// patches its status with fixed words.
-pub async fn operate() {
+/// patches its status with fixed words: few of them, or as many as ours writes.
+pub async fn operate(many: bool) {
     let client = client().await;
     watcher(Api::<KeyPair>::all(client.clone()), watcher::Config::default())
         .filter_map(|event| {
@@ -48,7 +50,7 @@ pub async fn operate() {
             };
             future::ready(new)
         })
-        .for_each_concurrent(CONCURRENCY, |key_pair| answer(&client, key_pair))
+        .for_each_concurrent(CONCURRENCY, |key_pair| answer(&client, key_pair, many))
         .await;
 }
 
@@ -56,7 +58,7 @@ fn is_new(key_pair: &KeyPair) -> bool {
     key_pair.status.as_ref().is_none_or(|status| status.conditions.is_empty())
 }
 
-async fn answer(client: &Client, key_pair: KeyPair) {
+async fn answer(client: &Client, key_pair: KeyPair, many: bool) {
     let (namespace, name) = (key_pair.namespace().unwrap(), key_pair.name_any());
     let generated = key_pair.spec.public_key.is_none();
     if generated {
@@ -67,14 +69,29 @@ async fn answer(client: &Client, key_pair: KeyPair) {
         secret.data = Some(BTreeMap::from(data));
         Api::namespaced(client.clone(), &namespace).create(&PostParams::default(), &secret).await.unwrap();
     }
-    let status = json!({ "status": {
+    let mut status = json!({
         "observedGeneration": 1,
         "publicKey": PUBLIC_KEY,
         "conditions": [{
             "type": "Ready", "status": "True", "reason": "Null", "message": "Nothing was looked at.",
             "observedGeneration": 1, "lastTransitionTime": "2026-01-01T00:00:00Z",
         }],
-    }});
+    });
+    if many {
+        let words = json!({
+            "keyPairID": "kp-00000000000000000000",
+            "keyPairName": name,
+            "region": namespace,
+            "algorithm": "RSA",
+            "bits": 2048,
+            "fingerprint": MD5,
+            "fingerprints": { "md5": MD5, "sha256": SHA256 },
+            "secretName": generated.then(|| name.clone()),
+            "secretVersion": generated.then_some("0"),
+        });
+        status.as_object_mut().unwrap().extend(words.as_object().unwrap().clone());
+    }
+    let status = json!({ "status": status });
     let api: Api<KeyPair> = Api::namespaced(client.clone(), &namespace);
     api.patch_status(&name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
 }

@@ -1,7 +1,7 @@
 //! What the system says of a process.
 
 use std::{
-    fs,
+    fs, iter,
     time::{Duration, Instant},
 };
 
@@ -14,10 +14,26 @@ const LOOK: Duration = Duration::from_millis(25);
 
 /// The processor time of a process so far.
 pub fn processor_time(id: u32) -> Duration {
-    let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap();
-    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    let (_, fields) = stat(id).unwrap();
     let ticks: u64 = fields[11..13].iter().map(|field| field.parse::<u64>().unwrap()).sum();
     Duration::from_millis(ticks * 10)
+}
+
+/// The process of this name that this one has started, itself or by another.
+pub fn descendant(name: &str) -> Option<u32> {
+    let ids = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let mut named = ids.filter(|id| stat(*id).is_some_and(|(its_name, _)| its_name == name));
+    named.find(|id| {
+        let mut ancestors = iter::successors(Some(*id), |id| stat(*id)?.1[1].parse().ok());
+        ancestors.any(|ancestor| ancestor == std::process::id())
+    })
+}
+
+/// The name of a process, and the fields that follow in `/proc/ID/stat`.
+fn stat(id: u32) -> Option<(String, Vec<String>)> {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    let (name, fields) = stat.rsplit_once(") ")?;
+    Some((name.split_once('(')?.1.to_owned(), fields.split(' ').map(str::to_owned).collect()))
 }
 
 /// A line of `/proc/ID/status` in KiB, such as `VmRSS`.

@@ -1,4 +1,4 @@
-//! How fast requests become Ready, beside the null operator: the two by turns, on the same API server, under the same load.
+//! How fast requests become Ready, beside null operators: by turns, on the same API server, under the same load.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,14 +10,47 @@ use crate::{
     cluster::{Cluster, Kind, PATIENCE, Running, median, percentile, requests},
     load::{Settled, load},
     null,
-    process::processor_time,
+    process::{descendant, processor_time},
     section::{Section, Table},
 };
 
 const NAMESPACES: usize = 5;
 /// How many are created at once to begin with, so that connections are open and code is paged in.
 const WARM_UP: usize = 20;
-const OURS: &str = "keypair-operator/";
+
+/// Who answers the requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Arm {
+    /// The null operator, which writes few words.
+    Null,
+    /// The null operator, which writes as many words as ours.
+    NullMany,
+    Ours,
+}
+
+const ARMS: [Arm; 3] = [Arm::Null, Arm::NullMany, Arm::Ours];
+
+impl Arm {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Null => "null, few words",
+            Self::NullMany => "null, as many words",
+            Self::Ours => "ours",
+        }
+    }
+
+    fn agent(self) -> &'static str {
+        if self == Self::Ours { "keypair-operator/" } else { null::AGENT }
+    }
+
+    async fn start(self, cluster: &Cluster) -> Running {
+        match self {
+            Self::Null => cluster.null("null").await,
+            Self::NullMany => cluster.null("null-many").await,
+            Self::Ours => cluster.operator(&[]).await,
+        }
+    }
+}
 
 /// A kind of request, how many are created at once, and how many a second where they come one after another.
 struct Work {
@@ -36,6 +69,8 @@ struct Measured {
     paced: Vec<f64>,
     /// Milliseconds of processor time of the operator for each pair, by round.
     processor: Vec<f64>,
+    /// The same of the API server.
+    server: Vec<f64>,
     /// Requests for each pair, by verb and resource, of the last round.
     requests: BTreeMap<String, f64>,
 }
@@ -45,35 +80,33 @@ fn each(total: usize, count: usize) -> f64 {
     total as f64 / count as f64
 }
 
-async fn start(cluster: &Cluster, ours: bool) -> Running {
-    if ours { cluster.operator(&[]).await } else { cluster.null("null").await }
-}
-
-async fn round(cluster: &Cluster, namespaces: &[String], work: &Work, ours: bool, measured: &mut Measured) {
-    let operator = start(cluster, ours).await;
+async fn round(cluster: &Cluster, namespaces: &[String], work: &Work, arm: Arm, measured: &mut Measured) {
+    let operator = arm.start(cluster).await;
     let client = &cluster.client;
     let settle = |from: usize, count: usize, rate: Option<f64>| {
         load(client, namespaces, work.kind, from..from + count, rate, PATIENCE)
     };
     settle(0, WARM_UP, None).await;
     let mark = cluster.audit().mark().unwrap();
-    let before = processor_time(operator.id());
+    let processes = [operator.id(), descendant("kube-apiserver").unwrap()];
+    let before = processes.map(processor_time);
     let Settled { seconds, latencies } = settle(1000, work.burst, None).await;
-    let used = processor_time(operator.id()).saturating_sub(before);
+    let [used, served] = [0, 1].map(|at| processor_time(processes[at]).saturating_sub(before[at]));
     measured.rates.push(each(work.burst, 1) / seconds);
     measured.burst.extend(latencies);
     measured.processor.push(used.as_secs_f64() * 1000.0 / each(work.burst, 1));
-    let agent = if ours { OURS } else { null::AGENT };
-    let requests = requests(cluster, mark, agent).await;
+    measured.server.push(served.as_secs_f64() * 1000.0 / each(work.burst, 1));
+    let requests = requests(cluster, mark, arm.agent()).await;
     measured.requests = requests.into_iter().map(|(what, count)| (what, each(count, work.burst))).collect();
     let Settled { latencies, .. } = settle(5000, work.paced, Some(work.rate)).await;
     measured.paced.extend(latencies);
     println!(
-        "  {}, {}: {:.1} pairs a second, {:.2} ms of processor time each",
+        "  {}, {}: {:.1} pairs a second, {:.2} ms of processor time each, {:.2} ms of the API server's",
         work.kind.name(),
-        if ours { "ours" } else { "null" },
+        arm.name(),
         measured.rates.last().unwrap(),
         measured.processor.last().unwrap(),
+        measured.server.last().unwrap(),
     );
     operator.end().await;
     cluster.clear(namespaces).await;
@@ -91,64 +124,73 @@ pub async fn run() {
         Work { kind: Kind::Ed25519, burst, rate: 25.0, paced: 100 },
         Work { kind: Kind::Rsa2048, burst: burst * 2 / 5, rate: 5.0, paced: 20 },
     ];
-    println!("settling bursts of {burst}, {rounds} rounds of the null operator and ours by turns");
+    println!("settling bursts of {burst}, {rounds} rounds of null operators and ours by turns");
     let mut section = Section {
         title: "From create to Ready".to_owned(),
         method: format!(
             "KeyPairs are created all at once over {NAMESPACES} namespaces, {} of each kind (RSA: {}), and then again one after \
-             another (25 a second; RSA: 5), and watched until they are Ready. The null operator and ours run by turns, never at \
-             once, {rounds} times each; rates are medians. The null operator is a watch of KeyPairs that patches the status of \
-             each new one with fixed words, and creates a Secret with fixed bytes before where there is no public key: what is \
-             left of an operator that does nothing. It is written with the same client library, and does as many at once (32). \
-             It generates no keys, so its RSA is as fast as its Ed25519. The load generator, the API server, etcd and the \
-             operator share the machine's cores.",
+             another (25 a second; RSA: 5), and watched until they are Ready. Null operators and ours run by turns, never at \
+             once, {rounds} times each; rates are medians, and ratios the medians of those of each round. A null operator is a \
+             watch of KeyPairs that patches the status of each new one with fixed words, and creates a Secret with fixed bytes \
+             before where there is no public key: what is left of an operator that does nothing. One writes a public key and a \
+             condition, the other as many words as ours, so that the API server has as much to store and to tell. They are \
+             written with the same client library, and do as many at once (32). They generate no keys, so their RSA is as fast \
+             as their Ed25519. The load generator, the API server, etcd and the operator share the machine's cores.",
             burst,
             burst * 2 / 5,
         ),
         tables: Vec::new(),
         figures: BTreeMap::new(),
     };
-    let mut rates =
-        Table::new("", &["", "null: pairs/s", "ours: pairs/s", "ratio", "null: CPU ms a pair", "ours: CPU ms a pair"]);
-    let mut latency = Table::new(
-        "From create to Ready, p50 / p99 in ms:",
-        &["", "null, at once", "ours, at once", "null, one after another", "ours, one after another"],
+    let mut rates = Table::new(
+        "",
+        &[
+            "",
+            "",
+            "pairs/s",
+            "ours to this",
+            "CPU ms a pair",
+            "the API server's",
+            "at once: p50 / p99 ms",
+            "one by one: p50 / p99 ms",
+        ],
     );
     let mut counts = Table::new("Requests for each pair:", &["", "verb and resource", "null", "ours"]);
     for work in &works {
-        let mut arms = [Measured::default(), Measured::default()];
+        let mut measured: [Measured; ARMS.len()] = Default::default();
         for number in 0..rounds {
             // Another one is the first in each round.
-            for ours in [number % 2 == 1, number % 2 == 0] {
-                round(&cluster, &namespaces, work, ours, &mut arms[usize::from(ours)]).await;
+            for at in (0..ARMS.len()).map(|at| (at + number) % ARMS.len()) {
+                round(&cluster, &namespaces, work, ARMS[at], &mut measured[at]).await;
             }
         }
         let name = work.kind.name();
-        let [none, ours] = &mut arms;
-        let ratio = median(&ours.rates) / median(&none.rates);
-        rates.rows.push(vec![
-            name.to_owned(),
-            format!("{:.0}", median(&none.rates)),
-            format!("{:.0}", median(&ours.rates)),
-            format!("{ratio:.2}"),
-            format!("{:.2}", median(&none.processor)),
-            format!("{:.2}", median(&ours.processor)),
-        ]);
-        let mut cells = vec![name.to_owned()];
-        for sample in [&mut none.burst, &mut ours.burst, &mut none.paced, &mut ours.paced] {
-            sample.sort_by(f64::total_cmp);
-            cells.push(format!("{:.0} / {:.0}", percentile(sample, 500), percentile(sample, 990)));
+        let ours = measured[ARMS.len() - 1].rates.clone();
+        for (arm, of) in ARMS.iter().zip(&mut measured) {
+            let ratios: Vec<f64> = ours.iter().zip(&of.rates).map(|(ours, this)| ours / this).collect();
+            let [at_once, one_by_one] = [&mut of.burst, &mut of.paced].map(|sample| {
+                sample.sort_by(f64::total_cmp);
+                format!("{:.0} / {:.0}", percentile(sample, 500), percentile(sample, 990))
+            });
+            rates.rows.push(vec![
+                name.to_owned(),
+                arm.name().to_owned(),
+                format!("{:.0}", median(&of.rates)),
+                if *arm == Arm::Ours { String::new() } else { format!("{:.2}", median(&ratios)) },
+                format!("{:.2}", median(&of.processor)),
+                format!("{:.2}", median(&of.server)),
+                at_once,
+                one_by_one,
+            ]);
+            section.figures.insert(format!("{name} {}", arm.name()), median(&of.rates));
         }
-        latency.rows.push(cells);
-        let all: BTreeSet<&String> = none.requests.keys().chain(ours.requests.keys()).collect();
+        let [_, null, ours] = &measured;
+        let all: BTreeSet<&String> = null.requests.keys().chain(ours.requests.keys()).collect();
         for what in all {
             let count = |arm: &Measured| format!("{:.2}", arm.requests.get(what).copied().unwrap_or_default());
-            counts.rows.push(vec![name.to_owned(), what.clone(), count(none), count(ours)]);
-        }
-        for (arm, measured) in [("null", &*none), ("ours", &*ours)] {
-            section.figures.insert(format!("{name} {arm}"), median(&measured.rates));
+            counts.rows.push(vec![name.to_owned(), what.clone(), count(null), count(ours)]);
         }
     }
-    section.tables = vec![rates, latency, counts];
+    section.tables = vec![rates, counts];
     section.save("settle");
 }

@@ -84,8 +84,8 @@ pub async fn run() {
     let cluster = Cluster::start().await;
     let namespaces = cluster.namespaces("scale", NAMESPACES).await;
     let mut filling = Table::new(
-        "The fill, by ours, from the first create to the last Ready, and its memory then:",
-        &["pairs", "pairs/s", "resident"],
+        "Memory of the operator that has settled the last of them, until it is idle:",
+        &["pairs", "resident"],
     );
     let mut starts = Table::new(
         "A start:",
@@ -105,12 +105,10 @@ pub async fn run() {
             let operator = cluster.operator(&[]).await;
             let count = pairs - there;
             let patience = PATIENCE + FILL * u32::try_from(count).unwrap();
-            let settled = load(&cluster.client, &namespaces, Kind::Mixed, there..pairs, None, patience).await;
+            load(&cluster.client, &namespaces, Kind::Mixed, there..pairs, None, patience).await;
             idle(operator.id(), PATIENCE).await;
-            #[expect(clippy::cast_precision_loss, reason = "a few hundred thousand")]
-            let rate = count as f64 / settled.seconds;
             let resident = resident(operator.id()) / 1024.0;
-            filling.rows.push(vec![pairs.to_string(), format!("{rate:.0}"), format!("{resident:.1} MiB")]);
+            filling.rows.push(vec![pairs.to_string(), format!("{resident:.1} MiB")]);
             operator.end().await;
             there = pairs;
         }

@@ -7,8 +7,16 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$root"
 
-emulator=$(hack/emulator.sh "${1:?usage: hack/foreign-test.sh ARCHITECTURE PROGRAM}")
+case ${1:?usage: hack/foreign-test.sh ARCHITECTURE PROGRAM} in
+  arm64) emulator=qemu-aarch64-static ;;
+  amd64) emulator=qemu-x86_64-static ;;
+  *) die "there is no emulator here for $1" ;;
+esac
 program=$2
+if [ -n "$(missing "$emulator")" ]; then
+  can_install || die "missing: $emulator; install it with the packages of your system"
+  install_packages qemu-user-static
+fi
 
 say "the program for $1, run by $emulator, says what this machine's says"
 cargo build --quiet --workspace

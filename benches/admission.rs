@@ -14,6 +14,8 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, missing_docs, reason = "a benchmark")]
 
+#[path = "support/process.rs"]
+mod process;
 #[path = "support/section.rs"]
 mod section;
 
@@ -49,7 +51,10 @@ use kube::{
 use rustls::ServerConfig;
 use serde_json::json;
 
-use self::section::{Section, Table};
+use self::{
+    process::{processor_time, resident},
+    section::{Section, Table},
+};
 
 const KEY: &str = include_str!("../tests/vectors/public/rsa2048.pub");
 const NAMESPACE_SIZE: usize = 500;
@@ -143,14 +148,6 @@ fn serve_bare(port: u16) -> ByteString {
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     tokio::spawn(axum_server::bind_rustls(address, config).serve(router.into_make_service()));
     ByteString(made.cert.pem().into_bytes())
-}
-
-/// The processor time of a process so far.
-fn processor_time(id: u32) -> Duration {
-    let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap();
-    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
-    let ticks: u64 = fields[11..13].iter().map(|field| field.parse::<u64>().unwrap()).sum();
-    Duration::from_millis(ticks * 10)
 }
 
 async fn space(client: &Client, name: &str, asks: &str) -> String {
@@ -277,9 +274,7 @@ async fn main() {
     })
     .await
     .unwrap();
-    let resident = fs::read_to_string(format!("/proc/{}/status", operator.id())).unwrap();
-    let resident = resident.lines().find(|line| line.starts_with("VmRSS")).unwrap_or_default();
-    println!("{pairs} KeyPairs in the index, {}", resident.split_whitespace().collect::<Vec<_>>().join(" "));
+    println!("{pairs} KeyPairs in the index, {:.1} MiB resident", resident(operator.id()) / 1024.0);
 
     let before = processor_time(operator.id());
     let arms = ARMS.map(|(arm, _)| arm);

@@ -206,7 +206,8 @@ where
 }
 
 /// How many objects a list brings at once. A page is in memory as it comes, unpacked and with all that is dropped of it, and
-/// what that takes is never given back: of kube's 500, more than the pairs of a small cluster take for good.
+/// what that takes is never given back: of kube's 500, more than the pairs of a small cluster take for good. The price is paid by large
+/// ones: each page costs the API server the more the more objects there are, and of smaller pages there are more.
 const PAGE: u32 = 200;
 
 /// How everything is watched: begun again after a while, so that a connection that has silently died is noticed.

@@ -20,6 +20,8 @@ mod restart;
 mod section;
 mod settle;
 
+use kube::runtime::watcher;
+
 #[tokio::main]
 async fn main() {
     // Cargo says of itself that this is a benchmark.
@@ -34,7 +36,8 @@ async fn main() {
             "report" => report::run(),
             "null" => null::operate(false).await,
             "null-many" => null::operate(true).await,
-            "list" => null::list().await,
+            "list" => null::list(watcher::Config::default()).await,
+            "stream" => null::list(watcher::Config::default().streaming_lists()).await,
             other => panic!("there is no part {other:?}: there are {all:?}"),
         }
     }

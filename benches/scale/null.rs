@@ -96,15 +96,15 @@ async fn answer(client: &Client, key_pair: KeyPair, many: bool) {
     api.patch_status(&name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
 }
 
-/// Lists what ours lists, by the same watches and into the same types, and keeps nothing.
-pub async fn list() {
+/// Lists what ours lists, into the same types, and keeps nothing: `watcher::Config` says in which way.
+pub async fn list(config: watcher::Config) {
     let client = client().await;
     let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
-    listed(watcher(namespaces, watcher::Config::default())).await;
+    listed(watcher(namespaces, config.clone())).await;
     let key_pairs: Api<DeserializeGuard<KeyPair>> = Api::all(client.clone());
     let secrets: Api<PartialObjectMeta<Secret>> = Api::all(client);
-    let ours = watcher::Config::default().labels("app.kubernetes.io/managed-by=keypair-operator");
-    future::join(listed(watcher(key_pairs, watcher::Config::default())), listed(watcher(secrets, ours))).await;
+    let ours = config.clone().labels("app.kubernetes.io/managed-by=keypair-operator");
+    future::join(listed(watcher(key_pairs, config)), listed(watcher(secrets, ours))).await;
     println!("{LISTED}");
     // What it takes is looked at yet.
     future::pending::<()>().await;

@@ -49,7 +49,8 @@ fn of(starts: &[Start], what: impl Fn(&Start) -> f64) -> f64 {
 /// Several starts with the same objects.
 #[derive(Default)]
 struct Starts {
-    bare: Vec<Start>,
+    listing: Vec<Start>,
+    streaming: Vec<Start>,
     ours: Vec<Start>,
     answering: Vec<Start>,
     /// Those of the last start of ours.
@@ -60,10 +61,13 @@ async fn starts_with(cluster: &Cluster, pairs: usize) -> Starts {
     let mut starts = Starts::default();
     for round in 0..ROUNDS {
         println!("starting with {pairs} pairs, {} of {ROUNDS}…", round + 1);
+        for (way, starts) in [("list", &mut starts.listing), ("stream", &mut starts.streaming)] {
+            tokio::time::sleep(SETTLE).await;
+            let bare = cluster.null(way).await;
+            starts.push(Start::measure(&bare).await);
+            bare.end().await;
+        }
         tokio::time::sleep(SETTLE).await;
-        let list = cluster.null("list").await;
-        starts.bare.push(Start::measure(&list).await);
-        list.end().await;
         let mark = cluster.audit().mark().unwrap();
         let operator = cluster.operator(&[]).await;
         starts.ours.push(Start::measure(&operator).await);
@@ -89,7 +93,16 @@ pub async fn run() {
     );
     let mut starts = Table::new(
         "A start:",
-        &["pairs", "bare list", "ours: ready", "ours: idle", "idle / bare list", "bare list: CPU", "ours: CPU"],
+        &[
+            "pairs",
+            "bare list",
+            "bare stream",
+            "ours: ready",
+            "ours: idle",
+            "idle / bare list",
+            "idle / bare stream",
+            "CPU of list, stream, ours",
+        ],
     );
     let mut memory = Table::new(
         "Memory, when idle after a start:",
@@ -112,7 +125,7 @@ pub async fn run() {
             operator.end().await;
             there = pairs;
         }
-        let Starts { bare, ours, answering, requests: counts } = starts_with(&cluster, pairs).await;
+        let Starts { listing, streaming, ours, answering, requests: counts } = starts_with(&cluster, pairs).await;
         let kib = [of(&ours, |start| start.resident), of(&answering, |start| start.resident)];
         let none = *none.get_or_insert(kib);
         #[expect(clippy::cast_precision_loss, reason = "a few hundred thousand")]
@@ -122,16 +135,17 @@ pub async fn run() {
         };
         let mib = |kib: f64| format!("{:.1} MiB", kib / 1024.0);
         let seconds = |value: f64| format!("{value:.2} s");
-        let list = of(&bare, |start| start.ready);
+        let [list, stream] = [&listing, &streaming].map(|starts| of(starts, |start| start.ready));
         let done = of(&ours, |start| start.idle);
         starts.rows.push(vec![
             pairs.to_string(),
             seconds(list),
+            seconds(stream),
             seconds(of(&ours, |start| start.ready)),
             seconds(done),
             format!("{:.2}", done / list),
-            seconds(of(&bare, |start| start.processor)),
-            seconds(of(&ours, |start| start.processor)),
+            format!("{:.2}", done / stream),
+            [&listing, &streaming, &ours].map(|starts| seconds(of(starts, |start| start.processor))).join(", "),
         ]);
         memory.rows.push(vec![
             pairs.to_string(),
@@ -157,8 +171,9 @@ pub async fn run() {
         title: "Restart and memory".to_owned(),
         method: format!(
             "By turns an imported RSA-2048 and a generated Ed25519 pair, over {NAMESPACES} namespaces, created and settled by the \
-             operator itself. Then it is started anew {ROUNDS} times, by turns with a bare list: a program of the same client \
-             library that lists the same Namespaces, KeyPairs and Secrets (metadata) into the same types, and drops them. Ready is \
+             operator itself. Then it is started anew {ROUNDS} times, by turns with two bare programs of the same client library, \
+             which read the same Namespaces, KeyPairs and Secrets (metadata) into the same types, and drop them: one lists them in \
+             pages of 500, one is streamed them (`sendInitialEvents`), as the operator is. Ready is \
              when `/readyz` says so, idle when no processor time is used any more. Medians.",
         ),
         tables: vec![starts, memory, asked, filling],

@@ -24,6 +24,7 @@ mod shelf;
 mod turns;
 mod view;
 mod watches;
+mod watching;
 
 pub use error::in_brief;
 pub use generator::Generator;
@@ -35,7 +36,7 @@ pub use metrics::Metrics;
 pub use pool::Pool;
 pub use secrets::OPERATOR;
 pub use view::{View, Views};
-pub use watches::WATCH_SECONDS;
+pub use watching::WATCH_SECONDS;
 
 use std::{sync::Arc, time::Duration};
 

@@ -3,30 +3,22 @@
 use std::{collections::HashSet, sync::Arc};
 
 use futures::{Stream, StreamExt, stream};
-use http::Request;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::PartialObjectMeta,
-    client::Body,
     core::DeserializeGuard,
-    runtime::{
-        WatchStreamExt,
-        reflector::ObjectRef,
-        watcher::{self, Event, watcher},
-    },
+    runtime::{WatchStreamExt, reflector::ObjectRef, watcher::Event},
 };
 
-use tower::service_fn;
-
 use super::{
-    backoff::Backoff,
     context::Context,
     metrics::Metrics,
     queue::Trigger,
     scope,
     secrets::{KEYPAIR_ANNOTATION, KEYPAIR_UID_ANNOTATION, OPERATOR},
     view::View,
+    watching::{is_forbidden, listening, log_failure, watch_config, watched},
 };
 use crate::{
     api::{KeyPair, KeyPairSpec},
@@ -36,8 +28,6 @@ use crate::{
     },
 };
 
-/// How long a watch lasts before it is begun again.
-pub const WATCH_SECONDS: u32 = 120;
 /// The annotation in which `kubectl apply` keeps a second copy of the whole spec.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
@@ -61,7 +51,7 @@ pub fn key_pairs<S: Fn(&KeyPair) + Send, G: Fn(&str) + Send>(
     // What a namespace is decides what its KeyPairs may be, so that is listed first.
     let begin = async move {
         regions.regions_listed.wait().await;
-        patient(watcher(api, watch_config()))
+        watched(api, watch_config())
     };
     stream::once(begin)
         .flatten()
@@ -110,7 +100,7 @@ pub fn namespaces(
         None => watch_config(),
     };
     let mut listed = HashSet::new();
-    patient(watcher(api, config))
+    watched(api, config)
         .then(move |event| {
             let (only, objects) = (only.clone(), objects.clone());
             async move {
@@ -168,60 +158,13 @@ fn take_in(
     }
 }
 
-fn is_forbidden(error: &watcher::Error) -> bool {
-    match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
-        | watcher::Error::WatchError(status) => status.is_forbidden(),
-        _ => false,
-    }
-}
-
-/// The events of a watch, with a pause after each failure that grows until the watch brings something again.
-///
-/// Not kube's own back-off: that begins anew with each try to list, which the watch announces as an event.
-fn patient<K>(
-    events: impl Stream<Item = Result<Event<K>, watcher::Error>> + Send,
-) -> impl Stream<Item = Result<Event<K>, watcher::Error>> + Send
-where
-    K: Send,
-{
-    const WATCH: &str = "watch";
-    let start = (Box::pin(events), Backoff::default(), None);
-    stream::unfold(start, async |(mut events, backoff, pause)| {
-        if let Some(pause) = pause {
-            tokio::time::sleep(pause).await;
-        }
-        let event = events.next().await?;
-        let pause = match &event {
-            Err(_) => Some(backoff.failed(WATCH)),
-            Ok(Event::Init) => None,
-            Ok(_) => {
-                backoff.forget(WATCH);
-                None
-            }
-        };
-        Some((event, (events, backoff, pause)))
-    })
-}
-
-/// How many objects a list brings at once. A page is in memory as it comes, unpacked and with all that is dropped of it, and
-/// what that takes is never given back: of kube's 500, more than the pairs of a small cluster take for good. The price is paid by large
-/// ones: each page costs the API server the more the more objects there are, and of smaller pages there are more.
-const PAGE: u32 = 200;
-
-/// How everything is watched: begun again after a while, so that a connection that has silently died is noticed.
-fn watch_config() -> watcher::Config {
-    watcher::Config::default().timeout(WATCH_SECONDS).page_size(PAGE)
-}
-
 /// Follows the metadata of our Secrets.
 pub fn secrets(namespace: Option<&str>, context: Arc<Context>) -> impl Stream<Item = Trigger> + Send + use<> {
     let (metrics, counting) = (Arc::clone(&context.metrics), Arc::clone(&context.metrics));
     let client = listening(&context.client, move || counting.watch("Secrets", true));
     let api: Api<PartialObjectMeta<Secret>> = scope(&client, namespace);
     let ours = watch_config().labels(&format!("{MANAGED_BY_LABEL}={OPERATOR}"));
-    patient(watcher(api, ours))
+    watched(api, ours)
         .modify(|secret| {
             secret.metadata.managed_fields = None;
             secret.metadata.labels = None;
@@ -266,32 +209,6 @@ fn key_pair_of(secret: &PartialObjectMeta<Secret>) -> Option<ObjectRef<KeyPair>>
     let owner = secret.owner_references().iter().find(|owner| owner.kind == KeyPair::kind(&()));
     let name = secret.annotations().get(KEYPAIR_ANNOTATION).or(owner.map(|owner| &owner.name))?;
     Some(ObjectRef::new(name).within(&secret.namespace()?))
-}
-
-/// The same client, which calls `heard` whenever it is let watch something.
-///
-/// A watch that goes on where it was broken off brings no event before something happens, which may be never: only the answer
-/// to its request tells that it works again.
-fn listening(client: &Client, heard: impl Fn() + Clone + Send + 'static) -> Client {
-    let inner = client.clone();
-    let service = service_fn(move |request: Request<Body>| {
-        let (inner, heard) = (inner.clone(), heard.clone());
-        let watches = request.uri().query().is_some_and(|query| query.split('&').any(|word| word == "watch=true"));
-        async move {
-            let response = inner.send(request).await?;
-            if watches && response.status().is_success() {
-                heard();
-            }
-            Ok::<_, kube::Error>(response)
-        }
-    });
-    Client::new(service, client.default_namespace())
-}
-
-/// Says that a watch failed; it is begun again after a pause.
-fn log_failure<T>(what: &'static str, event: Result<T, watcher::Error>, metrics: &Metrics) -> Option<T> {
-    metrics.watch(what, event.is_ok());
-    event.inspect_err(|error| tracing::warn!(error = %error, "cannot watch {what}; trying again")).ok()
 }
 
 /// Passes over an object that cannot be read, so that it does not stop the watch of all others, and drops what is of no use

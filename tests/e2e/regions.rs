@@ -40,8 +40,15 @@ async fn the_annotation_of_a_namespace_is_its_quota() {
         quota(scene, json!("2")).await;
         scene.settled("b", "True/Imported").await;
         scene.settled("c", "False/QuotaExceeded").await;
-        // Less: nobody is put out, and nobody let in before there is room.
-        quota(scene, json!("0")).await;
+        // Less: nobody is put out, and nobody let in before there is room. Namespaces and KeyPairs are watched each for
+        // itself: that its project is none any more shows that the operator has seen the one before the other.
+        let mut other = valid("OpenSSH");
+        other["project"] = json!("other");
+        scene.create("probe", &other).await;
+        scene.settled("probe", "False/QuotaExceeded").await;
+        let less = json!({ "keypairs.dev/quota": "0", "keypairs.dev/projects": "known" });
+        annotate(scene, json!({ "annotations": less })).await;
+        scene.settled("probe", "False/ProjectNotFound").await;
         scene.delete("a").await;
         scene.create("d", &valid("OpenSSH")).await;
         scene.settled("d", "False/QuotaExceeded").await;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use keypair_test_harness::{Mark, Requests, eventually};
+use keypair_test_harness::{Mark, Request, Requests, eventually};
 use serde_json::{Value, json};
 
 use crate::{
@@ -66,6 +66,25 @@ fn import() -> Value {
 
 fn generated(algorithm: &str) -> Value {
     json!({ "profile": "OpenSSH", "generate": { "algorithm": algorithm } })
+}
+
+/// Pages of a list cost memory and time, and what is not the newest state could have a slot granted twice.
+#[tokio::test]
+async fn what_there_is_comes_as_a_stream_of_the_newest_state() {
+    let scene = STRICT.scene("requests-stream").await;
+    scene.create("import", &import()).await;
+    scene.settled("import", "True/Imported").await;
+    let of_operator = Requests::any().by_agent(AGENT);
+    let requests = scene.stage.plane.audit().unwrap().since(Mark::default()).unwrap();
+    let requests: Vec<_> = requests.into_iter().filter(|request| of_operator.matches(request)).collect();
+    let lists: Vec<_> = requests.iter().filter(|request| request.verb == "list").map(|request| &request.uri).collect();
+    assert!(lists.is_empty(), "{lists:?}");
+    for resource in ["keypairs", "namespaces", "secrets"] {
+        let about = |request: &&Request| request.object_ref.as_ref().is_some_and(|object| object.resource == resource);
+        let first = requests.iter().filter(|request| request.verb == "watch").find(about).unwrap();
+        assert!(first.uri.contains("sendInitialEvents=true"), "{}", first.uri);
+        assert!(!first.uri.contains("resourceVersion="), "{}", first.uri);
+    }
 }
 
 #[tokio::test]

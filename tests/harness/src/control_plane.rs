@@ -41,6 +41,9 @@ pub struct Options {
     /// resources twice a minute; those that are there when they start they know at once. (On somebody else's cluster they
     /// have started, so there it does take that long.)
     pub crds: Vec<PathBuf>,
+    /// Features of the API server to switch on or off, as its own flag does (`WatchList=false`), such as those that older ones have
+    /// not.
+    pub feature_gates: Option<String>,
 }
 
 /// The line of JSON that the program `control-plane` prints when all is ready.
@@ -122,6 +125,9 @@ impl ControlPlane {
         }
         for path in &options.crds {
             command.arg("--crds").arg(path);
+        }
+        if let Some(gates) = &options.feature_gates {
+            command.arg("--feature-gates").arg(gates);
         }
         let mut process = command
             .stdin(Stdio::piped())

@@ -45,6 +45,9 @@ struct Run {
     /// Install these definitions of custom resources before the controllers start (repeatable)
     #[arg(long, value_name = "FILE|DIR")]
     crds: Vec<PathBuf>,
+    /// Switch features of the API server on or off, as its own flag does: `Name=true|false,…`
+    #[arg(long, value_name = "GATES")]
+    feature_gates: Option<String>,
     /// Run until SIGINT, SIGTERM or SIGHUP, whatever becomes of standard input
     #[arg(long)]
     until_signal: bool,
@@ -84,7 +87,7 @@ async fn run(options: &Run) -> Result<()> {
 
     // Whatever happens from here on, the servers are ended and the directory is removed.
     let begin = Instant::now();
-    let mut plane = Plane::new(assets, options.audit)?;
+    let mut plane = Plane::new(assets, options.audit, options.feature_gates.clone())?;
     let outcome = tokio::select! {
         outcome = serve(&mut plane, &options.crds, begin, commands) => outcome,
         _ = &mut stop => Ok(()),

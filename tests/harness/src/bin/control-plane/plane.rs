@@ -32,14 +32,15 @@ pub(crate) struct Plane {
     assets: Assets,
     credentials: Credentials,
     audit: bool,
+    feature_gates: Option<String>,
     servers: Vec<Server>,
 }
 
 impl Plane {
-    pub(crate) fn new(assets: Assets, audit: bool) -> Result<Self> {
+    pub(crate) fn new(assets: Assets, audit: bool, feature_gates: Option<String>) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("keypair-control-plane-").tempdir().context("make a directory")?;
         let credentials = Credentials::make(dir.path())?;
-        Ok(Self { dir, assets, credentials, audit, servers: Vec::new() })
+        Ok(Self { dir, assets, credentials, audit, feature_gates, servers: Vec::new() })
     }
 
     /// Starts all servers and waits until they do their work. The definitions `crds` are installed before the
@@ -92,7 +93,8 @@ impl Plane {
             None
         };
         let paths = audit.as_ref().map(|(policy, log)| (policy.as_path(), log.as_path()));
-        let args = servers::apiserver(port, etcd_port, &self.credentials, paths);
+        let mut args = servers::apiserver(port, etcd_port, &self.credentials, paths);
+        args.extend(self.feature_gates.iter().map(|gates| format!("--feature-gates={gates}")));
         let apiserver = self.assets.apiserver.clone();
         self.run("kube-apiserver", &apiserver, args)?;
 

@@ -83,6 +83,14 @@ async fn starts_with(cluster: &Cluster, pairs: usize) -> Starts {
     starts
 }
 
+fn mib(kib: f64) -> String {
+    format!("{:.1} MiB", kib / 1024.0)
+}
+
+fn seconds(value: f64) -> String {
+    format!("{value:.2} s")
+}
+
 pub async fn run() {
     let most: usize = env::var("KEYPAIR_BENCH_PAIRS").map_or(100_000, |pairs| pairs.parse().unwrap());
     let cluster = Cluster::start().await;
@@ -108,7 +116,10 @@ pub async fn run() {
         "Memory, when idle after a start:",
         &["pairs", "resident", "peak", "a pair beyond none", "with webhook", "a pair beyond none"],
     );
-    let mut asked = Table::new("Requests of a start, and what of them writes:", &["pairs", "requests", "writes"]);
+    let mut asked = Table::new(
+        "Requests of a start beside its three watches, and what of them writes:",
+        &["pairs", "requests", "writes"],
+    );
     let mut figures = BTreeMap::new();
     let mut none = None;
     let mut there = 0;
@@ -120,8 +131,7 @@ pub async fn run() {
             let patience = PATIENCE + FILL * u32::try_from(count).unwrap();
             load(&cluster.client, &namespaces, Kind::Mixed, there..pairs, None, patience).await;
             idle(operator.id(), PATIENCE).await;
-            let resident = resident(operator.id()) / 1024.0;
-            filling.rows.push(vec![pairs.to_string(), format!("{resident:.1} MiB")]);
+            filling.rows.push(vec![pairs.to_string(), mib(resident(operator.id()))]);
             operator.end().await;
             there = pairs;
         }
@@ -133,8 +143,6 @@ pub async fn run() {
             0 => String::new(),
             _ => format!("{:.2} KiB", (kib[at] - none[at]) / pairs as f64),
         };
-        let mib = |kib: f64| format!("{:.1} MiB", kib / 1024.0);
-        let seconds = |value: f64| format!("{value:.2} s");
         let [list, stream] = [&listing, &streaming].map(|starts| of(starts, |start| start.ready));
         let done = of(&ours, |start| start.idle);
         starts.rows.push(vec![

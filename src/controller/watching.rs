@@ -174,13 +174,11 @@ mod tests {
         let (log, stream) = (Arc::clone(&asked), stream.to_owned());
         let server = service_fn(move |request: Request<Body>| {
             let query = request.uri().query().unwrap_or_default().to_owned();
-            let (status, body) = match query.contains("watch=true") {
-                true => (status, stream.clone()),
-                false => (
-                    200,
-                    json!({ "metadata": { "resourceVersion": "2" }, "items": [{ "metadata": { "name": "listed" } }] })
-                        .to_string(),
-                ),
+            let (status, body) = if query.contains("watch=true") {
+                (status, stream.clone())
+            } else {
+                let listed = json!({ "metadata": { "name": "listed" } });
+                (200, json!({ "metadata": { "resourceVersion": "2" }, "items": [listed] }).to_string())
             };
             log.lock().unwrap().push(query);
             async move {

@@ -10,7 +10,7 @@ SHELL := bash
 CRD := crds/keypairs.keypairs.dev.yaml
 CHART_CRD := charts/keypair-operator/files/keypairs.keypairs.dev.yaml
 
-.PHONY: help build demo test soak bench image crds docs picture fmt lint deny
+.PHONY: help build demo test soak foreign bench image crds docs picture fmt lint deny
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -33,8 +33,12 @@ soak: ## Run the tests that draw values with many more of them, thousands of RSA
 	export KUBEBUILDER_ASSETS=$$assets KEYPAIR_CASES=$${KEYPAIR_CASES:-all} PROPTEST_CASES=$${PROPTEST_CASES:-20000}; \
 	cargo build --workspace; \
 	cargo test --lib --test keys --test cel; \
+	$(MAKE) foreign; \
 	KEYPAIR_RSA_KEYS=$${KEYPAIR_RSA_KEYS:-3000} cargo test --test rsa_keys -- --nocapture; \
 	KEYPAIR_FAULT_RUNS=$${KEYPAIR_FAULT_RUNS:-50} cargo test --test faults -- --nocapture
+
+foreign: ## Run the unit tests compiled for arm64, or, on such a machine, for amd64, with an emulator
+	@hack/foreign-test.sh $(if $(filter aarch64,$(shell uname -m)),amd64,arm64)
 
 bench: ## Measure everything beside what others take, and write docs/benchmarks.md (takes an hour; KEYPAIR_BENCH_PAIRS=10000 shortens)
 	cargo bench --bench ledger --bench parts --bench keygen

@@ -34,7 +34,8 @@ build() {
   say "building a static program for $1"
   (
     [ "$1" = "$native" ] || eval "$(hack/foreign-target.sh "$2")"
-    export RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$root=. --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo"
+    RUSTFLAGS=$(static_flags)
+    export RUSTFLAGS
     cargo build --release --locked --target "$2" --bin keypair-operator >&2
   )
 }

@@ -39,6 +39,11 @@ use_instead() {
   fi
 }
 
+# How the image's program is compiled: static, and without a path of this machine.
+static_flags() {
+  echo "-C target-feature=+crt-static --remap-path-prefix=$root=. --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo"
+}
+
 elapsed() {
   printf '%dm%02ds' $((SECONDS / 60)) $((SECONDS % 60))
 }

@@ -35,17 +35,26 @@ struct Seen {
     accepted: BTreeMap<String, Accepted>,
     /// Those of each UID that was ever accepted.
     ever: BTreeMap<String, Accepted>,
-    /// The digests of the private keys, by the UID of the KeyPair.
-    keys: BTreeMap<String, String>,
+    /// The private keys that were seen last, by the UID of the KeyPair.
+    keys: BTreeMap<String, Key>,
     /// KeyPairs that are gone, and the version of their deletion; 0 if a broken watch missed it.
     deleted: BTreeMap<String, u64>,
-    /// Secrets with another key for the same UID, and their versions.
-    second: Vec<(String, u64, String)>,
+    /// Keys that are others than those before, of the same UID.
+    second: Vec<(String, Key, Key)>,
     listed: BTreeSet<String>,
     /// Every KeyPair that was seen.
     known: BTreeSet<String>,
     most: usize,
     events: usize,
+}
+
+/// A private key in a Secret.
+#[derive(Debug, Clone)]
+struct Key {
+    digest: String,
+    secret: String,
+    /// That of the Secret.
+    version: u64,
 }
 
 /// The watches of a run.
@@ -95,9 +104,12 @@ impl Recorder {
         for seen in &self.seen {
             let seen = seen.lock().unwrap();
             // An operator that has not heard of a deletion yet may make a Secret that the garbage collector takes.
-            let alive = seen.second.iter().filter(|(uid, at, _)| seen.deleted.get(uid).is_none_or(|gone| gone > at));
-            violations
-                .extend(alive.map(|(uid, _, name)| format!("a second private key of {uid}, in the Secret {name}")));
+            let alive = |uid: &String, key: &Key| seen.deleted.get(uid).is_none_or(|gone| *gone > key.version);
+            let alive = seen.second.iter().filter(|(uid, _, key)| alive(uid, key));
+            violations.extend(alive.map(|(uid, before, key)| {
+                let [before, key] = [before, key].map(|key| format!("Secret {} (version {})", key.secret, key.version));
+                format!("a second private key of {uid}, in the {key}, after that in the {before}")
+            }));
         }
         violations
     }
@@ -187,10 +199,10 @@ impl Seen {
         let Some(key) = secret.data.as_ref().and_then(|data| data.get("ssh-privatekey")) else {
             return vec![format!("the Secret {} has no private key", secret.name_any())];
         };
-        let now = digest(&key.0);
         let version = version(secret.resource_version());
+        let now = Key { digest: digest(&key.0), secret: secret.name_any(), version };
         match self.keys.insert(uid.clone(), now.clone()) {
-            Some(before) if before != now => self.second.push((uid.clone(), version, secret.name_any())),
+            Some(before) if before.digest != now.digest => self.second.push((uid.clone(), before, now)),
             _ => {}
         }
         Vec::new()

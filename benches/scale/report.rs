@@ -25,8 +25,8 @@ const FEATURES: [&str; 8] = ["aes", "adx", "bmi2", "avx2", "avx512f", "avx512ifm
 const INTRODUCTION: &str = "\
 # Benchmarks
 
-Written by `make bench`. Each section is one run on one machine; absolute figures are that machine's, the ratios to what ran beside it are
-what to look at. `cargo bench --bench scale -- report` puts this page together anew from what is in `target/bench`.
+Written by `make bench`. Each section is one run on one machine; absolute figures are that machine's, the ratios to what ran
+beside it are what to look at. `cargo bench --bench scale -- report` puts this page together anew from what is in `target/bench`.
 
 ![Throughput, memory and start](benchmarks.svg)
 ";

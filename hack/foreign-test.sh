@@ -26,10 +26,9 @@ if [ -z "$program" ]; then
   eval "$(hack/foreign-target.sh "$target")"
   # Static, since the emulator does not get along with the threads of every C library that it would load.
   RUSTFLAGS=$(static_flags)
-  runner=CARGO_TARGET_$(echo "$target" | tr 'a-z-' 'A-Z_')_RUNNER
-  export RUSTFLAGS "$runner=$emulator"
+  export RUSTFLAGS
   # Optimized as the image is, of which everything else has been compiled then.
-  cargo test --release --locked --target "$target" --lib
+  cargo test --release --locked --target "$target" --config "target.$target.runner = '$emulator'" --lib
   exit
 fi
 

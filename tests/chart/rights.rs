@@ -76,8 +76,7 @@ fn audit() -> Option<Audit> {
 
 /// The requests of the release's pod since `mark`.
 fn requests(audit: &Audit, mark: Mark, user: &str) -> Vec<Request> {
-    let by_user = Requests::any().by_user(user);
-    audit.since(mark).unwrap().into_iter().filter(|request| by_user.matches(request)).collect()
+    audit.matching(mark, &Requests::any().by_user(user)).unwrap()
 }
 
 fn forbidden(requests: &[Request]) -> BTreeSet<Right> {

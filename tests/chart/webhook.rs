@@ -124,10 +124,7 @@ async fn it_answers_with_the_rights_of_the_release_and_no_other() {
     let output = plane.kubectl_with_input(&["create", "-n", &release.namespace, "-f", "-"], &own).unwrap();
     assert!(output.stderr.starts_with("The KeyPair \"bad\" is invalid: "), "{}", output.stderr);
 
-    let requests: Vec<_> = {
-        let by_user = Requests::any().by_user(&user);
-        audit.since(mark).unwrap().into_iter().filter(|request| by_user.matches(request)).collect()
-    };
+    let requests = audit.matching(mark, &Requests::any().by_user(&user)).unwrap();
     let exercised: BTreeSet<String> = requests
         .iter()
         .map(|request| {

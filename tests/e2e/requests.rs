@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use keypair_test_harness::{Mark, Request, Requests, eventually};
+use keypair_test_harness::{Mark, Requests, eventually};
 use serde_json::{Value, json};
 
 use crate::{
@@ -28,8 +28,8 @@ impl<'a> Counter<'a> {
     fn found(&self) -> BTreeMap<String, usize> {
         let of_operator = Requests::any().by_agent(AGENT).namespace(&self.scene.namespace);
         let mut found = BTreeMap::new();
-        for request in self.scene.stage.plane.audit().unwrap().since(self.from).unwrap() {
-            if !of_operator.matches(&request) || ["list", "watch"].contains(&request.verb.as_str()) {
+        for request in self.scene.stage.plane.audit().unwrap().matching(self.from, &of_operator).unwrap() {
+            if ["list", "watch"].contains(&request.verb.as_str()) {
                 continue;
             }
             let object = request.object_ref.clone().unwrap_or_default();
@@ -74,14 +74,13 @@ async fn what_there_is_comes_as_a_stream_of_the_newest_state() {
     let scene = STRICT.scene("requests-stream").await;
     scene.create("import", &import()).await;
     scene.settled("import", "True/Imported").await;
-    let of_operator = Requests::any().by_agent(AGENT);
-    let requests = scene.stage.plane.audit().unwrap().since(Mark::default()).unwrap();
-    let requests: Vec<_> = requests.into_iter().filter(|request| of_operator.matches(request)).collect();
-    let lists: Vec<_> = requests.iter().filter(|request| request.verb == "list").map(|request| &request.uri).collect();
+    let audit = scene.stage.plane.audit().unwrap();
+    let asked = |verb| Requests::any().by_agent(AGENT).verb(verb);
+    let lists = audit.matching(Mark::default(), &asked("list")).unwrap();
     assert!(lists.is_empty(), "{lists:?}");
     for resource in ["keypairs", "namespaces", "secrets"] {
-        let about = |request: &&Request| request.object_ref.as_ref().is_some_and(|object| object.resource == resource);
-        let first = requests.iter().filter(|request| request.verb == "watch").find(about).unwrap();
+        let watches = audit.matching(Mark::default(), &asked("watch").resource(resource)).unwrap();
+        let first = watches.first().unwrap();
         assert!(first.uri.contains("sendInitialEvents=true"), "{}", first.uri);
         assert!(!first.uri.contains("resourceVersion="), "{}", first.uri);
     }
@@ -263,12 +262,11 @@ async fn nothing_else_is_asked() {
 }
 
 fn of_operator(stage: &Stage) -> Vec<String> {
-    let by_operator = Requests::any().by_agent(AGENT);
-    let requests = stage.plane.audit().unwrap().since(Mark::default()).unwrap();
-    let requests = requests.iter().filter(|request| by_operator.matches(request));
+    let requests = stage.plane.audit().unwrap().matching(Mark::default(), &Requests::any().by_agent(AGENT)).unwrap();
     requests
+        .into_iter()
         .map(|request| {
-            let object = request.object_ref.clone().unwrap_or_default();
+            let object = request.object_ref.unwrap_or_default();
             let slash = if object.subresource.is_empty() { "" } else { "/" };
             format!("{} {}{slash}{}", request.verb, object.resource, object.subresource)
         })

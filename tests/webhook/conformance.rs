@@ -96,7 +96,7 @@ impl<'a> Scene<'a> {
             stage.create(namespace, "owner", &owner, false).await.admitted();
             stage.settled(namespace, "owner", "Imported").await;
         }
-        scene.secret("in-the-way", json!({})).await;
+        scene.secret("in-the-way", "").await;
         let waiting = json!({ "profile": profile, "secret": { "name": "in-the-way" }, "clientToken": "token-2" });
         stage.create(&scene.region, "waiting", &waiting, false).await.admitted();
         stage.settled(&scene.region, "waiting", "SecretConflict").await;
@@ -115,9 +115,10 @@ impl<'a> Scene<'a> {
         json!({ "profile": self.profile, "publicKey": KEY.trim() })
     }
 
-    async fn secret(&self, name: &str, data: Value) -> Answer {
-        let path = format!("/api/v1/namespaces/{}/secrets", self.region);
-        let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name }, "stringData": data });
+    /// Creates a Secret of somebody else, with this query.
+    async fn secret(&self, name: &str, query: &str) -> Answer {
+        let path = format!("/api/v1/namespaces/{}/secrets{query}", self.region);
+        let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name } });
         self.stage.send(Method::POST, &path, "application/json", &secret).await
     }
 
@@ -196,11 +197,8 @@ impl<'a> Scene<'a> {
         let quotas = format!("/api/v1/namespaces/{region}/resourcequotas");
         self.stage.send(Method::POST, &quotas, "application/json", &quota).await.admitted();
         // Only rehearsed: what is let in before it is in force would be counted, and the number is in the answer.
-        let rehearsed = format!("/api/v1/namespaces/{region}/secrets?dryRun=All");
-        let one_more = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "one-more" } });
         eventually(PATIENCE, "the ResourceQuota to be in force", async || {
-            let answer = self.stage.send(Method::POST, &rehearsed, "application/json", &one_more).await;
-            Ok((answer.status == 403).then_some(()))
+            Ok((self.secret("one-more", "?dryRun=All").await.status == 403).then_some(()))
         })
         .await
         .unwrap();

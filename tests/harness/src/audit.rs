@@ -181,14 +181,22 @@ impl Audit {
             .collect()
     }
 
+    /// Those of the requests that were logged after `mark` that match `wanted`.
+    ///
+    /// # Errors
+    ///
+    /// Like [`Audit::since`].
+    pub fn matching(&self, mark: Mark, wanted: &Requests) -> Result<Vec<Request>> {
+        Ok(self.since(mark)?.into_iter().filter(|request| wanted.matches(request)).collect())
+    }
+
     /// How many of the requests that were logged after `mark` match `wanted`.
     ///
     /// # Errors
     ///
     /// Like [`Audit::since`].
     pub fn count(&self, mark: Mark, wanted: &Requests) -> Result<usize> {
-        let requests = self.since(mark)?;
-        Ok(requests.iter().filter(|request| wanted.matches(request)).count())
+        Ok(self.matching(mark, wanted)?.len())
     }
 
     /// The log without a last line that is just being written.

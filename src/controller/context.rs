@@ -85,6 +85,11 @@ impl Made {
         }
     }
 
+    /// Whether this Secret was noted.
+    pub fn is_noted(&self, uid: &str, name: &str) -> bool {
+        self.lock().get(uid).is_some_and(|names| names.iter().any(|noted| noted == name))
+    }
+
     /// Forgets this Secret, which is gone.
     pub fn forget(&self, uid: &str, name: &str) {
         let mut made = self.lock();

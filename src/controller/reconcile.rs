@@ -258,8 +258,10 @@ impl Reconciliation<'_> {
     ) -> Result<Result<String, SecretView>, Error> {
         let settings = &self.desired.parameters.secret;
         let made = &self.context.made;
+        // Where an earlier answer did not come, the Secret may be there.
+        let in_doubt = made.is_noted(&self.desired.uid, name);
         if !dry_run {
-            // Noted before: should the answer not come, the Secret may be there, and the next try may want another name.
+            // Noted before: should the answer not come, the next try may want another name.
             made.note(&self.desired.uid, name.to_owned());
         }
         let create = secrets::create(&self.context.client, self.key_pair, name, settings, content, dry_run);
@@ -268,9 +270,18 @@ impl Reconciliation<'_> {
             Err(RequestError::Kube(kube::Error::Api(status))) if status.is_already_exists() => {
                 self.read_secret(name).await?
             }
-            Err(error) => refused(error).map_err(Error::CreateSecret)?,
+            Err(error) => {
+                let refusal = refused(error).map_err(Error::CreateSecret)?;
+                let found = if in_doubt { self.read_secret(name).await? } else { SecretView::Absent };
+                if found == SecretView::Absent {
+                    made.forget(&self.desired.uid, name);
+                    refusal
+                } else {
+                    found
+                }
+            }
         };
-        if !matches!(&instead, SecretView::Read(secret) if secret.belongs == Belongs::Ours) {
+        if matches!(&instead, SecretView::Read(secret) if secret.belongs != Belongs::Ours) {
             made.forget(&self.desired.uid, name);
         }
         Ok(Err(instead))

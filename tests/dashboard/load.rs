@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use keypair_operator::api::{KeyPair, KeyPairSpec};
-use keypair_test_harness::{ControlPlane, Fault, FaultProxy, eventually, namespace};
+use keypair_test_harness::{ControlPlane, Fault, FaultProxy, Write, eventually, namespace};
 use kube::{
     Api, Client,
     api::{DeleteParams, Patch, PatchParams, PostParams},
@@ -91,7 +91,7 @@ impl Load {
         }
         // A write that fails, and is tried again.
         if round % 4 == 1 {
-            self.proxy.fail_next_status(Fault::ServerError);
+            self.proxy.fail_next(Write::Status, Fault::ServerError);
         }
         if round % 6 == 4 {
             self.lose(&generated).await;

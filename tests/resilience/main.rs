@@ -6,7 +6,7 @@ use std::{fs, net::SocketAddr, path::Path, time::Duration};
 
 use keypair_operator::app;
 use keypair_test_harness::{
-    ControlPlane, Fault, FaultProxy, Operator, Options, Requests, eventually, free_port, http_get, namespace,
+    ControlPlane, Fault, FaultProxy, Operator, Options, Requests, Write, eventually, free_port, http_get, namespace,
 };
 use kube::Client;
 use serde_json::{Value, json};
@@ -191,9 +191,40 @@ async fn a_conflict_without_a_change() {
     let namespace = namespace(&stage.client, "conflict").await.unwrap();
     stage.pair(&namespace, "before");
     stage.ready(&namespace, "before").await;
-    proxy.fail_next_status(Fault::Conflict);
+    proxy.fail_next(Write::Status, Fault::Conflict);
     stage.pair(&namespace, "refused");
     stage.ready(&namespace, "refused").await;
+}
+
+/// The answer to the create of a Secret is lost, the watch is late, and the next try is refused, as by an API server that has just
+/// started: what may be there is not forgotten, so an edit of the name meanwhile does not lead to a second key.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_in_doubt_is_not_forgotten() {
+    let stage = Stage::new("resilience-doubt").await;
+    let proxy = FaultProxy::start(stage.client.clone(), 1).await.unwrap();
+    proxy.quiet();
+    let kubeconfig = proxy.kubeconfig().unwrap();
+    let (mut operator, _) = spawn(kubeconfig.as_ref(), &[]);
+    let namespace = namespace(&stage.client, "doubt").await.unwrap();
+    operator.wait_for_line("every KeyPair and Secret is listed", PATIENCE).await.unwrap();
+    proxy.hold_secrets_back(true);
+    proxy.fail_next(Write::Secret, Fault::DropReply);
+    for _ in 0..5 {
+        proxy.fail_next(Write::Secret, Fault::Forbidden);
+    }
+    stage.pair(&namespace, "web");
+    operator.wait_for_line("status written", PATIENCE).await.unwrap();
+
+    let edit = json!({ "spec": { "secret": { "name": "moved" } } }).to_string();
+    stage.kubectl(&["patch", "keypair", "web", "-n", &namespace, "--type=merge", "-p", &edit]);
+    eventually(PATIENCE, "the Secret to be moved", async || {
+        let path = "-o=jsonpath={.status.secretName}";
+        let name = stage.plane.kubectl(&["get", "keypair", "web", "-n", &namespace, path])?.ok()?;
+        Ok((name == "moved").then_some(()))
+    })
+    .await
+    .unwrap();
+    assert_eq!(stage.kubectl(&["get", "secrets", "-n", &namespace, "-o=name"]).trim(), "secret/moved");
 }
 
 /// Its KeyPairs go with it, whatever state they are in, and nothing is left to be tried again.

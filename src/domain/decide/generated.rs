@@ -136,7 +136,8 @@ fn decide_move(desired: &Desired, observed: &Observed, region: &Region, home: &s
         (_, SecretView::Unread(_)) => Plan::ReadSecret(home.to_owned()),
         (SecretView::Absent, SecretView::Absent) => match &observed.recorded {
             Some(recorded) => lost(desired, observed, recorded, home, spec),
-            None => Plan::CreateSecret { name: target.clone(), spec, replaces: None },
+            // A create that was sent for this name may still be under way. Of two for the same name, one is refused.
+            None => Plan::CreateSecret { name: home.to_owned(), spec, replaces: None },
         },
         (SecretView::Absent, SecretView::Read(secret)) if is_right(secret) => {
             Plan::CopySecret { from: home.to_owned(), to: target.clone() }

@@ -206,6 +206,21 @@ fn read_secret(owned: bool, public_key: Option<PublicKey>) -> ReadSecret {
     }
 }
 
+/// Whatever is still under way for the old name meets the Secret that is made there.
+#[test]
+fn what_may_still_come_under_another_name_is_made_there() {
+    let mut desired = desired(None, KeySpec::Ed25519);
+    desired.parameters.secret.name = "moved".to_owned();
+    let observed = Observed {
+        left: Some("web".to_owned()),
+        secret: SecretView::Absent,
+        target: SecretView::Absent,
+        ..World::new(None).observe(&desired)
+    };
+    let plan = decide(&desired, &observed, &granting_ledger());
+    assert_eq!(plan, Plan::CreateSecret { name: "web".to_owned(), spec: KeySpec::Ed25519, replaces: None });
+}
+
 fn any_secret() -> impl Strategy<Value = Option<ReadSecret>> {
     let key = prop::option::of(select(KEYS.as_slice()));
     prop::option::of((any::<bool>(), key).prop_map(|(owned, public_key)| read_secret(owned, public_key)))

@@ -3,7 +3,7 @@
 //! It speaks plain HTTP/1.1 on loopback and forwards with a client of its own, without waiting for the end of bodies,
 //! so that watches work. Which request meets which fault is drawn from a seed, in the order of the requests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -41,6 +41,8 @@ pub enum Fault {
     Unavailable,
     /// 409 to a write, not forwarded.
     Conflict,
+    /// 403, not forwarded.
+    Forbidden,
     /// The connection is closed, nothing is forwarded.
     DropRequest,
     /// The request is forwarded and the connection closed before the reply.
@@ -53,14 +55,24 @@ pub enum Fault {
     Stall,
 }
 
+/// A write that the operator's promises hang on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// The status of an object is replaced.
+    Status,
+    /// A Secret is created.
+    Secret,
+}
+
 type Answer = Response<UnsyncBoxBody<Bytes, anyhow::Error>>;
 
 #[derive(Debug)]
 struct State {
     quiet: AtomicBool,
     cut_off: AtomicBool,
-    /// The fault that the next write to a status meets, whatever is drawn.
-    next: Mutex<Option<Fault>>,
+    holds_secrets_back: AtomicBool,
+    /// The faults that the next writes meet, whatever is drawn.
+    next: Mutex<VecDeque<(Write, Fault)>>,
     dice: Mutex<Dice>,
     counts: Mutex<BTreeMap<Fault, u64>>,
 }
@@ -85,7 +97,8 @@ impl FaultProxy {
         let state = Arc::new(State {
             quiet: AtomicBool::new(false),
             cut_off: AtomicBool::new(false),
-            next: Mutex::new(None),
+            holds_secrets_back: AtomicBool::new(false),
+            next: Mutex::default(),
             dice: Mutex::new(Dice::new(seed)),
             counts: Mutex::new(BTreeMap::new()),
         });
@@ -117,9 +130,14 @@ impl FaultProxy {
         self.state.quiet.store(true, Ordering::Relaxed);
     }
 
-    /// Lets the next write to a status meet this fault, even when quiet.
-    pub fn fail_next_status(&self, fault: Fault) {
-        *self.state.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
+    /// Lets the next such write meet this fault, even when quiet; called again, the one after it.
+    pub fn fail_next(&self, write: Write, fault: Fault) {
+        self.state.next.lock().unwrap_or_else(PoisonError::into_inner).push_back((write, fault));
+    }
+
+    /// Lets watches of Secrets bring nothing as long as `hold` is set.
+    pub fn hold_secrets_back(&self, hold: bool) {
+        self.state.holds_secrets_back.store(hold, Ordering::Relaxed);
     }
 
     /// Lets nothing through until [`FaultProxy::restore`]: requests and replies are lost, and watches end.
@@ -164,14 +182,17 @@ fn draw(state: &State, request: &Request<Incoming>) -> (Option<Fault>, u64) {
     let watch = is_watch(request);
     let write = request.method() != Method::GET;
     let path = request.uri().path();
-    let status = request.method() == Method::PUT && path.ends_with("/status");
-    let delicate = status || (request.method() == Method::POST && path.ends_with("/secrets"));
+    let delicate = match *request.method() {
+        Method::PUT if path.ends_with("/status") => Some(Write::Status),
+        Method::POST if path.ends_with("/secrets") => Some(Write::Secret),
+        _ => None,
+    };
     let per_mille: &[(Fault, u64)] = &[
         (
             Fault::DropReply,
             if watch {
                 0
-            } else if delicate {
+            } else if delicate.is_some() {
                 60
             } else {
                 10
@@ -180,6 +201,7 @@ fn draw(state: &State, request: &Request<Incoming>) -> (Option<Fault>, u64) {
         (Fault::CutWatch, if watch { 500 } else { 0 }),
         (Fault::ExpireWatch, if watch { 100 } else { 0 }),
         (Fault::Conflict, if write { 15 } else { 0 }),
+        (Fault::Forbidden, if delicate == Some(Write::Secret) { 40 } else { 0 }),
         (Fault::TooManyRequests, 10),
         (Fault::ServerError, 15),
         (Fault::Unavailable, 15),
@@ -189,7 +211,11 @@ fn draw(state: &State, request: &Request<Incoming>) -> (Option<Fault>, u64) {
     ];
     let mut dice = state.dice.lock().unwrap_or_else(PoisonError::into_inner);
     let (mut number, detail) = (dice.below(1000), dice.draw());
-    if status && let Some(fault) = state.next.lock().unwrap_or_else(PoisonError::into_inner).take() {
+    let mut next = state.next.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(&(write, fault)) = next.front()
+        && delicate == Some(write)
+    {
+        next.pop_front();
         return (Some(fault), detail);
     }
     if state.quiet.load(Ordering::Relaxed) {
@@ -213,6 +239,7 @@ async fn answer(client: &Client, state: &Arc<State>, request: Request<Incoming>)
     let dropped = || anyhow!("connection closed by the proxy");
     let (fault, detail) = draw(state, &request);
     let watch = is_watch(&request);
+    let of_secrets = request.uri().path().ends_with("/secrets");
     if state.cut_off.load(Ordering::Relaxed) {
         return Err(dropped());
     }
@@ -222,6 +249,7 @@ async fn answer(client: &Client, state: &Arc<State>, request: Request<Incoming>)
         Some(Fault::TooManyRequests) => return refusal(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests"),
         Some(Fault::ServerError) => return refusal(StatusCode::INTERNAL_SERVER_ERROR, "InternalError"),
         Some(Fault::Unavailable) => return refusal(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable"),
+        Some(Fault::Forbidden) => return refusal(StatusCode::FORBIDDEN, "Forbidden"),
         Some(Fault::Conflict) => return refusal(StatusCode::CONFLICT, "Conflict"),
         Some(Fault::DropRequest) => return Err(dropped()),
         Some(Fault::ExpireWatch) => {
@@ -238,7 +266,7 @@ async fn answer(client: &Client, state: &Arc<State>, request: Request<Incoming>)
         return Ok(reply.map(|body| body.map_err(anyhow::Error::from).boxed_unsync()));
     }
     let limit = (fault == Some(Fault::CutWatch)).then(|| Duration::from_millis(200 + detail % 5000));
-    let state = Arc::clone(state);
+    let (state, holding) = (Arc::clone(state), Arc::clone(state));
     let end = async move {
         let until_cut_off = async {
             while !state.cut_off.load(Ordering::Relaxed) {
@@ -251,7 +279,16 @@ async fn answer(client: &Client, state: &Arc<State>, request: Request<Incoming>)
         }
     };
     Ok(reply.map(|body| {
-        let frames = BodyStream::new(body).map(|frame| frame.map_err(anyhow::Error::from)).take_until(Box::pin(end));
+        let frames = BodyStream::new(body).then(move |frame| {
+            let state = Arc::clone(&holding);
+            async move {
+                while of_secrets && state.holds_secrets_back.load(Ordering::Relaxed) {
+                    sleep(Duration::from_millis(50)).await;
+                }
+                frame.map_err(anyhow::Error::from)
+            }
+        });
+        let frames = frames.take_until(Box::pin(end));
         let cut = stream::once(async { Err::<Frame<Bytes>, _>(anyhow!("watch cut by the proxy")) });
         StreamBody::new(frames.chain(cut)).boxed_unsync()
     }))

@@ -47,7 +47,7 @@ mod watchdog;
 pub use audit::{Audit, Mark, Request, Requests};
 pub use control_plane::{ControlPlane, Options, RESTART_APISERVER, RESTARTED, Ready, USERS};
 pub use dice::Dice;
-pub use fault_proxy::{Fault, FaultProxy};
+pub use fault_proxy::{Fault, FaultProxy, Write};
 pub use http::{HttpResponse, http_get};
 pub use kubectl::{Kubectl, Output};
 pub use namespace::{MANAGED_BY, namespace};

@@ -4,38 +4,39 @@
 //! prime divides takes the same time whatever it is. One that is divided leaves early; it is thrown away, and candidates are
 //! independent, so how early it left tells nothing of the next.
 
-use std::sync::OnceLock;
+use std::{
+    array,
+    iter::{self, Peekable},
+    sync::OnceLock,
+};
 
 /// Up to which prime a number of so many words is divided: where divisions begin to cost more than the exponentiations that
-/// they save. An exponentiation takes about the cube of the length, a division the length, so the bound is about the square:
-/// 2^15 for 1024 bits, 2^17 for 2048. Without AVX-512 IFMA twice as much would be as good.
+/// they save. That is a broad minimum; without AVX-512 IFMA twice as much would be as good.
 const fn bound(words: usize) -> usize {
-    128 * words * words
+    4096 * words
 }
-
-/// The greatest bound.
-const BOUND: usize = bound(2048 / 64);
 
 /// The public exponent.
 pub(super) const EXPONENT: u64 = 65537;
 
-/// How many products are computed with at a time. A step of the reduction waits for the one before; those of others fill
-/// the time.
-const LANES: usize = 4;
+/// How many small primes are multiplied at most: as many as fit into a word where they are as long as most of them are.
+const FACTORS: usize = 4;
 
-/// The small primes, in products that fit into a word, the smallest first.
-struct Sieve(Vec<Products>);
+/// The small primes, for numbers of so many words, in products that fit into a word, the smallest first.
+struct Sieve<const WORDS: usize>(Vec<Product<WORDS>>);
 
-#[derive(Default)]
-struct Products {
-    /// Odd, and below 2^63.
-    values: [u64; LANES],
+struct Product<const WORDS: usize> {
+    /// What each word of a number counts for: the powers of 2^64, modulo the product.
+    weights: [u64; WORDS],
+    /// Odd, and so small that a sum of words times weights fits into two words.
+    value: u64,
     /// `-1 / value` modulo 2^64.
-    negative_inverses: [u64; LANES],
-    primes: [Vec<Prime>; LANES],
-    least_prime: usize,
+    negative_inverse: u64,
+    /// Where it has fewer, the first one again.
+    primes: [Prime; FACTORS],
 }
 
+#[derive(Clone, Copy)]
 struct Prime {
     /// `1 / prime` modulo 2^64.
     inverse: u64,
@@ -43,12 +44,22 @@ struct Prime {
     greatest: u64,
 }
 
-/// Whether one of the small primes divides the number, whose words begin with the lowest.
+/// Whether one of the small primes divides the number, whose words begin with the lowest. A number that has not the length of
+/// a prime of a key is not divided.
 ///
-/// The number must be greater than all of them.
+/// The number must be greater than all small primes.
 pub(super) fn has_small_factor(words: &[u64]) -> bool {
-    static SIEVE: OnceLock<Sieve> = OnceLock::new();
-    SIEVE.get_or_init(Sieve::new).divides(words)
+    static OF_2048_BITS: OnceLock<Sieve<16>> = OnceLock::new();
+    static OF_3072_BITS: OnceLock<Sieve<24>> = OnceLock::new();
+    static OF_4096_BITS: OnceLock<Sieve<32>> = OnceLock::new();
+    let has_factor = divide(&OF_2048_BITS, words).or_else(|| divide(&OF_3072_BITS, words));
+    has_factor.or_else(|| divide(&OF_4096_BITS, words)).unwrap_or(false)
+}
+
+/// `None`: the sieve is for numbers of another length.
+fn divide<const WORDS: usize>(sieve: &OnceLock<Sieve<WORDS>>, words: &[u64]) -> Option<bool> {
+    let words = words.try_into().ok()?;
+    Some(sieve.get_or_init(Sieve::new).divides(words))
 }
 
 /// The number modulo [`EXPONENT`], which divides 2^64 - 1: so a number is congruent to the sum of its words.
@@ -72,56 +83,60 @@ fn inverse(odd: u64) -> u64 {
     (0..5).fold(odd, |inverse, _| inverse.wrapping_mul(2_u64.wrapping_sub(odd.wrapping_mul(inverse))))
 }
 
-impl Sieve {
+impl<const WORDS: usize> Sieve<WORDS> {
     fn new() -> Self {
-        let mut primes = odd_primes(BOUND).peekable();
-        let mut sieve = Vec::new();
-        while let Some(least_prime) = primes.peek().copied() {
-            let mut products = Products { values: [1; LANES], least_prime, ..Products::default() };
-            let lanes = products.values.iter_mut().zip(&mut products.negative_inverses).zip(&mut products.primes);
-            for ((product, negative_inverse), factors) in lanes {
-                while let Some(prime) = primes.next_if(|prime| *product <= (u64::MAX >> 1) / *prime as u64) {
-                    let prime = prime as u64;
-                    *product *= prime;
-                    factors.push(Prime { inverse: inverse(prime), greatest: u64::MAX / prime });
-                }
-                *negative_inverse = inverse(*product).wrapping_neg();
-            }
-            sieve.push(products);
-        }
-        Self(sieve)
+        let mut primes = odd_primes(bound(WORDS)).peekable();
+        Self(iter::from_fn(|| Product::of_next(&mut primes)).collect())
     }
 
-    fn divides(&self, words: &[u64]) -> bool {
-        let bound = bound(words.len());
-        self.0.iter().take_while(|products| products.least_prime < bound).any(|products| {
-            let residues = products.reduce(words);
-            residues.iter().zip(&products.primes).any(|(residue, primes)| {
-                // All of them, since a branch for each would cost more.
-                primes.iter().fold(false, |divides, prime| divides | prime.divides(*residue))
-            })
+    fn divides(&self, words: &[u64; WORDS]) -> bool {
+        self.0.iter().any(|product| {
+            let residue = product.reduce(words);
+            // All of them, since a branch for each would cost more.
+            product.primes.iter().fold(false, |divides, prime| divides | prime.divides(residue))
         })
     }
 }
 
-impl Products {
-    /// For each product, the number over 2^64 to the power of its words, modulo the product (Montgomery's reduction). That
-    /// factor has no prime in common with the product, so the same primes divide both.
-    fn reduce(&self, words: &[u64]) -> [u64; LANES] {
-        words.iter().fold([0; LANES], |mut residues, word| {
-            let lanes = residues.iter_mut().zip(&self.values).zip(&self.negative_inverses);
-            for ((residue, value), negative_inverse) in lanes {
-                let sum = u128::from(*residue) + u128::from(*word);
-                let multiple = low(sum).wrapping_mul(*negative_inverse);
-                // The low word is zero now. What is left is at most one more than the product.
-                *residue = low((sum + u128::from(multiple) * u128::from(*value)) >> 64);
+impl<const WORDS: usize> Product<WORDS> {
+    /// A sum of so many products of words below 2^64 and below this, and one more for its reduction, is below 2^128.
+    const LIMIT: u64 = u64::MAX / (WORDS as u64 + 1);
+
+    /// The product of the next primes.
+    fn of_next(primes: &mut Peekable<impl Iterator<Item = u64>>) -> Option<Self> {
+        let mut value = primes.next()?;
+        let mut factors = [Prime::new(value); FACTORS];
+        for factor in factors.iter_mut().skip(1) {
+            if let Some(prime) = primes.next_if(|prime| value <= Self::LIMIT / prime) {
+                value *= prime;
+                *factor = Prime::new(prime);
             }
-            residues
-        })
+        }
+        let mut next = 1;
+        let weights = array::from_fn(|_| {
+            let weight = next;
+            next = low((u128::from(weight) << 64) % u128::from(value));
+            weight
+        });
+        Some(Self { weights, value, negative_inverse: inverse(value).wrapping_neg(), primes: factors })
+    }
+
+    /// A word that is congruent to the number over 2^64, modulo the product (Montgomery's reduction, of the weighted sum of the
+    /// words). That factor has no prime in common with the product, so the same primes divide both.
+    fn reduce(&self, words: &[u64; WORDS]) -> u64 {
+        let weighted = self.weights.iter().zip(words).map(|(weight, word)| u128::from(*weight) * u128::from(*word));
+        let sum: u128 = weighted.sum();
+        let multiple = low(sum).wrapping_mul(self.negative_inverse);
+        // The low word is zero now.
+        low((sum + u128::from(multiple) * u128::from(self.value)) >> 64)
     }
 }
 
 impl Prime {
+    fn new(prime: u64) -> Self {
+        Self { inverse: inverse(prime), greatest: u64::MAX / prime }
+    }
+
     /// A multiple times the inverse is the quotient; what is no multiple comes out greater than any quotient.
     const fn divides(&self, number: u64) -> bool {
         number.wrapping_mul(self.inverse) <= self.greatest
@@ -133,19 +148,21 @@ const fn low(number: u128) -> u64 {
     number as u64
 }
 
-fn odd_primes(bound: usize) -> impl Iterator<Item = usize> {
+fn odd_primes(bound: usize) -> impl Iterator<Item = u64> {
     let mut composite = vec![false; bound];
-    (3..bound).step_by(2).filter(move |number| {
-        let prime = composite.get(*number) == Some(&false);
-        if prime {
+    (3..bound).step_by(2).filter_map(move |number| {
+        let prime = composite.get(number) == Some(&false);
+        prime.then(|| {
             composite.iter_mut().skip(number * number).step_by(2 * number).for_each(|multiple| *multiple = true);
-        }
-        prime
+            number as u64
+        })
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -156,38 +173,53 @@ mod tests {
     }
 
     fn is_divided(words: &[u64]) -> bool {
-        odd_primes(bound(words.len())).any(|prime| modulo(words, prime as u64) == 0)
+        odd_primes(bound(words.len())).any(|prime| modulo(words, prime) == 0)
+    }
+
+    /// A number as long as a prime of a key.
+    fn number() -> impl Strategy<Value = Vec<u64>> {
+        prop::sample::select(vec![16, 24, 32]).prop_flat_map(|words| prop::collection::vec(any::<u64>(), words))
+    }
+
+    fn check_primes<const WORDS: usize>(count: usize, last: u64) {
+        let primes: Vec<u64> = odd_primes(bound(WORDS)).collect();
+        assert_eq!(primes[..9], [3, 5, 7, 11, 13, 17, 19, 23, 29]);
+        assert_eq!((primes.len(), primes.last()), (count, Some(&last)));
+        let products = Sieve::<WORDS>::new().0;
+        let in_products = |prime: &u64| products.iter().filter(|product| product.value % prime == 0).count();
+        assert!(primes.iter().all(|prime| in_products(prime) == 1));
+        for product in &products {
+            let factors = product.primes.iter().map(|prime| inverse(prime.inverse)).collect::<BTreeSet<_>>();
+            assert_eq!(factors.into_iter().product::<u64>(), product.value);
+            assert!(product.value <= Product::<WORDS>::LIMIT);
+        }
     }
 
     #[test]
     fn the_primes_are_the_primes() {
-        let primes: Vec<usize> = odd_primes(BOUND).collect();
-        assert_eq!(primes[..9], [3, 5, 7, 11, 13, 17, 19, 23, 29]);
-        // As many as there are below 2^17, without 2.
-        assert_eq!((primes.len(), primes.last()), (12_250, Some(&131_071)));
-        let sieved: usize = Sieve::new().0.iter().flat_map(|products| &products.primes).map(Vec::len).sum();
-        assert_eq!(sieved, primes.len());
+        // As many as there are below 2^16, 98304 and 2^17, without 2.
+        check_primes::<16>(6541, 65_521);
+        check_primes::<24>(9438, 98_299);
+        check_primes::<32>(12_250, 131_071);
     }
 
     proptest! {
         #[test]
-        fn agrees_with_division(words in prop::collection::vec(any::<u64>(), 16..25)) {
+        fn agrees_with_division(words in number()) {
             prop_assert_eq!(has_small_factor(&words), is_divided(&words));
         }
 
         #[test]
-        fn finds_each_prime(
-            mut words in prop::collection::vec(any::<u64>(), 16..33), prime in any::<prop::sample::Index>(),
-        ) {
+        fn finds_each_prime(mut words in number(), prime in any::<prop::sample::Index>()) {
             words[0] &= !0xffff_ffff;
-            let primes: Vec<usize> = odd_primes(bound(words.len())).collect();
-            let prime = primes[prime.index(primes.len())] as u64;
+            let primes: Vec<u64> = odd_primes(bound(words.len())).collect();
+            let prime = *prime.get(&primes);
             words[0] += prime - modulo(&words, prime);
             prop_assert!(has_small_factor(&words));
         }
 
         #[test]
-        fn what_is_left_over_has_no_small_factor(mut words in prop::collection::vec(any::<u64>(), 16..25)) {
+        fn what_is_left_over_has_no_small_factor(mut words in number()) {
             words[0] &= !0xffff;
             let left = (1..0x4000).step_by(2).find(|low| {
                 words[0] = words[0] & !0xffff | low;
@@ -216,7 +248,7 @@ mod tests {
         for value in 1..EXPONENT {
             assert_eq!(value * inverse_modulo_exponent(value) % EXPONENT, 1);
         }
-        for odd in (1..BOUND as u64).step_by(2) {
+        for odd in (1..bound(32) as u64).step_by(2) {
             assert_eq!(odd.wrapping_mul(inverse(odd)), 1);
         }
     }

@@ -1,7 +1,7 @@
 //! What an RSA key costs on one thread: by the operator, by AWS-LC's own generator, by Go's standard library and by `openssl`,
 //! in turns within one run, so that a busy machine slows all of them alike.
 //!
-//! `cargo bench --bench keygen`; `-- 100` for another number of keys of 2048 bits than 200. Go and openssl are left out where they are not
+//! `cargo bench --bench keygen`; `-- 100` for another number of keys of 2048 bits than 400. Go and openssl are left out where they are not
 //! installed. Without AVX-512 IFMA: `OPENSSL_ia32cap='~0:~0x200000' cargo bench --bench keygen` (Go does not use it anyway).
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark has no users")]
@@ -23,7 +23,7 @@ use rustix::time::{ClockId, clock_gettime};
 use section::{Section, Table};
 
 /// What no comparable operator uses is measured in each of so many turns only: it takes longest.
-const SLOW: usize = 4;
+const SLOW: usize = 8;
 
 /// The processor time of this thread, in milliseconds.
 fn thread_time() -> f64 {
@@ -129,7 +129,7 @@ fn measure(spec: KeySpec, size: KeySize, number: usize, peers: &mut Option<Peers
 }
 
 fn main() {
-    let number = env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(200);
+    let number = env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(400);
     #[cfg(target_arch = "x86_64")]
     println!(
         "AVX-512 IFMA: {}; OPENSSL_ia32cap: {}",

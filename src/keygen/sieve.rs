@@ -22,7 +22,8 @@ pub(super) const EXPONENT: u64 = 65537;
 /// How many small primes are multiplied at most: as many as fit into a word where they are as long as most of them are.
 const FACTORS: usize = 4;
 
-/// The small primes, for numbers of so many words, in products that fit into a word, the smallest first.
+/// The small primes, for numbers of so many words, in products that fit into a word, the smallest first: 0.4, 0.8 and 1.3 MB for
+/// the three lengths, made when the first number of a length comes.
 struct Sieve<const WORDS: usize>(Vec<Product<WORDS>>);
 
 struct Product<const WORDS: usize> {

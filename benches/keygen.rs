@@ -1,5 +1,5 @@
-//! What an RSA key costs on one thread: by the operator, by AWS-LC's own generator, by Go's standard library and by `openssl`,
-//! in turns within one run, so that a busy machine slows all of them alike.
+//! What a key costs on one thread: by the operator, by Go's standard library, by `openssl`, and RSA keys by AWS-LC's own
+//! generator, too, in turns within one run, so that a busy machine slows all of them alike.
 //!
 //! `cargo bench --bench keygen`; `-- 100` for another number of keys of 2048 bits than 400. Go and openssl are left out where they are not
 //! installed. Without AVX-512 IFMA: `OPENSSL_ia32cap='~0:~0x200000' cargo bench --bench keygen` (Go does not use it anyway).
@@ -24,6 +24,9 @@ use section::{Section, Table};
 
 /// What no comparable operator uses is measured in each of so many turns only: it takes longest.
 const SLOW: usize = 8;
+
+/// So many keys are timed at once where one takes microseconds.
+const BATCH: u32 = 50;
 
 /// The processor time of this thread, in milliseconds.
 fn thread_time() -> f64 {
@@ -61,8 +64,9 @@ impl Peers {
         Some(Self { child, requests, answers })
     }
 
-    fn time(&mut self, generator: &str, bits: u32) -> f64 {
-        writeln!(self.requests, "{generator} {bits}").unwrap();
+    /// The milliseconds that one of so many keys takes.
+    fn time(&mut self, generator: &str, spec: KeySpec, number: u32) -> f64 {
+        writeln!(self.requests, "{generator} {} {} {number}", spec.algorithm(), spec.bits()).unwrap();
         let mut answer = String::new();
         self.answers.read_line(&mut answer).unwrap();
         answer.trim().parse::<f64>().unwrap() / 1e6
@@ -90,41 +94,57 @@ impl Measured {
     }
 }
 
-fn measure(spec: KeySpec, size: KeySize, number: usize, peers: &mut Option<Peers>, table: &mut Table) {
-    let bits = spec.bits();
-    let mut all = ["operator", "aws-lc", "go", "openssl"].map(|name| Measured { name, milliseconds: Vec::new() });
+fn measure(spec: KeySpec, turns: usize, peers: &mut Option<Peers>, table: &mut Table) {
     // What is computed once.
     keygen::generate(spec).unwrap();
-    for turn in 0..number {
+    // AWS-LC's own generator is what the operator uses for all others.
+    let size = match spec {
+        KeySpec::Rsa2048 => Some(KeySize::Rsa2048),
+        KeySpec::Rsa3072 => Some(KeySize::Rsa3072),
+        KeySpec::Rsa4096 => Some(KeySize::Rsa4096),
+        _ => None,
+    };
+    let batch = if size.is_some() { 1 } else { BATCH };
+    let mut all = ["operator", "aws-lc", "go", "openssl"].map(|name| Measured { name, milliseconds: Vec::new() });
+    for turn in 0..turns {
         for measured in &mut all {
-            if turn % SLOW != 0 && ["aws-lc", "openssl"].contains(&measured.name) {
+            let is_slow = ["aws-lc", "openssl"].contains(&measured.name);
+            if is_slow && !turn.is_multiple_of(SLOW) {
                 continue;
             }
             measured.milliseconds.extend(match (measured.name, peers.as_mut()) {
-                ("operator", _) => Some(timed(|| drop(keygen::generate(spec).unwrap()))),
-                ("aws-lc", _) => Some(timed(|| drop(KeyPair::generate(size).unwrap()))),
-                (name, peers) => peers.map(|peers| peers.time(name, bits)),
+                ("operator", _) => {
+                    let generate = || (0..batch).for_each(|_| drop(keygen::generate(spec).unwrap()));
+                    Some(timed(generate) / f64::from(batch))
+                }
+                ("aws-lc", _) => size.map(|size| timed(|| drop(KeyPair::generate(size).unwrap()))),
+                ("go", peers) => peers.map(|peers| peers.time("go", spec, batch)),
+                (name, peers) => peers.map(|peers| peers.time(name, spec, 1)),
             });
         }
     }
     let (own, own_error) = all[0].mean();
+    let key = if spec == KeySpec::Ed25519 {
+        spec.algorithm().to_string()
+    } else {
+        format!("{}-{}", spec.algorithm(), spec.bits())
+    };
     for measured in all.iter().filter(|measured| !measured.milliseconds.is_empty()) {
         let (mean, error) = measured.mean();
         let ratio = mean / own;
         // The relative errors are independent.
         let ratio_error = ratio * (error / mean).hypot(own_error / own);
-        println!(
-            "{bits}  {:9} n={:<4} {mean:7.1} ± {error:5.1} ms   {ratio:5.2} ± {ratio_error:4.2} times the operator's",
-            measured.name,
-            measured.milliseconds.len(),
-        );
-        table.rows.push(vec![
-            format!("RSA-{bits}"),
+        let digits = if mean < 10.0 { 3 } else { 1 };
+        let keys = measured.milliseconds.len() * if measured.name == "openssl" { 1 } else { batch as usize };
+        let row = [
+            key.clone(),
             measured.name.to_owned(),
-            measured.milliseconds.len().to_string(),
-            format!("{mean:.1} ± {error:.1}"),
+            keys.to_string(),
+            format!("{mean:.digits$} ± {error:.digits$}"),
             format!("{ratio:.2} ± {ratio_error:.2}"),
-        ]);
+        ];
+        println!("{}", row.join(" | "));
+        table.rows.push(row.to_vec());
     }
 }
 
@@ -138,23 +158,26 @@ fn main() {
     );
     let mut peers = Peers::start();
     let mut table = Table::new("", &["key", "generator", "keys", "mean, ms", "times the operator's"]);
-    let kinds = [
-        (KeySpec::Rsa2048, KeySize::Rsa2048, 1),
-        (KeySpec::Rsa3072, KeySize::Rsa3072, 2),
-        (KeySpec::Rsa4096, KeySize::Rsa4096, 3),
-    ];
-    for (spec, size, divisor) in kinds {
-        measure(spec, size, (number / divisor).max(2), &mut peers, &mut table);
+    for &spec in KeySpec::ALL {
+        let divisor = match spec {
+            KeySpec::Rsa3072 => 2,
+            KeySpec::Rsa4096 => 3,
+            _ => 1,
+        };
+        measure(spec, (number / divisor).max(2), &mut peers, &mut table);
     }
     if let Some(peers) = peers {
         peers.stop();
     }
     let section = Section {
-        title: "RSA keys".to_owned(),
-        method:
-            "Processor time of one thread, in turns: the operator's generator, AWS-LC's own, that of Go's standard \
-            library, which comparable operators use, and `openssl genpkey` with its start."
-                .to_owned(),
+        title: "Keys".to_owned(),
+        method: format!(
+            "Processor time of one thread, in turns: the operator's generator, that of Go's standard library, which \
+             comparable operators use, `openssl genpkey` with its start, and for RSA AWS-LC's own, which makes all \
+             other keys of the operator. ECDSA and Ed25519 keys are timed {BATCH} at a time. The operator's time has in it \
+             that each key is read again from the document that is handed out, which checks it, signs, and is verified: \
+             most of what an ECDSA or Ed25519 key takes. Go's has the key alone."
+        ),
         tables: vec![table],
         figures: BTreeMap::new(),
     };

@@ -1,11 +1,14 @@
-// Generates RSA keys with Go's standard library, and with openssl, for benches/keygen.rs to compare with.
+// Generates keys with Go's standard library, and with openssl, for benches/keygen.rs to compare with.
 //
-// Each line of the standard input is a generator, `go` or `openssl`, and a number of bits. The answer is how many nanoseconds
-// of processor time one key took.
+// Each line of the standard input is a generator (go or openssl), an algorithm, a size in bits and a number of keys. The answer
+// is how many nanoseconds of processor time one of them took.
 package main
 
 import (
 	"bufio"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"fmt"
@@ -15,47 +18,84 @@ import (
 	"runtime"
 	"syscall"
 	"time"
+	"unsafe"
 )
 
-// threadTime is the processor time of this thread.
+// threadTime is the processor time of this thread, without the garbage collector's. Getrusage would leave out what has passed
+// since the last tick of the kernel's clock.
 func threadTime() time.Duration {
-	// Linux: the calling thread only, without the garbage collector's.
-	const rusageThread = 1
-	var usage syscall.Rusage
-	if err := syscall.Getrusage(rusageThread, &usage); err != nil {
+	// Linux: CLOCK_THREAD_CPUTIME_ID.
+	const clock = 3
+	var now syscall.Timespec
+	if _, _, err := syscall.Syscall(syscall.SYS_CLOCK_GETTIME, clock, uintptr(unsafe.Pointer(&now)), 0); err != 0 {
 		log.Fatal(err)
 	}
-	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+	return time.Duration(now.Nano())
 }
 
-func generate(generator string, bits int) (time.Duration, error) {
-	switch generator {
-	case "go":
-		begun := threadTime()
-		_, err := rsa.GenerateKey(rand.Reader, bits)
-		return threadTime() - begun, err
-	case "openssl":
-		command := exec.Command("openssl", "genpkey", "-quiet", "-algorithm", "RSA", "-pkeyopt", fmt.Sprintf("rsa_keygen_bits:%d", bits))
-		_, err := command.Output()
-		if err != nil {
-			return 0, err
-		}
-		return command.ProcessState.UserTime() + command.ProcessState.SystemTime(), nil
+// library generates a key with Go's standard library.
+func library(algorithm string, bits int) error {
+	var err error
+	switch {
+	case algorithm == "RSA":
+		_, err = rsa.GenerateKey(rand.Reader, bits)
+	case algorithm == "Ed25519":
+		_, _, err = ed25519.GenerateKey(rand.Reader)
+	case bits == 256:
+		_, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	case bits == 384:
+		_, err = ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 	default:
-		return 0, fmt.Errorf("unknown generator %q", generator)
+		_, err = ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
 	}
+	return err
+}
+
+// options are the arguments of openssl genpkey.
+func options(algorithm string, bits int) []string {
+	switch algorithm {
+	case "RSA":
+		return []string{"-algorithm", "RSA", "-pkeyopt", fmt.Sprintf("rsa_keygen_bits:%d", bits)}
+	case "Ed25519":
+		return []string{"-algorithm", "ED25519"}
+	default:
+		return []string{"-algorithm", "EC", "-pkeyopt", fmt.Sprintf("ec_paramgen_curve:P-%d", bits)}
+	}
+}
+
+func generate(generator, algorithm string, bits, number int) (time.Duration, error) {
+	var took time.Duration
+	for range number {
+		switch generator {
+		case "go":
+			begun := threadTime()
+			if err := library(algorithm, bits); err != nil {
+				return 0, err
+			}
+			took += threadTime() - begun
+		case "openssl":
+			command := exec.Command("openssl", append([]string{"genpkey", "-quiet"}, options(algorithm, bits)...)...)
+			if _, err := command.Output(); err != nil {
+				return 0, err
+			}
+			took += command.ProcessState.UserTime() + command.ProcessState.SystemTime()
+		default:
+			return 0, fmt.Errorf("unknown generator %q", generator)
+		}
+	}
+	return took / time.Duration(number), nil
 }
 
 func main() {
 	runtime.LockOSThread()
 	lines := bufio.NewScanner(os.Stdin)
 	for lines.Scan() {
-		var generator string
-		var bits int
-		if _, err := fmt.Sscan(lines.Text(), &generator, &bits); err != nil {
+		var generator, algorithm string
+		var bits, number int
+		if _, err := fmt.Sscan(lines.Text(), &generator, &algorithm, &bits, &number); err != nil {
 			log.Fatal(err)
 		}
-		took, err := generate(generator, bits)
+		took, err := generate(generator, algorithm, bits, number)
 		if err != nil {
 			log.Fatal(err)
 		}

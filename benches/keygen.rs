@@ -81,6 +81,9 @@ impl Peers {
 
 struct Measured {
     name: &'static str,
+    /// How many keys are timed at once.
+    batch: u32,
+    /// Of one key, the mean of each batch.
     milliseconds: Vec<f64>,
 }
 
@@ -105,7 +108,11 @@ fn measure(spec: KeySpec, turns: usize, peers: &mut Option<Peers>, table: &mut T
         _ => None,
     };
     let batch = if size.is_some() { 1 } else { BATCH };
-    let mut all = ["operator", "aws-lc", "go", "openssl"].map(|name| Measured { name, milliseconds: Vec::new() });
+    let mut all = [("operator", batch), ("aws-lc", 1), ("go", batch), ("openssl", 1)].map(|(name, batch)| Measured {
+        name,
+        batch,
+        milliseconds: Vec::new(),
+    });
     for turn in 0..turns {
         for measured in &mut all {
             let is_slow = ["aws-lc", "openssl"].contains(&measured.name);
@@ -118,8 +125,7 @@ fn measure(spec: KeySpec, turns: usize, peers: &mut Option<Peers>, table: &mut T
                     Some(timed(generate) / f64::from(batch))
                 }
                 ("aws-lc", _) => size.map(|size| timed(|| drop(KeyPair::generate(size).unwrap()))),
-                ("go", peers) => peers.map(|peers| peers.time("go", spec, batch)),
-                (name, peers) => peers.map(|peers| peers.time(name, spec, 1)),
+                (name, peers) => peers.map(|peers| peers.time(name, spec, measured.batch)),
             });
         }
     }
@@ -135,7 +141,7 @@ fn measure(spec: KeySpec, turns: usize, peers: &mut Option<Peers>, table: &mut T
         // The relative errors are independent.
         let ratio_error = ratio * (error / mean).hypot(own_error / own);
         let digits = if mean < 10.0 { 3 } else { 1 };
-        let keys = measured.milliseconds.len() * if measured.name == "openssl" { 1 } else { batch as usize };
+        let keys = measured.milliseconds.len() * measured.batch as usize;
         let row = [
             key.clone(),
             measured.name.to_owned(),

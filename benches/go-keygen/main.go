@@ -63,27 +63,22 @@ func options(algorithm string, bits int) []string {
 	}
 }
 
-func generate(generator, algorithm string, bits, number int) (time.Duration, error) {
-	var took time.Duration
-	for range number {
-		switch generator {
-		case "go":
-			begun := threadTime()
-			if err := library(algorithm, bits); err != nil {
-				return 0, err
-			}
-			took += threadTime() - begun
-		case "openssl":
-			command := exec.Command("openssl", append([]string{"genpkey", "-quiet"}, options(algorithm, bits)...)...)
-			if _, err := command.Output(); err != nil {
-				return 0, err
-			}
-			took += command.ProcessState.UserTime() + command.ProcessState.SystemTime()
-		default:
-			return 0, fmt.Errorf("unknown generator %q", generator)
+// generate generates a key and returns the processor time that it took.
+func generate(generator, algorithm string, bits int) (time.Duration, error) {
+	switch generator {
+	case "go":
+		begun := threadTime()
+		err := library(algorithm, bits)
+		return threadTime() - begun, err
+	case "openssl":
+		command := exec.Command("openssl", append([]string{"genpkey", "-quiet"}, options(algorithm, bits)...)...)
+		if _, err := command.Output(); err != nil {
+			return 0, err
 		}
+		return command.ProcessState.UserTime() + command.ProcessState.SystemTime(), nil
+	default:
+		return 0, fmt.Errorf("unknown generator %q", generator)
 	}
-	return took / time.Duration(number), nil
 }
 
 func main() {
@@ -95,10 +90,14 @@ func main() {
 		if _, err := fmt.Sscan(lines.Text(), &generator, &algorithm, &bits, &number); err != nil {
 			log.Fatal(err)
 		}
-		took, err := generate(generator, algorithm, bits, number)
-		if err != nil {
-			log.Fatal(err)
+		var took time.Duration
+		for range number {
+			one, err := generate(generator, algorithm, bits)
+			if err != nil {
+				log.Fatal(err)
+			}
+			took += one
 		}
-		fmt.Println(took.Nanoseconds())
+		fmt.Println(took.Nanoseconds() / int64(number))
 	}
 }

@@ -132,8 +132,7 @@ async fn every_panel_and_every_alert_has_an_answer() {
     fs::write(&crd, app::crd_yaml().unwrap()).unwrap();
     let plane = ControlPlane::start(&Options { crds: vec![crd], ..Options::default() }).unwrap();
     let client = plane.client().await.unwrap();
-    let proxy = FaultProxy::start(client.clone(), 1).await.unwrap();
-    proxy.quiet();
+    let proxy = FaultProxy::forwarding(client.clone()).await.unwrap();
     let kubeconfig = proxy.kubeconfig().unwrap();
     let [metrics, webhook] = [(); 2].map(|()| SocketAddr::from(([127, 0, 0, 1], free_port().unwrap())));
     let args = [

@@ -152,8 +152,7 @@ async fn rights_that_are_taken_and_given_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_api_server_that_restarts_or_is_cut_off() {
     let stage = Stage::new("resilience-restart").await;
-    let proxy = FaultProxy::start(stage.client.clone(), 1).await.unwrap();
-    proxy.quiet();
+    let proxy = FaultProxy::forwarding(stage.client.clone()).await.unwrap();
     let kubeconfig = proxy.kubeconfig().unwrap();
     let (mut operator, address) = spawn(kubeconfig.as_ref(), &[]);
     let namespace = namespace(&stage.client, "restart").await.unwrap();
@@ -184,8 +183,7 @@ async fn an_api_server_that_restarts_or_is_cut_off() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conflict_without_a_change() {
     let stage = Stage::new("resilience-conflict").await;
-    let proxy = FaultProxy::start(stage.client.clone(), 1).await.unwrap();
-    proxy.quiet();
+    let proxy = FaultProxy::forwarding(stage.client.clone()).await.unwrap();
     let kubeconfig = proxy.kubeconfig().unwrap();
     let (_operator, _) = spawn(kubeconfig.as_ref(), &[]);
     let namespace = namespace(&stage.client, "conflict").await.unwrap();
@@ -201,8 +199,7 @@ async fn a_conflict_without_a_change() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_in_doubt_is_not_forgotten() {
     let stage = Stage::new("resilience-doubt").await;
-    let proxy = FaultProxy::start(stage.client.clone(), 1).await.unwrap();
-    proxy.quiet();
+    let proxy = FaultProxy::forwarding(stage.client.clone()).await.unwrap();
     let kubeconfig = proxy.kubeconfig().unwrap();
     let (mut operator, _) = spawn(kubeconfig.as_ref(), &[]);
     let namespace = namespace(&stage.client, "doubt").await.unwrap();

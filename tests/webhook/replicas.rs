@@ -61,8 +61,7 @@ async fn a_replica_that_stands_by_answers_and_goes_on_when_it_leads() {
 async fn two_requests_for_the_last_slot() {
     let stage = Stage::new("last-slot").await;
     let space = namespace(&stage.client, "last-slot").await.unwrap();
-    let proxy = FaultProxy::start(stage.client.clone(), 1).await.unwrap();
-    proxy.quiet();
+    let proxy = FaultProxy::forwarding(stage.client.clone()).await.unwrap();
     let kubeconfig = proxy.kubeconfig().unwrap();
     let replica = Replica::spawn(kubeconfig.as_ref(), &["--quota=1"]);
     replica.ready().await;

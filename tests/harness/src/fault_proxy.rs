@@ -106,6 +106,17 @@ impl FaultProxy {
         Ok(Self { state, port, task })
     }
 
+    /// Starts a proxy that only forwards, but for what it is told to do.
+    ///
+    /// # Errors
+    ///
+    /// Like [`FaultProxy::start`].
+    pub async fn forwarding(client: Client) -> Result<Self> {
+        let proxy = Self::start(client, 0).await?;
+        proxy.quiet();
+        Ok(proxy)
+    }
+
     /// A kubeconfig that leads to the proxy. The proxy adds the rights of an administrator.
     ///
     /// # Errors
@@ -268,11 +279,7 @@ async fn answer(client: &Client, state: &Arc<State>, request: Request<Incoming>)
     let limit = (fault == Some(Fault::CutWatch)).then(|| Duration::from_millis(200 + detail % 5000));
     let (state, holding) = (Arc::clone(state), Arc::clone(state));
     let end = async move {
-        let until_cut_off = async {
-            while !state.cut_off.load(Ordering::Relaxed) {
-                sleep(Duration::from_millis(50)).await;
-            }
-        };
+        let until_cut_off = until(&state.cut_off, true);
         match limit {
             Some(limit) => tokio::time::timeout(limit, until_cut_off).await.unwrap_or(()),
             None => until_cut_off.await,
@@ -282,8 +289,8 @@ async fn answer(client: &Client, state: &Arc<State>, request: Request<Incoming>)
         let frames = BodyStream::new(body).then(move |frame| {
             let state = Arc::clone(&holding);
             async move {
-                while of_secrets && state.holds_secrets_back.load(Ordering::Relaxed) {
-                    sleep(Duration::from_millis(50)).await;
+                if of_secrets {
+                    until(&state.holds_secrets_back, false).await;
                 }
                 frame.map_err(anyhow::Error::from)
             }
@@ -292,6 +299,13 @@ async fn answer(client: &Client, state: &Arc<State>, request: Request<Incoming>)
         let cut = stream::once(async { Err::<Frame<Bytes>, _>(anyhow!("watch cut by the proxy")) });
         StreamBody::new(frames.chain(cut)).boxed_unsync()
     }))
+}
+
+/// Waits for the switch to be so.
+async fn until(switch: &AtomicBool, on: bool) {
+    while switch.load(Ordering::Relaxed) != on {
+        sleep(Duration::from_millis(50)).await;
+    }
 }
 
 async fn forward(client: &Client, request: Request<Incoming>) -> Result<Response<Body>> {

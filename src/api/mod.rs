@@ -1,11 +1,13 @@
 //! The `KeyPair` custom resource: its types, its schema and its translation to and from the domain.
 
 pub mod cel;
+pub mod claim;
 pub mod crd;
 pub mod key_pair;
 pub mod status;
 pub mod translate;
 
+pub use claim::ClaimRequest;
 pub use crd::crd;
 pub use key_pair::{KeyPair, KeyPairSpec};
 pub use status::KeyPairStatus;

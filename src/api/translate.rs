@@ -4,6 +4,7 @@ use kube::ResourceExt;
 
 use super::{
     KeyPairStatus,
+    claim::ClaimRequest,
     key_pair::{
         DeletionPolicy, GenerateAlgorithm, GenerateSpec, KeyPair, OnLoss, SecretEncoding, SecretKeys, SecretTemplate,
     },
@@ -12,9 +13,8 @@ use crate::domain::{
     admission::Candidate,
     decide::Desired,
     key::{Algorithm, Encoding, PublicKey},
-    ledger::{Claim, Seniority},
     region::Region,
-    request::{self, Generate, Parameters},
+    request::{Generate, Parameters},
     secret::{self, SecretSettings},
 };
 
@@ -59,34 +59,6 @@ pub fn desired(key_pair: &KeyPair) -> Desired {
     }
 }
 
-/// The claim that `key_pair` lays to a slot and a name of `region`; `None` if it cannot: a request that is not valid takes
-/// no place in the queue.
-#[must_use]
-pub fn claim(key_pair: &KeyPair, region: &Region) -> Option<Claim> {
-    claim_by(key_pair, &parameters(key_pair), region)
-}
-
-/// The same, where its parameters are known already.
-fn claim_by(key_pair: &KeyPair, parameters: &Parameters, region: &Region) -> Option<Claim> {
-    // A replay shows the identifier of the pair that it repeats.
-    let accepted = key_pair.status.as_ref().is_some_and(|status| status.key_pair_id.is_some() && !status.is_replay());
-    let deleting = key_pair.metadata.deletion_timestamp.is_some();
-    // What is accepted keeps its slot and its name until it is gone, whatever later rules would say of it.
-    if !accepted && (deleting || request::check_in(region, parameters).is_err()) {
-        return None;
-    }
-    Some(Claim {
-        uid: key_pair.uid()?,
-        seniority: Seniority {
-            created: key_pair.metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second()),
-            name: key_pair.name_any(),
-        },
-        token: parameters.token_use(region),
-        key_pair_name: parameters.key_pair_name.clone(),
-        accepted,
-    })
-}
-
 /// The fingerprint (SHA256) of the key of `key_pair`, if it has one yet. A replay has none of its own.
 #[must_use]
 pub fn fingerprint(key_pair: &KeyPair) -> Option<String> {
@@ -104,7 +76,7 @@ pub fn candidate(key_pair: &KeyPair, region: &Region) -> Candidate {
     let desired = desired(key_pair);
     Candidate {
         recorded: key_pair.status.as_ref().and_then(KeyPairStatus::facts),
-        claim: claim_by(key_pair, &desired.parameters, region),
+        claim: ClaimRequest::with(key_pair, &desired.parameters).claim(region),
         desired,
     }
 }

@@ -89,9 +89,10 @@ where
     lines.with_filter(filter).with_filter(filter_fn(|metadata| !quotes(metadata)))
 }
 
-/// Whether it repeats what the API server answers to a mistake, which may quote a private key from a manifest.
+/// Whether it repeats what the API server answered, which may quote a private key: the client does so with what it cannot
+/// read, at any level.
 fn quotes(metadata: &Metadata<'_>) -> bool {
-    metadata.target() == "kube_client::client" && *metadata.level() > Level::INFO
+    metadata.target() == "kube_client::client"
 }
 
 /// Whether this span or event is exported: the operator's own spans, the requests that are made within them, and what is

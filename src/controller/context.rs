@@ -13,7 +13,10 @@ use kube::{
     runtime::{events::Reporter, reflector::ObjectRef},
 };
 
-use super::{backoff::Backoff, keys::Keys, leadership::Leadership, metrics::Metrics, shelf::Shelf, view::View};
+use super::{
+    backoff::Backoff, keys::Keys, leadership::Leadership, metrics::Metrics, store::CompressedStore, turns::Turns,
+    view::View,
+};
 use crate::api::KeyPair;
 
 /// What every reconciliation shares.
@@ -23,7 +26,7 @@ pub struct Context {
     /// What the watches show of the `KeyPair`s and Namespaces.
     pub view: Arc<View>,
     /// The metadata of our Secrets.
-    pub secrets: Shelf<PartialObjectMeta<Secret>>,
+    pub secrets: CompressedStore<PartialObjectMeta<Secret>>,
     /// The keys that are being generated.
     pub keys: Keys,
     /// Whether this process may write.
@@ -38,17 +41,15 @@ pub struct Context {
     pub written: Versions,
     /// Where the Secrets are that were made for each `KeyPair`.
     pub made: Made,
+    /// Whose turn it is to be reconciled of the `KeyPair`s that are too large to be kept.
+    pub large: Turns,
 }
 
 impl Context {
     /// Whether nobody has changed or deleted `key_pair` since this version of it.
     pub fn is_current(&self, key_pair: &KeyPair) -> bool {
         let now = self.view.key_pairs.get(&ObjectRef::from_obj(key_pair));
-        now.is_some_and(|now| {
-            let (now, then) = (now.meta(), key_pair.meta());
-            (&now.uid, now.generation, &now.deletion_timestamp)
-                == (&then.uid, then.generation, &then.deletion_timestamp)
-        })
+        now.is_some_and(|now| now.has_spec_of(key_pair))
     }
 
     /// Notes that the watch has brought this version of a `KeyPair`.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use kube::{
@@ -12,7 +12,7 @@ use kube::{
 
 use super::same_keys::SameKeys;
 use crate::{
-    api::{KeyPair, translate},
+    api::{ClaimRequest, KeyPair, translate},
     domain::{
         ledger::{Claim, Ledger},
         region::Region,
@@ -74,7 +74,7 @@ impl Index {
             Event::InitApply(key_pair) => {
                 let namespace = namespace(key_pair);
                 let known = state.namespaces.get(&namespace).and_then(|known| known.ledger.as_ref());
-                let claim = known.and_then(|ledger| translate::claim(key_pair, ledger.region()));
+                let claim = known.and_then(|ledger| ClaimRequest::of(key_pair).claim(ledger.region()));
                 if known.is_none() {
                     state.outdated.insert(namespace.clone());
                 }
@@ -92,7 +92,7 @@ impl Index {
                 known.names.insert(key_pair.name_any());
                 known.same_keys.set(&key_pair.name_any(), self.key_of(key_pair).as_deref());
                 let Some(ledger) = &mut known.ledger else { return Vec::new() };
-                let changed = match translate::claim(key_pair, ledger.region()) {
+                let changed = match ClaimRequest::of(key_pair).claim(ledger.region()) {
                     Some(claim) => ledger.claim(claim),
                     None => ledger.withdraw(key_pair.meta().uid.as_deref().unwrap_or_default()),
                 };
@@ -115,7 +115,7 @@ impl Index {
         &self,
         namespace: &str,
         region: Region,
-        look_up: impl Fn(&str) -> Option<Arc<KeyPair>>,
+        look_up: impl Fn(&str) -> Option<ClaimRequest>,
     ) -> Vec<ObjectRef<KeyPair>> {
         let mut state = self.lock();
         if !state.listed.is_empty() {
@@ -141,7 +141,7 @@ impl Index {
 
     /// Counts in what came with a list whose namespaces became something else meanwhile. To be called when `look_up` knows
     /// the list.
-    pub fn catch_up(&self, look_up: impl Fn(&ObjectRef<KeyPair>) -> Option<Arc<KeyPair>>) {
+    pub fn catch_up(&self, look_up: impl Fn(&ObjectRef<KeyPair>) -> Option<ClaimRequest>) {
         let mut state = self.lock();
         for namespace in std::mem::take(&mut state.outdated) {
             let Some(known) = state.namespaces.get_mut(&namespace) else { continue };
@@ -227,9 +227,9 @@ impl State {
 
 impl Namespace {
     /// Makes every claim anew: which requests are valid depends on the region.
-    fn reload(&mut self, region: Region, previous: Option<&Ledger>, look_up: impl Fn(&str) -> Option<Arc<KeyPair>>) {
-        let key_pairs = self.names.iter().filter_map(|name| look_up(name));
-        let claims: Vec<Claim> = key_pairs.filter_map(|key_pair| translate::claim(&key_pair, &region)).collect();
+    fn reload(&mut self, region: Region, previous: Option<&Ledger>, look_up: impl Fn(&str) -> Option<ClaimRequest>) {
+        let requests = self.names.iter().filter_map(|name| look_up(name));
+        let claims: Vec<Claim> = requests.filter_map(|request| request.claim(&region)).collect();
         self.ledger = Some(Ledger::load(region, claims, previous));
     }
 }
@@ -328,8 +328,8 @@ mod tests {
     }
 
     /// Whoever looks the `KeyPair`s up by name.
-    fn store(key_pairs: &[KeyPair]) -> impl Fn(&str) -> Option<Arc<KeyPair>> {
-        |name| key_pairs.iter().find(|key_pair| key_pair.name_any() == name).cloned().map(Arc::new)
+    fn store(key_pairs: &[KeyPair]) -> impl Fn(&str) -> Option<ClaimRequest> {
+        |name| key_pairs.iter().find(|key_pair| key_pair.name_any() == name).map(ClaimRequest::of)
     }
 
     #[test]

@@ -26,7 +26,7 @@ use kube::{
 };
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{error::in_brief, health::Health, leadership::Terms, metrics::Metrics};
+use super::{answer::in_brief, health::Health, leadership::Terms, metrics::Metrics};
 
 /// The name of the Lease.
 pub const LEASE_NAME: &str = "keypair-operator";

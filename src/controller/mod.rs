@@ -3,6 +3,7 @@
 //! `index` follows the watch and keeps each namespace's ledger; `reconcile` observes one object, asks the pure
 //! [`decide`](crate::domain::decide::decide) and applies its answer; [`run`] connects the two.
 
+mod answer;
 mod backoff;
 mod context;
 mod error;
@@ -20,13 +21,14 @@ mod reconcile;
 mod rounds;
 mod same_keys;
 mod secrets;
-mod shelf;
+mod store;
 mod turns;
 mod view;
+mod watched;
 mod watches;
 mod watching;
 
-pub use error::in_brief;
+pub use answer::in_brief;
 pub use generator::Generator;
 pub use health::{Check, Health};
 pub use index::Index;
@@ -53,9 +55,13 @@ use self::{
     error::Error,
     keys::Keys,
     queue::Trigger,
-    shelf::Shelf,
+    store::{CompressedStore, KeyPairEntry},
+    turns::Turns,
 };
 use crate::{api::KeyPair, domain::region::Policy};
+
+/// How many `KeyPair`s that are too large to be kept are in memory at once.
+const MAX_LARGE: usize = 2;
 
 /// How the controller is run.
 #[derive(Debug, Clone)]
@@ -106,7 +112,7 @@ pub async fn run(
     let context = Arc::new(Context {
         client: client.clone(),
         view: Arc::clone(&view),
-        secrets: Shelf::default(),
+        secrets: CompressedStore::default(),
         keys,
         leadership,
         reporter,
@@ -114,6 +120,7 @@ pub async fn run(
         backoff: Backoff::default(),
         written: Versions::default(),
         made: Made::default(),
+        large: Turns::new(MAX_LARGE),
     });
     let (seeing, forgetting) = (Arc::clone(&context), Arc::clone(&context));
     let seen = move |key_pair: &KeyPair| seeing.seen(key_pair);
@@ -138,10 +145,28 @@ pub async fn run(
 
 /// Looks at a `KeyPair`, and says after which time to look again.
 async fn look(reference: ObjectRef<KeyPair>, context: &Arc<Context>) -> Option<Duration> {
-    let key_pair = context.view.key_pairs.get(&reference)?;
+    let summary = match context.view.key_pairs.get(&reference)? {
+        KeyPairEntry::Whole(key_pair) => return look_at(key_pair, context).await,
+        KeyPairEntry::Summary(summary) => summary,
+    };
+    let _turn = context.large.take(reference.namespace.as_deref().unwrap_or_default()).await;
+    match reconcile::read(&reference, context).await {
+        // A newer version is not in the ledger yet. Its event brings us back.
+        Ok(Some(key_pair)) if key_pair.resource_version().as_deref() == summary.version() => {
+            look_at(Arc::new(key_pair), context).await
+        }
+        Ok(_) => Some(context.backoff.failed(summary.uid())),
+        Err(error) => Some(try_again(&reference, summary.uid(), &error, context)),
+    }
+}
+
+async fn look_at(key_pair: Arc<KeyPair>, context: &Arc<Context>) -> Option<Duration> {
     match reconcile::reconcile(Arc::clone(&key_pair), Arc::clone(context)).await {
         Ok(again) => again,
-        Err(error) => Some(try_again(&key_pair, &error, context)),
+        Err(error) => {
+            let uid = key_pair.metadata.uid.as_deref().unwrap_or_default();
+            Some(try_again(&ObjectRef::from_obj(&*key_pair), uid, &error, context))
+        }
     }
 }
 
@@ -178,12 +203,12 @@ fn see<S: Fn(&KeyPair) + Send, G: Fn(&str) + Send>(
 }
 
 /// Notes a failure and says when to try again.
-fn try_again(key_pair: &KeyPair, error: &Error, context: &Context) -> Duration {
-    let delay = context.backoff.failed(key_pair.metadata.uid.as_deref().unwrap_or_default());
+fn try_again(reference: &ObjectRef<KeyPair>, uid: &str, error: &Error, context: &Context) -> Duration {
+    let delay = context.backoff.failed(uid);
     context.metrics.failed(error.step());
     tracing::warn!(
-        namespace = key_pair.namespace(),
-        name = key_pair.name_any(),
+        namespace = reference.namespace,
+        name = reference.name,
         retry_in = ?delay,
         error = %error,
         "reconciliation failed"

@@ -8,29 +8,34 @@ use std::{
     time::{Duration, Instant},
 };
 
+use http::header::ACCEPT;
 use k8s_openapi::jiff::Timestamp;
 use kube::{
     Api, Resource, ResourceExt,
-    api::PostParams,
+    api::{ListParams, PartialObjectMeta, PostParams},
+    core::Request,
     runtime::{
         events::{Event, Recorder},
         reflector::ObjectRef,
     },
 };
-
+use serde_json::json;
 use tracing::{Instrument, Span, field::Empty};
 
 use super::{
+    answer::{Answer, in_brief},
     context::Context,
-    error::{Error, in_brief, without_values},
+    error::Error,
     events,
     leadership::Leadership,
     secrets::{self, Content, RequestError},
+    store::KeyPairEntry,
+    watched::WatchedKeyPair,
 };
 use crate::{
     api::{KeyPair, KeyPairStatus, status::READY, translate},
     domain::{
-        decide::{Belongs, Desired, Observed, Plan, ReadSecret, Report, SecretView, decide},
+        decide::{Belongs, Desired, Facts, Observed, Plan, ReadSecret, Report, SecretView, decide},
         key::{KeySpec, PrivateKey},
         ledger::Standing,
         reason::Reason,
@@ -76,6 +81,21 @@ pub async fn reconcile(key_pair: Arc<KeyPair>, context: Arc<Context>) -> Result<
     result
 }
 
+/// Reads a `KeyPair` of which the watch has left a summary only; `None`: it is gone, or not of the schema of this version.
+///
+/// As a list of one: the operator lists `KeyPair`s anyway, and so needs no right to get them.
+///
+/// # Errors
+///
+/// Whatever the API server answered.
+pub async fn read(reference: &ObjectRef<KeyPair>, context: &Context) -> Result<Option<KeyPair>, Error> {
+    let namespace = reference.namespace.as_deref().unwrap_or_default();
+    let api: Api<WatchedKeyPair> = Api::namespaced(context.client.clone(), namespace);
+    let one = ListParams::default().fields(&format!("metadata.name={}", reference.name)).limit(1);
+    let list = in_time(&context.leadership, api.list(&one)).await?.map_err(Error::ReadKeyPair)?;
+    Ok(list.items.into_iter().next().and_then(|watched| watched.into_key_pair().ok()))
+}
+
 /// One `KeyPair` that is being reconciled.
 struct Reconciliation<'a> {
     key_pair: &'a KeyPair,
@@ -94,7 +114,7 @@ impl Reconciliation<'_> {
             return Ok(None);
         }
         context.written.forget(&self.desired.uid);
-        let mut observed = self.observe();
+        let mut observed = self.observe().await?;
         for _ in 0..MAX_STEPS {
             let plan =
                 context.view.index.with_ledger(&self.namespace, |ledger| decide(&self.desired, &observed, ledger));
@@ -130,8 +150,8 @@ impl Reconciliation<'_> {
         Err(Error::NoEnd)
     }
 
-    /// What is known without asking the API server.
-    fn observe(&self) -> Observed {
+    /// What is known without asking the API server, or about a pair that this one repeats and that is too large to be kept.
+    async fn observe(&self) -> Result<Observed, Error> {
         let context = self.context;
         let status = self.key_pair.status.as_ref();
         let recorded = status.filter(|status| !status.is_replay()).and_then(KeyPairStatus::facts);
@@ -145,17 +165,27 @@ impl Reconciliation<'_> {
         let cached = context
             .secrets
             .get(&ObjectRef::new(secret_name).within(&self.namespace))
-            .map(|secret| secrets::cached(secret.as_ref(), self.key_pair));
+            .map(|secret| secrets::cached(&secret, self.key_pair));
         let refused =
             status.and_then(|status| status.error.as_ref()).and_then(|error| Reason::from_name(&error.reason));
         let standing = context.view.index.with_ledger(&self.namespace, |ledger| ledger.standing(&self.desired.uid));
         let original = match standing {
-            Some(Standing::Replay(name)) => context.view.key_pairs.get(&ObjectRef::new(&name).within(&self.namespace)),
+            Some(Standing::Replay(name)) => self.original(&name).await?,
             _ => None,
         };
-        let original = original.as_ref().and_then(|original| original.status.as_ref()).and_then(KeyPairStatus::facts);
         let secret = SecretView::Unread(cached);
-        Observed { recorded, original, left, refused, secret, target: SecretView::Unread(None) }
+        Ok(Observed { recorded, original, left, refused, secret, target: SecretView::Unread(None) })
+    }
+
+    /// The facts of the pair of this name, which this one repeats.
+    async fn original(&self, name: &str) -> Result<Option<Facts>, Error> {
+        let reference = ObjectRef::new(name).within(&self.namespace);
+        let facts = |key_pair: &KeyPair| key_pair.status.as_ref().and_then(KeyPairStatus::facts);
+        Ok(match self.context.view.key_pairs.get(&reference) {
+            None => None,
+            Some(KeyPairEntry::Whole(original)) => facts(&original),
+            Some(KeyPairEntry::Summary(_)) => read(&reference, self.context).await?.as_ref().and_then(facts),
+        })
     }
 
     /// Takes down what has been learned of the Secret of this name.
@@ -308,9 +338,7 @@ impl Reconciliation<'_> {
         if key_pair.status.as_ref() == Some(&status) {
             return Ok(end());
         }
-        let written = KeyPair { status: Some(status), ..(*key_pair).clone() };
-        let key_pairs: Api<KeyPair> = Api::namespaced(context.client.clone(), &self.namespace);
-        let answer = match self.in_time(key_pairs.replace_status(&self.name, &PostParams::default(), &written)).await? {
+        let answer = match self.in_time(self.put_status(&status)).await? {
             Ok(answer) => answer,
             // Gone, or changed since: the decision was about an object that is no more. Its events should be under way, but
             // proxies and servers that start up give these answers for other causes, too.
@@ -325,7 +353,7 @@ impl Reconciliation<'_> {
         {
             context.written.note(uid, replaced);
         }
-        if let Some(ready) = written.status.as_ref().and_then(|status| status.condition(READY)) {
+        if let Some(ready) = status.condition(READY) {
             let Self { namespace, name, .. } = self;
             tracing::info!(namespace, name, ready = ready.status, reason = ready.reason, "status written");
         }
@@ -335,10 +363,33 @@ impl Reconciliation<'_> {
             let age = Timestamp::now().duration_since(created.0).try_into().unwrap_or_default();
             context.metrics.settled(age);
         }
-        if let Some(event) = events::transition(key_pair.status.as_ref(), written.status.as_ref()) {
+        if let Some(event) = events::transition(key_pair.status.as_ref(), Some(&status)) {
             self.publish(&event).await;
         }
         Ok(end())
+    }
+
+    /// Replaces the status, unless the object has changed since. The API server looks at nothing else of what it is sent, and
+    /// has nothing to tell but the new version.
+    async fn put_status(&self, status: &KeyPairStatus) -> kube::Result<PartialObjectMeta<KeyPair>> {
+        let metadata = &self.key_pair.metadata;
+        let object = json!({
+            "apiVersion": KeyPair::api_version(&()),
+            "kind": KeyPair::kind(&()),
+            "metadata": {
+                "name": metadata.name,
+                "namespace": metadata.namespace,
+                "uid": metadata.uid,
+                "resourceVersion": metadata.resource_version,
+            },
+            "status": status,
+        });
+        let url = KeyPair::url_path(&(), Some(&self.namespace));
+        let body = object.to_string().into_bytes();
+        let request = Request::new(url).replace_subresource("status", &self.name, &PostParams::default(), body);
+        let mut request = request.map_err(kube::Error::BuildRequest)?;
+        request.headers_mut().insert(ACCEPT, secrets::METADATA_ONLY);
+        self.context.client.request(request).await
     }
 
     /// Writes an Event. It is for people only: that one could not be written must not hold up anything.
@@ -369,13 +420,13 @@ fn viewed(answer: Result<Option<ReadSecret>, RequestError>) -> Result<SecretView
 fn refused(error: RequestError) -> Result<SecretView, RequestError> {
     match error {
         RequestError::Kube(kube::Error::Api(status)) if status.is_invalid() => {
-            Ok(SecretView::Invalid(without_values(&status)))
+            Ok(SecretView::Invalid(Answer::of(&status).to_string()))
         }
         // Conflicts, timeouts and overload pass by themselves.
         RequestError::Kube(kube::Error::Api(status))
             if (400..500).contains(&status.code) && ![408, 409, 429].contains(&status.code) =>
         {
-            Ok(SecretView::Forbidden(status.message))
+            Ok(SecretView::Forbidden(Answer::of(&status).to_string()))
         }
         error => Err(error),
     }

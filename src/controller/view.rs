@@ -6,10 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use kube::runtime::reflector::ObjectRef;
 use tokio::sync::SetOnce;
 
-use super::{index::Index, queue::Everything, shelf::Shelf};
-use crate::api::KeyPair;
+use super::{index::Index, queue::Everything, store::CompressedStore};
+use crate::api::{ClaimRequest, KeyPair};
 
 /// What the watches show of a scope: one namespace, or all of them.
 #[derive(Debug)]
@@ -17,7 +18,7 @@ pub struct View {
     /// The slots and names of every namespace.
     pub index: Index,
     /// The `KeyPair`s.
-    pub key_pairs: Shelf<KeyPair>,
+    pub key_pairs: CompressedStore<KeyPair>,
     /// Set when every namespace that is watched is known.
     pub regions_listed: SetOnce<()>,
     /// Since when its watches have brought nothing but errors.
@@ -31,7 +32,17 @@ impl View {
     /// A view of nothing yet.
     #[must_use]
     pub fn new(index: Index) -> Self {
-        Self { index, key_pairs: Shelf::default(), regions_listed: SetOnce::new(), doubtful: Mutex::default() }
+        Self {
+            index,
+            key_pairs: CompressedStore::default(),
+            regions_listed: SetOnce::new(),
+            doubtful: Mutex::default(),
+        }
+    }
+
+    /// What a `KeyPair` asks of the ledger of its namespace.
+    pub fn claim_request(&self, reference: &ObjectRef<KeyPair>) -> Option<ClaimRequest> {
+        self.key_pairs.get(reference).map(|key_pair| key_pair.claim_request())
     }
 
     /// Notes whether a watch brought something, or failed.

@@ -2,13 +2,12 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use futures::{Stream, StreamExt, stream};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::PartialObjectMeta,
-    core::DeserializeGuard,
-    runtime::{WatchStreamExt, reflector::ObjectRef, watcher::Event},
+    runtime::{reflector::ObjectRef, watcher::Event},
 };
 
 use super::{
@@ -18,18 +17,16 @@ use super::{
     scope,
     secrets::{KEYPAIR_ANNOTATION, KEYPAIR_UID_ANNOTATION, OPERATOR},
     view::View,
+    watched::{WatchedKeyPair, WatchedSecret},
     watching::{is_forbidden, listening, log_failure, watch_config, watched},
 };
 use crate::{
     api::{KeyPair, KeyPairSpec},
     domain::{
         region::{Policy, Region},
-        secret::{MANAGED_BY_LABEL, OWN_PREFIX},
+        secret::MANAGED_BY_LABEL,
     },
 };
-
-/// The annotation in which `kubectl apply` keeps a second copy of the whole spec.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// Follows the `KeyPair`s: each event reaches the index first, then the shelf, then the reconciler. `seen` is shown each that
 /// has come or changed, and `gone` is told the UID of each that is no more.
@@ -46,7 +43,7 @@ pub fn key_pairs<S: Fn(&KeyPair) + Send, G: Fn(&str) + Send>(
         counting.watch("KeyPairs", true);
         hearing.heard(true);
     });
-    let api: Api<DeserializeGuard<KeyPair>> = scope(&client, namespace);
+    let api: Api<WatchedKeyPair> = scope(&client, namespace);
     let (regions, heard) = (Arc::clone(&view), Arc::clone(&view));
     // What a namespace is decides what its KeyPairs may be, so that is listed first.
     let begin = async move {
@@ -65,13 +62,13 @@ pub fn key_pairs<S: Fn(&KeyPair) + Send, G: Fn(&str) + Send>(
             }
             let concerned = view.index.apply(&event);
             for key_pair in view.key_pairs.apply(&event) {
-                gone(key_pair.meta().uid.as_deref().unwrap_or_default());
+                gone(key_pair.uid());
             }
             let mut triggers: Vec<Trigger> = concerned.into_iter().map(Trigger::from).collect();
             match event {
                 Event::Apply(key_pair) => triggers.push(ObjectRef::from_obj(&key_pair).into()),
                 Event::InitDone => {
-                    view.index.catch_up(|reference| view.key_pairs.get(reference));
+                    view.index.catch_up(|reference| view.claim_request(reference));
                     triggers = vec![Trigger::All];
                 }
                 Event::Init | Event::InitApply(_) | Event::Delete(_) => {}
@@ -142,7 +139,7 @@ fn take_in(
             if let Some(mistake) = mistake {
                 tracing::warn!(namespace = name, "{mistake}");
             }
-            let look_up = |key_pair: &str| view.key_pairs.get(&ObjectRef::new(key_pair).within(&name));
+            let look_up = |key_pair: &str| view.claim_request(&ObjectRef::new(key_pair).within(&name));
             view.index.set_region(&name, region, look_up)
         }
         Event::InitDone => {
@@ -162,15 +159,11 @@ fn take_in(
 pub fn secrets(namespace: Option<&str>, context: Arc<Context>) -> impl Stream<Item = Trigger> + Send + use<> {
     let (metrics, counting) = (Arc::clone(&context.metrics), Arc::clone(&context.metrics));
     let client = listening(&context.client, move || counting.watch("Secrets", true));
-    let api: Api<PartialObjectMeta<Secret>> = scope(&client, namespace);
+    let api: Api<WatchedSecret> = scope(&client, namespace);
     let ours = watch_config().labels(&format!("{MANAGED_BY_LABEL}={OPERATOR}"));
     watched(api, ours)
-        .modify(|secret| {
-            secret.metadata.managed_fields = None;
-            secret.metadata.labels = None;
-            secret.metadata.creation_timestamp = None;
-            secret.annotations_mut().retain(|key, _| key.starts_with(OWN_PREFIX));
-        })
+        .map_ok(|event| convert(event, |secret| Some(PartialObjectMeta::from(secret))))
+        .try_filter_map(|event| std::future::ready(Ok(event)))
         .filter_map(move |event| std::future::ready(log_failure("Secrets", event, &metrics)))
         .flat_map(move |event| {
             let gone = context.secrets.apply(&event);
@@ -211,35 +204,31 @@ fn key_pair_of(secret: &PartialObjectMeta<Secret>) -> Option<ObjectRef<KeyPair>>
     Some(ObjectRef::new(name).within(&secret.namespace()?))
 }
 
-/// Passes over an object that cannot be read, so that it does not stop the watch of all others, and drops what is of no use
-/// here from those that can.
-fn readable(event: Event<DeserializeGuard<KeyPair>>) -> Option<Event<KeyPair>> {
+/// Passes over an object that cannot be read, so that it does not stop the watch of all others.
+fn readable(event: Event<WatchedKeyPair>) -> Option<Event<KeyPair>> {
     let is_gone = matches!(event, Event::Delete(_));
-    let read = |guard: DeserializeGuard<KeyPair>| match guard.0 {
-        Ok(mut key_pair) => {
-            key_pair.metadata.managed_fields = None;
-            key_pair.annotations_mut().remove(LAST_APPLIED);
-            Some(key_pair)
-        }
+    convert(event, |watched| match watched.into_key_pair() {
+        Ok(key_pair) => Some(key_pair),
         // What it was does not matter any more.
-        Err(invalid) if is_gone => {
-            Some(KeyPair { metadata: invalid.metadata, spec: KeyPairSpec::default(), status: None })
-        }
-        Err(invalid) => {
-            // The error may quote the object, and somebody may have pasted a private key into it: it is not logged.
+        Err(metadata) if is_gone => Some(KeyPair { metadata: *metadata, spec: KeyPairSpec::default(), status: None }),
+        Err(metadata) => {
             tracing::error!(
-                namespace = invalid.metadata.namespace,
-                name = invalid.metadata.name,
+                namespace = metadata.namespace,
+                name = metadata.name,
                 "passing over a KeyPair that is not of the schema of this version"
             );
             None
         }
-    };
+    })
+}
+
+/// The same event about what `into` makes of its object, if anything.
+fn convert<A, B>(event: Event<A>, into: impl FnOnce(A) -> Option<B>) -> Option<Event<B>> {
     match event {
-        Event::Apply(guard) => read(guard).map(Event::Apply),
-        Event::Delete(guard) => read(guard).map(Event::Delete),
+        Event::Apply(object) => into(object).map(Event::Apply),
+        Event::Delete(object) => into(object).map(Event::Delete),
         Event::Init => Some(Event::Init),
-        Event::InitApply(guard) => read(guard).map(Event::InitApply),
+        Event::InitApply(object) => into(object).map(Event::InitApply),
         Event::InitDone => Some(Event::InitDone),
     }
 }

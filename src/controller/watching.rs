@@ -1,9 +1,17 @@
 //! How something is watched: how a watch begins, what is done when it breaks off, and how it is known to work.
 
-use std::fmt::Debug;
+use std::{
+    borrow::Cow,
+    fmt::{self, Debug},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
 
 use futures::{Stream, StreamExt, stream};
 use http::{Request, Uri};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use kube::{
     Api, Client, Resource,
     client::Body,
@@ -13,10 +21,21 @@ use kube::{
 use serde::de::DeserializeOwned;
 use tower::service_fn;
 
-use super::{backoff::Backoff, metrics::Metrics};
+use super::{
+    answer::{Answer, in_brief},
+    backoff::Backoff,
+    metrics::Metrics,
+};
 
 /// How long a watch lasts before it is begun again.
 pub const WATCH_SECONDS: u32 = 120;
+
+/// How many objects a page of a list has, as long as they are of a usual size: what kube asks for.
+const MAX_PAGE: u32 = 500;
+/// How many it has at the least. So many of the greatest size that etcd stores (1.5 MiB) fit into [`MAX_PAGE_BYTES`].
+const MIN_PAGE: u32 = 4;
+/// How much of one page of a list is read, in bytes.
+const MAX_PAGE_BYTES: usize = 8 * 1024 * 1024;
 
 /// How everything is watched: begun again after a while, so that a connection that has silently died is noticed.
 pub fn watch_config() -> watcher::Config {
@@ -83,12 +102,17 @@ where
 ///
 /// A watch that goes on where it was broken off brings no event before something happens, which may be never: only the answer
 /// to its request tells that it works again.
+///
+/// No page of a list is read beyond [`MAX_PAGE_BYTES`]: there may be hundreds of objects on it, each of the greatest size that
+/// the API server stores. The list fails then, and pages of fewer objects are asked for from now on.
 pub fn listening(client: &Client, heard: impl Fn() + Clone + Send + 'static) -> Client {
     let inner = client.clone();
+    let page = Arc::new(AtomicU32::new(MAX_PAGE));
     let service = service_fn(move |mut request: Request<Body>| {
-        let (inner, heard) = (inner.clone(), heard.clone());
+        let (inner, heard, page) = (inner.clone(), heard.clone(), Arc::clone(&page));
         let watches = has_word(request.uri(), "watch=true");
-        if let Some(uri) = of_the_newest(request.uri()) {
+        let asked = if watches { without_resource_version(request.uri()) } else { with_limit(request.uri(), &page) };
+        if let Some(uri) = asked {
             *request.uri_mut() = uri;
         }
         async move {
@@ -96,10 +120,37 @@ pub fn listening(client: &Client, heard: impl Fn() + Clone + Send + 'static) -> 
             if watches && response.status().is_success() {
                 heard();
             }
-            Ok::<_, kube::Error>(response)
+            // The events of a watch come one by one.
+            let limit = if watches { usize::MAX } else { MAX_PAGE_BYTES };
+            Ok::<_, kube::Error>(response.map(|body| {
+                Limited::new(body, limit).map_err(move |error| {
+                    if error.is::<LengthLimitError>() {
+                        page.store((page.load(Ordering::Acquire) / 8).max(MIN_PAGE), Ordering::Release);
+                        tracing::warn!("a list is larger than {MAX_PAGE_BYTES} bytes; listing in smaller pages");
+                    }
+                    error
+                })
+            }))
         }
     });
     Client::new(service, client.default_namespace())
+}
+
+/// The same request of a list, for no more objects than this at once.
+fn with_limit(uri: &Uri, page: &AtomicU32) -> Option<Uri> {
+    const LIMIT: &str = "limit=";
+    let page = page.load(Ordering::Acquire);
+    let words = uri.query()?.split('&').map(|word| {
+        let fits = word.strip_prefix(LIMIT).and_then(|limit| limit.parse().ok()).is_none_or(|limit: u32| limit <= page);
+        if fits { Cow::Borrowed(word) } else { Cow::Owned(format!("{LIMIT}{page}")) }
+    });
+    with_query(uri, words.collect::<Vec<_>>().join("&"))
+}
+
+fn with_query(uri: &Uri, query: impl fmt::Display) -> Option<Uri> {
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(format!("{}?{query}", uri.path()).parse().ok()?);
+    Uri::from_parts(parts).ok()
 }
 
 fn has_word(uri: &Uri, word: &str) -> bool {
@@ -111,15 +162,13 @@ fn has_word(uri: &Uri, word: &str) -> bool {
 /// The watcher of kube lets the API server answer with whatever its cache has, which may be old: where there are several API
 /// servers, older than what another has told before. Who does not see a slot or a token that has been taken since would give it away
 /// again. A request that names no version is answered with the newest state.
-fn of_the_newest(uri: &Uri) -> Option<Uri> {
+fn without_resource_version(uri: &Uri) -> Option<Uri> {
     const ANY_VERSION: &str = "resourceVersion=0";
     if !has_word(uri, "sendInitialEvents=true") {
         return None;
     }
     let words: Vec<&str> = uri.query()?.split('&').filter(|word| *word != ANY_VERSION).collect();
-    let mut parts = uri.clone().into_parts();
-    parts.path_and_query = Some(format!("{}?{}", uri.path(), words.join("&")).parse().ok()?);
-    Uri::from_parts(parts).ok()
+    with_query(uri, words.join("&"))
 }
 
 /// Whether this is a watch that the operator has no right to.
@@ -143,10 +192,23 @@ fn refusal(error: &watcher::Error) -> Option<&Status> {
     }
 }
 
+/// What a watch failed with, without a word of the API server's.
+fn in_brief_of_watch(error: &watcher::Error) -> String {
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => in_brief(error),
+        watcher::Error::WatchError(status) => Answer::of(status).to_string(),
+        watcher::Error::NoResourceVersion => error.to_string(),
+    }
+}
+
 /// Says that a watch failed; it is begun again after a pause.
 pub fn log_failure<T>(what: &'static str, event: Result<T, watcher::Error>, metrics: &Metrics) -> Option<T> {
     metrics.watch(what, event.is_ok());
-    event.inspect_err(|error| tracing::warn!(error = %error, "cannot watch {what}; trying again")).ok()
+    event
+        .inspect_err(|error| tracing::warn!(error = in_brief_of_watch(error), "cannot watch {what}; trying again"))
+        .ok()
 }
 
 #[cfg(test)]

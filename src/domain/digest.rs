@@ -1,5 +1,7 @@
 //! Digests of lists of texts, by which two lists are compared without keeping them.
 
+use std::fmt::Write as _;
+
 use sha2::{Digest, Sha256};
 
 /// The SHA-256 digest of the parts, each with its length before it, so that no two lists give the same bytes.
@@ -11,4 +13,14 @@ pub fn of_parts<'a>(parts: impl IntoIterator<Item = &'a str>) -> [u8; 32] {
         hash.update(part);
     }
     hash.finalize().into()
+}
+
+/// A digest in lower hex.
+#[must_use]
+pub fn hex(digest: &[u8]) -> String {
+    digest.iter().fold(String::with_capacity(2 * digest.len()), |mut text, byte| {
+        // Writing to a `String` does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

@@ -17,6 +17,7 @@ pub mod profile;
 pub mod reason;
 pub mod region;
 pub mod request;
+pub mod request_summary;
 pub mod rules;
 pub mod secret;
 pub mod text_rule;

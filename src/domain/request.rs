@@ -9,6 +9,7 @@ use super::{
     profile::Profile,
     reason::{Parameter, Reason, Refusal},
     region::Region,
+    request_summary::RequestSummary,
     rules,
     secret::SecretSettings,
 };
@@ -120,15 +121,27 @@ pub struct TokenUse {
     pub digest: [u8; 32],
 }
 
+impl TokenUse {
+    /// The use of `token` by a request of this project, of which everything else is in `digest`.
+    #[must_use]
+    pub fn new(token: &str, is_named: bool, digest: &str, project: &str) -> Self {
+        Self { token: token.to_owned(), is_named, digest: digest::of_parts([digest, project]) }
+    }
+}
+
 impl Parameters {
     /// The client token, if there is one, and what is compared with another request that has it.
+    #[must_use]
+    pub fn token_use(&self, region: &Region) -> Option<TokenUse> {
+        RequestSummary::of(self).token_use(region)
+    }
+
+    /// The digest, in hex, of every parameter that two requests with one client token must have in common, but for the name
+    /// and the project, which depends on the namespace.
     ///
     /// What means the same is the same: white space around a key, a default that is written out, the order of tags.
     #[must_use]
-    pub fn token_use(&self, region: &Region) -> Option<TokenUse> {
-        if self.client_token.is_empty() {
-            return None;
-        }
+    pub fn digest_without_project(&self) -> String {
         let generate = self.generate.unwrap_or_default();
         let spec = KeySpec::from_parts(generate.algorithm, generate.bits);
         let key = match &self.public_key {
@@ -137,15 +150,9 @@ impl Parameters {
         };
         let mut tags: Vec<&(String, String)> = self.tags.iter().collect();
         tags.sort_unstable();
-        let fixed = [
-            self.profile.as_str(),
-            &key,
-            self.description.as_deref().unwrap_or_default(),
-            region.effective_project(&self.project),
-        ];
+        let fixed = [self.profile.as_str(), &key, self.description.as_deref().unwrap_or_default()];
         let tags = tags.into_iter().flat_map(|(key, value)| [key.as_str(), value.as_str()]);
-        let digest = digest::of_parts(fixed.into_iter().chain(tags));
-        Some(TokenUse { token: self.client_token.clone(), is_named: self.is_named, digest })
+        digest::hex(&digest::of_parts(fixed.into_iter().chain(tags)))
     }
 
     /// Whether the pair is imported; otherwise it is generated.

@@ -11,8 +11,7 @@ use kube::{
 };
 use zeroize::{Zeroize, Zeroizing};
 
-use self::shape::Applied;
-use super::error::in_brief;
+use super::answer::in_brief;
 use crate::{
     api::KeyPair,
     domain::{
@@ -40,7 +39,7 @@ pub const REPLACES_ANNOTATION: &str = "keypairs.dev/replaces";
 pub const NO_COMMENT: &str = "";
 
 /// Asks the API server to answer with the metadata alone: what was written, a private key, need not come back.
-const METADATA_ONLY: HeaderValue =
+pub(super) const METADATA_ONLY: HeaderValue =
     HeaderValue::from_static("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1");
 
 /// A Secret whose data is wiped when it is dropped.
@@ -54,13 +53,30 @@ impl Drop for WipedSecret {
     }
 }
 
+/// Whether the operator writes this annotation and looks at it again.
+#[must_use]
+pub fn is_own_annotation(key: &str) -> bool {
+    [KEYPAIR_ANNOTATION, KEYPAIR_UID_ANNOTATION, FINGERPRINT_ANNOTATION, shape::APPLIED_ANNOTATION].contains(&key)
+}
+
+/// What is kept of the value of such an annotation, which whoever may write Secrets may have written: nothing of what is longer
+/// than what the operator writes.
+#[must_use]
+pub fn known_annotation(key: &str, value: String) -> Option<String> {
+    if key == shape::APPLIED_ANNOTATION {
+        return shape::digest_alone(&value);
+    }
+    // The name of an object is the longest of them.
+    (value.len() <= 253).then_some(value)
+}
+
 /// What the metadata of a Secret says about its relation to `key_pair`.
 #[must_use]
 pub fn cached(secret: &impl Resource, key_pair: &KeyPair) -> CachedSecret {
     CachedSecret {
         owned: owned(secret, key_pair),
         sha256: secret.annotations().get(FINGERPRINT_ANNOTATION).cloned(),
-        settings: Applied::of(secret).map(|applied| applied.digest),
+        settings: shape::noted_digest(secret.annotations()),
         version: secret.resource_version().unwrap_or_default(),
     }
 }

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The annotation in which the operator notes what it put into a Secret.
-const APPLIED_ANNOTATION: &str = "keypairs.dev/applied";
+pub(super) const APPLIED_ANNOTATION: &str = "keypairs.dev/applied";
 
 /// What the operator put into a Secret by which settings, so that it can tell from the metadata whether they are still in
 /// force, and take away what a template does not say any more. Names only, no values.
@@ -55,6 +55,27 @@ impl Applied {
             string_data: names(&settings.string_data),
         }
     }
+}
+
+/// The part of [`Applied`] by which is seen whether a Secret was made by the present settings.
+#[derive(Serialize, Deserialize)]
+struct Digest {
+    digest: String,
+}
+
+/// The digest that is noted in these annotations.
+pub(super) fn noted_digest(annotations: &BTreeMap<String, String>) -> Option<String> {
+    Some(serde_json::from_str::<Digest>(annotations.get(APPLIED_ANNOTATION)?).ok()?.digest)
+}
+
+/// What is noted, but for everything that is as long as a template is.
+pub(super) fn digest_alone(applied: &str) -> Option<String> {
+    const MAX_DIGEST_BYTES: usize = 64;
+    let noted: Digest = serde_json::from_str(applied).ok()?;
+    if noted.digest.len() > MAX_DIGEST_BYTES {
+        return None;
+    }
+    serde_json::to_string(&noted).ok()
 }
 
 /// The labels of a Secret.

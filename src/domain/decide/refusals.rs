@@ -40,13 +40,16 @@ pub(super) fn secret_conflict(name: &str) -> Refusal {
 }
 
 pub(super) fn secret_invalid(name: &str, why: &str) -> Refusal {
-    let detail = format!("the API server refused Secret {name:?}; change spec.secret as it says: {why}");
+    let detail = format!(
+        "the API server refused Secret {name:?} with {why}: change spec.secret, or what refuses it; its message is not repeated here, since it may quote the private key"
+    );
     Refusal::new(Reason::InvalidSecret, Parameter::Secret, detail)
 }
 
 pub(super) fn secret_forbidden(name: &str, why: &str) -> Refusal {
-    let detail =
-        format!("the API server does not let the operator make or read Secret {name:?}, which is tried again: {why}");
+    let detail = format!(
+        "the API server does not let the operator create or read Secret {name:?}: it answered {why}; the operator tries again"
+    );
     Refusal::new(Reason::InternalError, Parameter::Secret, detail)
 }
 

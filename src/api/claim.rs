@@ -1,0 +1,71 @@
+//! What a `KeyPair` asks of the ledger of its namespace, in a bounded size whatever the size of the object.
+
+use kube::ResourceExt;
+use serde::{Deserialize, Serialize};
+
+use super::{KeyPair, translate};
+use crate::domain::{
+    ledger::{Claim, Seniority},
+    region::Region,
+    request::Parameters,
+    request_summary::RequestSummary,
+};
+
+/// What a `KeyPair` asks for, whatever its namespace is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClaimRequest {
+    /// `metadata.uid`.
+    uid: String,
+    /// `metadata.creationTimestamp`, in seconds since 1970.
+    created: i64,
+    /// `metadata.name`.
+    name: String,
+    is_accepted: bool,
+    is_being_deleted: bool,
+    request: RequestSummary,
+}
+
+impl ClaimRequest {
+    /// What `key_pair` asks for.
+    #[must_use]
+    pub fn of(key_pair: &KeyPair) -> Self {
+        Self::with(key_pair, &translate::parameters(key_pair))
+    }
+
+    /// The same, where its parameters are known already.
+    pub(super) fn with(key_pair: &KeyPair, parameters: &Parameters) -> Self {
+        let status = key_pair.status.as_ref();
+        Self {
+            uid: key_pair.uid().unwrap_or_default(),
+            created: key_pair.metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second()),
+            name: key_pair.name_any(),
+            // A replay shows the identifier of the pair that it repeats.
+            is_accepted: status.is_some_and(|status| status.key_pair_id.is_some() && !status.is_replay()),
+            is_being_deleted: key_pair.metadata.deletion_timestamp.is_some(),
+            request: RequestSummary::of(parameters),
+        }
+    }
+
+    /// `metadata.uid`.
+    #[must_use]
+    pub fn uid(&self) -> &str {
+        &self.uid
+    }
+
+    /// The claim to a slot and a name of `region`; `None`: a request that is not valid takes no place in the queue.
+    #[must_use]
+    pub fn claim(&self, region: &Region) -> Option<Claim> {
+        let is_valid = !self.is_being_deleted && self.request.is_valid_in(region);
+        // What is accepted keeps its slot and its name until it is gone, whatever later rules would say of it.
+        if self.uid.is_empty() || !(self.is_accepted || is_valid) {
+            return None;
+        }
+        Some(Claim {
+            uid: self.uid.clone(),
+            seniority: Seniority { created: self.created, name: self.name.clone() },
+            token: self.request.token_use(region),
+            key_pair_name: self.request.key_pair_name().to_owned(),
+            accepted: self.is_accepted,
+        })
+    }
+}

@@ -1,0 +1,230 @@
+//! What is kept of one object.
+
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+};
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Resource, ResourceExt, api::PartialObjectMeta};
+use lz4_flex::block::{compress_prepend_size_with_dict, decompress_size_prepended_with_dict};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::api::{ClaimRequest, KeyPair};
+
+/// The most that is kept of an object, in bytes. Of a `KeyPair` that would take more there is a summary only, and it is read again
+/// when it has to be looked at; usual ones, of keys up to RSA-4096, take less.
+const MAX_BYTES: usize = 1024;
+
+/// JSON such as most objects of a kind have: whatever is in it takes no room in any of them.
+const KEY_PAIR_DICTIONARY: &str = include_str!("key_pair.json");
+const SECRET_DICTIONARY: &str = include_str!("secret.json");
+
+/// A kind of objects of which something is kept.
+pub trait Stored: Resource<DynamicType = ()> {
+    /// What there is to see of a stored object.
+    type View;
+
+    /// What to keep of the object.
+    fn entry(&self) -> Option<Entry>;
+
+    /// What there is to see of an entry that [`Self::entry`] has made.
+    fn view(entry: &Entry) -> Option<Self::View>;
+}
+
+/// What is kept of an object: compressed JSON.
+#[derive(Debug)]
+pub struct Entry {
+    /// The hash of its UID, which tells two objects of the same name apart.
+    uid: u64,
+    is_summary: bool,
+    json: Box<[u8]>,
+}
+
+impl Entry {
+    fn new(object: &impl Resource, is_summary: bool, json: Vec<u8>) -> Self {
+        let mut hasher = DefaultHasher::new();
+        object.meta().uid.hash(&mut hasher);
+        Self { uid: hasher.finish(), is_summary, json: json.into() }
+    }
+
+    /// Whether both are of the same object, in whatever version.
+    pub fn is_same_object(&self, other: &Self) -> bool {
+        self.uid == other.uid
+    }
+}
+
+fn compress(object: &impl Serialize, dictionary: &str) -> Option<Vec<u8>> {
+    Some(compress_prepend_size_with_dict(&serde_json::to_vec(object).ok()?, dictionary.as_bytes()))
+}
+
+fn decompress<T: DeserializeOwned>(json: &[u8], dictionary: &str) -> Option<T> {
+    serde_json::from_slice(&decompress_size_prepended_with_dict(json, dictionary.as_bytes()).ok()?).ok()
+}
+
+/// A `KeyPair` as it is kept.
+#[derive(Debug, Clone)]
+pub enum KeyPairEntry {
+    /// All of it that matters here.
+    Whole(Arc<KeyPair>),
+    /// It is too large to be kept.
+    Summary(Summary),
+}
+
+/// What is known of a `KeyPair` that is too large to be kept.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Summary {
+    claim: ClaimRequest,
+    version: Option<String>,
+    generation: Option<i64>,
+    is_being_deleted: bool,
+}
+
+impl Summary {
+    /// `metadata.uid`.
+    #[must_use]
+    pub fn uid(&self) -> &str {
+        self.claim.uid()
+    }
+
+    /// The resource version that the watch has shown last.
+    #[must_use]
+    pub fn version(&self) -> Option<&str> {
+        self.version.as_deref()
+    }
+}
+
+impl KeyPairEntry {
+    /// `metadata.uid`.
+    #[must_use]
+    pub fn uid(&self) -> &str {
+        match self {
+            Self::Whole(key_pair) => key_pair.metadata.uid.as_deref().unwrap_or_default(),
+            Self::Summary(summary) => summary.uid(),
+        }
+    }
+
+    /// What the `KeyPair` asks of the ledger of its namespace.
+    #[must_use]
+    pub fn claim_request(&self) -> ClaimRequest {
+        match self {
+            Self::Whole(key_pair) => ClaimRequest::of(key_pair),
+            Self::Summary(summary) => summary.claim.clone(),
+        }
+    }
+
+    /// Whether `key_pair` is the same object, with the same spec, and is being deleted or not as this is.
+    #[must_use]
+    pub fn has_spec_of(&self, key_pair: &KeyPair) -> bool {
+        let of = |key_pair: &KeyPair| (key_pair.metadata.generation, key_pair.metadata.deletion_timestamp.is_some());
+        let (generation, is_being_deleted) = match self {
+            Self::Whole(now) => of(now),
+            Self::Summary(now) => (now.generation, now.is_being_deleted),
+        };
+        (Some(self.uid()), generation, is_being_deleted)
+            == (key_pair.metadata.uid.as_deref(), of(key_pair).0, of(key_pair).1)
+    }
+}
+
+impl Stored for KeyPair {
+    type View = KeyPairEntry;
+
+    fn entry(&self) -> Option<Entry> {
+        let whole = compress(self, KEY_PAIR_DICTIONARY)?;
+        if whole.len() <= MAX_BYTES {
+            return Some(Entry::new(self, false, whole));
+        }
+        let summary = Summary {
+            claim: ClaimRequest::of(self),
+            version: self.resource_version(),
+            generation: self.metadata.generation,
+            is_being_deleted: self.metadata.deletion_timestamp.is_some(),
+        };
+        Some(Entry::new(self, true, compress(&summary, KEY_PAIR_DICTIONARY)?))
+    }
+
+    fn view(entry: &Entry) -> Option<KeyPairEntry> {
+        if entry.is_summary {
+            decompress(&entry.json, KEY_PAIR_DICTIONARY).map(KeyPairEntry::Summary)
+        } else {
+            decompress(&entry.json, KEY_PAIR_DICTIONARY).map(|key_pair| KeyPairEntry::Whole(Arc::new(key_pair)))
+        }
+    }
+}
+
+impl Stored for PartialObjectMeta<Secret> {
+    type View = Self;
+
+    /// The watch has taken out whatever could make it large.
+    fn entry(&self) -> Option<Entry> {
+        Some(Entry::new(self, false, compress(self, SECRET_DICTIONARY)?))
+    }
+
+    fn view(entry: &Entry) -> Option<Self> {
+        decompress(&entry.json, SECRET_DICTIONARY)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        api::{KeyPairSpec, KeyPairStatus},
+        domain::region::Region,
+    };
+
+    fn import(line: &str) -> KeyPair {
+        let mut import = KeyPair::new("backend-4711", KeyPairSpec::default());
+        import.metadata.namespace = Some("shop".to_owned());
+        import.metadata.uid = Some("0c9b1f8e-4f0e-4d5c-9a51-6b3c7c2f8d01".to_owned());
+        import.metadata.resource_version = Some("1000042".to_owned());
+        import.metadata.generation = Some(1);
+        import.spec.public_key = Some(line.to_owned());
+        import.status = Some(KeyPairStatus {
+            key_pair_id: Some("kp-4b6vhq2n5c1x7z9d0m3k".to_owned()),
+            key_pair_name: Some("backend-4711".to_owned()),
+            public_key: Some(line.to_owned()),
+            ..KeyPairStatus::default()
+        });
+        import
+    }
+
+    #[test]
+    fn an_import_takes_little_more_than_its_key_once() {
+        let line = include_str!("../../../tests/vectors/public/rsa2048.pub").trim();
+        let import = import(line);
+        let entry = import.entry().unwrap();
+        assert!(entry.json.len() < line.len() + 200, "{} bytes", entry.json.len());
+        let Some(KeyPairEntry::Whole(kept)) = KeyPair::view(&entry) else { panic!("it is kept whole") };
+        assert_eq!(*kept, import);
+    }
+
+    #[test]
+    fn of_a_large_one_a_summary_is_kept_that_lays_the_same_claim() {
+        let line = include_str!("../../../tests/vectors/public/rsa2048.pub").trim();
+        let mut large = import(line);
+        large.metadata.name = Some("n".repeat(253));
+        // Nothing that compresses.
+        let noise: String =
+            (0_u32..60_000).map(|n| char::from(b'a' + (n.wrapping_mul(2_654_435_761) >> 24) as u8 % 26)).collect();
+        large.spec.secret =
+            serde_json::from_value(serde_json::json!({ "template": { "stringData": { "a": noise } } })).ok();
+        for accepted in [false, true] {
+            if !accepted {
+                large.status = None;
+            } else {
+                large.status = import(line).status;
+            }
+            let entry = large.entry().unwrap();
+            assert!(entry.json.len() < 512, "{} bytes", entry.json.len());
+            let kept = KeyPair::view(&entry).unwrap();
+            assert!(matches!(kept, KeyPairEntry::Summary(_)));
+            assert!(kept.has_spec_of(&large));
+            let mut edited = large.clone();
+            edited.metadata.generation = Some(2);
+            assert!(!kept.has_spec_of(&edited));
+            let region = Region::with_quota(1);
+            assert_eq!(kept.claim_request().claim(&region), ClaimRequest::of(&large).claim(&region));
+        }
+    }
+}

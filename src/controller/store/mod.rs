@@ -1,0 +1,197 @@
+//! Objects as the watch shows them, compressed, and of each no more than a bounded number of bytes.
+
+mod entry;
+
+pub use entry::{Entry, KeyPairEntry, Stored};
+
+use std::{
+    collections::HashMap,
+    marker::PhantomData,
+    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
+
+use kube::{
+    ResourceExt,
+    runtime::{reflector::ObjectRef, watcher::Event},
+};
+use tokio::sync::SetOnce;
+
+/// The objects of one kind, by namespace and name.
+///
+/// Unlike the store of kube each object is kept as compressed JSON, which takes a quarter of the room, and is unpacked when it is
+/// asked for. A list counts only when it is complete.
+#[derive(Debug)]
+pub struct CompressedStore<K> {
+    state: RwLock<State>,
+    listed: SetOnce<()>,
+    kind: PhantomData<fn() -> K>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    there: Objects,
+    /// What a list that is under way has brought so far.
+    listed: Objects,
+}
+
+type Objects = HashMap<Box<str>, HashMap<Box<str>, Entry>>;
+
+impl<K> Default for CompressedStore<K> {
+    fn default() -> Self {
+        Self { state: RwLock::default(), listed: SetOnce::new(), kind: PhantomData }
+    }
+}
+
+impl<K: Stored> CompressedStore<K> {
+    /// Takes in an event, and returns the objects that were there and are not any more.
+    pub fn apply(&self, event: &Event<K>) -> Vec<K::View> {
+        let mut state = self.write();
+        match event {
+            Event::Init => state.listed.clear(),
+            Event::InitApply(object) => put(&mut state.listed, object),
+            Event::Apply(object) => put(&mut state.there, object),
+            Event::Delete(object) => return take_out(&mut state.there, object).into_iter().collect(),
+            Event::InitDone => {
+                let listed = std::mem::take(&mut state.listed);
+                let before = std::mem::replace(&mut state.there, listed);
+                let mut gone = Vec::new();
+                for (namespace, objects) in &before {
+                    let now = state.there.get(namespace);
+                    for (name, entry) in objects {
+                        if now.and_then(|now| now.get(name)).is_none_or(|now| !now.is_same_object(entry)) {
+                            gone.extend(K::view(entry));
+                        }
+                    }
+                }
+                // It is set once; a later list changes nothing about that.
+                self.listed.set(()).ok();
+                return gone;
+            }
+        }
+        Vec::new()
+    }
+
+    /// The object, as the watch has shown it last.
+    pub fn get(&self, reference: &ObjectRef<K>) -> Option<K::View> {
+        let namespace = reference.namespace.as_deref().unwrap_or_default();
+        K::view(self.read().there.get(namespace)?.get(reference.name.as_str())?)
+    }
+
+    /// Every namespace in which there are objects.
+    pub fn namespaces(&self) -> Vec<String> {
+        self.read().there.keys().map(ToString::to_string).collect()
+    }
+
+    /// The names of the objects in this namespace.
+    pub fn names(&self, namespace: &str) -> Vec<String> {
+        self.read()
+            .there
+            .get(namespace)
+            .map_or_else(Vec::new, |objects| objects.keys().map(ToString::to_string).collect())
+    }
+
+    /// Calls `with` with each object.
+    pub fn for_each(&self, mut with: impl FnMut(K::View)) {
+        let state = self.read();
+        state.there.values().flat_map(HashMap::values).filter_map(K::view).for_each(&mut with);
+    }
+
+    /// Resolves once everything has been listed.
+    pub async fn wait_until_listed(&self) {
+        self.listed.wait().await;
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn put<K: Stored>(objects: &mut Objects, object: &K) {
+    // What cannot be written as JSON has not come as JSON.
+    let Some(entry) = object.entry() else { return };
+    let namespace = object.namespace().unwrap_or_default();
+    if !objects.contains_key(namespace.as_str()) {
+        objects.insert(namespace.clone().into(), HashMap::new());
+    }
+    if let Some(there) = objects.get_mut(namespace.as_str()) {
+        there.insert(object.name_any().into(), entry);
+    }
+}
+
+fn take_out<K: Stored>(objects: &mut Objects, object: &K) -> Option<K::View> {
+    let namespace = object.namespace().unwrap_or_default();
+    let there = objects.get_mut(namespace.as_str())?;
+    let entry = there.remove(object.name_any().as_str());
+    if there.is_empty() {
+        objects.remove(namespace.as_str());
+    }
+    entry.as_ref().and_then(K::view)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{KeyPair, KeyPairSpec};
+
+    fn key_pair(name: &str, uid: &str) -> KeyPair {
+        let mut key_pair = KeyPair::new(name, KeyPairSpec::default());
+        key_pair.metadata.namespace = Some("shop".to_owned());
+        key_pair.metadata.uid = Some(uid.to_owned());
+        key_pair
+    }
+
+    fn get(store: &CompressedStore<KeyPair>, name: &str) -> Option<KeyPair> {
+        match store.get(&ObjectRef::new(name).within("shop"))? {
+            KeyPairEntry::Whole(key_pair) => Some((*key_pair).clone()),
+            KeyPairEntry::Summary(_) => panic!("a small object is kept whole"),
+        }
+    }
+
+    fn uids(gone: &[KeyPairEntry]) -> Vec<&str> {
+        let mut uids: Vec<&str> = gone.iter().map(KeyPairEntry::uid).collect();
+        uids.sort_unstable();
+        uids
+    }
+
+    #[test]
+    fn what_is_put_there_is_what_comes_back() {
+        let store = CompressedStore::default();
+        let mut web = key_pair("web", "1");
+        web.spec.description = Some("a pair".to_owned());
+        assert!(store.apply(&Event::Apply(web.clone())).is_empty());
+        assert_eq!(get(&store, "web"), Some(web.clone()));
+        assert_eq!((store.namespaces(), store.names("shop")), (vec!["shop".to_owned()], vec!["web".to_owned()]));
+        assert_eq!(uids(&store.apply(&Event::Delete(web))), ["1"]);
+        assert_eq!(get(&store, "web"), None);
+        assert!(store.namespaces().is_empty());
+    }
+
+    #[test]
+    fn a_list_counts_when_it_is_complete_and_tells_who_is_gone() {
+        let store = CompressedStore::default();
+        for (name, uid) in [("stays", "1"), ("goes", "2"), ("anew", "3")] {
+            store.apply(&Event::Apply(key_pair(name, uid)));
+        }
+        store.apply(&Event::Init);
+        for (name, uid) in [("stays", "1"), ("anew", "4"), ("comes", "5")] {
+            assert!(store.apply(&Event::InitApply(key_pair(name, uid))).is_empty());
+        }
+        assert!(get(&store, "comes").is_none() && get(&store, "goes").is_some());
+        assert_eq!(uids(&store.apply(&Event::InitDone)), ["2", "3"]);
+        assert!(get(&store, "comes").is_some() && get(&store, "goes").is_none());
+    }
+
+    #[test]
+    fn a_list_that_is_begun_anew_forgets_what_it_had() {
+        let store = CompressedStore::default();
+        store.apply(&Event::Init);
+        store.apply(&Event::InitApply(key_pair("web", "1")));
+        store.apply(&Event::Init);
+        store.apply(&Event::InitDone);
+        assert_eq!(get(&store, "web"), None);
+    }
+}

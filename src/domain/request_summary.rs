@@ -1,0 +1,119 @@
+//! What the ledger needs of a request, in a bounded size whatever the size of the request.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    digest,
+    region::Region,
+    request::{self, Parameters, TokenUse},
+};
+
+/// The longest key pair name in bytes that is kept as it is. The ledger compares names and never shows them, so a longer one
+/// is as good as its digest.
+const MAX_NAME_BYTES: usize = 64;
+
+/// A request as the ledger sees it. Which namespace it is made in is not known yet: see [`Self::is_valid_in`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestSummary {
+    is_valid: bool,
+    key_pair_name: String,
+    project: String,
+    token: Option<TokenSummary>,
+}
+
+/// A client token, and what is compared with another request that has it, the project aside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct TokenSummary {
+    token: String,
+    is_named: bool,
+    digest: String,
+}
+
+impl RequestSummary {
+    /// The summary of this request.
+    #[must_use]
+    pub fn of(parameters: &Parameters) -> Self {
+        let is_valid = request::check(parameters).is_ok();
+        let token = (!parameters.client_token.is_empty()).then(|| TokenSummary {
+            token: bounded(&parameters.client_token),
+            is_named: parameters.is_named,
+            digest: parameters.digest_without_project(),
+        });
+        Self {
+            is_valid,
+            key_pair_name: bounded(&parameters.key_pair_name),
+            project: bounded(&parameters.project),
+            token,
+        }
+    }
+
+    /// Whether nothing is wrong with the request in this namespace.
+    #[must_use]
+    pub fn is_valid_in(&self, region: &Region) -> bool {
+        self.is_valid && region.refusals(&self.project).is_empty()
+    }
+
+    /// The key pair name, or what stands for a long one.
+    #[must_use]
+    pub fn key_pair_name(&self) -> &str {
+        &self.key_pair_name
+    }
+
+    /// The client token, if there is one, and what is compared with another request that has it.
+    #[must_use]
+    pub fn token_use(&self, region: &Region) -> Option<TokenUse> {
+        let TokenSummary { token, is_named, digest } = self.token.as_ref()?;
+        Some(TokenUse::new(token, *is_named, digest, region.effective_project(&self.project)))
+    }
+}
+
+/// The text, or, if it is long, its digest, which equals no text that is a valid name, project or token.
+fn bounded(text: &str) -> String {
+    if text.len() <= MAX_NAME_BYTES { text.to_owned() } else { format!("\0{}", digest::hex(&digest::of_parts([text]))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{profile::Profile, secret::SecretSettings};
+
+    fn parameters(name: &str) -> Parameters {
+        Parameters {
+            profile: Profile::UCloud,
+            key_pair_name: name.to_owned(),
+            is_named: true,
+            public_key: None,
+            generate: None,
+            description: None,
+            project: String::new(),
+            tags: Vec::new(),
+            client_token: String::new(),
+            secret: SecretSettings::named("web".to_owned()),
+        }
+    }
+
+    #[test]
+    fn it_is_valid_where_the_request_is() {
+        let region = Region::with_quota(1);
+        for (name, project) in [("web", ""), ("", ""), ("a b", ""), ("web", "a/b"), ("web", "shop")] {
+            let parameters = Parameters { project: project.to_owned(), ..parameters(name) };
+            for region in [&region, &Region { exists: false, ..region.clone() }] {
+                let is_valid = request::check_in(region, &parameters).is_ok();
+                assert_eq!(RequestSummary::of(&parameters).is_valid_in(region), is_valid, "{name:?} {project:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn its_size_is_bounded_and_long_names_still_differ() {
+        let long = |last: char| {
+            let text: String = std::iter::repeat_n('n', 1_000_000).chain([last]).collect();
+            let long = Parameters { project: text.clone(), client_token: text.clone(), ..parameters(&text) };
+            RequestSummary::of(&Parameters { description: Some(text), ..long })
+        };
+        let (one, other) = (long('a'), long('b'));
+        assert_ne!(one.key_pair_name(), other.key_pair_name());
+        assert_ne!(one.token, other.token);
+        assert!(serde_json::to_string(&one).unwrap().len() < 512);
+    }
+}

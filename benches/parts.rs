@@ -81,7 +81,7 @@ fn decisions(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("decide");
     let mut import = key_pair(0);
     let mut ledger = Ledger::new(region());
-    ledger.claim(translate::claim(&import, &region()).unwrap());
+    ledger.claim(ClaimRequest::of(&import).claim(&region()).unwrap());
     group.bench_function("new import", |bencher| bencher.iter(|| settle(black_box(&import), &ledger)));
     import.status = Some(settle(&import, &ledger));
     group.bench_function("settled import", |bencher| bencher.iter(|| settle(black_box(&import), &ledger)));

@@ -61,10 +61,10 @@ impl ClaimRequest {
             return None;
         }
         Some(Claim {
-            uid: self.uid.clone(),
-            seniority: Seniority { created: self.created, name: self.name.clone() },
+            uid: self.uid.as_str().into(),
+            seniority: Seniority { created: self.created, name: self.name.as_str().into() },
             token: self.request.token_use(region),
-            key_pair_name: self.request.key_pair_name().to_owned(),
+            key_pair_name: self.request.key_pair_name().into(),
             accepted: self.is_accepted,
         })
     }

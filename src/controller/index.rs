@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use kube::{
@@ -42,7 +42,7 @@ struct State {
 #[derive(Debug, Default)]
 struct Namespace {
     /// The `KeyPair`s in it, valid or not, by `metadata.name`.
-    names: BTreeSet<String>,
+    names: BTreeSet<Arc<str>>,
     /// `None`: it is not known yet what the namespace is.
     ledger: Option<Ledger>,
     same_keys: SameKeys,
@@ -50,7 +50,7 @@ struct Namespace {
 
 #[derive(Debug)]
 struct Listed {
-    name: String,
+    name: Arc<str>,
     key: Option<String>,
     claim: Option<Claim>,
 }
@@ -74,11 +74,12 @@ impl Index {
             Event::InitApply(key_pair) => {
                 let namespace = namespace(key_pair);
                 let known = state.namespaces.get(&namespace).and_then(|known| known.ledger.as_ref());
-                let claim = known.and_then(|ledger| ClaimRequest::of(key_pair).claim(ledger.region()));
+                let name = key_pair.name_any().into();
+                let claim = known.and_then(|ledger| claim(&ClaimRequest::of(key_pair), &name, ledger.region()));
                 if known.is_none() {
                     state.outdated.insert(namespace.clone());
                 }
-                let listed = Listed { name: key_pair.name_any(), key: self.key_of(key_pair), claim };
+                let listed = Listed { name, key: self.key_of(key_pair), claim };
                 state.listed.entry(namespace).or_default().push(listed);
                 Vec::new()
             }
@@ -89,10 +90,10 @@ impl Index {
             Event::Apply(key_pair) => {
                 let namespace = namespace(key_pair);
                 let known = state.namespaces.entry(namespace.clone()).or_default();
-                known.names.insert(key_pair.name_any());
-                known.same_keys.set(&key_pair.name_any(), self.key_of(key_pair).as_deref());
+                let name = known.name(&key_pair.name_any());
+                known.same_keys.set(&name, self.key_of(key_pair).as_deref());
                 let Some(ledger) = &mut known.ledger else { return Vec::new() };
-                let changed = match ClaimRequest::of(key_pair).claim(ledger.region()) {
+                let changed = match claim(&ClaimRequest::of(key_pair), &name, ledger.region()) {
                     Some(claim) => ledger.claim(claim),
                     None => ledger.withdraw(key_pair.meta().uid.as_deref().unwrap_or_default()),
                 };
@@ -101,8 +102,9 @@ impl Index {
             Event::Delete(key_pair) => {
                 let namespace = namespace(key_pair);
                 let Some(known) = state.namespaces.get_mut(&namespace) else { return Vec::new() };
-                known.names.remove(&key_pair.name_any());
-                known.same_keys.set(&key_pair.name_any(), None);
+                let name = key_pair.name_any().into();
+                known.names.remove(&name);
+                known.same_keys.set(&name, None);
                 let uid = key_pair.meta().uid.as_deref().unwrap_or_default();
                 let changed = known.ledger.as_mut().map(|ledger| ledger.withdraw(uid)).unwrap_or_default();
                 references(&namespace, changed)
@@ -134,7 +136,7 @@ impl Index {
         let changed = if only_quota {
             ledger.map(|ledger| ledger.changed_since(previous.as_ref())).unwrap_or_default()
         } else {
-            known.names.iter().cloned().collect()
+            known.names.iter().map(ToString::to_string).collect()
         };
         references(namespace, changed)
     }
@@ -213,7 +215,7 @@ impl State {
         }
         for (namespace, known) in &mut self.namespaces {
             let listed = listed.remove(namespace).unwrap_or_default();
-            known.names = listed.iter().map(|listed| listed.name.clone()).collect();
+            known.names = listed.iter().map(|listed| Arc::clone(&listed.name)).collect();
             known.same_keys = SameKeys::default();
             for Listed { name, key, .. } in &listed {
                 known.same_keys.set(name, key.as_deref());
@@ -226,12 +228,29 @@ impl State {
 }
 
 impl Namespace {
+    /// Notes that there is a `KeyPair` of this name, and returns the one place where the name is kept.
+    fn name(&mut self, name: &str) -> Arc<str> {
+        if let Some(known) = self.names.get(name) {
+            return Arc::clone(known);
+        }
+        let name: Arc<str> = name.into();
+        self.names.insert(Arc::clone(&name));
+        name
+    }
+
     /// Makes every claim anew: which requests are valid depends on the region.
     fn reload(&mut self, region: Region, previous: Option<&Ledger>, look_up: impl Fn(&str) -> Option<ClaimRequest>) {
-        let requests = self.names.iter().filter_map(|name| look_up(name));
-        let claims: Vec<Claim> = requests.filter_map(|request| request.claim(&region)).collect();
+        let claims = self.names.iter().filter_map(|name| claim(&look_up(name)?, name, &region));
+        let claims: Vec<Claim> = claims.collect();
         self.ledger = Some(Ledger::load(region, claims, previous));
     }
+}
+
+/// The claim of the `KeyPair` of this name, which is kept once.
+fn claim(request: &ClaimRequest, name: &Arc<str>, region: &Region) -> Option<Claim> {
+    let mut claim = request.claim(region)?;
+    claim.seniority.name = Arc::clone(name);
+    Some(claim)
 }
 
 fn namespace(key_pair: &KeyPair) -> String {

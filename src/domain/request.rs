@@ -3,6 +3,8 @@
 //! [`check`] is an ordered list of small checks. The first refusal is what the cloud API would have answered; all of them
 //! together are what a person wants to mend in one go.
 
+use std::sync::Arc;
+
 use super::{
     digest,
     key::{self, Algorithm, KeySpec, KeyType, PublicKey},
@@ -114,7 +116,7 @@ pub fn check_in(region: &Region, parameters: &Parameters) -> Result<Source, Vec<
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenUse {
     /// The token.
-    pub token: String,
+    pub token: Arc<str>,
     /// Whether the request gives a key pair name.
     pub is_named: bool,
     /// The digest of every other request parameter: profile, key, description, project and tags.
@@ -125,7 +127,7 @@ impl TokenUse {
     /// The use of `token` by a request of this project, of which everything else is in `digest`.
     #[must_use]
     pub fn new(token: &str, is_named: bool, digest: &str, project: &str) -> Self {
-        Self { token: token.to_owned(), is_named, digest: digest::of_parts([digest, project]) }
+        Self { token: token.into(), is_named, digest: digest::of_parts([digest, project]) }
     }
 }
 

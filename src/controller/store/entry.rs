@@ -12,9 +12,11 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::api::{ClaimRequest, KeyPair};
 
-/// The most that is kept of an object, in bytes. Of a `KeyPair` that would take more there is a summary only, and it is read again
-/// when it has to be looked at; usual ones, of keys up to RSA-4096, take less.
-const MAX_BYTES: usize = 1024;
+/// The most that is kept of a `KeyPair` in bytes, the places where its name stands included. Of one that would take more there is a
+/// summary only, and it is read again when it has to be looked at; usual ones, of keys up to RSA-4096, take less.
+const MAX_BYTES: usize = 1200;
+/// In how many other places the name of each object stands.
+const NAMES: usize = 2;
 
 /// JSON such as most objects of a kind have: whatever is in it takes no room in any of them.
 const KEY_PAIR_DICTIONARY: &str = include_str!("key_pair.json");
@@ -25,11 +27,11 @@ pub trait Stored: Resource<DynamicType = ()> {
     /// What there is to see of a stored object.
     type View;
 
-    /// What to keep of the object.
+    /// What to keep of the object, its name and namespace aside.
     fn entry(&self) -> Option<Entry>;
 
-    /// What there is to see of an entry that [`Self::entry`] has made.
-    fn view(entry: &Entry) -> Option<Self::View>;
+    /// What there is to see of an entry that [`Self::entry`] has made of an object of this name.
+    fn view(entry: &Entry, namespace: &str, name: &str) -> Option<Self::View>;
 }
 
 /// What is kept of an object: compressed JSON.
@@ -60,6 +62,19 @@ fn compress(object: &impl Serialize, dictionary: &str) -> Option<Vec<u8>> {
 
 fn decompress<T: DeserializeOwned>(json: &[u8], dictionary: &str) -> Option<T> {
     serde_json::from_slice(&decompress_size_prepended_with_dict(json, dictionary.as_bytes()).ok()?).ok()
+}
+
+/// The object without what is kept beside it.
+fn without_name<K: Resource + Clone>(object: &K) -> K {
+    let mut object = object.clone();
+    (object.meta_mut().name, object.meta_mut().namespace) = (None, None);
+    object
+}
+
+fn with_name<K: Resource>(mut object: K, namespace: &str, name: &str) -> K {
+    object.meta_mut().name = Some(name.to_owned());
+    object.meta_mut().namespace = Some(namespace.to_owned()).filter(|namespace| !namespace.is_empty());
+    object
 }
 
 /// A `KeyPair` as it is kept.
@@ -130,8 +145,8 @@ impl Stored for KeyPair {
     type View = KeyPairEntry;
 
     fn entry(&self) -> Option<Entry> {
-        let whole = compress(self, KEY_PAIR_DICTIONARY)?;
-        if whole.len() <= MAX_BYTES {
+        let whole = compress(&without_name(self), KEY_PAIR_DICTIONARY)?;
+        if whole.len() + NAMES * self.name_any().len() <= MAX_BYTES {
             return Some(Entry::new(self, false, whole));
         }
         let summary = Summary {
@@ -143,11 +158,12 @@ impl Stored for KeyPair {
         Some(Entry::new(self, true, compress(&summary, KEY_PAIR_DICTIONARY)?))
     }
 
-    fn view(entry: &Entry) -> Option<KeyPairEntry> {
+    fn view(entry: &Entry, namespace: &str, name: &str) -> Option<KeyPairEntry> {
         if entry.is_summary {
             decompress(&entry.json, KEY_PAIR_DICTIONARY).map(KeyPairEntry::Summary)
         } else {
-            decompress(&entry.json, KEY_PAIR_DICTIONARY).map(|key_pair| KeyPairEntry::Whole(Arc::new(key_pair)))
+            let key_pair = with_name(decompress(&entry.json, KEY_PAIR_DICTIONARY)?, namespace, name);
+            Some(KeyPairEntry::Whole(Arc::new(key_pair)))
         }
     }
 }
@@ -157,11 +173,11 @@ impl Stored for PartialObjectMeta<Secret> {
 
     /// The watch has taken out whatever could make it large.
     fn entry(&self) -> Option<Entry> {
-        Some(Entry::new(self, false, compress(self, SECRET_DICTIONARY)?))
+        Some(Entry::new(self, false, compress(&without_name(self), SECRET_DICTIONARY)?))
     }
 
-    fn view(entry: &Entry) -> Option<Self> {
-        decompress(&entry.json, SECRET_DICTIONARY)
+    fn view(entry: &Entry, namespace: &str, name: &str) -> Option<Self> {
+        Some(with_name(decompress(&entry.json, SECRET_DICTIONARY)?, namespace, name))
     }
 }
 
@@ -195,7 +211,9 @@ mod tests {
         let import = import(line);
         let entry = import.entry().unwrap();
         assert!(entry.json.len() < line.len() + 200, "{} bytes", entry.json.len());
-        let Some(KeyPairEntry::Whole(kept)) = KeyPair::view(&entry) else { panic!("it is kept whole") };
+        let Some(KeyPairEntry::Whole(kept)) = KeyPair::view(&entry, "shop", "backend-4711") else {
+            panic!("it is kept whole")
+        };
         assert_eq!(*kept, import);
     }
 
@@ -217,7 +235,7 @@ mod tests {
             }
             let entry = large.entry().unwrap();
             assert!(entry.json.len() < 512, "{} bytes", entry.json.len());
-            let kept = KeyPair::view(&entry).unwrap();
+            let kept = KeyPair::view(&entry, "shop", &large.name_any()).unwrap();
             assert!(matches!(kept, KeyPairEntry::Summary(_)));
             assert!(kept.has_spec_of(&large));
             let mut edited = large.clone();

@@ -59,7 +59,7 @@ impl<K: Stored> CompressedStore<K> {
                     let now = state.there.get(namespace);
                     for (name, entry) in objects {
                         if now.and_then(|now| now.get(name)).is_none_or(|now| !now.is_same_object(entry)) {
-                            gone.extend(K::view(entry));
+                            gone.extend(K::view(entry, namespace, name));
                         }
                     }
                 }
@@ -74,7 +74,7 @@ impl<K: Stored> CompressedStore<K> {
     /// The object, as the watch has shown it last.
     pub fn get(&self, reference: &ObjectRef<K>) -> Option<K::View> {
         let namespace = reference.namespace.as_deref().unwrap_or_default();
-        K::view(self.read().there.get(namespace)?.get(reference.name.as_str())?)
+        K::view(self.read().there.get(namespace)?.get(reference.name.as_str())?, namespace, &reference.name)
     }
 
     /// Every namespace in which there are objects.
@@ -93,7 +93,10 @@ impl<K: Stored> CompressedStore<K> {
     /// Calls `with` with each object.
     pub fn for_each(&self, mut with: impl FnMut(K::View)) {
         let state = self.read();
-        state.there.values().flat_map(HashMap::values).filter_map(K::view).for_each(&mut with);
+        let objects = state.there.iter().flat_map(|(namespace, objects)| {
+            objects.iter().filter_map(move |(name, entry)| K::view(entry, namespace, name))
+        });
+        objects.for_each(&mut with);
     }
 
     /// Resolves once everything has been listed.
@@ -129,7 +132,7 @@ fn take_out<K: Stored>(objects: &mut Objects, object: &K) -> Option<K::View> {
     if there.is_empty() {
         objects.remove(namespace.as_str());
     }
-    entry.as_ref().and_then(K::view)
+    K::view(&entry?, &namespace, &object.name_any())
 }
 
 #[cfg(test)]

@@ -47,9 +47,9 @@ fn desired(public_key: Option<&str>, spec: KeySpec) -> Desired {
 
 fn claim(uid: &str, created: i64, accepted: bool) -> Claim {
     Claim {
-        uid: uid.to_owned(),
-        seniority: Seniority { created, name: "web".to_owned() },
-        key_pair_name: "web".to_owned(),
+        uid: uid.into(),
+        seniority: Seniority { created, name: "web".into() },
+        key_pair_name: "web".into(),
         accepted,
         token: None,
     }

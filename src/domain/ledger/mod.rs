@@ -10,9 +10,12 @@
 
 mod slots;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
 
-use self::slots::{Place, Slots, place};
+use self::slots::{Place, Slots, all_of, first_of, place};
 use super::{region::Region, request::TokenUse};
 
 /// Who comes first: the older `KeyPair`, and of two created in the same second the one whose name sorts first.
@@ -21,18 +24,18 @@ pub struct Seniority {
     /// `metadata.creationTimestamp`, in seconds since 1970.
     pub created: i64,
     /// `metadata.name`.
-    pub name: String,
+    pub name: Arc<str>,
 }
 
 /// What one `KeyPair` with a valid request asks of its namespace: a slot and a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
     /// `metadata.uid`.
-    pub uid: String,
+    pub uid: Arc<str>,
     /// Its place in the queue.
     pub seniority: Seniority,
     /// The effective key pair name.
-    pub key_pair_name: String,
+    pub key_pair_name: Arc<str>,
     /// Whether the status says that the pair has been accepted, as a pair of its own and not as a replay.
     pub accepted: bool,
     /// Its client token, if it has one, and what else is compared when another has the same.
@@ -42,7 +45,7 @@ pub struct Claim {
 impl Claim {
     /// How it stands beside the request for which its token stands.
     fn beside(&self, original: &Self) -> Standing {
-        let name = original.seniority.name.clone();
+        let name = original.seniority.name.to_string();
         if !self.is_same_request(original) {
             Standing::TokenReused(name)
         } else if original.accepted {
@@ -81,33 +84,33 @@ pub enum Standing {
     TokenReused(String),
 }
 
-/// The claims that share a client token.
-#[derive(Debug)]
-struct Sharers {
-    /// The UID of the claim that is the request.
-    original: String,
-    /// All of them, the original included.
-    places: BTreeSet<Place>,
-    /// Those that are accepted as pairs of their own.
-    accepted: BTreeSet<Place>,
-}
-
 /// The claims of one namespace.
 #[derive(Debug)]
 pub struct Ledger {
     region: Region,
     slots: Slots,
     /// The claims with a client token, by UID.
-    tokened: HashMap<String, Claim>,
-    /// Who shares each client token.
-    tokens: HashMap<String, Sharers>,
+    tokened: HashMap<Arc<str>, Claim>,
+    /// The UID of the claim that is the request for which each client token stands.
+    originals: HashMap<Arc<str>, Arc<str>>,
+    /// The claims by their client token. One set for all tokens: a set of its own for each takes ten times the room.
+    sharers: BTreeSet<(Arc<str>, Place)>,
+    /// Those of them that are accepted as pairs of their own.
+    accepted: BTreeSet<(Arc<str>, Place)>,
 }
 
 impl Ledger {
     /// A ledger without claims.
     #[must_use]
     pub fn new(region: Region) -> Self {
-        Self { slots: Slots::new(region.quota), region, tokened: HashMap::new(), tokens: HashMap::new() }
+        Self {
+            slots: Slots::new(region.quota),
+            region,
+            tokened: HashMap::new(),
+            originals: HashMap::new(),
+            sharers: BTreeSet::new(),
+            accepted: BTreeSet::new(),
+        }
     }
 
     /// A ledger of claims that are all known at once: nothing is granted before the last of them is in.
@@ -126,14 +129,14 @@ impl Ledger {
         }
         let granted =
             |claim: &Claim| claim.accepted || previous.is_some_and(|previous| previous.slots.has_granted(claim));
-        for sharers in ledger.tokens.values_mut() {
-            let claims = sharers.places.iter().filter_map(|(_, uid)| ledger.tokened.get(uid));
+        for (token, original) in &mut ledger.originals {
+            let claims = all_of(&ledger.sharers, token).filter_map(|(_, uid)| ledger.tokened.get(uid));
             let mut holders = claims.filter(|claim| granted(claim)).peekable();
             if let Some(first) = holders.peek() {
-                sharers.original.clone_from(&first.uid);
+                original.clone_from(&first.uid);
                 asking.extend(holders.cloned());
-            } else if let Some((_, first)) = sharers.places.first() {
-                sharers.original.clone_from(first);
+            } else if let Some((_, first)) = first_of(&ledger.sharers, token) {
+                original.clone_from(first);
                 asking.extend(ledger.tokened.get(first).cloned());
             }
         }
@@ -184,7 +187,7 @@ impl Ledger {
     /// The names of the `KeyPair`s that stand otherwise here than in `previous`.
     #[must_use]
     pub fn changed_since(&self, previous: Option<&Self>) -> HashSet<String> {
-        let tokened = self.tokened.values().map(|claim| (claim.uid.as_str(), claim.seniority.name.as_str()));
+        let tokened = self.tokened.values().map(|claim| (&*claim.uid, &*claim.seniority.name));
         self.slots
             .without_token()
             .chain(tokened)
@@ -214,7 +217,7 @@ impl Ledger {
         } else {
             changed.extend(self.slots.claim(claim));
         }
-        changed.remove(&name);
+        changed.remove(&*name);
         changed
     }
 
@@ -243,52 +246,51 @@ impl Ledger {
 
     /// The claim that is the request for which the token of `claim` stands.
     fn original_of(&self, claim: &Claim) -> Option<&Claim> {
-        let sharers = self.tokens.get(&claim.token.as_ref()?.token)?;
-        self.tokened.get(&sharers.original)
+        self.tokened.get(self.originals.get(&claim.token.as_ref()?.token)?)
     }
 
-    fn names_of_sharers(&self, token: &str) -> HashSet<String> {
-        let places = self.tokens.get(token).into_iter().flat_map(|sharers| &sharers.places);
-        places.map(|(seniority, _)| seniority.name.clone()).collect()
+    fn names_of_sharers(&self, token: &Arc<str>) -> HashSet<String> {
+        all_of(&self.sharers, token).map(|(seniority, _)| seniority.name.to_string()).collect()
     }
 
     /// Notes who has the token of `claim`. The first that has it is the request, until another is said to be.
     fn share(&mut self, claim: Claim) {
-        let Some(token) = &claim.token else { return };
-        let new = || Sharers { original: claim.uid.clone(), places: BTreeSet::new(), accepted: BTreeSet::new() };
-        let sharers = self.tokens.entry(token.token.clone()).or_insert_with(new);
-        sharers.places.insert(place(&claim));
+        let Some(token) = claim.token.as_ref().map(|token| &token.token) else { return };
+        self.originals.entry(Arc::clone(token)).or_insert_with(|| Arc::clone(&claim.uid));
+        let sharer = (Arc::clone(token), place(&claim));
         if claim.accepted {
-            sharers.accepted.insert(place(&claim));
+            self.accepted.insert(sharer.clone());
         }
-        self.tokened.insert(claim.uid.clone(), claim);
+        self.sharers.insert(sharer);
+        self.tokened.insert(Arc::clone(&claim.uid), claim);
     }
 
     /// Ends the part of a claim in its token.
     fn leave(&mut self, uid: &str) -> HashSet<String> {
         let Some(claim) = self.tokened.remove(uid) else { return HashSet::new() };
-        let Some(token) = claim.token.as_ref().map(|token| token.token.as_str()) else { return HashSet::new() };
-        if let Some(sharers) = self.tokens.get_mut(token) {
-            sharers.places.remove(&place(&claim));
-            sharers.accepted.remove(&place(&claim));
-            if sharers.places.is_empty() {
-                self.tokens.remove(token);
-            }
+        let Some(token) = claim.token.as_ref().map(|token| &token.token) else { return HashSet::new() };
+        let sharer = (Arc::clone(token), place(&claim));
+        self.sharers.remove(&sharer);
+        self.accepted.remove(&sharer);
+        if first_of(&self.sharers, token).is_none() {
+            self.originals.remove(token);
         }
         self.elect(token)
     }
 
     /// Makes that one of the claims with this token the request which has been granted, or else the oldest.
-    fn elect(&mut self, token: &str) -> HashSet<String> {
-        let Some(sharers) = self.tokens.get_mut(token) else { return HashSet::new() };
-        let is_there = self.tokened.get(&sharers.original).is_some_and(|claim| sharers.places.contains(&place(claim)));
-        if is_there && self.slots.standing(&sharers.original) == Standing::Granted {
+    fn elect(&mut self, token: &Arc<str>) -> HashSet<String> {
+        let Some(original) = self.originals.get_mut(token) else { return HashSet::new() };
+        let is_there =
+            self.tokened.get(original).is_some_and(|claim| self.sharers.contains(&(Arc::clone(token), place(claim))));
+        if is_there && self.slots.standing(original) == Standing::Granted {
             return HashSet::new();
         }
         // Whoever is granted and not the request has been accepted.
-        let wanted = sharers.accepted.first().or(sharers.places.first()).map(|(_, uid)| uid.clone());
-        let Some(wanted) = wanted.filter(|uid| *uid != sharers.original) else { return HashSet::new() };
-        let before = std::mem::replace(&mut sharers.original, wanted.clone());
+        let first = first_of(&self.accepted, token).or_else(|| first_of(&self.sharers, token));
+        let Some((_, wanted)) = first.filter(|(_, uid)| uid != original) else { return HashSet::new() };
+        let wanted = Arc::clone(wanted);
+        let before = std::mem::replace(original, Arc::clone(&wanted));
         let mut changed = self.names_of_sharers(token);
         if self.slots.standing(&before) != Standing::Granted {
             // It is not the request any more, and so gives back what it waited for.

@@ -7,7 +7,8 @@ use std::{
 
 use super::{Claim, Seniority, Standing};
 
-pub(super) type Place = (Seniority, String);
+/// Its seniority and the UID.
+pub(super) type Place = (Seniority, Arc<str>);
 
 /// A claim, in as little room as it can have: of most nobody asks anything any more.
 #[derive(Debug)]
@@ -22,7 +23,7 @@ struct Entry {
 
 impl Entry {
     fn place(&self, uid: &str) -> Place {
-        (Seniority { created: self.created, name: self.name.to_string() }, uid.to_owned())
+        (Seniority { created: self.created, name: Arc::clone(&self.name) }, uid.into())
     }
 }
 
@@ -31,12 +32,12 @@ impl Entry {
 pub(super) struct Slots {
     quota: usize,
     /// By UID.
-    entries: HashMap<Box<str>, Entry>,
+    entries: HashMap<Arc<str>, Entry>,
     granted: usize,
     /// How many granted claims hold each name; more than one only where objects are older than this rule.
     held_names: HashMap<Arc<str>, u32>,
-    /// The claims that wait, by name.
-    waiting: HashMap<String, BTreeSet<Place>>,
+    /// The claims that wait, by name. One set for all names: a set of its own for each takes ten times the room.
+    waiting: BTreeSet<(Arc<str>, Place)>,
     /// Of every name that is free, the oldest claim that waits for it: what only a slot is missing to.
     next: BTreeSet<Place>,
 }
@@ -49,7 +50,7 @@ impl Slots {
             entries: HashMap::new(),
             granted: 0,
             held_names: HashMap::new(),
-            waiting: HashMap::new(),
+            waiting: BTreeSet::new(),
             next: BTreeSet::new(),
         }
     }
@@ -80,14 +81,14 @@ impl Slots {
     /// How the claim would stand if it were taken in now.
     pub(super) fn foresee(&self, claim: &Claim) -> Standing {
         let name = &claim.key_pair_name;
-        let own = self.entries.get(claim.uid.as_str());
+        let own = self.entries.get(&claim.uid);
         match own {
-            Some(own) if *own.key_pair_name == **name => return self.standing(&claim.uid),
+            Some(own) if own.key_pair_name == *name => return self.standing(&claim.uid),
             _ => {}
         }
         let place = place(claim);
-        let is_overtaken = self.waiting.get(name).and_then(BTreeSet::first).is_some_and(|first| *first < place);
-        if is_overtaken || self.held_names.contains_key(name.as_str()) {
+        let is_overtaken = self.head(name).is_some_and(|first| first < place);
+        if is_overtaken || self.held_names.contains_key(name) {
             return Standing::NameTaken;
         }
         // With another name it gives back the slot that it has.
@@ -112,9 +113,9 @@ impl Slots {
     pub(super) fn claim(&mut self, claim: Claim) -> HashSet<String> {
         let uid = claim.uid.clone();
         let name = claim.seniority.name.clone();
-        let mut changed = match self.entries.get_mut(uid.as_str()) {
+        let mut changed = match self.entries.get_mut(&uid) {
             // Nothing that matters here has changed: the UID fixes the place, and what is granted stays granted.
-            Some(entry) if *entry.key_pair_name == *claim.key_pair_name && (entry.granted || !claim.accepted) => {
+            Some(entry) if entry.key_pair_name == claim.key_pair_name && (entry.granted || !claim.accepted) => {
                 entry.has_token = claim.token.is_some();
                 return HashSet::new();
             }
@@ -123,7 +124,7 @@ impl Slots {
         };
         changed.extend(self.insert(claim));
         changed.extend(self.grant_free_slots());
-        changed.remove(&name);
+        changed.remove(&*name);
         changed
     }
 
@@ -136,27 +137,25 @@ impl Slots {
     }
 
     pub(super) fn has_granted(&self, claim: &Claim) -> bool {
-        self.entries
-            .get(claim.uid.as_str())
-            .is_some_and(|entry| entry.granted && *entry.key_pair_name == *claim.key_pair_name)
+        self.entries.get(&claim.uid).is_some_and(|entry| entry.granted && entry.key_pair_name == claim.key_pair_name)
     }
 
     fn insert(&mut self, claim: Claim) -> HashSet<String> {
         let granted = claim.accepted;
-        let name: Arc<str> = claim.seniority.name.as_str().into();
-        let key_pair_name: Arc<str> =
-            if *name == *claim.key_pair_name { Arc::clone(&name) } else { claim.key_pair_name.as_str().into() };
+        let name = Arc::clone(&claim.seniority.name);
+        let key_pair_name =
+            if name == claim.key_pair_name { Arc::clone(&name) } else { Arc::clone(&claim.key_pair_name) };
         let mut changed = HashSet::new();
         if granted {
             changed.extend(self.hold(&key_pair_name));
         } else {
             let overtaken = self.head(&key_pair_name);
-            self.waiting.entry(claim.key_pair_name.clone()).or_default().insert(place(&claim));
+            self.waiting.insert((Arc::clone(&key_pair_name), place(&claim)));
             changed.extend(self.line_up(&key_pair_name, overtaken));
         }
         let has_token = claim.token.is_some();
         let entry = Entry { created: claim.seniority.created, name, key_pair_name, has_token, granted };
-        self.entries.insert(claim.uid.into(), entry);
+        self.entries.insert(claim.uid, entry);
         changed
     }
 
@@ -164,7 +163,7 @@ impl Slots {
         let Some(entry) = self.entries.remove(uid) else {
             return HashSet::new();
         };
-        let name = &*entry.key_pair_name;
+        let name = &entry.key_pair_name;
         let before = self.head(name);
         if entry.granted {
             self.granted -= 1;
@@ -174,13 +173,10 @@ impl Slots {
                     self.held_names.remove(name);
                 }
             }
-        } else if let Some(queue) = self.waiting.get_mut(name) {
-            let place = entry.place(uid);
-            queue.remove(&place);
-            if queue.is_empty() {
-                self.waiting.remove(name);
-            }
-            self.next.remove(&place);
+        } else {
+            let waiting = (Arc::clone(&entry.key_pair_name), entry.place(uid));
+            self.waiting.remove(&waiting);
+            self.next.remove(&waiting.1);
         }
         self.line_up(name, before)
     }
@@ -195,24 +191,24 @@ impl Slots {
     }
 
     /// The oldest claim that waits for `name`.
-    fn head(&self, name: &str) -> Option<Place> {
-        self.waiting.get(name).and_then(BTreeSet::first).cloned()
+    fn head(&self, name: &Arc<str>) -> Option<Place> {
+        first_of(&self.waiting, name).cloned()
     }
 
     /// Makes `next` say the truth about `name`, whose oldest waiting claim was `before`.
-    fn line_up(&mut self, name: &str, before: Option<Place>) -> HashSet<String> {
+    fn line_up(&mut self, name: &Arc<str>, before: Option<Place>) -> HashSet<String> {
         let mut changed = HashSet::new();
         let after = if self.held_names.contains_key(name) { None } else { self.head(name) };
         if let Some(before) = before
             && after.as_ref() != Some(&before)
             && self.next.remove(&before)
         {
-            changed.insert(before.0.name);
+            changed.insert(before.0.name.to_string());
         }
         if let Some(after) = after
             && self.next.insert(after.clone())
         {
-            changed.insert(after.0.name);
+            changed.insert(after.0.name.to_string());
         }
         changed
     }
@@ -222,20 +218,28 @@ impl Slots {
         while self.granted < self.quota
             && let Some((seniority, uid)) = self.next.pop_first()
         {
-            let Some(entry) = self.entries.get_mut(uid.as_str()) else { continue };
+            let Some(entry) = self.entries.get_mut(&uid) else { continue };
             entry.granted = true;
-            let name = Arc::clone(&entry.key_pair_name);
-            if let Some(queue) = self.waiting.get_mut(&*name) {
-                queue.remove(&(seniority.clone(), uid));
-                if queue.is_empty() {
-                    self.waiting.remove(&*name);
-                }
-            }
+            let waiting = (Arc::clone(&entry.key_pair_name), (seniority, uid));
+            self.waiting.remove(&waiting);
+            let (name, (seniority, _)) = waiting;
             changed.extend(self.hold(&name));
-            changed.insert(seniority.name);
+            changed.insert(seniority.name.to_string());
         }
         changed
     }
+}
+
+/// The first place in the part of `places` that is about `key`.
+pub(super) fn first_of<'a>(places: &'a BTreeSet<(Arc<str>, Place)>, key: &Arc<str>) -> Option<&'a Place> {
+    all_of(places, key).next()
+}
+
+/// The places in the part of `places` that is about `key`, in their order.
+pub(super) fn all_of<'a>(places: &'a BTreeSet<(Arc<str>, Place)>, key: &Arc<str>) -> impl Iterator<Item = &'a Place> {
+    let least = (Seniority { created: i64::MIN, name: Arc::default() }, Arc::default());
+    let key = Arc::clone(key);
+    places.range((Arc::clone(&key), least)..).take_while(move |(of, _)| *of == key).map(|(_, place)| place)
 }
 
 pub(super) fn place(claim: &Claim) -> Place {

@@ -6,9 +6,9 @@ use super::*;
 
 fn claim(uid: u32, key_pair_name: &str) -> Claim {
     Claim {
-        uid: format!("uid-{uid}"),
-        seniority: Seniority { created: i64::from(uid), name: format!("kp-{uid}") },
-        key_pair_name: key_pair_name.to_owned(),
+        uid: format!("uid-{uid}").into(),
+        seniority: Seniority { created: i64::from(uid), name: format!("kp-{uid}").into() },
+        key_pair_name: key_pair_name.into(),
         accepted: false,
         token: None,
     }
@@ -20,7 +20,7 @@ fn region(quota: usize) -> Region {
 
 /// A claim with a client token; requests of the same digest ask for the same.
 fn with_token(uid: u32, key_pair_name: &str, token: &str, digest: u8) -> Claim {
-    let token = TokenUse { token: token.to_owned(), is_named: true, digest: [digest; 32] };
+    let token = TokenUse { token: token.into(), is_named: true, digest: [digest; 32] };
     Claim { token: Some(token), ..claim(uid, key_pair_name) }
 }
 
@@ -88,7 +88,7 @@ fn expected(quota: usize, claims: &HashMap<String, (Claim, bool)>) -> HashMap<St
     };
     let asks = |claim: &Claim| original(claim).is_none_or(|original| original.uid == claim.uid);
     let held: HashSet<&str> =
-        claims.values().filter(|(_, granted)| *granted).map(|(claim, _)| claim.key_pair_name.as_str()).collect();
+        claims.values().filter(|(_, granted)| *granted).map(|(claim, _)| &*claim.key_pair_name).collect();
     let full = claims.values().filter(|(_, granted)| *granted).count() >= quota;
     claims
         .iter()
@@ -101,7 +101,7 @@ fn expected(quota: usize, claims: &HashMap<String, (Claim, bool)>) -> HashMap<St
             let standing = if *granted {
                 Standing::Granted
             } else if let Some(original) = original(claim).filter(|original| original.uid != claim.uid) {
-                let name = original.seniority.name.clone();
+                let name = original.seniority.name.to_string();
                 if !claim.is_same_request(original) {
                     Standing::TokenReused(name)
                 } else if original.accepted {
@@ -109,7 +109,7 @@ fn expected(quota: usize, claims: &HashMap<String, (Claim, bool)>) -> HashMap<St
                 } else {
                     Standing::ReplayOfPending(name)
                 }
-            } else if held.contains(claim.key_pair_name.as_str()) || first != Some(place(claim)) {
+            } else if held.contains(&*claim.key_pair_name) || first != Some(place(claim)) {
                 Standing::NameTaken
             } else {
                 assert!(full, "a free slot and a free name, and nobody has them");
@@ -185,14 +185,14 @@ proptest! {
             let was = before.values().filter(|standing| **standing == Standing::Granted).count();
             prop_assert!(granted <= quota.max(was), "{granted} granted of {quota}");
             let held = model.values().filter(|(_, granted)| *granted);
-            let names: HashSet<&str> = held.map(|(claim, _)| claim.key_pair_name.as_str()).collect();
+            let names: HashSet<&str> = held.map(|(claim, _)| &*claim.key_pair_name).collect();
             prop_assert_eq!(names.len(), granted, "two pairs of one name");
             let now = expected(quota, &model);
             for (uid, standing) in &now {
                 prop_assert_eq!(&ledger.standing(uid), standing, "{}", uid);
                 let name = &model[uid].0.seniority.name;
                 if *uid != key && before.get(uid) != Some(standing) {
-                    prop_assert!(changed.contains(name), "{uid} is not told of its new standing");
+                    prop_assert!(changed.contains(&**name), "{uid} is not told of its new standing");
                 }
             }
         }

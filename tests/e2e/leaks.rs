@@ -208,6 +208,98 @@ async fn of_keys_that_the_operator_handles() {
     }
 }
 
+/// What the policy puts before the key that it quotes.
+const QUOTE: &str = "it holds ";
+
+/// A policy that refuses these writes of Secrets in a namespace and quotes the private key in them, as policy engines may.
+fn quoting_policy(namespace: &str, operation: &str, reason: &str) -> String {
+    let name = format!("{namespace}-{}-{}", operation.to_lowercase(), reason.to_lowercase());
+    let policy = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy", "metadata": { "name": name },
+        "spec": {
+            "failurePolicy": "Fail",
+            "matchConstraints": { "resourceRules": [{
+                "apiGroups": [""], "apiVersions": ["v1"], "operations": [operation], "resources": ["secrets"],
+            }] },
+            "validations": [{
+                "expression": "!('ssh-privatekey' in object.data)",
+                "messageExpression": format!("'{QUOTE}' + string(object.data['ssh-privatekey']).replace('\\n', ' ')"),
+                "reason": reason,
+            }],
+        },
+    });
+    let binding = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding", "metadata": { "name": name },
+        "spec": {
+            "policyName": name, "validationActions": ["Deny"],
+            "matchResources": { "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": namespace } } },
+        },
+    });
+    json!({ "apiVersion": "v1", "kind": "List", "items": [policy, binding] }).to_string()
+}
+
+/// A create that is refused, its rehearsal, and a patch, with 403 and with 422.
+#[tokio::test]
+async fn of_keys_that_a_policy_quotes() {
+    // As the policy sees it.
+    const KEY: &str = "quoted";
+    const SEEN: [&str; 2] = [KEY, "cXVvdGVk"];
+    for (reason, code) in [("Forbidden", "403"), ("Invalid", "422")] {
+        let scene = QUIET.scene("leaks-quoted").await;
+        let address = format!("127.0.0.1:{}", free_port().unwrap());
+        let args = ["--namespace", &scene.namespace, "--metrics-addr", &address];
+        let operator = QUIET.spawn(&args, "trace");
+        let spec = json!({ "profile": "OpenSSH", "generate": { "algorithm": "Ed25519" } });
+        scene.create("patched", &spec).await;
+        let object = scene.settled("patched", "True/Generated").await;
+        let mut keys = Needles::default();
+        let private = data(&scene.secrets.get("patched").await.unwrap(), "ssh-privatekey");
+        keys.add_without("patched", &private, text(&object["status"]["publicKey"]));
+
+        for operation in ["CREATE", "UPDATE"] {
+            let policy = quoting_policy(&scene.namespace, operation, reason);
+            scene.stage.plane.kubectl_with_input(&["apply", "-f", "-"], &policy).unwrap().ok().unwrap();
+        }
+        let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "probe" }, "stringData": {
+            "ssh-privatekey": KEY,
+        } });
+        eventually(PATIENCE, "the policies to quote", async || {
+            let created = scene.try_kubectl(&["create", "--dry-run=server", "-f", "-"], &secret.to_string()).stderr;
+            let updated = scene.try_kubectl(&["label", "--dry-run=server", "secret", "patched", "probe=1"], "").stderr;
+            let quotes = SEEN.iter().any(|seen| created.contains(&format!("{QUOTE}{seen}"))) && updated.contains(QUOTE);
+            Ok(quotes.then_some(()))
+        })
+        .await
+        .unwrap();
+
+        scene.create("created", &spec).await;
+        scene.patch("patched", &json!({ "spec": { "secret": { "template": { "labels": { "a": "b" } } } } })).await;
+        let refused = if reason == "Forbidden" { "False/InternalError" } else { "False/InvalidSecret" };
+        for (name, operation) in [("created", "create"), ("patched", "update")] {
+            let object = scene.settled(name, refused).await;
+            let message = text(&condition(&object, "Ready")["message"]).to_owned();
+            let policy = format!("{}-{operation}-{}", scene.namespace, reason.to_lowercase());
+            assert!(message.contains(&policy) && message.contains(code), "who refused {name} is not said: {message}");
+        }
+        // What was refused is rehearsed before another key is generated.
+        scene.patch("created", &json!({ "spec": { "secret": { "template": { "labels": { "a": "b" } } } } })).await;
+        scene.settled("created", refused).await;
+
+        let mut told = vec![("the log".to_owned(), operator.log().unwrap())];
+        for object in scene.list("keypairs") {
+            told.push((format!("the status of {}", object["metadata"]["name"]), object["status"].to_string()));
+        }
+        for kind in ["events", "events.events.k8s.io"] {
+            told.extend(scene.list(kind).iter().map(|event| (format!("an Event ({kind})"), event.to_string())));
+        }
+        told.push(("the metrics".to_owned(), http_get(address.parse().unwrap(), "/metrics").await.unwrap().body));
+        check(&told, &keys);
+        for (place, said) in &told {
+            assert!(!said.contains(QUOTE), "what the policy said of a key is repeated in {place}");
+        }
+    }
+}
+
 /// KeyPairs and Secrets that are there before the operator.
 async fn prepared(scene: &Scene) -> Needles {
     let mut keys = Needles::default();

@@ -1,6 +1,6 @@
 //! Which `KeyPair` is looked at next, and how many at once.
 //!
-//! The part of kube's `applier`, for objects that are kept on a [`Shelf`](super::shelf::Shelf) and not in its store, and fair:
+//! The part of kube's `applier`, for objects that are kept in a [`CompressedStore`](super::store::CompressedStore) and not in its own, and fair:
 //! namespaces take turns.
 
 use std::{

@@ -28,7 +28,7 @@ use crate::{
     },
 };
 
-/// Follows the `KeyPair`s: each event reaches the index first, then the shelf, then the reconciler. `seen` is shown each that
+/// Follows the `KeyPair`s: each event reaches the index first, then the store, then the reconciler. `seen` is shown each that
 /// has come or changed, and `gone` is told the UID of each that is no more.
 pub fn key_pairs<S: Fn(&KeyPair) + Send, G: Fn(&str) + Send>(
     client: &Client,

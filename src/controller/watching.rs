@@ -288,4 +288,30 @@ mod tests {
         assert_eq!(told, ["init", "streamed", "init", "listed"]);
         assert_eq!(asked.len(), 3, "{asked:?}");
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_page_that_is_too_large_is_asked_for_in_smaller_ones() {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&asked);
+        let server = service_fn(move |request: Request<Body>| {
+            let query = request.uri().query().unwrap_or_default().to_owned();
+            let limit = query.split('&').find_map(|word| word.strip_prefix("limit=")?.parse::<usize>().ok());
+            log.lock().unwrap().extend(limit);
+            let (status, body) = match limit {
+                None => (422, json!({ "status": "Failure", "reason": "Invalid", "code": 422 }).to_string()),
+                Some(limit) => {
+                    let large =
+                        json!({ "metadata": { "name": "large" }, "data": { "a": "x".repeat(limit * 100_000) } });
+                    (200, json!({ "metadata": { "resourceVersion": "2" }, "items": [large] }).to_string())
+                }
+            };
+            async move {
+                Ok::<_, Infallible>(Response::builder().status(status).body(Body::from(body.into_bytes())).unwrap())
+            }
+        });
+        let client = listening(&Client::new(server, "default"), || ());
+        let mut events = Box::pin(watched(Api::<ConfigMap>::default_namespaced(client), watch_config()));
+        while !matches!(events.next().await.unwrap(), Ok(Event::InitDone)) {}
+        assert_eq!(*asked.lock().unwrap(), [500, 62]);
+    }
 }

@@ -3,6 +3,7 @@
 pub mod cel;
 pub mod crd;
 pub mod key_pair;
+pub mod policy;
 pub mod status;
 pub mod translate;
 

@@ -9,6 +9,7 @@ SHELL := bash
 
 CRD := crds/keypairs.keypairs.dev.yaml
 CHART_CRD := charts/keypair-operator/files/keypairs.keypairs.dev.yaml
+CHART_POLICIES := charts/keypair-operator/files/admission-policies.yaml
 
 .PHONY: help build demo test soak foreign bench image crds docs picture fmt lint deny
 
@@ -50,11 +51,14 @@ bench: ## Measure everything beside what others take, and write docs/benchmarks.
 image: ## Build the container image (target/image, an OCI layout) without a registry, and run it (ARCHITECTURES="amd64 arm64": for both)
 	@ARCHITECTURES="$(ARCHITECTURES)" hack/image-test.sh
 
-crds: ## Write the CRD from the Rust types and tables, for kubectl and for the chart
+crds: ## Write CRD and admission policies from the Rust types and tables, for kubectl and for the chart
 	cargo run --quiet -- crd > $(CRD).new
 	mv $(CRD).new $(CRD)
 	mkdir -p $(dir $(CHART_CRD))
 	cp $(CRD) $(CHART_CRD)
+	cargo run --quiet -- policy --name release-fullname --webhook-configuration release-fullname --namespace release-namespace \
+	  --service-account release-service-account --webhook-service release-webhook-service > $(CHART_POLICIES).new
+	mv $(CHART_POLICIES).new $(CHART_POLICIES)
 
 docs: ## Write what is generated of the documentation and the chart, from the tables of the code and from what is answered
 	@assets=$$(hack/controlplane.sh); helm=$$(hack/helm.sh); export KUBEBUILDER_ASSETS=$$assets HELM=$$helm; \

@@ -128,7 +128,7 @@ fn what_is_to_be_typed_is_there() {
         let output = Command::new(BINARY).args([command, "--help"]).output().unwrap();
         String::from_utf8(output.stdout).unwrap()
     };
-    let help = help("run") + &help("fingerprint");
+    let help = help("run") + &help("fingerprint") + &help("policy");
     let flag = Regex::new(r"`(--[a-z][a-z-]+)").unwrap();
     // Those of other programs.
     let foreign = ["--server-side", "--take-ownership"];

@@ -4,6 +4,7 @@ pub mod cel;
 pub mod claim;
 pub mod crd;
 pub mod key_pair;
+pub mod policy;
 pub mod status;
 pub mod translate;
 

@@ -9,12 +9,13 @@ use std::{
 use clap::{Parser, Subcommand, ValueEnum};
 use http::Uri;
 
-use crate::domain::{label_selector::LabelSelector, profile::Profile};
+use crate::domain::{label_selector::LabelSelector, profile::Profile, rules, secret::OPERATOR};
 
 const TO_BEGIN: &str = "\
-To begin, install the CRD and run the operator against the cluster of your kubeconfig:
+To begin, install the CRD and the admission policies, and run the operator against the cluster of your kubeconfig:
 
     keypair-operator crd | kubectl apply --server-side -f -
+    keypair-operator policy | kubectl apply --server-side -f -
     keypair-operator run";
 
 /// SSH key pairs as Kubernetes resources: import a public key, or have a pair generated and its private key put into a
@@ -34,6 +35,12 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Print the CustomResourceDefinition as YAML.
     Crd,
+    /// Print the admission policies as YAML, for those who install without the chart.
+    ///
+    /// Each is a ValidatingAdmissionPolicy with its binding, for Kubernetes 1.30 or later. Whoever gives spec.secret.name or
+    /// spec.secret.template of a KeyPair needs the right to create Secrets in its namespace; whoever changes spec.secret of an accepted
+    /// pair, the right to get its Secret. The others keep the operator's service account to what the operator does.
+    Policy(PolicyArgs),
     /// Check manifests offline, by the same rules as the operator.
     ///
     /// Reads YAML or JSON, any number of documents in each file; whatever is not a KeyPair is passed over. Prints a line for
@@ -151,6 +158,35 @@ pub struct LintArgs {
     /// The files to check; `-` is standard input.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
+}
+
+/// The flags of `policy`.
+#[derive(Debug, clap::Args)]
+pub struct PolicyArgs {
+    /// What the names of the policies begin with.
+    #[arg(long, value_name = "NAME", default_value = OPERATOR, value_parser = name)]
+    pub name: String,
+    /// The namespace in which the operator runs.
+    #[arg(long, value_name = "NAMESPACE", default_value = OPERATOR, value_parser = name)]
+    pub namespace: String,
+    /// The service account in that namespace by which the operator runs.
+    #[arg(long, value_name = "NAME", default_value = OPERATOR, value_parser = name)]
+    pub service_account: String,
+    /// The name of the webhook's configurations, as `run` is told it.
+    #[arg(long, value_name = "NAME", default_value = OPERATOR, value_parser = name)]
+    pub webhook_configuration: String,
+    /// The name of the Service in that namespace under which the API server asks the webhook.
+    #[arg(long, value_name = "NAME", default_value = "keypair-operator-webhook", value_parser = name)]
+    pub webhook_service: String,
+    /// The URL under which the operator registers the webhook itself, where `run` is told one. Default: it registers none.
+    #[arg(long, value_name = "URL", value_parser = https_url)]
+    pub webhook_url: Option<Uri>,
+}
+
+/// Reads the name of an object.
+fn name(text: &str) -> Result<String, String> {
+    let rule = &rules::SECRET_NAME;
+    if rule.allows(text) { Ok(text.to_owned()) } else { Err(format!("the name must be {}", rule.words)) }
 }
 
 /// The arguments of `fingerprint`.

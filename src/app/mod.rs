@@ -3,6 +3,7 @@
 mod args;
 mod fingerprint;
 mod lint;
+mod policy;
 mod run;
 mod server;
 mod telemetry;
@@ -14,6 +15,7 @@ use std::{
 };
 
 pub use args::Args;
+pub use policy::policies_yaml;
 
 use self::args::Command;
 use crate::api;
@@ -27,6 +29,7 @@ pub fn execute(args: Args) -> ExitCode {
     let result = match args.command {
         Command::Run(args) => run::run(&args),
         Command::Crd => print_crd(),
+        Command::Policy(args) => policy::print(args),
         Command::Lint(args) => lint::lint(&args),
         Command::Fingerprint(args) => fingerprint::fingerprint(&args),
     };
@@ -56,8 +59,8 @@ pub enum Error {
     /// The output could not be written.
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
-    /// The CRD could not be written as YAML.
-    #[error("cannot write the CRD as YAML: {0}")]
+    /// What is to be printed could not be written as YAML.
+    #[error("cannot write YAML: {0}")]
     Yaml(#[from] serde_saphyr::ser::Error),
     /// No configuration of a cluster.
     #[error(

@@ -33,7 +33,7 @@ pub use generator::Generator;
 pub use health::{Check, Health};
 pub use index::Index;
 pub use leadership::{Leadership, Terms};
-pub use lease::Candidate;
+pub use lease::{Candidate, LEASE_NAME};
 pub use metrics::Metrics;
 pub use pool::Pool;
 pub use secrets::OPERATOR;

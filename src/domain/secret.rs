@@ -21,6 +21,11 @@ pub const DEFAULT_PUBLIC_KEY: &str = "ssh-publickey";
 pub const OWN_PREFIX: &str = "keypairs.dev/";
 /// The annotation with which whoever has a Secret hands it over to the `KeyPair` that it names.
 pub const ADOPT_ANNOTATION: &str = "keypairs.dev/adopt";
+/// The annotation with the UID of the `KeyPair`: what makes a Secret ours, also where it outlives its `KeyPair` and so
+/// has no owner reference.
+pub const KEYPAIR_UID_ANNOTATION: &str = "keypairs.dev/keypair-uid";
+/// The value of [`MANAGED_BY_LABEL`], and the name of the operator everywhere else.
+pub const OPERATOR: &str = "keypair-operator";
 /// The label by which the operator watches its Secrets.
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 /// The prefixes of Secret types that Kubernetes or Helm acts on. Of these only [`SSH_AUTH_TYPE`] is of use for a key, and the

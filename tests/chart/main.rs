@@ -7,6 +7,7 @@
 
 mod job;
 mod lifecycle;
+mod policies;
 mod quickstart;
 #[path = "../release/mod.rs"]
 mod release;

@@ -12,7 +12,7 @@ use crate::{execute, program};
 #[test]
 fn help_tells_of_every_flag_and_variable() {
     let command = Args::command();
-    let commands = ["run", "crd", "lint", "fingerprint"];
+    let commands = ["run", "crd", "policy", "lint", "fingerprint"];
     let known: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
     assert_eq!(known, commands, "each command is tested here");
     let top = execute(&["--help"]);
@@ -57,6 +57,8 @@ fn a_wrong_command_line_ends_with_2() {
         &["run", "--concurrency=0"],
         &["run", "--metrics-addr=nowhere"],
         &["fingerprint", "--profile=Amazon"],
+        &["policy", "--namespace=it's"],
+        &["policy", "--webhook-url=http://example.com/"],
     ] {
         let output = execute(args);
         assert_eq!((output.code, output.stdout.as_str()), (Some(2), ""), "{args:?}");
@@ -73,10 +75,37 @@ fn crd_prints_the_definition() {
     assert_eq!(read, serde_json::to_value(keypair_operator::api::crd()).unwrap());
 }
 
+/// Every flag is told of somewhere in them, and what it says stands in no other place.
+#[test]
+fn policy_prints_the_policies_of_the_installation() {
+    let policies = |args: &[&str]| {
+        let output = execute(&[&["policy"], args].concat());
+        assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""));
+        output.stdout
+    };
+    let default = policies(&[]);
+    let read: Vec<Value> = serde_saphyr::from_multiple(&default).unwrap();
+    let kinds: Vec<&str> = read.iter().map(|object| object["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"].repeat(5));
+    for (flag, value, expected) in [
+        ("--name", "one", "  name: one-secret-settings\n"),
+        ("--namespace", "two", "system:serviceaccount:two:keypair-operator"),
+        ("--service-account", "three", "system:serviceaccount:keypair-operator:three"),
+        ("--webhook-configuration", "four", "request.name == 'four'"),
+        ("--webhook-service", "five", "webhook.clientConfig.service.name == 'five'"),
+        ("--webhook-url", "https://six/", "webhook.clientConfig.url == 'https://six/'"),
+    ] {
+        let text = |yaml: &str| serde_json::to_string(&serde_saphyr::from_multiple::<Value>(yaml).unwrap()).unwrap();
+        let expected = expected.trim().trim_start_matches("name: ");
+        assert!(text(&policies(&[flag, value])).contains(expected), "{flag}");
+        assert!(!text(&default).contains(expected), "{flag}");
+    }
+}
+
 /// As in `keypair-operator crd | head -1`.
 #[test]
 fn a_reader_that_has_enough_is_no_error() {
-    for args in [&["crd"][..], &["lint", "-"], &["fingerprint", "-"]] {
+    for args in [&["crd"][..], &["policy"], &["lint", "-"], &["fingerprint", "-"]] {
         let mut child = program(args)
             .stdin(std::fs::File::open(crate::repository("tests/vectors/public/rsa2048.pub")).unwrap())
             .stdout(Stdio::piped())

@@ -29,6 +29,7 @@ fn tables_are_those_of_the_code() {
             ("reasons", errors::reasons()),
             ("errors", errors::table()),
             ("run", flags::of("run")),
+            ("policy", flags::of("policy")),
             ("fingerprint", flags::of("fingerprint")),
         ],
     );

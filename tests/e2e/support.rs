@@ -69,6 +69,11 @@ impl Stage {
         let options = Options { audit: true, crds: vec![file], ..Options::default() };
         let plane = ControlPlane::start(&options).unwrap();
         let release = Release::install(&plane, RELEASE, &["--set", "crds.install=false"]);
+        // The release brings them: whatever is tested here is done with the rights that it grants, and within its policies.
+        let policies = plane.kubectl(&["get", "validatingadmissionpolicies", "-o=name"]).unwrap().ok().unwrap();
+        for policy in ["secret-settings", "fence-secrets", "fence-leases", "fence-webhooks", "fence-events"] {
+            assert!(policies.contains(&format!("/{RELEASE}-{policy}")), "{policy} is not among {policies}");
+        }
         let kubeconfig = Box::new(release.kubeconfig());
         Self { plane, kubeconfig, operator: None }
     }

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs, reason = "a panic fails the test")]
 
+#[path = "../fence/mod.rs"]
+mod fence;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -23,6 +26,7 @@ use kube::{
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::json;
+use tempfile::TempPath;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_keypair-operator");
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -31,6 +35,8 @@ const LEASE: Duration = Duration::from_secs(5);
 
 struct Stage {
     plane: ControlPlane,
+    /// That of the replicas, which their policies hold.
+    kubeconfig: TempPath,
     client: Client,
     namespace: String,
 }
@@ -47,15 +53,15 @@ impl Stage {
         let plane = ControlPlane::start(&Options { audit: true, crds: vec![crd], ..Options::default() }).unwrap();
         let client = plane.client().await.unwrap();
         let namespace = namespace(&client, topic).await.unwrap();
-        Self { plane, client, namespace }
+        let kubeconfig = fence::kubeconfig(&plane, false);
+        Self { plane, kubeconfig, client, namespace }
     }
 
     fn replica(&self) -> Replica {
         let address = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
         let (metrics, lease) = (address.to_string(), LEASE.as_secs().to_string());
         let args = ["run", "--leader-elect", "--lease-duration", &lease, "--metrics-addr", &metrics];
-        let operator =
-            Operator::spawn(Path::new(BINARY), self.plane.kubeconfig(), args, [("RUST_LOG", "info")]).unwrap();
+        let operator = Operator::spawn(Path::new(BINARY), &self.kubeconfig, args, [("RUST_LOG", "info")]).unwrap();
         Replica { operator, address }
     }
 

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a panic fails the test")]
 
+#[path = "../fence/mod.rs"]
+mod fence;
+
 use std::{fs, net::SocketAddr, path::Path, time::Duration};
 
 use keypair_operator::app;
@@ -10,6 +13,7 @@ use keypair_test_harness::{
 };
 use kube::Client;
 use serde_json::{Value, json};
+use tempfile::TempPath;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_keypair-operator");
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -21,6 +25,8 @@ const MOST_REQUESTS: usize = 150;
 struct Stage {
     plane: ControlPlane,
     client: Client,
+    /// That of the operator, which its policies hold.
+    kubeconfig: TempPath,
     crd: String,
 }
 
@@ -31,7 +37,8 @@ impl Stage {
         let crd = file.display().to_string();
         let plane = ControlPlane::start(&Options { audit: true, crds: vec![file], ..Options::default() }).unwrap();
         let client = plane.client().await.unwrap();
-        Self { plane, client, crd }
+        let kubeconfig = fence::kubeconfig(&plane, false);
+        Self { plane, client, kubeconfig, crd }
     }
 
     fn kubectl(&self, args: &[&str]) -> String {
@@ -101,7 +108,7 @@ async fn waits_for_keypairs(address: SocketAddr) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_definition_that_is_removed_and_put_back() {
     let stage = Stage::new("resilience-crd").await;
-    let (mut operator, address) = spawn(stage.plane.kubeconfig(), &[]);
+    let (mut operator, address) = spawn(&stage.kubeconfig, &[]);
     let namespace = namespace(&stage.client, "crd").await.unwrap();
     stage.pair(&namespace, "before");
     stage.ready(&namespace, "before").await;
@@ -152,7 +159,7 @@ async fn rights_that_are_taken_and_given_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_api_server_that_restarts_or_is_cut_off() {
     let stage = Stage::new("resilience-restart").await;
-    let proxy = FaultProxy::forwarding(stage.client.clone()).await.unwrap();
+    let proxy = FaultProxy::forwarding(fence::client(&stage.kubeconfig).await).await.unwrap();
     let kubeconfig = proxy.kubeconfig().unwrap();
     let (mut operator, address) = spawn(kubeconfig.as_ref(), &[]);
     let namespace = namespace(&stage.client, "restart").await.unwrap();
@@ -183,7 +190,7 @@ async fn an_api_server_that_restarts_or_is_cut_off() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conflict_without_a_change() {
     let stage = Stage::new("resilience-conflict").await;
-    let proxy = FaultProxy::forwarding(stage.client.clone()).await.unwrap();
+    let proxy = FaultProxy::forwarding(fence::client(&stage.kubeconfig).await).await.unwrap();
     let kubeconfig = proxy.kubeconfig().unwrap();
     let (_operator, _) = spawn(kubeconfig.as_ref(), &[]);
     let namespace = namespace(&stage.client, "conflict").await.unwrap();
@@ -199,7 +206,7 @@ async fn a_conflict_without_a_change() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_in_doubt_is_not_forgotten() {
     let stage = Stage::new("resilience-doubt").await;
-    let proxy = FaultProxy::forwarding(stage.client.clone()).await.unwrap();
+    let proxy = FaultProxy::forwarding(fence::client(&stage.kubeconfig).await).await.unwrap();
     let kubeconfig = proxy.kubeconfig().unwrap();
     let (mut operator, _) = spawn(kubeconfig.as_ref(), &[]);
     let namespace = namespace(&stage.client, "doubt").await.unwrap();
@@ -228,7 +235,7 @@ async fn a_secret_in_doubt_is_not_forgotten() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_namespace_that_is_deleted() {
     let stage = Stage::new("resilience-namespace").await;
-    let (mut operator, _) = spawn(stage.plane.kubeconfig(), &[]);
+    let (mut operator, _) = spawn(&stage.kubeconfig, &[]);
     let namespace = namespace(&stage.client, "gone").await.unwrap();
     for number in 0..20 {
         stage.pair(&namespace, &format!("pair-{number}"));
@@ -243,7 +250,7 @@ async fn a_namespace_that_is_deleted() {
 async fn a_burst_of_rsa_requests_holds_up_no_other_namespace() {
     const BURST: usize = 40;
     let stage = Stage::new("resilience-burst").await;
-    let (mut operator, address) = spawn(stage.plane.kubeconfig(), &["--keygen-threads=1", "--concurrency=2"]);
+    let (mut operator, address) = spawn(&stage.kubeconfig, &["--keygen-threads=1", "--concurrency=2"]);
     operator.wait_for_http(address, "/readyz", PATIENCE).await.unwrap();
     let busy = namespace(&stage.client, "busy").await.unwrap();
     let calm = namespace(&stage.client, "calm").await.unwrap();

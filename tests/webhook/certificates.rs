@@ -91,7 +91,7 @@ async fn renewed_under_load_without_one_question_unanswered() {
     let listener = TcpListener::bind(local()).await.unwrap();
     let url = format!("--webhook-url=https://{}/ask", listener.local_addr().unwrap());
     let args = [LIFETIME, &url, "--leader-elect", "--lease-duration=3"];
-    let replicas = [0, 1].map(|_| Replica::spawn(stage.plane.kubeconfig(), &args));
+    let replicas = [0, 1].map(|_| Replica::spawn(&stage.kubeconfig, &args));
     let addresses = replicas.iter().map(|replica| replica.webhook).collect::<Vec<_>>();
     let service = tokio::spawn(service(addresses.clone(), listener));
     for replica in &replicas {

@@ -8,5 +8,7 @@ mod conformance;
 #[path = "../e2e/expected.rs"]
 #[allow(dead_code, reason = "what is told in the status is looked at elsewhere")]
 mod expected;
+#[path = "../fence/mod.rs"]
+mod fence;
 mod replicas;
 mod stage;

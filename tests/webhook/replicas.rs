@@ -6,7 +6,10 @@ use http::Method;
 use keypair_test_harness::{FaultProxy, eventually, namespace};
 use serde_json::{Value, json};
 
-use crate::stage::{PATIENCE, Replica, Stage};
+use crate::{
+    fence,
+    stage::{PATIENCE, Replica, Stage},
+};
 
 fn import() -> Value {
     json!({ "profile": "OpenSSH", "publicKey": include_str!("../vectors/public/ed25519.pub") })
@@ -61,7 +64,7 @@ async fn a_replica_that_stands_by_answers_and_goes_on_when_it_leads() {
 async fn two_requests_for_the_last_slot() {
     let stage = Stage::new("last-slot").await;
     let space = namespace(&stage.client, "last-slot").await.unwrap();
-    let proxy = FaultProxy::forwarding(stage.client.clone()).await.unwrap();
+    let proxy = FaultProxy::forwarding(fence::client(&stage.kubeconfig).await).await.unwrap();
     let kubeconfig = proxy.kubeconfig().unwrap();
     let replica = Replica::spawn(kubeconfig.as_ref(), &["--quota=1"]);
     replica.ready().await;
@@ -103,7 +106,7 @@ async fn creates_work_while_the_operator_is_stopped() {
     tokio::time::sleep(Duration::from_millis(1100)).await;
     stage.create(&space, "second", &import(), false).await.admitted();
     stage.patch(&space, "first", &json!({ "spec": { "description": "described" } })).await.admitted();
-    let _again = Replica::spawn(stage.plane.kubeconfig(), &["--quota=1"]);
+    let _again = Replica::spawn(&stage.kubeconfig, &["--quota=1"]);
     stage.settled(&space, "first", "Imported").await;
     stage.settled(&space, "second", "QuotaExceeded").await;
     stage.settled(&space, "cut", "InvalidPublicKey").await;
@@ -116,7 +119,7 @@ async fn only_the_namespaces_that_are_watched_are_answered_for() {
     let stage = Stage::new("scopes").await;
     let (here, elsewhere) =
         (namespace(&stage.client, "here").await.unwrap(), namespace(&stage.client, "elsewhere").await.unwrap());
-    let replica = Replica::spawn(stage.plane.kubeconfig(), &[&format!("--namespace={here}")]);
+    let replica = Replica::spawn(&stage.kubeconfig, &[&format!("--namespace={here}")]);
     replica.ready().await;
     let cut = json!({ "profile": "OpenSSH", "publicKey": "ssh-ed25519 AAAA" });
     eventually(PATIENCE, "the API server to ask the webhook", async || {

@@ -14,6 +14,9 @@ use keypair_operator::app;
 use keypair_test_harness::{ControlPlane, Operator, Options, eventually, free_port};
 use kube::{Client, client::Body};
 use serde_json::{Value, json};
+use tempfile::TempPath;
+
+use crate::fence;
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_keypair-operator");
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -22,6 +25,8 @@ pub const PROFILES: [&str; 4] = ["Alibaba", "UCloud", "Volcengine", "OpenSSH"];
 /// A control plane with the CRD.
 pub struct Stage {
     pub plane: ControlPlane,
+    /// That of the operator.
+    pub kubeconfig: TempPath,
     pub client: Client,
 }
 
@@ -65,12 +70,13 @@ impl Stage {
     pub async fn with_crd(crd: PathBuf) -> Self {
         let plane = ControlPlane::start(&Options { crds: vec![crd], ..Options::default() }).unwrap();
         let client = plane.client().await.unwrap();
-        Self { plane, client }
+        let kubeconfig = fence::kubeconfig(&plane, true);
+        Self { plane, kubeconfig, client }
     }
 
     /// Starts an operator that answers admission reviews.
     pub async fn operator(&self, args: &[&str]) -> Replica {
-        let replica = Replica::spawn(self.plane.kubeconfig(), args);
+        let replica = Replica::spawn(&self.kubeconfig, args);
         replica.ready().await;
         self.registered().await;
         replica

@@ -11,6 +11,7 @@ mod rule;
 mod secret;
 
 pub use condition::refused_condition;
+pub(super) use rule::{list, quote};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::ValidationRule;
 

@@ -12,6 +12,7 @@ use kube::{
 use zeroize::{Zeroize, Zeroizing};
 
 use super::answer::in_brief;
+pub use crate::domain::secret::{KEYPAIR_UID_ANNOTATION, OPERATOR};
 use crate::{
     api::KeyPair,
     domain::{
@@ -21,13 +22,8 @@ use crate::{
     },
 };
 
-/// The value of [`MANAGED_BY_LABEL`](crate::domain::secret::MANAGED_BY_LABEL), and the name of the operator everywhere else.
-pub const OPERATOR: &str = "keypair-operator";
 /// The annotation with the name of the `KeyPair`.
 pub const KEYPAIR_ANNOTATION: &str = "keypairs.dev/keypair";
-/// The annotation with the UID of the `KeyPair`: what makes a Secret ours, also where it outlives its `KeyPair` and so
-/// has no owner reference.
-pub const KEYPAIR_UID_ANNOTATION: &str = "keypairs.dev/keypair-uid";
 /// The annotation with the fingerprint (SHA256) of the key in the Secret.
 pub const FINGERPRINT_ANNOTATION: &str = "keypairs.dev/fingerprint";
 

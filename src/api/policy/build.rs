@@ -1,0 +1,83 @@
+//! How a policy and its binding are put together.
+
+use k8s_openapi::{
+    api::admissionregistration::v1::{
+        MatchCondition, MatchResources, NamedRuleWithOperations, ValidatingAdmissionPolicy,
+        ValidatingAdmissionPolicyBinding, ValidatingAdmissionPolicyBindingSpec, ValidatingAdmissionPolicySpec,
+        Validation, Variable,
+    },
+    apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta},
+};
+
+use super::Policy;
+
+/// Which requests a policy is about: operations on resources of an API group, as they are in this version of it. Requests in
+/// another version are about the same objects, which the API server translates.
+pub(super) struct Requests<'a> {
+    pub(super) group: &'a str,
+    pub(super) version: &'a str,
+    pub(super) resources: &'a [&'a str],
+    pub(super) operations: &'a [&'a str],
+}
+
+/// A variable of CEL: its name and its expression.
+pub(super) fn variable(name: &str, expression: &str) -> Variable {
+    Variable { name: name.to_owned(), expression: expression.to_owned() }
+}
+
+/// What must be true, and what is said where it is not.
+///
+/// A message must not hold anything of a Secret but its name: it goes to whoever sent the request, and into logs.
+pub(super) fn demand(expression: &str, message: &str) -> Validation {
+    Validation {
+        expression: expression.to_owned(),
+        message: Some(message.to_owned()),
+        message_expression: None,
+        reason: Some("Forbidden".to_owned()),
+    }
+}
+
+/// A policy of this name and its binding. Whoever's request cannot be judged is refused.
+pub(super) fn policy(
+    name: &str,
+    requests: &Requests<'_>,
+    condition: Option<MatchCondition>,
+    variables: Vec<Variable>,
+    validations: Vec<Validation>,
+) -> Policy {
+    let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
+    let texts = |texts: &[&str]| Some(texts.iter().map(|&text| text.to_owned()).collect());
+    let rule = NamedRuleWithOperations {
+        api_groups: texts(&[requests.group]),
+        api_versions: texts(&[requests.version]),
+        resources: texts(requests.resources),
+        operations: texts(requests.operations),
+        scope: Some("*".to_owned()),
+        ..NamedRuleWithOperations::default()
+    };
+    // With every default of the API server written out, there is no difference between what is installed and what is there.
+    let constraints = MatchResources {
+        resource_rules: Some(vec![rule]),
+        match_policy: Some("Equivalent".to_owned()),
+        namespace_selector: Some(LabelSelector::default()),
+        object_selector: Some(LabelSelector::default()),
+        ..MatchResources::default()
+    };
+    let spec = ValidatingAdmissionPolicySpec {
+        failure_policy: Some("Fail".to_owned()),
+        match_constraints: Some(constraints),
+        match_conditions: condition.map(|condition| vec![condition]),
+        variables: (!variables.is_empty()).then_some(variables),
+        validations: Some(validations),
+        ..ValidatingAdmissionPolicySpec::default()
+    };
+    let binding = ValidatingAdmissionPolicyBindingSpec {
+        policy_name: name.to_owned(),
+        validation_actions: vec!["Deny".to_owned()],
+        ..ValidatingAdmissionPolicyBindingSpec::default()
+    };
+    Policy {
+        policy: ValidatingAdmissionPolicy { metadata: metadata.clone(), spec: Some(spec), status: None },
+        binding: ValidatingAdmissionPolicyBinding { metadata, spec: binding },
+    }
+}

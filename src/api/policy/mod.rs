@@ -1,0 +1,112 @@
+//! The admission policies, by which the API server holds those who write KeyPairs, and the operator itself, to what they may do.
+//!
+//! CEL of a `ValidatingAdmissionPolicy` knows two things that the CRD's rules and RBAC do not: whether whoever sends a request
+//! has another right (`authorizer`), and what an object was before. So a KeyPair gives nobody more than they could do themselves
+//! ([`secret_settings`]), and a stolen token of the operator is not worth a cluster ([`fence`]).
+
+mod build;
+mod fence;
+mod secret_settings;
+
+use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding};
+
+/// What the policies have to know of an installation of the operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Installation {
+    /// What the names of the policies begin with.
+    pub name: String,
+    /// The namespace in which the operator runs.
+    pub namespace: String,
+    /// The name of its service account there.
+    pub service_account: String,
+    /// The name of the Lease that its replicas share.
+    pub lease: String,
+    /// The name of the webhook's configurations.
+    pub webhook_configuration: String,
+    /// The name of the webhook's Service.
+    pub webhook_service: String,
+    /// Under which URL the operator registers the webhook, where it does that itself.
+    pub webhook_url: Option<String>,
+}
+
+impl Installation {
+    /// The user that the API server takes the operator for.
+    #[must_use]
+    pub fn user(&self) -> String {
+        format!("system:serviceaccount:{}:{}", self.namespace, self.service_account)
+    }
+}
+
+/// A policy, and the binding that puts it into force for the whole cluster.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Policy {
+    /// What is demanded.
+    pub policy: ValidatingAdmissionPolicy,
+    /// That it is demanded everywhere.
+    pub binding: ValidatingAdmissionPolicyBinding,
+}
+
+/// Every policy of an installation.
+#[must_use]
+pub fn policies(installation: &Installation) -> Vec<Policy> {
+    let mut policies = vec![secret_settings::policy(installation)];
+    policies.extend(fence::policies(installation));
+    policies
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn installation() -> Installation {
+        Installation {
+            name: "keys".to_owned(),
+            namespace: "system".to_owned(),
+            service_account: "robot".to_owned(),
+            lease: "lease".to_owned(),
+            webhook_configuration: "configuration".to_owned(),
+            webhook_service: "service".to_owned(),
+            webhook_url: None,
+        }
+    }
+
+    #[test]
+    fn every_policy_is_bound_and_refuses_when_it_cannot_be_evaluated() {
+        let policies = policies(&installation());
+        let names: BTreeSet<_> = policies.iter().map(|policy| policy.policy.metadata.name.clone()).collect();
+        assert_eq!(names.len(), policies.len());
+        for Policy { policy, binding } in policies {
+            let name = policy.metadata.name.unwrap();
+            assert!(name.starts_with("keys-"), "{name}");
+            let (spec, bound) = (policy.spec.unwrap(), binding.spec);
+            assert_eq!((&bound.policy_name, bound.validation_actions), (&name, vec!["Deny".to_owned()]));
+            assert_eq!((bound.match_resources, spec.failure_policy.as_deref()), (None, Some("Fail")));
+            for validation in spec.validations.unwrap() {
+                assert_eq!(validation.reason.as_deref(), Some("Forbidden"));
+                assert!(validation.message.is_some());
+            }
+        }
+    }
+
+    /// Whoever else writes Secrets, Leases and webhook configurations must not notice.
+    #[test]
+    fn the_fence_is_around_the_operator_only() {
+        for Policy { policy, .. } in policies(&installation()).into_iter().skip(1) {
+            let conditions = policy.spec.unwrap().match_conditions.unwrap();
+            let expressions: Vec<_> = conditions.into_iter().map(|condition| condition.expression).collect();
+            assert_eq!(expressions, ["request.userInfo.username == 'system:serviceaccount:system:robot'"]);
+        }
+    }
+
+    #[test]
+    fn the_operator_may_be_told_to_register_a_url() {
+        let text = |url: Option<&str>| {
+            let installation = Installation { webhook_url: url.map(str::to_owned), ..installation() };
+            format!("{:?}", policies(&installation))
+        };
+        assert!(!text(None).contains("https://"));
+        assert!(text(Some("https://[::1]:9443/")).contains("https://[::1]:9443/"));
+    }
+}

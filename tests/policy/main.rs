@@ -1,0 +1,16 @@
+//! The admission policies, on a real API server: what a tenant, or whoever has the operator's token, can have done by it.
+//!
+//! Each attack is tried twice: on a cluster where the release of the chart has its policies switched off, where it must succeed,
+//! and on one where it is as it comes, where it must be refused by the policy that is there for it. What people and tools do every
+//! day must succeed on both. The operator runs on both, with the rights of the release.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs, reason = "a panic fails the test")]
+
+mod fence;
+mod markings;
+mod moves;
+#[path = "../release/mod.rs"]
+mod release;
+mod rights;
+mod stage;
+mod webhooks;

@@ -1,0 +1,142 @@
+//! The webhook configurations: whoever may update one can have the API server send them what others write.
+
+use keypair_operator::{api::policy::Installation, app};
+use keypair_test_harness::eventually;
+use serde_json::{Value, json};
+
+use crate::stage::{Answer, PATIENCE, Stage, User, WITH, WITHOUT, secret};
+
+const NAME: &str = "fenced-keypair-operator";
+const POLICY: &str = "fenced-keypair-operator-fence-webhooks";
+const GROUP: &str = "/apis/admissionregistration.k8s.io/v1";
+const KINDS: [&str; 2] = ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"];
+
+/// Tries to replace the configuration by what `change` makes of it, without doing it.
+async fn try_change(user: &User, kind: &str, change: impl Fn(&mut Value)) -> Answer {
+    let path = format!("{GROUP}/{kind}/{NAME}");
+    let mut object = user.get(&path).await.admitted();
+    change(&mut object);
+    user.replace(&format!("{path}?dryRun=All"), &object).await
+}
+
+async fn attack(stage: &'static Stage, kind: &str) {
+    let scene = stage.scene("webhooks").await;
+    let thief = stage.thief().await;
+    let judge = |words: &str, answer: Answer| {
+        if scene.stage.has_policies {
+            answer.refused_by(POLICY, &["the operator never does this", words]);
+        } else {
+            answer.admitted();
+        }
+    };
+    let groups = "have a webhook asked about other API groups than its own";
+    for rule in [
+        json!({ "apiGroups": ["*"] }),
+        json!({ "apiGroups": [""], "resources": ["secrets"] }),
+        json!({ "apiGroups": ["keypairs.dev", ""], "resources": ["*"] }),
+    ] {
+        let answer = try_change(&thief, kind, |object| {
+            for (field, value) in rule.as_object().unwrap() {
+                object["webhooks"][0]["rules"][0][field] = value.clone();
+            }
+        });
+        judge(groups, answer.await);
+    }
+    let added = try_change(&thief, kind, |object| {
+        let mut webhook = object["webhooks"][0].clone();
+        webhook["name"] = json!("more.keypairs.dev");
+        webhook["rules"][0]["apiGroups"] = json!([""]);
+        webhook["rules"][0]["resources"] = json!(["secrets"]);
+        object["webhooks"].as_array_mut().unwrap().push(webhook);
+    });
+    judge(groups, added.await);
+    let elsewhere = "have another webhook asked than its own";
+    for client in [
+        json!({ "url": "https://attacker/" }),
+        json!({ "service": { "name": "attacker", "namespace": "fenced-system" } }),
+        json!({ "service": { "name": "fenced-keypair-operator-webhook", "namespace": "attacker" } }),
+    ] {
+        let answer = try_change(&thief, kind, |object| object["webhooks"][0]["clientConfig"] = client.clone());
+        judge(elsewhere, answer.await);
+    }
+    let mut other = thief.get(&format!("{GROUP}/{kind}/{NAME}")).await.admitted();
+    other["metadata"] = json!({ "name": "other" });
+    judge("that is not its own", thief.create(&format!("{GROUP}/{kind}?dryRun=All"), &other).await);
+
+    // What it does do.
+    let trusts = |object: &mut Value| object["webhooks"][0]["clientConfig"]["caBundle"] = json!("bWluZQ==");
+    try_change(&thief, kind, trusts).await.admitted();
+    // An administrator may have it asked by another way, which is kept.
+    let path = format!("{GROUP}/{kind}/{NAME}");
+    let mut object = scene.admin.get(&path).await.admitted();
+    let own = object["webhooks"][0]["clientConfig"].clone();
+    object["webhooks"][0]["clientConfig"] = json!({ "url": "https://127.0.0.1:1/" });
+    let mut changed = scene.admin.replace(&path, &object).await.admitted();
+    try_change(&thief, kind, trusts).await.admitted();
+    let back = |object: &mut Value| object["webhooks"][0]["clientConfig"] = own.clone();
+    try_change(&thief, kind, back).await.admitted();
+    back(&mut changed);
+    scene.admin.replace(&path, &changed).await.admitted();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_asked_about_key_pairs_only_and_nowhere_else() {
+    for kind in KINDS {
+        attack(&WITHOUT, kind).await;
+        attack(&WITH, kind).await;
+    }
+}
+
+/// Without the chart, the operator registers its webhook itself: under the URL that the policy was told, and no other.
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_registered_under_the_url_that_the_policy_knows() {
+    let scene = WITH.scene("url").await;
+    let url = "https://[::1]:9443/";
+    let installation = Installation {
+        name: "own".to_owned(),
+        namespace: scene.namespace.clone(),
+        service_account: "own".to_owned(),
+        lease: "keypair-operator".to_owned(),
+        webhook_configuration: "own".to_owned(),
+        webhook_service: "own-webhook".to_owned(),
+        webhook_url: Some(url.to_owned()),
+    };
+    let policies = app::policies_yaml(&installation).unwrap();
+    scene.stage.plane.kubectl_with_input(&["create", "-f", "-"], &policies).unwrap().ok().unwrap();
+    let account = scene.stage.account(&scene.namespace, "own").await;
+    let configuration = |name: &str, url: &str| {
+        let rule = json!({ "apiGroups": ["keypairs.dev"], "apiVersions": ["v1alpha1"], "resources": ["keypairs"], "operations": ["CREATE"] });
+        json!({ "metadata": { "name": name }, "webhooks": [{
+            "name": "validate.keypairs.dev", "clientConfig": { "url": url }, "rules": [rule], "failurePolicy": "Ignore",
+            "sideEffects": "None", "admissionReviewVersions": ["v1"],
+        }] })
+    };
+    for kind in KINDS {
+        let path = format!("{GROUP}/{kind}?dryRun=All");
+        let attacker = configuration("own", "https://attacker/");
+        eventually(PATIENCE, "the policy to be in force", async || {
+            Ok((account.create(&path, &attacker).await.status == 403).then_some(()))
+        })
+        .await
+        .unwrap();
+        account
+            .create(&path, &attacker)
+            .await
+            .refused_by("own-fence-webhooks", &["have another webhook asked than its own"]);
+        account
+            .create(&path, &configuration("other", url))
+            .await
+            .refused_by("own-fence-webhooks", &["that is not its own"]);
+        account.create(&path, &configuration("own", url)).await.admitted();
+    }
+    // What the other policies demand of it is demanded of it alone.
+    let secrets = format!("{}?dryRun=All", scene.secrets(""));
+    let unmarked = secret("unmarked", "Opaque", &json!({}));
+    eventually(PATIENCE, "the policy to be in force", async || {
+        Ok((account.create(&secrets, &unmarked).await.status == 403).then_some(()))
+    })
+    .await
+    .unwrap();
+    account.create(&secrets, &unmarked).await.refused_by("own-fence-secrets", &["without the mark of a KeyPair"]);
+    scene.admin.create(&secrets, &unmarked).await.admitted();
+}

@@ -9,7 +9,7 @@ use std::hint::black_box;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use k8s_openapi::jiff::Timestamp;
 use keypair_operator::{
-    api::{KeyPair, KeyPairSpec, KeyPairStatus, translate},
+    api::{ClaimRequest, KeyPair, KeyPairSpec, KeyPairStatus, translate},
     controller::Index,
     domain::{
         decide::{Observed, Plan, SecretView, decide},

@@ -134,9 +134,11 @@ impl Reconciliation<'_> {
     fn observe(&self) -> Observed {
         let context = self.context;
         let status = self.key_pair.status.as_ref();
-        let recorded = status.filter(|status| !status.is_replay()).and_then(KeyPairStatus::facts);
+        let is_replay = status.is_some_and(KeyPairStatus::is_replay);
+        let recorded = if is_replay { None } else { translate::facts(self.key_pair) };
         let wanted = &self.desired.parameters.secret.name;
-        let left = if recorded.is_none() && !self.desired.parameters.is_import() {
+        let is_somewhere = recorded.as_ref().is_some_and(|facts| facts.secret_name.is_some());
+        let left = if !is_somewhere && !self.desired.parameters.is_import() {
             context.made.elsewhere(&self.desired.uid, wanted)
         } else {
             None
@@ -153,7 +155,7 @@ impl Reconciliation<'_> {
             Some(Standing::Replay(name)) => context.view.key_pairs.get(&ObjectRef::new(&name).within(&self.namespace)),
             _ => None,
         };
-        let original = original.as_ref().and_then(|original| original.status.as_ref()).and_then(KeyPairStatus::facts);
+        let original = original.as_deref().and_then(translate::facts);
         let secret = SecretView::Unread(cached);
         Observed { recorded, original, left, refused, secret, target: SecretView::Unread(None) }
     }

@@ -16,6 +16,7 @@
 
 mod errors;
 mod expected;
+mod forged;
 mod generate;
 mod immutability;
 mod import;

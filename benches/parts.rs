@@ -41,7 +41,7 @@ fn key_pair(number: usize) -> KeyPair {
 
 fn observed(key_pair: &KeyPair) -> Observed {
     Observed {
-        recorded: key_pair.status.as_ref().and_then(KeyPairStatus::facts),
+        recorded: translate::facts(key_pair),
         original: None,
         left: None,
         refused: None,

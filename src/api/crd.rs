@@ -13,6 +13,7 @@ use super::{
 use crate::domain::{
     profile::{Profile, ProfileRules},
     rules,
+    secret::TEMPLATE_MAX_BYTES,
 };
 
 /// The `CustomResourceDefinition` of [`KeyPair`], with every rule that its schema can express.
@@ -52,6 +53,15 @@ fn describe(root: &mut JSONSchemaProps) {
     for (path, rule) in ruled {
         add_sentence(root, path, &format!("It must be {}.", rule.words));
     }
+    let maps = [
+        ("labels", format!("Each key must be {}; each value {}.", rules::LABEL_KEY.words, rules::LABEL_VALUE.words)),
+        ("annotations", format!("Each key must be {}.", rules::ANNOTATION_KEY.words)),
+        ("stringData", format!("Each key must be {}.", rules::DATA_KEY.words)),
+    ];
+    for (map, sentence) in maps {
+        add_sentence(root, &format!("spec/secret/template/{map}"), &sentence);
+    }
+    add_sentence(root, "spec/secret/template", &format!("At most {TEMPLATE_MAX_BYTES} bytes in all."));
     add_sentence(root, "spec/tags", &format!("At most {}.", rules::MAX_TAGS));
     add_sentence(root, "spec/publicKey", &format!("At most {} characters.", rules::PUBLIC_KEY_MAX_CHARS));
     for profile in Profile::ALL {
@@ -79,7 +89,7 @@ fn add_sentence(root: &mut JSONSchemaProps, path: &str, sentence: &str) {
 fn limit(spec: &mut JSONSchemaProps) {
     const SLACK: usize = 2;
     const TEXT: usize = 512;
-    const TEMPLATE_VALUE: usize = 262_144;
+    const TEMPLATE_VALUE: usize = TEMPLATE_MAX_BYTES * SLACK;
     const TEMPLATE_ENTRIES: usize = 64;
     let texts = [
         ("keyPairName", TEXT),

@@ -9,8 +9,10 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::status::KeyPairStatus;
+use super::{object::read_from_objects, status::KeyPairStatus};
 use crate::domain::profile::Profile;
+
+read_from_objects!(KeyPairSpec, GenerateSpec, Tag, SecretSpec, SecretTemplate, SecretKeys);
 
 /// The desired SSH key pair. With `publicKey` it is imported; without, it is generated and its private key put into a
 /// Secret. Once accepted (`status.keyPairID` is set), `profile`, `keyPairName`, `publicKey`, `generate` and
@@ -38,7 +40,7 @@ use crate::domain::profile::Profile;
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", remote = "Self")]
 pub struct KeyPairSpec {
     /// Whose rules the key pair obeys: name rule, key types, form of the fingerprint and error codes. `Alibaba`, `UCloud`
     /// and `Volcengine` are the clouds of these names; `OpenSSH` is the neutral one: everything OpenSSH can do.
@@ -75,7 +77,7 @@ pub struct KeyPairSpec {
 
 /// What to generate.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", remote = "Self")]
 pub struct GenerateSpec {
     /// The algorithm. The profile `Alibaba` generates RSA only.
     #[serde(default)]
@@ -99,7 +101,7 @@ pub enum GenerateAlgorithm {
 
 /// A tag.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", remote = "Self")]
 pub struct Tag {
     /// The tag's key.
     pub key: String,
@@ -110,7 +112,7 @@ pub struct Tag {
 
 /// Where and how the private key is kept.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", remote = "Self")]
 pub struct SecretSpec {
     /// The name of the Secret. Default: `metadata.name`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -135,7 +137,7 @@ pub struct SecretSpec {
 
 /// What a Secret shall have beside the key pair.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", remote = "Self")]
 pub struct SecretTemplate {
     /// The type of the Secret. Default: `kubernetes.io/ssh-auth`, or `Opaque` where `keys.privateKey` is not
     /// `ssh-privatekey`.
@@ -154,7 +156,7 @@ pub struct SecretTemplate {
 
 /// The names of the data keys.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", remote = "Self")]
 pub struct SecretKeys {
     /// The data key of the private key. Default: `ssh-privatekey`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

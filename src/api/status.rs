@@ -7,12 +7,18 @@ use k8s_openapi::{
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::key_pair::KeyPair;
+use super::{key_pair::KeyPair, object::read_from_objects};
 use crate::domain::{
-    decide, key,
+    decide,
+    key::{self, Algorithm, PublicKey},
+    key_pair_id::KeyPairId,
     profile::Profile,
     reason::{Reason, Refusal},
+    rules,
 };
+
+/// The longest line that can come of a public key: four bytes for each character.
+const MAX_PUBLIC_KEY_BYTES: usize = 4 * rules::PUBLIC_KEY_MAX_CHARS;
 
 /// The type of the condition that says whether the key pair can be used.
 pub const READY: &str = "Ready";
@@ -25,9 +31,11 @@ pub const GENERATED: &str = "Generated";
 /// The reason of `Ready=True` for a request that repeats another by its client token.
 pub const IDEMPOTENT_REPLAY: &str = "IdempotentReplay";
 
+read_from_objects!(KeyPairStatus, Fingerprints, StatusError);
+
 /// What became of the KeyPair.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", remote = "Self")]
 pub struct KeyPairStatus {
     /// The generation of the spec that this status is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -121,7 +129,7 @@ fn conditions_schema(_: &mut SchemaGenerator) -> Schema {
 
 /// Fingerprints of the public key; of a certificate, those of its plain key.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", remote = "Self")]
 pub struct Fingerprints {
     /// MD5 in lower hex with colons.
     pub md5: String,
@@ -129,9 +137,21 @@ pub struct Fingerprints {
     pub sha256: String,
 }
 
+impl Fingerprints {
+    fn recorded(&self) -> key::Fingerprints {
+        key::Fingerprints { md5: self.md5.clone(), sha256: self.sha256.clone() }
+    }
+
+    /// The fingerprint (SHA256), if it is one.
+    #[must_use]
+    pub fn checked_sha256(&self) -> Option<&str> {
+        Some(self.sha256.as_str()).filter(|text| key::is_sha256(text))
+    }
+}
+
 /// An error in the words of the profile's cloud API.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", remote = "Self")]
 pub struct StatusError {
     /// The operator's reason, the same in every profile.
     pub reason: String,
@@ -156,20 +176,42 @@ impl KeyPairStatus {
         self.condition(READY).is_some_and(|ready| ready.reason == IDEMPOTENT_REPLAY)
     }
 
-    /// The facts that this status records of an accepted pair; of a replay, those of the pair that it repeats.
+    /// The facts that this status records of an accepted pair; of a replay, those of the pair that it repeats. `uid` is that of
+    /// the object.
+    ///
+    /// A status comes from a backup, or from whoever may write statuses: each value is checked, and one that cannot be is as if
+    /// it were not there. That the pair has been accepted is all that stays of them: the operator then goes by the spec and by
+    /// the Secret that is there.
     #[must_use]
-    pub fn facts(&self) -> Option<decide::Facts> {
-        let fingerprints = self.fingerprints.clone().unwrap_or_default();
+    pub fn facts(&self, uid: &str) -> Option<decide::Facts> {
+        let id = self.key_pair_id.as_deref()?;
+        let id = KeyPairId::parse(id).unwrap_or_else(|| KeyPairId::from_uid(uid));
+        let line = self.public_key.as_ref().filter(|line| line.len() <= MAX_PUBLIC_KEY_BYTES);
+        let key = line.and_then(|line| PublicKey::parse(line).ok().filter(|key| key.to_openssh() == *line));
+        let recorded = self.fingerprints.as_ref().map(Fingerprints::recorded).filter(key::Fingerprints::is_well_formed);
+        // Of two that contradict each other it is not known which is right: the key is looked at again.
+        let key = key.filter(|key| recorded.as_ref().is_none_or(|recorded| *recorded == key.fingerprints()));
+        let fingerprints = recorded.or_else(|| key.as_ref().map(PublicKey::fingerprints)).unwrap_or_default();
+        let algorithm = self.algorithm.as_deref().and_then(Algorithm::from_name);
         Some(decide::Facts {
-            id: self.key_pair_id.clone()?,
-            public_key: self.public_key.clone().unwrap_or_default(),
-            algorithm: self.algorithm.clone().unwrap_or_default(),
-            bits: self.bits.and_then(|bits| u32::try_from(bits).ok()).unwrap_or_default(),
-            fingerprint: self.fingerprint.clone().unwrap_or_default(),
-            fingerprints: key::Fingerprints { md5: fingerprints.md5, sha256: fingerprints.sha256 },
-            secret_name: self.secret_name.clone(),
-            secret_version: self.secret_version.clone(),
+            id: id.to_string(),
+            algorithm: key
+                .as_ref()
+                .map(PublicKey::algorithm)
+                .or(algorithm)
+                .map(|it| it.to_string())
+                .unwrap_or_default(),
+            bits: key.as_ref().map(PublicKey::bits).or_else(|| self.recorded_bits()).unwrap_or_default(),
+            public_key: key.as_ref().map(PublicKey::to_openssh).unwrap_or_default(),
+            fingerprint: self.fingerprint.clone().filter(|text| key::is_fingerprint(text)).unwrap_or_default(),
+            fingerprints,
+            secret_name: self.secret_name.clone().filter(|name| rules::SECRET_NAME.allows(name)),
+            secret_version: self.secret_version.clone().filter(|version| rules::RESOURCE_VERSION.allows(version)),
         })
+    }
+
+    fn recorded_bits(&self) -> Option<u32> {
+        self.bits.and_then(|bits| u32::try_from(bits).ok()).filter(|bits| *bits <= key::MAX_BITS)
     }
 
     /// The status that says what `report` says about `key_pair`.
@@ -192,12 +234,15 @@ impl KeyPairStatus {
             ..Self::default()
         };
         if let Some(facts) = report.facts {
+            // What is not known is left out: that is so only where somebody else wrote the status before.
+            let known = |text: String| Some(text).filter(|text| !text.is_empty());
+            let key::Fingerprints { md5, sha256 } = facts.fingerprints;
             status.key_pair_id = Some(facts.id);
-            status.fingerprint = Some(facts.fingerprint);
-            status.fingerprints = Some(Fingerprints { md5: facts.fingerprints.md5, sha256: facts.fingerprints.sha256 });
-            status.public_key = Some(facts.public_key);
-            status.algorithm = Some(facts.algorithm);
-            status.bits = i32::try_from(facts.bits).ok();
+            status.fingerprint = known(facts.fingerprint);
+            status.fingerprints = known(sha256).map(|sha256| Fingerprints { md5, sha256 });
+            status.public_key = known(facts.public_key);
+            status.algorithm = known(facts.algorithm);
+            status.bits = i32::try_from(facts.bits).ok().filter(|bits| *bits > 0);
             status.secret_name = facts.secret_name;
             status.secret_version = facts.secret_version;
         }
@@ -267,3 +312,6 @@ fn truncate(mut message: String) -> String {
     }
     message
 }
+
+#[cfg(test)]
+mod tests;

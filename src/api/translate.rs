@@ -3,15 +3,15 @@
 use kube::ResourceExt;
 
 use super::{
-    KeyPairStatus,
     claim::ClaimRequest,
     key_pair::{
         DeletionPolicy, GenerateAlgorithm, GenerateSpec, KeyPair, OnLoss, SecretEncoding, SecretKeys, SecretTemplate,
     },
+    status::Fingerprints,
 };
 use crate::domain::{
     admission::Candidate,
-    decide::Desired,
+    decide::{Desired, Facts},
     key::{Algorithm, Encoding, PublicKey},
     region::Region,
     request::{Generate, Parameters},
@@ -63,11 +63,17 @@ pub fn desired(key_pair: &KeyPair) -> Desired {
 #[must_use]
 pub fn fingerprint(key_pair: &KeyPair) -> Option<String> {
     if let Some(status) = &key_pair.status
-        && let Some(fingerprints) = &status.fingerprints
+        && let Some(sha256) = status.fingerprints.as_ref().and_then(Fingerprints::checked_sha256)
     {
-        return (!status.is_replay()).then(|| fingerprints.sha256.clone());
+        return (!status.is_replay()).then(|| sha256.to_owned());
     }
     PublicKey::parse(key_pair.spec.public_key.as_deref()?).ok().map(|key| key.fingerprints().sha256)
+}
+
+/// The facts that the status of `key_pair` records, if it has been accepted; of a replay, those of the pair that it repeats.
+#[must_use]
+pub fn facts(key_pair: &KeyPair) -> Option<Facts> {
+    key_pair.status.as_ref()?.facts(key_pair.metadata.uid.as_deref().unwrap_or_default())
 }
 
 /// What is to be said of `key_pair` before it is stored.
@@ -75,7 +81,7 @@ pub fn fingerprint(key_pair: &KeyPair) -> Option<String> {
 pub fn candidate(key_pair: &KeyPair, region: &Region) -> Candidate {
     let desired = desired(key_pair);
     Candidate {
-        recorded: key_pair.status.as_ref().and_then(KeyPairStatus::facts),
+        recorded: facts(key_pair),
         claim: ClaimRequest::with(key_pair, &desired.parameters).claim(region),
         desired,
     }

@@ -5,7 +5,7 @@ use std::{
     process::ExitCode,
 };
 
-use super::{Error, args::FingerprintArgs, read_input};
+use super::{Error, args::FingerprintArgs, read_input, shown};
 use crate::domain::{key::PublicKey, key_pair_id::KeyPairId, profile::Profile};
 
 /// Prints the fingerprint of one public key.
@@ -14,7 +14,7 @@ pub fn fingerprint(args: &FingerprintArgs) -> Result<ExitCode, Error> {
     let key = match PublicKey::parse(&body) {
         Ok(key) => key,
         Err(error) => {
-            writeln!(io::stderr(), "error: {}: {error}", args.file.display())?;
+            writeln!(io::stderr(), "error: {}: {error}", shown(&args.file))?;
             return Ok(ExitCode::FAILURE);
         }
     };

@@ -15,7 +15,8 @@ use super::{Error, args::LintArgs, read_input};
 use crate::{
     api::{KeyPair, translate},
     domain::{
-        advice,
+        advice, display,
+        key::holds_private_key,
         request::{self, Source},
     },
 };
@@ -58,11 +59,12 @@ pub fn lint(args: &LintArgs) -> Result<ExitCode, Error> {
     let (warnings, mistakes): (Vec<Finding>, Vec<Finding>) =
         findings.into_iter().partition(|finding| finding.code == WARNING);
     let mut output = io::stdout().lock();
+    // Names and paths are what somebody wrote into a file or called it: one line each, and no command to the terminal.
     for mistake in &mistakes {
-        writeln!(output, "{mistake}")?;
+        writeln!(output, "{}", display::sentence(&mistake.to_string()))?;
     }
     for warning in &warnings {
-        writeln!(io::stderr(), "{warning}")?;
+        writeln!(io::stderr(), "{}", display::sentence(&warning.to_string()))?;
     }
     writeln!(io::stderr(), "{checked} KeyPairs checked, {} mistakes", mistakes.len())?;
     Ok(if mistakes.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -142,12 +144,13 @@ fn check(mut object: Value) -> Vec<(String, String)> {
     let parsed: Result<KeyPair, _> = serde_ignored::deserialize(object, |path| unknown.push(path.to_string()));
     let mut findings: Vec<(String, String)> = unknown
         .into_iter()
-        .map(|path| invalid(format!("unknown field {path}: check its spelling and its place")))
+        .map(|path| invalid(format!("unknown field {}: check its spelling and its place", place(&path))))
         .collect();
     let mut key_pair = match parsed {
         Ok(key_pair) => key_pair,
         Err(error) => {
-            findings.push(invalid(format!("{}: {}", track.path(), without_values(&error.to_string()))));
+            let at = place(&track.path().to_string());
+            findings.push(invalid(format!("{at}: {}", without_values(&error.to_string()))));
             return findings;
         }
     };
@@ -167,6 +170,17 @@ fn check(mut object: Value) -> Vec<(String, String)> {
         }
     }
     findings
+}
+
+/// The path of a field, as far as it can be shown: its last steps can be anything, a private key that was pasted without the name
+/// of its field, too.
+fn place(path: &str) -> String {
+    const MAX_CHARS: usize = 200;
+    let steps = if holds_private_key(path) { path.split('.').next().unwrap_or_default() } else { path };
+    match steps.char_indices().nth(MAX_CHARS) {
+        Some((end, _)) => format!("{}…", steps.get(..end).unwrap_or_default()),
+        None => steps.to_owned(),
+    }
 }
 
 /// What the deserializer says that it wants, without the value that it found and quotes, which may be a private key.

@@ -18,7 +18,7 @@ pub use args::Args;
 pub use policy::policies_yaml;
 
 use self::args::Command;
-use crate::api;
+use crate::{api, domain::display};
 
 /// Executes one command.
 ///
@@ -39,7 +39,9 @@ pub fn execute(args: Args) -> ExitCode {
         Err(Error::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             // Nothing is left to be done if stderr is gone.
-            let _ = writeln!(io::stderr(), "error: {error}");
+            let message = error.to_string();
+            let lines: Vec<_> = message.lines().map(display::escaped).collect();
+            let _ = writeln!(io::stderr(), "error: {}", lines.join("\n"));
             ExitCode::FAILURE
         }
     }
@@ -99,8 +101,13 @@ fn read_input(path: &Path) -> Result<String, Error> {
     };
     match read {
         Ok(()) => Ok(text),
-        Err(source) => Err(Error::Input { path: path.display().to_string(), source }),
+        Err(source) => Err(Error::Input { path: shown(path), source }),
     }
+}
+
+/// A path, as it may be shown: a file can be called anything.
+fn shown(path: &Path) -> String {
+    display::escaped(&path.display().to_string()).into_owned()
 }
 
 fn print_crd() -> Result<ExitCode, Error> {

@@ -2,7 +2,8 @@
 
 use std::{
     env, fmt,
-    io::{self, IsTerminal},
+    io::{self, IsTerminal, Write},
+    sync::LazyLock,
     time::Duration,
 };
 
@@ -15,6 +16,7 @@ use opentelemetry::{KeyValue, trace::TracerProvider};
 use opentelemetry_http::{Bytes, HttpClient, HttpError};
 use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
+use regex::Regex;
 use tokio::runtime::Handle;
 use tracing::{Level, Metadata, Subscriber, instrument::WithSubscriber, subscriber::NoSubscriber};
 use tracing_subscriber::{
@@ -26,6 +28,7 @@ use tracing_subscriber::{
 };
 
 use super::args::LogFormat;
+use crate::domain::display;
 
 /// How long the last spans may take to go out, and each export on its way.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -78,15 +81,60 @@ where
 {
     // What the libraries log at INFO repeats what is logged here, in their own words.
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,keypair_operator=info"));
+    let is_terminal = io::stderr().is_terminal();
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
+        .with_writer(move || Escaping { format, has_colours: is_terminal, output: io::stderr() })
+        .with_ansi(is_terminal)
         .with_target(false);
     let lines = match format {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
     lines.with_filter(filter).with_filter(filter_fn(|metadata| !quotes(metadata)))
+}
+
+/// Writes one line for each event, whatever text from outside there is in it: what is not plain to see is escaped.
+struct Escaping<W> {
+    format: LogFormat,
+    /// Whether the line has colours.
+    has_colours: bool,
+    output: W,
+}
+
+impl<W: Write> Write for Escaping<W> {
+    /// Is given whole events, each with its final line break.
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(event);
+        let line = text.strip_suffix('\n').unwrap_or(&text);
+        let escaped = match self.format {
+            LogFormat::Json => display::escaped_json(line),
+            LogFormat::Text if self.has_colours => between_colours(line).into(),
+            LogFormat::Text => display::escaped(line),
+        };
+        self.output.write_all(escaped.as_bytes())?;
+        self.output.write_all(text.get(line.len()..).unwrap_or_default().as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.output.flush()
+    }
+}
+
+/// A line with colours, escaped but for those that tracing-subscriber uses. That others wrote one of them is all that they can do.
+fn between_colours(line: &str) -> String {
+    static COLOUR: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r"\x1b\[(?:[0-3]|3[0-7])m").expect("the pattern is a constant that a test compiles")
+    });
+    let mut escaped = String::with_capacity(line.len());
+    let mut end = 0;
+    for colour in COLOUR.find_iter(line) {
+        escaped.push_str(&display::escaped(line.get(end..colour.start()).unwrap_or_default()));
+        escaped.push_str(colour.as_str());
+        end = colour.end();
+    }
+    escaped.push_str(&display::escaped(line.get(end..).unwrap_or_default()));
+    escaped
 }
 
 /// Whether it repeats what the API server answered, which may quote a private key: the client does so with what it cannot
@@ -161,5 +209,59 @@ impl HttpClient for Collector {
         // The SDK asks from a thread of its own, on which no connection can be made; and an export that made spans would never end.
         let exchange = self.runtime.spawn(exchange.with_subscriber(NoSubscriber::default()));
         Ok(exchange.await??)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(format: LogFormat, has_colours: bool, event: &str) -> String {
+        let mut output = Vec::new();
+        Escaping { format, has_colours, output: &mut output }.write_all(event.as_bytes()).unwrap();
+        String::from_utf8(output).unwrap()
+    }
+
+    #[test]
+    fn an_event_is_one_line_of_plain_text() {
+        let text = written(LogFormat::Text, false, "WARN a\nINFO ready\r\u{1b}[2J\u{202e}b\u{9b}\n");
+        assert_eq!(text, "WARN a\\nINFO ready\\r\\u{1b}[2J\\u{202e}b\\u{9b}\n");
+        let json = written(LogFormat::Json, false, "{\"message\":\"a\u{202e}\u{7f}\"}\n");
+        assert_eq!(json, "{\"message\":\"a\\u202e\\u007f\"}\n");
+    }
+
+    #[test]
+    fn colours_stay_where_there_is_a_terminal() {
+        let event = "\u{1b}[33mWARN\u{1b}[0m a\u{200b}b\n";
+        assert_eq!(written(LogFormat::Text, true, event), "\u{1b}[33mWARN\u{1b}[0m a\\u{200b}b\n");
+        assert_eq!(written(LogFormat::Text, false, event), "\\u{1b}[33mWARN\\u{1b}[0m a\\u{200b}b\n");
+    }
+
+    /// The layer gives each event to the writer whole, and escapes what could be taken for a colour.
+    #[test]
+    fn what_is_logged_goes_through_it() {
+        #[derive(Clone, Default)]
+        struct Shared(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+        impl Write for Shared {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.lock().unwrap().write(bytes)
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        for has_colours in [false, true] {
+            let shared = Shared::default();
+            let output = shared.clone();
+            let writer = move || Escaping { format: LogFormat::Text, has_colours, output: output.clone() };
+            let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(has_colours);
+            tracing::subscriber::with_default(Registry::default().with(lines), || {
+                let hostile = "a\nforged\u{1b}[2J\u{202e}";
+                tracing::warn!(error = %hostile, name = hostile, "{hostile}");
+            });
+            let written = String::from_utf8(shared.0.lock().unwrap().clone()).unwrap();
+            assert_eq!(written.matches('\n').count(), 1, "{written:?}");
+            assert!(!written.contains("\u{1b}[2J") && !written.contains('\u{202e}'), "{written:?}");
+        }
     }
 }

@@ -17,6 +17,7 @@ pub fn transition(before: Option<&KeyPairStatus>, after: Option<&KeyPairStatus>)
     if let (Some(before), Some(after)) = (before, after)
         && before.key_pair_id.is_some()
         && before.key_pair_id == after.key_pair_id
+        && before.fingerprints.as_ref().is_some_and(|before| before.checked_sha256().is_some())
         && before.fingerprints != after.fingerprints
     {
         let now = after.fingerprints.as_ref().map(|fingerprints| fingerprints.sha256.as_str()).unwrap_or_default();

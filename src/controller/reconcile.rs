@@ -154,9 +154,11 @@ impl Reconciliation<'_> {
     async fn observe(&self) -> Result<Observed, Error> {
         let context = self.context;
         let status = self.key_pair.status.as_ref();
-        let recorded = status.filter(|status| !status.is_replay()).and_then(KeyPairStatus::facts);
+        let is_replay = status.is_some_and(KeyPairStatus::is_replay);
+        let recorded = if is_replay { None } else { translate::facts(self.key_pair) };
         let wanted = &self.desired.parameters.secret.name;
-        let left = if recorded.is_none() && !self.desired.parameters.is_import() {
+        let is_somewhere = recorded.as_ref().is_some_and(|facts| facts.secret_name.is_some());
+        let left = if !is_somewhere && !self.desired.parameters.is_import() {
             context.made.elsewhere(&self.desired.uid, wanted)
         } else {
             None
@@ -180,11 +182,10 @@ impl Reconciliation<'_> {
     /// The facts of the pair of this name, which this one repeats.
     async fn original(&self, name: &str) -> Result<Option<Facts>, Error> {
         let reference = ObjectRef::new(name).within(&self.namespace);
-        let facts = |key_pair: &KeyPair| key_pair.status.as_ref().and_then(KeyPairStatus::facts);
         Ok(match self.context.view.key_pairs.get(&reference) {
             None => None,
-            Some(KeyPairEntry::Whole(original)) => facts(&original),
-            Some(KeyPairEntry::Summary(_)) => read(&reference, self.context).await?.as_ref().and_then(facts),
+            Some(KeyPairEntry::Whole(original)) => translate::facts(&original),
+            Some(KeyPairEntry::Summary(_)) => read(&reference, self.context).await?.as_ref().and_then(translate::facts),
         })
     }
 

@@ -15,7 +15,7 @@ use super::{
     metrics::Metrics,
     queue::Trigger,
     scope,
-    secrets::{KEYPAIR_ANNOTATION, KEYPAIR_UID_ANNOTATION, OPERATOR},
+    secrets::{OPERATOR, key_pair_name, key_pair_uid},
     view::View,
     watched::{WatchedKeyPair, WatchedSecret},
     watching::{is_forbidden, listening, log_failure, watch_config, watched},
@@ -136,7 +136,10 @@ fn take_in(
             let name = namespace.name_any();
             listed.insert(name.clone());
             let (region, mistake) = Region::new(policy, namespace.labels(), namespace.annotations());
-            if let Some(mistake) = mistake {
+            // Once: an event tells of each change of a Namespace, and most have nothing to do with this.
+            if let Some(mistake) = mistake
+                && view.index.region(&name).as_ref() != Some(&region)
+            {
                 tracing::warn!(namespace = name, "{mistake}");
             }
             let look_up = |key_pair: &str| view.claim_request(&ObjectRef::new(key_pair).within(&name));
@@ -168,12 +171,12 @@ pub fn secrets(namespace: Option<&str>, context: Arc<Context>) -> impl Stream<It
         .flat_map(move |event| {
             let gone = context.secrets.apply(&event);
             for secret in &gone {
-                if let Some(uid) = made_for(secret) {
+                if let Some(uid) = key_pair_uid(secret) {
                     context.made.forget(uid, &secret.name_any());
                 }
             }
             let note = |secret: &PartialObjectMeta<Secret>| {
-                if let Some(uid) = made_for(secret) {
+                if let Some(uid) = key_pair_uid(secret) {
                     context.made.note(uid, secret.name_any());
                 }
             };
@@ -192,16 +195,9 @@ pub fn secrets(namespace: Option<&str>, context: Arc<Context>) -> impl Stream<It
         })
 }
 
-/// The UID of the `KeyPair` that a Secret was made for.
-fn made_for(secret: &PartialObjectMeta<Secret>) -> Option<&str> {
-    secret.annotations().get(KEYPAIR_UID_ANNOTATION).map(String::as_str)
-}
-
 /// The `KeyPair` that a Secret was made for.
 fn key_pair_of(secret: &PartialObjectMeta<Secret>) -> Option<ObjectRef<KeyPair>> {
-    let owner = secret.owner_references().iter().find(|owner| owner.kind == KeyPair::kind(&()));
-    let name = secret.annotations().get(KEYPAIR_ANNOTATION).or(owner.map(|owner| &owner.name))?;
-    Some(ObjectRef::new(name).within(&secret.namespace()?))
+    Some(ObjectRef::new(key_pair_name(secret)?).within(&secret.namespace()?))
 }
 
 /// Passes over an object that cannot be read, so that it does not stop the watch of all others.

@@ -30,12 +30,12 @@ pub struct Desired {
 }
 
 impl Desired {
-    /// The name of the Secret: that of an accepted pair is where `recorded` says, a pair to come has it where it was `left`, or
-    /// goes where the spec says.
+    /// The name of the Secret: that of an accepted pair is where `recorded` says; a pair to come, or one whose status does not
+    /// say it any more, has it where it was `left`, or where the spec says.
     #[must_use]
     pub fn secret_name<'a>(&'a self, recorded: Option<&'a Facts>, left: Option<&'a String>) -> &'a String {
-        let recorded = recorded.map(|facts| facts.secret_name.as_ref());
-        recorded.unwrap_or(left).unwrap_or(&self.parameters.secret.name)
+        let recorded = recorded.and_then(|facts| facts.secret_name.as_ref());
+        recorded.or(left).unwrap_or(&self.parameters.secret.name)
     }
 }
 
@@ -46,7 +46,8 @@ pub struct Observed {
     pub recorded: Option<Facts>,
     /// The facts of the pair that this one repeats, where the ledger says that it does.
     pub original: Option<Facts>,
-    /// The name of a Secret that was made for a pair to come before `spec.secret.name` was changed.
+    /// The name of a Secret that was made for this pair under another name than `spec.secret.name` is now, where the status does
+    /// not say where it is.
     pub left: Option<String>,
     /// Why the status says that the pair is not Ready.
     pub refused: Option<Reason>,
@@ -117,7 +118,7 @@ pub struct ReadSecret {
 pub struct Facts {
     /// `status.keyPairID`.
     pub id: String,
-    /// `status.publicKey`: the normalised OpenSSH line.
+    /// `status.publicKey`: the normalised OpenSSH line; empty, as the other texts, where the status has none that can be.
     pub public_key: String,
     /// `status.algorithm`.
     pub algorithm: String,
@@ -131,6 +132,14 @@ pub struct Facts {
     pub secret_name: Option<String>,
     /// `status.secretVersion`: the resource version of the Secret when it was last found right.
     pub secret_version: Option<String>,
+}
+
+impl Facts {
+    /// Whether the status tells of another key than this. Where it tells of none, the key of a Secret that was made for this
+    /// pair contradicts nothing.
+    fn is_of_another(&self, key: &PublicKey) -> bool {
+        self.fingerprints != Fingerprints::default() && self.fingerprints != key.fingerprints()
+    }
 }
 
 /// What the status shall say.

@@ -13,6 +13,7 @@ pub struct KeyPairId(String);
 impl KeyPairId {
     const ALPHABET: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
     const LENGTH: usize = 20;
+    const PREFIX: &str = "kp-";
 
     /// The identifier of the object with this UID.
     #[must_use]
@@ -20,13 +21,21 @@ impl KeyPairId {
         let digest = Sha256::digest(uid.as_bytes());
         // 36^20 is below 2^104: the first 16 bytes are enough, and their bias towards some identifiers below 2^-24.
         let mut rest = digest.iter().take(16).fold(0_u128, |number, byte| number << 8 | u128::from(*byte));
-        let mut id = String::from("kp-");
+        let mut id = String::from(Self::PREFIX);
         for _ in 0..Self::LENGTH {
             let symbol = usize::try_from(rest % 36).unwrap_or_default();
             id.extend(Self::ALPHABET.get(symbol).copied().map(char::from));
             rest /= 36;
         }
         Self(id)
+    }
+
+    /// An identifier that was recorded; `None` if it is none.
+    #[must_use]
+    pub fn parse(id: &str) -> Option<Self> {
+        let symbols = id.strip_prefix(Self::PREFIX)?;
+        let is_one = symbols.len() == Self::LENGTH && symbols.bytes().all(|byte| Self::ALPHABET.contains(&byte));
+        is_one.then(|| Self(id.to_owned()))
     }
 
     /// An identifier that was made before, taken as it is.
@@ -62,6 +71,22 @@ mod tests {
         assert_eq!(prefix, "kp-");
         assert_eq!(symbols.len(), 20);
         assert!(symbols.bytes().all(|byte| KeyPairId::ALPHABET.contains(&byte)));
+    }
+
+    #[test]
+    fn is_known_by_its_form() {
+        let id = KeyPairId::from_uid("5f2c7c62-9c5c-4a3b-8d0c-0f4e6a0b7d11");
+        assert_eq!(KeyPairId::parse(id.as_str()), Some(id));
+        for wrong in [
+            "",
+            "kp-",
+            "kp-0123456789abcdefghiJ",
+            "kp-0123456789abcdefghijk",
+            "kp_0123456789abcdefghij",
+            "kp-../../../../../../..",
+        ] {
+            assert_eq!(KeyPairId::parse(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, str::FromStr};
 
+use super::display;
+
 /// A list of requirements, all of which a set of labels must meet; the empty list selects everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LabelSelector(Vec<Requirement>);
@@ -18,7 +20,8 @@ enum Requirement {
 /// Why a text is no label selector.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is not a requirement on labels: write key=value, key!=value, key in (a,b), key notin (a,b), key or !key"
+    "{} is not a requirement on labels: write key=value, key!=value, key in (a,b), key notin (a,b), key or !key",
+    display::quoted(.0)
 )]
 pub struct LabelSelectorError(String);
 

@@ -8,6 +8,7 @@ pub mod admission;
 pub mod advice;
 pub mod decide;
 pub mod digest;
+pub mod display;
 pub mod immutable;
 pub mod key;
 pub mod key_pair_id;

@@ -197,10 +197,14 @@ mod tests {
     /// The patterns compile here, so that [`TextRule::allows`] cannot panic later, and CEL can quote them.
     #[test]
     fn every_rule_is_well_formed() {
-        use crate::domain::rules::{CLIENT_TOKEN, DATA_KEY, DESCRIPTION, PROJECT, SECRET_NAME, TAG_KEY, TAG_VALUE};
+        use crate::domain::rules::{
+            ANNOTATION_KEY, CLIENT_TOKEN, DATA_KEY, DESCRIPTION, LABEL_KEY, LABEL_VALUE, PROJECT, SECRET_NAME, TAG_KEY,
+            TAG_VALUE,
+        };
         let names =
             Profile::ALL.iter().flat_map(|profile| [profile.rules().import_name, profile.rules().generate_name]);
-        let others = [&CLIENT_TOKEN, &DATA_KEY, &DESCRIPTION, &PROJECT, &SECRET_NAME, &TAG_KEY, &TAG_VALUE];
+        let texts = [&CLIENT_TOKEN, &DATA_KEY, &DESCRIPTION, &PROJECT, &SECRET_NAME, &TAG_KEY, &TAG_VALUE];
+        let others = texts.into_iter().chain([&ANNOTATION_KEY, &LABEL_KEY, &LABEL_VALUE]);
         for rule in names.chain(others) {
             let _compiles = rule.allows("a");
             assert!(!rule.pattern.unwrap_or_default().contains('\''), "{}", rule.words);

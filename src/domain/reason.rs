@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::display;
+
 /// Why a `KeyPair` is not Ready: the `reason` of its `Ready` condition, of `status.error`, of its Events and of metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reason {
@@ -256,14 +258,15 @@ pub struct Refusal {
     pub reason: Reason,
     /// About what.
     pub parameter: Parameter,
-    /// What is wrong here and what to do; never holds a byte of a key.
+    /// What is wrong here and what to do; never holds a byte of a key, a control character or an invisible one.
     pub detail: String,
 }
 
 impl Refusal {
-    /// A refusal with its sentence.
-    pub fn new(reason: Reason, parameter: Parameter, detail: impl Into<String>) -> Self {
-        Self { reason, parameter, detail: detail.into() }
+    /// A refusal with its sentence. All that status, Events, webhook and `lint` say goes through here, so this is where
+    /// whatever others wrote in it is made safe to show.
+    pub fn new(reason: Reason, parameter: Parameter, detail: impl AsRef<str>) -> Self {
+        Self { reason, parameter, detail: display::sentence(detail.as_ref()) }
     }
 }
 

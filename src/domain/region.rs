@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
+    display,
     label_selector::LabelSelector,
     reason::{Parameter, Reason, Refusal},
+    rules,
 };
 
 /// The annotation of a Namespace with its quota, in the place of the operator's.
@@ -23,6 +25,15 @@ pub struct Policy {
     pub regions: LabelSelector,
 }
 
+/// How many projects a namespace can list.
+pub const MAX_PROJECTS: usize = 256;
+/// How many entries of an annotation are looked at, whatever there is behind them.
+const MAX_ENTRIES: usize = 4 * MAX_PROJECTS;
+/// The longest quota in characters: more digits than the greatest number has.
+const MAX_QUOTA_CHARS: usize = 20;
+/// How many wrong entries of a list are told of.
+const TOLD: usize = 3;
+
 /// A namespace, as far as its key pairs depend on it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Region {
@@ -30,52 +41,65 @@ pub struct Region {
     pub exists: bool,
     /// How many key pairs it may hold.
     pub quota: usize,
-    /// The projects that it lists; empty: any.
-    pub projects: BTreeSet<String>,
-    /// The project of the key pairs that name none; empty: none.
-    pub default_project: String,
+    /// The projects that it lists; `None`: any.
+    pub projects: Option<BTreeSet<String>>,
+    /// The project of the key pairs that name none; `None`: the annotation is there, but is no name of a project.
+    pub default_project: Option<String>,
 }
 
 impl Region {
     /// A region without projects.
     #[must_use]
     pub fn with_quota(quota: usize) -> Self {
-        Self { exists: true, quota, ..Self::default() }
+        Self { exists: true, quota, projects: None, default_project: Some(String::new()) }
     }
 
-    /// The namespace with these labels and annotations, and what is wrong with the annotations: a quota that is no number
-    /// leaves the operator's in force.
+    /// The namespace with these labels and annotations, and what is wrong with the annotations.
+    ///
+    /// A quota that is no number leaves the operator's in force. What cannot be the name of a project is left out of the list,
+    /// and a list that has nothing left allows no project, rather than any.
     #[must_use]
     pub fn new(
         policy: &Policy,
         labels: &BTreeMap<String, String>,
         annotations: &BTreeMap<String, String>,
     ) -> (Self, Option<String>) {
-        let quota = annotations.get(QUOTA_ANNOTATION).map(|quota| (quota, quota.trim().parse::<usize>()));
-        let mistake = match &quota {
-            Some((text, Err(_))) => Some(format!(
-                "annotation {QUOTA_ANNOTATION} must be a whole number, not {text:?}; the operator's own quota of {} holds",
+        let mut mistakes = Vec::new();
+        let quota = annotations.get(QUOTA_ANNOTATION).map(|text| {
+            let text = text.trim();
+            let number = if text.len() > MAX_QUOTA_CHARS { None } else { text.parse::<usize>().ok() };
+            number.unwrap_or_else(|| {
+                mistakes.push(format!(
+                    "annotation {QUOTA_ANNOTATION} must be a whole number, not {}; the operator's own quota of {} holds",
+                    display::quoted(text),
+                    policy.quota
+                ));
                 policy.quota
-            )),
-            _ => None,
-        };
-        let projects = annotations.get(PROJECTS_ANNOTATION).map(String::as_str).unwrap_or_default();
+            })
+        });
+        let projects = annotations.get(PROJECTS_ANNOTATION).and_then(|list| projects(list, &mut mistakes));
+        let default = annotations.get(DEFAULT_PROJECT_ANNOTATION).map(|name| name.trim()).unwrap_or_default();
+        let default_project = rules::PROJECT.allows(default).then(|| default.to_owned());
+        if default_project.is_none() {
+            mistakes.push(format!(
+                "annotation {DEFAULT_PROJECT_ANNOTATION} must be {}, not {}; key pairs that name no project are refused",
+                rules::PROJECT.words,
+                display::quoted(default)
+            ));
+        }
         let region = Self {
             exists: policy.regions.selects(labels),
-            quota: quota.and_then(|(_, quota)| quota.ok()).unwrap_or(policy.quota),
-            projects: projects.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect(),
-            default_project: annotations
-                .get(DEFAULT_PROJECT_ANNOTATION)
-                .map(|name| name.trim().to_owned())
-                .unwrap_or_default(),
+            quota: quota.unwrap_or(policy.quota),
+            projects,
+            default_project,
         };
-        (region, mistake)
+        (region, (!mistakes.is_empty()).then(|| mistakes.join("; ")))
     }
 
     /// The project of a key pair that names `project`.
     #[must_use]
     pub fn effective_project<'a>(&'a self, project: &'a str) -> &'a str {
-        if project.is_empty() { &self.default_project } else { project }
+        if project.is_empty() { self.default_project.as_deref().unwrap_or_default() } else { project }
     }
 
     /// What is wrong with a key pair of `project` in this namespace.
@@ -85,18 +109,58 @@ impl Region {
             let detail = "this namespace is not a region: the operator's --region-selector leaves it out; label the namespace so that it is selected, or use another one";
             return vec![Refusal::new(Reason::RegionNotFound, Parameter::Region, detail)];
         }
+        let refuse = |detail: &str| vec![Refusal::new(Reason::ProjectNotFound, Parameter::Project, detail)];
+        if project.is_empty() && self.default_project.is_none() {
+            return refuse(&format!(
+                "the namespace's annotation {DEFAULT_PROJECT_ANNOTATION} is no name of a project: name one here, or have the annotation corrected"
+            ));
+        }
         let effective = self.effective_project(project);
-        if effective.is_empty() || self.projects.is_empty() || self.projects.contains(effective) {
+        let Some(projects) = &self.projects else { return Vec::new() };
+        if effective.is_empty() || projects.contains(effective) {
             return Vec::new();
         }
-        let projects: Vec<&str> = self.projects.iter().map(String::as_str).collect();
         let which = if project.is_empty() { "the namespace's default project" } else { "this project" };
-        let detail = format!(
-            "{which} is none of those that the namespace's annotation {PROJECTS_ANNOTATION} lists: use one of {}, or have it listed",
-            projects.join(", ")
-        );
-        vec![Refusal::new(Reason::ProjectNotFound, Parameter::Project, detail)]
+        let there = if projects.is_empty() {
+            "have it listed; no entry of the annotation is a name that a project can have".to_owned()
+        } else {
+            format!("use one of {}, or have it listed", display::listed(projects.iter().map(String::as_str)))
+        };
+        refuse(&format!(
+            "{which} is none of those that the namespace's annotation {PROJECTS_ANNOTATION} lists: {there}"
+        ))
     }
+}
+
+/// The projects of an annotation; `None` if it lists nothing. What is wrong with it is added to `mistakes`.
+fn projects(list: &str, mistakes: &mut Vec<String>) -> Option<BTreeSet<String>> {
+    let mut entries = list.split(',').map(str::trim).filter(|name| !name.is_empty());
+    let (mut projects, mut wrong, mut over) = (BTreeSet::new(), Vec::new(), false);
+    for name in entries.by_ref().take(MAX_ENTRIES) {
+        if !rules::PROJECT.allows(name) {
+            wrong.push(name);
+        } else if projects.len() < MAX_PROJECTS {
+            projects.insert(name.to_owned());
+        } else {
+            over |= !projects.contains(name);
+        }
+    }
+    over |= entries.next().is_some();
+    if !wrong.is_empty() {
+        let quoted: Vec<String> = wrong.iter().take(TOLD).map(|name| display::quoted(name)).collect();
+        let more = if wrong.len() > TOLD { " and others" } else { "" };
+        mistakes.push(format!(
+            "in the annotation {PROJECTS_ANNOTATION} {}{more} cannot be the name of a project, which is {}: left out",
+            quoted.join(", "),
+            rules::PROJECT.words
+        ));
+    }
+    if over {
+        mistakes.push(format!(
+            "the annotation {PROJECTS_ANNOTATION} lists more than {MAX_PROJECTS} projects: the others are left out"
+        ));
+    }
+    (!projects.is_empty() || !wrong.is_empty()).then_some(projects)
 }
 
 #[cfg(test)]
@@ -139,9 +203,52 @@ mod tests {
 
     #[test]
     fn a_quota_that_is_no_number_is_told_and_not_used() {
-        let (region, mistake) = Region::new(&policy(), &map(&[]), &map(&[(QUOTA_ANNOTATION, "-1")]));
-        assert_eq!(region.quota, 500);
-        assert!(mistake.unwrap().contains("\"-1\""));
+        let digits = "9".repeat(100_000);
+        for (quota, told) in [("-1", "\"-1\""), ("1\n\u{1b}[2J", "\"1\\n\\u{1b}[2J\""), (&digits, "9…\"")] {
+            let (region, mistake) = Region::new(&policy(), &map(&[]), &map(&[(QUOTA_ANNOTATION, quota)]));
+            let mistake = mistake.unwrap();
+            assert_eq!(region.quota, 500);
+            assert!(mistake.contains(told) && mistake.len() < 1000, "{mistake}");
+        }
+    }
+
+    /// Whoever may annotate a Namespace writes no line of his own into the statuses of its key pairs, nor megabytes.
+    #[test]
+    fn what_cannot_be_a_project_is_left_out_and_told() {
+        let labels = map(&[("region", "")]);
+        let region = |projects: &str| Region::new(&policy(), &labels, &map(&[(PROJECTS_ANNOTATION, projects)]));
+        let (region_of_two, mistake) = region("a, b\nReady: True ,\u{1b}[2J,c\u{202e}d,\u{200b},e f");
+        let mistake = mistake.unwrap();
+        assert_eq!(region_of_two.projects, Some(["a".to_owned()].into()));
+        assert!(mistake.contains(r#""b\nReady: True", "\u{1b}[2J", "c\u{202e}d" and others"#), "{mistake}");
+        assert!(region_of_two.refusals("x")[0].detail.contains("use one of a, or have it listed"));
+        // Nothing left is not the same as no list.
+        let (none_left, mistake) = region("\u{202e}");
+        assert!(mistake.is_some() && none_left.projects == Some(BTreeSet::new()));
+        assert_eq!(reasons(&none_left, "a"), [Reason::ProjectNotFound]);
+        assert_eq!(reasons(&none_left, ""), []);
+        assert_eq!(region(" ,, ").0.projects, None);
+    }
+
+    #[test]
+    fn the_list_is_bounded_and_so_is_what_is_told_of_it() {
+        let names: Vec<String> = (0..10_000).map(|n| format!("p{n:05}")).collect();
+        let annotations = map(&[(PROJECTS_ANNOTATION, &names.join(","))]);
+        let (region, mistake) = Region::new(&policy(), &map(&[("region", "")]), &annotations);
+        assert_eq!(region.projects.as_ref().unwrap().len(), MAX_PROJECTS);
+        assert!(mistake.unwrap().contains("lists more than 256 projects"));
+        let detail = &region.refusals("other")[0].detail;
+        assert!(detail.contains("p00009, and 246 more, or have it listed") && detail.len() < 400, "{detail}");
+    }
+
+    #[test]
+    fn a_default_that_cannot_be_a_project_is_no_default() {
+        let annotations = map(&[(DEFAULT_PROJECT_ANNOTATION, "a\nb")]);
+        let (region, mistake) = Region::new(&policy(), &map(&[("region", "")]), &annotations);
+        assert!(mistake.unwrap().contains(r#""a\nb""#));
+        assert_eq!(reasons(&region, ""), [Reason::ProjectNotFound]);
+        assert_eq!(reasons(&region, "a"), []);
+        assert_eq!(region.effective_project(""), "");
     }
 
     #[test]

@@ -82,6 +82,7 @@ pub fn check(parameters: &Parameters) -> Result<Source, Vec<Refusal>> {
     if let Ok(Source::Generate(spec)) = &source {
         refusals.extend(parameters.secret.refusals(spec.algorithm()));
     }
+    refusals.extend(parameters.secret.size_refusal());
     refusals.extend(project(parameters));
     // A missing public key comes before a malformed name, as in the documents; the sort is stable.
     refusals.sort_by_key(|refusal| refusal.reason);

@@ -2,6 +2,13 @@
 
 use super::text_rule::{TextRule, han};
 
+/// The part of the key of a label or annotation that every such key has, without its prefix, as a pattern.
+macro_rules! qualified_name {
+    () => {
+        "[a-zA-Z0-9](?:[-_.a-zA-Z0-9]{0,61}[a-zA-Z0-9])?"
+    };
+}
+
 /// `spec.publicKey`: the greatest number of characters.
 pub const PUBLIC_KEY_MAX_CHARS: usize = 32_768;
 
@@ -43,10 +50,47 @@ pub static SECRET_NAME: TextRule = TextRule::new(
     "a DNS subdomain: 1 to 253 lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit",
 );
 
+/// A resource version, which is opaque, but a word of its own wherever Kubernetes shows it.
+pub static RESOURCE_VERSION: TextRule =
+    TextRule::new(1, 64, "[a-zA-Z0-9_.:-]+", "1 to 64 letters, digits, '_', '.', ':' and '-'");
+
+/// The UID of an object: a UUID, but no program may rely on that.
+pub static UID: TextRule = TextRule::new(1, 64, "[a-zA-Z0-9_.-]+", "1 to 64 letters, digits, '_', '.' and '-'");
+
 /// `spec.secret.keys.*`: what Kubernetes takes as a key of a Secret's data.
 pub static DATA_KEY: TextRule = TextRule::new(
     1,
     253,
     r"\.?[-_a-zA-Z0-9][-._a-zA-Z0-9]*",
     "1 to 253 characters: letters, digits, '-', '_' and '.', not beginning with '..'",
+);
+
+/// The keys of a template's labels: what Kubernetes takes as the key of a label. Kubernetes allows 317 characters, of which 253
+/// before the slash; nobody needs more than those.
+pub static LABEL_KEY: TextRule = TextRule::new(
+    1,
+    253,
+    concat!("(?:", r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*", "/)?", qualified_name!()),
+    "at most 253 characters: where there is one, a DNS subdomain and '/', and then 1 to 63 letters, digits, '-', '_' and '.', beginning and ending with a letter or digit",
+);
+
+/// The values of a template's labels: what Kubernetes takes as the value of a label.
+pub static LABEL_VALUE: TextRule = TextRule::new(
+    0,
+    63,
+    concat!("(?:", qualified_name!(), ")?"),
+    "at most 63 letters, digits, '-', '_' and '.', beginning and ending with a letter or digit",
+);
+
+/// The keys of a template's annotations: as [`LABEL_KEY`], but Kubernetes takes capital letters before the slash, too.
+pub static ANNOTATION_KEY: TextRule = TextRule::new(
+    1,
+    253,
+    concat!(
+        "(?:",
+        r"[a-zA-Z0-9](?:[-a-zA-Z0-9]*[a-zA-Z0-9])?(?:\.[a-zA-Z0-9](?:[-a-zA-Z0-9]*[a-zA-Z0-9])?)*",
+        "/)?",
+        qualified_name!()
+    ),
+    LABEL_KEY.words,
 );

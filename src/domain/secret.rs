@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::{
-    digest,
+    digest, display,
     key::{Algorithm, Encoding},
     reason::{Parameter, Reason, Refusal},
     rules,
+    text_rule::TextRule,
 };
 
 /// The type that Kubernetes has for SSH keys; the API server insists on a data key [`DEFAULT_PRIVATE_KEY`] in it.
@@ -29,8 +30,18 @@ pub const OPERATOR: &str = "keypair-operator";
 /// The label by which the operator watches its Secrets.
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 /// The prefixes of Secret types that Kubernetes or Helm acts on. Of these only [`SSH_AUTH_TYPE`] is of use for a key, and the
-/// others would let whoever may create a `KeyPair` make, say, a service account's token or a release.
+/// others would let whoever may create a `KeyPair` make, say, a service account's token or a release. Both compare types
+/// exactly, so that other cases and spaces around one make a type that nobody acts on.
 pub const RESERVED_TYPE_PREFIXES: &[&str] = &["kubernetes.io/", "bootstrap.kubernetes.io/", "helm.sh/"];
+
+/// The prefix of the names of Helm's releases, which a Secret may not have.
+pub const RELEASE_NAME_PREFIX: &str = "sh.helm.release.";
+/// The labels by which others take a Secret for something of their own whatever its type is, so that a template may not set
+/// them: Helm looks for its releases by `owner=helm`, exactly so.
+pub const RESERVED_LABELS: &[(&str, &str)] = &[("owner", "helm")];
+/// How much a template may hold: the bytes (UTF-8) of its type and of all keys and values of its labels, annotations and data.
+/// It is kept with every `KeyPair`, in etcd and in the operator's memory.
+pub const TEMPLATE_MAX_BYTES: usize = 16 * 1024;
 
 /// What becomes of the Secret when its `KeyPair` is deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -133,11 +144,28 @@ impl SecretSettings {
         format!("{first:016x}")
     }
 
+    /// What is wrong with the settings of any pair, also of an imported one, for which they mean nothing but are stored.
+    pub(super) fn size_refusal(&self) -> Option<Refusal> {
+        let maps = [&self.labels, &self.annotations, &self.string_data];
+        let entries = maps.into_iter().flatten().map(|(key, value)| key.len() + value.len());
+        let size = self.secret_type.as_deref().unwrap_or_default().len() + entries.sum::<usize>();
+        (size > TEMPLATE_MAX_BYTES).then(|| {
+            invalid(format!(
+                "template has {size} bytes in type, labels, annotations and stringData, and may have {TEMPLATE_MAX_BYTES}: put what is longer into another Secret"
+            ))
+        })
+    }
+
     /// Everything that is wrong with the settings for a key of `algorithm`.
     pub(super) fn refusals(&self, algorithm: Algorithm) -> Vec<Refusal> {
         let mut details = Vec::new();
         if !rules::SECRET_NAME.allows(&self.name) {
             details.push(format!("name must be {}", rules::SECRET_NAME.words));
+        }
+        if self.name.starts_with(RELEASE_NAME_PREFIX) {
+            details.push(format!(
+                "name, or metadata.name in its place, must not begin with {RELEASE_NAME_PREFIX}, as Helm's releases do: give another name"
+            ));
         }
         for (field, key) in [("keys.privateKey", &self.private_key), ("keys.publicKey", &self.public_key)] {
             if !rules::DATA_KEY.allows(key) {
@@ -175,6 +203,108 @@ impl SecretSettings {
         {
             details.push(format!("template must not set the label {MANAGED_BY_LABEL} or anything under {OWN_PREFIX}"));
         }
-        details.into_iter().map(|detail| Refusal::new(Reason::InvalidSecret, Parameter::Secret, detail)).collect()
+        for (key, value) in RESERVED_LABELS {
+            if self.labels.get(*key).is_some_and(|given| given == value) {
+                details.push(format!(
+                    "template.labels must not have {key}: {value}, by which others take the Secret for theirs"
+                ));
+            }
+        }
+        details.extend(wrong_entries("labels", "key", self.labels.keys(), &rules::LABEL_KEY));
+        details.extend(wrong_entries("labels", "value", self.labels.values(), &rules::LABEL_VALUE));
+        details.extend(wrong_entries("annotations", "key", self.annotations.keys(), &rules::ANNOTATION_KEY));
+        details.into_iter().map(invalid).collect()
+    }
+}
+
+/// What is wrong with the keys or values of a map of the template, which are not quoted: a private key pasted by mistake can be
+/// among them. Which of them it is about, the order of the keys tells.
+fn wrong_entries<'a>(
+    map: &str,
+    part: &str,
+    texts: impl Iterator<Item = &'a String>,
+    rule: &TextRule,
+) -> Option<String> {
+    let wrong: Vec<String> =
+        texts.enumerate().filter(|(_, text)| !rule.allows(text)).map(|(index, _)| (index + 1).to_string()).collect();
+    (!wrong.is_empty()).then(|| {
+        let which = display::listed(wrong.iter().map(String::as_str));
+        format!("template.{map}: each {part} must be {}; wrong, in the order of the keys: {which}", rule.words)
+    })
+}
+
+fn invalid(detail: String) -> Refusal {
+    Refusal::new(Reason::InvalidSecret, Parameter::Secret, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn details(change: impl FnOnce(&mut SecretSettings)) -> Vec<String> {
+        let mut settings = SecretSettings::named("web".to_owned());
+        change(&mut settings);
+        let refusals = settings.refusals(Algorithm::Rsa).into_iter().chain(settings.size_refusal());
+        refusals.map(|refusal| refusal.detail).collect()
+    }
+
+    fn label(key: &str, value: &str) -> Vec<String> {
+        details(|settings| drop(settings.labels.insert(key.to_owned(), value.to_owned())))
+    }
+
+    fn annotation(key: &str, value: &str) -> Vec<String> {
+        details(|settings| drop(settings.annotations.insert(key.to_owned(), value.to_owned())))
+    }
+
+    #[test]
+    fn no_release_of_helm_can_be_made() {
+        assert!(label("owner", "helm")[0].contains("owner: helm"));
+        // Helm asks for exactly this label.
+        for (key, value) in
+            [("owner", "Helm"), ("owner", "helm2"), ("owner", ""), ("Owner", "helm"), ("x/owner", "helm")]
+        {
+            assert_eq!(label(key, value), Vec::<String>::new(), "{key}: {value}");
+        }
+        for name in ["sh.helm.release.", "sh.helm.release.v1.app.v2"] {
+            assert!(details(|settings| settings.name = name.to_owned()).iter().any(|it| it.contains("Helm")), "{name}");
+        }
+        assert_eq!(details(|settings| settings.name = "sh.helm.releases".to_owned()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_template_has_16_kib_in_all() {
+        let fill = |settings: &mut SecretSettings, more: usize| {
+            settings.secret_type = Some("Opaque".to_owned());
+            settings.labels.insert("a".to_owned(), "b".to_owned());
+            settings.annotations.insert("c".to_owned(), "键".to_owned());
+            let rest = TEMPLATE_MAX_BYTES - "Opaqueabc键d".len() + more;
+            settings.string_data.insert("d".to_owned(), "x".repeat(rest));
+        };
+        assert_eq!(details(|settings| fill(settings, 0)), Vec::<String>::new());
+        assert!(details(|settings| fill(settings, 1))[0].contains("16385 bytes"));
+    }
+
+    /// As `k8s.io/apimachinery/pkg/util/validation` has it.
+    #[test]
+    fn labels_and_annotations_are_what_kubernetes_takes() {
+        let name = "n".repeat(63);
+        for key in ["a", "A.b_c-9", "example.com/a", "a/b", name.as_str(), &format!("{}/{name}", "p".repeat(189))] {
+            assert_eq!((label(key, "v"), annotation(key, "any\n")), (vec![], vec![]), "{key}");
+        }
+        assert_eq!(annotation("Example.com/a", ""), Vec::<String>::new());
+        let long = format!("{name}n");
+        for key in ["", "/a", "a/", "a/b/c", "-a", "a-", "a b", "é", "a.-b/c", "a..b/c", long.as_str(), "a\n", "_/a"] {
+            for found in [label(key, "v"), annotation(key, "v")] {
+                assert!(found.len() == 1 && found[0].contains("each key must be"), "{key:?}: {found:?}");
+                assert!(found[0].ends_with("in the order of the keys: 1"), "{found:?}");
+            }
+        }
+        assert_eq!(label("Example.com/a", "").len(), 1);
+        for value in ["", "a", "A.b_c-9", name.as_str()] {
+            assert_eq!(label("k", value), Vec::<String>::new(), "{value}");
+        }
+        for value in ["-", "a ", "a/b", "é", long.as_str(), "\u{202e}"] {
+            assert!(label("k", value)[0].contains("each value must be"), "{value}");
+        }
     }
 }

@@ -19,17 +19,32 @@ macro_rules! han {
     };
 }
 
-/// Letters, digits, punctuation and symbols of any script, as a whole character class.
-///
-/// Said by what it is not (separators, controls, invisible format characters, private use), because those sets no longer
-/// change from one version of Unicode to the next, while letters and symbols are added by every one.
-macro_rules! visible {
+/// Characters that show nothing, or show what is around them otherwise than it is, as the inside of a character class: format
+/// characters, line and paragraph separators, private use and noncharacters. Control characters, which some texts may have,
+/// and spaces are not among them.
+macro_rules! invisible {
     () => {
-        r"[^\p{Z}\p{Cc}\p{Cf}\p{Co}]"
+        concat!(
+            r"\p{Cf}\p{Zl}\p{Zp}\p{Co}\x{FDD0}-\x{FDEF}",
+            r"\x{FFFE}\x{FFFF}\x{1FFFE}\x{1FFFF}\x{2FFFE}\x{2FFFF}\x{3FFFE}\x{3FFFF}\x{4FFFE}\x{4FFFF}",
+            r"\x{5FFFE}\x{5FFFF}\x{6FFFE}\x{6FFFF}\x{7FFFE}\x{7FFFF}\x{8FFFE}\x{8FFFF}\x{9FFFE}\x{9FFFF}",
+            r"\x{AFFFE}\x{AFFFF}\x{BFFFE}\x{BFFFF}\x{CFFFE}\x{CFFFF}\x{DFFFE}\x{DFFFF}\x{EFFFE}\x{EFFFF}",
+            r"\x{FFFFE}\x{FFFFF}\x{10FFFE}\x{10FFFF}",
+        )
     };
 }
 
-pub(crate) use {han, visible};
+/// Letters, digits, punctuation and symbols of any script, as a whole character class.
+///
+/// Said by what it is not (separators, controls, invisible format characters, private use, noncharacters), because those sets
+/// no longer change from one version of Unicode to the next, while letters and symbols are added by every one.
+macro_rules! visible {
+    () => {
+        concat!(r"[^\p{Z}\p{Cc}", $crate::domain::text_rule::invisible!(), "]")
+    };
+}
+
+pub(crate) use {han, invisible, visible};
 
 /// What a text may look like. Lengths count characters (Unicode scalar values), not bytes.
 #[derive(Debug)]

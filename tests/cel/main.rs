@@ -23,13 +23,13 @@ mod transitions;
 
 use std::{fs, path::Path, sync::LazyLock};
 
-use keypair_operator::app;
+use keypair_operator::{app, domain::display::first_invisible};
 use keypair_test_harness::{ControlPlane, Options};
 use kube::Client;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use random::{Cases, Random};
-use referee::{Agreement, compare};
+use referee::{Agreement, Answer, compare, create, theirs};
 
 static PLANE: LazyLock<ControlPlane> = LazyLock::new(|| {
     let crd = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cel.crd.yaml");
@@ -73,6 +73,42 @@ async fn tags() {
 #[tokio::test(flavor = "multi_thread")]
 async fn settings_of_the_secret() {
     group("secrets", 15, objects::secret).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_of_the_secret() {
+    group("secret names", 5, objects::secret_name).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sizes_of_templates() {
+    group("template sizes", 5, objects::template_size).await;
+}
+
+/// Whether a key is one only the Rust check knows; that a character in it is invisible, both.
+#[tokio::test(flavor = "multi_thread")]
+async fn invisible_characters_in_keys() {
+    let mut random = Random::of("invisible characters");
+    let objects: Vec<Value> = (0..Cases::wanted().percent(5)).map(|_| objects::invisible(&mut random)).collect();
+    let found = |object: &Value| first_invisible(object["spec"]["publicKey"].as_str().unwrap()).is_some();
+    let (invisible, others): (Vec<Value>, Vec<Value>) = objects.into_iter().partition(found);
+    let number = invisible.len();
+    let tally = compare(&client().await, Agreement::Exact, invisible).await;
+    assert_eq!(tally.refused, number, "{tally}");
+    println!("invisible characters: {tally}; others: {}", compare(&client().await, Agreement::OneSided, others).await);
+
+    // Whoever is refused by the API server alone reads which character it is.
+    let body = format!("\u{feff}{}", objects::PUBLIC_KEY);
+    for (profile, code) in [("OpenSSH", "InvalidKeyPairPublicKey.Malformed"), ("UCloud", "230")] {
+        let object = objects::key_pair("a1", &json!({"profile": profile, "publicKey": body}));
+        let Answer::Refused(messages) = theirs(&client().await, create(&object)).await else { panic!("accepted") };
+        let named = |message: &String| {
+            message.contains(code)
+                && message.contains("invisible character")
+                && message.contains("U+FEFF BYTE ORDER MARK")
+        };
+        assert!(messages.iter().any(named), "{messages:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,12 +2,19 @@
 
 use keypair_operator::domain::{
     profile::Profile,
-    rules::{CLIENT_TOKEN, DATA_KEY, DESCRIPTION, PROJECT, SECRET_NAME, TAG_KEY, TAG_VALUE},
+    rules::{
+        ANNOTATION_KEY, CLIENT_TOKEN, DATA_KEY, DESCRIPTION, LABEL_KEY, LABEL_VALUE, PROJECT, SECRET_NAME, TAG_KEY,
+        TAG_VALUE,
+    },
+    secret::TEMPLATE_MAX_BYTES,
     text_rule::TextRule,
 };
 use serde_json::{Map, Value, json};
 
-use crate::{random::Random, texts::near};
+use crate::{
+    random::Random,
+    texts::{EDGES, near},
+};
 
 /// A key that every profile takes.
 pub const PUBLIC_KEY: &str = include_str!("../vectors/public/rsa2048.pub");
@@ -124,6 +131,87 @@ pub fn every_encoding() -> impl Iterator<Item = Value> + Send {
     })
 }
 
+/// Names of the Secret of a KeyPair, given or by default: what is Helm's, and what nearly is.
+pub fn secret_name(random: &mut Random) -> Value {
+    const NAMES: [&str; 8] = [
+        "sh.helm.release.v1.app.v1",
+        "sh.helm.release.0",
+        "sh.helm.release",
+        "sh.helm.releases.v1",
+        "x.sh.helm.release.v1",
+        "sh-helm-release-v1",
+        "a1",
+        "sh.helm.r",
+    ];
+    let profile = random.pick(&[Profile::OpenSSH, Profile::UCloud]);
+    let mut spec = json!({"profile": profile});
+    match random.below(4) {
+        0 => spec["secret"] = json!({"name": random.pick(&NAMES)}),
+        1 => spec["secret"] = json!({}),
+        2 => spec["secret"] = Value::Null,
+        _ => {}
+    }
+    if random.one_in(4) {
+        spec["publicKey"] = json!(PUBLIC_KEY);
+    }
+    if random.one_in(3) {
+        spec["keyPairName"] = json!("sh.helm.release.v1");
+    }
+    key_pair(random.pick(&NAMES), &spec)
+}
+
+/// Templates around the greatest size, of one entry or many, in bytes of every length that a character can have.
+pub fn template_size(random: &mut Random) -> Value {
+    let size = TEMPLATE_MAX_BYTES + random.pick(&[0, 0, 1, 2, 3, 4]) - random.pick(&[0, 0, 0, 1, 2]);
+    let size = if random.one_in(6) { size + random.below(TEMPLATE_MAX_BYTES) } else { size };
+    let character = random.pick(&["a", "é", "键", "𠀀", "\n"]);
+    let mut template = Map::new();
+    let mut used = 0;
+    if random.one_in(2) {
+        template.insert("type".to_owned(), json!("Opaque"));
+        used += "Opaque".len();
+    }
+    if random.one_in(2) {
+        template.insert("labels".to_owned(), json!({"a": "b", "example.com/name": ""}));
+        used += "abexample.com/name".len();
+    }
+    let number = random.pick(&[1, 2, 3, 20, 60]);
+    let mut maps = [Map::new(), Map::new()];
+    for index in 0..number {
+        let (key, entries_left) = (format!("key{index:02}"), number - index);
+        let room = ((size - used) / entries_left).saturating_sub(key.len());
+        let value = character.repeat(room / character.len());
+        // The last one takes what the length of the characters left over.
+        let filling = if entries_left == 1 { room % character.len() } else { 0 };
+        let value = format!("{value}{}", "x".repeat(filling));
+        used += key.len() + value.len();
+        maps[random.below(2)].insert(key, json!(value));
+    }
+    for (name, map) in ["annotations", "stringData"].into_iter().zip(maps) {
+        template.insert(name.to_owned(), Value::Object(map));
+    }
+    let mut spec = json!({"profile": random.pick(&Profile::ALL), "secret": {"template": template}});
+    // It is stored with an imported pair, too.
+    if random.one_in(2) {
+        spec["publicKey"] = json!(PUBLIC_KEY);
+    }
+    key_pair("a1", &spec)
+}
+
+/// Keys with characters that nobody sees.
+pub fn invisible(random: &mut Random) -> Value {
+    let line: Vec<char> = PUBLIC_KEY.trim_end().chars().collect();
+    let mut body = line.clone();
+    for _ in 0..random.pick(&[0, 1, 1, 2]) {
+        let anywhere = random.below(line.len());
+        let at = random.pick(&[0, 7, line.len() - 1, line.len(), anywhere]);
+        let character = if random.one_in(3) { random.char() } else { random.pick(&EDGES) };
+        body.insert(at, character);
+    }
+    let body: String = body.into_iter().collect();
+    key_pair("a1", &json!({"profile": random.pick(&Profile::ALL), "publicKey": body}))
+}
+
 /// Settings of the Secret.
 pub fn secret(random: &mut Random) -> Value {
     let mut secret = json!({});
@@ -166,8 +254,13 @@ fn data_keys(random: &mut Random) -> Map<String, Value> {
 }
 
 fn template(random: &mut Random) -> Map<String, Value> {
-    const TYPES: [&str; 9] = [
+    const TYPES: [&str; 14] = [
         "Opaque",
+        "helm.sh/release.v1",
+        "Helm.sh/release.v1",
+        " helm.sh/release.v1",
+        "KUBERNETES.IO/service-account-token",
+        "kubernetes.io/service-account-token\n",
         "",
         "kubernetes.io/ssh-auth",
         "kubernetes.io/ssh-auth ",
@@ -177,7 +270,12 @@ fn template(random: &mut Random) -> Map<String, Value> {
         "bootstrap.kubernetes.io/token",
         "Kubernetes.io/tls",
     ];
-    const KEYS: [&str; 10] = [
+    const KEYS: [&str; 15] = [
+        "owner",
+        "owner",
+        "Owner",
+        "example.com/owner",
+        "Example.com/a",
         "app.kubernetes.io/managed-by",
         "app.kubernetes.io/managed-By",
         "app.kubernetes.io/name",
@@ -195,8 +293,17 @@ fn template(random: &mut Random) -> Map<String, Value> {
     }
     for map in ["labels", "annotations"] {
         if random.one_in(3) {
+            let rule = if map == "labels" { &LABEL_KEY } else { &ANNOTATION_KEY };
+            let key = |random: &mut Random| {
+                if random.one_in(4) { near(rule, random) } else { random.pick(&KEYS).to_owned() }
+            };
+            let value = |random: &mut Random| match random.below(6) {
+                0 | 1 => random.pick(&["helm", "Helm", "helm ", "x"]).to_owned(),
+                2 => near(&LABEL_VALUE, random),
+                _ => "x".to_owned(),
+            };
             let entries: Map<String, Value> =
-                (0..random.below(3)).map(|_| (random.pick(&KEYS).to_owned(), json!("x"))).collect();
+                (0..random.below(3)).map(|_| (key(random), json!(value(random)))).collect();
             template.insert(map.to_owned(), Value::Object(entries));
         }
     }

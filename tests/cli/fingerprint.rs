@@ -103,3 +103,28 @@ fn what_is_no_public_key_is_refused_and_not_repeated() {
     assert_eq!(missing.code, Some(1));
     assert!(missing.stderr.contains("/no/such/key.pub"), "{}", missing.stderr);
 }
+
+/// What `ssh-keygen -l` prints of a comment with a tab; and the name of a character that nobody sees.
+#[test]
+fn comments_are_read_as_ssh_keygen_reads_them() {
+    let key = vector("public/ed25519.pub");
+    let key = key.trim().rsplit_once(" vector").unwrap().0;
+    let path = crate::file("tab.pub", &format!("{key} ops\tlab top\n"));
+    let output = execute(&["fingerprint", &path]);
+    assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""));
+    if let Some(expected) = ssh_keygen(&path, "sha256") {
+        let ours = output.stdout.lines().next().unwrap().to_lowercase();
+        assert_eq!(ours, expected.trim().to_lowercase());
+    }
+    for (body, name) in [
+        (format!("\u{feff}{key} me\n"), "U+FEFF BYTE ORDER MARK, at character 1 "),
+        (format!("{key} m\u{202e}e\n"), "U+202E RIGHT-TO-LEFT OVERRIDE"),
+        (key.replacen(' ', "\u{a0}", 1), "U+00A0 NO-BREAK SPACE, at character 12 "),
+        (key.replacen("AAAA", "AAAA\u{200b}", 1), "U+200B ZERO WIDTH SPACE, at character 17 "),
+    ] {
+        let output = execute_with(&["fingerprint"], &body);
+        assert_eq!((output.code, output.stdout.as_str()), (Some(1), ""));
+        assert!(output.stderr.contains(name) && output.stderr.lines().count() == 1, "{}", output.stderr);
+        assert_not_repeated(&body, &output);
+    }
+}

@@ -162,3 +162,70 @@ fn a_private_key_in_a_manifest_is_not_repeated() {
         }
     }
 }
+
+/// No struct is read from an array of its fields.
+#[test]
+fn an_array_is_no_object() {
+    for (spec, place) in [
+        ("[]", "spec: "),
+        ("[OpenSSH, web]", "spec: "),
+        ("{secret: []}", "spec.secret: "),
+        ("{secret: {template: [Opaque]}}", "spec.secret.template: "),
+        ("{secret: {keys: [a, b]}}", "spec.secret.keys: "),
+        ("{generate: [RSA, 2048]}", "spec.generate: "),
+        ("{tags: [[k, v]]}", "spec.tags[0]: "),
+    ] {
+        let found = findings(&GOOD.replace("{}", spec));
+        assert!(found.len() == 1 && found[0].contains(&format!(": InvalidManifest: {place}")), "{spec}: {found:?}");
+    }
+}
+
+/// Names of files, objects and fields are whatever somebody wrote: each finding is one line, and no command to the terminal.
+#[test]
+fn what_is_printed_is_plain_text() {
+    let hostile = "a\u{1b}[2J\u{202e}b\u{200b}";
+    let object = |spec: &str| {
+        format!(
+            "{{apiVersion: keypairs.dev/v1alpha1, kind: KeyPair, metadata: {{name: \"x\\n\\e[2J\\u202e\"}}, spec: {spec}}}"
+        )
+    };
+    let documents = [
+        object("{\"un\\nknown\\u202e\": 1}"),
+        object("{secret: {template: {labels: {\"a\\n\\e[2J\": [1]}}}}"),
+        object("{keyPairName: \"1\\n\\u202e\", project: \"\\e[2J\"}"),
+        object(&format!("{{\"{}\": 1}}", "k".repeat(1000))),
+    ];
+    let path = file(&format!("{hostile}\n.yaml"), &documents.join("\n---\n"));
+    let output = execute(&["lint", &path]);
+    let lines: Vec<&str> = output.stdout.lines().collect();
+    assert_eq!(output.code, Some(1));
+    assert!(lines.len() >= 5 && lines.iter().all(|line| line.starts_with(&path[..20])), "{lines:?}");
+    assert!(lines.iter().all(|line| line.len() < 1000), "{}", output.stdout.len());
+    let missing = execute(&["lint", &format!("/no/{hostile}\n.yaml")]);
+    let fingerprint = execute(&["fingerprint", &path]);
+    assert_eq!((missing.code, fingerprint.code), (Some(1), Some(1)));
+    for text in [&output.stdout, &output.stderr, &missing.stderr, &fingerprint.stderr] {
+        let plain =
+            text.lines().all(|line| line.chars().all(|c| !c.is_control() && c != '\u{202e}' && c != '\u{200b}'));
+        assert!(
+            plain && text.contains(r"a\u{1b}[2J\u{202e}b\u{200b}\n.yaml") || text.starts_with("4 KeyPairs"),
+            "{text:?}"
+        );
+    }
+}
+
+/// A private key that was pasted as a field's name is as little repeated as one that is a value.
+#[test]
+fn a_private_key_in_the_place_of_a_name_is_not_repeated() {
+    let key = vector("private/plain/ed25519.openssh");
+    let flat = key.replace('\n', "\\n");
+    for spec in [
+        format!("{{\"{flat}\": 1}}"),
+        format!("{{secret: {{template: {{labels: {{\"{flat}\": [1]}}}}}}}}"),
+        format!("{{secret: {{template: {{labels: {{\"{flat}\": x}}, annotations: {{\"{flat}\": x}}}}}}}}"),
+    ] {
+        let output = execute_with(&["lint", "-"], &GOOD.replace("{}", &spec));
+        assert_eq!(output.code, Some(1), "{}", output.stdout);
+        assert_not_repeated(&key, &output);
+    }
+}

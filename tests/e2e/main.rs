@@ -17,6 +17,7 @@
 mod bounds;
 mod errors;
 mod expected;
+mod forged;
 mod generate;
 mod immutability;
 mod import;

@@ -76,6 +76,8 @@ pub fn mistakes(profile: &str) -> Vec<Mistake> {
     for secret in bad_secrets() {
         add("InvalidSecret", true, json!({ "publicKey": null, "secret": secret }));
     }
+    // It is stored with an imported pair, too.
+    add("InvalidSecret", true, json!({ "secret": large() }));
     let name = bad_object_name(profile);
     all.push(Mistake { name, fault: "InvalidKeyPairName", spec: valid(profile), at_admission: true });
     all
@@ -114,6 +116,8 @@ fn bad_keys() -> Vec<(bool, String)> {
     let ecdsa = vector("public/ecdsa256.pub");
     vec![
         (true, "hello".to_owned()),
+        (true, format!("\u{feff}{line}")),
+        (true, format!("{line} m\u{202e}e")),
         (true, base64.to_owned()),
         (true, format!("restrict {line}")),
         (true, format!("host.example {line}")),
@@ -125,6 +129,11 @@ fn bad_keys() -> Vec<(bool, String)> {
         (false, format!("{key_type} {}AAAA", base64.split_once(' ').unwrap().0)),
         (false, vector("public/rsa2048.spki").replace("PUBLIC KEY-----\nMII", "PUBLIC KEY-----\nMIJ")),
     ]
+}
+
+/// Settings with a byte more than a template may have.
+fn large() -> Value {
+    json!({ "template": { "annotations": { "a": "x".repeat(8192) }, "stringData": { "b": "é".repeat(4095) + "z" } } })
 }
 
 fn bad_secrets() -> Vec<Value> {
@@ -139,6 +148,12 @@ fn bad_secrets() -> Vec<Value> {
         json!({ "template": { "labels": { "app.kubernetes.io/managed-by": "me" } } }),
         json!({ "template": { "annotations": { "keypairs.dev/keypair": "another" } } }),
         json!({ "template": { "stringData": { "ssh-privatekey": "mine" } } }),
+        json!({ "name": "sh.helm.release.v1.app.v2" }),
+        json!({ "template": { "labels": { "owner": "helm", "name": "app", "status": "deployed", "version": "2" } } }),
+        json!({ "template": { "labels": { "not a name": "x" } } }),
+        json!({ "template": { "labels": { "a": "not a value" } } }),
+        json!({ "template": { "annotations": { "a/b/c": "x" } } }),
+        large(),
     ]
 }
 

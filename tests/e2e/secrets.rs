@@ -6,7 +6,7 @@ use kube::{ResourceExt as _, api::PostParams};
 use serde_json::{Value, json};
 
 use crate::{
-    support::{Directory, PATIENCE, QUIET, STRICT, data, keys, text, to_json},
+    support::{Directory, PATIENCE, QUIET, STRICT, STRIPPED, data, keys, text, to_json},
     tools::{first_two_words, openssl_check, openssl_ed25519_line, path, run, ssh_keygen_y},
 };
 
@@ -165,20 +165,33 @@ async fn two_key_pairs_cannot_share_a_secret() {
     assert_eq!(object["status"]["secretName"], "own");
 }
 
-/// What no rule of ours can know, such as what Kubernetes takes as a label, Kubernetes says.
+/// What Kubernetes does not take as a label, an annotation or a name is refused in our own words before it is asked, without the
+/// value: by the rules of the CRD, and by the controller where there are none.
 #[tokio::test]
 async fn what_the_api_server_does_not_take_is_an_invalid_secret() {
-    let scene = STRICT.scene("secret-invalid").await;
-    let spec = json!({ "secret": { "template": { "labels": { "owner": "not a label!" } } } });
-    scene.create("label", &spec).await;
-    let object = scene.settled("label", "False/InvalidSecret").await;
-    let message = text(&object["status"]["conditions"][0]["message"]);
-    assert!(message.contains("metadata.labels") && message.contains("spec.secret"), "{message}");
-    assert!(scene.list("secrets").is_empty());
+    let wrong = [
+        ("label", json!({ "labels": { "owner": "not a label!" } }), "template.labels: each value"),
+        ("key", json!({ "labels": { "not/a/key": "x" } }), "template.labels: each key"),
+        ("annotation", json!({ "annotations": { "not a key": "x" } }), "template.annotations: each key"),
+    ];
+    let (strict, stripped) = (STRICT.scene("secret-invalid").await, STRIPPED.scene("secret-invalid").await);
+    for (name, template, words) in wrong {
+        let spec = json!({ "secret": { "template": template } });
+        let refused = strict.try_create(name, &spec).await.unwrap_err().to_string();
+        assert!(refused.contains("InvalidSecret.Malformed") && !refused.contains("not a"), "{refused}");
 
-    scene.patch("label", &json!({ "spec": { "secret": { "template": { "labels": { "owner": "me" } } } } })).await;
-    scene.settled("label", "True/Generated").await;
-    assert_eq!(scene.secrets.get("label").await.unwrap().labels()["owner"], "me");
+        stripped.create(name, &spec).await;
+        let object = stripped.settled(name, "False/InvalidSecret").await;
+        let message = text(&object["status"]["conditions"][0]["message"]);
+        assert!(message.starts_with("spec.secret: ") && message.contains(words), "{message}");
+        assert!(message.contains("in the order of the keys: 1") && !message.contains("not a"), "{message}");
+    }
+    assert!(stripped.list("secrets").is_empty());
+
+    let mended = json!({ "spec": { "secret": { "template": { "labels": { "owner": "me" } } } } });
+    stripped.patch("label", &mended).await;
+    stripped.settled("label", "True/Generated").await;
+    assert_eq!(stripped.secrets.get("label").await.unwrap().labels()["owner"], "me");
 }
 
 /// As after a crash between Secret and status.

@@ -7,6 +7,7 @@
     reason = "a test stops at the first surprise, and spoils vectors at places known to be there"
 )]
 
+mod effort;
 mod fields;
 mod forgeries;
 mod fuzz;

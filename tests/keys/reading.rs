@@ -60,8 +60,20 @@ fn comments_come_from_lines_and_rfc4716_headers() {
     assert!(comment.starts_with("256-bit ED25519, converted by "), "{comment}");
     let indented = block.replace('\n', "\r\n    ");
     assert_eq!(PublicKey::parse(&indented).expect("an indented block").comment(), comment);
-    let hostile = block.replace("Comment: \"", "Comment: \"a\tb");
+    let hostile = block.replace("Comment: \"", "Comment: \"a\u{7}b");
     assert_eq!(PublicKey::parse(&hostile), Err(E::ControlCharacter));
+}
+
+/// A tab is part of a comment, as `ssh-keygen -l` prints it, in a line as in a block.
+#[test]
+fn a_tab_in_a_comment_is_kept() {
+    let line = read("public/ed25519.pub");
+    let (key, _) = line.trim().rsplit_once(" vector").expect("a comment");
+    let parsed = PublicKey::parse(&format!("{key}\t ops\tlab\t\n")).expect("a key");
+    assert_eq!((parsed.comment(), parsed.to_openssh()), ("ops\tlab", format!("{key} ops\tlab")));
+    let block = read("public/ed25519.rfc4716").replace("Comment: \"", "Comment: \"ops\tlab ");
+    let comment = PublicKey::parse(&block).expect("a block").comment().to_owned();
+    assert!(comment.starts_with("ops\tlab 256-bit"), "{comment:?}");
 }
 
 #[test]

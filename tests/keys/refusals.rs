@@ -54,7 +54,8 @@ fn other_texts_are_told_apart() {
         (format!("ssh-ed25519 {}", &base64[..40]), E::Malformed),
         ("ssh-ed25519 ****".into(), E::NotBase64),
         ("ssh-ed25519 AAAA".into(), E::Malformed),
-        (format!("ssh-ed25519\u{a0}{base64}"), E::NotAKey),
+        (format!("ssh-ed25519\u{a0}{base64}"), E::InvisibleCharacter { character: '\u{a0}', place: 12 }),
+        (format!("\u{3000}ssh-ed25519 \u{3000}{base64}"), E::InvisibleCharacter { character: '\u{3000}', place: 1 }),
         (format!("{key}\u{7}"), E::ControlCharacter),
         (format!("{key} a\rb"), E::ControlCharacter),
         (pem.replace("-----END PUBLIC KEY-----", ""), E::BrokenArmor),
@@ -97,4 +98,58 @@ fn private_keys_are_refused_in_every_place() {
         }
     }
     assert!(seen > 200);
+}
+
+/// One of each class, and those that people paste: invisible, bidirectional, a separator, private use, a noncharacter, a tag.
+const INVISIBLE: [char; 12] = [
+    '\u{ad}',
+    '\u{200b}',
+    '\u{200d}',
+    '\u{202e}',
+    '\u{2028}',
+    '\u{2029}',
+    '\u{2066}',
+    '\u{e000}',
+    '\u{fdd0}',
+    '\u{feff}',
+    '\u{1ffff}',
+    '\u{e0041}',
+];
+
+/// Whatever the form of the key and the place in it, the character is named and nothing of the text repeated.
+#[test]
+fn invisible_characters_are_refused_by_name_in_every_place() {
+    let line = read("public/ed25519.pub");
+    let line = line.trim();
+    let block = read("public/ed25519.rfc4716");
+    let pem = read("public/ecdsa256.spki");
+    for character in INVISIBLE {
+        let within = |text: &str, after: usize| format!("{}{character}{}", &text[..after], &text[after..]);
+        let header = |tag: &str| block.replace("Comment: ", &format!("{tag}: a{character}b\nComment: "));
+        for body in [
+            // In front, as a byte order mark is; within type, base64 and comment; at the end.
+            within(line, 0),
+            within(line, 3),
+            within(line, 30),
+            within(line, line.len() - 2),
+            within(line, line.len()),
+            format!("  {character}\n{line}"),
+            format!("{line}\n{character}"),
+            within(&block, 0),
+            within(&block, block.len() - 60),
+            header("Subject"),
+            header("x-private"),
+            header("Comment"),
+            block.replace("Comment: \"", &format!("Comment: \"{character}")),
+            within(&pem, 0),
+            within(&pem, 60),
+            within(&pem, pem.len()),
+        ] {
+            let place = body.chars().position(|c| c == character).expect("it is there") + 1;
+            assert_eq!(PublicKey::parse(&body), Err(E::InvisibleCharacter { character, place }), "{body:?}");
+            let words = E::InvisibleCharacter { character, place }.to_string();
+            assert!(words.contains(&format!("U+{:04X}", u32::from(character))), "{words}");
+            assert!(words.contains(&format!("at character {place}")) && !words.contains(character), "{words}");
+        }
+    }
 }

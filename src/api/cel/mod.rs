@@ -21,8 +21,8 @@ pub fn spec_rules() -> Vec<ValidationRule> {
     [request::rules(), secret::rules()].concat()
 }
 
-/// The rules on the whole object: on the name that `metadata.name` stands in for, and on what is immutable.
+/// The rules on the whole object: on the names that `metadata.name` stands in for, and on what is immutable.
 #[must_use]
 pub fn object_rules() -> Vec<ValidationRule> {
-    [request::default_name_rules(), immutability::rules()].concat()
+    [request::default_name_rules(), secret::default_name_rules(), immutability::rules()].concat()
 }

@@ -2,13 +2,14 @@
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::ValidationRule;
 
-use super::rule::{Level, allows, list, rule};
+use super::rule::{Level, allows, list, quote, rule};
 use crate::domain::{
+    display::{NAMED_CHARACTERS, name_of},
     key::{Algorithm, BARE_TOKENS, KeySpec, KeyType, PRIVATE_KEY_MARKERS},
     profile::Profile,
     reason::{Parameter, Reason},
     rules::{CLIENT_TOKEN, DESCRIPTION, MAX_TAGS, PROJECT, PUBLIC_KEY_MAX_CHARS, TAG_KEY, TAG_VALUE},
-    text_rule::TextRule,
+    text_rule::{TextRule, invisible},
 };
 
 /// Whether everything on which the rule for `metadata.name` depends is as it was. On the spec, the API server itself spares
@@ -16,6 +17,9 @@ use crate::domain::{
 const UNCHANGED: &str = "(oldSelf.hasValue() && oldSelf.value().spec.profile == self.spec.profile && \
     has(oldSelf.value().spec.keyPairName) == has(self.spec.keyPairName) && \
     has(oldSelf.value().spec.publicKey) == has(self.spec.publicKey))";
+
+/// The characters that [`first_invisible`](crate::domain::display::first_invisible) finds.
+const INVISIBLE: &str = concat!("[", invisible!(), "]");
 
 /// The rules on everything in the spec but the Secret.
 pub fn rules() -> Vec<ValidationRule> {
@@ -85,6 +89,11 @@ fn public_key() -> Vec<ValidationRule> {
         rule(Level::Spec, "publicKey", profiles, &condition, (Reason::InvalidPublicKey, Parameter::PublicKey), words)
     };
     let mut rules = vec![
+        invisible(key_rule(
+            &Profile::ALL,
+            &format!("!self.publicKey.matches(r'{INVISIBLE}')"),
+            "There is an invisible character in the public key: remove it.",
+        )),
         key_rule(
             &Profile::ALL,
             "!has(self.generate)",
@@ -121,6 +130,25 @@ fn public_key() -> Vec<ValidationRule> {
         ));
     }
     rules
+}
+
+/// Has the rule say which character it is, where it is one of those that are pasted without anybody noticing.
+fn invisible(rule: ValidationRule) -> ValidationRule {
+    let names: Vec<String> = NAMED_CHARACTERS
+        .iter()
+        .map(|(character, _)| {
+            format!("'{}': {}", escape(*character), quote(&format!(" It is {}.", name_of(*character))))
+        })
+        .collect();
+    let names = format!("{{{}}}", names.join(", "));
+    let first = format!("self.publicKey.find(r'{INVISIBLE}')");
+    let which = format!("({first} in {names} ? {names}[{first}] : '')");
+    ValidationRule { message_expression: rule.message_expression.map(|words| format!("{words} + {which}")), ..rule }
+}
+
+/// A character as it is escaped in a CEL literal.
+fn escape(character: char) -> String {
+    format!("\\u{:04x}", u32::from(character))
 }
 
 /// What an OpenSSH line may begin with where these types are taken.

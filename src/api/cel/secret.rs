@@ -7,16 +7,65 @@ use crate::domain::{
     key::{Algorithm, Encoding},
     profile::Profile,
     reason::{Parameter, Reason},
-    rules::{DATA_KEY, SECRET_NAME},
+    rules::{ANNOTATION_KEY, DATA_KEY, LABEL_KEY, LABEL_VALUE, SECRET_NAME},
     secret::{
-        DEFAULT_PRIVATE_KEY, DEFAULT_PUBLIC_KEY, MANAGED_BY_LABEL, OPAQUE_TYPE, OWN_PREFIX, RESERVED_TYPE_PREFIXES,
-        SSH_AUTH_TYPE,
+        DEFAULT_PRIVATE_KEY, DEFAULT_PUBLIC_KEY, MANAGED_BY_LABEL, OPAQUE_TYPE, OWN_PREFIX, RELEASE_NAME_PREFIX,
+        RESERVED_LABELS, RESERVED_TYPE_PREFIXES, SSH_AUTH_TYPE, TEMPLATE_MAX_BYTES,
     },
 };
 
 /// The rules on `spec.secret`.
 pub fn rules() -> Vec<ValidationRule> {
-    [names(), encodings(), types(), templates()].concat()
+    [names(), encodings(), types(), templates(), vec![size()]].concat()
+}
+
+/// The rule on the name of the Secret where `spec.secret.name` does not say it, so that `metadata.name` is the name.
+pub fn default_name_rules() -> Vec<ValidationRule> {
+    // An imported pair has no Secret.
+    let named = |object: &str| {
+        format!("(has({object}.spec.publicKey) || has({object}.spec.secret) && has({object}.spec.secret.name))")
+    };
+    // On the whole object, which a status write changes, nobody spares objects that were there before the rule.
+    let was_so = format!("oldSelf.hasValue() && !{}", named("oldSelf.value()"));
+    let mut rule = rule(
+        Level::Object,
+        "secret.name",
+        &Profile::ALL,
+        &format!("{} || ({was_so}) || !self.metadata.name.startsWith({})", named("self"), quote(RELEASE_NAME_PREFIX)),
+        (Reason::InvalidSecret, Parameter::Secret),
+        &release_words(),
+    );
+    rule.optional_old_self = Some(true);
+    vec![rule]
+}
+
+fn release_words() -> String {
+    format!(
+        "The name, or metadata.name in its place, must not begin with {RELEASE_NAME_PREFIX}, as Helm's releases do."
+    )
+}
+
+/// How much a template holds. It is stored with an imported pair, too, which has no use for it.
+fn size() -> ValidationRule {
+    let template = "self.secret.template";
+    let maps = ["labels", "annotations", "stringData"].map(|map| {
+        let map = format!("{template}.{map}");
+        format!("(has({map}) ? {map}.map(key, size(bytes(key)) + size(bytes({map}[key]))).sum() : 0)")
+    });
+    let secret_type = format!("(has({template}.type) ? size(bytes({template}.type)) : 0)");
+    rule(
+        Level::Spec,
+        "secret.template",
+        &Profile::ALL,
+        &format!(
+            "!has(self.secret) || !has({template}) || {secret_type} + {} <= {TEMPLATE_MAX_BYTES}",
+            maps.join(" + ")
+        ),
+        (Reason::InvalidSecret, Parameter::Secret),
+        &format!(
+            "The template may have {TEMPLATE_MAX_BYTES} bytes in type, labels, annotations and stringData: put what is longer into another Secret."
+        ),
+    )
 }
 
 /// A rule on `spec.secret`. The Secret of an imported pair is never made, so nothing can be wrong with its settings.
@@ -43,6 +92,11 @@ fn names() -> Vec<ValidationRule> {
             "name",
             &format!("!has(self.secret.name) || ({})", allows("self.secret.name", &SECRET_NAME)),
             &format!("The name must be {}.", SECRET_NAME.words),
+        ),
+        secret_rule(
+            "name",
+            &format!("!has(self.secret.name) || !self.secret.name.startsWith({})", quote(RELEASE_NAME_PREFIX)),
+            &release_words(),
         ),
         secret_rule(
             "keys",
@@ -128,6 +182,26 @@ fn templates() -> Vec<ValidationRule> {
             &format!("The label {MANAGED_BY_LABEL} is the operator's."),
         ),
     ];
+    for (key, value) in RESERVED_LABELS {
+        let (key_literal, value_literal) = (quote(key), quote(value));
+        rules.push(template_rule(
+            "labels",
+            &format!("!({key_literal} in MAP) || MAP[{key_literal}] != {value_literal}"),
+            &format!("The label {key}: {value} would have others take the Secret for theirs."),
+        ));
+    }
+    for (map, key_rule) in [("labels", &LABEL_KEY), ("annotations", &ANNOTATION_KEY)] {
+        rules.push(template_rule(
+            map,
+            &format!("MAP.all(key, {})", allows("key", key_rule)),
+            &format!("Each key must be {}.", key_rule.words),
+        ));
+    }
+    rules.push(template_rule(
+        "labels",
+        &format!("MAP.all(key, {})", allows("MAP[key]", &LABEL_VALUE)),
+        &format!("Each value must be {}.", LABEL_VALUE.words),
+    ));
     for map in ["labels", "annotations"] {
         rules.push(template_rule(
             map,

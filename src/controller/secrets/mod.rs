@@ -17,7 +17,8 @@ use crate::{
     api::KeyPair,
     domain::{
         decide::{Belongs, CachedSecret, ReadSecret},
-        key::{Encoding, PrivateKey, PrivateKeyError, PublicKey},
+        key::{Encoding, PrivateKey, PrivateKeyError, PublicKey, is_sha256},
+        rules::{SECRET_NAME, UID},
         secret::{ADOPT_ANNOTATION, OPAQUE_TYPE, SecretSettings},
     },
 };
@@ -71,7 +72,7 @@ pub fn known_annotation(key: &str, value: String) -> Option<String> {
 pub fn cached(secret: &impl Resource, key_pair: &KeyPair) -> CachedSecret {
     CachedSecret {
         owned: owned(secret, key_pair),
-        sha256: secret.annotations().get(FINGERPRINT_ANNOTATION).cloned(),
+        sha256: fingerprint(secret, FINGERPRINT_ANNOTATION),
         settings: shape::noted_digest(secret.annotations()),
         version: secret.resource_version().unwrap_or_default(),
     }
@@ -84,9 +85,33 @@ fn owned(secret: &impl Resource, key_pair: &KeyPair) -> bool {
         || secret.annotations().get(KEYPAIR_UID_ANNOTATION).is_some_and(|annotation| annotation == uid)
 }
 
+/// The fingerprint (SHA256) in an annotation of `secret`, if it is one.
+fn fingerprint(secret: &impl Resource, annotation: &str) -> Option<String> {
+    secret.annotations().get(annotation).filter(|text| is_sha256(text)).cloned()
+}
+
+/// The name of the `KeyPair` that a Secret says it was made for, if it is a name: anybody may have written it.
+#[must_use]
+pub fn key_pair_name(secret: &impl Resource) -> Option<&str> {
+    let owner =
+        secret.owner_references().iter().find(|owner| owner.kind == KeyPair::kind(&())).map(|owner| &owner.name);
+    let annotation = secret.annotations().get(KEYPAIR_ANNOTATION);
+    // The name of a KeyPair and that of a Secret obey the same rule.
+    annotation.into_iter().chain(owner).find(|name| SECRET_NAME.allows(name)).map(String::as_str)
+}
+
+/// The UID of the `KeyPair` that a Secret says it was made for, if it can be one.
+#[must_use]
+pub fn key_pair_uid(secret: &impl Resource) -> Option<&str> {
+    secret.annotations().get(KEYPAIR_UID_ANNOTATION).filter(|uid| UID.allows(uid)).map(String::as_str)
+}
+
 /// Why a request about a Secret failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
+    /// No Secret can have the name, so it is not put into a URL.
+    #[error("no Secret can have the name that is to be asked for: it must be {}", SECRET_NAME.words)]
+    Name,
     /// The Secret could not be written as JSON.
     #[error("cannot serialize the Secret: {0}")]
     Serialize(#[source] serde_json::Error),
@@ -116,9 +141,18 @@ pub async fn read(
     Ok(secret.map(|secret| view(&secret.0, key_pair, settings)))
 }
 
+/// The URL of the Secrets beside `key_pair`, of which one has this name. Everything that the operator asks about a Secret goes
+/// through here: a name with a slash or two dots in it would ask for something else.
+fn url(key_pair: &KeyPair, name: &str) -> Result<String, RequestError> {
+    if SECRET_NAME.allows(name) {
+        Ok(Secret::url_path(&(), key_pair.namespace().as_deref()))
+    } else {
+        Err(RequestError::Name)
+    }
+}
+
 async fn fetch(client: &Client, key_pair: &KeyPair, name: &str) -> Result<Option<WipedSecret>, RequestError> {
-    let url = Secret::url_path(&(), key_pair.namespace().as_deref());
-    let request = Request::new(url).get(name, &GetParams::default())?;
+    let request = Request::new(url(key_pair, name)?).get(name, &GetParams::default())?;
     // As text: the client logs an answer that it cannot read, and this one holds a private key.
     let text = match client.request_text(request).await {
         Ok(text) => Zeroizing::new(text),
@@ -144,7 +178,7 @@ fn view(secret: &Secret, key_pair: &KeyPair, settings: &SecretSettings) -> ReadS
         public_key,
         up_to_date,
         type_fits: settings.allows_type(secret.type_.as_deref().unwrap_or(OPAQUE_TYPE)),
-        replaces: secret.annotations().get(REPLACES_ANNOTATION).cloned(),
+        replaces: fingerprint(secret, REPLACES_ANNOTATION),
         version: secret.resource_version().unwrap_or_default(),
     }
 }
@@ -180,8 +214,7 @@ pub async fn update(
     let key = seen.public_key.as_ref();
     let patch = key.and_then(|key| shape::changes(&secret.0, owned, key_pair, settings, key));
     let Some(patch) = patch else { return Ok(Some(seen)) };
-    let url = Secret::url_path(&(), key_pair.namespace().as_deref());
-    let mut request = Request::new(url).patch(name, &PatchParams::default(), &Patch::Merge(patch))?;
+    let mut request = Request::new(url(key_pair, name)?).patch(name, &PatchParams::default(), &Patch::Merge(patch))?;
     request.headers_mut().insert(ACCEPT, METADATA_ONLY);
     let patched: PartialObjectMeta<Secret> = client.request(request).await?;
     let version = patched.resource_version().unwrap_or_default();
@@ -212,8 +245,7 @@ pub async fn private_key(
 pub async fn delete(client: &Client, key_pair: &KeyPair, name: &str, version: &str) -> Result<(), RequestError> {
     let preconditions = Preconditions { resource_version: Some(version.to_owned()), uid: None };
     let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-    let url = Secret::url_path(&(), key_pair.namespace().as_deref());
-    let mut request = Request::new(url).delete(name, &parameters)?;
+    let mut request = Request::new(url(key_pair, name)?).delete(name, &parameters)?;
     request.headers_mut().insert(ACCEPT, METADATA_ONLY);
     // The answer, a Secret or a Status, is of no interest.
     match client.request_text(request).await.map(Zeroizing::new) {
@@ -279,8 +311,7 @@ pub async fn create(
     let secret = WipedSecret(build(key_pair, name, settings, content));
     let body = serde_json::to_vec(&secret.0).map_err(RequestError::Serialize)?;
     let parameters = PostParams { dry_run, ..PostParams::default() };
-    let url = Secret::url_path(&(), key_pair.namespace().as_deref());
-    let mut request = Request::new(url).create(&parameters, body)?;
+    let mut request = Request::new(url(key_pair, name)?).create(&parameters, body)?;
     request.headers_mut().insert(ACCEPT, METADATA_ONLY);
     let created: PartialObjectMeta<Secret> = client.request(request).await?;
     Ok(created.resource_version().unwrap_or_default())
@@ -305,3 +336,6 @@ fn build(key_pair: &KeyPair, name: &str, settings: &SecretSettings, content: &Co
         ..Secret::default()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,15 +9,20 @@ use serde_json::{Map, Value, json};
 
 use super::{FINGERPRINT_ANNOTATION, KEYPAIR_ANNOTATION, KEYPAIR_UID_ANNOTATION, NO_COMMENT, OPERATOR};
 use crate::{
-    api::KeyPair,
+    api::{FromObject, KeyPair},
     domain::{
         key::{PrivateKey, PublicKey},
-        secret::{ADOPT_ANNOTATION, DeletionPolicy, MANAGED_BY_LABEL, SecretSettings},
+        rules::DATA_KEY,
+        secret::{ADOPT_ANNOTATION, DeletionPolicy, MANAGED_BY_LABEL, SecretSettings, TEMPLATE_MAX_BYTES},
     },
 };
 
 /// The annotation in which the operator notes what it put into a Secret.
 pub(super) const APPLIED_ANNOTATION: &str = "keypairs.dev/applied";
+
+/// The longest note in bytes: the names of a template of the greatest size, each in quotation marks and with a comma, and what is
+/// around them.
+const MAX_NOTED_BYTES: usize = 4 * TEMPLATE_MAX_BYTES + 1024;
 
 /// What the operator put into a Secret by which settings, so that it can tell from the metadata whether they are still in
 /// force, and take away what a template does not say any more. Names only, no values.
@@ -38,9 +43,13 @@ pub(super) struct Applied {
 }
 
 impl Applied {
-    /// What is noted on `secret`, if it can be read.
+    /// What is noted on `secret`, if it can be read: whoever may write the Secret may have written that, too.
     pub(super) fn of(secret: &impl Resource) -> Option<Self> {
-        serde_json::from_str(secret.annotations().get(APPLIED_ANNOTATION)?).ok()
+        let noted = secret.annotations().get(APPLIED_ANNOTATION).filter(|noted| noted.len() <= MAX_NOTED_BYTES)?;
+        let FromObject(applied) = serde_json::from_str::<FromObject<Self>>(noted).ok()?;
+        let keys = [&applied.private_key, &applied.public_key];
+        let is_possible = keys.into_iter().chain(&applied.string_data).all(|key| DATA_KEY.allows(key));
+        is_possible.then_some(applied)
     }
 
     fn by(settings: &SecretSettings) -> Self {

@@ -73,7 +73,7 @@ fn lost(desired: &Desired, observed: &Observed, recorded: &Facts, name: &str, sp
         OnLoss::Regenerate => Plan::CreateSecret {
             name: desired.parameters.secret.name.clone(),
             spec,
-            replaces: Some(recorded.fingerprints.sha256.clone()),
+            replaces: Some(recorded.fingerprints.sha256.clone()).filter(|sha256| !sha256.is_empty()),
         },
     }
 }
@@ -83,7 +83,7 @@ fn lost(desired: &Desired, observed: &Observed, recorded: &Facts, name: &str, sp
 fn is_anothers(desired: &Desired, recorded: &Facts, secret: &ReadSecret, key: &PublicKey) -> bool {
     let is_in_its_place = desired.parameters.secret.on_loss == OnLoss::Regenerate
         && secret.replaces.as_ref() == Some(&recorded.fingerprints.sha256);
-    recorded.fingerprints != key.fingerprints() && !is_in_its_place
+    recorded.is_of_another(key) && !is_in_its_place
 }
 
 /// Whether the key is of the kind that is asked for; where none is, of any kind that the profile has.
@@ -93,6 +93,11 @@ fn fits(desired: &Desired, spec: KeySpec, key: &PublicKey) -> bool {
     } else {
         desired.parameters.profile.rules().import_types.contains(&key.key_type())
     }
+}
+
+/// Whether the status tells which key the pair has.
+fn knows_its_key(recorded: Option<&Facts>) -> bool {
+    recorded.is_some_and(|recorded| !recorded.fingerprints.sha256.is_empty())
 }
 
 /// Whether a Secret that is not ours is handed over, with a key that this pair can take.
@@ -110,8 +115,10 @@ fn consider_offer(
         return Err(refusals::offer_without_key(name));
     };
     match recorded {
-        Some(recorded) if recorded.fingerprints != key.fingerprints() => Err(refusals::offer_of_another_key(name)),
-        None if !fits(desired, spec, key) => Err(refusals::offer_of_another_kind(name, key, spec)),
+        Some(recorded) if recorded.is_of_another(key) => Err(refusals::offer_of_another_key(name)),
+        _ if !knows_its_key(recorded) && !fits(desired, spec, key) => {
+            Err(refusals::offer_of_another_kind(name, key, spec))
+        }
         _ if !secret.type_fits => Err(refusals::type_cannot_change(name)),
         _ => Ok(()),
     }

@@ -347,6 +347,45 @@ proptest! {
         prop_assert_eq!(world.secrets.keys().collect::<Vec<_>>(), ["moved"]);
     }
 
+    /// What somebody took out of the status, or what could not be in it, is found again in the Secret: no key is lost, changed or
+    /// made for it, wherever the operator crashes and whatever the Secret is to be called.
+    #[test]
+    fn what_the_status_does_not_say_any_more_is_found_again(
+        forgotten in prop::array::uniform4(any::<bool>()), moved: bool, crashes in prop::collection::vec(0_usize..6, 0..4),
+    ) {
+        let mut desired = desired(None, KeySpec::Ed25519);
+        let ledger = granting_ledger();
+        let mut world = World::new(None);
+        prop_assert!(world.reconcile(&desired, &ledger, None));
+        let before = world.recorded.clone().unwrap();
+        let recorded = world.recorded.as_mut().unwrap();
+        let [name, version, key, fingerprints] = forgotten;
+        if name {
+            recorded.secret_name = None;
+        }
+        if version {
+            recorded.secret_version = None;
+        }
+        if key {
+            recorded.public_key.clear();
+        }
+        if fingerprints {
+            recorded.fingerprints = Fingerprints::default();
+        }
+        if moved {
+            desired.parameters.secret.name = "moved".to_owned();
+        }
+        for step in crashes {
+            world.reconcile(&desired, &ledger, Some(step));
+        }
+        prop_assert!(world.reconcile(&desired, &ledger, None));
+        prop_assert_eq!((world.generated, &world.refusals), (1, &Vec::new()));
+        prop_assert_eq!(world.secrets.keys().collect::<Vec<_>>(), [&desired.parameters.secret.name]);
+        let after = world.recorded.clone().unwrap();
+        prop_assert_eq!((after.public_key, after.fingerprints), (before.public_key, before.fingerprints));
+        prop_assert_eq!(after.secret_name.as_ref(), Some(&desired.parameters.secret.name));
+    }
+
     /// Wherever it crashes, one new key is made for one that is lost.
     #[test]
     fn a_lost_key_is_replaced_once_where_that_is_wanted(
@@ -440,7 +479,7 @@ fn what_the_region_does_not_allow_is_refused() {
     let observed = World::new(None).observe(&desired);
     let elsewhere = Ledger::load(Region::default(), [claim(UID, 1, false)], None);
     assert_eq!(only_reason(decide(&desired, &observed, &elsewhere)), Reason::RegionNotFound);
-    let region = Region { projects: ["a".to_owned()].into(), ..Region::with_quota(1) };
+    let region = Region { projects: Some(["a".to_owned()].into()), ..Region::with_quota(1) };
     let listed = Ledger::load(region, [claim(UID, 1, false)], None);
     desired.parameters.project = "b".to_owned();
     assert_eq!(only_reason(decide(&desired, &observed, &listed)), Reason::ProjectNotFound);

@@ -20,6 +20,15 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
+    /// Every family.
+    pub const ALL: [Self; 6] = [Self::Rsa, Self::Dsa, Self::Ecdsa, Self::Ed25519, Self::EcdsaSk, Self::Ed25519Sk];
+
+    /// The family of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)
+    }
+
     /// The name shown in `status.algorithm`: `RSA`, `DSA`, `ECDSA`, `Ed25519`, `ECDSA-SK` or
     /// `Ed25519-SK`.
     #[must_use]

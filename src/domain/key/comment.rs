@@ -1,8 +1,12 @@
-//! The comment of a public key: free text that ends up in status and Secret.
+//! The comment of a public key: free text that ends up in status and Secret, and on terminals.
+//!
+//! It is kept as it is or refused, never changed: whoever reads it elsewhere reads the same text. A tab is part of it, as for
+//! `ssh-keygen -l`.
 
 use super::error::PublicKeyError;
 use super::key_type::KeyType;
 use super::leak;
+use crate::domain::display;
 
 /// How every base64 key blob begins: three zero bytes of the length of its type name.
 pub(super) const BLOB_START: &str = "AAAA";
@@ -11,7 +15,7 @@ pub(super) const BLOB_START: &str = "AAAA";
 ///
 /// # Errors
 ///
-/// A control character or line separator, a private key, or another public key within the comment.
+/// A control or invisible character, a private key, or another public key within the comment.
 /// The last comes of lines that were joined, for example by a folded YAML scalar, and taking the
 /// first key alone would lose the others.
 pub(super) fn check(comment: &str) -> Result<&str, PublicKeyError> {
@@ -19,8 +23,11 @@ pub(super) fn check(comment: &str) -> Result<&str, PublicKeyError> {
     if leak::holds_private_key(comment) {
         return Err(PublicKeyError::PrivateKey);
     }
-    if comment.chars().any(|c| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')) {
+    if comment.chars().any(|c| c.is_control() && c != '\t') {
         return Err(PublicKeyError::ControlCharacter);
+    }
+    if let Some((character, place)) = display::first_invisible(comment) {
+        return Err(PublicKeyError::InvisibleCharacter { character, place });
     }
     let words = || comment.split_whitespace();
     let another_key = words()
@@ -39,13 +46,20 @@ mod tests {
     #[test]
     fn ordinary_comments_are_kept_and_trimmed() {
         assert_eq!(check("  user@host 密钥 #1 \n"), Ok("user@host 密钥 #1"));
+        assert_eq!(check("ops\tlab ❤️\t"), Ok("ops\tlab ❤️"));
         assert_eq!(check(""), Ok(""));
     }
 
     #[test]
     fn control_characters_and_other_keys_are_refused() {
-        for text in ["a\tb", "a\nb", "a\rb", "a\0b", "a\u{85}b", "a\u{2028}b", "a\u{1b}[31mb"] {
+        for text in ["a\nb", "a\rb", "a\0b", "a\u{85}b", "a\u{1b}[31mb", "a\u{7f}b", "a\u{9b}b"] {
             assert_eq!(check(text), Err(PublicKeyError::ControlCharacter));
+        }
+        for character in
+            ['\u{202e}', '\u{200b}', '\u{feff}', '\u{2028}', '\u{2029}', '\u{e000}', '\u{fffe}', '\u{e0041}']
+        {
+            let error = PublicKeyError::InvisibleCharacter { character, place: 2 };
+            assert_eq!(check(&format!("a{character}b")), Err(error));
         }
         assert_eq!(check("a ssh-ed25519 AAAAC3Nz"), Err(PublicKeyError::SeveralKeys));
         assert_eq!(check("-----BEGIN PRIVATE KEY-----"), Err(PublicKeyError::PrivateKey));

@@ -1,12 +1,13 @@
 //! What can be wrong with a public key body.
 
 use super::wire::WireError;
+use crate::domain::display;
 
 /// Why a public key body is refused.
 ///
 /// The messages say what is wrong and what to do about it. They never repeat a byte of the input,
-/// because what was pasted can be a private key; the only thing they carry from it is the size of
-/// an RSA modulus.
+/// because what was pasted can be a private key; the only things they carry from it are the size of
+/// an RSA modulus, and an invisible character, which no key has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublicKeyError {
@@ -117,6 +118,16 @@ pub enum PublicKeyError {
     /// A control character in the comment.
     #[error("there is a control character or line break in the comment; remove it")]
     ControlCharacter,
+    /// A character that nobody sees, anywhere in the body: a byte order mark, a zero-width space, a bidirectional override; or
+    /// a space in or before the key that is not the one OpenSSH knows. No key consists of such characters, so naming it tells
+    /// nothing of one.
+    #[error("there is an invisible character, {}, at character {place} of the text; remove it", display::name_of(*.character))]
+    InvisibleCharacter {
+        /// The character.
+        character: char,
+        /// Which character of the text it is, from 1.
+        place: usize,
+    },
 }
 
 impl From<WireError> for PublicKeyError {

@@ -40,9 +40,12 @@ pub(crate) mod wire;
 
 pub use self::algorithm::Algorithm;
 pub use self::error::PublicKeyError;
-pub use self::fingerprint::{Fingerprints, md5_colons, md5_hex, sha256_base64};
+pub use self::fingerprint::{Fingerprints, is_fingerprint, is_sha256, md5_colons, md5_hex, sha256_base64};
 pub use self::key_type::{BARE_TOKENS, CertificateVersion, KeyType};
 pub use self::leak::{PRIVATE_KEY_MARKERS, holds_private_key};
 pub use self::private_key::{Encoding, PrivateKey, PrivateKeyError};
 pub use self::public_key::PublicKey;
 pub use self::spec::KeySpec;
+
+/// The size of the longest key that is read, in bits, as OpenSSH.
+pub const MAX_BITS: u32 = 16384;

@@ -9,6 +9,7 @@ use super::key_type::KeyType;
 use super::line::Announced;
 use super::wire::Reader;
 use super::{blob, certificate, comment, leak, line, pem, rfc4716};
+use crate::domain::display;
 
 /// A public key or certificate, with its comment.
 ///
@@ -46,7 +47,8 @@ impl PublicKey {
     ///
     /// [`PublicKeyError`] says which rule the body breaks. No variant carries a byte of the body.
     pub fn parse(body: &str) -> Result<Self, PublicKeyError> {
-        let body = body.trim();
+        let given = body;
+        let body = given.trim();
         if body.is_empty() {
             return Err(PublicKeyError::Empty);
         }
@@ -55,13 +57,17 @@ impl PublicKey {
         if leak::holds_private_key(body) {
             return Err(PublicKeyError::PrivateKey);
         }
+        // In whatever form: a header that is dropped, or a byte order mark in front, is looked at as the comment is.
+        if let Some((character, place)) = display::first_invisible(given) {
+            return Err(PublicKeyError::InvisibleCharacter { character, place });
+        }
         if body.starts_with(rfc4716::BEGIN) {
             let (blob, comment) = rfc4716::parse(body)?;
             Self::from_blob(blob, &comment)
         } else if body.starts_with("-----BEGIN ") {
             Self::from_blob(pem::parse(body)?, "")
         } else {
-            let line = line::parse(body)?;
+            let line = line::parse(body).map_err(|error| strange_space(given).unwrap_or(error))?;
             Self::from_line(line.announced, line.blob, line.comment)
         }
     }
@@ -133,8 +139,8 @@ impl PublicKey {
         self.valid_before
     }
 
-    /// The comment, empty where there is none. It has no control characters and no white space
-    /// around it.
+    /// The comment, empty where there is none. It has no control characters but tabs, no invisible
+    /// characters and no white space around it.
     #[must_use]
     pub fn comment(&self) -> &str {
         &self.comment
@@ -154,4 +160,11 @@ impl PublicKey {
     pub fn fingerprints(&self) -> Fingerprints {
         Fingerprints::of(self.plain_blob())
     }
+}
+
+/// The first space of a line that cannot be read which is none of those that OpenSSH separates by, and looks like one: web pages
+/// and word processors make such.
+fn strange_space(line: &str) -> Option<PublicKeyError> {
+    let (before, character) = line.chars().enumerate().find(|(_, c)| c.is_whitespace() && !c.is_ascii())?;
+    Some(PublicKeyError::InvisibleCharacter { character, place: before + 1 })
 }

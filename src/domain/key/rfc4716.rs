@@ -30,9 +30,12 @@ fn split_headers<'a, 'l>(lines: &'l [&'a str]) -> Result<(Cow<'a, str>, &'l [&'a
         };
         rest = after;
         let mut value = Cow::Borrowed(value);
-        while let Some(start) = value.strip_suffix('\\') {
+        while value.ends_with('\\') {
             let (&next, after) = rest.split_first().ok_or(PublicKeyError::BrokenArmor)?;
-            value = Cow::Owned(format!("{start}{next}"));
+            // One text that grows: thousands of lines may go on, and each would be copied as often.
+            let text = value.to_mut();
+            text.pop();
+            text.push_str(next);
             rest = after;
         }
         if tag.eq_ignore_ascii_case("Comment") {
@@ -75,5 +78,26 @@ mod tests {
     fn a_header_can_go_on() {
         assert_eq!(comment(&["Comment: a \\", "b: \\", "c", "AAAA"]), Ok(("a b: c".into(), 1)));
         assert_eq!(comment(&["Comment: a \\"]), Err(PublicKeyError::BrokenArmor));
+    }
+
+    /// Sixteen times as many lines take sixteen times as long, not 256 times.
+    #[test]
+    fn a_header_that_goes_on_for_long_takes_no_longer_than_it_is() {
+        use rustix::time::{ClockId, clock_gettime};
+        fn processor_time() -> i128 {
+            let time = clock_gettime(ClockId::ThreadCPUTime);
+            i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
+        }
+        let effort = |number: usize| {
+            let lines = [vec!["Comment: a\\"], vec!["abc\\"; number], vec!["z", "AAAA"]].concat();
+            let tries = (0..5).map(|_| {
+                let before = processor_time();
+                assert_eq!(comment(&lines).map(|(comment, data)| (comment.len(), data)), Ok((number * 3 + 2, 1)));
+                processor_time() - before
+            });
+            tries.min().unwrap()
+        };
+        let (few, many) = (effort(5_000), effort(80_000));
+        assert!(many < few * 64, "{few} ns and {many} ns");
     }
 }

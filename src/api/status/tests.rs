@@ -1,0 +1,125 @@
+//! A status as somebody else may have written it.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+const UID: &str = "5f2c7c62-9c5c-4a3b-8d0c-0f4e6a0b7d11";
+const LINE: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAICV0MGX/W9IvLA4FXpIuUcdDcbj5KX4syHgsTy7soVgf me";
+const OTHER: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHIjfaJwW4mKVGwm3drhlQ5KEsPEKjpJXUfuGANQVTe0 you";
+
+/// What the operator itself writes.
+fn honest() -> Value {
+    let key::Fingerprints { md5, sha256 } = PublicKey::parse(LINE).unwrap().fingerprints();
+    json!({
+        "keyPairID": "kp-0123456789abcdefghij", "publicKey": LINE, "algorithm": "Ed25519", "bits": 256,
+        "fingerprint": md5, "fingerprints": { "md5": md5, "sha256": sha256 },
+        "secretName": "web", "secretVersion": "1042",
+    })
+}
+
+fn facts(changes: &Value) -> decide::Facts {
+    let mut status = honest();
+    for (field, value) in changes.as_object().unwrap() {
+        status[field] = value.clone();
+    }
+    serde_json::from_value::<KeyPairStatus>(status).unwrap().facts(UID).unwrap()
+}
+
+#[test]
+fn what_the_operator_writes_is_taken_as_it_is() {
+    let facts = facts(&json!({}));
+    assert_eq!((facts.id.as_str(), facts.public_key.as_str(), facts.bits), ("kp-0123456789abcdefghij", LINE, 256));
+    assert_eq!((facts.secret_name.as_deref(), facts.secret_version.as_deref()), (Some("web"), Some("1042")));
+    assert_eq!((facts.algorithm.as_str(), facts.fingerprint), ("Ed25519", facts.fingerprints.md5));
+    assert_eq!(KeyPairStatus::default().facts(UID), None);
+}
+
+#[test]
+fn the_name_of_a_secret_is_one_or_none() {
+    let long = "a".repeat(254);
+    for name in [
+        "",
+        ".",
+        "..",
+        "../../victim/secrets/db",
+        "a/b",
+        "a?x=y",
+        "a%2fb",
+        "web\n",
+        " web",
+        "Web",
+        "we\u{202e}b",
+        "web#",
+        long.as_str(),
+    ] {
+        assert_eq!(facts(&json!({ "secretName": name })).secret_name, None, "{name:?}");
+    }
+    for version in ["", "1\n2", "\u{1b}[2J", "../1", long.as_str()] {
+        assert_eq!(facts(&json!({ "secretVersion": version })).secret_version, None, "{version:?}");
+    }
+}
+
+#[test]
+fn an_identifier_that_is_none_is_made_anew() {
+    for id in ["", "x", "kp-0123456789ABCDEFGHIJ", "kp-0123456789abcdefghij\n", &"k".repeat(100_000)] {
+        assert_eq!(facts(&json!({ "keyPairID": id })).id, KeyPairId::from_uid(UID).to_string(), "{id:.40}");
+    }
+}
+
+#[test]
+fn a_key_is_one_that_its_fingerprints_are_of() {
+    let honest = facts(&json!({}));
+    // Not a key, not as the operator writes it, not this one.
+    for line in [
+        "",
+        "x",
+        "ssh-ed25519 AAAA",
+        &format!("{LINE} "),
+        &LINE.replace("me", "m\u{202e}e"),
+        OTHER,
+        &"a".repeat(1 << 20),
+    ] {
+        let facts = facts(&json!({ "publicKey": line }));
+        assert_eq!((facts.public_key.as_str(), &facts.fingerprints), ("", &honest.fingerprints), "{line:.40}");
+    }
+    for fingerprints in [
+        json!(null),
+        json!({ "md5": "", "sha256": "" }),
+        json!({ "md5": honest.fingerprints.md5, "sha256": "SHA256:\n" }),
+        json!({ "md5": "\u{202e}", "sha256": honest.fingerprints.sha256 }),
+    ] {
+        let facts = facts(&json!({ "fingerprints": fingerprints }));
+        assert_eq!((facts.public_key.as_str(), &facts.fingerprints), (LINE, &honest.fingerprints), "{fingerprints}");
+    }
+    let nothing = facts(&json!({ "publicKey": "x", "fingerprints": null, "algorithm": "R\u{1b}A", "bits": 1 << 20 }));
+    assert_eq!(nothing.fingerprints, key::Fingerprints::default());
+    assert_eq!((nothing.public_key.as_str(), nothing.algorithm.as_str(), nothing.bits), ("", "", 0));
+    assert_eq!(facts(&json!({ "publicKey": "x", "bits": -1 })).bits, 0);
+}
+
+#[test]
+fn a_fingerprint_has_the_form_of_one() {
+    for text in ["", "x", "a\nb", "SHA256:../..", &"a".repeat(100_000)] {
+        assert_eq!(facts(&json!({ "fingerprint": text })).fingerprint, "", "{text:.40}");
+    }
+    assert_eq!(facts(&json!({ "fingerprint": "a".repeat(32) })).fingerprint, "a".repeat(32));
+}
+
+/// What was not right does not stay, and is not written as an empty text.
+#[test]
+fn what_is_not_known_is_left_out_of_the_next_status() {
+    let forged = json!({
+        "keyPairID": "\u{202e}", "publicKey": "a\nb", "algorithm": "x", "bits": 1 << 30, "fingerprint": "y",
+        "fingerprints": { "md5": "a", "sha256": "b" }, "secretName": "../x", "secretVersion": "\n",
+    });
+    let status: KeyPairStatus = serde_json::from_value(forged).unwrap();
+    let refusal = Refusal::new(Reason::SecretConflict, crate::domain::reason::Parameter::Secret, "no");
+    let report = decide::Report { facts: status.facts(UID), refusals: vec![refusal], ..decide::Report::default() };
+    let key_pair = KeyPair::new("web", crate::api::KeyPairSpec::default());
+    let next = KeyPairStatus::from_report(&key_pair, "web", report, Timestamp::UNIX_EPOCH);
+    let written = serde_json::to_value(next).unwrap();
+    let fields: Vec<&str> = written.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(fields, ["conditions", "error", "keyPairID", "keyPairName"]);
+    assert_eq!(written["keyPairID"], KeyPairId::from_uid(UID).as_str());
+}

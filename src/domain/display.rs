@@ -1,0 +1,184 @@
+//! Text from outside as it may be shown: in a status, an Event, a log line or on a terminal.
+//!
+//! A control character moves the cursor of whoever reads it, a line break makes one message look like two, and an invisible
+//! or bidirectional format character makes a text look like another. So text that others wrote is shown only by the functions
+//! of this module, which escape such characters and bound the length.
+
+use std::{borrow::Cow, fmt::Write as _, sync::LazyLock};
+
+use regex::Regex;
+
+use super::text_rule::invisible;
+
+/// The longest text that is quoted whole, in characters: the longest name that Kubernetes has.
+const QUOTED_MAX_CHARS: usize = 253;
+/// The longest sentence that is told, in characters: more than twice as long as what a status shows of it.
+const SENTENCE_MAX_CHARS: usize = 2048;
+/// How many names are listed.
+const LISTED_MAX: usize = 10;
+/// Stands for what is left out.
+const ELLIPSIS: char = '…';
+
+/// The characters that are neither visible nor a plain space, and are not control characters either.
+static INVISIBLE: LazyLock<Regex> = LazyLock::new(|| class(concat!("[", invisible!(), "]")));
+/// The same, and control characters.
+static UNPRINTABLE: LazyLock<Regex> = LazyLock::new(|| class(concat!(r"[\p{Cc}", invisible!(), "]")));
+
+fn class(pattern: &str) -> Regex {
+    Regex::new(pattern).expect("the pattern is a constant that a test compiles")
+}
+
+/// Characters that are pasted without anybody noticing, with their names; the API server says the names, too.
+pub const NAMED_CHARACTERS: &[(char, &str)] = &[
+    ('\u{00a0}', "NO-BREAK SPACE"),
+    ('\u{00ad}', "SOFT HYPHEN"),
+    ('\u{061c}', "ARABIC LETTER MARK"),
+    ('\u{180e}', "MONGOLIAN VOWEL SEPARATOR"),
+    ('\u{200b}', "ZERO WIDTH SPACE"),
+    ('\u{200c}', "ZERO WIDTH NON-JOINER"),
+    ('\u{200d}', "ZERO WIDTH JOINER"),
+    ('\u{200e}', "LEFT-TO-RIGHT MARK"),
+    ('\u{200f}', "RIGHT-TO-LEFT MARK"),
+    ('\u{2028}', "LINE SEPARATOR"),
+    ('\u{2029}', "PARAGRAPH SEPARATOR"),
+    ('\u{202a}', "LEFT-TO-RIGHT EMBEDDING"),
+    ('\u{202b}', "RIGHT-TO-LEFT EMBEDDING"),
+    ('\u{202c}', "POP DIRECTIONAL FORMATTING"),
+    ('\u{202d}', "LEFT-TO-RIGHT OVERRIDE"),
+    ('\u{202e}', "RIGHT-TO-LEFT OVERRIDE"),
+    ('\u{202f}', "NARROW NO-BREAK SPACE"),
+    ('\u{2060}', "WORD JOINER"),
+    ('\u{2066}', "LEFT-TO-RIGHT ISOLATE"),
+    ('\u{2067}', "RIGHT-TO-LEFT ISOLATE"),
+    ('\u{2068}', "FIRST STRONG ISOLATE"),
+    ('\u{2069}', "POP DIRECTIONAL ISOLATE"),
+    ('\u{3000}', "IDEOGRAPHIC SPACE"),
+    ('\u{feff}', "BYTE ORDER MARK"),
+];
+
+/// What a character is called: `U+202E RIGHT-TO-LEFT OVERRIDE`, or only its number.
+#[must_use]
+pub fn name_of(character: char) -> String {
+    let mut name = format!("U+{:04X}", u32::from(character));
+    if let Some((_, words)) = NAMED_CHARACTERS.iter().find(|(named, _)| *named == character) {
+        name.push(' ');
+        name.push_str(words);
+    }
+    name
+}
+
+/// The first invisible character of `text`, control characters aside, and which of its characters that is, from 1.
+#[must_use]
+pub fn first_invisible(text: &str) -> Option<(char, usize)> {
+    let at = INVISIBLE.find(text)?.start();
+    let before = text.get(..at)?;
+    let character = text.get(at..)?.chars().next()?;
+    Some((character, before.chars().count() + 1))
+}
+
+/// `text` with every control character and invisible character escaped as in a Rust or JavaScript literal.
+#[must_use]
+pub fn escaped(text: &str) -> Cow<'_, str> {
+    UNPRINTABLE.replace_all(text, |found: &regex::Captures<'_>| found[0].escape_default().to_string())
+}
+
+/// The same for a text that is JSON already: its strings mean what they meant.
+#[must_use]
+pub fn escaped_json(json: &str) -> Cow<'_, str> {
+    UNPRINTABLE.replace_all(json, |found: &regex::Captures<'_>| {
+        let mut escape = String::new();
+        for unit in found[0].encode_utf16() {
+            // Writing to a String does not fail.
+            let _ = write!(escape, r"\u{unit:04x}");
+        }
+        escape
+    })
+}
+
+/// `text` in quotation marks, escaped, and cut off where it is longer than any name.
+#[must_use]
+pub fn quoted(text: &str) -> String {
+    format!("{:?}", cut(text, QUOTED_MAX_CHARS))
+}
+
+/// A sentence that may hold text from outside: escaped and bounded.
+#[must_use]
+pub fn sentence(text: &str) -> String {
+    cut(&escaped(text), SENTENCE_MAX_CHARS).into_owned()
+}
+
+/// The first names of a list, and how many more there are.
+pub fn listed<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
+    let more = names.len().saturating_sub(LISTED_MAX);
+    let mut told: Vec<Cow<'_, str>> = names.take(LISTED_MAX).map(|name| escaped(name).into_owned().into()).collect();
+    if more > 0 {
+        told.push(format!("and {more} more").into());
+    }
+    told.join(", ")
+}
+
+fn cut(text: &str, max_chars: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(max_chars) {
+        Some((end, _)) => format!("{}{ELLIPSIS}", text.get(..end).unwrap_or_default()).into(),
+        None => text.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The escape sequence that clears a terminal, a forged second line, an override, a zero-width space, a private-use
+    /// character and a noncharacter.
+    const HOSTILE: &str = "a\u{1b}[2Jb\nReady: True\r\u{202e}c\u{200b}d\u{9b}\u{2028}\u{e000}\u{fffe}\u{e0041}";
+
+    fn is_plain(text: &str) -> bool {
+        !UNPRINTABLE.is_match(text)
+    }
+
+    #[test]
+    fn nothing_unprintable_comes_out() {
+        assert!(!is_plain(HOSTILE));
+        for shown in [escaped(HOSTILE).as_ref(), &quoted(HOSTILE), &sentence(HOSTILE), &listed([HOSTILE].into_iter())] {
+            assert!(is_plain(shown), "{shown:?}");
+            assert!(shown.contains("\\u{202e}") && shown.contains("\\n"), "{shown}");
+        }
+        // The standard library's notion of what is printable, which `quoted` relies on, has every character of the class.
+        for c in ('\0'..=char::MAX).filter(|c| UNPRINTABLE.is_match(c.encode_utf8(&mut [0; 4]))) {
+            assert!(is_plain(&format!("{:?}", c.to_string())), "U+{:04X}", u32::from(c));
+        }
+    }
+
+    #[test]
+    fn plain_text_stays_as_it_is() {
+        let plain = "user@host 密钥 é ❤️ #1 \\ \"";
+        assert!(matches!(escaped(plain), Cow::Borrowed(text) if text == plain));
+        assert_eq!(sentence(plain), plain);
+        assert_eq!(first_invisible("user@host\t密钥\n"), None);
+    }
+
+    #[test]
+    fn json_stays_the_same_json() {
+        let text = "a\u{202e}\u{e0041}\u{7f}".to_owned();
+        let json = serde_json::to_string(&text).unwrap();
+        let escaped = escaped_json(&json);
+        assert!(is_plain(&escaped), "{escaped}");
+        assert_eq!(serde_json::from_str::<String>(&escaped).unwrap(), text);
+    }
+
+    #[test]
+    fn lengths_are_bounded() {
+        assert_eq!(quoted(&"键".repeat(1000)).chars().count(), QUOTED_MAX_CHARS + 3);
+        assert_eq!(sentence(&"\n".repeat(100_000)).chars().count(), SENTENCE_MAX_CHARS + 1);
+        let names: Vec<String> = (0..250).map(|n| format!("p{n}")).collect();
+        let listed = listed(names.iter().map(String::as_str));
+        assert!(listed.starts_with("p0, p1, ") && listed.ends_with("p9, and 240 more"), "{listed}");
+    }
+
+    #[test]
+    fn an_invisible_character_is_named_with_its_place() {
+        let (character, place) = first_invisible("né\u{202e}w").unwrap();
+        assert_eq!((name_of(character).as_str(), place), ("U+202E RIGHT-TO-LEFT OVERRIDE", 3));
+        assert_eq!(name_of('\u{e0041}'), "U+E0041");
+    }
+}

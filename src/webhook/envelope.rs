@@ -1,0 +1,90 @@
+//! The AdmissionReview around the objects: what it is made of are objects, never the arrays of fields that serde takes as well.
+
+use kube::core::{
+    DynamicObject,
+    admission::{AdmissionRequest, AdmissionResponse, AdmissionReview},
+};
+use serde::Deserialize;
+
+use crate::api::{FromObject, KeyPair};
+
+/// The request of a review; `None` if it is no review, or an object in it is not of the schema.
+pub fn read(body: &[u8]) -> Option<AdmissionRequest<KeyPair>> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Request {
+        #[serde(rename = "object", default)]
+        _object: Option<FromObject<Anything>>,
+        #[serde(rename = "oldObject", default)]
+        _old_object: Option<FromObject<Anything>>,
+    }
+    // Whatever fields there are: they are passed over.
+    #[derive(Deserialize)]
+    struct Anything {}
+
+    within::<Request>(body)?;
+    serde_json::from_slice::<AdmissionReview<KeyPair>>(body).ok()?.try_into().ok()
+}
+
+/// Lets in what is not of the schema, which is for the API server to refuse, or is being mended.
+pub fn admit_unread(body: &[u8]) -> Option<AdmissionReview<DynamicObject>> {
+    #[derive(Deserialize)]
+    struct Request {
+        uid: String,
+    }
+
+    let Request { uid } = within(body)?;
+    let mut response = AdmissionResponse::invalid("");
+    response.allowed = true;
+    response.uid = uid;
+    Some(response.into_review())
+}
+
+/// The request of a review, read as a `T`.
+fn within<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Option<T> {
+    #[derive(Deserialize)]
+    struct Review<T> {
+        request: FromObject<T>,
+    }
+    let FromObject(Review { request: FromObject(request) }) = serde_json::from_slice(body).ok()?;
+    Some(request)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn review() -> Value {
+        let gvk = json!({ "group": "keypairs.dev", "version": "v1alpha1", "kind": "KeyPair" });
+        let resource = json!({ "group": "keypairs.dev", "version": "v1alpha1", "resource": "keypairs" });
+        let object = json!({ "apiVersion": "keypairs.dev/v1alpha1", "kind": "KeyPair", "metadata": {}, "spec": {} });
+        json!({
+            "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+            "request": {
+                "uid": "1", "kind": gvk, "resource": resource, "name": "web", "operation": "UPDATE", "userInfo": {},
+                "object": object, "oldObject": object, "dryRun": false,
+            },
+        })
+    }
+
+    #[test]
+    fn arrays_are_not_read() {
+        let is_read = |review: &Value| read(review.to_string().as_bytes()).is_some();
+        let is_admitted = |review: &Value| admit_unread(review.to_string().as_bytes()).is_some();
+        assert!(is_read(&review()) && is_admitted(&review()));
+        for place in ["/request/object", "/request/oldObject", "/request/object/spec", "/request/object/metadata"] {
+            let mut review = review();
+            let fields: Vec<Value> = review.pointer(place).unwrap().as_object().unwrap().values().cloned().collect();
+            for array in [json!([]), Value::Array(fields)] {
+                *review.pointer_mut(place).unwrap() = array;
+                assert!(!is_read(&review) && is_admitted(&review), "{place}");
+            }
+        }
+        let request = review()["request"].as_object().unwrap().values().cloned().collect::<Vec<Value>>();
+        for no_review in [json!([["1"]]), json!([]), json!({ "request": ["1"] }), json!({ "request": request })] {
+            assert!(!is_read(&no_review) && !is_admitted(&no_review), "{no_review}");
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! What others wrote where the operator reads: statuses, annotations, objects from before the schema. Whatever it is, nothing is
+//! asked in its name, nothing of it is shown as it is, and no key is lost.
+
+use std::{io::Error, path::Path};
+
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use keypair_test_harness::{Operator, Requests, eventually};
+use kube::{
+    Api,
+    api::{ListParams, Patch, PatchParams, PostParams},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    mistakes::valid,
+    support::{AGENT, BINARY, PATIENCE, STRICT, Scene, Stage, condition, stripped_crd, text, to_json, vector},
+};
+
+/// The status without what changes at each look.
+fn facts(object: &Value) -> Value {
+    let mut status = object["status"].clone();
+    let fields = status.as_object_mut().unwrap();
+    fields.retain(|field, _| !["conditions", "secretVersion", "observedGeneration"].contains(&field.as_str()));
+    status
+}
+
+/// Overwrites parts of a status, and waits until it says again what it said.
+async fn forge(scene: &Scene, name: &str, honest: &Value, forged: &Value) {
+    let patch = Patch::Merge(json!({ "status": forged }));
+    scene.key_pairs.patch_status(name, &PatchParams::default(), &patch).await.unwrap();
+    let what = format!("{}/{name} to be put right after {forged}", scene.namespace);
+    eventually(PATIENCE, &what, async || {
+        let object = to_json(&scene.key_pairs.get(name).await?);
+        let is_ready = condition(&object, "Ready")["status"] == "True";
+        if is_ready && facts(&object) == facts(honest) {
+            return Ok(Some(()));
+        }
+        Err(Error::other(format!("found the status {}", object["status"])).into())
+    })
+    .await
+    .unwrap();
+}
+
+/// Who may write statuses, or restores an old one, has the operator ask for nothing else, and takes no key away.
+#[tokio::test]
+async fn a_forged_status_is_put_right() {
+    let scene = STRICT.scene("forged-status").await;
+    let spec = json!({ "profile": "OpenSSH", "generate": { "algorithm": "Ed25519" }, "secret": { "name": "web-key" } });
+    scene.create("web", &spec).await;
+    let honest = scene.settled("web", "True/Generated").await;
+    let before = scene.secrets.get("web-key").await.unwrap();
+    let audit = scene.stage.plane.audit().unwrap();
+    let mark = audit.mark().unwrap();
+
+    let other = vector("public/sk-ed25519.pub").trim().to_owned();
+    for forged in [
+        json!({ "secretName": "../../victim/secrets/db" }),
+        json!({ "secretName": "web-key?watch=true" }),
+        json!({ "secretName": "" }),
+        json!({ "secretVersion": "\u{1b}[2J\n" }),
+        json!({ "keyPairID": "kp-\u{202e}" }),
+        json!({ "publicKey": other }),
+        json!({ "publicKey": "no key\u{200b}" }),
+        json!({ "fingerprints": { "md5": "x", "sha256": "SHA256:\n" } }),
+        json!({ "fingerprint": "a\u{202e}b", "algorithm": "R\u{7}SA", "bits": -1 }),
+        json!({
+            "secretName": "..", "secretVersion": "..", "keyPairID": "..", "publicKey": "..", "fingerprint": "..",
+            "fingerprints": { "md5": "..", "sha256": ".." }, "algorithm": "..", "bits": 7,
+        }),
+    ] {
+        forge(&scene, "web", &honest, &forged).await;
+    }
+
+    let after = scene.secrets.get("web-key").await.unwrap();
+    assert_eq!((after.metadata.uid, after.data), (before.metadata.uid, before.data), "the key is what it was");
+    assert_eq!(scene.secrets.list(&ListParams::default()).await.unwrap().items.len(), 1);
+    let asked = audit.matching(mark, &Requests::any().by_agent(AGENT).resource("secrets")).unwrap();
+    // Dots in a path lead up before the API server sees it.
+    let strange: Vec<_> = asked
+        .iter()
+        .filter_map(|request| request.object_ref.as_ref())
+        .filter(|object| {
+            object.namespace == "victim"
+                || object.namespace == scene.namespace && !["", "web-key"].contains(&object.name.as_str())
+        })
+        .collect();
+    assert!(!asked.is_empty() && strange.is_empty(), "{strange:?}");
+    assert!(!scene.events("web").iter().any(|event| event.contains("PrivateKeyRegenerated")), "no key was made anew");
+}
+
+/// The facts of a replay are those of another status, which is as little to be trusted.
+#[tokio::test]
+async fn a_replay_of_a_forged_status_says_what_is_right() {
+    let scene = STRICT.scene("forged-original").await;
+    let mut spec = valid("OpenSSH");
+    spec["clientToken"] = json!("t");
+    spec["keyPairName"] = json!("pair");
+    scene.create("original", &spec).await;
+    scene.settled("original", "True/Imported").await;
+    scene.create("replay", &spec).await;
+    let honest = scene.settled("replay", "True/IdempotentReplay").await;
+    let forged = json!({ "secretName": "../x", "publicKey": "x\ny", "keyPairID": "\u{1b}" });
+    let patch = Patch::Merge(json!({ "status": forged }));
+    scene.key_pairs.patch_status("original", &PatchParams::default(), &patch).await.unwrap();
+    forge(&scene, "replay", &honest, &forged).await;
+}
+
+/// Whoever may annotate a Namespace or name a project writes no line of their own into the statuses in it.
+#[tokio::test]
+async fn annotations_are_shown_escaped_and_bounded() {
+    let scene = STRICT.scene("forged-projects").await;
+    let client = scene.stage.plane.client().await.unwrap();
+    let mut projects: Vec<String> = (0..2000).map(|n| format!("p{n:04}")).collect();
+    projects.insert(0, "a\nReady: True \u{1b}[2J\u{202e}".to_owned());
+    let annotations = json!({
+        "keypairs.dev/projects": projects.join(","), "keypairs.dev/default-project": "b\r\u{200b}", "keypairs.dev/quota": "9\n\u{1b}[2J",
+    });
+    let patch = Patch::Merge(json!({ "metadata": { "annotations": annotations } }));
+    let namespaces: Api<Namespace> = Api::all(client);
+    namespaces.patch(&scene.namespace, &PatchParams::default(), &patch).await.unwrap();
+    let mut spec = valid("OpenSSH");
+    for (name, project, told) in [("other", Some("zz"), "and 246 more"), ("none", None, "keypairs.dev/default-project")]
+    {
+        spec["project"] = json!(project);
+        scene.create(name, &spec).await;
+        let object = scene.settled(name, "False/ProjectNotFound").await;
+        let message = text(&condition(&object, "Ready")["message"]).to_owned();
+        assert!(message.contains(told) && message.len() < 600, "{message}");
+        assert!(message.chars().all(|c| !c.is_control() && !matches!(c, '\u{202e}' | '\u{200b}')), "{message:?}");
+    }
+    let log = scene.stage.log();
+    let told: Vec<&str> =
+        log.lines().filter(|line| line.contains(&scene.namespace) && line.contains("annotation")).collect();
+    assert_eq!(told.len(), 1, "once, on one line: {told:?}");
+    for escaped in [r"a\nReady: True \u{1b}[2J\u{202e}", r"b\r\u{200b}", r"9\n\u{1b}[2J", "more than 256 projects"] {
+        assert!(told[0].contains(&escaped.replace('\\', r"\\")) || told[0].contains(escaped), "{escaped}: {}", told[0]);
+    }
+}
+
+/// The annotations of a Secret name KeyPairs, entries and keys. They lead nowhere else.
+#[tokio::test]
+async fn annotations_of_a_secret_lead_nowhere_else() {
+    let scene = STRICT.scene("forged-marks").await;
+    scene.create("web", &json!({ "profile": "OpenSSH", "generate": { "algorithm": "Ed25519" } })).await;
+    let honest = scene.settled("web", "True/Generated").await;
+    let before = scene.secrets.get("web").await.unwrap();
+    for (annotation, value) in [
+        ("keypair", "../../victim"),
+        ("keypair", "we\u{202e}b\n"),
+        ("fingerprint", "SHA256:\n\u{1b}[2J"),
+        ("applied", "[\"0\",\"../x\",\"b\",\"PKCS8\",[],[],[\"ssh-privatekey\"]]"),
+        ("applied", "{\"digest\":\"0\",\"privateKey\":\"../x\",\"publicKey\":\"b\",\"encoding\":\"PKCS8\"}"),
+        ("replaces", "x\ny"),
+    ] {
+        let annotations = json!({ format!("keypairs.dev/{annotation}"): value });
+        let patch = Patch::Merge(json!({ "metadata": { "annotations": annotations } }));
+        scene.secrets.patch("web", &PatchParams::default(), &patch).await.unwrap();
+        // An edit has the operator look, whatever became of the event of the Secret.
+        let patch = json!({ "spec": { "description": format!("a{}", value.len()) } });
+        scene.patch("web", &patch).await;
+        let object = scene.settled("web", "True/Generated").await;
+        assert_eq!(facts(&object), facts(&honest), "{annotation}: {value:?}");
+        let secret: Secret = scene.secrets.get("web").await.unwrap();
+        assert_eq!(secret.data, before.data, "{annotation}: {value:?}");
+    }
+}
+
+/// A CRD as if there had been none: whatever is in spec and status is stored.
+fn shapeless_crd() -> Value {
+    let mut crd = stripped_crd();
+    let root = &mut crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+    for part in ["spec", "status"] {
+        root["properties"][part] = json!({ "x-kubernetes-preserve-unknown-fields": true });
+    }
+    crd
+}
+
+/// What is stored from before the schema is passed over, told without being quoted, and hinders nobody.
+#[tokio::test]
+async fn arrays_in_the_place_of_objects_are_passed_over() {
+    let stage: &'static Stage = Box::leak(Box::new(Stage::new(&shapeless_crd())));
+    let scene = stage.scene("shapeless").await;
+    let secret = "c2VjcmV0LXRleHQ";
+    let wrong = [
+        json!([]),
+        json!(["OpenSSH", secret]),
+        json!({ "profile": "OpenSSH", "secret": [] }),
+        json!({ "profile": "OpenSSH", "secret": [secret] }),
+        json!({ "profile": "OpenSSH", "secret": { "template": [secret] } }),
+        json!({ "profile": "OpenSSH", "secret": { "keys": [secret] } }),
+        json!({ "profile": "OpenSSH", "generate": ["Ed25519", null] }),
+        json!({ "profile": "OpenSSH", "tags": [["key", secret]] }),
+    ];
+    for (index, spec) in wrong.iter().enumerate() {
+        scene.create(&format!("wrong-{index}"), spec).await;
+    }
+    let log = Operator::spawn(Path::new(BINARY), stage.plane.kubeconfig(), ["run"], [("RUST_LOG", "info")]).unwrap();
+    scene.create("right", &valid("OpenSSH")).await;
+    scene.settled("right", "True/Imported").await;
+    for (index, spec) in wrong.iter().enumerate() {
+        let name = format!("wrong-{index}");
+        let object = to_json(&scene.key_pairs.get(&name).await.unwrap());
+        assert_eq!(object["status"], Value::Null, "{spec}");
+        let line = format!("name=\"{name}\"");
+        let text = log.log().unwrap();
+        assert!(text.lines().any(|it| it.contains(&line) && it.contains("passing over")), "{spec}: {text}");
+    }
+    assert!(!log.log().unwrap().contains(secret));
+    assert_eq!(
+        scene.secrets.list(&ListParams::default()).await.unwrap().items.len(),
+        0,
+        "no key is made for any of them"
+    );
+    // Put right, it is what it says.
+    let mut object = to_json(&scene.key_pairs.get("wrong-0").await.unwrap());
+    object["spec"] = valid("OpenSSH");
+    let object = serde_json::from_value(object).unwrap();
+    scene.key_pairs.replace("wrong-0", &PostParams::default(), &object).await.unwrap();
+    scene.settled("wrong-0", "True/Imported").await;
+}

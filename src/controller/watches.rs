@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc};
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{
-    Api, Client, Resource, ResourceExt,
+    Api, Client, ResourceExt,
     api::PartialObjectMeta,
     runtime::{reflector::ObjectRef, watcher::Event},
 };

@@ -55,6 +55,7 @@ use self::{
     queue::Trigger,
     shelf::Shelf,
 };
+pub use crate::keygen::{FIPS, RsaGenerator};
 use crate::{api::KeyPair, domain::region::Policy};
 
 /// How the controller is run.

@@ -11,7 +11,7 @@ CRD := crds/keypairs.keypairs.dev.yaml
 CHART_CRD := charts/keypair-operator/files/keypairs.keypairs.dev.yaml
 CHART_POLICIES := charts/keypair-operator/files/admission-policies.yaml
 
-.PHONY: help build demo test soak foreign bench image crds docs picture fmt lint deny
+.PHONY: help build demo test soak foreign fips bench image crds docs picture fmt lint deny
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -40,6 +40,9 @@ soak: ## Run the tests that draw values with many more of them, thousands of RSA
 
 foreign: ## Run the unit tests compiled for arm64, or, on such a machine, for amd64, with an emulator
 	@hack/foreign-test.sh $(if $(filter aarch64,$(shell uname -m)),amd64,arm64)
+
+fips: ## Build with the FIPS module of AWS-LC, and run the unit tests with it (needs CMake and Go)
+	@hack/fips-test.sh
 
 bench: ## Measure everything beside what others take, and write docs/benchmarks.md (takes an hour; KEYPAIR_BENCH_PAIRS=10000 shortens)
 	cargo bench --bench ledger --bench parts --bench keygen

@@ -102,6 +102,19 @@ fn every_file_can_be_held_in_the_head() {
 /// The one file that may call what the compiler cannot check.
 const UNSAFE: &str = "src/keygen/bignum.rs";
 
+/// The generator of RSA keys is the one that `--rsa-generator` names, wherever the operator makes keys.
+#[test]
+fn no_key_is_made_by_a_generator_that_was_not_asked_for() {
+    let mut calls = 0;
+    for module in ["api", "controller", "webhook", "app"] {
+        for (path, code) in sources(module) {
+            assert!(!code.contains("keygen::generate("), "{}: it must call generate_with", path.display());
+            calls += code.matches("keygen::generate_with(").count();
+        }
+    }
+    assert_eq!(calls, 2, "one for keys that are asked for, one for the pool");
+}
+
 /// All files of Rust below a folder.
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());

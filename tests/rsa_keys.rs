@@ -1,8 +1,8 @@
 //! RSA keys as they are generated: each has the properties that FIPS 186-5 wants, `openssl rsa -check` accepts it, and the
 //! primes of many are spread as random primes are.
 //!
-//! `KEYPAIR_RSA_KEYS` says how many keys of 2048 bits are looked at, and a tenth of it of the longer ones; with it, openssl
-//! checks all of them.
+//! `KEYPAIR_RSA_KEYS` says how many keys of 2048 bits are looked at, and a tenth of it of the longer ones and of those by AWS-LC's
+//! own generator; with it, openssl checks all of them.
 
 #![allow(
     clippy::expect_used,
@@ -23,7 +23,7 @@ use std::{
 use crypto_bigint::{BoxedUint, ConcatenatingMul as _, Gcd as _, NonZero};
 use der::Decode as _;
 use keypair_operator::domain::key::{Encoding, KeySpec, PrivateKey};
-use keypair_operator::keygen::generate;
+use keypair_operator::keygen::{RsaGenerator, generate, generate_with};
 use pkcs1::RsaPrivateKeyRef;
 use pkcs8::PrivateKeyInfoRef;
 
@@ -33,7 +33,7 @@ fn wanted() -> Option<usize> {
     env::var("KEYPAIR_RSA_KEYS").ok().map(|number| number.parse().expect("KEYPAIR_RSA_KEYS is a number"))
 }
 
-/// The keys that the tests share: of 2048 bits, and fewer of 3072 and 4096.
+/// The keys of the default generator that the tests share: of 2048 bits, and fewer of 3072 and 4096.
 fn keys() -> &'static [PrivateKey] {
     static KEYS: OnceLock<Vec<PrivateKey>> = OnceLock::new();
     KEYS.get_or_init(|| {
@@ -41,6 +41,18 @@ fn keys() -> &'static [PrivateKey] {
         let long = wanted().map_or(3, |number| number.div_ceil(10));
         let kinds = [(KeySpec::Rsa2048, short), (KeySpec::Rsa3072, long), (KeySpec::Rsa4096, long)];
         kinds.iter().flat_map(|(spec, number)| (0..*number).map(|_| generate(*spec).expect("a key pair"))).collect()
+    })
+}
+
+/// Keys by AWS-LC's own generator, fewer, since its primes are AWS-LC's matter.
+fn library_keys() -> &'static [PrivateKey] {
+    static KEYS: OnceLock<Vec<PrivateKey>> = OnceLock::new();
+    KEYS.get_or_init(|| {
+        let short = wanted().map_or(10, |number| number.div_ceil(10));
+        let long = wanted().map_or(1, |number| number.div_ceil(100));
+        let kinds = [(KeySpec::Rsa2048, short), (KeySpec::Rsa3072, long), (KeySpec::Rsa4096, long)];
+        let generate = |spec| generate_with(spec, RsaGenerator::Library).expect("a key pair");
+        kinds.iter().flat_map(|(spec, number)| (0..*number).map(|_| generate(*spec))).collect()
     })
 }
 
@@ -64,7 +76,7 @@ fn remainder(bytes: &[u8], divisor: u64) -> u64 {
 
 #[test]
 fn each_key_is_as_the_standard_wants_it() {
-    for key in keys() {
+    for key in keys().iter().chain(library_keys()) {
         let bits = key.bits();
         let half = bits / 2;
         with_numbers(key, |numbers| {
@@ -98,7 +110,7 @@ fn each_key_is_as_the_standard_wants_it() {
 
 #[test]
 fn no_prime_comes_twice() {
-    let primes: Vec<_> = keys().iter().flat_map(primes).collect();
+    let primes: Vec<_> = keys().iter().chain(library_keys()).flat_map(primes).collect();
     assert_eq!(primes.iter().collect::<BTreeSet<_>>().len(), primes.len());
 }
 
@@ -107,7 +119,7 @@ fn no_prime_comes_twice() {
 fn openssl_accepts_the_keys() {
     let all = wanted().is_some();
     let mut checked = 0;
-    for key in keys().iter().rev().take(if all { usize::MAX } else { 30 }) {
+    for key in keys().iter().rev().take(if all { usize::MAX } else { 30 }).chain(library_keys()) {
         let pem = key.encode(Encoding::Pkcs1, "").expect("an encoding");
         let child = Command::new("openssl")
             .args(["rsa", "-check", "-noout"])

@@ -6,10 +6,16 @@ use std::{
     path::PathBuf,
 };
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{
+    Parser, Subcommand, ValueEnum,
+    builder::{EnumValueParser, TypedValueParser as _},
+};
 use http::Uri;
 
-use crate::domain::{label_selector::LabelSelector, profile::Profile, rules, secret::OPERATOR};
+use crate::{
+    controller::{FIPS, RsaGenerator},
+    domain::{label_selector::LabelSelector, profile::Profile, rules, secret::OPERATOR},
+};
 
 const TO_BEGIN: &str = "\
 To begin, install the CRD and the admission policies, and run the operator against the cluster of your kubeconfig:
@@ -18,10 +24,14 @@ To begin, install the CRD and the admission policies, and run the operator again
     keypair-operator policy | kubectl apply --server-side -f -
     keypair-operator run";
 
+/// The version of the program, and whether it has the FIPS module of AWS-LC in it.
+pub const VERSION: &str =
+    if FIPS { concat!(env!("CARGO_PKG_VERSION"), " (FIPS module)") } else { env!("CARGO_PKG_VERSION") };
+
 /// SSH key pairs as Kubernetes resources: import a public key, or have a pair generated and its private key put into a
 /// Secret.
 #[derive(Debug, Parser)]
-#[command(name = "keypair-operator", version, max_term_width = 120, after_help = TO_BEGIN)]
+#[command(name = "keypair-operator", version = VERSION, max_term_width = 120, after_help = TO_BEGIN)]
 pub struct Args {
     /// What to do.
     #[command(subcommand)]
@@ -89,6 +99,17 @@ pub struct RunArgs {
     /// are asked for. They are kept in memory only. Default: none.
     #[arg(long, env = "KEYPAIR_OPERATOR_KEY_POOL", value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub key_pool: usize,
+    /// What generates RSA keys, those of the key pool included. fast: FIPS 186-5 A.1.3 with the arithmetic of AWS-LC, two to
+    /// three times as fast, on x86-64; on other processors the same as library. library: AWS-LC's own generator. A build with the FIPS
+    /// module has library only, and that is its default.
+    #[arg(
+        long,
+        env = "KEYPAIR_OPERATOR_RSA_GENERATOR",
+        value_name = "GENERATOR",
+        default_value = DEFAULT_RSA_GENERATOR.as_str(),
+        value_parser = EnumValueParser::<RsaGeneratorArg>::new().try_map(available)
+    )]
+    pub rsa_generator: RsaGeneratorArg,
     /// Serve /metrics, /livez and /readyz on this address, such as 0.0.0.0:8080. Default: serve nothing.
     #[arg(long, env = "KEYPAIR_OPERATOR_METRICS_ADDR", value_name = "ADDRESS")]
     pub metrics_addr: Option<SocketAddr>,
@@ -122,6 +143,47 @@ pub struct RunArgs {
     /// How to write the log.
     #[arg(long, env = "KEYPAIR_OPERATOR_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
+}
+
+/// The generators of RSA keys, as the command line spells them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RsaGeneratorArg {
+    /// FIPS 186-5 A.1.3 with the arithmetic of AWS-LC, on x86-64.
+    Fast,
+    /// AWS-LC's own generator.
+    Library,
+}
+
+const DEFAULT_RSA_GENERATOR: RsaGeneratorArg = match RsaGenerator::DEFAULT {
+    RsaGenerator::Fast => RsaGeneratorArg::Fast,
+    RsaGenerator::Library => RsaGeneratorArg::Library,
+};
+
+impl RsaGeneratorArg {
+    /// As it is spelt.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Fast => "fast",
+            Self::Library => "library",
+        }
+    }
+}
+
+impl From<RsaGeneratorArg> for RsaGenerator {
+    fn from(generator: RsaGeneratorArg) -> Self {
+        match generator {
+            RsaGeneratorArg::Fast => Self::Fast,
+            RsaGeneratorArg::Library => Self::Library,
+        }
+    }
+}
+
+fn available(generator: RsaGeneratorArg) -> Result<RsaGeneratorArg, String> {
+    if RsaGenerator::from(generator).is_available() {
+        return Ok(generator);
+    }
+    Err("this build leaves RSA keys to the FIPS module of AWS-LC: use library, or leave the flag out".to_owned())
 }
 
 /// Reads a URL that the API server takes for a webhook.
@@ -240,6 +302,27 @@ mod tests {
     #[test]
     fn is_consistent() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn the_fast_generator_is_refused_where_there_is_the_module() {
+        let parse = |flags: &[&str]| {
+            let args = Args::try_parse_from([&["keypair-operator", "run"], flags].concat());
+            args.map_err(|error| error.to_string()).map(|args| match args.command {
+                Command::Run(run) => run.rsa_generator,
+                command => panic!("{command:?}"),
+            })
+        };
+        assert_eq!(parse(&["--rsa-generator=library"]), Ok(RsaGeneratorArg::Library));
+        if FIPS {
+            assert_eq!(parse(&[]), Ok(RsaGeneratorArg::Library));
+            let refused = parse(&["--rsa-generator=fast"]).unwrap_err();
+            assert!(refused.contains("'fast' for '--rsa-generator <GENERATOR>'"), "{refused}");
+            assert!(refused.contains("FIPS module of AWS-LC: use library"), "{refused}");
+        } else {
+            assert_eq!(parse(&[]), Ok(RsaGeneratorArg::Fast));
+            assert_eq!(parse(&["--rsa-generator=fast"]), Ok(RsaGeneratorArg::Fast));
+        }
     }
 
     #[test]

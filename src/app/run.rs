@@ -15,10 +15,15 @@ use tokio::{
 };
 use tower::{BoxError, util::MapResultLayer};
 
-use super::{Error, args::RunArgs, server, telemetry};
+use super::{
+    Error,
+    args::{RunArgs, VERSION},
+    server, telemetry,
+};
 use crate::{
     controller::{
-        self, Candidate, Generator, Health, Leadership, Metrics, Pool, Settings, Shared, Views, WATCH_SECONDS,
+        self, Candidate, Generator, Health, Leadership, Metrics, Pool, RsaGenerator, Settings, Shared, Views,
+        WATCH_SECONDS,
     },
     domain::region::Policy,
     webhook,
@@ -58,7 +63,8 @@ async fn operate(args: &RunArgs, metrics: Arc<Metrics>, health: Arc<Health>, vie
     config
         .headers
         .push((USER_AGENT, HeaderValue::from_static(concat!("keypair-operator/", env!("CARGO_PKG_VERSION")))));
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), cluster = %config.cluster_url, "starting");
+    let rsa_generator = args.rsa_generator.as_str();
+    tracing::info!(version = VERSION, cluster = %config.cluster_url, rsa_generator, "starting");
     let counting = Arc::clone(&metrics);
     let count = MapResultLayer::new(move |result: Result<http::Response<Box<client::DynBody>>, BoxError>| {
         counting.requested(result.as_ref().map_or(0, |response| response.status().as_u16()));
@@ -66,9 +72,10 @@ async fn operate(args: &RunArgs, metrics: Arc<Metrics>, health: Arc<Health>, vie
     });
     let client = ClientBuilder::try_from(config)?.with_layer(&count).build();
     let threads = args.keygen_threads.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
-    let pool = NonZeroUsize::new(args.key_pool).map(|size| Pool::start(size, Arc::clone(&metrics)));
+    let rsa = RsaGenerator::from(args.rsa_generator);
+    let pool = NonZeroUsize::new(args.key_pool).map(|size| Pool::start(size, rsa, Arc::clone(&metrics)));
     let pool = pool.transpose().map_err(Error::Start)?;
-    let generator = Generator::new(threads, pool.clone(), Arc::clone(&metrics));
+    let generator = Generator::new(threads, rsa, pool.clone(), Arc::clone(&metrics));
     let stop = stop_signal()?.shared();
     let (leadership, terms) =
         if args.leader_elect { Leadership::for_terms() } else { (Leadership::always(), Leadership::for_terms().1) };

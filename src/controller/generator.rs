@@ -7,7 +7,7 @@ use tracing::Span;
 use super::{metrics::Metrics, pool::Pool, turns::Turns};
 use crate::{
     domain::key::{Algorithm, KeySpec, PrivateKey},
-    keygen::{self, KeygenError},
+    keygen::{self, KeygenError, RsaGenerator},
 };
 
 /// Generates key pairs; RSA on threads of their own, a limited number at a time, by turns of the namespaces.
@@ -19,6 +19,7 @@ pub struct Generator {
     turns: Turns,
     metrics: Arc<Metrics>,
     pool: Option<Arc<Pool>>,
+    rsa: RsaGenerator,
 }
 
 /// Why no key pair was generated.
@@ -36,10 +37,10 @@ pub enum GeneratorError {
 }
 
 impl Generator {
-    /// A generator that uses at most `threads` threads at once, and what is in `pool` before.
+    /// A generator that uses at most `threads` threads at once, and what is in `pool` before. RSA keys are made by `rsa`.
     #[must_use]
-    pub fn new(threads: NonZeroUsize, pool: Option<Arc<Pool>>, metrics: Arc<Metrics>) -> Self {
-        Self { turns: Turns::new(threads.get()), metrics, pool }
+    pub fn new(threads: NonZeroUsize, rsa: RsaGenerator, pool: Option<Arc<Pool>>, metrics: Arc<Metrics>) -> Self {
+        Self { turns: Turns::new(threads.get()), metrics, pool, rsa }
     }
 
     /// A key pair of a kind that takes only microseconds, or one out of the pool; `None`: it takes longer.
@@ -47,7 +48,7 @@ impl Generator {
     pub fn at_once(&self, spec: KeySpec) -> Option<Result<PrivateKey, GeneratorError>> {
         match spec.algorithm() {
             Algorithm::Rsa => self.pool.as_ref()?.take(spec).map(Ok),
-            _ => Some(generate(spec, &self.metrics)),
+            _ => Some(generate(spec, self.rsa, &self.metrics)),
         }
     }
 
@@ -59,11 +60,11 @@ impl Generator {
     pub async fn generate(&self, namespace: &str, spec: KeySpec) -> Result<PrivateKey, GeneratorError> {
         let _busy = self.pool.as_ref().map(|pool| pool.busy());
         let turn = self.turns.take(namespace).await;
-        let metrics = Arc::clone(&self.metrics);
+        let (rsa, metrics) = (self.rsa, Arc::clone(&self.metrics));
         let span = Span::current();
         let generated = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            span.in_scope(|| generate(spec, &metrics))
+            span.in_scope(|| generate(spec, rsa, &metrics))
         });
         generated
             .await
@@ -71,11 +72,11 @@ impl Generator {
     }
 }
 
-fn generate(spec: KeySpec, metrics: &Metrics) -> Result<PrivateKey, GeneratorError> {
+fn generate(spec: KeySpec, rsa: RsaGenerator, metrics: &Metrics) -> Result<PrivateKey, GeneratorError> {
     let kind = spec.algorithm().name();
     let _span = tracing::debug_span!("generate key", keypair.algorithm = kind, keypair.bits = spec.bits()).entered();
     let begun = Instant::now();
-    let generated = keygen::generate(spec);
+    let generated = keygen::generate_with(spec, rsa);
     metrics.generated(kind, spec.bits(), begun.elapsed());
     Ok(generated?)
 }

@@ -83,13 +83,16 @@ mod tests {
     use futures::StreamExt;
 
     use super::*;
-    use crate::controller::{Metrics, Views};
+    use crate::{
+        controller::{Metrics, Views},
+        keygen::RsaGenerator,
+    };
 
     const SPEC: KeySpec = KeySpec::Rsa2048;
 
     fn keys() -> (Keys, impl Stream<Item = ObjectRef<KeyPair>> + Send) {
         let metrics = Arc::new(Metrics::new(Arc::<Views>::default()));
-        Keys::new(Generator::new(NonZeroUsize::MIN, None, metrics))
+        Keys::new(Generator::new(NonZeroUsize::MIN, RsaGenerator::DEFAULT, None, metrics))
     }
 
     #[tokio::test]

@@ -165,7 +165,7 @@ impl Metrics {
         self.durations.get_or_create(&OutcomeLabels { outcome }).observe(duration.as_secs_f64());
     }
 
-    /// Counts a reconciliation that failed at this step.
+    /// Counts a reconciliation, or what is done ahead of one, that failed at this step.
     pub fn failed(&self, step: &'static str) {
         self.failures.get_or_create(&StepLabels { step }).inc();
     }

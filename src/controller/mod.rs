@@ -58,6 +58,7 @@ use self::{
     store::{CompressedStore, KeyPairEntry},
     turns::Turns,
 };
+pub use crate::keygen::{FIPS, RsaGenerator};
 use crate::{api::KeyPair, domain::region::Policy};
 
 /// How many `KeyPair`s that are too large to be kept are in memory at once.

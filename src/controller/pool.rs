@@ -15,7 +15,7 @@ use std::{
 use super::metrics::Metrics;
 use crate::{
     domain::key::{Algorithm, KeySpec, PrivateKey},
-    keygen,
+    keygen::{self, RsaGenerator},
 };
 
 /// How long to wait after a generation that failed.
@@ -27,6 +27,7 @@ const NICENESS: i32 = 19;
 #[derive(Debug)]
 pub struct Pool {
     size: usize,
+    rsa: RsaGenerator,
     state: Mutex<State>,
     changed: Condvar,
     metrics: Arc<Metrics>,
@@ -47,14 +48,15 @@ pub struct Busy<'a>(&'a Pool);
 
 impl Pool {
     /// Begins to fill a pool with `size` keys of each kind that is wanted: the default kind from the start, others when they
-    /// have been asked for.
+    /// have been asked for. They are made by `rsa`.
     ///
     /// # Errors
     ///
     /// If no thread can be started.
-    pub fn start(size: NonZeroUsize, metrics: Arc<Metrics>) -> io::Result<Arc<Self>> {
+    pub fn start(size: NonZeroUsize, rsa: RsaGenerator, metrics: Arc<Metrics>) -> io::Result<Arc<Self>> {
         let pool = Arc::new(Self {
             size: size.get(),
+            rsa,
             state: Mutex::new(State {
                 kept: BTreeMap::from([(KeySpec::Rsa2048, Vec::new())]),
                 busy: 0,
@@ -105,12 +107,13 @@ impl Pool {
         }
         while let Some(spec) = self.next() {
             let begun = Instant::now();
-            match keygen::generate(spec) {
+            match keygen::generate_with(spec, self.rsa) {
                 Ok(key) => {
                     self.metrics.generated(spec.algorithm().name(), spec.bits(), begun.elapsed());
                     self.put(spec, key);
                 }
                 Err(error) => {
+                    self.metrics.failed("FillKeyPool");
                     tracing::warn!(%error, "cannot fill the key pool; trying again");
                     thread::sleep(RETRY);
                 }
@@ -160,7 +163,7 @@ mod tests {
 
     fn pool(size: usize) -> Arc<Pool> {
         let metrics = Arc::new(Metrics::new(Arc::<Views>::default()));
-        Pool::start(NonZeroUsize::new(size).unwrap(), metrics).unwrap()
+        Pool::start(NonZeroUsize::new(size).unwrap(), RsaGenerator::DEFAULT, metrics).unwrap()
     }
 
     fn wait_for(pool: &Pool, spec: KeySpec) -> PrivateKey {

@@ -1,10 +1,18 @@
 //! Drawing new key pairs. This is the one place where keys meet randomness: AWS-LC's generator,
 //! seeded by the system.
 
+// With the FIPS module all RSA keys are made by it.
+#[cfg(not(feature = "fips"))]
 mod bignum;
+#[cfg(not(feature = "fips"))]
+mod components;
+#[cfg(not(feature = "fips"))]
 mod primes;
+#[cfg(not(feature = "fips"))]
 mod random;
+#[cfg(not(feature = "fips"))]
 mod rsa;
+#[cfg(not(feature = "fips"))]
 mod sieve;
 
 use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
@@ -16,8 +24,6 @@ use aws_lc_rs::signature::{
     EcdsaSigningAlgorithm, EcdsaVerificationAlgorithm, Ed25519KeyPair, RsaPublicKeyComponents, UnparsedPublicKey,
 };
 
-use self::bignum::ArithmeticError;
-use self::random::RandomError;
 use crate::domain::key::wire::{Reader, WireError};
 use crate::domain::key::{KeySpec, PrivateKey, PrivateKeyError};
 
@@ -35,6 +41,13 @@ pub enum KeygenError {
     /// No prime was found in as many attempts as FIPS 186-5 allows: less likely than 2^-40.
     #[error("no prime was found in as many attempts as FIPS 186-5 allows")]
     NoPrime,
+    /// A number that had passed the operator's primality test failed AWS-LC's, so no key was made of it. The number is not in
+    /// the message, since it may have been a prime.
+    #[error(
+        "AWS-LC's primality test contradicts the operator's, so the key was dropped; \
+         set --rsa-generator=library and report this"
+    )]
+    NotPrime,
     /// Primes were found, but FIPS 186-5 allows no key of them, or they have not the size that was asked for.
     #[error("the prime numbers that were found do not make a key")]
     Refused,
@@ -46,42 +59,57 @@ pub enum KeygenError {
     NotAPair,
 }
 
-impl From<ArithmeticError> for KeygenError {
-    fn from(_: ArithmeticError) -> Self {
-        Self::Generation
+/// What generates RSA keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RsaGenerator {
+    /// FIPS 186-5 A.1.3 with AWS-LC's arithmetic, on x86-64, where that was measured to be faster; elsewhere and with the FIPS
+    /// module it is [`RsaGenerator::Library`].
+    Fast,
+    /// AWS-LC's own generator.
+    Library,
+}
+
+impl RsaGenerator {
+    /// What [`generate`] uses: the faster one that this build has.
+    pub const DEFAULT: Self = if FIPS { Self::Library } else { Self::Fast };
+
+    /// Whether this build can be told to use it: with the FIPS module, keys are the module's.
+    #[must_use]
+    pub const fn is_available(self) -> bool {
+        !FIPS || matches!(self, Self::Library)
     }
 }
 
-impl From<RandomError> for KeygenError {
-    fn from(_: RandomError) -> Self {
-        Self::Generation
-    }
+/// Whether this build has the FIPS module of AWS-LC in it, instead of AWS-LC as it is developed.
+pub const FIPS: bool = cfg!(feature = "fips");
+
+/// Generates a key pair, RSA by [`RsaGenerator::DEFAULT`].
+///
+/// # Errors
+///
+/// As [`generate_with`].
+pub fn generate(spec: KeySpec) -> Result<PrivateKey, KeygenError> {
+    generate_with(spec, RsaGenerator::DEFAULT)
 }
 
-impl From<der::Error> for KeygenError {
-    fn from(_: der::Error) -> Self {
-        Self::Generation
-    }
-}
-
-/// Generates a key pair.
+/// Generates a key pair, with this generator if it is RSA.
 ///
 /// This computes on the calling thread without yielding: microseconds for ECDSA and Ed25519, but
 /// from tenths of a second to several seconds for RSA. In asynchronous code it belongs on a
 /// blocking thread.
 ///
-/// AWS-LC tests new pairs itself only in its FIPS build, which this is not. So each pair is tested
+/// AWS-LC tests new pairs itself only in its FIPS module. So each pair is tested
 /// here: the private key is taken from the document that will be handed out, it signs, and the
 /// public key that was derived from it verifies.
 ///
 /// # Errors
 ///
-/// [`KeygenError`] if the library fails or the test does. Neither is expected.
-pub fn generate(spec: KeySpec) -> Result<PrivateKey, KeygenError> {
+/// [`KeygenError`] if the library fails or the test does. Neither is expected. Nothing is tried again here.
+pub fn generate_with(spec: KeySpec, rsa: RsaGenerator) -> Result<PrivateKey, KeygenError> {
     match spec {
-        KeySpec::Rsa2048 => generate_rsa(2048, KeySize::Rsa2048),
-        KeySpec::Rsa3072 => generate_rsa(3072, KeySize::Rsa3072),
-        KeySpec::Rsa4096 => generate_rsa(4096, KeySize::Rsa4096),
+        KeySpec::Rsa2048 => generate_rsa(rsa, 2048, KeySize::Rsa2048),
+        KeySpec::Rsa3072 => generate_rsa(rsa, 3072, KeySize::Rsa3072),
+        KeySpec::Rsa4096 => generate_rsa(rsa, 4096, KeySize::Rsa4096),
         KeySpec::EcdsaP256 => generate_ecdsa(&ECDSA_P256_SHA256_ASN1_SIGNING, &ECDSA_P256_SHA256_ASN1),
         KeySpec::EcdsaP384 => generate_ecdsa(&ECDSA_P384_SHA384_ASN1_SIGNING, &ECDSA_P384_SHA384_ASN1),
         KeySpec::EcdsaP521 => generate_ecdsa(&ECDSA_P521_SHA512_ASN1_SIGNING, &ECDSA_P521_SHA512_ASN1),
@@ -89,15 +117,27 @@ pub fn generate(spec: KeySpec) -> Result<PrivateKey, KeygenError> {
     }
 }
 
-/// By FIPS 186-5 A.1.3 with AWS-LC's arithmetic where that was measured to be faster, and by AWS-LC's own generator elsewhere.
-fn generate_rsa(bits: usize, size: KeySize) -> Result<PrivateKey, KeygenError> {
-    let key = if cfg!(target_arch = "x86_64") {
-        PrivateKey::from_pkcs1_der(&rsa::generate(bits, &mut SystemRandom::new())?)?
-    } else {
-        library_rsa(size)?
+fn generate_rsa(generator: RsaGenerator, bits: usize, size: KeySize) -> Result<PrivateKey, KeygenError> {
+    let key = match generator {
+        RsaGenerator::Fast => fast_rsa(bits, size)?,
+        RsaGenerator::Library => library_rsa(size)?,
     };
     test_rsa(&key)?;
     Ok(key)
+}
+
+#[cfg(not(feature = "fips"))]
+fn fast_rsa(bits: usize, size: KeySize) -> Result<PrivateKey, KeygenError> {
+    if cfg!(target_arch = "x86_64") {
+        Ok(PrivateKey::from_pkcs1_der(&rsa::generate(bits, &mut SystemRandom::new())?)?)
+    } else {
+        library_rsa(size)
+    }
+}
+
+#[cfg(feature = "fips")]
+fn fast_rsa(_: usize, size: KeySize) -> Result<PrivateKey, KeygenError> {
+    library_rsa(size)
 }
 
 /// A key pair by AWS-LC's own generator.
@@ -173,15 +213,24 @@ fn last_field(blob: &[u8], skip: usize) -> Result<&[u8], WireError> {
 mod tests {
     use super::*;
 
-    /// The generator of other architectures works on this one, too.
     #[test]
-    fn the_library_makes_keys_as_well() {
-        let key = library_rsa(KeySize::Rsa2048).unwrap();
-        assert_eq!(key.spec(), Some(KeySpec::Rsa2048));
-        assert_eq!(test_rsa(&key), Ok(()));
+    fn both_generators_make_keys() {
+        for generator in [RsaGenerator::Fast, RsaGenerator::Library] {
+            let key = generate_with(KeySpec::Rsa2048, generator).unwrap();
+            assert_eq!(key.spec(), Some(KeySpec::Rsa2048), "{generator:?}");
+            assert_eq!(test_rsa(&key), Ok(()), "{generator:?}");
+        }
     }
 
-    /// And this one's works on others.
+    #[test]
+    fn the_build_has_the_library_that_it_says() {
+        assert_eq!(aws_lc_rs::try_fips_mode().is_ok(), FIPS);
+        assert!(RsaGenerator::DEFAULT.is_available() && RsaGenerator::Library.is_available());
+        assert_eq!(RsaGenerator::Fast.is_available(), !FIPS);
+    }
+
+    /// Also on architectures where it is not used.
+    #[cfg(not(feature = "fips"))]
     #[test]
     fn our_own_makes_keys() {
         let der = rsa::generate(2048, &mut SystemRandom::new()).unwrap();

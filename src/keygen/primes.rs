@@ -1,4 +1,4 @@
-//! The Miller-Rabin test (FIPS 186-5 B.3.1), with AWS-LC's arithmetic.
+//! The Miller-Rabin test (FIPS 186-5 B.3.1) with AWS-LC's arithmetic, and AWS-LC's own test of what is left at the end.
 //!
 //! A number that passes is tested in constant time, whatever it is; one that fails may leave early, since it is thrown away.
 
@@ -24,6 +24,15 @@ pub(super) struct Candidate {
     minus_one: Number,
 }
 
+/// A number that AWS-LC's own test takes for a prime, big-endian: what a key can be built of.
+pub(super) struct ConfirmedPrime(Zeroizing<Vec<u8>>);
+
+impl ConfirmedPrime {
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 impl Candidate {
     /// An error if the number is even or has fewer than 65 bits.
     pub(super) fn new(number: Number, scratch: &mut Scratch) -> Result<Self, ArithmeticError> {
@@ -39,10 +48,6 @@ impl Candidate {
 
     pub(super) const fn number(&self) -> &Number {
         self.modulus.number()
-    }
-
-    pub(super) const fn modulus(&self) -> &Modulus {
-        &self.modulus
     }
 
     /// One round for each of two candidates, which may be the same one: whether the candidate may be prime still. The powers
@@ -71,6 +76,19 @@ impl Candidate {
             }
         }
         Ok(true)
+    }
+
+    /// Asks AWS-LC's own test, which shares neither rounds nor bases with this one, about a number that passed all rounds. So a
+    /// fault of this test makes no key. `length` is that of the number in bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`KeygenError::NotPrime`] if the two tests disagree.
+    pub(super) fn confirm(&self, length: usize, scratch: &mut Scratch) -> Result<ConfirmedPrime, KeygenError> {
+        if !self.number().is_probably_prime(scratch)? {
+            return Err(KeygenError::NotPrime);
+        }
+        Ok(ConfirmedPrime(self.number().to_be_bytes(length)?))
     }
 
     const fn power<'a>(&'a self, base: &'a Number) -> Power<'a> {
@@ -111,6 +129,7 @@ impl Candidate {
 #[cfg(test)]
 mod tests {
     use aws_lc_rs::rand::SystemRandom;
+    use crypto_bigint::{BoxedUint, ConcatenatingMul as _};
 
     use super::*;
 
@@ -133,6 +152,16 @@ mod tests {
         Number::from_be_bytes(&bytes).unwrap()
     }
 
+    fn product(factors: &[&Number]) -> Number {
+        let number = |factor: &Number| {
+            let bytes = factor.to_be_bytes(factor.bits().div_ceil(8)).unwrap();
+            BoxedUint::from_be_slice_vartime(&bytes)
+        };
+        let product =
+            factors.iter().fold(BoxedUint::one(), |product, factor| product.concatenating_mul(&number(factor)));
+        Number::from_be_bytes(&product.to_be_bytes()).unwrap()
+    }
+
     fn word(value: u64) -> Number {
         Number::from_word(value).unwrap()
     }
@@ -150,6 +179,11 @@ mod tests {
             verdict
         });
         assert_eq!(passes, beside);
+        // AWS-LC's own test says the same.
+        let length = candidate.number().bits().div_ceil(8);
+        let confirmed = candidate.confirm(length, &mut scratch).map(|prime| prime.as_bytes().to_vec());
+        let expected = candidate.number().to_be_bytes(length).unwrap().to_vec();
+        assert_eq!(confirmed, if passes { Ok(expected) } else { Err(KeygenError::NotPrime) });
         passes
     }
 
@@ -197,10 +231,10 @@ mod tests {
         let candidate = Candidate::new(from_hex(arnault), &mut scratch).unwrap();
         for base in [2, 3, 5, 7, 11, 101, 293] {
             let base = word(base);
-            let power = candidate.power(&base).compute(&mut scratch).unwrap();
+            let [power, _] = Power::compute_two([candidate.power(&base); 2], &mut scratch).unwrap();
             assert!(candidate.passes(&power, &mut scratch).unwrap(), "it is such a number");
         }
-        let power = candidate.power(&word(307)).compute(&mut scratch).unwrap();
+        let [power, _] = Power::compute_two([candidate.power(&word(307)); 2], &mut scratch).unwrap();
         assert!(!candidate.passes(&power, &mut scratch).unwrap());
         assert!(!is_prime(from_hex(arnault)));
     }
@@ -208,11 +242,9 @@ mod tests {
     /// `(6k + 1)(12k + 1)(18k + 1)` of 1024 bits, which Fermat's test takes for a prime.
     #[test]
     fn carmichael_numbers_fail() {
-        let mut scratch = Scratch::new().unwrap();
         let k = from_hex("33c862f430a8ebe327be4e1141916573fceb589e29ad16d5d7273e41aa3d57b81e35bb1ede3d7cbb15cee");
-        let mut factor = |times| k.times(&word(times), &mut scratch).unwrap().plus(&word(1)).unwrap();
-        let factors = [factor(6), factor(12), factor(18)];
-        let product = factors[0].times(&factors[1], &mut scratch).unwrap().times(&factors[2], &mut scratch).unwrap();
+        let factors = [6, 12, 18].map(|times| product(&[&k, &word(times)]).plus(&word(1)).unwrap());
+        let product = product(&factors.each_ref());
         assert_eq!(product.bits(), 1024);
         assert!(!is_prime(product));
         assert!(factors.into_iter().all(is_prime));
@@ -227,7 +259,7 @@ mod tests {
             "74047dacf3c6d6ba8a03",
         ));
         let other = prime.plus(&prime).unwrap().minus(&word(1)).unwrap();
-        let candidate = Candidate::new(prime.times(&other, &mut scratch).unwrap(), &mut scratch).unwrap();
+        let candidate = Candidate::new(product(&[&prime, &other]), &mut scratch).unwrap();
         let mut passed = 0_u32;
         for _ in 0..500 {
             let verdicts = Candidate::round([&candidate; 2], &mut SystemRandom::new(), &mut scratch).unwrap();
@@ -241,9 +273,8 @@ mod tests {
 
     #[test]
     fn squares_and_products_of_neighbours_fail() {
-        let mut scratch = Scratch::new().unwrap();
         let [near, next] = crate::keygen::rsa::tests::NEIGHBOURS.map(from_hex);
-        let [near, next] = [near.times(&near, &mut scratch).unwrap(), near.times(&next, &mut scratch).unwrap()];
+        let [near, next] = [product(&[&near, &near]), product(&[&near, &next])];
         assert!(!is_prime(near) && !is_prime(next));
     }
 

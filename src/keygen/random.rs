@@ -2,10 +2,18 @@
 
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 
+use super::KeygenError;
+
 /// No random bytes could be had, or they were not random.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the random number generator failed")]
 pub(super) struct RandomError;
+
+impl From<RandomError> for KeygenError {
+    fn from(_: RandomError) -> Self {
+        Self::Generation
+    }
+}
 
 /// A source of random bytes. Tests have others than [`SystemRandom`].
 pub(super) trait Random {

@@ -5,15 +5,14 @@
 
 use std::cmp::Ordering;
 
-use der::Encode as _;
-use pkcs1::{RsaPrivateKeyRef, UintRef};
 use zeroize::Zeroizing;
 
 use super::KeygenError;
-use super::bignum::{ArithmeticError, Number, Power, Scratch};
+use super::bignum::{ArithmeticError, Number, Scratch};
+use super::components::Components;
 use super::primes::Candidate;
 use super::random::Random;
-use super::sieve::{self, EXPONENT};
+use super::sieve;
 
 /// How often a prime is tested: once beside another candidate, then in pairs. FIPS 186-5 wants 5 rounds for primes of 1024
 /// bits, and 4 for longer ones.
@@ -29,9 +28,10 @@ pub(super) fn generate(bits: usize, random: &mut impl Random) -> Result<Zeroizin
     let mut scratch = Scratch::new()?;
     let p = find_prime(bits, 5 * bits, None, random, &mut scratch)?;
     let q = find_prime(bits, 10 * bits, Some(p.number()), random, &mut scratch)?;
-    // The larger one is `p`, so that `q` is below it, as the last exponentiation needs it.
-    let [p, q] = if p.number().compare(q.number()) == Ordering::Less { [q, p] } else { [p, q] };
-    Key::new(bits, &p, &q, &mut scratch)?.to_der()
+    // A key can only be built of primes that AWS-LC's own test has confirmed.
+    let [p, q] = [p.confirm(bits / 16, &mut scratch)?, q.confirm(bits / 16, &mut scratch)?];
+    let bits = u32::try_from(bits).map_err(|_| KeygenError::Refused)?;
+    Components::new(bits, [&p, &q])?.to_der()
 }
 
 /// Steps 4 and 5: draws candidates of half of `bits` until one is prime, far enough from the `other` prime.
@@ -130,78 +130,6 @@ impl<'a> Search<'a> {
     }
 }
 
-/// The numbers of RFC 8017 §A.1.2, but for the public exponent, each big-endian.
-struct Key {
-    modulus: Zeroizing<Vec<u8>>,
-    private_exponent: Zeroizing<Vec<u8>>,
-    prime1: Zeroizing<Vec<u8>>,
-    prime2: Zeroizing<Vec<u8>>,
-    exponent1: Zeroizing<Vec<u8>>,
-    exponent2: Zeroizing<Vec<u8>>,
-    coefficient: Zeroizing<Vec<u8>>,
-}
-
-impl Key {
-    /// The key of two primes, of which `p` is the larger one.
-    fn new(bits: usize, p: &Candidate, q: &Candidate, scratch: &mut Scratch) -> Result<Self, KeygenError> {
-        let (whole, half) = (bits / 8, bits / 16);
-        let modulus = p.number().times(q.number(), scratch)?;
-        if modulus.bits() != bits {
-            return Err(KeygenError::Refused);
-        }
-        let [one, two] = [Number::from_word(1)?, Number::from_word(2)?];
-        let [p_less_one, q_less_one] = [p.number().minus(&one)?, q.number().minus(&one)?];
-        let gcd = p_less_one.gcd(&q_less_one, scratch)?;
-        let lcm = p_less_one.divided_by(&gcd, scratch)?.times(&q_less_one, scratch)?;
-        let private_exponent = inverse_of_exponent(&lcm, whole, scratch)?;
-        if private_exponent.compare(&power_of_two(bits / 2)?) != Ordering::Greater {
-            return Err(KeygenError::Refused);
-        }
-        // By Fermat's theorem, which takes the same time for every `q`.
-        let power = Power { modulus: p.modulus(), base: q.number(), exponent: &p.number().minus(&two)? };
-        Ok(Self {
-            modulus: modulus.to_be_bytes(whole)?,
-            private_exponent: private_exponent.to_be_bytes(whole)?,
-            prime1: p.number().to_be_bytes(half)?,
-            prime2: q.number().to_be_bytes(half)?,
-            exponent1: inverse_of_exponent(&p_less_one, half, scratch)?.to_be_bytes(half)?,
-            exponent2: inverse_of_exponent(&q_less_one, half, scratch)?.to_be_bytes(half)?,
-            coefficient: power.compute(scratch)?.to_be_bytes(half)?,
-        })
-    }
-
-    fn to_der(&self) -> Result<Zeroizing<Vec<u8>>, KeygenError> {
-        let exponent = EXPONENT.to_be_bytes();
-        let key = RsaPrivateKeyRef {
-            modulus: UintRef::new(&self.modulus)?,
-            public_exponent: UintRef::new(&exponent)?,
-            private_exponent: UintRef::new(&self.private_exponent)?,
-            prime1: UintRef::new(&self.prime1)?,
-            prime2: UintRef::new(&self.prime2)?,
-            exponent1: UintRef::new(&self.exponent1)?,
-            exponent2: UintRef::new(&self.exponent2)?,
-            coefficient: UintRef::new(&self.coefficient)?,
-            other_prime_infos: None,
-        };
-        // In a buffer of exactly its length, so that nothing is left behind by growth.
-        let length = usize::try_from(key.encoded_len()?).map_err(|_| KeygenError::Generation)?;
-        let mut der = Zeroizing::new(vec![0; length]);
-        key.encode_to_slice(&mut der)?;
-        Ok(der)
-    }
-}
-
-/// `1 / EXPONENT` modulo a number of at most `length` bytes.
-///
-/// It is `(1 + k number) / EXPONENT` for the one `k` below the exponent for which that is an integer. So no number as long as
-/// a prime goes through Euclid's algorithm, whose steps show in timings and caches what it is about.
-fn inverse_of_exponent(number: &Number, length: usize, scratch: &mut Scratch) -> Result<Number, KeygenError> {
-    let words = Zeroizing::new(sieve::words(&number.to_be_bytes(length)?).collect::<Vec<_>>());
-    let factor = EXPONENT - sieve::inverse_modulo_exponent(sieve::modulo_exponent(&words));
-    let multiple = number.times(&Number::from_word(factor)?, scratch)?.plus(&Number::from_word(1)?)?;
-    Ok(multiple.divided_by(&Number::from_word(EXPONENT)?, scratch)?)
-}
-
 fn power_of_two(exponent: usize) -> Result<Number, ArithmeticError> {
     let mut bytes = vec![0; exponent / 8 + 1];
     bytes.first_mut().into_iter().for_each(|byte| *byte = 1 << (exponent % 8));
@@ -213,7 +141,6 @@ pub(super) mod tests {
     use std::collections::VecDeque;
 
     use aws_lc_rs::rand::SystemRandom;
-    use der::Decode as _;
 
     use super::super::random::RandomError;
     use super::*;
@@ -230,15 +157,17 @@ pub(super) mod tests {
         "b73efc9c1e2d556339de8a6355d786225035a75e46a2a72046dce912d8f998b3",
     ];
     /// A prime that is 1 modulo 65537.
-    const UNFIT: &str = "dd8b661e7370d51e8c64397f23602397762beebe75e6c4fc87c479d79df54ca7";
+    pub(in super::super) const UNFIT: &str = "dd8b661e7370d51e8c64397f23602397762beebe75e6c4fc87c479d79df54ca7";
     /// A prime below the root of 2^511.
     const SMALL: &str = "acce5e40fe6abb01a2371bc58eb0e8df457886ce288e31aa3ade1fe3f45d939f";
     /// A product of two primes of 128 bits: no small prime divides it.
     const COMPOSITE: &str = "ec85acf5a4e2442e4d23c1ce6f6e20ef7b1ba485e82ff72489f0cead1c169975";
+    /// `p (2p - 1)`, which a quarter of all bases take for a prime.
+    const OFTEN_PASSES: &str = "e31102565dd45e17c2b90e62ad287a5935b0995344bd779642996e1833f0d833";
     /// The bits of a modulus of such primes.
     const BITS: usize = 512;
 
-    fn bytes(hex: &str) -> Vec<u8> {
+    pub(in super::super) fn bytes(hex: &str) -> Vec<u8> {
         (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
     }
 
@@ -354,23 +283,53 @@ pub(super) mod tests {
         assert_eq!(generate(2048, &mut Constant(Err(RandomError))), Err(KeygenError::Generation));
     }
 
-    /// From the primes of a key that `openssl` made all its numbers follow.
-    #[test]
-    fn the_numbers_are_those_of_openssl() {
-        for name in ["rsa2048", "rsa3070"] {
-            let path = format!("{}/tests/vectors/private/plain/{name}.traditional", env!("CARGO_MANIFEST_DIR"));
-            let (_, der) = pem_rfc7468::decode_vec(std::fs::read_to_string(path).unwrap().as_bytes()).unwrap();
-            let key = RsaPrivateKeyRef::from_der(&der).unwrap();
-            let bits = key.modulus.as_bytes().len() * 8;
-            let mut scratch = Scratch::new().unwrap();
-            let [p, q] = [key.prime1, key.prime2]
-                .map(|prime| Candidate::new(Number::from_be_bytes(prime.as_bytes()).unwrap(), &mut scratch).unwrap());
-            let made = Key::new(bits, &p, &q, &mut scratch);
-            if name == "rsa2048" {
-                assert!(*made.unwrap().to_der().unwrap() == der);
-            } else {
-                assert_eq!(made.err(), Some(KeygenError::Refused), "3070 bits are not 3072");
+    /// Gives the candidates that it is told, and always the same base.
+    struct OneBase {
+        candidates: Script,
+        base: Vec<u8>,
+    }
+
+    impl Random for OneBase {
+        fn fill(&mut self, buffer: &mut [u8]) -> Result<(), RandomError> {
+            if buffer.len() == self.base.len() {
+                buffer.copy_from_slice(&self.base);
+                return Ok(());
             }
+            self.candidates.fill(buffer)
+        }
+    }
+
+    /// The random bytes of a base with which the composite passes.
+    fn base_that_lies() -> Vec<u8> {
+        let mut scratch = Scratch::new().unwrap();
+        let composite = Candidate::new(Number::from_be_bytes(&bytes(OFTEN_PASSES)).unwrap(), &mut scratch).unwrap();
+        loop {
+            let mut base = vec![0; BITS / 16 + 8];
+            SystemRandom::new().fill(&mut base).unwrap();
+            let mut random = OneBase { candidates: Script::new(&[]), base };
+            if composite.passes_rounds(ROUNDS, &mut random, &mut scratch).unwrap() {
+                return random.base;
+            }
+        }
+    }
+
+    /// A composite that passes all rounds, as one would if they had a fault: AWS-LC's own test refuses it, be it `p` or `q`.
+    #[test]
+    fn what_only_one_test_takes_for_a_prime_makes_no_key() {
+        let [prime, other, _] = PRIMES;
+        for (first, second, expected) in [
+            (prime, other, None),
+            (OFTEN_PASSES, prime, Some(KeygenError::NotPrime)),
+            (prime, OFTEN_PASSES, Some(KeygenError::NotPrime)),
+        ] {
+            // Each prime is looked for among candidates that are drawn for it.
+            let mut candidates = vec![COMPOSITE; 2 * BATCH];
+            (candidates[0], candidates[BATCH]) = (first, second);
+            let mut random = OneBase { candidates: Script::new(&candidates), base: base_that_lies() };
+            let made = generate(BITS, &mut random);
+            assert_eq!(made.err(), expected);
+            // It is given up at once: nothing is drawn after the two primes.
+            assert!(random.candidates.0.is_empty());
         }
     }
 

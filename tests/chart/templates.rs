@@ -140,6 +140,8 @@ fn the_operator_is_told_what_the_values_say() {
         "--set",
         "keygenThreads=9",
         "--set",
+        "rsaGenerator=library",
+        "--set",
         "leaseDuration=30",
         "--set",
         "regionSelector=a in (b\\,c)",
@@ -157,6 +159,7 @@ fn the_operator_is_told_what_the_values_say() {
         "--quota=7",
         "--concurrency=8",
         "--keygen-threads=9",
+        "--rsa-generator=library",
         "--lease-duration=30",
         "--region-selector=a in (b,c)",
         "--log-format=text",
@@ -167,6 +170,9 @@ fn the_operator_is_told_what_the_values_say() {
     ] {
         assert_eq!(args.iter().filter(|arg| **arg == expected).count(), 1, "{expected}: {args:?}");
     }
+    // Told nothing, the operator takes the fastest that it has: an image with the FIPS module refuses to be told so.
+    let silent = template(&[]);
+    assert!(!pod(&silent)["containers"][0]["args"].to_string().contains("rsa-generator"));
     assert_eq!(container["env"], json!([{ "name": "RUST_LOG", "value": "debug" }]));
     let digest = format!("image.digest=sha256:{}", "0".repeat(64));
     let image = template(&["--set", &digest, "--set", "image.repository=registry/keypair-operator"]);

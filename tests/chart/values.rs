@@ -158,6 +158,7 @@ fn what_is_no_value_or_none_of_its_kind_is_refused() {
         ("replicas=two", "replicas"),
         ("image.digest=latest", "digest"),
         ("leaseDuration=1", "leaseDuration"),
+        ("rsaGenerator=quick", "rsaGenerator"),
     ] {
         let output = Command::new(&*HELM).args(["template", "test", CHART, "--set", flag]).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);

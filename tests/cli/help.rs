@@ -43,7 +43,8 @@ fn help_tells_of_every_flag_and_variable() {
 #[test]
 fn version_is_that_of_the_package() {
     let version = execute(&["--version"]);
-    assert_eq!(version.stdout, format!("keypair-operator {}\n", env!("CARGO_PKG_VERSION")));
+    let module = if cfg!(feature = "fips") { " (FIPS module)" } else { "" };
+    assert_eq!(version.stdout, format!("keypair-operator {}{module}\n", env!("CARGO_PKG_VERSION")));
 }
 
 #[test]
@@ -56,6 +57,7 @@ fn a_wrong_command_line_ends_with_2() {
         &["run", "--quota", "many"],
         &["run", "--concurrency=0"],
         &["run", "--metrics-addr=nowhere"],
+        &["run", "--rsa-generator=quick"],
         &["fingerprint", "--profile=Amazon"],
         &["policy", "--namespace=it's"],
         &["policy", "--webhook-url=http://example.com/"],

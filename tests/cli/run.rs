@@ -46,6 +46,20 @@ fn an_address_that_is_taken_is_an_error() {
     assert!(output.stderr.contains("error: cannot listen on 127.0.0.1:"), "{}", output.stderr);
 }
 
+/// It is refused as a mistake in the command line, or goes on to look for a cluster.
+#[test]
+fn the_rsa_generator_is_chosen_by_flag_and_variable() {
+    let variable = |value| [("KEYPAIR_OPERATOR_RSA_GENERATOR", value)];
+    for (value, code) in [("library", 1), ("fast", if cfg!(feature = "fips") { 2 } else { 1 }), ("quick", 2)] {
+        let flag = format!("--rsa-generator={value}");
+        for output in [without_cluster(&[&flag], &[]), without_cluster(&[], &variable(value))] {
+            assert_eq!(output.code, Some(code), "{value}: {}", output.stderr);
+            let told = if code == 1 { "no cluster to talk to" } else { "--rsa-generator <GENERATOR>" };
+            assert!(output.stderr.contains(told), "{value}: {}", output.stderr);
+        }
+    }
+}
+
 /// The definition is missing, then is installed; the operator finds it without a restart.
 #[tokio::test]
 async fn it_waits_for_the_definition_and_then_works() {

@@ -178,6 +178,20 @@ fn shown(scene: &Scene, name: &str) {
     assert_eq!(words[..8], [name, name, "Alibaba", "RSA", "2048", name, "True", "Generated"], "{row}");
 }
 
+/// AWS-LC's own generator instead of the one that is faster.
+#[tokio::test]
+async fn by_the_generator_of_the_library() {
+    let scene = QUIET.scene("generate-library").await;
+    let mut operator = QUIET.spawn(&["--namespace", &scene.namespace, "--rsa-generator=library"], "info");
+    let kind = Kind { algorithm: "RSA", bits: 2048, encoding: "PKCS8", begin: "-----BEGIN PRIVATE KEY-----" };
+    scene.create(&kind.name(), &kind.spec("OpenSSH")).await;
+    let object = scene.settled(&kind.name(), "True/Generated").await;
+    let secret = scene.secrets.get(&kind.name()).await.unwrap();
+    check_keys("OpenSSH", &kind, &object, &secret);
+    operator.wait_for_line(r#"rsa_generator="library""#, PATIENCE).await.unwrap();
+    assert_eq!(operator.stop().await.unwrap().code(), Some(0));
+}
+
 /// Keys that were made before they are asked for: each is handed out once, also by a process that was killed.
 #[tokio::test]
 async fn a_pool_of_keys() {

@@ -2,10 +2,11 @@
 //! cloud.
 //!
 //! [`review()`] answers, from a [view](crate::controller::Views) that every replica keeps, by the decision of the domain;
-//! `server` speaks HTTPS. `certificate` makes certificates and says when they are due, `keeper` keeps them in a Secret that
+//! [`decode`] reads the question, `server` speaks HTTPS. `certificate` makes certificates and says when they are due, `keeper` keeps them in a Secret that
 //! all replicas share, and `registration` tells the API server whom to trust and, outside a cluster, whom to ask.
 
 mod certificate;
+pub mod decode;
 mod error;
 mod keeper;
 mod registration;

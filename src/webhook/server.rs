@@ -16,12 +16,7 @@ use axum::{
     routing::post,
 };
 use axum_server::{Handle, tls_rustls::RustlsConfig};
-use kube::core::{
-    DynamicObject,
-    admission::{AdmissionRequest, AdmissionResponse, AdmissionReview},
-};
 use rustls::ServerConfig;
-use serde::Deserialize;
 use tokio::{
     runtime,
     sync::{Semaphore, oneshot},
@@ -29,12 +24,10 @@ use tokio::{
 
 use super::{
     Error,
+    decode::{admit_unread, read},
     review::{Scopes, review},
 };
-use crate::{
-    api::KeyPair,
-    controller::{Health, Metrics, Views},
-};
+use crate::controller::{Health, Metrics, Views};
 
 /// The greatest review in bytes: two objects of the greatest size that the API server takes (3 MiB as JSON), and what is
 /// around them.
@@ -194,25 +187,4 @@ async fn answer(State(answering): State<Answering>, body: Bytes) -> Response {
     }
     answering.metrics.reviewed(answer.refused.map_or("Admitted", |reason| reason.as_str()));
     Json(answer.response.into_review()).into_response()
-}
-
-fn read(body: &[u8]) -> Option<AdmissionRequest<KeyPair>> {
-    serde_json::from_slice::<AdmissionReview<KeyPair>>(body).ok()?.try_into().ok()
-}
-
-/// Lets in what is not of the schema, which is for the API server to refuse, or is being mended.
-fn admit_unread(body: &[u8]) -> Option<AdmissionReview<DynamicObject>> {
-    #[derive(Deserialize)]
-    struct Review {
-        request: Request,
-    }
-    #[derive(Deserialize)]
-    struct Request {
-        uid: String,
-    }
-    let Review { request } = serde_json::from_slice(body).ok()?;
-    let mut response = AdmissionResponse::invalid("");
-    response.allowed = true;
-    response.uid = request.uid;
-    Some(response.into_review())
 }

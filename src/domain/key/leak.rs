@@ -27,6 +27,9 @@ const PROBE: usize = 32;
 /// have in a group of three bytes: a key file as the data of a Secret is written.
 const ENCODED_MARKERS: &[&str] = &["UFJJVkFURSBLRV", "BSSVZBVEUgS0VZ", "QUklWQVRFIEtFW"];
 
+/// How every key blob begins in base64: its first bytes are a length.
+const BLOB_START: &str = "AAAA";
+
 /// Object identifiers (DER, without tag and length) that begin an encrypted PKCS#8 key: PKCS#5 and
 /// PKCS#12.
 const ENCRYPTION: &[&[u8]] =
@@ -40,14 +43,18 @@ pub fn holds_private_key(text: &str) -> bool {
     PRIVATE_KEY_MARKERS.iter().any(|marker| upper.contains(marker))
         || (upper.contains("-BEGIN ") || upper.contains("- BEGIN ")) && upper.contains("PRIVATE KEY")
         || upper.contains("\"KTY\"") && upper.contains("\"D\"")
-        || ENCODED_MARKERS.iter().any(|marker| text.contains(marker))
-        || base64_runs(text).any(begins_private_der)
+        || base64_runs(text).any(|run| begins_private_der(run) || is_encoded_file(run))
 }
 
 /// The runs of characters that base64 consists of, but for its padding: whatever stands around a key, brackets or quotes,
 /// is no part of it.
 fn base64_runs(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '+' | '/')))
+}
+
+/// Whether the run is base64 of a key file. A key blob is none, though the identifier in a certificate can be any text.
+fn is_encoded_file(run: &str) -> bool {
+    !run.starts_with(BLOB_START) && ENCODED_MARKERS.iter().any(|marker| run.contains(marker))
 }
 
 /// Whether the token is base64 of the beginning of a private key in DER: PKCS#1, PKCS#8, SEC 1,
@@ -128,6 +135,8 @@ mod tests {
             "AAAAC3NzaC1lZDI1NTE5AAAAIK9ks7jkua5YWIwByRnn",
             "-----BEGIN PUBLIC KEY-----",
             "LS0tLS1CRUdJTiBQVUJMSUMgS0VZLS0tLS0K",
+            // The identifier "PRIVATE KEY" in a certificate.
+            "AAAAC1BSSVZBVEUgS0VZAAAA",
         ] {
             assert!(!holds_private_key(text), "{text}");
         }

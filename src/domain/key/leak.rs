@@ -41,9 +41,16 @@ pub fn holds_private_key(text: &str) -> bool {
     // The copy may be a private key, so it is erased like one.
     let upper = Zeroizing::new(text.to_ascii_uppercase());
     PRIVATE_KEY_MARKERS.iter().any(|marker| upper.contains(marker))
-        || (upper.contains("-BEGIN ") || upper.contains("- BEGIN ")) && upper.contains("PRIVATE KEY")
+        || begins_private_block(&upper)
         || upper.contains("\"KTY\"") && upper.contains("\"D\"")
         || base64_runs(text).any(|run| begins_private_der(run) || is_encoded_file(run))
+}
+
+/// Whether a BEGIN line names a private key. Its name ends with its dashes, where it has them: what a block of a public key
+/// holds after it, as the comment "my private key at work", says nothing.
+fn begins_private_block(upper: &str) -> bool {
+    let name = |rest: &str| rest.split('-').next().is_some_and(|name| name.contains("PRIVATE KEY"));
+    ["-BEGIN ", "- BEGIN "].iter().any(|begin| upper.split(begin).skip(1).any(name))
 }
 
 /// The runs of characters that base64 consists of, but for its padding: whatever stands around a key, brackets or quotes,
@@ -135,6 +142,7 @@ mod tests {
             "AAAAC3NzaC1lZDI1NTE5AAAAIK9ks7jkua5YWIwByRnn",
             "-----BEGIN PUBLIC KEY-----",
             "LS0tLS1CRUdJTiBQVUJMSUMgS0VZLS0tLS0K",
+            "---- BEGIN SSH2 PUBLIC KEY ----\nComment: \"my private key at work\"\nAAAAB3Nz\n---- END SSH2 PUBLIC KEY ----",
             // The identifier "PRIVATE KEY" in a certificate.
             "AAAAC1BSSVZBVEUgS0VZAAAA",
         ] {

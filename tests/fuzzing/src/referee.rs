@@ -141,14 +141,7 @@ pub const REFUSED_PUBLIC: &[Gap<Refused>] = &[
         },
     ),
     Gap::new("any comment", "it takes whatever follows the second space", |it| {
-        !it.theirs.comment.is_empty()
-            && matches!(
-                it.ours,
-                PublicKeyError::ControlCharacter
-                    | PublicKeyError::PrivateKey
-                    | PublicKeyError::SeveralKeys
-                    | PublicKeyError::SeveralLines
-            )
+        !it.theirs.comment.is_empty() && PublicKey::parse(&armor::line(&it.theirs.blob)).is_ok()
     }),
     Gap::new(
         "certificates whose authority or signature is not that of a usable key",

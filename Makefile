@@ -11,7 +11,7 @@ CRD := crds/keypairs.keypairs.dev.yaml
 CHART_CRD := charts/keypair-operator/files/keypairs.keypairs.dev.yaml
 CHART_POLICIES := charts/keypair-operator/files/admission-policies.yaml
 
-.PHONY: help build demo test soak foreign fips bench image crds docs picture fmt lint deny
+.PHONY: help build demo test fuzz soak foreign fips bench image crds docs picture fmt lint deny
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -28,6 +28,9 @@ test: ## Run every test
 	export KUBEBUILDER_ASSETS=$$assets HELM=$$helm GITOPS_TOOLS=$$gitops; \
 	cargo build --workspace; \
 	cargo test --workspace --no-fail-fast
+
+fuzz: ## Fuzz whatever reads what others write, a minute each target (FUZZ_SECONDS=600: ten)
+	@hack/fuzz.sh
 
 soak: ## Run the tests that draw values with many more of them, thousands of RSA keys, and 50 fault runs (KEYPAIR_CASES=all: every Unicode character; takes long)
 	@assets=$$(hack/controlplane.sh); \
@@ -86,4 +89,6 @@ lint: ## Check formatting, lints and documentation
 
 deny: ## Check the licences, sources and versions of the dependencies
 	@cargo fetch --locked --quiet
-	@deny=$$(hack/cargo-tool.sh cargo-deny); $$deny --offline check bans licenses sources
+	@deny=$$(hack/cargo-tool.sh cargo-deny); $$deny --offline --workspace check bans licenses sources; \
+	cargo fetch --locked --quiet --manifest-path fuzz/Cargo.toml; \
+	$$deny --offline --config deny.toml --manifest-path fuzz/Cargo.toml check bans licenses sources

@@ -2,7 +2,7 @@
 # Prints the path of a tool for Cargo, after building it from its sources if that has not been done yet:
 # hack/cargo-tool.sh cargo-deny
 #
-#   CARGO_DENY, CARGO_CYCLONEDX  one to use instead: its path is printed and nothing is built
+#   CARGO_DENY, CARGO_CYCLONEDX, CARGO_FUZZ  one to use instead: its path is printed and nothing is built
 #   KEYPAIR_CACHE  where to keep the build, by default ~/.cache/keypair-operator (XDG_CACHE_HOME is respected)
 set -euo pipefail
 # shellcheck source=hack/lib.sh
@@ -12,6 +12,7 @@ tool=${1:?usage: hack/cargo-tool.sh TOOL}
 case $tool in
   cargo-deny) version=0.20.2 ;;
   cargo-cyclonedx) version=0.5.9 ;;
+  cargo-fuzz) version=0.13.2 ;;
   *) die "there is no version of $tool here" ;;
 esac
 

@@ -42,10 +42,15 @@ impl FromStr for LabelSelector {
     type Err = LabelSelectorError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let requirements = split(text).into_iter().map(str::trim).filter(|part| !part.is_empty()).map(requirement);
-        requirements.collect::<Result<_, _>>().map(Self)
+        if text.trim_matches(SPACE).is_empty() {
+            return Ok(Self::default());
+        }
+        split(text).into_iter().map(|part| requirement(part.trim_matches(SPACE))).collect::<Result<_, _>>().map(Self)
     }
 }
+
+/// What may stand between the parts.
+const SPACE: [char; 4] = [' ', '\t', '\r', '\n'];
 
 /// The parts between the commas that are not within parentheses.
 fn split(text: &str) -> Vec<&str> {
@@ -57,39 +62,68 @@ fn split(text: &str) -> Vec<&str> {
     .collect()
 }
 
+/// One requirement, by the grammar of `k8s.io/apimachinery/pkg/labels`, but for `>` and `<`.
 fn requirement(text: &str) -> Result<Requirement, LabelSelectorError> {
-    let error = || LabelSelectorError(text.to_owned());
-    let key = |key: &str| Some(key.trim()).filter(|key| is_key(key)).map(str::to_owned).ok_or_else(error);
-    let values = |text: &str| {
-        let inner = text.trim().strip_prefix('(').and_then(|text| text.strip_suffix(')')).ok_or_else(error)?;
-        let values: Vec<String> = inner.split(',').map(|value| value.trim().to_owned()).collect();
-        if values.iter().all(|value| is_value(value)) { Ok(values) } else { Err(error()) }
-    };
-    let value = |text: &str| values(&format!("({text})"));
-    if let Some((name, set)) = text.split_once(" notin ") {
-        return Ok(Requirement::NotIn(key(name)?, values(set)?));
+    parse_requirement(text).ok_or_else(|| LabelSelectorError(text.to_owned()))
+}
+
+fn parse_requirement(text: &str) -> Option<Requirement> {
+    let (is_negated, rest) =
+        text.strip_prefix('!').map_or((false, text), |rest| (true, rest.trim_start_matches(SPACE)));
+    let (key, rest) = split_word(rest);
+    let key = Some(key).filter(|key| is_key(key))?.to_owned();
+    match (is_negated, rest.is_empty()) {
+        (true, true) => return Some(Requirement::Absent(key)),
+        (true, false) => return None,
+        (false, true) => return Some(Requirement::Exists(key)),
+        (false, false) => {}
     }
-    if let Some((name, set)) = text.split_once(" in ") {
-        return Ok(Requirement::In(key(name)?, values(set)?));
+    if let Some(other) = rest.strip_prefix("!=") {
+        return Some(Requirement::NotIn(key, vec![value(other)?]));
     }
-    if let Some((name, other)) = text.split_once("!=") {
-        return Ok(Requirement::NotIn(key(name)?, value(other)?));
+    if let Some(same) = rest.strip_prefix("==").or_else(|| rest.strip_prefix('=')) {
+        return Some(Requirement::In(key, vec![value(same)?]));
     }
-    if let Some((name, same)) = text.split_once("==").or_else(|| text.split_once('=')) {
-        return Ok(Requirement::In(key(name)?, value(same)?));
-    }
-    match text.strip_prefix('!') {
-        Some(name) => Ok(Requirement::Absent(key(name)?)),
-        None => Ok(Requirement::Exists(key(text)?)),
+    let (operator, set) = split_word(rest);
+    let set = set.strip_prefix('(')?.strip_suffix(')')?;
+    let values = set.split(',').map(value).collect::<Option<_>>()?;
+    match operator {
+        "in" => Some(Requirement::In(key, values)),
+        "notin" => Some(Requirement::NotIn(key, values)),
+        _ => None,
     }
 }
 
+/// A word, and what follows it and the space after it.
+fn split_word(text: &str) -> (&str, &str) {
+    let end = text.find(|c| SPACE.contains(&c) || "=!()<>".contains(c)).unwrap_or(text.len());
+    let (word, rest) = text.split_at(end);
+    (word, rest.trim_start_matches(SPACE))
+}
+
+fn value(text: &str) -> Option<String> {
+    Some(text.trim_matches(SPACE)).filter(|text| is_value(text)).map(str::to_owned)
+}
+
+/// A qualified name: `example.com/name`, or a name alone.
 fn is_key(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_./".contains(c))
+    let (prefix, name) = text.split_once('/').map_or((None, text), |(prefix, name)| (Some(prefix), name));
+    !name.is_empty() && is_value(name) && prefix.is_none_or(is_subdomain)
 }
 
+/// A name of DNS (RFC 1123), in lower case.
+fn is_subdomain(text: &str) -> bool {
+    let is_inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let is_label = |label: &str| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-');
+    text.len() <= 253 && text.split('.').all(|label| is_label(label) && label.chars().all(is_inner))
+}
+
+/// Nothing, or a name that begins and ends with a letter or a digit.
 fn is_value(text: &str) -> bool {
-    text.len() <= 63 && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+    let is_end = |c: char| c.is_ascii_alphanumeric();
+    text.len() <= 63
+        && text.chars().all(|c| is_end(c) || "-_.".contains(c))
+        && (text.is_empty() || text.starts_with(is_end) && text.ends_with(is_end))
 }
 
 #[cfg(test)]
@@ -119,6 +153,9 @@ mod tests {
             "example.com/region",
             "example.com/region=",
             "tier in (gold,silver),!zone,example.com/region",
+            "tier in(gold)",
+            "tier\tnotin ( silver , )",
+            "! zone , tier = gold",
         ] {
             assert!(selects(yes, &labels), "{yes}");
         }
@@ -131,7 +168,24 @@ mod tests {
 
     #[test]
     fn what_is_no_selector_is_refused() {
-        for text in ["a b", "=b", "a in b", "a in (b", "!", "a=b=c", "a in (b c)", "a>1"] {
+        for text in [
+            "a b",
+            "=b",
+            "a in b",
+            "a in (b",
+            "!",
+            "a=b=c",
+            "a in (b c)",
+            "a>1",
+            "a,",
+            ",a",
+            "a=(b)",
+            "/a",
+            "A/b",
+            "a/",
+            "-a",
+            "a=-",
+        ] {
             assert!(text.parse::<LabelSelector>().is_err(), "{text}");
         }
     }

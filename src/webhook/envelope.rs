@@ -9,6 +9,7 @@ use serde::Deserialize;
 use crate::api::{FromObject, KeyPair};
 
 /// The request of a review; `None` if it is no review, or an object in it is not of the schema.
+#[must_use]
 pub fn read(body: &[u8]) -> Option<AdmissionRequest<KeyPair>> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -27,6 +28,7 @@ pub fn read(body: &[u8]) -> Option<AdmissionRequest<KeyPair>> {
 }
 
 /// Lets in what is not of the schema, which is for the API server to refuse, or is being mended.
+#[must_use]
 pub fn admit_unread(body: &[u8]) -> Option<AdmissionReview<DynamicObject>> {
     #[derive(Deserialize)]
     struct Request {

@@ -2,11 +2,11 @@
 //! cloud.
 //!
 //! [`review()`] answers, from a [view](crate::controller::Views) that every replica keeps, by the decision of the domain;
-//! `server` speaks HTTPS, and `envelope` reads what it is sent. `certificate` makes certificates and says when they are due, `keeper` keeps them in a Secret that
-//! all replicas share, and `registration` tells the API server whom to trust and, outside a cluster, whom to ask.
+//! `server` speaks HTTPS, and [`envelope`] reads what it is sent. `certificate` makes certificates and says when they are due,
+//! `keeper` keeps them in a Secret that all replicas share, and `registration` tells the API server whom to trust and, outside a cluster, whom to ask.
 
 mod certificate;
-mod envelope;
+pub mod envelope;
 mod error;
 mod keeper;
 mod registration;

@@ -98,6 +98,16 @@ fn openssh_files_are_read_strictly() {
     };
     assert_eq!(spoil(4, 1), Err(E::Malformed), "check integers differ");
     assert_eq!(spoil(section.len() - 1, 1), Err(E::Malformed), "filling");
+    let fill = |more: std::ops::Range<u8>| {
+        let longer = string([&section[4..], &more.collect::<Vec<u8>>()].concat());
+        parse(&[head, &longer].concat())
+    };
+    // PuTTYgen writes up to 16; OpenSSH reads any multiple of eight.
+    let filling = section.last().copied().unwrap_or_default() + 1;
+    assert_eq!(fill(filling..filling + 8), Ok(()), "a longer filling");
+    assert_eq!(fill(filling..filling + 200), Ok(()), "a very long filling");
+    assert_eq!(fill(filling..filling + 7), Err(E::Malformed), "no multiple of eight");
+    assert_eq!(fill(filling + 1..filling + 9), Err(E::Malformed), "other bytes");
     let mut two = mine.clone();
     two[38] = 2;
     assert_eq!(parse(&two), Err(E::SeveralKeys));

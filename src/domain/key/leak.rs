@@ -23,6 +23,13 @@ pub const PRIVATE_KEY_MARKERS: &[&str] = &[
 /// The shortest run of base64 that is taken for the beginning of a key, in characters.
 const PROBE: usize = 32;
 
+/// Base64 of `PRIVATE KEY`, as far as it does not depend on what stands around it, at each of the three places that it can
+/// have in a group of three bytes: a key file as the data of a Secret is written.
+const ENCODED_MARKERS: &[&str] = &["UFJJVkFURSBLRV", "BSSVZBVEUgS0VZ", "QUklWQVRFIEtFW"];
+
+/// How every key blob begins in base64: its first bytes are a length.
+const BLOB_START: &str = "AAAA";
+
 /// Object identifiers (DER, without tag and length) that begin an encrypted PKCS#8 key: PKCS#5 and
 /// PKCS#12.
 const ENCRYPTION: &[&[u8]] =
@@ -34,9 +41,27 @@ pub fn holds_private_key(text: &str) -> bool {
     // The copy may be a private key, so it is erased like one.
     let upper = Zeroizing::new(text.to_ascii_uppercase());
     PRIVATE_KEY_MARKERS.iter().any(|marker| upper.contains(marker))
-        || (upper.contains("-BEGIN ") || upper.contains("- BEGIN ")) && upper.contains("PRIVATE KEY")
+        || begins_private_block(&upper)
         || upper.contains("\"KTY\"") && upper.contains("\"D\"")
-        || text.split(|c: char| c.is_whitespace() || matches!(c, '"' | ',' | '=')).any(begins_private_der)
+        || base64_runs(text).any(|run| begins_private_der(run) || is_encoded_file(run))
+}
+
+/// Whether a BEGIN line names a private key. Its name ends with its dashes, where it has them: what a block of a public key
+/// holds after it, as the comment "my private key at work", says nothing.
+fn begins_private_block(upper: &str) -> bool {
+    let name = |rest: &str| rest.split('-').next().is_some_and(|name| name.contains("PRIVATE KEY"));
+    ["-BEGIN ", "- BEGIN "].iter().any(|begin| upper.split(begin).skip(1).any(name))
+}
+
+/// The runs of characters that base64 consists of, but for its padding: whatever stands around a key, brackets or quotes,
+/// is no part of it.
+fn base64_runs(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '+' | '/')))
+}
+
+/// Whether the run is base64 of a key file. A key blob is none, though the identifier in a certificate can be any text.
+fn is_encoded_file(run: &str) -> bool {
+    !run.starts_with(BLOB_START) && ENCODED_MARKERS.iter().any(|marker| run.contains(marker))
 }
 
 /// Whether the token is base64 of the beginning of a private key in DER: PKCS#1, PKCS#8, SEC 1,
@@ -93,6 +118,15 @@ mod tests {
             "MHcCAQEEIAAAAAAAAAAAAAAAAAAAAAAAAAAA",
             "MIGbMFcGCSqGSIb3DQEFDTBKMCkGCSqGSIb3",
             r#"{"kty": "OKP", "crv": "Ed25519", "d": "AAAA"}"#,
+            // Within whatever marks the beginning and the end of a value.
+            "key:MC4CAQAwBQYDK2VwBCIEIAAAAAAAAAAAAAAA",
+            "'MC4CAQAwBQYDK2VwBCIEIAAAAAAAAAAAAAAA'",
+            "(MC4CAQAwBQYDK2VwBCIEIAAAAAAAAAAAAAAA)",
+            // Base64 of a file, as a Secret has it: OpenSSH, PKCS#8, ssh.com, and with other things before the key.
+            "LS0tLS1CRUdJTiBPUEVOU1NIIFBSSVZBVEUgS0VZLS0tLS0K",
+            "LS0tLS1CRUdJTiBQUklWQVRFIEtFWS0tLS0tCg==",
+            "LS0tLSBCRUdJTiBTU0gyIEVOQ1JZUFRFRCBQUklWQVRFIEtFWSAtLS0tCg==",
+            "LS0tLS1FTkQgRUMgUEFSQU1FVEVSUy0tLS0tCi0tLS0tQkVHSU4gRUMgUFJJVkFURSBLRVktLS0tLQo=",
         ] {
             assert!(holds_private_key(text), "{text}");
         }
@@ -107,6 +141,10 @@ mod tests {
             "MIIBCgKCAQEA61BjmfXGEvWmegnBGSuS+rU9soUg",
             "AAAAC3NzaC1lZDI1NTE5AAAAIK9ks7jkua5YWIwByRnn",
             "-----BEGIN PUBLIC KEY-----",
+            "LS0tLS1CRUdJTiBQVUJMSUMgS0VZLS0tLS0K",
+            "---- BEGIN SSH2 PUBLIC KEY ----\nComment: \"my private key at work\"\nAAAAB3Nz\n---- END SSH2 PUBLIC KEY ----",
+            // The identifier "PRIVATE KEY" in a certificate.
+            "AAAAC1BSSVZBVEUgS0VZAAAA",
         ] {
             assert!(!holds_private_key(text), "{text}");
         }

@@ -1,0 +1,86 @@
+#!/usr/bin/env bash
+# Fuzzes whatever reads what others write: hack/fuzz.sh [TARGET…]
+#
+#   FUZZ_SECONDS  how long each target runs, by default a minute
+#   FUZZ_JOBS     how many run at once, by default as many as there are processors
+#
+# An input that breaks a target is kept in target/fuzz-artifacts and printed in base64, and the script fails. Put it into
+# tests/fuzzing/regressions/TARGET, where `make test` tries it, too. What was found to lead somewhere stays in
+# target/fuzz-corpus, and the next run begins with it.
+#
+# The stable compiler will do: libFuzzer needs its instrumentation, and no sanitizer is asked for, since only one file has
+# unsafe code, which none of the targets calls. Debug assertions and overflow checks are on.
+set -euo pipefail
+# shellcheck source=hack/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+cd "$root"
+
+# Each target with the length of its longest input in bytes.
+targets='public_key:8192 private_key:8192 rfc4716:4096 leak:8192 admission:16384 label_selector:512 linear:64'
+seconds=${FUZZ_SECONDS:-60}
+jobs=${FUZZ_JOBS:-$(getconf _NPROCESSORS_ONLN)}
+
+require cargo https://rustup.rs
+# libFuzzer is C++.
+if [ -n "$(missing "${CXX:-c++}")" ]; then
+  can_install || die "${CXX:-c++} is not installed"
+  install_packages g++
+fi
+fuzz=$(hack/cargo-tool.sh cargo-fuzz)
+cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null ||
+  die "fuzz/Cargo.lock is out of date: copy Cargo.lock over it, run cargo metadata --manifest-path fuzz/Cargo.toml, and commit it"
+
+say "building"
+"$fuzz" build --sanitizer none --codegen-units 16 --target-dir target/fuzz >&2
+cargo run --quiet --locked --package keypair-fuzzing --bin fuzz-seeds -- target/fuzz-corpus >&2
+programs=target/fuzz/$(rustc -vV | sed -n 's/^host: //p')/release
+say "built in $(elapsed)"
+
+# run TARGET LENGTH: fuzzes it, and says how it went in target/fuzz-artifacts/TARGET.
+run() {
+  local artifacts=target/fuzz-artifacts/$1 status=0 input program
+  rm -rf "$artifacts"
+  mkdir -p "$artifacts"
+  RUST_BACKTRACE=0 "$programs/$1" -max_total_time="$seconds" -max_len="$2" -timeout=25 -rss_limit_mb=2048 -print_final_stats=1 \
+    -dict=target/fuzz-corpus/dictionary -artifact_prefix="$artifacts/" "target/fuzz-corpus/$1" >"$artifacts/log" 2>&1 &
+  program=$!
+  trap 'kill $program 2>/dev/null; exit 143' TERM
+  wait "$program" || status=$?
+  if [ "$status" -eq 0 ]; then
+    say "$1: $(sed -n 's/^stat::number_of_executed_units: *//p' "$artifacts/log") executions," \
+      "$(sed -n 's/^stat::average_exec_per_sec: *//p' "$artifacts/log") a second," \
+      "coverage $(sed -n 's/.* cov: \([0-9]*\) .*/\1/p' "$artifacts/log" | tail -n 1)"
+    return
+  fi
+  say "$1: broken, the end of its output:"
+  grep -v '^stat::' "$artifacts/log" | tail -n 40 >&2
+  for input in "$artifacts"/*-*; do
+    [ ! -f "$input" ] || say "$1: $input in base64: $(base64 <"$input" | tr -d '\n')"
+  done
+  return 1
+}
+
+failed=''
+running=''
+# Waits for the oldest of those that run.
+finish() {
+  wait "${running%% *}" || failed=yes
+  running=${running#"${running%% *}"}
+  running=${running# }
+}
+# What runs when the script is ended is ended with it.
+trap '[ -z "$running" ] || kill $running 2>/dev/null || true' EXIT
+for target in $targets; do
+  name=${target%:*}
+  case " $* " in
+    "  " | *" $name "*) ;;
+    *) continue ;;
+  esac
+  [ "$(echo "$running" | wc -w)" -lt "$jobs" ] || finish
+  run "$name" "${target#*:}" &
+  running="${running:+$running }$!"
+done
+while [ -n "$running" ]; do
+  finish
+done
+[ -z "$failed" ] || die "a target is broken"

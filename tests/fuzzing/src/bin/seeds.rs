@@ -1,0 +1,56 @@
+//! Writes what cargo-fuzz begins with: `fuzz-seeds FOLDER`. For each target a folder with its seeds and the inputs that have
+//! broken it once, and a dictionary of words that readers look for.
+
+use std::{env, error::Error, fmt::Write as _, fs, path::Path};
+
+use keypair_fuzzing::{TARGETS, seeds};
+use keypair_operator::domain::key::{BARE_TOKENS, KeyType, PRIVATE_KEY_MARKERS};
+
+/// Words that no table of the operator has.
+const WORDS: &[&str] = &[
+    "---- BEGIN SSH2 PUBLIC KEY ----",
+    "---- END SSH2 PUBLIC KEY ----",
+    "-----BEGIN PUBLIC KEY-----",
+    "-----BEGIN PRIVATE KEY-----",
+    "-----BEGIN EC PARAMETERS-----",
+    "Comment: ",
+    "Proc-Type: 4,ENCRYPTED",
+    "openssh-key-v1\0",
+    "nistp256",
+    "nistp384",
+    "nistp521",
+    "none",
+    " in (",
+    " notin (",
+    "==",
+    "!=",
+    "\"oldObject\":",
+    "\"subResource\":\"status\"",
+    "\"operation\":\"UPDATE\"",
+    "\"deletionTimestamp\":\"2030-01-01T00:00:00Z\"",
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let folder = env::args_os().nth(1).ok_or("usage: fuzz-seeds FOLDER")?;
+    let folder = Path::new(&folder);
+    for target in TARGETS {
+        let folder = folder.join(target.name);
+        fs::create_dir_all(&folder)?;
+        for (number, seed) in (target.seeds)().into_iter().chain(seeds::regressions(target.name)).enumerate() {
+            fs::write(folder.join(format!("seed-{number}")), seed)?;
+        }
+    }
+    let types = KeyType::ALL.iter().map(|key_type| key_type.name());
+    let tokens = BARE_TOKENS.iter().map(|(token, _)| *token);
+    let words = types.chain(tokens).chain(PRIVATE_KEY_MARKERS.iter().copied()).chain(WORDS.iter().copied());
+    let mut dictionary = String::new();
+    for word in words {
+        let escaped = word.bytes().fold(String::new(), |mut escaped, byte| {
+            let _ = write!(escaped, "\\x{byte:02x}");
+            escaped
+        });
+        writeln!(dictionary, "\"{escaped}\"")?;
+    }
+    fs::write(folder.join("dictionary"), dictionary)?;
+    Ok(())
+}

@@ -1,18 +1,32 @@
 //! `/metrics`, `/livez` and `/readyz`.
 
-use std::{net::SocketAddr, sync::Arc, thread};
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
 
 use axum::{
     Router,
+    body::Bytes,
     extract::{RawQuery, State},
     http::StatusCode,
     response::IntoResponse,
     routing::get,
 };
-use tokio::{net::TcpListener, runtime};
+use tokio::{runtime, sync::watch};
 
 use super::Error;
-use crate::controller::{Check, Health, Metrics};
+use crate::{
+    controller::{Check, Health, Metrics},
+    server::{self, Protocol},
+};
+
+/// Of the time, at most one part in so many goes into rendering metrics, however often they are asked for, but for what is free.
+const RENDERING_SHARE: u32 = 10;
+const FREE_RENDERING: Duration = Duration::from_millis(100);
 
 /// Serves metrics and probes on a thread and a runtime of their own, so that they answer however busy the operator is.
 ///
@@ -21,23 +35,54 @@ use crate::controller::{Check, Health, Metrics};
 /// If the address cannot be used or no thread can be started.
 pub fn serve(address: SocketAddr, metrics: Arc<Metrics>, health: Arc<Health>) -> Result<(), Error> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Start)?;
-    let listener = runtime.block_on(TcpListener::bind(address)).map_err(|source| Error::Listen { address, source })?;
+    let listener = {
+        let _on = runtime.enter();
+        server::listen(address).map_err(|source| Error::Listen { address, source })?
+    };
+    let rendered = Arc::new(Rendered { metrics, last: Mutex::default() });
     let router = Router::new()
         .route("/livez", get(alive))
         .route("/readyz", get(ready))
         .with_state(health)
-        .merge(Router::new().route("/metrics", get(render)).with_state(metrics));
+        .merge(Router::new().route("/metrics", get(render)).with_state(rendered));
     thread::Builder::new()
         .name("probes".to_owned())
         .spawn(move || {
-            runtime.block_on(async {
-                if let Err(error) = axum::serve(listener, router).await {
-                    tracing::error!(%error, "metrics and probes are no longer served");
-                }
-            });
+            // It answers until the process ends.
+            let (_never, stop) = watch::channel(false);
+            runtime.block_on(server::serve(listener, Protocol::Http, router, stop, Duration::ZERO));
         })
         .map_err(Error::Start)?;
     Ok(())
+}
+
+/// The metrics; those of a moment ago, where they are asked for so often that probes would have to wait.
+struct Rendered {
+    metrics: Arc<Metrics>,
+    last: Mutex<Option<Rendering>>,
+}
+
+struct Rendering {
+    text: Bytes,
+    at: Instant,
+    /// How long all the renderings took, less the share of the time that has passed since.
+    spent: Duration,
+}
+
+impl Rendered {
+    fn text(&self) -> Result<Bytes, fmt::Error> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let begun = Instant::now();
+        let spent = last
+            .as_ref()
+            .map_or(Duration::ZERO, |last| last.spent.saturating_sub(begun.duration_since(last.at) / RENDERING_SHARE));
+        if let Some(last) = last.as_ref().filter(|_| spent > FREE_RENDERING) {
+            return Ok(last.text.clone());
+        }
+        let text = Bytes::from(self.metrics.render()?);
+        *last = Some(Rendering { text: text.clone(), at: begun, spent: spent + begun.elapsed() });
+        Ok(text)
+    }
 }
 
 /// To be restarted is of use only to a process that is stuck: what it waits for is told by [`ready`].
@@ -64,11 +109,11 @@ async fn ready(State(health): State<Arc<Health>>, RawQuery(query): RawQuery) -> 
     (status, format!("{}\n", waits_for.unwrap_or("ok")))
 }
 
-async fn render(State(metrics): State<Arc<Metrics>>) -> impl IntoResponse {
+async fn render(State(rendered): State<Arc<Rendered>>) -> impl IntoResponse {
     const OPEN_METRICS: [(&str, &str); 1] =
         [("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8")];
-    metrics
-        .render()
+    rendered
+        .text()
         .map(|text| (OPEN_METRICS, text))
         .map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
 }

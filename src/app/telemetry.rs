@@ -32,6 +32,9 @@ use crate::domain::display;
 
 /// How long the last spans may take to go out, and each export on its way.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// What is logged by default. What the libraries log at INFO repeats what is logged here, in their own words; the library of HTTP/2
+/// warns of what peers do, so that whoever reaches the webhook could fill the log.
+const DEFAULT_FILTER: &str = "warn,h2=error,keypair_operator=info";
 
 /// Why spans cannot be exported. A collector that does not answer is none of these: that is logged, and the operator works on.
 #[derive(Debug, thiserror::Error)]
@@ -79,8 +82,7 @@ fn log<S>(format: LogFormat) -> impl Layer<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
-    // What the libraries log at INFO repeats what is logged here, in their own words.
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,keypair_operator=info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
     let is_terminal = io::stderr().is_terminal();
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(move || Escaping { format, has_colours: is_terminal, output: io::stderr() })

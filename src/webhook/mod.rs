@@ -16,7 +16,12 @@ mod server;
 pub use error::Error;
 pub use review::{Scopes, review};
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use http::Uri;
 use kube::Client;
@@ -51,7 +56,7 @@ pub struct Settings {
 ///
 /// If it cannot.
 pub fn check(address: SocketAddr) -> Result<(), Error> {
-    server::listen(address).map(drop)
+    TcpListener::bind(address).map(drop).map_err(|source| Error::Listen { address, source })
 }
 
 /// Answers admission reviews, and keeps certificate and registration up to date, until `stop` resolves.

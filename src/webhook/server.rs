@@ -1,25 +1,25 @@
 //! The HTTPS server of the webhook.
 
 use std::{
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     sync::Arc,
     thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use axum::{
-    Json, Router,
-    body::Bytes,
-    extract::{DefaultBodyLimit, State},
+    Extension, Json, Router,
+    extract::{Request, State},
     http::StatusCode,
     response::{IntoResponse, Response},
     routing::post,
 };
-use axum_server::{Handle, tls_rustls::RustlsConfig};
 use rustls::ServerConfig;
 use tokio::{
     runtime,
-    sync::{Semaphore, oneshot},
+    sync::{Semaphore, oneshot, watch},
+    task::spawn_blocking,
+    time::timeout,
 };
 
 use super::{
@@ -27,13 +27,24 @@ use super::{
     envelope::{admit_unread, read},
     review::{Scopes, review},
 };
-use crate::controller::{Health, Metrics, Views};
+use crate::{
+    controller::{Health, Metrics, Views},
+    server::{self, Bodies, Protocol},
+};
 
 /// The greatest review in bytes: two objects of the greatest size that the API server takes (3 MiB as JSON), and what is
 /// around them.
 const MAX_REVIEW_BYTES: usize = 7 * 1024 * 1024;
-/// How many reviews are read and answered at once: whoever asks for more waits.
-const MAX_AT_ONCE: usize = 8;
+/// How long a review may take to come: as long as the API server waits for an answer.
+const BODY_TIME: Duration = Duration::from_secs(3);
+/// A review that is larger is read on a thread of its own, one at a time, so that nobody else waits for it; a KeyPair as people
+/// write them is a twentieth of it. What is read takes several times its size.
+const LARGE: usize = 64 * 1024;
+/// How long a large review waits for its turn.
+const TURN_TIME: Duration = Duration::from_secs(2);
+/// How many commas there may be in a large review, which bounds what reading it takes: of three bytes it makes three hundred. A
+/// KeyPair as people write them has some hundreds.
+const MAX_COMMAS: usize = 50_000;
 /// How long connections get to end what is under way when the server stops.
 const GRACE: Duration = Duration::from_secs(3);
 
@@ -48,8 +59,8 @@ pub struct Server {
 }
 
 struct Serving {
-    config: RustlsConfig,
-    handle: Handle<SocketAddr>,
+    config: watch::Sender<Arc<ServerConfig>>,
+    stop: watch::Sender<bool>,
     /// Resolves when it has ended.
     end: oneshot::Receiver<()>,
 }
@@ -60,7 +71,8 @@ struct Answering {
     views: Arc<Views>,
     metrics: Arc<Metrics>,
     scopes: Arc<Scopes>,
-    permits: Arc<Semaphore>,
+    /// Whose turn it is of those who sent a large review.
+    large: Arc<Semaphore>,
 }
 
 impl Server {
@@ -72,8 +84,7 @@ impl Server {
         metrics: Arc<Metrics>,
         health: Arc<Health>,
     ) -> Self {
-        let permits = Arc::new(Semaphore::new(MAX_AT_ONCE));
-        let answering = Answering { views, metrics, scopes: Arc::new(scopes), permits };
+        let answering = Answering { views, metrics, scopes: Arc::new(scopes), large: Arc::new(Semaphore::new(1)) };
         Self { address, answering, health, chain: String::new(), serving: None }
     }
 
@@ -97,10 +108,9 @@ impl Server {
         }
         let config = config()?;
         if let Some(serving) = &self.serving {
-            serving.config.reload_from_config(config);
+            serving.config.send_replace(config);
         } else {
-            let listener = listen(self.address)?;
-            self.serving = Some(Serving::start(self.address, listener, config, self.answering.clone())?);
+            self.serving = Some(Serving::start(self.address, config, self.answering.clone())?);
         }
         chain.clone_into(&mut self.chain);
         Ok(())
@@ -108,8 +118,8 @@ impl Server {
 
     /// Takes no more connections, tells those that are open to end, and waits until they have, for a while.
     pub async fn stop(self) {
-        if let Some(Serving { handle, end, .. }) = self.serving {
-            handle.graceful_shutdown(Some(GRACE));
+        if let Some(Serving { stop, end, .. }) = self.serving {
+            stop.send_replace(true);
             // Its end is all that is waited for.
             let _ = end.await;
         }
@@ -117,59 +127,53 @@ impl Server {
 }
 
 impl Serving {
-    fn start(
-        address: SocketAddr,
-        listener: TcpListener,
-        config: Arc<ServerConfig>,
-        answering: Answering,
-    ) -> Result<Self, Error> {
-        let config = RustlsConfig::from_config(config);
-        let router = Router::new()
-            // The path is whatever the configuration says.
-            .fallback_service(post(answer).with_state(answering))
-            .layer(DefaultBodyLimit::max(MAX_REVIEW_BYTES));
-        let handle = Handle::new();
+    fn start(address: SocketAddr, config: Arc<ServerConfig>, answering: Answering) -> Result<Self, Error> {
+        // The path is whatever the configuration says.
+        let router = Router::new().fallback_service(post(answer).with_state(answering));
         let failed = |source| Error::Listen { address, source };
         let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let listener = {
+            let _on = runtime.enter();
+            server::listen(address).map_err(failed)?
+        };
+        let (config, configs) = watch::channel(config);
+        let (stop, stopped) = watch::channel(false);
         let (ended, end) = oneshot::channel();
-        let (tls, controlled) = (config.clone(), handle.clone());
         // On a thread and a runtime of its own, so that nobody waits for an answer until an event has been taken in.
         let serve = move || {
-            let served = runtime.block_on(async {
-                let server = axum_server::from_tcp_rustls(listener, tls)?.handle(controlled);
-                server.serve(router.into_make_service()).await
-            });
-            if let Err(error) = served {
-                tracing::error!(%error, "admission reviews are no longer answered");
-            }
+            runtime.block_on(server::serve(listener, Protocol::Https(configs), router, stopped, GRACE));
             // Nobody may be waiting for it.
             let _ = ended.send(());
         };
         thread::Builder::new().name("webhook".to_owned()).spawn(serve).map_err(failed)?;
-        Ok(Self { config, handle, end })
+        Ok(Self { config, stop, end })
     }
 }
 
-/// Listens at `address`.
-///
-/// # Errors
-///
-/// If it cannot be used.
-pub fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
-    let listen = || {
-        let listener = TcpListener::bind(address)?;
-        listener.set_nonblocking(true)?;
-        Ok(listener)
+async fn answer(State(answering): State<Answering>, bodies: Extension<Bodies>, request: Request) -> Response {
+    let body = match bodies.read(request.into_body(), MAX_REVIEW_BYTES, BODY_TIME).await {
+        Ok(body) => body,
+        Err(refused) => return refused.into_response(),
     };
-    listen().map_err(|source| Error::Listen { address, source })
-}
-
-async fn answer(State(answering): State<Answering>, body: Bytes) -> Response {
-    let Ok(_permit) = answering.permits.acquire().await else {
+    if body.len() <= LARGE {
+        return answer_to(&body, &answering);
+    }
+    if body.split(|byte| *byte == b',').nth(MAX_COMMAS + 1).is_some() {
+        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    }
+    let Ok(Ok(turn)) = timeout(TURN_TIME, Arc::clone(&answering.large).acquire_owned()).await else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
-    let Some(request) = read(&body) else {
-        return match admit_unread(&body) {
+    let answered = spawn_blocking(move || {
+        let _turn = turn;
+        answer_to(&body, &answering)
+    });
+    answered.await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
+}
+
+fn answer_to(body: &[u8], answering: &Answering) -> Response {
+    let Some(request) = read(body) else {
+        return match admit_unread(body) {
             Some(review) => Json(review).into_response(),
             // What exactly is wrong is not said: it would quote from a body with a private key in it, perhaps.
             None => (StatusCode::BAD_REQUEST, "this is no AdmissionReview\n").into_response(),

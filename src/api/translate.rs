@@ -72,7 +72,7 @@ fn claim_by(key_pair: &KeyPair, parameters: &Parameters, region: &Region) -> Opt
     let accepted = key_pair.status.as_ref().is_some_and(|status| status.key_pair_id.is_some() && !status.is_replay());
     let deleting = key_pair.metadata.deletion_timestamp.is_some();
     // What is accepted keeps its slot and its name until it is gone, whatever later rules would say of it.
-    if !accepted && (deleting || request::check_in(region, parameters).is_err()) {
+    if !accepted && (deleting || request::check_in(region, parameters, None).is_err()) {
         return None;
     }
     Some(Claim {
@@ -137,10 +137,10 @@ fn secret_settings(key_pair: &KeyPair, default_name: String) -> SecretSettings {
             SecretEncoding::PKCS1 => Encoding::Pkcs1,
             SecretEncoding::SEC1 => Encoding::Sec1,
         },
-        deletion_policy: match spec.deletion_policy {
+        deletion_policy: spec.deletion_policy.map(|policy| match policy {
             DeletionPolicy::Delete => secret::DeletionPolicy::Delete,
             DeletionPolicy::Retain => secret::DeletionPolicy::Retain,
-        },
+        }),
         on_loss: match spec.on_loss {
             OnLoss::Report => secret::OnLoss::Report,
             OnLoss::Regenerate => secret::OnLoss::Regenerate,

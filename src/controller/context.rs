@@ -13,7 +13,10 @@ use kube::{
     runtime::{events::Reporter, reflector::ObjectRef},
 };
 
-use super::{backoff::Backoff, keys::Keys, leadership::Leadership, metrics::Metrics, shelf::Shelf, view::View};
+use super::{
+    backoff::Backoff, keys::Keys, leadership::Leadership, metrics::Metrics, secret_watches::SecretWatches,
+    shelf::Shelf, view::View,
+};
 use crate::api::KeyPair;
 
 /// What every reconciliation shares.
@@ -24,6 +27,8 @@ pub struct Context {
     pub view: Arc<View>,
     /// The metadata of our Secrets.
     pub secrets: Shelf<PartialObjectMeta<Secret>>,
+    /// The Secrets that some wait for, and that the watch by our label does not show.
+    pub secret_watches: SecretWatches,
     /// The keys that are being generated.
     pub keys: Keys,
     /// Whether this process may write.
@@ -67,6 +72,7 @@ impl Context {
         self.written.forget(uid);
         self.made.forget_all(uid);
         self.keys.forget(uid);
+        self.secret_watches.gone(uid);
     }
 }
 

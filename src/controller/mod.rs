@@ -19,6 +19,7 @@ mod queue;
 mod reconcile;
 mod rounds;
 mod same_keys;
+mod secret_watches;
 mod secrets;
 mod shelf;
 mod turns;
@@ -53,6 +54,7 @@ use self::{
     error::Error,
     keys::Keys,
     queue::Trigger,
+    secret_watches::SecretWatches,
     shelf::Shelf,
 };
 use crate::{api::KeyPair, domain::region::Policy};
@@ -103,10 +105,12 @@ pub async fn run(
     let view = Arc::new(View::new(settings.index()));
     let reporter = Reporter { controller: secrets::OPERATOR.to_owned(), instance: None };
     let (keys, generated) = Keys::new(generator);
+    let (secret_watches, changed_hands) = SecretWatches::new(&client);
     let context = Arc::new(Context {
         client: client.clone(),
         view: Arc::clone(&view),
         secrets: Shelf::default(),
+        secret_watches,
         keys,
         leadership,
         reporter,
@@ -122,6 +126,7 @@ pub async fn run(
         see(&client, &settings, &view, &metrics, seen, gone).boxed(),
         watches::secrets(namespace.as_deref(), Arc::clone(&context)).boxed(),
         generated.map(Trigger::from).boxed(),
+        changed_hands.boxed(),
     ])
     .take_until(Box::pin(shutdown));
     // A decision that does not know which KeyPairs there are would grant too much, and one that does not know which Secrets there

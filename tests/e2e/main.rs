@@ -14,6 +14,7 @@
     reason = "a panic fails the test"
 )]
 
+mod adoption;
 mod errors;
 mod expected;
 mod generate;

@@ -1,5 +1,8 @@
 //! The Secrets of generated pairs: how they are made, told from foreign ones, and read.
 
+mod applied;
+mod entries;
+mod ownership;
 mod shape;
 
 use http::header::{ACCEPT, HeaderValue};
@@ -11,14 +14,15 @@ use kube::{
 };
 use zeroize::{Zeroize, Zeroizing};
 
-use self::shape::Applied;
+pub use self::ownership::Marks;
+use self::{applied::Applied, shape::Shaping};
 use super::error::in_brief;
 use crate::{
     api::KeyPair,
     domain::{
-        decide::{Belongs, CachedSecret, ReadSecret},
+        decide::{Belongs, CachedSecret, Obstacle, ReadSecret},
         key::{Encoding, PrivateKey, PrivateKeyError, PublicKey},
-        secret::{ADOPT_ANNOTATION, OPAQUE_TYPE, SecretSettings},
+        secret::{MANAGED_BY_LABEL, OPAQUE_TYPE, SecretSettings},
     },
 };
 
@@ -57,19 +61,19 @@ impl Drop for WipedSecret {
 /// What the metadata of a Secret says about its relation to `key_pair`.
 #[must_use]
 pub fn cached(secret: &impl Resource, key_pair: &KeyPair) -> CachedSecret {
+    let applied = Applied::of(secret);
     CachedSecret {
-        owned: owned(secret, key_pair),
+        owned: Marks::of(secret).belongs(key_pair) == Belongs::Ours,
         sha256: secret.annotations().get(FINGERPRINT_ANNOTATION).cloned(),
-        settings: Applied::of(secret).map(|applied| applied.digest),
+        adopted: applied.as_ref().is_some_and(|applied| applied.adopted),
+        settings: applied.map(|applied| applied.digest),
         version: secret.resource_version().unwrap_or_default(),
     }
 }
 
-/// Whether a Secret was made for `key_pair`, the very object and not another of the same name.
-fn owned(secret: &impl Resource, key_pair: &KeyPair) -> bool {
-    let Some(uid) = key_pair.metadata.uid.as_deref() else { return false };
-    secret.owner_references().iter().any(|owner| owner.uid == uid)
-        || secret.annotations().get(KEYPAIR_UID_ANNOTATION).is_some_and(|annotation| annotation == uid)
+/// Whether the watch of our Secrets shows this one.
+fn in_sight(secret: &impl Resource) -> bool {
+    secret.labels().get(MANAGED_BY_LABEL).is_some_and(|manager| manager == OPERATOR)
 }
 
 /// Why a request about a Secret failed.
@@ -118,40 +122,41 @@ async fn fetch(client: &Client, key_pair: &KeyPair, name: &str) -> Result<Option
 
 /// What there is to know of a Secret. The data of one that is neither ours nor handed over is not looked at.
 fn view(secret: &Secret, key_pair: &KeyPair, settings: &SecretSettings) -> ReadSecret {
-    let belongs = belongs(secret, key_pair);
-    let owned = belongs == Belongs::Ours;
-    let public_key = if belongs == Belongs::Foreign {
-        None
-    } else {
-        shape::private_key(secret, owned, settings).and_then(|key| key.public_key(NO_COMMENT).ok())
+    let marks = Marks::of(secret);
+    let belongs = marks.belongs(key_pair);
+    let shaping = Shaping { key_pair, settings, owned: belongs == Belongs::Ours };
+    let (key, mut obstacle) = match belongs {
+        Belongs::Foreign => (None, marks.owner_in_the_way(key_pair).map(Obstacle::Owner)),
+        Belongs::Ours | Belongs::Offered => match public_key(secret, shaping) {
+            Ok(key) => (Some(key), None),
+            Err(why) => (None, Some(Obstacle::Key(why))),
+        },
     };
-    let up_to_date = owned
-        && public_key.as_ref().is_some_and(|key| shape::changes(secret, owned, key_pair, settings, key).is_none());
+    if let Some(key) = &key {
+        obstacle = entries::obstacle(secret, shaping, key);
+    }
+    let is_shaped = |key: &PublicKey| shape::changes(secret, shaping, key).is_none();
     ReadSecret {
         belongs,
-        public_key,
-        up_to_date,
+        adopted: belongs != Belongs::Foreign && shaping.adopted(secret),
+        in_sight: in_sight(secret),
+        up_to_date: shaping.owned && obstacle.is_none() && key.as_ref().is_some_and(is_shaped),
+        public_key: key,
+        obstacle,
         type_fits: settings.allows_type(secret.type_.as_deref().unwrap_or(OPAQUE_TYPE)),
         replaces: secret.annotations().get(REPLACES_ANNOTATION).cloned(),
         version: secret.resource_version().unwrap_or_default(),
     }
 }
 
-/// Whose a Secret is. What another controller has is nobody's to hand over.
-fn belongs(secret: &Secret, key_pair: &KeyPair) -> Belongs {
-    let names_it = secret.annotations().get(ADOPT_ANNOTATION).is_some_and(|name| *name == key_pair.name_any());
-    if owned(secret, key_pair) {
-        Belongs::Ours
-    } else if names_it && !secret.owner_references().iter().any(|owner| owner.controller == Some(true)) {
-        Belongs::Offered
-    } else {
-        Belongs::Foreign
-    }
+fn public_key(secret: &Secret, shaping: Shaping<'_>) -> Result<PublicKey, String> {
+    let key = entries::private_key(secret, shaping)?;
+    key.public_key(NO_COMMENT).map_err(|error| error.to_string())
 }
 
-/// Makes the Secret of this name what the settings say, and this `KeyPair`'s where it is handed over. The private key stays
-/// what it is; another name of its data key, or another encoding, is all that can happen to it. Nothing is done to a Secret
-/// that has changed meanwhile.
+/// Makes the Secret of this name what the settings say, and this `KeyPair`'s where it is handed over, if it is still `version`. The
+/// private key stays what it is; another name of its data key, or another encoding, is all that can happen to it. Nothing is done
+/// to a Secret that has changed since it was decided about: that is only read.
 ///
 /// # Errors
 ///
@@ -161,19 +166,57 @@ pub async fn update(
     key_pair: &KeyPair,
     name: &str,
     settings: &SecretSettings,
+    version: &str,
 ) -> Result<Option<ReadSecret>, RequestError> {
     let Some(secret) = fetch(client, key_pair, name).await? else { return Ok(None) };
     let seen = view(&secret.0, key_pair, settings);
-    let owned = seen.belongs == Belongs::Ours;
-    let key = seen.public_key.as_ref();
-    let patch = key.and_then(|key| shape::changes(&secret.0, owned, key_pair, settings, key));
+    if seen.version != version || seen.obstacle.is_some() {
+        return Ok(Some(seen));
+    }
+    let shaping = Shaping { key_pair, settings, owned: seen.belongs == Belongs::Ours };
+    let patch = seen.public_key.as_ref().and_then(|key| shape::changes(&secret.0, shaping, key));
     let Some(patch) = patch else { return Ok(Some(seen)) };
+    let patched = apply(client, key_pair, name, patch).await?;
+    let version = patched.resource_version().unwrap_or_default();
+    let in_sight = in_sight(&patched);
+    Ok(Some(ReadSecret { belongs: Belongs::Ours, up_to_date: true, in_sight, version, ..seen }))
+}
+
+/// Gives the Secret of this name back to whoever handed it over, if it is still `version`: without our marks, and without what we
+/// put into it. What is then known of it; `None`: it is gone.
+///
+/// # Errors
+///
+/// As [`update`].
+pub async fn release(
+    client: &Client,
+    key_pair: &KeyPair,
+    name: &str,
+    settings: &SecretSettings,
+    version: &str,
+) -> Result<Option<ReadSecret>, RequestError> {
+    let Some(secret) = fetch(client, key_pair, name).await? else { return Ok(None) };
+    let seen = view(&secret.0, key_pair, settings);
+    if seen.version != version {
+        return Ok(Some(seen));
+    }
+    let shaping = Shaping { key_pair, settings, owned: seen.belongs == Belongs::Ours };
+    if let Some(patch) = shape::release(&secret.0, shaping) {
+        apply(client, key_pair, name, patch).await?;
+    }
+    Ok(Some(ReadSecret { belongs: Belongs::Foreign, ..seen }))
+}
+
+async fn apply(
+    client: &Client,
+    key_pair: &KeyPair,
+    name: &str,
+    patch: serde_json::Value,
+) -> Result<PartialObjectMeta<Secret>, RequestError> {
     let url = Secret::url_path(&(), key_pair.namespace().as_deref());
     let mut request = Request::new(url).patch(name, &PatchParams::default(), &Patch::Merge(patch))?;
     request.headers_mut().insert(ACCEPT, METADATA_ONLY);
-    let patched: PartialObjectMeta<Secret> = client.request(request).await?;
-    let version = patched.resource_version().unwrap_or_default();
-    Ok(Some(ReadSecret { belongs: Belongs::Ours, up_to_date: true, version, ..seen }))
+    Ok(client.request(request).await?)
 }
 
 /// The key pair in the Secret of this name; `None` if it is not there, not ours, or holds none.
@@ -188,8 +231,9 @@ pub async fn private_key(
     settings: &SecretSettings,
 ) -> Result<Option<PrivateKey>, RequestError> {
     let secret = fetch(client, key_pair, name).await?;
-    let ours = secret.filter(|secret| owned(&secret.0, key_pair));
-    Ok(ours.and_then(|secret| shape::private_key(&secret.0, true, settings)))
+    let ours = secret.filter(|secret| Marks::of(&secret.0).belongs(key_pair) == Belongs::Ours);
+    let shaping = Shaping { key_pair, settings, owned: true };
+    Ok(ours.and_then(|secret| entries::private_key(&secret.0, shaping).ok()))
 }
 
 /// Deletes the Secret of this name if it is still this version.
@@ -250,8 +294,8 @@ impl Content {
     }
 }
 
-/// Creates the Secret, which must not exist yet, and says which version it is; with `dry_run` the API server only says
-/// whether it would be taken.
+/// Creates the Secret, which must not exist yet, and says which version it is, and whether the watch will show it; with `dry_run`
+/// the API server only says whether it would be taken.
 ///
 /// # Errors
 ///
@@ -263,7 +307,7 @@ pub async fn create(
     settings: &SecretSettings,
     content: &Content,
     dry_run: bool,
-) -> Result<String, RequestError> {
+) -> Result<(String, bool), RequestError> {
     let secret = WipedSecret(build(key_pair, name, settings, content));
     let body = serde_json::to_vec(&secret.0).map_err(RequestError::Serialize)?;
     let parameters = PostParams { dry_run, ..PostParams::default() };
@@ -271,11 +315,12 @@ pub async fn create(
     let mut request = Request::new(url).create(&parameters, body)?;
     request.headers_mut().insert(ACCEPT, METADATA_ONLY);
     let created: PartialObjectMeta<Secret> = client.request(request).await?;
-    Ok(created.resource_version().unwrap_or_default())
+    Ok((created.resource_version().unwrap_or_default(), in_sight(&created)))
 }
 
 fn build(key_pair: &KeyPair, name: &str, settings: &SecretSettings, content: &Content) -> Secret {
-    let mut annotations = shape::annotations(key_pair, settings, &content.sha256);
+    let applied = Applied::to_a_new_one(settings);
+    let mut annotations = shape::annotations(key_pair, settings.annotations.clone(), &content.sha256, &applied);
     annotations.extend(content.replaces.clone().map(|replaces| (REPLACES_ANNOTATION.to_owned(), replaces)));
     let mut data = shape::data(settings, &content.public_key);
     data.insert(settings.private_key.clone(), ByteString(content.private_key.as_bytes().to_vec()));
@@ -285,7 +330,7 @@ fn build(key_pair: &KeyPair, name: &str, settings: &SecretSettings, content: &Co
             namespace: key_pair.namespace(),
             labels: Some(shape::labels(settings)),
             annotations: Some(annotations),
-            owner_references: shape::owner_reference(key_pair, settings).map(|owner| vec![owner]),
+            owner_references: shape::owner_reference(key_pair, settings, false).map(|owner| vec![owner]),
             ..ObjectMeta::default()
         },
         type_: Some(settings.effective_type().to_owned()),

@@ -47,7 +47,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<PrivateKey, PrivateKeyError> {
 }
 
 /// Reads the private section: two equal check integers, the key, its comment, and the filling 1, 2,
-/// 3 and so on.
+/// 3 and so on, of any length, as OpenSSH does. `PuTTYgen` fills up to its own, larger, block.
 fn read_section(section: &[u8]) -> Result<PrivateKey, PrivateKeyError> {
     let mut reader = Reader::new(section);
     if reader.u32()? != reader.u32()? {
@@ -64,7 +64,8 @@ fn read_section(section: &[u8]) -> Result<PrivateKey, PrivateKeyError> {
     };
     let _comment = reader.string()?;
     let filling = reader.rest();
-    if filling.len() >= BLOCK || !(1..).zip(filling).all(|(expected, byte): (u8, _)| expected == *byte) {
+    let counting = (0..=u8::MAX).cycle().skip(1);
+    if !counting.zip(filling).all(|(expected, byte)| expected == *byte) {
         return Err(PrivateKeyError::Malformed);
     }
     Ok(key)

@@ -35,7 +35,7 @@ pub use leadership::{Leadership, Terms};
 pub use lease::Candidate;
 pub use metrics::Metrics;
 pub use pool::Pool;
-pub use secrets::OPERATOR;
+pub use secrets::{KEYPAIR_UID_ANNOTATION, OPERATOR};
 pub use view::{View, Views};
 pub use watching::WATCH_SECONDS;
 

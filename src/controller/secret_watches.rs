@@ -61,7 +61,7 @@ impl SecretWatches {
             return self.leave(key_pair);
         }
         let place = Place { namespace: key_pair.namespace().unwrap_or_default(), name: secret.to_owned() };
-        let (is_watched, change) = self.lock().wait(place, Waiter::new(key_pair, settled));
+        let (is_watched, change) = self.lock().wait(&place, Waiter::new(key_pair, settled));
         self.follow(change);
         is_watched
     }

@@ -109,6 +109,10 @@ pub enum Obstacle {
 }
 
 /// What the content of a Secret tells.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "they are findings, each for itself, and no states that exclude each other"
+)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadSecret {
     /// Whose it is.

@@ -10,6 +10,7 @@ mod error;
 mod keeper;
 mod registration;
 mod review;
+mod secret;
 mod server;
 
 pub use error::Error;

@@ -15,6 +15,7 @@
 )]
 
 mod adoption;
+mod conflicts;
 mod errors;
 mod expected;
 mod generate;

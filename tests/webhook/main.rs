@@ -8,5 +8,6 @@ mod conformance;
 #[path = "../e2e/expected.rs"]
 #[allow(dead_code, reason = "what is told in the status is looked at elsewhere")]
 mod expected;
+mod planted;
 mod replicas;
 mod stage;

@@ -98,25 +98,25 @@ impl Waiting {
     }
 
     /// Notes that `waiter` waits for what is at `place`, and says whether that is watched, or is about to be.
-    pub(super) fn wait(&mut self, place: Place, waiter: Waiter) -> (bool, Change) {
+    pub(super) fn wait(&mut self, place: &Place, waiter: Waiter) -> (bool, Change) {
         let before = self.of.get(&waiter.uid);
         let mut change = Change::default();
-        if before.is_none_or(|before| *before != (place.clone(), waiter.clone())) {
+        if before.is_none_or(|before| before.0 != *place || before.1 != waiter) {
             // One that it leaves frees at most one watch, and this one takes at most one.
-            if before.is_some_and(|(other, _)| *other == place) {
-                self.remove_waiter(&place, &waiter.uid);
+            if before.is_some_and(|(other, _)| other == place) {
+                self.remove_waiter(place, &waiter.uid);
             } else {
                 change = self.leave(&waiter.uid);
             }
             self.of.insert(waiter.uid.clone(), (place.clone(), waiter.clone()));
-            let is_new = !self.wanted.contains_key(&place);
+            let is_new = !self.wanted.contains_key(place);
             self.wanted.entry(place.clone()).or_default().waiters.insert(waiter);
             if is_new {
-                insert(&mut self.unwatched, &place);
+                insert(&mut self.unwatched, place);
                 change.begin = change.begin.or_else(|| self.make_room_for(place.clone()));
             }
         }
-        let is_watched = self.wanted.get(&place).is_some_and(|wanted| wanted.watch.is_some());
+        let is_watched = self.wanted.get(place).is_some_and(|wanted| wanted.watch.is_some());
         (is_watched, change)
     }
 

@@ -93,8 +93,8 @@ mod tests {
 
     use super::*;
 
-    fn marks(metadata: Value) -> Marks {
-        Marks::of(&serde_json::from_value::<Secret>(json!({ "metadata": metadata })).unwrap())
+    fn marks(metadata: impl Into<Value>) -> Marks {
+        Marks::of(&serde_json::from_value::<Secret>(json!({ "metadata": metadata.into() })).unwrap())
     }
 
     fn key_pair() -> KeyPair {
@@ -125,11 +125,11 @@ mod tests {
         let two = json!([owner("SealedSecret", "db", "2", true)[0], owner("KeyPair", "web", "1", false)[0]]);
         assert_eq!(marks(json!({ "ownerReferences": two })).belongs(&key_pair()), Belongs::Foreign);
         for (key, value) in [(KEYPAIR_UID_ANNOTATION, "1"), (ADOPT_ANNOTATION, "web")] {
-            let found = |owners: Value| marks(json!({ "annotations": { key: value }, "ownerReferences": owners }));
-            let theirs = found(owner("SealedSecret", "db", "2", true));
+            let found = |owners: &Value| marks(json!({ "annotations": { key: value }, "ownerReferences": owners }));
+            let theirs = found(&owner("SealedSecret", "db", "2", true));
             assert_eq!(theirs.belongs(&key_pair()), Belongs::Foreign);
             assert_eq!(theirs.owner_in_the_way(&key_pair()).as_deref(), Some("SealedSecret \"db\""));
-            assert_ne!(found(owner("SealedSecret", "db", "2", false)).belongs(&key_pair()), Belongs::Foreign);
+            assert_ne!(found(&owner("SealedSecret", "db", "2", false)).belongs(&key_pair()), Belongs::Foreign);
         }
         let unasked = marks(json!({ "ownerReferences": owner("SealedSecret", "db", "2", true) }));
         assert_eq!(unasked.owner_in_the_way(&key_pair()), None);

@@ -102,7 +102,7 @@ mod tests {
             format!(" {}", *text),
             format!("{}\n", *text),
             text.replace('\n', "\n "),
-            text.replacen("\n", "\n\n", 2),
+            text.replacen('\n', "\n\n", 2),
             text.replacen("Bw", "B\nw", 1),
             text.replace("BEGIN X", "BEGIN Y"),
             format!("-----BEGIN X-----\n{}\n-----END X-----\n", "A".repeat(80)),

@@ -119,17 +119,18 @@ mod tests {
 
     #[test]
     fn what_nobody_but_an_operator_makes_is_all_that_is_read() {
-        let forgeries: [(&str, &dyn Fn(&mut Value)); 7] = [
-            ("type", &|secret| secret["type"] = json!("Opaque")),
-            ("no type", &|secret| secret["type"] = json!(null)),
-            ("label", &|secret| secret["metadata"]["labels"] = json!({})),
-            ("another's label", &|secret| secret["metadata"]["labels"][MARK] = json!("cert-manager")),
-            ("annotation", &|secret| secret["metadata"]["annotations"] = json!({ KEYPAIR_UID_ANNOTATION: "1" })),
-            ("owner", &|secret| {
+        type Forgery = (&'static str, fn(&mut Value));
+        let forgeries: [Forgery; 7] = [
+            ("type", |secret| secret["type"] = json!("Opaque")),
+            ("no type", |secret| secret["type"] = json!(null)),
+            ("label", |secret| secret["metadata"]["labels"] = json!({})),
+            ("another's label", |secret| secret["metadata"]["labels"][MARK] = json!("cert-manager")),
+            ("annotation", |secret| secret["metadata"]["annotations"] = json!({ KEYPAIR_UID_ANNOTATION: "1" })),
+            ("owner", |secret| {
                 secret["metadata"]["ownerReferences"] =
                     json!([{ "apiVersion": "keypairs.dev/v1alpha1", "kind": "KeyPair", "name": "web", "uid": "1" }]);
             }),
-            ("size", &|secret| secret["data"]["more"] = json!(ByteString(vec![0; MAX_BYTES]))),
+            ("size", |secret| secret["data"]["more"] = json!(ByteString(vec![0; MAX_BYTES]))),
         ];
         for (what, forge) in forgeries {
             assert!(read(&changed(forge), SystemTime::now()).is_err(), "{what}");

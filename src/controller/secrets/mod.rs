@@ -4,18 +4,22 @@ mod applied;
 mod entries;
 mod ownership;
 mod shape;
+mod update;
 
 use http::header::{ACCEPT, HeaderValue};
 use k8s_openapi::{ByteString, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::{
     Client, Resource, ResourceExt,
-    api::{DeleteParams, GetParams, PartialObjectMeta, Patch, PatchParams, PostParams, Preconditions},
+    api::{DeleteParams, GetParams, PartialObjectMeta, PostParams, Preconditions},
     core::Request,
 };
 use zeroize::{Zeroize, Zeroizing};
 
-pub use self::ownership::Marks;
 use self::{applied::Applied, shape::Shaping};
+pub use self::{
+    ownership::Marks,
+    update::{release, update},
+};
 use super::error::in_brief;
 use crate::{
     api::KeyPair,
@@ -152,71 +156,6 @@ fn view(secret: &Secret, key_pair: &KeyPair, settings: &SecretSettings) -> ReadS
 fn public_key(secret: &Secret, shaping: Shaping<'_>) -> Result<PublicKey, String> {
     let key = entries::private_key(secret, shaping)?;
     key.public_key(NO_COMMENT).map_err(|error| error.to_string())
-}
-
-/// Makes the Secret of this name what the settings say, and this `KeyPair`'s where it is handed over, if it is still `version`. The
-/// private key stays what it is; another name of its data key, or another encoding, is all that can happen to it. Nothing is done
-/// to a Secret that has changed since it was decided about: that is only read.
-///
-/// # Errors
-///
-/// Whatever the API server answers; 409 if the Secret has changed meanwhile.
-pub async fn update(
-    client: &Client,
-    key_pair: &KeyPair,
-    name: &str,
-    settings: &SecretSettings,
-    version: &str,
-) -> Result<Option<ReadSecret>, RequestError> {
-    let Some(secret) = fetch(client, key_pair, name).await? else { return Ok(None) };
-    let seen = view(&secret.0, key_pair, settings);
-    if seen.version != version || seen.obstacle.is_some() {
-        return Ok(Some(seen));
-    }
-    let shaping = Shaping { key_pair, settings, owned: seen.belongs == Belongs::Ours };
-    let patch = seen.public_key.as_ref().and_then(|key| shape::changes(&secret.0, shaping, key));
-    let Some(patch) = patch else { return Ok(Some(seen)) };
-    let patched = apply(client, key_pair, name, patch).await?;
-    let version = patched.resource_version().unwrap_or_default();
-    let in_sight = in_sight(&patched);
-    Ok(Some(ReadSecret { belongs: Belongs::Ours, up_to_date: true, in_sight, version, ..seen }))
-}
-
-/// Gives the Secret of this name back to whoever handed it over, if it is still `version`: without our marks, and without what we
-/// put into it. What is then known of it; `None`: it is gone.
-///
-/// # Errors
-///
-/// As [`update`].
-pub async fn release(
-    client: &Client,
-    key_pair: &KeyPair,
-    name: &str,
-    settings: &SecretSettings,
-    version: &str,
-) -> Result<Option<ReadSecret>, RequestError> {
-    let Some(secret) = fetch(client, key_pair, name).await? else { return Ok(None) };
-    let seen = view(&secret.0, key_pair, settings);
-    if seen.version != version {
-        return Ok(Some(seen));
-    }
-    let shaping = Shaping { key_pair, settings, owned: seen.belongs == Belongs::Ours };
-    if let Some(patch) = shape::release(&secret.0, shaping) {
-        apply(client, key_pair, name, patch).await?;
-    }
-    Ok(Some(ReadSecret { belongs: Belongs::Foreign, ..seen }))
-}
-
-async fn apply(
-    client: &Client,
-    key_pair: &KeyPair,
-    name: &str,
-    patch: serde_json::Value,
-) -> Result<PartialObjectMeta<Secret>, RequestError> {
-    let url = Secret::url_path(&(), key_pair.namespace().as_deref());
-    let mut request = Request::new(url).patch(name, &PatchParams::default(), &Patch::Merge(patch))?;
-    request.headers_mut().insert(ACCEPT, METADATA_ONLY);
-    Ok(client.request(request).await?)
 }
 
 /// The key pair in the Secret of this name; `None` if it is not there, not ours, or holds none.

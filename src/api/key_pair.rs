@@ -126,9 +126,10 @@ pub struct SecretSpec {
     /// The encoding of the private key: `PKCS8` (PEM, unencrypted), `OpenSSH`, `PKCS1` (RSA only) or `SEC1` (ECDSA only).
     #[serde(default)]
     pub encoding: SecretEncoding,
-    /// What becomes of the Secret when the KeyPair is deleted: `Delete` or `Retain`.
-    #[serde(default)]
-    pub deletion_policy: DeletionPolicy,
+    /// What becomes of the Secret when the KeyPair is deleted: `Delete` or `Retain`. Default: `Delete`, and `Retain` for a Secret
+    /// that was adopted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_policy: Option<DeletionPolicy>,
     /// What is done when the Secret of an accepted pair is gone: `Report` (`PrivateKeyLost`) or `Regenerate` (another key
     /// pair is generated in its place).
     #[serde(default)]
@@ -181,10 +182,9 @@ pub enum SecretEncoding {
 }
 
 /// What becomes of the Secret when the KeyPair is deleted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum DeletionPolicy {
     /// It is deleted, too.
-    #[default]
     Delete,
     /// It stays.
     Retain,

@@ -115,10 +115,10 @@ fn secret_settings(key_pair: &KeyPair, default_name: String) -> SecretSettings {
             SecretEncoding::PKCS1 => Encoding::Pkcs1,
             SecretEncoding::SEC1 => Encoding::Sec1,
         },
-        deletion_policy: match spec.deletion_policy {
+        deletion_policy: spec.deletion_policy.map(|policy| match policy {
             DeletionPolicy::Delete => secret::DeletionPolicy::Delete,
             DeletionPolicy::Retain => secret::DeletionPolicy::Retain,
-        },
+        }),
         on_loss: match spec.on_loss {
             OnLoss::Report => secret::OnLoss::Report,
             OnLoss::Regenerate => secret::OnLoss::Regenerate,

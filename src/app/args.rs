@@ -121,7 +121,8 @@ pub struct RunArgs {
     /// the cluster; inside, the chart registers it. To end it, delete the configurations of the name below.
     #[arg(long, env = "KEYPAIR_OPERATOR_WEBHOOK_URL", value_name = "URL", requires = "webhook_addr", value_parser = https_url)]
     pub webhook_url: Option<Uri>,
-    /// The name of the MutatingWebhookConfiguration and ValidatingWebhookConfiguration of the webhook.
+    /// The name of the MutatingWebhookConfiguration and ValidatingWebhookConfiguration of the webhook. In the operator's namespace,
+    /// no KeyPair makes a Secret of this name, or of one that begins with it and a "-": those are the operator's own.
     #[arg(
         long,
         env = "KEYPAIR_OPERATOR_WEBHOOK_CONFIGURATION",

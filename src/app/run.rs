@@ -25,7 +25,7 @@ use crate::{
         self, Candidate, Generator, Health, Leadership, Metrics, Pool, RsaGenerator, Settings, Shared, Views,
         WATCH_SECONDS,
     },
-    domain::region::Policy,
+    domain::region::{OwnNames, Policy},
     webhook,
 };
 
@@ -149,7 +149,8 @@ async fn work(
     shared: &Shared,
     stop: future::Shared<impl Future<Output = ()> + Send + 'static>,
 ) {
-    let policy = Policy { quota: args.quota, regions: args.region_selector.clone() };
+    let own = OwnNames { namespace: client.default_namespace().to_owned(), prefix: args.webhook_configuration.clone() };
+    let policy = Policy { quota: args.quota, regions: args.region_selector.clone(), own };
     let answers = args.webhook_addr.is_some();
     let settings: Vec<Settings> = scopes(&args.namespaces)
         .into_iter()

@@ -9,6 +9,8 @@ use std::{
 
 const FIRST: Duration = Duration::from_millis(500);
 const LAST: Duration = Duration::from_secs(30);
+/// The longest delay of what failed by an answer that a person has to act on: whoever does so tells by an event, or waits this long.
+const SELDOM: Duration = Duration::from_secs(300);
 
 /// The delays of the objects that failed: doubled with each failure, forgotten with the first success.
 #[derive(Debug, Default)]
@@ -22,11 +24,29 @@ impl Backoff {
     ///
     /// Between half and the whole of the delay, so that objects which failed together are not tried together.
     pub fn failed(&self, uid: &str) -> Duration {
+        self.delay(uid, LAST)
+    }
+
+    /// The same of an object about which there is an answer, that may pass without an event.
+    pub fn refused(&self, uid: &str) -> Duration {
+        self.delay(uid, SELDOM)
+    }
+
+    /// How long to wait for what is watched, should the watch miss something. Nothing is noted.
+    pub fn seldom(&self, uid: &str) -> Duration {
+        self.jittered(uid, 0, SELDOM)
+    }
+
+    fn delay(&self, uid: &str, last: Duration) -> Duration {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let count = failures.entry(uid.to_owned()).or_default();
-        let delay = FIRST.saturating_mul(1 << (*count).min(16)).min(LAST);
+        let delay = FIRST.saturating_mul(1 << (*count).min(16)).min(last);
         *count = count.saturating_add(1);
-        let jitter = self.jitter.hash_one((uid, *count)) % 1024;
+        self.jittered(uid, *count, delay)
+    }
+
+    fn jittered(&self, uid: &str, count: u32, delay: Duration) -> Duration {
+        let jitter = self.jitter.hash_one((uid, count)) % 1024;
         delay / 2 + delay / 2 * u32::try_from(jitter).unwrap_or_default() / 1024
     }
 
@@ -39,6 +59,20 @@ impl Backoff {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_person_has_to_act_on_is_asked_about_in_minutes() {
+        let backoff = Backoff::default();
+        let mut total = Duration::ZERO;
+        for _ in 0..12 {
+            total += backoff.refused("uid");
+        }
+        assert!(total > Duration::from_secs(600), "{total:?}");
+        for delay in [backoff.refused("uid"), backoff.seldom("uid")] {
+            assert!(delay >= SELDOM / 2 && delay <= SELDOM, "{delay:?}");
+        }
+        assert!(backoff.failed("uid") <= LAST, "an error is tried again as soon as ever");
+    }
 
     #[test]
     fn doubles_up_to_a_limit_and_starts_again() {

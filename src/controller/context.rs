@@ -14,8 +14,8 @@ use kube::{
 };
 
 use super::{
-    backoff::Backoff, keys::Keys, leadership::Leadership, metrics::Metrics, store::CompressedStore, turns::Turns,
-    view::View,
+    backoff::Backoff, keys::Keys, leadership::Leadership, metrics::Metrics, secret_watches::SecretWatches,
+    store::CompressedStore, turns::Turns, view::View,
 };
 use crate::api::KeyPair;
 
@@ -27,6 +27,8 @@ pub struct Context {
     pub view: Arc<View>,
     /// The metadata of our Secrets.
     pub secrets: CompressedStore<PartialObjectMeta<Secret>>,
+    /// The Secrets that some wait for, and that the watch by our label does not show.
+    pub secret_watches: SecretWatches,
     /// The keys that are being generated.
     pub keys: Keys,
     /// Whether this process may write.
@@ -68,6 +70,7 @@ impl Context {
         self.written.forget(uid);
         self.made.forget_all(uid);
         self.keys.forget(uid);
+        self.secret_watches.gone(uid);
     }
 }
 

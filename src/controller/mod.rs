@@ -20,6 +20,7 @@ mod queue;
 mod reconcile;
 mod rounds;
 mod same_keys;
+mod secret_watches;
 mod secrets;
 mod store;
 mod turns;
@@ -36,7 +37,7 @@ pub use leadership::{Leadership, Terms};
 pub use lease::{Candidate, LEASE_NAME};
 pub use metrics::Metrics;
 pub use pool::Pool;
-pub use secrets::OPERATOR;
+pub use secrets::{KEYPAIR_UID_ANNOTATION, OPERATOR};
 pub use view::{View, Views};
 pub use watching::WATCH_SECONDS;
 
@@ -55,6 +56,7 @@ use self::{
     error::Error,
     keys::Keys,
     queue::Trigger,
+    secret_watches::SecretWatches,
     store::{CompressedStore, KeyPairEntry},
     turns::Turns,
 };
@@ -110,10 +112,12 @@ pub async fn run(
     let view = Arc::new(View::new(settings.index()));
     let reporter = Reporter { controller: secrets::OPERATOR.to_owned(), instance: None };
     let (keys, generated) = Keys::new(generator);
+    let (secret_watches, changed_hands) = SecretWatches::new(&client);
     let context = Arc::new(Context {
         client: client.clone(),
         view: Arc::clone(&view),
         secrets: CompressedStore::default(),
+        secret_watches,
         keys,
         leadership,
         reporter,
@@ -130,6 +134,7 @@ pub async fn run(
         see(&client, &settings, &view, &metrics, seen, gone).boxed(),
         watches::secrets(namespace.as_deref(), Arc::clone(&context)).boxed(),
         generated.map(Trigger::from).boxed(),
+        changed_hands.boxed(),
     ])
     .take_until(Box::pin(shutdown));
     // A decision that does not know which KeyPairs there are would grant too much, and one that does not know which Secrets there

@@ -132,8 +132,8 @@ impl Reconciliation<'_> {
                     };
                     self.note(&mut observed, &name, view);
                 }
-                Plan::UpdateSecret(name) => {
-                    let view = self.update_secret(&name).await?;
+                Plan::UpdateSecret { name, version } => {
+                    let view = self.update_secret(&name, &version).await?;
                     self.note(&mut observed, &name, view);
                 }
                 Plan::CopySecret { from, to } => {
@@ -143,6 +143,10 @@ impl Reconciliation<'_> {
                 Plan::DeleteSecret(name) => {
                     self.delete_secret(&name, &observed).await?;
                     self.note(&mut observed, &name, SecretView::Absent);
+                }
+                Plan::ReleaseSecret(name) => {
+                    let view = self.release_secret(&name, &observed).await?;
+                    self.note(&mut observed, &name, view);
                 }
                 Plan::Report(report) => return self.write_status(*report).await,
             }
@@ -170,12 +174,18 @@ impl Reconciliation<'_> {
             .map(|secret| secrets::cached(&secret, self.key_pair));
         let refused =
             status.and_then(|status| status.error.as_ref()).and_then(|error| Reason::from_name(&error.reason));
+        // Another waits for the same Secret: a look is cheaper than a key generated for nothing.
+        let is_taken = || context.secret_watches.is_waited_for(&self.namespace, secret_name);
+        let refused = refused.or_else(|| (recorded.is_none() && is_taken()).then_some(Reason::SecretConflict));
         let standing = context.view.index.with_ledger(&self.namespace, |ledger| ledger.standing(&self.desired.uid));
         let original = match standing {
             Some(Standing::Replay(name)) => self.original(&name).await?,
             _ => None,
         };
-        let secret = SecretView::Unread(cached);
+        // What others have is known without asking, as long as it is watched for whoever waits for it.
+        let foreign = context.secret_watches.foreign(self.key_pair, secret_name);
+        let foreign = foreign.filter(|_| cached.as_ref().is_none_or(|cached| !cached.owned));
+        let secret = foreign.map_or(SecretView::Unread(cached), SecretView::Read);
         Ok(Observed { recorded, original, left, refused, secret, target: SecretView::Unread(None) })
     }
 
@@ -208,10 +218,19 @@ impl Reconciliation<'_> {
         viewed(read).map_err(Error::ReadSecret)
     }
 
-    async fn update_secret(&self, name: &str) -> Result<SecretView, Error> {
+    async fn update_secret(&self, name: &str, version: &str) -> Result<SecretView, Error> {
         let settings = &self.desired.parameters.secret;
-        let updated = self.in_time(secrets::update(&self.context.client, self.key_pair, name, settings)).await?;
-        viewed(updated).map_err(Error::UpdateSecret)
+        let update = secrets::update(&self.context.client, self.key_pair, name, settings, version);
+        viewed(self.in_time(update).await?).map_err(Error::UpdateSecret)
+    }
+
+    async fn release_secret(&self, name: &str, observed: &Observed) -> Result<SecretView, Error> {
+        let SecretView::Read(ReadSecret { version, .. }) = &observed.secret else { return Ok(observed.secret.clone()) };
+        let settings = &self.desired.parameters.secret;
+        let release = secrets::release(&self.context.client, self.key_pair, name, settings, version);
+        let released = viewed(self.in_time(release).await?).map_err(Error::UpdateSecret)?;
+        self.context.made.forget(&self.desired.uid, name);
+        Ok(released)
     }
 
     /// Creates the Secret `to` with the key in the Secret `from`. Answers with the Secret of which something new is known.
@@ -266,12 +285,15 @@ impl Reconciliation<'_> {
         let public_key = key.public_key(secrets::NO_COMMENT)?;
         let encoding = self.desired.parameters.secret.encoding;
         let content = Content::new(key, &public_key, encoding)?.replacing(replaces.clone());
-        let version = match self.post_secret(name, &content, false).await? {
-            Ok(version) => version,
+        let (version, in_sight) = match self.post_secret(name, &content, false).await? {
+            Ok(created) => created,
             Err(instead) => return Ok(instead),
         };
         Ok(SecretView::Read(ReadSecret {
             belongs: Belongs::Ours,
+            adopted: false,
+            in_sight,
+            obstacle: None,
             public_key: Some(public_key),
             up_to_date: true,
             type_fits: true,
@@ -280,13 +302,14 @@ impl Reconciliation<'_> {
         }))
     }
 
-    /// Creates the Secret, and says which version it is, or what is known instead where it could not be created.
+    /// Creates the Secret, and says which version it is and whether it is in sight, or what is known instead where it could not be
+    /// created.
     async fn post_secret(
         &self,
         name: &str,
         content: &Content,
         dry_run: bool,
-    ) -> Result<Result<String, SecretView>, Error> {
+    ) -> Result<Result<(String, bool), SecretView>, Error> {
         let settings = &self.desired.parameters.secret;
         let made = &self.context.made;
         // Where an earlier answer did not come, the Secret may be there.
@@ -297,7 +320,7 @@ impl Reconciliation<'_> {
         }
         let create = secrets::create(&self.context.client, self.key_pair, name, settings, content, dry_run);
         let instead = match self.in_time(create).await? {
-            Ok(version) => return Ok(Ok(version)),
+            Ok(created) => return Ok(Ok(created)),
             Err(RequestError::Kube(kube::Error::Api(status))) if status.is_already_exists() => {
                 self.read_secret(name).await?
             }
@@ -322,22 +345,15 @@ impl Reconciliation<'_> {
     async fn write_status(&self, report: Report) -> Result<Again, Error> {
         let Self { key_pair, context, desired, .. } = self;
         let uid = desired.uid.as_str();
-        let look_again = report.look_again;
+        let again = self.look_again(&report);
         // Whoever has an answer needs no key, or another than was wanted before.
         context.keys.forget(uid);
-        let end = || {
-            if look_again {
-                return Some(context.backoff.failed(uid));
-            }
-            context.backoff.forget(uid);
-            None
-        };
         let outcome = report.refusals.first().map_or("Ready", |refusal| refusal.reason.as_str());
         context.metrics.reconciled(outcome, self.begun.elapsed());
         Span::current().record("keypair.outcome", outcome);
         let status = KeyPairStatus::from_report(key_pair, &desired.parameters.key_pair_name, report, Timestamp::now());
         if key_pair.status.as_ref() == Some(&status) {
-            return Ok(end());
+            return Ok(again);
         }
         let answer = match self.in_time(self.put_status(&status)).await? {
             Ok(answer) => answer,
@@ -367,7 +383,26 @@ impl Reconciliation<'_> {
         if let Some(event) = events::transition(key_pair.status.as_ref(), Some(&status)) {
             self.publish(&event).await;
         }
-        Ok(end())
+        Ok(again)
+    }
+
+    /// After which time to look again at what is reported so, and for the Secret that it is about: watched, if that is possible.
+    fn look_again(&self, report: &Report) -> Again {
+        let Self { key_pair, context, desired, .. } = self;
+        let unseen = report.out_of_sight.as_deref().filter(|name| {
+            // One of ours, with our label, is in sight anyway.
+            let cached = context.secrets.get(&ObjectRef::new(name).within(&self.namespace));
+            cached.is_none_or(|secret| !secrets::cached(&secret, key_pair).owned)
+        });
+        let is_watched = match unseen {
+            Some(name) => context.secret_watches.wait(key_pair, name, report.facts.is_some()),
+            None => context.secret_watches.leave(key_pair),
+        };
+        if report.look_again && !is_watched {
+            return Some(context.backoff.refused(&desired.uid));
+        }
+        context.backoff.forget(&desired.uid);
+        (report.look_again || unseen.is_some()).then(|| context.backoff.seldom(&desired.uid))
     }
 
     /// Replaces the status, unless the object has changed since. The API server looks at nothing else of what it is sent, and

@@ -163,7 +163,7 @@ impl<'de> Deserialize<'de> for KnownAnnotations {
     }
 }
 
-/// The owners that are `KeyPair`s.
+/// The owners that are `KeyPair`s, and a controller.
 #[derive(Default)]
 struct KnownOwners(Vec<OwnerReference>);
 
@@ -185,11 +185,13 @@ impl<'de> Deserialize<'de> for KnownOwners {
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
                 let mut known = Vec::new();
                 while let Some(owner) = seq.next_element::<OwnerReference>()? {
-                    let is_key_pair = owner.kind == KeyPair::kind(&())
-                        && owner.uid.len() <= MAX_UID_BYTES
-                        && owner.name.len() <= MAX_NAME_BYTES
-                        && owner.api_version == KeyPair::api_version(&());
-                    if is_key_pair && known.len() < MAX_OWNERS {
+                    // Another controller is of no use but to know that the Secret is not ours.
+                    let matters = owner.kind == KeyPair::kind(&()) || owner.controller == Some(true);
+                    let fits = owner.uid.len() <= MAX_UID_BYTES
+                        && [&owner.name, &owner.kind, &owner.api_version]
+                            .iter()
+                            .all(|text| text.len() <= MAX_NAME_BYTES);
+                    if matters && fits && known.len() < MAX_OWNERS {
                         known.push(owner);
                     }
                 }

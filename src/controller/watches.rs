@@ -135,7 +135,7 @@ fn take_in(
         Event::InitApply(namespace) | Event::Apply(namespace) => {
             let name = namespace.name_any();
             listed.insert(name.clone());
-            let (region, mistake) = Region::new(policy, namespace.labels(), namespace.annotations());
+            let (region, mistake) = Region::new(policy, &name, namespace.labels(), namespace.annotations());
             // Once: an event tells of each change of a Namespace, and most have nothing to do with this.
             if let Some(mistake) = mistake
                 && view.index.region(&name).as_ref() != Some(&region)
@@ -169,6 +169,12 @@ pub fn secrets(namespace: Option<&str>, context: Arc<Context>) -> impl Stream<It
         .try_filter_map(|event| std::future::ready(Ok(event)))
         .filter_map(move |event| std::future::ready(log_failure("Secrets", event, &metrics)))
         .flat_map(move |event| {
+            // Its owner may hand a Secret on: whoever had it has to hear of that, too.
+            let before = match &event {
+                Event::Apply(secret) => context.secrets.get(&ObjectRef::from_obj(secret)),
+                _ => None,
+            };
+            let before = before.and_then(|secret| key_pair_of(&secret));
             let gone = context.secrets.apply(&event);
             for secret in &gone {
                 if let Some(uid) = key_pair_uid(secret) {
@@ -183,7 +189,9 @@ pub fn secrets(namespace: Option<&str>, context: Arc<Context>) -> impl Stream<It
             let triggers = match event {
                 Event::Apply(secret) => {
                     note(&secret);
-                    key_pair_of(&secret).map(Trigger::from).into_iter().collect()
+                    let now = key_pair_of(&secret);
+                    let before = before.filter(|before| now.as_ref() != Some(before));
+                    now.into_iter().chain(before).map(Trigger::from).collect()
                 }
                 Event::InitDone => {
                     context.secrets.for_each(|secret| note(&secret));

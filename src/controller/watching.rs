@@ -193,7 +193,7 @@ fn refusal(error: &watcher::Error) -> Option<&Status> {
 }
 
 /// What a watch failed with, without a word of the API server's.
-fn in_brief_of_watch(error: &watcher::Error) -> String {
+pub fn in_brief_of_watch(error: &watcher::Error) -> String {
     match error {
         watcher::Error::InitialListFailed(error)
         | watcher::Error::WatchStartFailed(error)

@@ -79,6 +79,8 @@ pub struct CachedSecret {
     pub owned: bool,
     /// The fingerprint that the operator noted on it.
     pub sha256: Option<String>,
+    /// Whether the operator noted that it was handed over.
+    pub adopted: bool,
     /// The digest of the settings that the operator noted on it.
     pub settings: Option<String>,
     /// Its resource version.
@@ -96,13 +98,34 @@ pub enum Belongs {
     Foreign,
 }
 
+/// Why a Secret that is handed over cannot be made what the settings say. Nothing in it is a byte of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Obstacle {
+    /// The private key cannot be used, for this reason.
+    Key(String),
+    /// Another controller has the Secret: its kind and name.
+    Owner(String),
+    /// The settings want an entry of this name for a key, and its owner keeps something else there.
+    Entry(String),
+}
+
 /// What the content of a Secret tells.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "they are findings, each for itself, and no states that exclude each other"
+)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadSecret {
     /// Whose it is.
     pub belongs: Belongs,
+    /// Whether it was handed over, and so is its owner's but for what the operator put into it.
+    pub adopted: bool,
+    /// Whether the watch of our Secrets, which goes by a label, shows it. Another tool may own that label.
+    pub in_sight: bool,
     /// The public key, derived from the private key in it; `None` where that cannot be read.
     pub public_key: Option<PublicKey>,
+    /// What speaks against taking the key over, or putting it where the settings say.
+    pub obstacle: Option<Obstacle>,
     /// Whether it is what the settings say, the private key aside.
     pub up_to_date: bool,
     /// Whether its type, which cannot be changed, is one that the settings allow.
@@ -154,6 +177,9 @@ pub struct Report {
     /// Whether the cause may pass without any event that the operator is told of, so that it must look again by itself: it
     /// watches only the Secrets that have its label.
     pub look_again: bool,
+    /// The name of the Secret that this is about and that the watch by the label does not show. What becomes of it ends the
+    /// trouble, or begins one.
+    pub out_of_sight: Option<String>,
 }
 
 /// The next step.
@@ -172,8 +198,14 @@ pub enum Plan {
         /// The fingerprint (SHA256) of the lost key in whose place it is.
         replaces: Option<String>,
     },
-    /// Make the Secret of this name what the settings say and this `KeyPair`'s, without touching the key; then decide again.
-    UpdateSecret(String),
+    /// Make the Secret of this name what the settings say and this `KeyPair`'s, if it is still this version; the key stays what
+    /// it is. Then decide again.
+    UpdateSecret {
+        /// The Secret's name.
+        name: String,
+        /// The version that was decided about.
+        version: String,
+    },
     /// Create the Secret `to` with the key in the Secret `from`, unless there is one; then decide again.
     CopySecret {
         /// Where the key is.
@@ -183,6 +215,8 @@ pub enum Plan {
     },
     /// Delete the Secret of this name, whose key is elsewhere by now; then decide again.
     DeleteSecret(String),
+    /// Give the Secret of this name back to whoever handed it over, without what the operator put into it; then decide again.
+    ReleaseSecret(String),
     /// Make the status say this, if it does not yet. Nothing more to do then.
     Report(Box<Report>),
 }
@@ -199,7 +233,9 @@ pub fn decide(desired: &Desired, observed: &Observed, ledger: &Ledger) -> Plan {
 
 /// The same for a `KeyPair` that is not being deleted and stands so in `region`.
 pub(super) fn decide_as(desired: &Desired, observed: &Observed, region: &Region, standing: Standing) -> Plan {
-    let source = match request::check_in(region, &desired.parameters) {
+    // What an accepted pair has it keeps: the name was free when it was taken.
+    let held = observed.recorded.as_ref().and_then(|facts| facts.secret_name.as_deref());
+    let source = match request::check_in(region, &desired.parameters, held) {
         Ok(source) => source,
         Err(refusals) => return refuse(observed, refusals),
     };
@@ -230,25 +266,36 @@ fn replay(observed: &Observed, original: String) -> Plan {
     }
 }
 
-/// The pair is Ready. `secret` is name and version of the Secret of a generated pair.
+/// The pair is Ready. `secret` is name and version of the Secret of a generated pair, and whether the watch shows it.
 fn accept(
     desired: &Desired,
     observed: &Observed,
     region: &Region,
     key: &PublicKey,
-    secret: Option<(&str, &str)>,
+    secret: Option<(&str, &str, bool)>,
 ) -> Plan {
+    let out_of_sight = secret.filter(|(_, _, in_sight)| !in_sight).map(|(name, ..)| name.to_owned());
+    let secret = secret.map(|(name, version, _)| (name, version));
     let facts = Some(facts(desired, observed, region, key, secret));
-    Plan::Report(Box::new(Report { facts, ..Report::default() }))
+    Plan::Report(Box::new(Report { facts, out_of_sight, ..Report::default() }))
 }
 
 fn refuse(observed: &Observed, refusals: Vec<Refusal>) -> Plan {
     Plan::Report(Box::new(Report { facts: observed.recorded.clone(), refusals, ..Report::default() }))
 }
 
+/// Refuses for a cause that may pass without an event.
 fn refuse_for_now(observed: &Observed, refusal: Refusal) -> Plan {
     let facts = observed.recorded.clone();
     Plan::Report(Box::new(Report { facts, refusals: vec![refusal], look_again: true, ..Report::default() }))
+}
+
+/// Refuses for what the Secret of this name is, or is not.
+fn refuse_until_changed(observed: &Observed, secret: &str, refusal: Refusal) -> Plan {
+    let facts = observed.recorded.clone();
+    let out_of_sight = Some(secret.to_owned());
+    let report = Report { facts, refusals: vec![refusal], look_again: true, out_of_sight, ..Report::default() };
+    Plan::Report(Box::new(report))
 }
 
 fn facts(

@@ -16,6 +16,9 @@ pub const PROJECTS_ANNOTATION: &str = "keypairs.dev/projects";
 /// The annotation of a Namespace with the project of the key pairs that name none.
 pub const DEFAULT_PROJECT_ANNOTATION: &str = "keypairs.dev/default-project";
 
+/// To how many characters the chart shortens the name of its release before it puts `-webhook` behind it.
+const CHART_PREFIX_MAX: usize = 55;
+
 /// What holds for every namespace that does not say otherwise.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Policy {
@@ -23,8 +26,22 @@ pub struct Policy {
     pub quota: usize,
     /// Which namespaces are regions, by their labels.
     pub regions: LabelSelector,
+    /// What the operator itself has in one of them.
+    pub own: OwnNames,
 }
 
+/// The names of the operator's own Secrets: in its namespace, the name that its installation has, and whatever begins with that and
+/// a `-`. So has the certificate of its webhook, `<configuration>-webhook`, and whatever cert-manager keeps for the chart.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OwnNames {
+    /// The operator's namespace.
+    pub namespace: String,
+    /// The name of its installation; empty: it has nothing of its own.
+    pub prefix: String,
+}
+
+/// The longest name of an installation in characters, which is that of objects with the name of a DNS label.
+pub const OWN_PREFIX_MAX: usize = 63;
 /// How many projects a namespace can list.
 pub const MAX_PROJECTS: usize = 256;
 /// How many entries of an annotation are looked at, whatever there is behind them.
@@ -45,22 +62,25 @@ pub struct Region {
     pub projects: Option<BTreeSet<String>>,
     /// The project of the key pairs that name none; `None`: the annotation is there, but is no name of a project.
     pub default_project: Option<String>,
+    /// The name that the operator's own Secrets in this namespace have or begin with; empty: it has none here.
+    pub own_prefix: String,
 }
 
 impl Region {
     /// A region without projects.
     #[must_use]
     pub fn with_quota(quota: usize) -> Self {
-        Self { exists: true, quota, projects: None, default_project: Some(String::new()) }
+        Self { exists: true, quota, projects: None, default_project: Some(String::new()), own_prefix: String::new() }
     }
 
-    /// The namespace with these labels and annotations, and what is wrong with the annotations.
+    /// The namespace of this name, with these labels and annotations, and what is wrong with the annotations.
     ///
     /// A quota that is no number leaves the operator's in force. What cannot be the name of a project is left out of the list,
     /// and a list that has nothing left allows no project, rather than any.
     #[must_use]
     pub fn new(
         policy: &Policy,
+        name: &str,
         labels: &BTreeMap<String, String>,
         annotations: &BTreeMap<String, String>,
     ) -> (Self, Option<String>) {
@@ -92,6 +112,11 @@ impl Region {
             quota: quota.unwrap_or(policy.quota),
             projects,
             default_project,
+            own_prefix: if policy.own.namespace == name {
+                policy.own.prefix.chars().take(OWN_PREFIX_MAX).collect()
+            } else {
+                String::new()
+            },
         };
         (region, (!mistakes.is_empty()).then(|| mistakes.join("; ")))
     }
@@ -100,6 +125,22 @@ impl Region {
     #[must_use]
     pub fn effective_project<'a>(&'a self, project: &'a str) -> &'a str {
         if project.is_empty() { self.default_project.as_deref().unwrap_or_default() } else { project }
+    }
+
+    /// What is wrong with a Secret of this name, if it is one of the operator's own names.
+    #[must_use]
+    pub fn reserved(&self, secret: &str) -> Option<Refusal> {
+        let prefix = Some(self.own_prefix.as_str()).filter(|prefix| !prefix.is_empty())?;
+        // The chart shortens a long name before it adds to it.
+        let short = prefix.get(..CHART_PREFIX_MAX).unwrap_or(prefix).trim_end_matches('-');
+        let begins =
+            |prefix| secret.strip_prefix(prefix).is_some_and(|rest: &str| rest.is_empty() || rest.starts_with('-'));
+        (begins(prefix) || begins(short)).then(|| {
+            let detail = format!(
+                "name must not be {prefix} or begin with {prefix}- in the operator's own namespace, where it keeps its own Secrets under such names: set spec.secret.name to another name"
+            );
+            Refusal::new(Reason::InvalidSecret, Parameter::Secret, detail)
+        })
     }
 
     /// What is wrong with a key pair of `project` in this namespace.
@@ -172,7 +213,8 @@ mod tests {
     }
 
     fn policy() -> Policy {
-        Policy { quota: 500, regions: "region".parse().unwrap() }
+        let own = OwnNames { namespace: "system".to_owned(), prefix: "keys".to_owned() };
+        Policy { quota: 500, regions: "region".parse().unwrap(), own }
     }
 
     fn reasons(region: &Region, project: &str) -> Vec<Reason> {
@@ -183,7 +225,7 @@ mod tests {
     fn annotations_override_what_holds_elsewhere() {
         let annotations =
             map(&[(QUOTA_ANNOTATION, " 3 "), (PROJECTS_ANNOTATION, "a, b,"), (DEFAULT_PROJECT_ANNOTATION, "b")]);
-        let (region, mistake) = Region::new(&policy(), &map(&[("region", "")]), &annotations);
+        let (region, mistake) = Region::new(&policy(), "shop", &map(&[("region", "")]), &annotations);
         assert_eq!((region.exists, region.quota, mistake), (true, 3, None));
         assert_eq!(region.effective_project(""), "b");
         assert_eq!(region.effective_project("a"), "a");
@@ -194,10 +236,10 @@ mod tests {
 
     #[test]
     fn without_annotations_everything_goes() {
-        let (region, mistake) = Region::new(&policy(), &map(&[("region", "x")]), &map(&[]));
+        let (region, mistake) = Region::new(&policy(), "shop", &map(&[("region", "x")]), &map(&[]));
         assert_eq!((&region, mistake), (&Region::with_quota(500), None));
         assert_eq!(reasons(&region, "any"), []);
-        let (elsewhere, _) = Region::new(&policy(), &map(&[]), &map(&[]));
+        let (elsewhere, _) = Region::new(&policy(), "shop", &map(&[]), &map(&[]));
         assert_eq!(reasons(&elsewhere, ""), [Reason::RegionNotFound]);
     }
 
@@ -205,7 +247,7 @@ mod tests {
     fn a_quota_that_is_no_number_is_told_and_not_used() {
         let digits = "9".repeat(100_000);
         for (quota, told) in [("-1", "\"-1\""), ("1\n\u{1b}[2J", "\"1\\n\\u{1b}[2J\""), (&digits, "9…\"")] {
-            let (region, mistake) = Region::new(&policy(), &map(&[]), &map(&[(QUOTA_ANNOTATION, quota)]));
+            let (region, mistake) = Region::new(&policy(), "shop", &map(&[]), &map(&[(QUOTA_ANNOTATION, quota)]));
             let mistake = mistake.unwrap();
             assert_eq!(region.quota, 500);
             assert!(mistake.contains(told) && mistake.len() < 1000, "{mistake}");
@@ -216,7 +258,7 @@ mod tests {
     #[test]
     fn what_cannot_be_a_project_is_left_out_and_told() {
         let labels = map(&[("region", "")]);
-        let region = |projects: &str| Region::new(&policy(), &labels, &map(&[(PROJECTS_ANNOTATION, projects)]));
+        let region = |projects: &str| Region::new(&policy(), "shop", &labels, &map(&[(PROJECTS_ANNOTATION, projects)]));
         let (region_of_two, mistake) = region("a, b\nReady: True ,\u{1b}[2J,c\u{202e}d,\u{200b},e f");
         let mistake = mistake.unwrap();
         assert_eq!(region_of_two.projects, Some(["a".to_owned()].into()));
@@ -234,7 +276,7 @@ mod tests {
     fn the_list_is_bounded_and_so_is_what_is_told_of_it() {
         let names: Vec<String> = (0..10_000).map(|n| format!("p{n:05}")).collect();
         let annotations = map(&[(PROJECTS_ANNOTATION, &names.join(","))]);
-        let (region, mistake) = Region::new(&policy(), &map(&[("region", "")]), &annotations);
+        let (region, mistake) = Region::new(&policy(), "shop", &map(&[("region", "")]), &annotations);
         assert_eq!(region.projects.as_ref().unwrap().len(), MAX_PROJECTS);
         assert!(mistake.unwrap().contains("lists more than 256 projects"));
         let detail = &region.refusals("other")[0].detail;
@@ -244,7 +286,7 @@ mod tests {
     #[test]
     fn a_default_that_cannot_be_a_project_is_no_default() {
         let annotations = map(&[(DEFAULT_PROJECT_ANNOTATION, "a\nb")]);
-        let (region, mistake) = Region::new(&policy(), &map(&[("region", "")]), &annotations);
+        let (region, mistake) = Region::new(&policy(), "shop", &map(&[("region", "")]), &annotations);
         assert!(mistake.unwrap().contains(r#""a\nb""#));
         assert_eq!(reasons(&region, ""), [Reason::ProjectNotFound]);
         assert_eq!(reasons(&region, "a"), []);
@@ -252,9 +294,27 @@ mod tests {
     }
 
     #[test]
+    fn the_operators_own_names_are_its_own_in_its_namespace() {
+        let region = |name| Region::new(&policy(), name, &map(&[("region", "")]), &map(&[])).0;
+        for name in ["keys", "keys-webhook", "keys-webhook-tls", "keys-"] {
+            let refusal = region("system").reserved(name).unwrap();
+            assert_eq!((refusal.reason, refusal.parameter), (Reason::InvalidSecret, Parameter::Secret));
+            assert_eq!(region("shop").reserved(name), None);
+        }
+        for name in ["keyset", "my-keys-webhook", "web"] {
+            assert_eq!(region("system").reserved(name), None);
+        }
+        assert_eq!(Region::with_quota(1).reserved("keys"), None);
+        let long = Region { own_prefix: "k".repeat(60), ..Region::with_quota(1) };
+        assert!(long.reserved(&format!("{}-webhook-tls", "k".repeat(55))).is_some());
+        assert!(long.reserved(&format!("{}-webhook", "k".repeat(60))).is_some());
+        assert!(long.reserved(&"k".repeat(58)).is_none());
+    }
+
+    #[test]
     fn a_default_project_that_is_not_listed_is_none() {
         let annotations = map(&[(PROJECTS_ANNOTATION, "a"), (DEFAULT_PROJECT_ANNOTATION, "z")]);
-        let (region, _) = Region::new(&policy(), &map(&[("region", "")]), &annotations);
+        let (region, _) = Region::new(&policy(), "shop", &map(&[("region", "")]), &annotations);
         assert_eq!(reasons(&region, ""), [Reason::ProjectNotFound]);
     }
 }

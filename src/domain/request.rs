@@ -92,13 +92,16 @@ pub fn check(parameters: &Parameters) -> Result<Source, Vec<Refusal>> {
     }
 }
 
-/// The same, and everything that depends on the namespace.
+/// The same, and everything that depends on the namespace. `held` is the name of the Secret that the pair has already.
 ///
 /// # Errors
 ///
 /// As [`check`].
-pub fn check_in(region: &Region, parameters: &Parameters) -> Result<Source, Vec<Refusal>> {
-    let here = region.refusals(&parameters.project);
+pub fn check_in(region: &Region, parameters: &Parameters, held: Option<&str>) -> Result<Source, Vec<Refusal>> {
+    let mut here = region.refusals(&parameters.project);
+    let secret = Some(parameters.secret.name.as_str()).filter(|name| !parameters.is_import() && held != Some(*name));
+    // `check` has said so already if the settings of the Secret are wrong by themselves, too.
+    here.extend(secret.and_then(|name| region.reserved(name)));
     match check(parameters) {
         Ok(source) if here.is_empty() => Ok(source),
         Ok(_) => Err(here),

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     digest,
-    region::Region,
+    region::{OWN_PREFIX_MAX, Region},
     request::{self, Parameters, TokenUse},
 };
 
@@ -18,6 +18,8 @@ pub struct RequestSummary {
     is_valid: bool,
     key_pair_name: String,
     project: String,
+    /// How the name of the Secret of a generated pair begins; `None`: the pair is imported.
+    secret: Option<String>,
     token: Option<TokenSummary>,
 }
 
@@ -43,6 +45,7 @@ impl RequestSummary {
             is_valid,
             key_pair_name: bounded(&parameters.key_pair_name),
             project: bounded(&parameters.project),
+            secret: (!parameters.is_import()).then(|| beginning(&parameters.secret.name)),
             token,
         }
     }
@@ -50,7 +53,8 @@ impl RequestSummary {
     /// Whether nothing is wrong with the request in this namespace.
     #[must_use]
     pub fn is_valid_in(&self, region: &Region) -> bool {
-        self.is_valid && region.refusals(&self.project).is_empty()
+        let secret = self.secret.as_deref().and_then(|name| region.reserved(name));
+        self.is_valid && secret.is_none() && region.refusals(&self.project).is_empty()
     }
 
     /// The key pair name, or what stands for a long one.
@@ -70,6 +74,11 @@ impl RequestSummary {
 /// The text, or, if it is long, its digest, which equals no text that is a valid name, project or token.
 fn bounded(text: &str) -> String {
     if text.len() <= MAX_NAME_BYTES { text.to_owned() } else { format!("\0{}", digest::hex(&digest::of_parts([text]))) }
+}
+
+/// As much of a name as decides whether it is one of the operator's own.
+fn beginning(name: &str) -> String {
+    name.chars().take(OWN_PREFIX_MAX + 1).collect()
 }
 
 #[cfg(test)]
@@ -97,8 +106,9 @@ mod tests {
         let region = Region::with_quota(1);
         for (name, project) in [("web", ""), ("", ""), ("a b", ""), ("web", "a/b"), ("web", "shop")] {
             let parameters = Parameters { project: project.to_owned(), ..parameters(name) };
-            for region in [&region, &Region { exists: false, ..region.clone() }] {
-                let is_valid = request::check_in(region, &parameters).is_ok();
+            let own = |prefix: &str| Region { own_prefix: prefix.to_owned(), ..region.clone() };
+            for region in [&region, &Region { exists: false, ..region.clone() }, &own("web"), &own("we")] {
+                let is_valid = request::check_in(region, &parameters, None).is_ok();
                 assert_eq!(RequestSummary::of(&parameters).is_valid_in(region), is_valid, "{name:?} {project:?}");
             }
         }

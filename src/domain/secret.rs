@@ -44,10 +44,9 @@ pub const RESERVED_LABELS: &[(&str, &str)] = &[("owner", "helm")];
 pub const TEMPLATE_MAX_BYTES: usize = 16 * 1024;
 
 /// What becomes of the Secret when its `KeyPair` is deleted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeletionPolicy {
     /// The Secret is owned by the `KeyPair` and garbage collected with it.
-    #[default]
     Delete,
     /// The Secret stays.
     Retain,
@@ -76,8 +75,9 @@ pub struct SecretSettings {
     pub public_key: String,
     /// The encoding of the private key.
     pub encoding: Encoding,
-    /// What becomes of the Secret when its `KeyPair` is deleted.
-    pub deletion_policy: DeletionPolicy,
+    /// What becomes of the Secret when its `KeyPair` is deleted; `None`: what fits how the operator came by it, see
+    /// [`SecretSettings::deletion_policy`].
+    pub deletion_policy: Option<DeletionPolicy>,
     /// What is done when the Secret is gone.
     pub on_loss: OnLoss,
     /// Labels to add.
@@ -98,7 +98,7 @@ impl SecretSettings {
             private_key: DEFAULT_PRIVATE_KEY.to_owned(),
             public_key: DEFAULT_PUBLIC_KEY.to_owned(),
             encoding: Encoding::Pkcs8,
-            deletion_policy: DeletionPolicy::default(),
+            deletion_policy: None,
             on_loss: OnLoss::default(),
             labels: BTreeMap::new(),
             annotations: BTreeMap::new(),
@@ -125,11 +125,19 @@ impl SecretSettings {
         }
     }
 
-    /// A short digest of everything that shapes the Secret, by which is seen without reading a Secret whether it was made by
-    /// these settings.
+    /// What becomes of the Secret when its `KeyPair` is deleted. One that was adopted is somebody else's, with whatever else is
+    /// in it: it stays, unless the spec says otherwise.
     #[must_use]
-    pub fn digest(&self) -> String {
-        let policy = match self.deletion_policy {
+    pub fn deletion_policy(&self, adopted: bool) -> DeletionPolicy {
+        let default = if adopted { DeletionPolicy::Retain } else { DeletionPolicy::Delete };
+        self.deletion_policy.unwrap_or(default)
+    }
+
+    /// A short digest of everything that shapes the Secret, which was adopted or made by the operator, by which is seen without
+    /// reading a Secret whether it was made by these settings.
+    #[must_use]
+    pub fn digest(&self, adopted: bool) -> String {
+        let policy = match self.deletion_policy(adopted) {
             DeletionPolicy::Delete => "Delete",
             DeletionPolicy::Retain => "Retain",
         };

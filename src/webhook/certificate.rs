@@ -17,9 +17,10 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
 use rustls::{
-    ServerConfig,
+    RootCertStore, ServerConfig,
+    client::{WebPkiServerVerifier, danger::ServerCertVerifier as _},
     crypto::aws_lc_rs,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
 };
 use x509_cert::{
     der::Decode as _,
@@ -92,21 +93,29 @@ impl Certificate {
         })
     }
 
-    /// Reads what was made before; `None`: it is not that.
+    /// Reads what was made before; `None`: it is not that, since its authority did not sign it for its hosts, say, or it is not valid
+    /// yet.
     #[must_use]
-    pub fn read(chain: &str, key: &str) -> Option<Self> {
+    pub fn read(chain: &str, key: &str, now: SystemTime) -> Option<Self> {
         let certificates: Vec<CertificateDer<'_>> =
             CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<_, _>>().ok()?;
-        let [leaf, _] = certificates.as_slice() else { return None };
+        let [leaf, authority] = certificates.as_slice() else { return None };
+        let parsed = x509_cert::Certificate::from_der(leaf).ok()?;
+        let hosts = hosts(&parsed)?;
+        let validity = parsed.tbs_certificate().validity();
+        let begins = SystemTime::UNIX_EPOCH + validity.not_before.to_unix_duration();
+        let ends = SystemTime::UNIX_EPOCH + validity.not_after.to_unix_duration();
+        // One that has expired still tells for which hosts it was.
+        if begins > now + BACKDATED
+            || hosts.is_empty()
+            || !is_signed(leaf, authority, &hosts, now.min(ends).max(begins))
+        {
+            return None;
+        }
         let (_, authority) = chain.split_at(chain.rfind(BEGIN)?);
-        let leaf = x509_cert::Certificate::from_der(leaf).ok()?;
-        let certificate = Self {
-            chain: chain.to_owned(),
-            key: Zeroizing::new(key.to_owned()),
-            authority: authorities(authority).pop()?,
-            hosts: hosts(&leaf)?,
-        };
-        certificate.server_config().is_ok().then_some(certificate)
+        let authority = authorities(authority).pop()?;
+        let certificate = Self { chain: chain.to_owned(), key: Zeroizing::new(key.to_owned()), authority, hosts };
+        (ends <= certificate.expires() && certificate.server_config().is_ok()).then_some(certificate)
     }
 
     /// When it expires.
@@ -123,6 +132,28 @@ impl Certificate {
     pub fn server_config(&self) -> Result<Arc<ServerConfig>, Error> {
         server_config(&self.chain, &self.key)
     }
+}
+
+/// Whether an API server that trusts the authority takes `leaf` for each of these hosts at the time `when`.
+fn is_signed(
+    leaf: &CertificateDer<'_>,
+    authority: &CertificateDer<'_>,
+    hosts: &BTreeSet<String>,
+    when: SystemTime,
+) -> bool {
+    let mut roots = RootCertStore::empty();
+    if roots.add(authority.clone()).is_err() {
+        return false;
+    }
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let Ok(verifier) = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build() else {
+        return false;
+    };
+    let when = UnixTime::since_unix_epoch(when.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default());
+    hosts.iter().all(|host| {
+        let name = ServerName::try_from(host.as_str());
+        name.is_ok_and(|name| verifier.verify_server_cert(leaf, &[], &name, &[], when).is_ok())
+    })
 }
 
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
@@ -282,15 +313,18 @@ mod tests {
     fn what_is_made_is_read_again() {
         let hosts = hosts(&["127.0.0.1", "::1", "webhook.system.svc"]);
         let made = Certificate::issue(&hosts, now(), LIFETIME).unwrap();
-        let read = Certificate::read(&made.chain, &made.key).unwrap();
+        let read = Certificate::read(&made.chain, &made.key, now()).unwrap();
         assert_eq!(read.hosts, hosts);
         assert_eq!(read.authority, made.authority);
         assert_eq!(read.expires(), now() + LIFETIME);
         let other = Certificate::issue(&hosts, now(), LIFETIME).unwrap();
-        assert!(Certificate::read(&made.chain, &other.key).is_none(), "the key of another certificate");
-        assert!(Certificate::read(&made.chain, "").is_none());
-        assert!(Certificate::read(&made.authority.pem, &made.key).is_none());
-        assert!(Certificate::read("", "").is_none());
+        assert!(Certificate::read(&made.chain, &other.key, now()).is_none(), "the key of another certificate");
+        assert!(Certificate::read(&made.chain, "", now()).is_none());
+        assert!(Certificate::read(&made.authority.pem, &made.key, now()).is_none());
+        assert!(Certificate::read("", "", now()).is_none());
+        let expired = Certificate::read(&made.chain, &made.key, now() + 2 * LIFETIME).unwrap();
+        assert_eq!(expired.hosts, hosts, "for the hosts that were asked for");
+        assert!(Certificate::read(&made.chain, &made.key, now() - LIFETIME).is_none(), "it is not valid yet");
         assert_eq!(authorities(&format!("junk {}{}", made.authority.pem, other.authority.pem)).len(), 2);
     }
 

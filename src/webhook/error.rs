@@ -43,6 +43,19 @@ pub enum Error {
     /// The API server does not know the webhook, and it is not for the operator to say what it is.
     #[error("there is no {0}: the chart makes it; outside a cluster, --webhook-url does")]
     NotRegistered(String),
+    /// There is a Secret of that name that this operator did not make. Whoever put it there is not believed.
+    #[error(
+        "Secret {namespace}/{name} has the name of the webhook's certificate but was not made for it: {why}; nothing in it is \
+         served, trusted or overwritten. Find out who put it there, and delete it"
+    )]
+    Foreign {
+        /// The operator's namespace.
+        namespace: String,
+        /// The name of the Secret.
+        name: String,
+        /// By what that is seen.
+        why: &'static str,
+    },
     /// Somebody else was faster, several times.
     #[error("the Secret of the certificate, or the configuration, is being changed by others all the time")]
     Contended,

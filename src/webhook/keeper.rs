@@ -1,14 +1,13 @@
 //! Keeps the certificate valid and the API server trusting it.
 
 use std::{
-    collections::BTreeMap,
     path::PathBuf,
     pin::pin,
     time::{Duration, SystemTime},
 };
 
 use futures::{Stream, StreamExt, stream};
-use k8s_openapi::{ByteString, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api, Client,
     api::{PartialObjectMeta, PostParams},
@@ -18,17 +17,11 @@ use zeroize::Zeroizing;
 
 use super::{
     Error,
-    certificate::{Certificate, Kept, Step, authorities, server_config},
+    certificate::{Kept, Step, server_config},
     registration::Registration,
+    secret::{self, AUTHORITIES, CERTIFICATE, KEY},
     server::Server,
 };
-use crate::controller::OPERATOR;
-
-const CERTIFICATE: &str = "tls.crt";
-const KEY: &str = "tls.key";
-const NEXT_CERTIFICATE: &str = "next.crt";
-const NEXT_KEY: &str = "next.key";
-const AUTHORITIES: &str = "ca.crt";
 
 /// How long to wait after a failure.
 const RETRY: Duration = Duration::from_secs(2);
@@ -45,7 +38,8 @@ const MAX_CONTESTS: usize = 20;
 /// by the Secret's resource version, and the others follow.
 pub struct Keeper {
     secrets: Api<Secret>,
-    /// The name of the Secret.
+    /// The namespace and the name of the Secret.
+    namespace: String,
     name: String,
     /// For the watch, which has no need of the key.
     metadata: Api<PartialObjectMeta<Secret>>,
@@ -58,7 +52,8 @@ impl Keeper {
     pub fn new(client: &Client, registration: Registration, lifetime: Duration) -> Self {
         let (secrets, metadata) = (Api::default_namespaced(client.clone()), Api::default_namespaced(client.clone()));
         let name = format!("{}-webhook", registration.name());
-        Self { secrets, name, metadata, registration, lifetime }
+        let namespace = client.default_namespace().to_owned();
+        Self { secrets, namespace, name, metadata, registration, lifetime }
     }
 
     /// Keeps everything up to date, for ever.
@@ -110,8 +105,11 @@ impl Keeper {
     async fn try_step(&self, server: &mut Server) -> Result<Option<SystemTime>, Error> {
         let hosts = self.registration.hosts().await?;
         let secret = self.secrets.get_opt(&self.name).await.map_err(Error::refused("read the webhook's Secret"))?;
-        let mut kept = secret.as_ref().map(read).unwrap_or_default();
         let now = SystemTime::now();
+        let mut kept = match &secret {
+            Some(secret) => secret::read(secret, now).map_err(|why| self.foreign(why))?,
+            None => Kept::default(),
+        };
         let step = kept.next_step(&hosts, now, self.lifetime);
         if step == Step::Promote && self.registration.trust(&kept.bundle()).await? {
             // Somebody had taken the trust away from what would be served now: API servers have to hear of it first.
@@ -134,47 +132,20 @@ impl Keeper {
         }
     }
 
+    fn foreign(&self, why: &'static str) -> Error {
+        Error::Foreign { namespace: self.namespace.clone(), name: self.name.clone(), why }
+    }
+
     async fn write(&self, secret: Option<Secret>, kept: &Kept) -> Result<(), Error> {
-        let mut data = BTreeMap::new();
-        let mut set = |name: &str, text: &str| data.insert(name.to_owned(), ByteString(text.as_bytes().to_vec()));
-        if let Some(current) = &kept.current {
-            set(CERTIFICATE, &current.chain);
-            set(KEY, &current.key);
-        }
-        if let Some(next) = &kept.next {
-            set(NEXT_CERTIFICATE, &next.chain);
-            set(NEXT_KEY, &next.key);
-        }
-        set(AUTHORITIES, &kept.bundle());
         let refused = Error::refused("write the webhook's Secret");
+        let data = Some(secret::data(kept));
         if let Some(secret) = secret {
-            let secret = Secret { data: Some(data), ..secret };
+            let secret = Secret { data, ..secret };
             return self.secrets.replace(&self.name, &PostParams::default(), &secret).await.map(drop).map_err(refused);
         }
-        let metadata = ObjectMeta {
-            name: Some(self.name.clone()),
-            labels: Some(BTreeMap::from([("app.kubernetes.io/name".to_owned(), OPERATOR.to_owned())])),
-            ..ObjectMeta::default()
-        };
-        let type_ = Some("kubernetes.io/tls".to_owned());
-        let secret = Secret { metadata, type_, data: Some(data), ..Secret::default() };
+        let secret = Secret { data, ..secret::marked(&self.name) };
         self.secrets.create(&PostParams::default(), &secret).await.map(drop).map_err(refused)
     }
-}
-
-/// What a Secret holds. What cannot be read is not there.
-fn read(secret: &Secret) -> Kept {
-    let text = |name: &str| {
-        let bytes = secret.data.as_ref().and_then(|data| data.get(name));
-        bytes.and_then(|bytes| std::str::from_utf8(&bytes.0).ok()).unwrap_or_default()
-    };
-    let mut kept = Kept {
-        current: Certificate::read(text(CERTIFICATE), text(KEY)),
-        next: Certificate::read(text(NEXT_CERTIFICATE), text(NEXT_KEY)),
-        trusted: authorities(text(AUTHORITIES)),
-    };
-    kept.complete();
-    kept
 }
 
 /// Serves the certificate in a directory, which somebody else renews: cert-manager, whose Secret is mounted there.

@@ -11,6 +11,7 @@ mod error;
 mod keeper;
 mod registration;
 mod review;
+mod secret;
 mod server;
 
 pub use error::Error;

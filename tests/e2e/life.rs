@@ -153,7 +153,7 @@ async fn what_is_handed_over_is_adopted_and_nothing_else() {
     assert_eq!(data(&adopted, "ssh-privatekey"), private);
     assert_eq!(data(&adopted, "note"), "kept");
     assert_eq!(adopted.labels()["theirs"], "1");
-    assert_eq!(adopted.owner_references().len(), 1);
+    assert_eq!(adopted.owner_references(), [], "it stays when the KeyPair goes");
     assert!(!adopted.annotations().contains_key("keypairs.dev/adopt"));
 
     let refused =

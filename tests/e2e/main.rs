@@ -14,7 +14,9 @@
     reason = "a panic fails the test"
 )]
 
+mod adoption;
 mod bounds;
+mod conflicts;
 mod errors;
 mod expected;
 mod forged;

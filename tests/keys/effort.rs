@@ -153,7 +153,7 @@ fn reading_is_linear() {
     let region = |text: &str| {
         let annotations = [PROJECTS_ANNOTATION, DEFAULT_PROJECT_ANNOTATION, QUOTA_ANNOTATION];
         let annotations = annotations.map(|key| (key.to_owned(), text.to_owned())).into();
-        let (region, _) = Region::new(&Policy::default(), &[].into(), &annotations);
+        let (region, _) = Region::new(&Policy::default(), "shop", &[].into(), &annotations);
         assert!(region.refusals("none").len() < 2);
     };
     // Both look for private keys first.

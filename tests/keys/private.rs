@@ -34,6 +34,28 @@ fn vectors_are_read_and_their_public_key_derived() {
     }
 }
 
+/// A throwaway key as `PuTTYgen` exports it: filled up by more than OpenSSH would, which reads it all the same.
+const PUTTYGEN: &str = "-----BEGIN OPENSSH PRIVATE KEY-----
+b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtz
+c2gtZWQyNTUxOQAAACDalVozIApABn/YpAtQLGjJjpf2k4fycjjKYX+iOiFYsgAA
+AJCBFrJggRayYAAAAAtzc2gtZWQyNTUxOQAAACDalVozIApABn/YpAtQLGjJjpf2
+k4fycjjKYX+iOiFYsgAAAEBDyAVM42X3WsVS65jihW3/PPrOzZ66z2n3DbTHOw6E
+YdqVWjMgCkAGf9ikC1AsaMmOl/aTh/JyOMphf6I6IViyAAAAA2NjYwECAwQFBgcI
+CQo=
+-----END OPENSSH PRIVATE KEY-----
+";
+
+#[test]
+fn a_filling_of_any_length_is_read() {
+    let key = PrivateKey::parse(PUTTYGEN).expect("the key that ssh-keygen reads");
+    assert_eq!((key.algorithm().to_string().as_str(), key.bits()), ("Ed25519", 256));
+    assert!(key.is_written(PUTTYGEN, Encoding::OpenSsh), "it loads as it is");
+    assert!(!key.is_written(PUTTYGEN, Encoding::Pkcs8));
+    // The filling counts; nothing can be hidden in it.
+    let hidden = PUTTYGEN.replace("CQo=", "CQs=");
+    assert_eq!(PrivateKey::parse(&hidden).map(|_| ()), Err(E::Malformed));
+}
+
 #[test]
 fn what_the_tools_wrote_is_written_again() {
     // Byte by byte, except for PEM's line length in OpenSSH's format and its random check integers.

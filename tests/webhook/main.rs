@@ -10,5 +10,6 @@ mod conformance;
 mod expected;
 #[path = "../fence/mod.rs"]
 mod fence;
+mod planted;
 mod replicas;
 mod stage;

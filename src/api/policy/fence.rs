@@ -109,7 +109,12 @@ fn secrets(installation: &Installation) -> Policy {
             &refusal("write a Secret that Helm takes for a release"),
         ),
         demand(
-            &format!("object == null || variables.isCertificate || {}", is_marked("object")),
+            // A Secret that was handed over is given back without the marks.
+            &format!(
+                "object == null || variables.isCertificate || {} || oldObject != null && {}",
+                is_marked("object"),
+                is_owned("oldObject")
+            ),
             &refusal("write a Secret without the mark of a KeyPair"),
         ),
         demand(

@@ -1,25 +1,34 @@
 //! The Secrets of generated pairs: how they are made, told from foreign ones, and read.
 
+mod applied;
+mod entries;
+mod ownership;
 mod shape;
+mod update;
 
 use http::header::{ACCEPT, HeaderValue};
 use k8s_openapi::{ByteString, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::{
     Client, Resource, ResourceExt,
-    api::{DeleteParams, GetParams, PartialObjectMeta, Patch, PatchParams, PostParams, Preconditions},
+    api::{DeleteParams, GetParams, PartialObjectMeta, PostParams, Preconditions},
     core::Request,
 };
 use zeroize::{Zeroize, Zeroizing};
 
+use self::{applied::Applied, shape::Shaping};
+pub use self::{
+    ownership::Marks,
+    update::{release, update},
+};
 use super::answer::in_brief;
 pub use crate::domain::secret::{KEYPAIR_UID_ANNOTATION, OPERATOR};
 use crate::{
     api::KeyPair,
     domain::{
-        decide::{Belongs, CachedSecret, ReadSecret},
+        decide::{Belongs, CachedSecret, Obstacle, ReadSecret},
         key::{Encoding, PrivateKey, PrivateKeyError, PublicKey, is_sha256},
         rules::{SECRET_NAME, UID},
-        secret::{ADOPT_ANNOTATION, OPAQUE_TYPE, SecretSettings},
+        secret::{MANAGED_BY_LABEL, OPAQUE_TYPE, SecretSettings},
     },
 };
 
@@ -53,15 +62,15 @@ impl Drop for WipedSecret {
 /// Whether the operator writes this annotation and looks at it again.
 #[must_use]
 pub fn is_own_annotation(key: &str) -> bool {
-    [KEYPAIR_ANNOTATION, KEYPAIR_UID_ANNOTATION, FINGERPRINT_ANNOTATION, shape::APPLIED_ANNOTATION].contains(&key)
+    [KEYPAIR_ANNOTATION, KEYPAIR_UID_ANNOTATION, FINGERPRINT_ANNOTATION, applied::APPLIED_ANNOTATION].contains(&key)
 }
 
 /// What is kept of the value of such an annotation, which whoever may write Secrets may have written: nothing of what is longer
 /// than what the operator writes.
 #[must_use]
 pub fn known_annotation(key: &str, value: String) -> Option<String> {
-    if key == shape::APPLIED_ANNOTATION {
-        return shape::digest_alone(&value);
+    if key == applied::APPLIED_ANNOTATION {
+        return applied::in_brief(&value);
     }
     // The name of an object is the longest of them.
     (value.len() <= 253).then_some(value)
@@ -70,19 +79,19 @@ pub fn known_annotation(key: &str, value: String) -> Option<String> {
 /// What the metadata of a Secret says about its relation to `key_pair`.
 #[must_use]
 pub fn cached(secret: &impl Resource, key_pair: &KeyPair) -> CachedSecret {
+    let applied = applied::Brief::of(secret);
     CachedSecret {
-        owned: owned(secret, key_pair),
+        owned: Marks::of(secret).belongs(key_pair) == Belongs::Ours,
         sha256: fingerprint(secret, FINGERPRINT_ANNOTATION),
-        settings: shape::noted_digest(secret.annotations()),
+        adopted: applied.as_ref().is_some_and(|applied| applied.adopted),
+        settings: applied.map(|applied| applied.digest),
         version: secret.resource_version().unwrap_or_default(),
     }
 }
 
-/// Whether a Secret was made for `key_pair`, the very object and not another of the same name.
-fn owned(secret: &impl Resource, key_pair: &KeyPair) -> bool {
-    let Some(uid) = key_pair.metadata.uid.as_deref() else { return false };
-    secret.owner_references().iter().any(|owner| owner.uid == uid)
-        || secret.annotations().get(KEYPAIR_UID_ANNOTATION).is_some_and(|annotation| annotation == uid)
+/// Whether the watch of our Secrets shows this one.
+fn in_sight(secret: &impl Resource) -> bool {
+    secret.labels().get(MANAGED_BY_LABEL).is_some_and(|manager| manager == OPERATOR)
 }
 
 /// The fingerprint (SHA256) in an annotation of `secret`, if it is one.
@@ -164,61 +173,36 @@ async fn fetch(client: &Client, key_pair: &KeyPair, name: &str) -> Result<Option
 
 /// What there is to know of a Secret. The data of one that is neither ours nor handed over is not looked at.
 fn view(secret: &Secret, key_pair: &KeyPair, settings: &SecretSettings) -> ReadSecret {
-    let belongs = belongs(secret, key_pair);
-    let owned = belongs == Belongs::Ours;
-    let public_key = if belongs == Belongs::Foreign {
-        None
-    } else {
-        shape::private_key(secret, owned, settings).and_then(|key| key.public_key(NO_COMMENT).ok())
+    let marks = Marks::of(secret);
+    let belongs = marks.belongs(key_pair);
+    let shaping = Shaping { key_pair, settings, owned: belongs == Belongs::Ours };
+    let (key, mut obstacle) = match belongs {
+        Belongs::Foreign => (None, marks.owner_in_the_way(key_pair).map(Obstacle::Owner)),
+        Belongs::Ours | Belongs::Offered => match public_key(secret, shaping) {
+            Ok(key) => (Some(key), None),
+            Err(why) => (None, Some(Obstacle::Key(why))),
+        },
     };
-    let up_to_date = owned
-        && public_key.as_ref().is_some_and(|key| shape::changes(secret, owned, key_pair, settings, key).is_none());
+    if let Some(key) = &key {
+        obstacle = entries::obstacle(secret, shaping, key);
+    }
+    let is_shaped = |key: &PublicKey| shape::changes(secret, shaping, key).is_none();
     ReadSecret {
         belongs,
-        public_key,
-        up_to_date,
+        adopted: belongs != Belongs::Foreign && shaping.adopted(secret),
+        in_sight: in_sight(secret),
+        up_to_date: shaping.owned && obstacle.is_none() && key.as_ref().is_some_and(is_shaped),
+        public_key: key,
+        obstacle,
         type_fits: settings.allows_type(secret.type_.as_deref().unwrap_or(OPAQUE_TYPE)),
         replaces: fingerprint(secret, REPLACES_ANNOTATION),
         version: secret.resource_version().unwrap_or_default(),
     }
 }
 
-/// Whose a Secret is. What another controller has is nobody's to hand over.
-fn belongs(secret: &Secret, key_pair: &KeyPair) -> Belongs {
-    let names_it = secret.annotations().get(ADOPT_ANNOTATION).is_some_and(|name| *name == key_pair.name_any());
-    if owned(secret, key_pair) {
-        Belongs::Ours
-    } else if names_it && !secret.owner_references().iter().any(|owner| owner.controller == Some(true)) {
-        Belongs::Offered
-    } else {
-        Belongs::Foreign
-    }
-}
-
-/// Makes the Secret of this name what the settings say, and this `KeyPair`'s where it is handed over. The private key stays
-/// what it is; another name of its data key, or another encoding, is all that can happen to it. Nothing is done to a Secret
-/// that has changed meanwhile.
-///
-/// # Errors
-///
-/// Whatever the API server answers; 409 if the Secret has changed meanwhile.
-pub async fn update(
-    client: &Client,
-    key_pair: &KeyPair,
-    name: &str,
-    settings: &SecretSettings,
-) -> Result<Option<ReadSecret>, RequestError> {
-    let Some(secret) = fetch(client, key_pair, name).await? else { return Ok(None) };
-    let seen = view(&secret.0, key_pair, settings);
-    let owned = seen.belongs == Belongs::Ours;
-    let key = seen.public_key.as_ref();
-    let patch = key.and_then(|key| shape::changes(&secret.0, owned, key_pair, settings, key));
-    let Some(patch) = patch else { return Ok(Some(seen)) };
-    let mut request = Request::new(url(key_pair, name)?).patch(name, &PatchParams::default(), &Patch::Merge(patch))?;
-    request.headers_mut().insert(ACCEPT, METADATA_ONLY);
-    let patched: PartialObjectMeta<Secret> = client.request(request).await?;
-    let version = patched.resource_version().unwrap_or_default();
-    Ok(Some(ReadSecret { belongs: Belongs::Ours, up_to_date: true, version, ..seen }))
+fn public_key(secret: &Secret, shaping: Shaping<'_>) -> Result<PublicKey, String> {
+    let key = entries::private_key(secret, shaping)?;
+    key.public_key(NO_COMMENT).map_err(|error| error.to_string())
 }
 
 /// The key pair in the Secret of this name; `None` if it is not there, not ours, or holds none.
@@ -233,8 +217,9 @@ pub async fn private_key(
     settings: &SecretSettings,
 ) -> Result<Option<PrivateKey>, RequestError> {
     let secret = fetch(client, key_pair, name).await?;
-    let ours = secret.filter(|secret| owned(&secret.0, key_pair));
-    Ok(ours.and_then(|secret| shape::private_key(&secret.0, true, settings)))
+    let ours = secret.filter(|secret| Marks::of(&secret.0).belongs(key_pair) == Belongs::Ours);
+    let shaping = Shaping { key_pair, settings, owned: true };
+    Ok(ours.and_then(|secret| entries::private_key(&secret.0, shaping).ok()))
 }
 
 /// Deletes the Secret of this name if it is still this version.
@@ -294,8 +279,8 @@ impl Content {
     }
 }
 
-/// Creates the Secret, which must not exist yet, and says which version it is; with `dry_run` the API server only says
-/// whether it would be taken.
+/// Creates the Secret, which must not exist yet, and says which version it is, and whether the watch will show it; with `dry_run`
+/// the API server only says whether it would be taken.
 ///
 /// # Errors
 ///
@@ -307,18 +292,19 @@ pub async fn create(
     settings: &SecretSettings,
     content: &Content,
     dry_run: bool,
-) -> Result<String, RequestError> {
+) -> Result<(String, bool), RequestError> {
     let secret = WipedSecret(build(key_pair, name, settings, content));
     let body = serde_json::to_vec(&secret.0).map_err(RequestError::Serialize)?;
     let parameters = PostParams { dry_run, ..PostParams::default() };
     let mut request = Request::new(url(key_pair, name)?).create(&parameters, body)?;
     request.headers_mut().insert(ACCEPT, METADATA_ONLY);
     let created: PartialObjectMeta<Secret> = client.request(request).await?;
-    Ok(created.resource_version().unwrap_or_default())
+    Ok((created.resource_version().unwrap_or_default(), in_sight(&created)))
 }
 
 fn build(key_pair: &KeyPair, name: &str, settings: &SecretSettings, content: &Content) -> Secret {
-    let mut annotations = shape::annotations(key_pair, settings, &content.sha256);
+    let applied = Applied::to_a_new_one(settings);
+    let mut annotations = shape::annotations(key_pair, settings.annotations.clone(), &content.sha256, &applied);
     annotations.extend(content.replaces.clone().map(|replaces| (REPLACES_ANNOTATION.to_owned(), replaces)));
     let mut data = shape::data(settings, &content.public_key);
     data.insert(settings.private_key.clone(), ByteString(content.private_key.as_bytes().to_vec()));
@@ -328,7 +314,7 @@ fn build(key_pair: &KeyPair, name: &str, settings: &SecretSettings, content: &Co
             namespace: key_pair.namespace(),
             labels: Some(shape::labels(settings)),
             annotations: Some(annotations),
-            owner_references: shape::owner_reference(key_pair, settings).map(|owner| vec![owner]),
+            owner_references: shape::owner_reference(key_pair, settings, false).map(|owner| vec![owner]),
             ..ObjectMeta::default()
         },
         type_: Some(settings.effective_type().to_owned()),

@@ -1,90 +1,56 @@
 //! What a Secret shall be by its settings, and what has to change for that in one that is there.
+//!
+//! A Secret that the operator made is its own: a template holds, and only what others added stays. One that was handed over is
+//! its owner's: there the operator adds what is not there yet, changes and takes away what it added, and leaves the rest alone.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::{ByteString, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::OwnerReference};
 use kube::{Resource, ResourceExt};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{FINGERPRINT_ANNOTATION, KEYPAIR_ANNOTATION, KEYPAIR_UID_ANNOTATION, NO_COMMENT, OPERATOR};
+use super::{
+    FINGERPRINT_ANNOTATION, KEYPAIR_ANNOTATION, KEYPAIR_UID_ANNOTATION, OPERATOR,
+    applied::{APPLIED_ANNOTATION, Applied},
+    entries,
+};
 use crate::{
-    api::{FromObject, KeyPair},
+    api::KeyPair,
     domain::{
-        key::{PrivateKey, PublicKey},
-        rules::DATA_KEY,
-        secret::{ADOPT_ANNOTATION, DeletionPolicy, MANAGED_BY_LABEL, SecretSettings, TEMPLATE_MAX_BYTES},
+        key::PublicKey,
+        secret::{ADOPT_ANNOTATION, DeletionPolicy, MANAGED_BY_LABEL, SecretSettings},
     },
 };
 
-/// The annotation in which the operator notes what it put into a Secret.
-pub(super) const APPLIED_ANNOTATION: &str = "keypairs.dev/applied";
+/// A map of names to what they shall be in a merge patch; null takes away.
+pub(super) type Changes = Map<String, Value>;
 
-/// The longest note in bytes: the names of a template of the greatest size, each in quotation marks and with a comma, and what is
-/// around them.
-const MAX_NOTED_BYTES: usize = 4 * TEMPLATE_MAX_BYTES + 1024;
-
-/// What the operator put into a Secret by which settings, so that it can tell from the metadata whether they are still in
-/// force, and take away what a template does not say any more. Names only, no values.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Applied {
-    /// [`SecretSettings::digest`].
-    pub(super) digest: String,
-    private_key: String,
-    public_key: String,
-    encoding: String,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    labels: Vec<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    annotations: Vec<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    string_data: Vec<String>,
+/// What a `KeyPair` makes of the Secret that it has, or is to have.
+#[derive(Clone, Copy)]
+pub(super) struct Shaping<'a> {
+    pub(super) key_pair: &'a KeyPair,
+    pub(super) settings: &'a SecretSettings,
+    /// Whether the Secret is this `KeyPair`'s already.
+    pub(super) owned: bool,
 }
 
-impl Applied {
-    /// What is noted on `secret`, if it can be read: whoever may write the Secret may have written that, too.
-    pub(super) fn of(secret: &impl Resource) -> Option<Self> {
-        let noted = secret.annotations().get(APPLIED_ANNOTATION).filter(|noted| noted.len() <= MAX_NOTED_BYTES)?;
-        let FromObject(applied) = serde_json::from_str::<FromObject<Self>>(noted).ok()?;
-        let keys = [&applied.private_key, &applied.public_key];
-        let is_possible = keys.into_iter().chain(&applied.string_data).all(|key| DATA_KEY.allows(key));
-        is_possible.then_some(applied)
+impl Shaping<'_> {
+    /// What we noted on a Secret of ours.
+    pub(super) fn noted(self, secret: &Secret) -> Option<Applied> {
+        Applied::of(secret).filter(|_| self.owned)
     }
 
-    fn by(settings: &SecretSettings) -> Self {
-        let names = |map: &BTreeMap<String, String>| map.keys().cloned().collect();
-        Self {
-            digest: settings.digest(),
-            private_key: settings.private_key.clone(),
-            public_key: settings.public_key.clone(),
-            encoding: settings.encoding.name().to_owned(),
-            labels: names(&settings.labels),
-            annotations: names(&settings.annotations),
-            string_data: names(&settings.string_data),
-        }
+    /// Whether the Secret is being handed over to this `KeyPair`.
+    fn is_named_by(self, secret: &Secret) -> bool {
+        secret.annotations().get(ADOPT_ANNOTATION).is_some_and(|name| *name == self.key_pair.name_any())
     }
-}
 
-/// The part of [`Applied`] by which is seen whether a Secret was made by the present settings.
-#[derive(Serialize, Deserialize)]
-struct Digest {
-    digest: String,
-}
-
-/// The digest that is noted in these annotations.
-pub(super) fn noted_digest(annotations: &BTreeMap<String, String>) -> Option<String> {
-    Some(serde_json::from_str::<Digest>(annotations.get(APPLIED_ANNOTATION)?).ok()?.digest)
-}
-
-/// What is noted, but for everything that is as long as a template is.
-pub(super) fn digest_alone(applied: &str) -> Option<String> {
-    const MAX_DIGEST_BYTES: usize = 64;
-    let noted: Digest = serde_json::from_str(applied).ok()?;
-    if noted.digest.len() > MAX_DIGEST_BYTES {
-        return None;
+    /// Whether the Secret was handed over, or is about to be taken. The annotation on a Secret that is ours already says so of one
+    /// that was adopted before this was noted.
+    pub(super) fn adopted(self, secret: &Secret) -> bool {
+        !self.owned || self.is_named_by(secret) || Applied::of(secret).is_some_and(|noted| noted.adopted)
     }
-    serde_json::to_string(&noted).ok()
 }
 
 /// The labels of a Secret.
@@ -94,86 +60,103 @@ pub(super) fn labels(settings: &SecretSettings) -> BTreeMap<String, String> {
     labels
 }
 
-/// The annotations of a Secret with the key of this fingerprint (SHA256).
-pub(super) fn annotations(key_pair: &KeyPair, settings: &SecretSettings, sha256: &str) -> BTreeMap<String, String> {
-    let mut annotations = settings.annotations.clone();
-    let applied = serde_json::to_string(&Applied::by(settings)).unwrap_or_default();
+/// The annotations of a Secret with the key of this fingerprint (SHA256), on which `applied` is noted; those of a template are
+/// `others`.
+pub(super) fn annotations(
+    key_pair: &KeyPair,
+    others: BTreeMap<String, String>,
+    sha256: &str,
+    applied: &Applied,
+) -> BTreeMap<String, String> {
+    let mut annotations = others;
     annotations.extend(
         [
             (KEYPAIR_ANNOTATION, key_pair.name_any()),
             (KEYPAIR_UID_ANNOTATION, key_pair.uid().unwrap_or_default()),
             (FINGERPRINT_ANNOTATION, sha256.to_owned()),
-            (APPLIED_ANNOTATION, applied),
+            (APPLIED_ANNOTATION, applied.to_text()),
         ]
         .map(|(key, value)| (key.to_owned(), value)),
     );
     annotations
 }
 
-/// The data of a Secret but for the private key.
+/// The data of a Secret of the operator's own making but for the private key.
 pub(super) fn data(settings: &SecretSettings, public_line: &str) -> BTreeMap<String, ByteString> {
-    let entries = settings.string_data.iter().map(|(key, value)| (key.clone(), value.clone()));
-    let public_key = (settings.public_key.clone(), format!("{public_line}\n"));
-    entries.chain([public_key]).map(|(key, value)| (key, ByteString(value.into_bytes()))).collect()
+    let mut data = text_entries(&settings.string_data);
+    data.insert(settings.public_key.clone(), ByteString(format!("{public_line}\n").into_bytes()));
+    data
+}
+
+pub(super) fn text_entries(entries: &BTreeMap<String, String>) -> BTreeMap<String, ByteString> {
+    entries.iter().map(|(key, value)| (key.clone(), ByteString(value.clone().into_bytes()))).collect()
 }
 
 /// The reference by which the garbage collector finds the Secret when `key_pair` is deleted.
-pub(super) fn owner_reference(key_pair: &KeyPair, settings: &SecretSettings) -> Option<OwnerReference> {
-    match settings.deletion_policy {
+pub(super) fn owner_reference(key_pair: &KeyPair, settings: &SecretSettings, adopted: bool) -> Option<OwnerReference> {
+    match settings.deletion_policy(adopted) {
         DeletionPolicy::Delete => key_pair.controller_owner_ref(&()),
         DeletionPolicy::Retain => None,
     }
 }
 
-/// The data key of the private key: that which we noted on a Secret of ours, or else that of the settings.
-fn private_data_key(secret: &Secret, owned: bool, settings: &SecretSettings) -> String {
-    let noted = Applied::of(secret).filter(|_| owned).map(|applied| applied.private_key);
-    noted.unwrap_or_else(|| settings.private_key.clone())
-}
-
-/// The private key in `secret`.
-pub(super) fn private_key(secret: &Secret, owned: bool, settings: &SecretSettings) -> Option<PrivateKey> {
-    let value = secret.data.as_ref()?.get(&private_data_key(secret, owned, settings))?;
-    PrivateKey::parse(std::str::from_utf8(&value.0).ok()?).ok()
-}
-
 /// The merge patch that makes `secret`, which holds `key`, what the settings say; `None` if it is that.
 ///
 /// Whatever others added stays; of what a template said before and does not say now, what we added goes. The private key is
-/// in the patch only where its data key is renamed or its encoding changed.
-pub(super) fn changes(
-    secret: &Secret,
-    owned: bool,
-    key_pair: &KeyPair,
-    settings: &SecretSettings,
-    key: &PublicKey,
-) -> Option<Value> {
-    let before = Applied::of(secret).filter(|_| owned);
-    let (noted_labels, noted_annotations, mut noted_data) = match &before {
-        Some(noted) => (noted.labels.clone(), noted.annotations.clone(), noted.string_data.clone()),
-        None => Default::default(),
+/// in the patch only where its data key is renamed or it is written otherwise than the settings say.
+pub(super) fn changes(secret: &Secret, shaping: Shaping<'_>, key: &PublicKey) -> Option<Value> {
+    let Shaping { key_pair, settings, .. } = shaping;
+    let adopted = shaping.adopted(secret);
+    let before = shaping.noted(secret).unwrap_or_default();
+    let (noted_labels, wanted_labels) = wanted_labels(secret, &before, settings, adopted);
+    let wanted_annotations = ours(secret.annotations(), &settings.annotations, &before.annotations, adopted);
+    let entries = entries::changes(secret, shaping, &before, key);
+    let applied = Applied {
+        adopted,
+        labels: noted(&wanted_labels, adopted),
+        annotations: noted(&wanted_annotations, adopted),
+        ..Applied::by(settings, adopted, &entries)
     };
-    let mut metadata = Map::new();
-    let labels = difference(secret.labels(), &labels(settings), &noted_labels);
-    let wanted = annotations(key_pair, settings, &key.fingerprints().sha256);
-    let mut annotations = difference(secret.annotations(), &wanted, &noted_annotations);
-    if secret.annotations().contains_key(ADOPT_ANNOTATION) {
+
+    let labels = difference(secret.labels(), &wanted_labels, &noted_labels);
+    let wanted = annotations(key_pair, wanted_annotations, &key.fingerprints().sha256, &applied);
+    let mut annotations = difference(secret.annotations(), &wanted, &before.annotations);
+    // One that names another is for that one to act on.
+    if shaping.is_named_by(secret) {
         annotations.insert(ADOPT_ANNOTATION.to_owned(), Value::Null);
     }
+    let owners = owners(secret, key_pair, owner_reference(key_pair, settings, adopted));
+    patch(secret, labels, annotations, owners, entries.changes)
+}
+
+/// The merge patch that takes back whatever we put into an adopted Secret; `None`: there is nothing of ours.
+pub(super) fn release(secret: &Secret, shaping: Shaping<'_>) -> Option<Value> {
+    let before = shaping.noted(secret).unwrap_or_default();
+    let ours = [KEYPAIR_ANNOTATION, KEYPAIR_UID_ANNOTATION, FINGERPRINT_ANNOTATION, APPLIED_ANNOTATION];
+    let named = Some(ADOPT_ANNOTATION).filter(|_| shaping.is_named_by(secret));
+    let ours = ours.into_iter().chain([super::REPLACES_ANNOTATION]).chain(named).map(str::to_owned);
+    let annotations: Vec<String> = before.annotations.iter().cloned().chain(ours).collect();
+    let nothing = BTreeMap::<String, String>::new();
+    let (noted_labels, _) = wanted_labels(secret, &before, shaping.settings, true);
+    let labels = difference(secret.labels(), &nothing, &noted_labels);
+    let annotations = difference(secret.annotations(), &nothing, &annotations);
+    patch(secret, labels, annotations, owners(secret, shaping.key_pair, None), entries::release(secret, &before))
+}
+
+fn patch(
+    secret: &Secret,
+    labels: Changes,
+    annotations: Changes,
+    owners: Option<Vec<OwnerReference>>,
+    entries: Changes,
+) -> Option<Value> {
+    let mut metadata = Map::new();
     for (field, map) in [("labels", labels), ("annotations", annotations)] {
         if !map.is_empty() {
             metadata.insert(field.to_owned(), Value::Object(map));
         }
     }
-    metadata.extend(owners(secret, key_pair, settings));
-
-    noted_data.extend(before.as_ref().map(|noted| noted.public_key.clone()));
-    let none = BTreeMap::new();
-    let present = secret.data.as_ref().unwrap_or(&none);
-    let mut entries = difference(present, &data(settings, &key.to_openssh()), &noted_data);
-    entries.remove(&settings.private_key);
-    entries.extend(private_entries(secret, owned, before.as_ref(), settings));
-
+    metadata.extend(owners.map(|owners| ("ownerReferences".to_owned(), json!(owners))));
     if metadata.is_empty() && entries.is_empty() {
         return None;
     }
@@ -186,51 +169,62 @@ pub(super) fn changes(
     Some(Value::Object(patch))
 }
 
-/// What becomes of the entry of the private key.
-fn private_entries(
+/// The labels that are noted as ours, and those that the Secret shall have. Another tool to which an adopted Secret belongs keeps
+/// the label that says so: Helm, for one, would not upgrade its release otherwise.
+fn wanted_labels(
     secret: &Secret,
-    owned: bool,
-    before: Option<&Applied>,
+    before: &Applied,
     settings: &SecretSettings,
-) -> Map<String, Value> {
-    let now = private_data_key(secret, owned, settings);
-    let recoded = before.is_some_and(|noted| noted.encoding != settings.encoding.name());
-    let mut entries = Map::new();
-    let Some(present) = secret.data.as_ref().and_then(|data| data.get(&now)) else { return entries };
-    if now != settings.private_key {
-        entries.insert(now, Value::Null);
-        entries.insert(settings.private_key.clone(), json!(present));
+    adopted: bool,
+) -> (Vec<String>, BTreeMap<String, String>) {
+    let mut wanted = labels(settings);
+    let mut noted = before.labels.clone();
+    if adopted && secret.labels().get(MANAGED_BY_LABEL).is_some_and(|manager| manager != OPERATOR) {
+        wanted.remove(MANAGED_BY_LABEL);
+        noted.retain(|label| label != MANAGED_BY_LABEL);
     }
-    if recoded && let Some(key) = private_key(secret, owned, settings) {
-        // The settings have been checked: the encoding can hold a key of this algorithm.
-        if let Ok(text) = key.encode(settings.encoding, NO_COMMENT) {
-            entries.insert(settings.private_key.clone(), json!(ByteString(text.as_bytes().to_vec())));
-        }
-    }
-    entries
+    let wanted = ours(secret.labels(), &wanted, &noted, adopted);
+    (noted, wanted)
+}
+
+/// What of `wanted` is for us to set: all of it, or in an adopted Secret what is not there, and what we put there before.
+pub(super) fn ours<T: Clone, P>(
+    present: &BTreeMap<String, P>,
+    wanted: &BTreeMap<String, T>,
+    noted: &[String],
+    adopted: bool,
+) -> BTreeMap<String, T> {
+    let is_ours = |key: &String| !adopted || noted.contains(key) || !present.contains_key(key);
+    wanted.iter().filter(|(key, _)| is_ours(key)).map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+/// The names to note. That we put our own label on a Secret of our own making goes without saying.
+fn noted(wanted: &BTreeMap<String, String>, adopted: bool) -> Vec<String> {
+    wanted.keys().filter(|key| adopted || *key != MANAGED_BY_LABEL).cloned().collect()
 }
 
 /// The owner references, if they are not what they should be; those to others stay.
-fn owners(secret: &Secret, key_pair: &KeyPair, settings: &SecretSettings) -> Option<(String, Value)> {
+fn owners(secret: &Secret, key_pair: &KeyPair, wanted: Option<OwnerReference>) -> Option<Vec<OwnerReference>> {
     let uid = key_pair.uid().unwrap_or_default();
     let is_ours = |owner: &&OwnerReference| owner.uid == uid;
-    let wanted = owner_reference(key_pair, settings);
     let present = secret.owner_references().iter().find(is_ours);
     if present.is_some() == wanted.is_some() {
         return None;
     }
     let others = secret.owner_references().iter().filter(|owner| !is_ours(owner)).cloned();
-    let all: Vec<OwnerReference> = others.chain(wanted).collect();
-    Some(("ownerReferences".to_owned(), json!(all)))
+    Some(others.chain(wanted).collect())
 }
 
 /// What to set, and what to take away: what was noted and is not wanted any more.
-fn difference<T: PartialEq + Serialize>(
+pub(super) fn difference<T: PartialEq + Serialize>(
     present: &BTreeMap<String, T>,
     wanted: &BTreeMap<String, T>,
     noted: &[String],
-) -> Map<String, Value> {
+) -> Changes {
     let set = wanted.iter().filter(|(key, value)| present.get(*key) != Some(*value));
     let gone = noted.iter().filter(|key| present.contains_key(*key) && !wanted.contains_key(*key));
     set.map(|(key, value)| (key.clone(), json!(value))).chain(gone.map(|key| (key.clone(), Value::Null))).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,7 +34,8 @@ async fn no_request_is_made_under_a_name_that_no_secret_has() {
     for name in ["../../victim/secrets/db", "..", "", "a/b", "a?b", "a#b", "a%2fb", "A", "a\r\nX: y", "a b", "é"] {
         let answers = [
             read(&client, &key_pair, name, &settings).await.map(|_| ()),
-            update(&client, &key_pair, name, &settings).await.map(|_| ()),
+            update(&client, &key_pair, name, &settings, "1").await.map(|_| ()),
+            release(&client, &key_pair, name, &settings, "1").await.map(|_| ()),
             private_key(&client, &key_pair, name, &settings).await.map(|_| ()),
             create(&client, &key_pair, name, &settings, &content, false).await.map(|_| ()),
             delete(&client, &key_pair, name, "1").await,

@@ -1,6 +1,9 @@
 //! The part of the decision that is about the Secret of a generated pair.
 
-use super::{Belongs, Desired, Facts, Observed, Plan, ReadSecret, SecretView, accept, refusals, refuse_for_now};
+use super::{
+    Belongs, Desired, Facts, Observed, Obstacle, Plan, ReadSecret, SecretView, accept, refusals, refuse_for_now,
+    refuse_until_changed,
+};
 use crate::domain::{
     key::{KeySpec, PublicKey},
     reason::{Reason, Refusal},
@@ -19,11 +22,11 @@ pub(super) fn decide(desired: &Desired, observed: &Observed, region: &Region, sp
             if observed.refused.is_none()
                 && cached.owned
                 && cached.sha256.as_ref() == Some(&recorded.fingerprints.sha256)
-                && cached.settings.as_ref() == Some(&settings.digest())
+                && cached.settings.as_ref() == Some(&settings.digest(cached.adopted))
                 && recorded.secret_version.as_ref() == Some(&cached.version)
                 && let Ok(key) = PublicKey::parse(&recorded.public_key) =>
         {
-            accept(desired, observed, region, &key, Some((home, &cached.version)))
+            accept(desired, observed, region, &key, Some((home, &cached.version, true)))
         }
         // Another Secret was in the way: a look is cheaper than a key generated for nothing.
         (SecretView::Unread(None), None)
@@ -39,37 +42,41 @@ pub(super) fn decide(desired: &Desired, observed: &Observed, region: &Region, sp
         (SecretView::Invalid(why), _) => refuse_for_now(observed, refusals::secret_invalid(home, why)),
         (SecretView::Forbidden(why), _) => refuse_for_now(observed, refusals::secret_forbidden(home, why)),
         (SecretView::Read(secret), recorded) if secret.belongs == Belongs::Ours => {
-            let Some(key) = &secret.public_key else {
-                return refuse_for_now(observed, refusals::key_mismatch(home));
-            };
+            let refuse = |refusal| refuse_until_changed(observed, home, refusal);
+            let Some(key) = &secret.public_key else { return refuse(refusals::key_mismatch(home)) };
             match recorded {
                 Some(recorded) if is_anothers(desired, recorded, secret, key) => {
-                    return refuse_for_now(observed, refusals::key_mismatch(home));
+                    return refuse(refusals::key_mismatch(home));
                 }
-                None if !fits(desired, spec, key) => {
-                    return refuse_for_now(observed, refusals::key_outdated(home));
-                }
+                None if !fits(desired, spec, key) => return refuse(refusals::key_outdated(home)),
                 _ => {}
             }
             if !secret.type_fits {
-                return refuse_for_now(observed, refusals::type_cannot_change(home));
+                return refuse(refusals::type_cannot_change(home));
+            }
+            if let Some(obstacle) = &secret.obstacle {
+                return refuse(refusals::obstacle(home, obstacle));
             }
             if !secret.up_to_date {
-                return Plan::UpdateSecret(home.clone());
+                return update(home, secret);
             }
-            accept(desired, observed, region, key, Some((home, &secret.version)))
+            accept(desired, observed, region, key, Some((home, &secret.version, secret.in_sight)))
         }
         (SecretView::Read(secret), recorded) => match consider_offer(desired, secret, recorded.as_ref(), home, spec) {
-            Ok(()) => Plan::UpdateSecret(home.clone()),
-            Err(refusal) => refuse_for_now(observed, refusal),
+            Ok(()) => update(home, secret),
+            Err(refusal) => refuse_until_changed(observed, home, refusal),
         },
     }
+}
+
+fn update(name: &str, secret: &ReadSecret) -> Plan {
+    Plan::UpdateSecret { name: name.to_owned(), version: secret.version.clone() }
 }
 
 /// What is done about a Secret that is gone.
 fn lost(desired: &Desired, observed: &Observed, recorded: &Facts, name: &str, spec: KeySpec) -> Plan {
     match desired.parameters.secret.on_loss {
-        OnLoss::Report => refuse_for_now(observed, refusals::key_lost(name)),
+        OnLoss::Report => refuse_until_changed(observed, name, refusals::key_lost(name)),
         OnLoss::Regenerate => Plan::CreateSecret {
             name: desired.parameters.secret.name.clone(),
             spec,
@@ -108,11 +115,11 @@ fn consider_offer(
     name: &str,
     spec: KeySpec,
 ) -> Result<(), Refusal> {
-    if secret.belongs != Belongs::Offered {
-        return Err(refusals::secret_conflict(name));
+    if let Some(obstacle @ (Obstacle::Owner(_) | Obstacle::Key(_))) = &secret.obstacle {
+        return Err(refusals::obstacle(name, obstacle));
     }
-    let Some(key) = &secret.public_key else {
-        return Err(refusals::offer_without_key(name));
+    let (Belongs::Offered, Some(key)) = (secret.belongs, &secret.public_key) else {
+        return Err(refusals::secret_conflict(name));
     };
     match recorded {
         Some(recorded) if recorded.is_of_another(key) => Err(refusals::offer_of_another_key(name)),
@@ -120,12 +127,12 @@ fn consider_offer(
             Err(refusals::offer_of_another_kind(name, key, spec))
         }
         _ if !secret.type_fits => Err(refusals::type_cannot_change(name)),
-        _ => Ok(()),
+        _ => secret.obstacle.as_ref().map_or(Ok(()), |obstacle| Err(refusals::obstacle(name, obstacle))),
     }
 }
 
-/// The spec wants the Secret to have another name than it has. Copied first; the old one goes only when the copy has
-/// been read, and the status is told last, so that a crash at any point leaves the key in one of the two.
+/// The spec wants the Secret to have another name than it has. Copied first; the old one goes, or back to whoever handed it over,
+/// only when the copy has been read, and the status is told last, so that a crash at any point leaves the key in one of the two.
 fn decide_move(desired: &Desired, observed: &Observed, region: &Region, home: &str, spec: KeySpec) -> Plan {
     let target = &desired.parameters.secret.name;
     let is_right = |secret: &ReadSecret| {
@@ -139,7 +146,9 @@ fn decide_move(desired: &Desired, observed: &Observed, region: &Region, home: &s
         (SecretView::Unread(_), _) => Plan::ReadSecret(target.clone()),
         (SecretView::Invalid(why), _) => refuse_for_now(observed, refusals::secret_invalid(target, why)),
         (SecretView::Forbidden(why), _) => refuse_for_now(observed, refusals::secret_forbidden(target, why)),
-        (SecretView::Read(copy), _) if !is_right(copy) => refuse_for_now(observed, refusals::secret_conflict(target)),
+        (SecretView::Read(copy), _) if !is_right(copy) => {
+            refuse_until_changed(observed, target, refusals::secret_conflict(target))
+        }
         (_, SecretView::Unread(_)) => Plan::ReadSecret(home.to_owned()),
         (SecretView::Absent, SecretView::Absent) => match &observed.recorded {
             Some(recorded) => lost(desired, observed, recorded, home, spec),
@@ -150,18 +159,26 @@ fn decide_move(desired: &Desired, observed: &Observed, region: &Region, home: &s
             Plan::CopySecret { from: home.to_owned(), to: target.clone() }
         }
         (SecretView::Absent, SecretView::Read(secret)) if secret.belongs == Belongs::Ours => {
-            refuse_for_now(observed, refusals::key_mismatch(home))
+            refuse_until_changed(observed, home, refusals::key_mismatch(home))
         }
-        (SecretView::Absent, SecretView::Read(_)) => refuse_for_now(observed, refusals::secret_conflict(home)),
+        (SecretView::Absent, SecretView::Read(_)) => {
+            refuse_until_changed(observed, home, refusals::secret_conflict(home))
+        }
+        (SecretView::Read(_), SecretView::Read(secret)) if is_right(secret) && secret.adopted => {
+            Plan::ReleaseSecret(home.to_owned())
+        }
         (SecretView::Read(_), SecretView::Read(secret)) if is_right(secret) => Plan::DeleteSecret(home.to_owned()),
         (_, SecretView::Invalid(why) | SecretView::Forbidden(why)) => {
             refuse_for_now(observed, refusals::secret_forbidden(home, why))
         }
         (SecretView::Read(copy), SecretView::Absent | SecretView::Read(_)) => match &copy.public_key {
-            Some(_) if !copy.type_fits => refuse_for_now(observed, refusals::type_cannot_change(target)),
-            Some(_) if !copy.up_to_date => Plan::UpdateSecret(target.clone()),
-            Some(key) => accept(desired, observed, region, key, Some((target, &copy.version))),
-            None => refuse_for_now(observed, refusals::key_mismatch(target)),
+            Some(_) if !copy.type_fits => refuse_until_changed(observed, target, refusals::type_cannot_change(target)),
+            Some(_) if let Some(obstacle) = &copy.obstacle => {
+                refuse_until_changed(observed, target, refusals::obstacle(target, obstacle))
+            }
+            Some(_) if !copy.up_to_date => update(target, copy),
+            Some(key) => accept(desired, observed, region, key, Some((target, &copy.version, copy.in_sight))),
+            None => refuse_until_changed(observed, target, refusals::key_mismatch(target)),
         },
     }
 }

@@ -1,5 +1,6 @@
 //! What is wrong with a pair that has a valid request, in sentences that say what to do.
 
+use super::Obstacle;
 use crate::domain::{
     key::{KeySpec, PublicKey},
     reason::{Parameter, Reason, Refusal},
@@ -83,14 +84,20 @@ pub(super) fn key_mismatch(name: &str) -> Refusal {
     )
 }
 
-pub(super) fn offer_without_key(name: &str) -> Refusal {
-    Refusal::new(
-        Reason::SecretConflict,
-        Parameter::Secret,
-        format!(
-            "Secret {name:?} is offered for adoption but holds no unencrypted private key under the data key that spec.secret.keys.privateKey names: put one there, or take the annotation {ADOPT_ANNOTATION} away"
+/// What speaks against an adoption, or against what the settings want of a Secret that was adopted.
+pub(super) fn obstacle(name: &str, obstacle: &Obstacle) -> Refusal {
+    let detail = match obstacle {
+        Obstacle::Key(why) => format!(
+            "Secret {name:?} is offered for adoption but holds no private key that can be used under the data key that spec.secret.keys.privateKey names: {why}; put an unencrypted one there, or take the annotation {ADOPT_ANNOTATION} away"
         ),
-    )
+        Obstacle::Owner(owner) => format!(
+            "Secret {name:?} is owned by {owner} and cannot be adopted, since that controller would change it back: set spec.secret.name to another name, or have that controller give the Secret up"
+        ),
+        Obstacle::Entry(entry) => format!(
+            "Secret {name:?} is adopted, and what its owner put there stays: its entry {entry:?} is not this key; name another data key in spec.secret.keys, or take that entry away"
+        ),
+    };
+    Refusal::new(Reason::SecretConflict, Parameter::Secret, detail)
 }
 
 pub(super) fn offer_of_another_kind(name: &str, key: &PublicKey, spec: KeySpec) -> Refusal {

@@ -116,6 +116,7 @@ impl World {
         let name = desired.secret_name(self.recorded.as_ref(), left.as_ref());
         let cached = self.secrets.get(name).filter(|_| self.watch_is_fresh).map(|stored| CachedSecret {
             owned: stored.secret.belongs == Belongs::Ours,
+            adopted: stored.secret.adopted,
             sha256: stored.noted.clone(),
             settings: stored.settings.clone(),
             version: stored.secret.version.clone(),
@@ -131,8 +132,8 @@ impl World {
     }
 
     fn read(&self, name: &str, desired: &Desired) -> SecretView {
-        let digest = desired.parameters.secret.digest();
         self.secrets.get(name).map_or(SecretView::Absent, |stored| {
+            let digest = desired.parameters.secret.digest(stored.secret.adopted);
             let up_to_date = stored.settings.as_ref() == Some(&digest);
             SecretView::Read(ReadSecret { up_to_date, ..stored.secret.clone() })
         })
@@ -144,7 +145,7 @@ impl World {
             return self.read(name, desired);
         }
         let secret = ReadSecret { replaces, ..read_secret(true, Some(key)) };
-        self.put(name, secret, Some(desired.parameters.secret.digest()))
+        self.put(name, secret, Some(desired.parameters.secret.digest(false)))
     }
 
     /// Reconciles once; `crash_before` names the step before which the operator dies. Returns whether it came to the end.
@@ -163,11 +164,15 @@ impl World {
                     let key = keygen::generate(spec).unwrap().public_key("").unwrap();
                     (name.clone(), self.create(&name, desired, key, replaces))
                 }
-                Plan::UpdateSecret(name) => {
+                Plan::UpdateSecret { name, version } => {
                     let mut secret = self.secrets[&name].secret.clone();
                     assert_ne!(secret.belongs, Belongs::Foreign, "a foreign Secret is changed");
+                    assert_eq!(secret.version, version, "another version is changed than was decided about");
+                    assert_eq!(secret.obstacle, None, "what its owner put there is overwritten");
+                    secret.adopted |= secret.belongs == Belongs::Offered;
                     (secret.belongs, secret.up_to_date) = (Belongs::Ours, true);
-                    (name.clone(), self.put(&name, secret, Some(desired.parameters.secret.digest())))
+                    let settings = desired.parameters.secret.digest(secret.adopted);
+                    (name.clone(), self.put(&name, secret, Some(settings)))
                 }
                 Plan::CopySecret { from, to } => {
                     let key = self.secrets[&from].secret.public_key.clone().unwrap();
@@ -177,7 +182,19 @@ impl World {
                     let gone = self.secrets.remove(&name).unwrap().secret;
                     let kept = self.secrets.values().any(|other| other.secret.public_key == gone.public_key);
                     assert!(gone.belongs == Belongs::Ours && kept, "the last copy of a key is deleted");
+                    assert!(!gone.adopted, "its owner's Secret is deleted");
                     (name, SecretView::Absent)
+                }
+                Plan::ReleaseSecret(name) => {
+                    let mut secret = self.secrets[&name].secret.clone();
+                    assert!(secret.belongs == Belongs::Ours && secret.adopted, "what nobody handed over is given back");
+                    let kept = self
+                        .secrets
+                        .iter()
+                        .any(|(other, stored)| *other != name && stored.secret.public_key == secret.public_key);
+                    assert!(kept, "the key is given away before it is anywhere else");
+                    secret.belongs = Belongs::Foreign;
+                    (name.clone(), self.put(&name, secret, None))
                 }
                 Plan::Report(report) => {
                     self.recorded = report.facts;
@@ -198,7 +215,10 @@ impl World {
 fn read_secret(owned: bool, public_key: Option<PublicKey>) -> ReadSecret {
     ReadSecret {
         belongs: if owned { Belongs::Ours } else { Belongs::Foreign },
+        adopted: false,
+        in_sight: owned,
         public_key,
+        obstacle: None,
         up_to_date: true,
         type_fits: true,
         replaces: None,
@@ -434,6 +454,96 @@ proptest! {
             prop_assert_eq!(world.recorded.unwrap().fingerprints, key.fingerprints());
         }
     }
+
+    /// Wherever it crashes, an adopted Secret whose key goes elsewhere is left to its owner.
+    #[test]
+    fn an_adopted_secret_is_given_back(
+        crashes in prop::collection::vec((0_usize..7, any::<bool>()), 0..6),
+        is_accepted: bool,
+    ) {
+        let mut desired = desired(None, KeySpec::Ed25519);
+        let ledger = granting_ledger();
+        let offered = ReadSecret { belongs: Belongs::Offered, ..read_secret(false, Some(KEYS[0].clone())) };
+        let mut world = World::new(Some(offered));
+        prop_assert!(world.reconcile(&desired, &ledger, None));
+        if !is_accepted {
+            world.recorded = None;
+        }
+        desired.parameters.secret.name = "moved".to_owned();
+        for (step, fresh) in crashes {
+            world.watch_is_fresh = fresh || !is_accepted;
+            world.reconcile(&desired, &ledger, Some(step));
+        }
+        world.watch_is_fresh = true;
+        prop_assert!(world.reconcile(&desired, &ledger, None));
+        prop_assert_eq!((world.generated, &world.refusals), (0, &Vec::new()));
+        prop_assert_eq!(world.secrets.keys().collect::<Vec<_>>(), ["moved", "web"]);
+        for (name, belongs) in [("moved", Belongs::Ours), ("web", Belongs::Foreign)] {
+            let secret = &world.secrets[name].secret;
+            prop_assert_eq!((secret.belongs, secret.public_key.as_ref()), (belongs, Some(&KEYS[0])), "{}", name);
+        }
+        let recorded = world.recorded.unwrap();
+        prop_assert_eq!(recorded.secret_name.as_deref(), Some("moved"));
+    }
+}
+
+/// What speaks against an adoption is told, and nothing is done.
+#[test]
+fn an_obstacle_is_reported_and_watched_for() {
+    let desired = desired(None, KeySpec::Ed25519);
+    let offered = ReadSecret { belongs: Belongs::Offered, ..read_secret(false, Some(KEYS[0].clone())) };
+    let cases = [
+        (Belongs::Offered, None, Obstacle::Key("the RSA private key has 1536 bits".to_owned()), "1536 bits"),
+        (Belongs::Foreign, None, Obstacle::Owner("SealedSecret \"db\"".to_owned()), "is owned by SealedSecret \"db\""),
+        (Belongs::Offered, Some(KEYS[0].clone()), Obstacle::Entry("id.pub".to_owned()), "entry \"id.pub\""),
+        (Belongs::Ours, Some(KEYS[0].clone()), Obstacle::Entry("id.pub".to_owned()), "entry \"id.pub\""),
+    ];
+    for (belongs, public_key, obstacle, words) in cases {
+        let secret = ReadSecret { belongs, public_key, obstacle: Some(obstacle), ..offered.clone() };
+        let observed = Observed { secret: SecretView::Read(secret), ..World::new(None).observe(&desired) };
+        let Plan::Report(report) = decide(&desired, &observed, &granting_ledger()) else { panic!("{words}") };
+        assert_eq!(report.refusals[0].reason, Reason::SecretConflict);
+        assert!(report.refusals[0].detail.contains(words), "{}", report.refusals[0].detail);
+        assert_eq!((report.look_again, report.out_of_sight.as_deref()), (true, Some("web")));
+    }
+}
+
+/// Another tool's label keeps a Secret out of the watch: then it is watched by itself.
+#[test]
+fn a_secret_without_our_label_is_kept_in_sight() {
+    let desired = desired(None, KeySpec::Ed25519);
+    for in_sight in [true, false] {
+        let secret = ReadSecret { in_sight, ..read_secret(true, Some(KEYS[0].clone())) };
+        let observed = Observed { secret: SecretView::Read(secret), ..World::new(None).observe(&desired) };
+        let Plan::Report(report) = decide(&desired, &observed, &granting_ledger()) else { panic!("no report") };
+        assert_eq!(report.refusals, []);
+        assert_eq!(report.out_of_sight.is_none(), in_sight);
+    }
+}
+
+/// The operator's own names are for nobody else, but what has one already keeps it.
+#[test]
+fn the_operators_own_names_are_refused() {
+    let mut desired = desired(None, KeySpec::Ed25519);
+    let region = Region { own_prefix: "keys".to_owned(), ..Region::with_quota(1) };
+    let ledger = Ledger::load(region, [claim(UID, 1, false)], None);
+    let mut world = World::new(None);
+    assert!(world.reconcile(&desired, &granting_ledger(), None));
+    let held = world.recorded.clone();
+    desired.parameters.secret.name = "keys-webhook".to_owned();
+    let observed = World::new(None).observe(&desired);
+    assert_eq!(only_reason(decide(&desired, &observed, &ledger)), Reason::InvalidSecret);
+    // A rename to one is refused as well, and the pair stays what it is.
+    let Plan::Report(report) = decide(&desired, &world.observe(&desired), &ledger) else { panic!("no report") };
+    assert_eq!((report.refusals[0].reason, report.facts), (Reason::InvalidSecret, held.clone()));
+    let held = held.map(|facts| Facts { secret_name: Some("keys-webhook".to_owned()), ..facts });
+    let observed = Observed { recorded: held, ..World::new(None).observe(&desired) };
+    assert_eq!(decide(&desired, &observed, &ledger), Plan::ReadSecret("keys-webhook".to_owned()));
+    // An imported pair has no Secret.
+    desired.parameters.public_key = Some(KEYS[0].to_openssh());
+    desired.parameters.generate = None;
+    let observed = World::new(None).observe(&desired);
+    assert!(matches!(decide(&desired, &observed, &ledger), Plan::Report(report) if report.refusals.is_empty()));
 }
 
 fn only_reason(plan: Plan) -> Reason {

@@ -68,3 +68,48 @@ pub(super) fn to_pem(label: &str, bytes: &[u8]) -> Result<Zeroizing<String>, Pri
         PrivateKeyError::Malformed
     })
 }
+
+/// Whether a PEM block, which has been read, has nothing about it that the programs which load keys stumble over: white space and
+/// carriage returns, lines of different lengths, no line break at the end.
+pub(super) fn is_clean_pem(label: &str, text: &str) -> bool {
+    let (begin, end) = (format!("-----BEGIN {label}-----\n"), format!("\n-----END {label}-----\n"));
+    let Some(body) = text.strip_prefix(&begin).and_then(|rest| rest.strip_suffix(&end)) else { return false };
+    let mut lengths = body.split('\n').map(|line| {
+        let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
+        if line.bytes().all(is_base64) { line.len() } else { 0 }
+    });
+    let last = lengths.next_back().unwrap_or_default();
+    let width = lengths.next().unwrap_or(last);
+    (1..=LONGEST_LINE).contains(&width) && (1..=width).contains(&last) && lengths.all(|length| length == width)
+}
+
+/// The longest lines of base64 that MIME allows (RFC 2045 §6.8), and PEM before it.
+const LONGEST_LINE: usize = 76;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clean_is_what_every_program_loads() {
+        let is_clean = |text: &str| is_clean_pem("X", text);
+        let text = to_pem("X", &[7; 100]).unwrap();
+        assert!(is_clean(&text));
+        assert!(is_clean("-----BEGIN X-----\nAAEC\n-----END X-----\n"));
+        let broken = [
+            text.trim_end().to_owned(),
+            text.replace('\n', "\r\n"),
+            format!(" {}", *text),
+            format!("{}\n", *text),
+            text.replace('\n', "\n "),
+            text.replacen('\n', "\n\n", 2),
+            text.replacen("Bw", "B\nw", 1),
+            text.replace("BEGIN X", "BEGIN Y"),
+            format!("-----BEGIN X-----\n{}\n-----END X-----\n", "A".repeat(80)),
+            "-----BEGIN X-----\n-----END X-----\n".to_owned(),
+        ];
+        for text in broken {
+            assert!(!is_clean(&text), "{text}");
+        }
+    }
+}

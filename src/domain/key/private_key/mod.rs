@@ -142,6 +142,17 @@ impl PrivateKey {
         PublicKey::from_blob(self.public.blob().to_vec(), comment).map_err(PrivateKeyError::Comment)
     }
 
+    /// Whether `text`, from which this key was read, is already written in this encoding, as OpenSSH and OpenSSL load it.
+    ///
+    /// Only the OpenSSH encoding can say the same in more than one way, by its comment; there the look of the text decides.
+    #[must_use]
+    pub fn is_written(&self, text: &str, encoding: Encoding) -> bool {
+        match encoding {
+            Encoding::OpenSsh => encoding::is_clean_pem("OPENSSH PRIVATE KEY", text),
+            _ => self.encode(encoding, "").is_ok_and(|wanted| *wanted == text),
+        }
+    }
+
     /// The private key as PEM, ending with a newline. Only the OpenSSH encoding has room for the
     /// comment.
     ///

@@ -47,7 +47,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<PrivateKey, PrivateKeyError> {
 }
 
 /// Reads the private section: two equal check integers, the key, its comment, and the filling 1, 2,
-/// 3 and so on.
+/// 3 and so on, of any length, as OpenSSH does. `PuTTYgen` fills up to its own, larger, block.
 fn read_section(section: &[u8]) -> Result<PrivateKey, PrivateKeyError> {
     let mut reader = Reader::new(section);
     if reader.u32()? != reader.u32()? {
@@ -63,9 +63,9 @@ fn read_section(section: &[u8]) -> Result<PrivateKey, PrivateKeyError> {
         _ => return Err(PrivateKeyError::UnsupportedAlgorithm),
     };
     let _comment = reader.string()?;
-    // Of any length, as OpenSSH reads it: PuTTYgen fills up to a multiple of 16, and always adds some.
-    let expected = (1..=u8::MAX).chain([0]).cycle();
-    if !section.len().is_multiple_of(BLOCK) || !reader.rest().iter().zip(expected).all(|(byte, right)| *byte == right) {
+    let filling = reader.rest();
+    let counting = (0..=u8::MAX).cycle().skip(1);
+    if !counting.zip(filling).all(|(expected, byte)| expected == *byte) {
         return Err(PrivateKeyError::Malformed);
     }
     Ok(key)

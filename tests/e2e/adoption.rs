@@ -1,0 +1,371 @@
+//! What becomes of a Secret that its owner hands over: the key is taken, and everything else stays the owner's.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use k8s_openapi::api::core::v1::Secret;
+use keypair_test_harness::eventually;
+use kube::{
+    ResourceExt as _,
+    api::{DeleteParams, Patch, PatchParams, PostParams},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    support::{Directory, PATIENCE, STRICT, Scene, condition, data, keys, text},
+    tools::{run, ssh_keygen_y},
+};
+
+/// In the encoding that every OpenSSH loads.
+fn ed25519() -> Value {
+    json!({ "profile": "OpenSSH", "generate": { "algorithm": "Ed25519" }, "secret": { "encoding": "OpenSSH" } })
+}
+
+/// A new Ed25519 key as `ssh-keygen` writes it, and its public line.
+fn key(topic: &str) -> (String, String) {
+    let dir = Directory::new(topic);
+    let file = dir.0.join("key");
+    run("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-C", "me@home", "-f", file.to_str().unwrap()], b"");
+    let line = ssh_keygen_y(&file);
+    let line: Vec<&str> = line.split_whitespace().take(2).collect();
+    (std::fs::read_to_string(&file).unwrap(), line.join(" "))
+}
+
+/// The line that `ssh-keygen` derives from the private key in a Secret.
+fn derived(secret: &Secret, key: &str) -> String {
+    let dir = Directory::new("adoption");
+    let line = ssh_keygen_y(&dir.write("key", data(secret, key).as_bytes()));
+    line.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
+}
+
+async fn offer(scene: &Scene, name: &str, metadata: Value, entries: Value) -> Secret {
+    let mut metadata = metadata;
+    metadata["name"] = json!(name);
+    if metadata["annotations"].is_null() {
+        metadata["annotations"] = json!({});
+    }
+    metadata["annotations"]["keypairs.dev/adopt"] = json!(name);
+    let secret = json!({ "metadata": metadata, "type": "Opaque", "stringData": entries });
+    let secret: Secret = serde_json::from_value(secret).unwrap();
+    scene.secrets.create(&PostParams::default(), &secret).await.unwrap()
+}
+
+async fn annotate(scene: &Scene, name: &str, value: Value) {
+    let patch = json!({ "metadata": { "annotations": { "keypairs.dev/adopt": value } } });
+    scene.secrets.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+}
+
+async fn secret_when(scene: &Scene, name: &str, what: &str, is_so: impl Fn(&Secret) -> bool) -> Secret {
+    eventually(PATIENCE, what, async || Ok(Some(scene.secrets.get(name).await?).filter(|secret| is_so(secret))))
+        .await
+        .unwrap()
+}
+
+fn message(object: &Value) -> String {
+    text(&condition(object, "Ready")["message"]).to_owned()
+}
+
+#[tokio::test]
+async fn what_was_there_stays_whatever_the_template_says() {
+    let scene = STRICT.scene("adoption-template").await;
+    let (private, line) = key("adoption-template");
+    let metadata = json!({
+        "labels": { "app.kubernetes.io/managed-by": "Helm", "team": "theirs" },
+        "annotations": { "meta.helm.sh/release-name": "theirs", "note": "theirs" },
+    });
+    let entries = json!({ "ssh-privatekey": private, "known_hosts": "theirs", "password": "theirs" });
+    offer(&scene, "pair", metadata, entries).await;
+    let mut spec = ed25519();
+    spec["secret"]["template"] = json!({
+        "labels": { "team": "mine", "new": "1" },
+        "annotations": { "note": "mine", "more": "1" },
+        "stringData": { "known_hosts": "mine", "url": "1" },
+    });
+    scene.create("pair", &spec).await;
+    let object = scene.settled("pair", "True/Generated").await;
+    assert!(text(&object["status"]["publicKey"]).starts_with(&line));
+    let check = |secret: &Secret| {
+        assert_eq!(data(secret, "known_hosts"), "theirs");
+        assert_eq!(data(secret, "password"), "theirs");
+        assert_eq!(secret.labels()["team"], "theirs");
+        assert_eq!(secret.labels()["app.kubernetes.io/managed-by"], "Helm", "Helm would refuse to upgrade its release");
+        assert_eq!(secret.annotations()["note"], "theirs");
+        assert_eq!(secret.annotations()["meta.helm.sh/release-name"], "theirs");
+        assert_eq!(derived(secret, "ssh-privatekey"), line);
+    };
+    let adopted = scene.secrets.get("pair").await.unwrap();
+    check(&adopted);
+    assert_eq!((data(&adopted, "url").as_str(), adopted.labels()["new"].as_str()), ("1", "1"));
+    assert_eq!(adopted.owner_references(), [], "an adopted Secret is retained by default");
+    assert!(!adopted.annotations().contains_key("keypairs.dev/adopt"));
+
+    // What the operator put there it changes and takes away again; it is in sight without the operator's label.
+    let template = json!({
+        "labels": { "team": null, "new": null }, "annotations": { "note": "other", "more": "2" },
+        "stringData": { "known_hosts": null, "url": "2", "password": "mine" },
+    });
+    scene.patch("pair", &json!({ "spec": { "secret": { "template": template } } })).await;
+    let edited = secret_when(&scene, "pair", "the template to be followed", |secret| data(secret, "url") == "2").await;
+    check(&edited);
+    assert!(!edited.labels().contains_key("new"));
+    assert_eq!(edited.annotations()["more"], "2");
+
+    // A change by hand is noticed.
+    let (another, _) = key("adoption-another");
+    let patch = json!({ "stringData": { "ssh-privatekey": another } });
+    scene.secrets.patch("pair", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    scene.settled("pair", "False/PrivateKeyMismatch").await;
+    let patch = json!({ "stringData": { "ssh-privatekey": private } });
+    scene.secrets.patch("pair", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    scene.settled("pair", "True/Generated").await;
+
+    scene.delete("pair").await;
+    // That it is not collected can only be seen by waiting.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    check(&scene.secrets.get("pair").await.unwrap());
+}
+
+#[tokio::test]
+async fn a_given_policy_holds_for_an_adopted_secret() {
+    let scene = STRICT.scene("adoption-policy").await;
+    let (private, _) = key("adoption-policy");
+    offer(&scene, "pair", json!({}), json!({ "ssh-privatekey": private })).await;
+    let mut spec = ed25519();
+    spec["secret"]["deletionPolicy"] = json!("Delete");
+    scene.create("pair", &spec).await;
+    scene.settled("pair", "True/Generated").await;
+    assert_eq!(scene.secrets.get("pair").await.unwrap().owner_references().len(), 1);
+    scene.patch("pair", &json!({ "spec": { "secret": { "deletionPolicy": null } } })).await;
+    secret_when(&scene, "pair", "the owner reference to go", |secret| secret.owner_references().is_empty()).await;
+    scene.patch("pair", &json!({ "spec": { "secret": { "deletionPolicy": "Delete" } } })).await;
+    secret_when(&scene, "pair", "the owner reference", |secret| secret.owner_references().len() == 1).await;
+}
+
+#[tokio::test]
+async fn the_key_is_written_as_the_spec_says_and_loads() {
+    let scene = STRICT.scene("adoption-text").await;
+    let (private, line) = key("adoption-text");
+    let body = private.trim().replace('\n', "\n  ");
+    let pkcs8 = String::from_utf8(run("openssl", &["genpkey", "-quiet", "-algorithm", "ED25519"], b"")).unwrap();
+    let texts = [
+        ("clean", private.clone()),
+        ("pkcs8", pkcs8),
+        ("no-newline", private.trim_end().to_owned()),
+        ("crlf", private.replace('\n', "\r\n")),
+        ("indented", format!("\n\n  {body}\n\n")),
+    ];
+    for (name, content) in &texts {
+        offer(&scene, name, json!({}), json!({ "ssh-privatekey": content })).await;
+        scene.create(name, &ed25519()).await;
+    }
+    for (name, _) in &texts {
+        scene.settled(name, "True/Generated").await;
+        let secret = scene.secrets.get(name).await.unwrap();
+        let found = derived(&secret, "ssh-privatekey");
+        assert!(found == line || name == &"pkcs8", "{name}");
+        let told = scene.key_pairs.get(name).await.unwrap();
+        assert!(text(&serde_json::to_value(told).unwrap()["status"]["publicKey"]).starts_with(&found), "{name}");
+        assert!(data(&secret, "ssh-privatekey").starts_with("-----BEGIN OPENSSH PRIVATE KEY-----\n"), "{name}");
+        let applied: Value = serde_json::from_str(&secret.annotations()["keypairs.dev/applied"]).unwrap();
+        assert_eq!(applied["encoding"], "OpenSSH", "{name}");
+    }
+    let clean = scene.secrets.get("clean").await.unwrap();
+    assert_eq!(data(&clean, "ssh-privatekey"), private, "what is right already stays, with its comment");
+}
+
+/// The cases of other tools and of other people's mistakes.
+#[tokio::test]
+async fn refusals_name_their_reason() {
+    let scene = STRICT.scene("adoption-words").await;
+    let (private, line) = key("adoption-words");
+    let (_, other_line) = key("adoption-other");
+    let short = run("openssl", &["genpkey", "-quiet", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:1536"], b"");
+    let short = String::from_utf8(short).unwrap();
+    let owner = json!({ "ownerReferences": [{
+        "apiVersion": "bitnami.com/v1alpha1", "kind": "SealedSecret", "name": "theirs", "uid": "1", "controller": true,
+    }] });
+    let entry = |public: &str| json!({ "ssh-privatekey": private, "ssh-publickey": public });
+    let offers = [
+        ("short", json!({}), json!({ "ssh-privatekey": short }), "the RSA private key has 1536 bits"),
+        ("nothing", json!({}), json!({ "else": "x" }), "there is no such entry"),
+        ("owned", owner, json!({ "ssh-privatekey": private }), "is owned by SealedSecret \"theirs\""),
+        ("taken", json!({}), entry("theirs"), "entry \"ssh-publickey\""),
+        ("anothers", json!({}), entry(&other_line), "entry \"ssh-publickey\""),
+    ];
+    for (name, metadata, entries, words) in offers {
+        let before = offer(&scene, name, metadata, entries).await;
+        let mut spec = ed25519();
+        if name == "short" {
+            spec["generate"] = json!({ "algorithm": "RSA" });
+        }
+        scene.create(name, &spec).await;
+        let object = scene.settled(name, "False/SecretConflict").await;
+        assert!(message(&object).contains(words), "{name}: {}", message(&object));
+        assert_eq!(scene.secrets.get(name).await.unwrap(), before, "{name} was touched");
+    }
+    // An entry that tells the same stays as it is, in its owner's words.
+    let same = format!("{line} me@home");
+    offer(&scene, "same", json!({}), entry(&same)).await;
+    scene.create("same", &ed25519()).await;
+    scene.settled("same", "True/Generated").await;
+    assert_eq!(data(&scene.secrets.get("same").await.unwrap(), "ssh-publickey"), same);
+}
+
+/// The key goes where the spec says; what it was taken from stays its owner's.
+#[tokio::test]
+async fn renames_take_nothing_from_the_owner() {
+    let scene = STRICT.scene("adoption-rename").await;
+    let (private, line) = key("adoption-rename");
+    let entries = json!({ "ssh-privatekey": private, "password": "theirs", "taken": "theirs" });
+    offer(&scene, "pair", json!({ "labels": { "team": "theirs" } }), entries).await;
+    let mut spec = ed25519();
+    spec["secret"]["template"] = json!({ "labels": { "new": "1" }, "stringData": { "url": "1" } });
+    scene.create("pair", &spec).await;
+    scene.settled("pair", "True/Generated").await;
+
+    let keys_of = async |names: Value| scene.patch("pair", &json!({ "spec": { "secret": { "keys": names } } })).await;
+    keys_of(json!({ "privateKey": "taken" })).await;
+    let object = scene.settled("pair", "False/SecretConflict").await;
+    assert!(message(&object).contains("entry \"taken\""), "{}", message(&object));
+    assert_eq!(data(&scene.secrets.get("pair").await.unwrap(), "taken"), "theirs");
+    keys_of(json!({ "privateKey": "id", "publicKey": "id.pub" })).await;
+    scene.settled("pair", "True/Generated").await;
+    let secret = scene.secrets.get("pair").await.unwrap();
+    assert_eq!((derived(&secret, "id"), derived(&secret, "ssh-privatekey")), (line.clone(), line.clone()));
+    assert_eq!(keys(&secret), ["id", "id.pub", "password", "ssh-privatekey", "taken", "url"]);
+    keys_of(json!({ "privateKey": "id2", "publicKey": "id.pub" })).await;
+    let is_moved = |secret: &Secret| keys(secret).contains(&"id2");
+    let secret = secret_when(&scene, "pair", "the entry to be moved", is_moved).await;
+    assert_eq!(keys(&secret), ["id.pub", "id2", "password", "ssh-privatekey", "taken", "url"]);
+
+    scene.patch("pair", &json!({ "spec": { "secret": { "name": "moved" } } })).await;
+    let object = scene.settled("pair", "True/Generated").await;
+    assert_eq!(object["status"]["secretName"], "moved");
+    let moved = scene.secrets.get("moved").await.unwrap();
+    assert_eq!(derived(&moved, "id2"), line);
+    assert_eq!(moved.owner_references().len(), 1, "this one the operator made");
+    let left = scene.secrets.get("pair").await.unwrap();
+    assert_eq!(keys(&left), ["password", "ssh-privatekey", "taken"]);
+    assert_eq!(derived(&left, "ssh-privatekey"), line);
+    assert_eq!(left.labels(), &BTreeMap::from([("team".to_owned(), "theirs".to_owned())]));
+    assert!(left.annotations().is_empty(), "{:?}", left.annotations());
+}
+
+/// An annotation names one KeyPair, and nobody else may take the key.
+#[tokio::test]
+async fn one_annotation_names_one_key_pair() {
+    let scene = STRICT.scene("adoption-two").await;
+    let (private, _) = key("adoption-two");
+    offer(&scene, "shared", json!({}), json!({ "ssh-privatekey": private })).await;
+    let mut spec = ed25519();
+    spec["secret"]["name"] = json!("shared");
+    annotate(&scene, "shared", json!("one,two")).await;
+    let before = scene.secrets.get("shared").await.unwrap();
+    for name in ["one", "two"] {
+        scene.create(name, &spec).await;
+        scene.settled(name, "False/SecretConflict").await;
+    }
+    assert_eq!(scene.secrets.get("shared").await.unwrap(), before);
+    annotate(&scene, "shared", json!("two")).await;
+    scene.settled("two", "True/Generated").await;
+    // It is its owner's still, who may hand it on.
+    let entries = scene.secrets.get("shared").await.unwrap().data;
+    annotate(&scene, "shared", json!("one")).await;
+    scene.settled("one", "True/Generated").await;
+    let object = scene.settled("two", "False/SecretConflict").await;
+    assert!(!object["status"]["keyPairID"].is_null(), "what was accepted stays accepted");
+    assert_eq!(scene.secrets.get("shared").await.unwrap().data, entries);
+    // Not so if the KeyPair owns it by its policy.
+    scene.patch("one", &json!({ "spec": { "secret": { "deletionPolicy": "Delete" } } })).await;
+    secret_when(&scene, "shared", "the owner reference", |secret| secret.owner_references().len() == 1).await;
+    annotate(&scene, "shared", json!("two")).await;
+    let object = eventually(PATIENCE, "the owner to be named", async || {
+        let object = serde_json::to_value(scene.key_pairs.get("two").await?)?;
+        Ok(message(&object).contains("is owned by KeyPair \"one\"").then_some(object))
+    });
+    object.await.unwrap();
+    scene.settled("one", "True/Generated").await;
+}
+
+/// A UID is no consent of the controller to whom a Secret belongs.
+#[tokio::test]
+async fn a_forged_mark_takes_nothing_from_another_controller() {
+    let scene = STRICT.scene("adoption-forged").await;
+    let (private, _) = key("adoption-forged");
+    let spec = {
+        let mut spec = ed25519();
+        spec["secret"]["name"] = json!("theirs");
+        spec
+    };
+    let secret = json!({
+        "metadata": { "name": "theirs", "ownerReferences": [{
+            "apiVersion": "v1", "kind": "ConfigMap", "name": "theirs", "uid": "2", "controller": true,
+        }] },
+        "stringData": { "ssh-privatekey": private },
+    });
+    let secret: Secret = serde_json::from_value(secret).unwrap();
+    // Its owner is not there: the garbage collector must not be faster.
+    scene.kubectl(&["create", "configmap", "theirs"]);
+    let uid = scene.kubectl(&["get", "configmap", "theirs", "-o", "jsonpath={.metadata.uid}"]);
+    let mut secret = secret;
+    secret.owner_references_mut()[0].uid = uid;
+    scene.secrets.create(&PostParams::default(), &secret).await.unwrap();
+    let object = scene.create("pair", &spec).await;
+    scene.settled("pair", "False/SecretConflict").await;
+    let forged = json!({ "metadata": { "annotations": {
+        "keypairs.dev/keypair": "pair", "keypairs.dev/keypair-uid": object["metadata"]["uid"],
+    } } });
+    let before = scene.secrets.patch("theirs", &PatchParams::default(), &Patch::Merge(forged)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    scene.settled("pair", "False/SecretConflict").await;
+    assert_eq!(scene.secrets.get("theirs").await.unwrap(), before);
+}
+
+/// Whatever its owner does between the operator's look and its write, nothing that was not offered is taken.
+#[tokio::test]
+async fn an_owner_who_changes_their_mind_is_not_overruled() {
+    let scene = STRICT.scene("adoption-race").await;
+    let (private, line) = key("adoption-race");
+    for round in 0..12 {
+        let name = format!("pair-{round}");
+        offer(&scene, &name, json!({}), json!({ "ssh-privatekey": private, "note": "theirs" })).await;
+        scene.create(&name, &ed25519()).await;
+        if round % 3 == 0 {
+            annotate(&scene, &name, Value::Null).await;
+        } else if round % 3 == 1 {
+            scene.secrets.delete(&name, &DeleteParams::default()).await.unwrap();
+        } else {
+            let patch = json!({ "stringData": { "note": "changed" } });
+            scene.secrets.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+        }
+    }
+    for round in 0..12 {
+        let name = format!("pair-{round}");
+        // Before or after: but it is one or the other.
+        let object = eventually(PATIENCE, "an answer", async || {
+            let object = serde_json::to_value(scene.key_pairs.get(&name).await?)?;
+            Ok((!condition(&object, "Ready").is_null()).then_some(object))
+        })
+        .await
+        .unwrap();
+        let ready = condition(&object, "Ready");
+        let secret = scene.secrets.get_opt(&name).await.unwrap();
+        match (round % 3, text(&ready["reason"])) {
+            (0, "SecretConflict") => {
+                let secret = secret.unwrap();
+                assert_eq!(data(&secret, "ssh-privatekey"), private);
+                assert!(!secret.annotations().contains_key("keypairs.dev/keypair-uid"));
+            }
+            (0 | 2, "Generated") => {
+                assert_eq!(derived(&secret.unwrap(), "ssh-privatekey"), line);
+                assert!(text(&object["status"]["publicKey"]).starts_with(&line));
+            }
+            // Deleted before it was taken: another key is made; after: it is lost.
+            (1, "Generated" | "PrivateKeyLost" | "SecretConflict") => {}
+            (_, reason) => panic!("{name}: {reason}"),
+        }
+        if round % 3 == 2 {
+            let secret = scene.secrets.get(&name).await.unwrap();
+            assert_eq!(data(&secret, "note"), "changed");
+        }
+    }
+}

@@ -36,6 +36,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     for target in TARGETS {
         let folder = folder.join(target.name);
         fs::create_dir_all(&folder)?;
+        // Those of an earlier run; what the fuzzer has found stays.
+        for entry in fs::read_dir(&folder)? {
+            let path = entry?.path();
+            if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("seed-")) {
+                fs::remove_file(path)?;
+            }
+        }
         for (number, seed) in (target.seeds)().into_iter().chain(seeds::regressions(target.name)).enumerate() {
             fs::write(folder.join(format!("seed-{number}")), seed)?;
         }

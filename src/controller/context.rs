@@ -1,7 +1,7 @@
 //! What every reconciliation shares.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -74,48 +74,46 @@ impl Context {
     }
 }
 
-/// The names of the Secrets that were made for each `KeyPair`, by its UID.
+/// The names of the Secrets that were made for each `KeyPair`: by its UID, which anybody may have written on a Secret, and so in its
+/// own namespace only.
 #[derive(Debug, Default)]
-pub struct Made(Mutex<HashMap<String, Vec<String>>>);
+pub struct Made(Mutex<BTreeSet<(Arc<str>, Arc<str>, Arc<str>)>>);
 
 impl Made {
     /// Notes that this Secret was made for the `KeyPair` with this UID.
-    pub fn note(&self, uid: &str, name: String) {
-        let mut made = self.lock();
-        // There are two only while a Secret is moved.
-        let names = made.entry(uid.to_owned()).or_insert_with(|| Vec::with_capacity(1));
-        if let Err(at) = names.binary_search(&name) {
-            names.insert(at, name);
-        }
+    pub fn note(&self, uid: &str, namespace: &str, name: &str) {
+        self.lock().insert((uid.into(), namespace.into(), name.into()));
     }
 
     /// Whether this Secret was noted.
-    pub fn is_noted(&self, uid: &str, name: &str) -> bool {
-        self.lock().get(uid).is_some_and(|names| names.iter().any(|noted| noted == name))
+    pub fn is_noted(&self, uid: &str, namespace: &str, name: &str) -> bool {
+        self.lock().contains(&(uid.into(), namespace.into(), name.into()))
     }
 
     /// Forgets this Secret, which is gone.
-    pub fn forget(&self, uid: &str, name: &str) {
-        let mut made = self.lock();
-        if let Some(names) = made.get_mut(uid) {
-            names.retain(|other| other != name);
-            if names.is_empty() {
-                made.remove(uid);
-            }
-        }
+    pub fn forget(&self, uid: &str, namespace: &str, name: &str) {
+        self.lock().remove(&(uid.into(), namespace.into(), name.into()));
     }
 
     /// Forgets what was made for a `KeyPair` that is gone.
     pub fn forget_all(&self, uid: &str) {
-        self.lock().remove(uid);
+        let mut made = self.lock();
+        while let Some(noted) = made.range((uid.into(), Arc::default(), Arc::default())..).next().cloned()
+            && *noted.0 == *uid
+        {
+            made.remove(&noted);
+        }
     }
 
     /// A Secret of another name than this.
-    pub fn elsewhere(&self, uid: &str, name: &str) -> Option<String> {
-        self.lock().get(uid)?.iter().find(|other| *other != name).cloned()
+    pub fn elsewhere(&self, uid: &str, namespace: &str, name: &str) -> Option<String> {
+        let made = self.lock();
+        let noted = made.range((uid.into(), namespace.into(), Arc::default())..);
+        let mut noted = noted.take_while(|noted| *noted.0 == *uid && *noted.1 == *namespace).map(|noted| &*noted.2);
+        noted.find(|other| *other != name).map(str::to_owned)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Vec<String>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<(Arc<str>, Arc<str>, Arc<str>)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -164,6 +162,23 @@ impl Versions {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_noted_counts_in_its_namespace_until_it_is_gone() {
+        let made = Made::default();
+        made.note("uid", "shop", "web");
+        made.note("uid", "other", "forged");
+        made.note("uid-2", "shop", "db");
+        assert_eq!(made.elsewhere("uid", "shop", "web"), None, "whoever writes elsewhere says nothing about it");
+        made.note("uid", "shop", "old");
+        assert_eq!(made.elsewhere("uid", "shop", "web").as_deref(), Some("old"));
+        assert!(made.is_noted("uid", "shop", "old") && !made.is_noted("uid", "shop", "forged"));
+        made.forget("uid", "shop", "old");
+        assert_eq!(made.elsewhere("uid", "shop", "web"), None);
+        made.forget_all("uid");
+        assert!(!made.is_noted("uid", "shop", "web") && made.is_noted("uid-2", "shop", "db"));
+        assert_eq!(made.lock().len(), 1);
+    }
 
     #[test]
     fn a_write_arrives_once_and_not_with_what_it_replaced() {

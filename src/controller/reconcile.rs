@@ -163,7 +163,7 @@ impl Reconciliation<'_> {
         let wanted = &self.desired.parameters.secret.name;
         let is_somewhere = recorded.as_ref().is_some_and(|facts| facts.secret_name.is_some());
         let left = if !is_somewhere && !self.desired.parameters.is_import() {
-            context.made.elsewhere(&self.desired.uid, wanted)
+            context.made.elsewhere(&self.desired.uid, &self.namespace, wanted)
         } else {
             None
         };
@@ -229,7 +229,7 @@ impl Reconciliation<'_> {
         let settings = &self.desired.parameters.secret;
         let release = secrets::release(&self.context.client, self.key_pair, name, settings, version);
         let released = viewed(self.in_time(release).await?).map_err(Error::UpdateSecret)?;
-        self.context.made.forget(&self.desired.uid, name);
+        self.context.made.forget(&self.desired.uid, &self.namespace, name);
         Ok(released)
     }
 
@@ -313,10 +313,10 @@ impl Reconciliation<'_> {
         let settings = &self.desired.parameters.secret;
         let made = &self.context.made;
         // Where an earlier answer did not come, the Secret may be there.
-        let in_doubt = made.is_noted(&self.desired.uid, name);
+        let in_doubt = made.is_noted(&self.desired.uid, &self.namespace, name);
         if !dry_run {
             // Noted before: should the answer not come, the next try may want another name.
-            made.note(&self.desired.uid, name.to_owned());
+            made.note(&self.desired.uid, &self.namespace, name);
         }
         let create = secrets::create(&self.context.client, self.key_pair, name, settings, content, dry_run);
         let instead = match self.in_time(create).await? {
@@ -328,7 +328,7 @@ impl Reconciliation<'_> {
                 let refusal = refused(error).map_err(Error::CreateSecret)?;
                 let found = if in_doubt { self.read_secret(name).await? } else { SecretView::Absent };
                 if found == SecretView::Absent {
-                    made.forget(&self.desired.uid, name);
+                    made.forget(&self.desired.uid, &self.namespace, name);
                     refusal
                 } else {
                     found
@@ -336,7 +336,7 @@ impl Reconciliation<'_> {
             }
         };
         if matches!(&instead, SecretView::Read(secret) if secret.belongs != Belongs::Ours) {
-            made.forget(&self.desired.uid, name);
+            made.forget(&self.desired.uid, &self.namespace, name);
         }
         Ok(Err(instead))
     }

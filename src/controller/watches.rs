@@ -178,12 +178,12 @@ pub fn secrets(namespace: Option<&str>, context: Arc<Context>) -> impl Stream<It
             let gone = context.secrets.apply(&event);
             for secret in &gone {
                 if let Some(uid) = key_pair_uid(secret) {
-                    context.made.forget(uid, &secret.name_any());
+                    context.made.forget(uid, &secret.namespace().unwrap_or_default(), &secret.name_any());
                 }
             }
             let note = |secret: &PartialObjectMeta<Secret>| {
                 if let Some(uid) = key_pair_uid(secret) {
-                    context.made.note(uid, secret.name_any());
+                    context.made.note(uid, &secret.namespace().unwrap_or_default(), &secret.name_any());
                 }
             };
             let triggers = match event {

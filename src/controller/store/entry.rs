@@ -83,7 +83,7 @@ pub enum KeyPairEntry {
     /// All of it that matters here.
     Whole(Arc<KeyPair>),
     /// It is too large to be kept.
-    Summary(Summary),
+    Summary(Box<Summary>),
 }
 
 /// What is known of a `KeyPair` that is too large to be kept.
@@ -160,7 +160,7 @@ impl Stored for KeyPair {
 
     fn view(entry: &Entry, namespace: &str, name: &str) -> Option<KeyPairEntry> {
         if entry.is_summary {
-            decompress(&entry.json, KEY_PAIR_DICTIONARY).map(KeyPairEntry::Summary)
+            decompress(&entry.json, KEY_PAIR_DICTIONARY).map(|summary| KeyPairEntry::Summary(Box::new(summary)))
         } else {
             let key_pair = with_name(decompress(&entry.json, KEY_PAIR_DICTIONARY)?, namespace, name);
             Some(KeyPairEntry::Whole(Arc::new(key_pair)))
@@ -228,11 +228,7 @@ mod tests {
         large.spec.secret =
             serde_json::from_value(serde_json::json!({ "template": { "stringData": { "a": noise } } })).ok();
         for accepted in [false, true] {
-            if !accepted {
-                large.status = None;
-            } else {
-                large.status = import(line).status;
-            }
+            large.status = import(line).status.filter(|_| accepted);
             let entry = large.entry().unwrap();
             assert!(entry.json.len() < 512, "{} bytes", entry.json.len());
             let kept = KeyPair::view(&entry, "shop", &large.name_any()).unwrap();

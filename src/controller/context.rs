@@ -77,7 +77,10 @@ impl Context {
 /// The names of the Secrets that were made for each `KeyPair`: by its UID, which anybody may have written on a Secret, and so in its
 /// own namespace only.
 #[derive(Debug, Default)]
-pub struct Made(Mutex<BTreeSet<(Arc<str>, Arc<str>, Arc<str>)>>);
+pub struct Made(Mutex<BTreeSet<MadeSecret>>);
+
+/// The UID of the `KeyPair`, and the namespace and name of the Secret.
+type MadeSecret = (Arc<str>, Arc<str>, Arc<str>);
 
 impl Made {
     /// Notes that this Secret was made for the `KeyPair` with this UID.
@@ -113,7 +116,7 @@ impl Made {
         noted.find(|other| *other != name).map(str::to_owned)
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeSet<(Arc<str>, Arc<str>, Arc<str>)>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<MadeSecret>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

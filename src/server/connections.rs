@@ -57,6 +57,8 @@ struct Open {
     /// When it was of use last: when it was accepted, a request was complete, or it was answered.
     useful: Instant,
     class: Class,
+    /// Whether it has been answered more than once.
+    is_frequent: bool,
     requests: usize,
     task: Option<AbortHandle>,
     /// Notified when it is to leave.
@@ -91,6 +93,7 @@ impl Connections {
             accepted: now,
             useful: now,
             class: Class::Newcomer,
+            is_frequent: false,
             requests: 0,
             task: None,
             leave: Arc::clone(&leave),
@@ -131,18 +134,29 @@ impl State {
         }
     }
 
+    /// The same for those that are to leave: one that has its answers goes before one that waits for some.
+    fn make_room_to_leave(&mut self, most: usize) {
+        while self.count(Class::Leaving) >= most {
+            let is_leaving = |open: &Open| open.class == Class::Leaving;
+            let victim = self.victim(|open| is_leaving(open) && open.requests == 0).or_else(|| self.victim(is_leaving));
+            let Some(victim) = victim else { return };
+            self.close(victim);
+        }
+    }
+
     fn count(&self, class: Class) -> usize {
         self.open.values().filter(|open| open.class == class).count()
     }
 
-    /// Of those of the address that has the most among `which`, the one that was of use the longest ago.
+    /// Of those of the address that has the most among `which`, the one that was of use the longest ago; one that has been answered
+    /// once before one that asks again and again, as an API server does.
     fn victim(&self, which: impl Fn(&Open) -> bool) -> Option<u64> {
         let mut of_peer = BTreeMap::<IpAddr, usize>::new();
         for open in self.open.values().filter(|open| which(open)) {
             *of_peer.entry(open.peer).or_default() += 1;
         }
         let candidates = self.open.iter().filter(|(_, open)| which(open));
-        let key = |open: &Open| (of_peer.get(&open.peer).copied(), std::cmp::Reverse(open.useful));
+        let key = |open: &Open| (of_peer.get(&open.peer).copied(), !open.is_frequent, std::cmp::Reverse(open.useful));
         candidates.max_by_key(|(id, open)| (key(open), std::cmp::Reverse(**id))).map(|(id, _)| *id)
     }
 
@@ -190,11 +204,12 @@ impl Connection {
         let Some(open) = state.open.get_mut(&self.id) else { return };
         open.useful = Instant::now();
         if open.class != Class::Newcomer {
+            open.is_frequent = true;
             return;
         }
         let limits = self.connections.limits;
         while state.count(Class::Regular) >= limits.regulars {
-            state.make_room(Class::Leaving, limits.leaving);
+            state.make_room_to_leave(limits.leaving);
             let leaving = state.victim(|open| open.class == Class::Regular);
             let Some(open) = leaving.and_then(|id| state.open.get_mut(&id)) else { break };
             open.class = Class::Leaving;
@@ -323,6 +338,29 @@ mod tests {
         assert_eq!(open(&[&first, &second, &third]), [true, true, true]);
         admit(&all, "10.0.0.1").await.answered();
         assert_eq!(open(&[&first, &second, &third]), [true, false, true]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_once_displaces_nobody_who_asks_often_or_waits_for_an_answer() {
+        let all = connections();
+        let often = admit(&all, "10.0.0.1").await;
+        often.answered();
+        often.answered();
+        let mut once = Vec::new();
+        for _ in 0..4 {
+            once.push(admit(&all, "10.0.0.1").await);
+            once.last().unwrap().answered();
+        }
+        assert!(open(&[&often])[0] && often.is_to_leave().now_or_never().is_none());
+        let all = Arc::new(Connections::new(Limits { leaving: 2, ..all.limits }));
+        let mut once = Vec::new();
+        for _ in 0..4 {
+            once.push(admit(&all, "10.0.0.1").await);
+            once.last().unwrap().answered();
+        }
+        let _underway = once[0].begin();
+        admit(&all, "10.0.0.1").await.answered();
+        assert_eq!(open(&[&once[0], &once[1]]), [true, false]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -174,6 +174,31 @@ fn every_reason_has_its_section() {
     }
 }
 
+/// Whatever the security model promises is shown by a test, and that test is there.
+#[test]
+fn the_tests_of_the_security_model_are_there() {
+    let page = fs::read_to_string(root().join("docs/security.md")).unwrap();
+    let mut sources = String::new();
+    let mut pending = vec![root().join("src"), root().join("tests")];
+    while let Some(path) = pending.pop() {
+        if path.is_dir() {
+            pending.extend(fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            sources.push_str(&fs::read_to_string(path).unwrap());
+        }
+    }
+    let name = Regex::new("`([a-z0-9]+(?:_[a-z0-9]+){2,})`").unwrap();
+    let named: BTreeSet<&str> = name.captures_iter(&page).map(|found| found.get(1).unwrap().as_str()).collect();
+    assert!(named.len() > 40, "{named:?}");
+    for name in named {
+        assert!(sources.contains(&format!("fn {name}(")), "there is no test {name}");
+    }
+    let path = Regex::new("`(tests/[a-z0-9_/.]+)`").unwrap();
+    for found in path.captures_iter(&page) {
+        assert!(root().join(&found[1]).exists(), "there is no {}", &found[1]);
+    }
+}
+
 /// The source of the domain, in which messages stand, with what the troubleshooting page has in the place of placeholders.
 fn words() -> String {
     let mut words = String::new();

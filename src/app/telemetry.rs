@@ -140,9 +140,9 @@ fn between_colours(line: &str) -> String {
 }
 
 /// Whether it repeats what the API server answered, which may quote a private key: the client does so with what it cannot
-/// read, at any level.
+/// read, and its watcher with what is refused, at any level. The operator says itself that a watch failed.
 fn quotes(metadata: &Metadata<'_>) -> bool {
-    metadata.target() == "kube_client::client"
+    metadata.target() == "kube_client::client" || metadata.target().starts_with("kube_runtime::watcher")
 }
 
 /// Whether this span or event is exported: the operator's own spans, the requests that are made within them, and what is

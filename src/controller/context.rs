@@ -45,6 +45,8 @@ pub struct Context {
     pub made: Made,
     /// Whose turn it is to be reconciled of the `KeyPair`s that are too large to be kept.
     pub large: Turns,
+    /// Whose turn it is to have an answer in memory that may be large: a Secret, or the pair that another repeats.
+    pub reading: Turns,
 }
 
 impl Context {
@@ -52,6 +54,12 @@ impl Context {
     pub fn is_current(&self, key_pair: &KeyPair) -> bool {
         let now = self.view.key_pairs.get(&ObjectRef::from_obj(key_pair));
         now.is_some_and(|now| now.has_spec_of(key_pair))
+    }
+
+    /// Whether the watch still shows this very `KeyPair`.
+    pub fn is_there(&self, key_pair: &KeyPair) -> bool {
+        let now = self.view.key_pairs.get(&ObjectRef::from_obj(key_pair));
+        now.is_some_and(|now| Some(now.uid()) == key_pair.meta().uid.as_deref())
     }
 
     /// Notes that the watch has brought this version of a `KeyPair`.

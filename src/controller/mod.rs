@@ -64,7 +64,9 @@ pub use crate::keygen::{FIPS, RsaGenerator};
 use crate::{api::KeyPair, domain::region::Policy};
 
 /// How many `KeyPair`s that are too large to be kept are in memory at once.
-const MAX_LARGE: usize = 2;
+const MAX_LARGE: usize = 4;
+/// How many other answers that may be large are in memory at once.
+const MAX_READING: usize = 8;
 
 /// How the controller is run.
 #[derive(Debug, Clone)]
@@ -126,6 +128,7 @@ pub async fn run(
         written: Versions::default(),
         made: Made::default(),
         large: Turns::new(MAX_LARGE),
+        reading: Turns::new(MAX_READING),
     });
     let (seeing, forgetting) = (Arc::clone(&context), Arc::clone(&context));
     let seen = move |key_pair: &KeyPair| seeing.seen(key_pair);

@@ -185,7 +185,10 @@ impl Reconciliation<'_> {
         Ok(match self.context.view.key_pairs.get(&reference) {
             None => None,
             Some(KeyPairEntry::Whole(original)) => translate::facts(&original),
-            Some(KeyPairEntry::Summary(_)) => read(&reference, self.context).await?.as_ref().and_then(translate::facts),
+            Some(KeyPairEntry::Summary(_)) => {
+                let _turn = self.context.reading.take(&self.namespace).await;
+                read(&reference, self.context).await?.as_ref().and_then(translate::facts)
+            }
         })
     }
 
@@ -202,23 +205,29 @@ impl Reconciliation<'_> {
         in_time(&self.context.leadership, request).await
     }
 
+    /// The same with an answer that may be large, of which only so many are in memory at once.
+    async fn in_turn<T>(&self, request: impl Future<Output = T>) -> Result<T, Error> {
+        let _turn = self.context.reading.take(&self.namespace).await;
+        self.in_time(request).await
+    }
+
     async fn read_secret(&self, name: &str) -> Result<SecretView, Error> {
         let settings = &self.desired.parameters.secret;
-        let read = self.in_time(secrets::read(&self.context.client, self.key_pair, name, settings)).await?;
+        let read = self.in_turn(secrets::read(&self.context.client, self.key_pair, name, settings)).await?;
         viewed(read).map_err(Error::ReadSecret)
     }
 
     async fn update_secret(&self, name: &str, version: &str) -> Result<SecretView, Error> {
         let settings = &self.desired.parameters.secret;
         let update = secrets::update(&self.context.client, self.key_pair, name, settings, version);
-        viewed(self.in_time(update).await?).map_err(Error::UpdateSecret)
+        viewed(self.in_turn(update).await?).map_err(Error::UpdateSecret)
     }
 
     async fn release_secret(&self, name: &str, observed: &Observed) -> Result<SecretView, Error> {
         let SecretView::Read(ReadSecret { version, .. }) = &observed.secret else { return Ok(observed.secret.clone()) };
         let settings = &self.desired.parameters.secret;
         let release = secrets::release(&self.context.client, self.key_pair, name, settings, version);
-        let released = viewed(self.in_time(release).await?).map_err(Error::UpdateSecret)?;
+        let released = viewed(self.in_turn(release).await?).map_err(Error::UpdateSecret)?;
         self.context.made.forget(&self.desired.uid, &self.namespace, name);
         Ok(released)
     }
@@ -226,7 +235,7 @@ impl Reconciliation<'_> {
     /// Creates the Secret `to` with the key in the Secret `from`. Answers with the Secret of which something new is known.
     async fn copy_secret(&self, from: String, to: String) -> Result<(String, SecretView), Error> {
         let settings = &self.desired.parameters.secret;
-        let key = self.in_time(secrets::private_key(&self.context.client, self.key_pair, &from, settings)).await?;
+        let key = self.in_turn(secrets::private_key(&self.context.client, self.key_pair, &from, settings)).await?;
         let Some(key) = key.map_err(Error::ReadSecret)? else {
             let view = self.read_secret(&from).await?;
             return Ok((from, view));

@@ -14,10 +14,8 @@ use futures::{
     channel::mpsc,
     stream::{self, BoxStream},
 };
-use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api, Client, ResourceExt,
-    api::PartialObjectMeta,
     runtime::{reflector::ObjectRef, watcher::Event},
 };
 
@@ -25,6 +23,7 @@ use self::waiting::{Change, Place, Waiter, Waiting};
 use super::{
     queue::Trigger,
     secrets::Marks,
+    watched::WatchedSecret,
     watching::{in_brief_of_watch, listening, watch_config, watched},
 };
 use crate::{
@@ -36,7 +35,7 @@ use crate::{
 };
 
 /// How many Secrets are watched singly at most. Each costs the API server a watch of its own.
-const MAX_WATCHES: usize = 32;
+const MAX_WATCHES: usize = 16;
 
 /// Who waits for which Secret, and the watches of these.
 pub struct SecretWatches {
@@ -111,7 +110,7 @@ impl SecretWatches {
     }
 
     fn watch(&self, place: Place) -> BoxStream<'static, Trigger> {
-        let api: Api<PartialObjectMeta<Secret>> = Api::namespaced(self.client.clone(), &place.namespace);
+        let api: Api<WatchedSecret> = Api::namespaced(self.client.clone(), &place.namespace);
         let config = watch_config().fields(&format!("metadata.name={}", place.name));
         let waiting = Arc::clone(&self.waiting);
         let end = self.lock().begun(&place);
@@ -140,11 +139,7 @@ fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
 }
 
 /// Takes in what happened to a Secret, and returns the `KeyPair`s that are to look at it.
-fn take_in(
-    waiting: &Mutex<Waiting>,
-    place: &Place,
-    event: Event<PartialObjectMeta<Secret>>,
-) -> Vec<ObjectRef<KeyPair>> {
+fn take_in(waiting: &Mutex<Waiting>, place: &Place, event: Event<WatchedSecret>) -> Vec<ObjectRef<KeyPair>> {
     let mut waiting = lock(waiting);
     match event {
         Event::Init => {

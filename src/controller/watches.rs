@@ -174,6 +174,12 @@ pub fn secrets(namespace: Option<&str>, context: Arc<Context>) -> impl Stream<It
                 Event::Apply(secret) => context.secrets.get(&ObjectRef::from_obj(secret)),
                 _ => None,
             };
+            if let (Some(secret), Event::Apply(now)) = (&before, &event)
+                && let Some(uid) = key_pair_uid(secret)
+                && key_pair_uid(now) != Some(uid)
+            {
+                context.made.forget(uid, &secret.namespace().unwrap_or_default(), &secret.name_any());
+            }
             let before = before.and_then(|secret| key_pair_of(&secret));
             let gone = context.secrets.apply(&event);
             for secret in &gone {

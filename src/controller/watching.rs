@@ -32,8 +32,9 @@ pub const WATCH_SECONDS: u32 = 120;
 
 /// How many objects a page of a list has, as long as they are of a usual size: what kube asks for.
 const MAX_PAGE: u32 = 500;
-/// How many it has at the least. So many of the greatest size that etcd stores (1.5 MiB) fit into [`MAX_PAGE_BYTES`].
-const MIN_PAGE: u32 = 4;
+/// How many it has at the least. Any one object fits into [`MAX_PAGE_BYTES`]: etcd stores 1.5 MiB, of which control characters make
+/// several times as much JSON.
+const MIN_PAGE: u32 = 1;
 /// How much of one page of a list is read, in bytes.
 const MAX_PAGE_BYTES: usize = 8 * 1024 * 1024;
 

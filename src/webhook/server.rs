@@ -42,8 +42,8 @@ const BODY_TIME: Duration = Duration::from_secs(3);
 const LARGE: usize = 64 * 1024;
 /// How long a large review waits for its turn.
 const TURN_TIME: Duration = Duration::from_secs(2);
-/// How many commas there may be in a large review, which bounds what reading it takes: of three bytes it makes three hundred. A
-/// KeyPair as people write them has some hundreds.
+/// How many commas there may be in a large review outside of its texts, which bounds what reading it takes: of three bytes it makes
+/// three hundred. A KeyPair as people write them has some hundreds.
 const MAX_COMMAS: usize = 50_000;
 /// How long connections get to end what is under way when the server stops.
 const GRACE: Duration = Duration::from_secs(3);
@@ -158,7 +158,7 @@ async fn answer(State(answering): State<Answering>, bodies: Extension<Bodies>, r
     if body.len() <= LARGE {
         return answer_to(&body, &answering);
     }
-    if body.split(|byte| *byte == b',').nth(MAX_COMMAS + 1).is_some() {
+    if commas(&body) > MAX_COMMAS {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     }
     let Ok(Ok(turn)) = timeout(TURN_TIME, Arc::clone(&answering.large).acquire_owned()).await else {
@@ -169,6 +169,21 @@ async fn answer(State(answering): State<Answering>, bodies: Extension<Bodies>, r
         answer_to(&body, &answering)
     });
     answered.await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
+}
+
+/// How many commas there are in a JSON text outside of its strings.
+fn commas(json: &[u8]) -> usize {
+    let (mut count, mut in_string, mut escaped) = (0, false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_string,
+            b'"' => in_string = !in_string,
+            b',' if !in_string => count += 1,
+            _ => {}
+        }
+    }
+    count
 }
 
 fn answer_to(body: &[u8], answering: &Answering) -> Response {
@@ -191,4 +206,18 @@ fn answer_to(body: &[u8], answering: &Answering) -> Response {
     }
     answering.metrics.reviewed(answer.refused.map_or("Admitted", |reason| reason.as_str()));
     Json(answer.response.into_review()).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commas_count_outside_of_texts() {
+        for (json, count) in
+            [("", 0), ("[1,2,3]", 2), (r#"["a,b","c\",d",1]"#, 2), (r#"["\\",1]"#, 1), (r#"{"a":",,,","b":[]}"#, 1)]
+        {
+            assert_eq!(commas(json.as_bytes()), count, "{json}");
+        }
+    }
 }

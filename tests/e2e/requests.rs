@@ -77,6 +77,8 @@ async fn what_there_is_comes_as_a_stream_of_the_newest_state() {
     let audit = scene.stage.plane.audit().unwrap();
     let asked = |verb| Requests::any().by_agent(AGENT).verb(verb);
     let lists = audit.matching(Mark::default(), &asked("list")).unwrap();
+    // One that is too large to be kept is read as a list of one.
+    let lists: Vec<_> = lists.iter().filter(|list| !list.uri.contains("fieldSelector=metadata.name")).collect();
     assert!(lists.is_empty(), "{lists:?}");
     for resource in ["keypairs", "namespaces", "secrets"] {
         let watches = audit.matching(Mark::default(), &asked("watch").resource(resource)).unwrap();

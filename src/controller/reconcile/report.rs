@@ -43,7 +43,9 @@ impl Reconciliation<'_> {
             // Gone, or changed since: the decision was about an object that is no more. Its events should be under way, but
             // proxies and servers that start up give these answers for other causes, too.
             Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {
-                return Ok(Some(context.backoff.failed(uid)));
+                // Of one that is gone nothing is kept.
+                let is_there = context.is_there(key_pair);
+                return Ok(is_there.then(|| context.backoff.failed(uid)));
             }
             Err(error) => return Err(Error::WriteStatus(error)),
         };

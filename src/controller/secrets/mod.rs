@@ -28,7 +28,7 @@ use crate::{
         decide::{Belongs, CachedSecret, Obstacle, ReadSecret},
         key::{Encoding, PrivateKey, PrivateKeyError, PublicKey, is_sha256},
         rules::{SECRET_NAME, UID},
-        secret::{MANAGED_BY_LABEL, OPAQUE_TYPE, SecretSettings},
+        secret::{ADOPT_ANNOTATION, MANAGED_BY_LABEL, OPAQUE_TYPE, SecretSettings},
     },
 };
 
@@ -59,10 +59,17 @@ impl Drop for WipedSecret {
     }
 }
 
-/// Whether the operator writes this annotation and looks at it again.
+/// Whether the operator looks at this annotation.
 #[must_use]
 pub fn is_own_annotation(key: &str) -> bool {
-    [KEYPAIR_ANNOTATION, KEYPAIR_UID_ANNOTATION, FINGERPRINT_ANNOTATION, applied::APPLIED_ANNOTATION].contains(&key)
+    let own = [
+        KEYPAIR_ANNOTATION,
+        KEYPAIR_UID_ANNOTATION,
+        FINGERPRINT_ANNOTATION,
+        applied::APPLIED_ANNOTATION,
+        ADOPT_ANNOTATION,
+    ];
+    own.contains(&key)
 }
 
 /// What is kept of the value of such an annotation, which whoever may write Secrets may have written: nothing of what is longer

@@ -54,7 +54,10 @@ impl Marks {
         let Some(uid) = &key_pair.metadata.uid else { return Belongs::Foreign };
         match &self.controller {
             Some((controller, _)) if controller != uid => Belongs::Foreign,
-            _ if self.owners.contains(uid) || self.uid.as_ref() == Some(uid) => Belongs::Ours,
+            Some(_) => Belongs::Ours,
+            _ if self.uid.as_ref() == Some(uid) => Belongs::Ours,
+            // Of several owners without a controller, one has it: whose UID we noted.
+            _ if self.owners.contains(uid) && self.uid.is_none() => Belongs::Ours,
             _ if self.adopt == key_pair.metadata.name => Belongs::Offered,
             _ => Belongs::Foreign,
         }
@@ -118,6 +121,18 @@ mod tests {
         let owned = |controller| marks(json!({ "ownerReferences": owner("KeyPair", "web", "1", controller) }));
         assert_eq!(owned(true).belongs(&key_pair()), Belongs::Ours);
         assert_eq!(owned(false).belongs(&key_pair()), Belongs::Ours);
+    }
+
+    #[test]
+    fn of_two_owners_one_has_it() {
+        let owners = json!([owner("KeyPair", "web", "1", false)[0], owner("KeyPair", "db", "2", false)[0]]);
+        let other: KeyPair =
+            serde_json::from_value(json!({ "metadata": { "name": "db", "uid": "2" }, "spec": {} })).unwrap();
+        // Whoever is first notes its UID, and is it from then on.
+        for (noted, belongs) in [("1", [Belongs::Ours, Belongs::Foreign]), ("2", [Belongs::Foreign, Belongs::Ours])] {
+            let found = marks(json!({ "annotations": { KEYPAIR_UID_ANNOTATION: noted }, "ownerReferences": owners }));
+            assert_eq!([found.belongs(&key_pair()), found.belongs(&other)], belongs);
+        }
     }
 
     #[test]

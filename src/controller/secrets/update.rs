@@ -39,6 +39,8 @@ pub async fn update(
     let shaping = Shaping { key_pair, settings, owned: seen.belongs == Belongs::Ours };
     let patch = seen.public_key.as_ref().and_then(|key| shape::changes(&secret.0, shaping, key));
     let Some(patch) = patch else { return Ok(Some(seen)) };
+    // A large one would be there many times while the API server is asked.
+    drop(secret);
     let patched = apply(client, key_pair, name, patch).await?;
     let version = patched.resource_version().unwrap_or_default();
     let in_sight = in_sight(&patched);
@@ -64,7 +66,9 @@ pub async fn release(
         return Ok(Some(seen));
     }
     let shaping = Shaping { key_pair, settings, owned: seen.belongs == Belongs::Ours };
-    if let Some(patch) = shape::release(&secret.0, shaping) {
+    let patch = shape::release(&secret.0, shaping);
+    drop(secret);
+    if let Some(patch) = patch {
         apply(client, key_pair, name, patch).await?;
     }
     Ok(Some(ReadSecret { belongs: Belongs::Foreign, ..seen }))

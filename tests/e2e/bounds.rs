@@ -14,7 +14,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{BINARY, Directory, PATIENCE, stripped_crd, vector};
+use crate::support::{BINARY, Directory, PATIENCE, QUIET, stripped_crd, vector};
 
 /// The memory limit of the chart.
 const LIMIT_KIB: u64 = 256 * 1024;
@@ -92,12 +92,14 @@ async fn keeps_within_its_limit(watch_list: bool) {
             // Other text in each, as none is like another.
             let object = large(number, &noise[number % 97..]);
             key_pairs.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
+            // Of a control character JSON makes six.
+            let applied = if number % 2 == 0 { noise[..120_000].to_owned() } else { "\u{1}".repeat(120_000) };
             let secret = json!({
                 "apiVersion": "v1", "kind": "Secret",
                 "metadata": {
                     "name": format!("labelled-{number}"),
                     "labels": { "app.kubernetes.io/managed-by": "keypair-operator" },
-                    "annotations": { "keypairs.dev/applied": &noise[..120_000], "keypairs.dev/keypair-uid": &noise[..120_000] },
+                    "annotations": { "keypairs.dev/applied": applied, "keypairs.dev/keypair-uid": &noise[..120_000] },
                 },
             });
             secrets.create(&PostParams::default(), &serde_json::from_value(secret).unwrap()).await.unwrap();
@@ -130,4 +132,32 @@ async fn the_largest_objects_do_not_end_the_operator() {
 #[tokio::test]
 async fn nor_where_they_come_in_pages_of_a_list() {
     keeps_within_its_limit(false).await;
+}
+
+/// A Secret of tens of thousands of entries, each of which takes twenty times as much room where it is read.
+fn many_entries(name: &str) -> Value {
+    let mut entries: BTreeMap<String, String> = (0..25_000).map(|n| (format!("e{n}"), String::new())).collect();
+    entries.insert("ssh-privatekey".to_owned(), vector("private/plain/ed25519.pkcs8"));
+    json!({
+        "apiVersion": "v1", "kind": "Secret",
+        "metadata": { "name": name, "annotations": { "keypairs.dev/adopt": name } }, "stringData": entries,
+    })
+}
+
+#[tokio::test]
+async fn large_secrets_that_are_adopted_all_at_once_do_not_end_it_either() {
+    const SECRETS: usize = 36;
+    let scene = QUIET.scene("bounds-adopted").await;
+    for number in 0..SECRETS {
+        let name = format!("large-{number}");
+        let secret = serde_json::from_value(many_entries(&name)).unwrap();
+        scene.secrets.create(&PostParams::default(), &secret).await.unwrap();
+        scene.create(&name, &json!({ "profile": "OpenSSH", "generate": { "algorithm": "Ed25519" } })).await;
+    }
+    let operator = QUIET.spawn(&["--namespace", &scene.namespace], "info");
+    judged(&operator, SECRETS).await;
+    scene.settled("large-0", "True/Generated").await;
+    let resident = resident_at_most(operator.id());
+    println!("at most {} MiB resident", resident / 1024);
+    assert!(resident < LIMIT_KIB * 3 / 4, "{resident} KiB");
 }

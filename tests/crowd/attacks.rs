@@ -166,12 +166,12 @@ fn unread_answers(target: Target) -> Boxed {
     Box::pin(async move {
         let metrics = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100);
         let review = [post(2), b"{}".to_vec()].concat().repeat(100);
-        let plain = crowd(80, async |_| {
+        let plain = crowd(100, async |_| {
             if let Ok(stream) = TcpStream::connect(target.metrics).await {
                 flood(stream, b"", &metrics, false).await;
             }
         });
-        let tls = crowd(50, async |_| {
+        let tls = crowd(100, async |_| {
             if let Ok(stream) = target.tls("http/1.1").await {
                 flood(stream, b"", &review, false).await;
             }
@@ -185,12 +185,12 @@ fn regulars(target: Target) -> Boxed {
     Box::pin(async move {
         let review = br#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"x"}}"#;
         let request = [post(review.len()), review.to_vec()].concat();
-        let tls = crowd(100, async |_| {
+        let tls = crowd(150, async |_| {
             if let Ok(stream) = target.tls("http/1.1").await {
                 flood(stream, &request, b"", true).await;
             }
         });
-        let plain = crowd(200, async |_| {
+        let plain = crowd(300, async |_| {
             if let Ok(stream) = TcpStream::connect(target.metrics).await {
                 flood(stream, b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n", b"", true).await;
             }

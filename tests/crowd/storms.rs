@@ -62,13 +62,13 @@ fn streams_without_their_end(target: Target) -> Boxed {
 
 /// Streams that wait for their bodies, as many as there may be on each connection.
 fn open_streams(target: Target) -> Boxed {
-    storm(target, 30, [preface(&[]), on_streams(100, open)].concat(), Vec::new(), true)
+    storm(target, 200, [preface(&[]), on_streams(100, open)].concat(), Vec::new(), true)
 }
 
 /// Streams that are reset as soon as they are open.
 fn rapid_reset(target: Target) -> Boxed {
     let pieces = on_streams(100_000, |stream| [open(stream), frame(RST_STREAM, 0, stream, &[0, 0, 0, 8])].concat());
-    storm(target, 16, [preface(&[]), pieces].concat(), Vec::new(), true)
+    storm(target, 32, [preface(&[]), pieces].concat(), Vec::new(), true)
 }
 
 /// The same, of requests that are complete.
@@ -77,20 +77,20 @@ fn rapid_reset_of_requests(target: Target) -> Boxed {
         let request = frame(HEADERS, END_HEADERS | END_STREAM, stream, &REQUEST);
         [request, frame(RST_STREAM, 0, stream, &[0, 0, 0, 8])].concat()
     });
-    storm(target, 16, [preface(&[]), pieces].concat(), Vec::new(), true)
+    storm(target, 32, [preface(&[]), pieces].concat(), Vec::new(), true)
 }
 
 /// One head without an end.
 fn continuations(target: Target) -> Boxed {
     let first = [preface(&[]), frame(HEADERS, 0, 1, &REQUEST)].concat();
     let piece = frame(CONTINUATION, 0, 1, &literal("x-header", &[b'a'; 16000]));
-    storm(target, 16, first, piece, true)
+    storm(target, 32, first, piece, true)
 }
 
 /// The same, of continuations that hold nothing.
 fn empty_continuations(target: Target) -> Boxed {
     let first = [preface(&[]), frame(HEADERS, 0, 1, &REQUEST)].concat();
-    storm(target, 16, first, frame(CONTINUATION, 0, 1, &[]).repeat(1000), true)
+    storm(target, 32, first, frame(CONTINUATION, 0, 1, &[]).repeat(1000), true)
 }
 
 /// One large header in the table, which a byte stands for: 16 KiB that would become 64 MiB.
@@ -102,48 +102,48 @@ fn header_bombs(target: Target) -> Boxed {
     entry.extend([b'a'; 4000]);
     let bomb = [&REQUEST[..], &entry, &[0xbe; 12_000]].concat();
     let bombs = on_streams(100, |stream| frame(HEADERS, END_HEADERS, stream, &bomb));
-    storm(target, 16, [preface(&[]), bombs].concat(), Vec::new(), true)
+    storm(target, 32, [preface(&[]), bombs].concat(), Vec::new(), true)
 }
 
 /// As much as a head may hold, on all streams.
 fn large_heads(target: Target) -> Boxed {
     let head = [REQUEST.to_vec(), literal("x-header", &[b'a'; 7000])].concat();
     let heads = on_streams(100, |stream| frame(HEADERS, END_HEADERS, stream, &head));
-    storm(target, 40, [preface(&[]), heads].concat(), Vec::new(), true)
+    storm(target, 100, [preface(&[]), heads].concat(), Vec::new(), true)
 }
 
 fn pings(target: Target) -> Boxed {
-    storm(target, 16, preface(&[]), frame(PING, 0, 0, &[0; 8]).repeat(1000), true)
+    storm(target, 32, preface(&[]), frame(PING, 0, 0, &[0; 8]).repeat(1000), true)
 }
 
 fn pings_whose_answers_are_not_read(target: Target) -> Boxed {
-    storm(target, 16, preface(&[]), frame(PING, 0, 0, &[0; 8]).repeat(1000), false)
+    storm(target, 32, preface(&[]), frame(PING, 0, 0, &[0; 8]).repeat(1000), false)
 }
 
 fn settings(target: Target) -> Boxed {
-    storm(target, 16, preface(&[]), frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 1, 0]).repeat(1000), true)
+    storm(target, 32, preface(&[]), frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 1, 0]).repeat(1000), true)
 }
 
 fn empty_data(target: Target) -> Boxed {
     let first = [preface(&[]), open(1)].concat();
-    storm(target, 16, first, frame(DATA, 0, 1, &[]).repeat(1000), true)
+    storm(target, 32, first, frame(DATA, 0, 1, &[]).repeat(1000), true)
 }
 
 /// Bodies of a byte a frame.
 fn tiny_data(target: Target) -> Boxed {
     let first = [preface(&[]), open(1)].concat();
-    storm(target, 16, first, frame(DATA, 0, 1, b" ").repeat(1000), true)
+    storm(target, 32, first, frame(DATA, 0, 1, b" ").repeat(1000), true)
 }
 
 fn windows_and_priorities(target: Target) -> Boxed {
     let piece = [frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]), frame(PRIORITY, 0, 3, &[0, 0, 0, 1, 7])].concat();
-    storm(target, 16, preface(&[]), piece.repeat(1000), true)
+    storm(target, 32, preface(&[]), piece.repeat(1000), true)
 }
 
 /// Answers for which there is no window, and which nobody reads.
 fn answers_without_a_window(target: Target) -> Boxed {
     let requests = on_streams(50_000, |stream| frame(HEADERS, END_HEADERS | END_STREAM, stream, &REQUEST));
-    storm(target, 24, [preface(&[(4, 0)]), requests].concat(), Vec::new(), false)
+    storm(target, 100, [preface(&[(4, 0)]), requests].concat(), Vec::new(), false)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -41,7 +41,7 @@ run() {
   local artifacts=target/fuzz-artifacts/$1 status=0 input program
   rm -rf "$artifacts"
   mkdir -p "$artifacts"
-  RUST_BACKTRACE=0 "$programs/$1" -max_total_time="$seconds" -max_len="$2" -timeout=25 -rss_limit_mb=2048 -print_final_stats=1 \
+  RUST_BACKTRACE=0 "$programs/$1" -max_total_time="$seconds" -seed="${FUZZ_SEED:-0}" -max_len="$2" -timeout=25 -rss_limit_mb=2048 -print_final_stats=1 \
     -dict=target/fuzz-corpus/dictionary -artifact_prefix="$artifacts/" "target/fuzz-corpus/$1" >"$artifacts/log" 2>&1 &
   program=$!
   trap 'kill $program 2>/dev/null; exit 143' TERM

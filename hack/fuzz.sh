@@ -2,6 +2,7 @@
 # Fuzzes whatever reads what others write: hack/fuzz.sh [TARGET…]
 #
 #   FUZZ_SECONDS  how long each target runs, by default a minute
+#   FUZZ_SEED     what is drawn by, by default another number each time
 #   FUZZ_JOBS     how many run at once, by default as many as there are processors
 #
 # An input that breaks a target is kept in target/fuzz-artifacts and printed in base64, and the script fails. Put it into

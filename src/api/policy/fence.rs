@@ -17,7 +17,8 @@ use crate::{
         cel::{list, quote},
     },
     domain::secret::{
-        ADOPT_ANNOTATION, KEYPAIR_UID_ANNOTATION, MANAGED_BY_LABEL, OPERATOR, RESERVED_TYPE_PREFIXES, SSH_AUTH_TYPE,
+        ADOPT_ANNOTATION, KEYPAIR_UID_ANNOTATION, MANAGED_BY_LABEL, OPERATOR, RELEASE_NAME_PREFIX, RESERVED_LABELS,
+        RESERVED_TYPE_PREFIXES, SSH_AUTH_TYPE,
     },
 };
 
@@ -25,10 +26,6 @@ use crate::{
 const CERTIFICATE_TYPE: &str = "kubernetes.io/tls";
 /// The types that somebody acts on at once. Secrets of other reserved types can be handed over, if a private key is in them.
 const NEVER_TYPE_PREFIXES: [&str; 3] = ["kubernetes.io/service-account-token", "bootstrap.kubernetes.io/", "helm.sh/"];
-/// The label by which Helm knows the Secrets of its releases, whatever their type.
-const HELM_LABEL: (&str, &str) = ("owner", "helm");
-/// What the names of these Secrets begin with.
-const HELM_NAME_PREFIX: &str = "sh.helm.release.";
 
 pub(super) fn policies(installation: &Installation) -> Vec<Policy> {
     vec![secrets(installation), leases(installation), webhooks(installation), events(installation)]
@@ -89,7 +86,10 @@ fn secrets(installation: &Installation) -> Policy {
             ),
         ),
     ];
-    let labels = "object.metadata.labels";
+    let unreserved: Vec<String> = RESERVED_LABELS
+        .iter()
+        .map(|(key, value)| format!("!{}", entry("object.metadata.labels", key, value)))
+        .collect();
     let validations = vec![
         demand(
             &format!(
@@ -102,9 +102,9 @@ fn secrets(installation: &Installation) -> Policy {
         ),
         demand(
             &format!(
-                "object == null || !{} && !object.metadata.name.startsWith({})",
-                entry(labels, HELM_LABEL.0, HELM_LABEL.1),
-                quote(HELM_NAME_PREFIX),
+                "object == null || {} && !object.metadata.name.startsWith({})",
+                unreserved.join(" && "),
+                quote(RELEASE_NAME_PREFIX),
             ),
             &refusal("write a Secret that Helm takes for a release"),
         ),

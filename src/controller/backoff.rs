@@ -2,10 +2,11 @@
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasher, RandomState},
     sync::{Mutex, PoisonError},
     time::Duration,
 };
+
+use super::randomness::Randomness;
 
 const FIRST: Duration = Duration::from_millis(500);
 const LAST: Duration = Duration::from_secs(30);
@@ -13,13 +14,18 @@ const LAST: Duration = Duration::from_secs(30);
 const SELDOM: Duration = Duration::from_secs(300);
 
 /// The delays of the objects that failed: doubled with each failure, forgotten with the first success.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Backoff {
     failures: Mutex<HashMap<String, u32>>,
-    jitter: RandomState,
+    jitter: Randomness,
 }
 
 impl Backoff {
+    /// Nothing has failed yet. The jitter is drawn from `jitter`.
+    pub fn new(jitter: Randomness) -> Self {
+        Self { failures: Mutex::default(), jitter }
+    }
+
     /// Notes a failure of the object with this UID and returns how long to wait.
     ///
     /// Between half and the whole of the delay, so that objects which failed together are not tried together.
@@ -46,7 +52,7 @@ impl Backoff {
     }
 
     fn jittered(&self, uid: &str, count: u32, delay: Duration) -> Duration {
-        let jitter = self.jitter.hash_one((uid, count)) % 1024;
+        let jitter = self.jitter.draw((uid, count)) % 1024;
         delay / 2 + delay / 2 * u32::try_from(jitter).unwrap_or_default() / 1024
     }
 
@@ -62,7 +68,7 @@ mod tests {
 
     #[test]
     fn what_a_person_has_to_act_on_is_asked_about_in_minutes() {
-        let backoff = Backoff::default();
+        let backoff = Backoff::new(Randomness::of_this_process());
         let mut total = Duration::ZERO;
         for _ in 0..12 {
             total += backoff.refused("uid");
@@ -76,7 +82,7 @@ mod tests {
 
     #[test]
     fn doubles_up_to_a_limit_and_starts_again() {
-        let backoff = Backoff::default();
+        let backoff = Backoff::new(Randomness::of_this_process());
         let mut expected = FIRST;
         for _ in 0..40 {
             let delay = backoff.failed("uid");

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use k8s_openapi::api::core::v1::Secret;
@@ -12,10 +12,11 @@ use kube::{
     api::PartialObjectMeta,
     runtime::{events::Reporter, reflector::ObjectRef},
 };
+use tokio::time::Instant;
 
 use super::{
-    backoff::Backoff, keys::Keys, leadership::Leadership, metrics::Metrics, secret_watches::SecretWatches,
-    store::CompressedStore, turns::Turns, view::View,
+    backoff::Backoff, keys::Keys, leadership::Leadership, metrics::Metrics, randomness::Randomness,
+    secret_watches::SecretWatches, store::CompressedStore, turns::Turns, view::View,
 };
 use crate::api::KeyPair;
 
@@ -37,6 +38,8 @@ pub struct Context {
     pub reporter: Reporter,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// What delays are drawn from.
+    pub randomness: Randomness,
     /// When to try again.
     pub backoff: Backoff,
     /// Which versions of `KeyPair`s we have replaced ourselves.

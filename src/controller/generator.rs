@@ -1,7 +1,8 @@
 //! Key generation off the runtime.
 
-use std::{num::NonZeroUsize, sync::Arc, time::Instant};
+use std::{fmt::Debug, num::NonZeroUsize, sync::Arc, time::Instant};
 
+use futures::future::BoxFuture;
 use tracing::Span;
 
 use super::{metrics::Metrics, pool::Pool, turns::Turns};
@@ -18,8 +19,25 @@ use crate::{
 pub struct Generator {
     turns: Turns,
     metrics: Arc<Metrics>,
-    pool: Option<Arc<Pool>>,
-    rsa: RsaGenerator,
+    source: Source,
+}
+
+#[derive(Debug, Clone)]
+enum Source {
+    /// Generated here.
+    Generated { pool: Option<Arc<Pool>>, rsa: RsaGenerator },
+    /// From somewhere else.
+    Given(Arc<dyn KeySource>),
+}
+
+/// Another source of key pairs than this process: for simulations, in which thousands of them are needed within a second, and which
+/// are repeatable because no thread takes part in them.
+pub trait KeySource: Debug + Send + Sync {
+    /// A key pair that needs not be waited for; `None`: it takes longer.
+    fn at_once(&self, spec: KeySpec) -> Option<PrivateKey>;
+
+    /// A key pair that is waited for.
+    fn generate(&self, spec: KeySpec) -> BoxFuture<'static, PrivateKey>;
 }
 
 /// Why no key pair was generated.
@@ -40,15 +58,22 @@ impl Generator {
     /// A generator that uses at most `threads` threads at once, and what is in `pool` before. RSA keys are made by `rsa`.
     #[must_use]
     pub fn new(threads: NonZeroUsize, rsa: RsaGenerator, pool: Option<Arc<Pool>>, metrics: Arc<Metrics>) -> Self {
-        Self { turns: Turns::new(threads.get()), metrics, pool, rsa }
+        Self { turns: Turns::new(threads.get()), metrics, source: Source::Generated { pool, rsa } }
+    }
+
+    /// A generator that hands out what `source` gives, to so many at once.
+    #[must_use]
+    pub fn given(source: Arc<dyn KeySource>, at_once: NonZeroUsize, metrics: Arc<Metrics>) -> Self {
+        Self { turns: Turns::new(at_once.get()), metrics, source: Source::Given(source) }
     }
 
     /// A key pair of a kind that takes only microseconds, or one out of the pool; `None`: it takes longer.
     #[must_use]
     pub fn at_once(&self, spec: KeySpec) -> Option<Result<PrivateKey, GeneratorError>> {
-        match spec.algorithm() {
-            Algorithm::Rsa => self.pool.as_ref()?.take(spec).map(Ok),
-            _ => Some(generate(spec, self.rsa, &self.metrics)),
+        match (&self.source, spec.algorithm()) {
+            (Source::Given(source), _) => source.at_once(spec).map(Ok),
+            (Source::Generated { pool, .. }, Algorithm::Rsa) => pool.as_ref()?.take(spec).map(Ok),
+            (Source::Generated { rsa, .. }, _) => Some(generate(spec, *rsa, &self.metrics)),
         }
     }
 
@@ -58,9 +83,16 @@ impl Generator {
     ///
     /// [`GeneratorError`]; trying again is all that can be done about either.
     pub async fn generate(&self, namespace: &str, spec: KeySpec) -> Result<PrivateKey, GeneratorError> {
-        let _busy = self.pool.as_ref().map(|pool| pool.busy());
+        let (pool, rsa) = match &self.source {
+            Source::Given(source) => {
+                let _turn = self.turns.take(namespace).await;
+                return Ok(source.generate(spec).await);
+            }
+            Source::Generated { pool, rsa } => (pool, *rsa),
+        };
+        let _busy = pool.as_ref().map(|pool| pool.busy());
         let turn = self.turns.take(namespace).await;
-        let (rsa, metrics) = (self.rsa, Arc::clone(&self.metrics));
+        let metrics = Arc::clone(&self.metrics);
         let span = Span::current();
         let generated = tokio::task::spawn_blocking(move || {
             let _turn = turn;

@@ -2,10 +2,10 @@
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 /// How long the runtime may not come to its heartbeat before the operator counts as stuck.
 const PATIENCE: Duration = Duration::from_secs(60);

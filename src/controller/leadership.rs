@@ -53,6 +53,7 @@ impl Leadership {
         let Some(mut term) = self.0.clone() else { return std::future::pending().await };
         while let Some(remaining) = self.remaining() {
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(remaining) => {}
                 changed = term.changed() => if changed.is_err() {
                     tokio::time::sleep(remaining).await;

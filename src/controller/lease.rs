@@ -9,11 +9,7 @@
 //! kube-lease-manager renews and releases by patches without a resource version, compares wall clocks of different
 //! machines, and does not say that leadership is lost while the API server does not answer.
 
-use std::{
-    hash::{BuildHasher, RandomState},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
@@ -26,7 +22,7 @@ use kube::{
 };
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{answer::in_brief, health::Health, leadership::Terms, metrics::Metrics};
+use super::{answer::in_brief, health::Health, leadership::Terms, metrics::Metrics, randomness::Randomness};
 
 /// The name of the Lease.
 pub const LEASE_NAME: &str = "keypair-operator";
@@ -59,10 +55,11 @@ impl Candidate {
         terms: Terms,
         health: Arc<Health>,
         metrics: Arc<Metrics>,
+        randomness: Randomness,
     ) -> Self {
         // The pod's name, where there is one; what is drawn tells two processes of one pod, or machine, apart.
         let host = std::env::var("HOSTNAME").unwrap_or_else(|_| LEASE_NAME.to_owned());
-        let identity = format!("{host}_{:016x}", RandomState::new().hash_one(std::process::id()));
+        let identity = format!("{host}_{:016x}", randomness.draw("identity"));
         Self {
             api: Api::namespaced(client, namespace),
             identity,

@@ -17,6 +17,7 @@ mod lease;
 mod metrics;
 mod pool;
 mod queue;
+mod randomness;
 mod reconcile;
 mod rounds;
 mod same_keys;
@@ -30,13 +31,14 @@ mod watches;
 mod watching;
 
 pub use answer::in_brief;
-pub use generator::Generator;
+pub use generator::{Generator, KeySource};
 pub use health::{Check, Health};
 pub use index::Index;
 pub use leadership::{Leadership, Terms};
 pub use lease::{Candidate, LEASE_NAME};
 pub use metrics::Metrics;
 pub use pool::Pool;
+pub use randomness::Randomness;
 pub use secrets::{KEYPAIR_UID_ANNOTATION, OPERATOR};
 pub use view::{View, Views};
 pub use watching::WATCH_SECONDS;
@@ -100,6 +102,8 @@ pub struct Shared {
     pub leadership: Leadership,
     /// Where what is seen can be looked up.
     pub views: Arc<Views>,
+    /// What is left to chance.
+    pub randomness: Randomness,
 }
 
 /// Runs the controller until `shutdown` resolves and what is under way is done.
@@ -109,12 +113,12 @@ pub async fn run(
     shared: Shared,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) {
-    let Shared { generator, metrics, health, leadership, views } = shared;
+    let Shared { generator, metrics, health, leadership, views, randomness } = shared;
     let namespace = settings.namespace.clone();
     let view = Arc::new(View::new(settings.index()));
     let reporter = Reporter { controller: secrets::OPERATOR.to_owned(), instance: None };
     let (keys, generated) = Keys::new(generator);
-    let (secret_watches, changed_hands) = SecretWatches::new(&client);
+    let (secret_watches, changed_hands) = SecretWatches::new(&client, randomness);
     let context = Arc::new(Context {
         client: client.clone(),
         view: Arc::clone(&view),
@@ -124,7 +128,8 @@ pub async fn run(
         leadership,
         reporter,
         metrics: Arc::clone(&metrics),
-        backoff: Backoff::default(),
+        randomness,
+        backoff: Backoff::new(randomness),
         written: Versions::default(),
         made: Made::default(),
         large: Turns::new(MAX_LARGE),
@@ -134,7 +139,7 @@ pub async fn run(
     let seen = move |key_pair: &KeyPair| seeing.seen(key_pair);
     let gone = move |uid: &str| forgetting.forget(uid);
     let triggers = stream::select_all([
-        see(&client, &settings, &view, &metrics, seen, gone).boxed(),
+        see(&client, &settings, &view, &metrics, randomness, seen, gone).boxed(),
         watches::secrets(namespace.as_deref(), Arc::clone(&context)).boxed(),
         generated.map(Trigger::from).boxed(),
         changed_hands.boxed(),
@@ -182,7 +187,7 @@ async fn look_at(key_pair: Arc<KeyPair>, context: &Arc<Context>) -> Option<Durat
 /// Follows the `KeyPair`s and Namespaces and lets them be looked up, for as long as it is polled; writes nothing.
 pub async fn observe(client: Client, settings: Settings, shared: Shared) {
     let view = Arc::new(View::new(settings.index()));
-    let seeing = see(&client, &settings, &view, &shared.metrics, |_| (), |_| ());
+    let seeing = see(&client, &settings, &view, &shared.metrics, shared.randomness, |_| (), |_| ());
     let listed = async {
         view.key_pairs.wait_until_listed().await;
         // Once this process leads, its own list is the one that counts.
@@ -201,13 +206,14 @@ fn see<S: Fn(&KeyPair) + Send, G: Fn(&str) + Send>(
     settings: &Settings,
     view: &Arc<View>,
     metrics: &Arc<Metrics>,
+    jitter: Randomness,
     seen: S,
     gone: G,
 ) -> impl Stream<Item = Trigger> + Send + use<S, G> {
     let Settings { namespace, policy, .. } = settings.clone();
     stream::select(
-        watches::namespaces(client, namespace.clone(), policy, Arc::clone(view), Arc::clone(metrics)),
-        watches::key_pairs(client, namespace.as_deref(), Arc::clone(view), Arc::clone(metrics), seen, gone),
+        watches::namespaces(client, namespace.clone(), policy, Arc::clone(view), Arc::clone(metrics), jitter),
+        watches::key_pairs(client, namespace.as_deref(), Arc::clone(view), Arc::clone(metrics), jitter, seen, gone),
     )
 }
 

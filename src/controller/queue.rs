@@ -52,7 +52,7 @@ pub async fn run<F>(
     F: Future<Output = Option<Duration>>,
 {
     let (mut triggers, mut ready) = (pin!(triggers), pin!(ready.fuse()));
-    let mut is_ready = false;
+    let (mut is_ready, mut triggers_first) = (false, false);
     let mut queue = Queue::default();
     let (mut running, mut later) = (FuturesUnordered::new(), FuturesUnordered::new());
     loop {
@@ -62,13 +62,25 @@ pub async fn run<F>(
         {
             running.push(look(next.clone()).map(move |again| (next, again)));
         }
-        tokio::select! {
-            trigger = triggers.next() => match trigger {
-                Some(Trigger::One(reference)) => queue.add(reference),
-                Some(Trigger::All) => queue.add_all(everything),
-                None => break,
-            },
-            Some((done, again)) = running.next() => {
+        // What is triggered and what is done take turns, so that neither waits for a flood of the other; and by turns rather than by
+        // chance, so that a run can be repeated.
+        let trigger = triggers.next().map(Step::Trigger);
+        let work = async {
+            tokio::select! {
+                biased;
+                Some((done, again)) = running.next() => Step::Done(done, again),
+                Some((reference, due)) = later.next() => Step::Due(reference, due),
+                () = &mut ready, if !is_ready => Step::Ready,
+                else => std::future::pending().await,
+            }
+        };
+        triggers_first = !triggers_first;
+        let step = if triggers_first { first(trigger, work).await } else { first(work, trigger).await };
+        match step {
+            Step::Trigger(Some(Trigger::One(reference))) => queue.add(reference),
+            Step::Trigger(Some(Trigger::All)) => queue.add_all(everything),
+            Step::Trigger(None) => break,
+            Step::Done(done, again) => {
                 if let Some(delay) = again.and_then(|delay| Instant::now().checked_add(delay)) {
                     queue.delay(done.clone(), delay);
                     later.push(sleep_until(delay).map({
@@ -78,11 +90,28 @@ pub async fn run<F>(
                 }
                 queue.done(&done);
             }
-            Some((reference, due)) = later.next() => queue.due(reference, due),
-            () = &mut ready, if !is_ready => is_ready = true,
+            Step::Due(reference, due) => queue.due(reference, due),
+            Step::Ready => is_ready = true,
         }
     }
     while running.next().await.is_some() {}
+}
+
+/// What happened next.
+enum Step {
+    Trigger(Option<Trigger>),
+    Done(ObjectRef<KeyPair>, Option<Duration>),
+    Due(ObjectRef<KeyPair>, Instant),
+    Ready,
+}
+
+/// Whichever is there, and `one` if both are.
+async fn first<T>(one: impl Future<Output = T>, other: impl Future<Output = T>) -> T {
+    tokio::select! {
+        biased;
+        of_one = one => of_one,
+        of_other = other => of_other,
+    }
 }
 
 /// What is to be looked at, in its order.

@@ -2,15 +2,10 @@
 
 mod report;
 
-use std::{
-    future::poll_fn,
-    pin::pin,
-    sync::Arc,
-    task::Poll,
-    time::{Duration, Instant},
-};
+use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use kube::{Api, ResourceExt, api::ListParams, runtime::reflector::ObjectRef};
+use tokio::time::Instant;
 use tracing::{Instrument, field::Empty};
 
 use super::{

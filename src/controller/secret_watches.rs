@@ -22,6 +22,7 @@ use kube::{
 use self::waiting::{Change, Place, Waiter, Waiting};
 use super::{
     queue::Trigger,
+    randomness::Randomness,
     secrets::Marks,
     watched::WatchedSecret,
     watching::{in_brief_of_watch, listening, watch_config, watched},
@@ -42,14 +43,15 @@ pub struct SecretWatches {
     client: Client,
     waiting: Arc<Mutex<Waiting>>,
     begun: mpsc::UnboundedSender<BoxStream<'static, Trigger>>,
+    jitter: Randomness,
 }
 
 impl SecretWatches {
     /// Nobody waits yet; and the `KeyPair`s for which something has changed, as it happens.
-    pub fn new(client: &Client) -> (Self, impl Stream<Item = Trigger> + Send + use<>) {
+    pub fn new(client: &Client, jitter: Randomness) -> (Self, impl Stream<Item = Trigger> + Send + use<>) {
         let (begun, watches) = mpsc::unbounded();
         let waiting = Arc::new(Mutex::new(Waiting::new(MAX_WATCHES)));
-        (Self { client: listening(client, || ()), waiting, begun }, watches.flatten_unordered(None))
+        (Self { client: listening(client, || ()), waiting, begun, jitter }, watches.flatten_unordered(None))
     }
 
     /// Notes that `key_pair` waits for what becomes of this Secret of its namespace, and for no other. `settled`: for every change of
@@ -114,7 +116,7 @@ impl SecretWatches {
         let config = watch_config().fields(&format!("metadata.name={}", place.name));
         let waiting = Arc::clone(&self.waiting);
         let end = self.lock().begun(&place);
-        let events = watched(api, config).flat_map(move |event| {
+        let events = watched(api, config, self.jitter).flat_map(move |event| {
             let concerned = match event {
                 Ok(event) => take_in(&waiting, &place, event),
                 Err(error) => {

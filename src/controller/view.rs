@@ -3,11 +3,11 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use kube::runtime::reflector::ObjectRef;
-use tokio::sync::SetOnce;
+use tokio::{sync::SetOnce, time::Instant};
 
 use super::{index::Index, queue::Everything, store::CompressedStore};
 use crate::api::{ClaimRequest, KeyPair};

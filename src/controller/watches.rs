@@ -14,6 +14,7 @@ use super::{
     context::Context,
     metrics::Metrics,
     queue::Trigger,
+    randomness::Randomness,
     scope,
     secrets::{OPERATOR, key_pair_name, key_pair_uid},
     view::View,
@@ -35,6 +36,7 @@ pub fn key_pairs<S: Fn(&KeyPair) + Send, G: Fn(&str) + Send>(
     namespace: Option<&str>,
     view: Arc<View>,
     metrics: Arc<Metrics>,
+    jitter: Randomness,
     seen: S,
     gone: G,
 ) -> impl Stream<Item = Trigger> + Send + use<S, G> {
@@ -48,7 +50,7 @@ pub fn key_pairs<S: Fn(&KeyPair) + Send, G: Fn(&str) + Send>(
     // What a namespace is decides what its KeyPairs may be, so that is listed first.
     let begin = async move {
         regions.regions_listed.wait().await;
-        watched(api, watch_config())
+        watched(api, watch_config(), jitter)
     };
     stream::once(begin)
         .flatten()
@@ -87,6 +89,7 @@ pub fn namespaces(
     policy: Policy,
     view: Arc<View>,
     metrics: Arc<Metrics>,
+    jitter: Randomness,
 ) -> impl Stream<Item = Trigger> + Send + use<> {
     let counting = Arc::clone(&metrics);
     let api: Api<PartialObjectMeta<Namespace>> =
@@ -97,7 +100,7 @@ pub fn namespaces(
         None => watch_config(),
     };
     let mut listed = HashSet::new();
-    watched(api, config)
+    watched(api, config, jitter)
         .then(move |event| {
             let (only, objects) = (only.clone(), objects.clone());
             async move {
@@ -164,7 +167,7 @@ pub fn secrets(namespace: Option<&str>, context: Arc<Context>) -> impl Stream<It
     let client = listening(&context.client, move || counting.watch("Secrets", true));
     let api: Api<WatchedSecret> = scope(&client, namespace);
     let ours = watch_config().labels(&format!("{MANAGED_BY_LABEL}={OPERATOR}"));
-    watched(api, ours)
+    watched(api, ours, context.randomness)
         .map_ok(|event| convert(event, |secret| Some(PartialObjectMeta::from(secret))))
         .try_filter_map(|event| std::future::ready(Ok(event)))
         .filter_map(move |event| std::future::ready(log_failure("Secrets", event, &metrics)))

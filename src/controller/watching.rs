@@ -25,6 +25,7 @@ use super::{
     answer::{Answer, in_brief},
     backoff::Backoff,
     metrics::Metrics,
+    randomness::Randomness,
 };
 
 /// How long a watch lasts before it is begun again.
@@ -51,6 +52,7 @@ pub fn watch_config() -> watcher::Config {
 pub fn watched<K>(
     api: Api<K>,
     config: watcher::Config,
+    jitter: Randomness,
 ) -> impl Stream<Item = Result<Event<K>, watcher::Error>> + Send + use<K>
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
@@ -68,7 +70,7 @@ where
         };
         std::future::ready(goes_on)
     });
-    patient(streamed.chain(watcher(api, config)))
+    patient(streamed.chain(watcher(api, config)), jitter)
 }
 
 /// The events of a watch, with a pause after each failure that grows until the watch brings something again.
@@ -76,12 +78,13 @@ where
 /// Not kube's own back-off: that begins anew with each try to list, which the watch announces as an event.
 fn patient<K>(
     events: impl Stream<Item = Result<Event<K>, watcher::Error>> + Send,
+    jitter: Randomness,
 ) -> impl Stream<Item = Result<Event<K>, watcher::Error>> + Send
 where
     K: Send,
 {
     const WATCH: &str = "watch";
-    let start = (Box::pin(events), Backoff::default(), None);
+    let start = (Box::pin(events), Backoff::new(jitter), None);
     stream::unfold(start, async |(mut events, backoff, pause)| {
         if let Some(pause) = pause {
             tokio::time::sleep(pause).await;
@@ -226,6 +229,10 @@ mod tests {
 
     use super::*;
 
+    fn jitter() -> Randomness {
+        Randomness::of_this_process()
+    }
+
     const ADDED: &str = r#"{"type":"ADDED","object":{"metadata":{"name":"streamed","resourceVersion":"1"}}}"#;
     const END: &str = r#"{"type":"BOOKMARK","object":{"apiVersion":"v1","kind":"ConfigMap","metadata":{"resourceVersion":"1",
         "annotations":{"k8s.io/initial-events-end":"true"}}}}"#;
@@ -249,7 +256,7 @@ mod tests {
             }
         });
         let client = listening(&Client::new(server, "default"), || ());
-        let mut events = Box::pin(watched(Api::<ConfigMap>::default_namespaced(client), watch_config()));
+        let mut events = Box::pin(watched(Api::<ConfigMap>::default_namespaced(client), watch_config(), jitter()));
         let mut told = Vec::new();
         loop {
             match events.next().await.unwrap().unwrap() {
@@ -311,7 +318,7 @@ mod tests {
             }
         });
         let client = listening(&Client::new(server, "default"), || ());
-        let mut events = Box::pin(watched(Api::<ConfigMap>::default_namespaced(client), watch_config()));
+        let mut events = Box::pin(watched(Api::<ConfigMap>::default_namespaced(client), watch_config(), jitter()));
         while !matches!(events.next().await.unwrap(), Ok(Event::InitDone)) {}
         assert_eq!(*asked.lock().unwrap(), [500, 62]);
     }

@@ -11,7 +11,7 @@ use super::*;
 fn watches() -> (SecretWatches, impl Stream<Item = Trigger> + Send) {
     let silent =
         service_fn(|_: http::Request<Body>| std::future::pending::<Result<http::Response<Body>, kube::Error>>());
-    SecretWatches::new(&Client::new(silent, "default"))
+    SecretWatches::new(&Client::new(silent, "default"), Randomness::of_this_process())
 }
 
 fn key_pair(namespace: &str, name: &str) -> KeyPair {

@@ -5,7 +5,7 @@ mod entry;
 pub use entry::{Entry, KeyPairEntry, Stored};
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     marker::PhantomData,
     sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
@@ -34,7 +34,8 @@ struct State {
     listed: Objects,
 }
 
-type Objects = HashMap<Box<str>, HashMap<Box<str>, Entry>>;
+/// In their order, in which they are looked at: so what the operator does depends on nothing but what it sees.
+type Objects = BTreeMap<Box<str>, BTreeMap<Box<str>, Entry>>;
 
 impl<K> Default for CompressedStore<K> {
     fn default() -> Self {
@@ -118,7 +119,7 @@ fn put<K: Stored>(objects: &mut Objects, object: &K) {
     let Some(entry) = object.entry() else { return };
     let namespace = object.namespace().unwrap_or_default();
     if !objects.contains_key(namespace.as_str()) {
-        objects.insert(namespace.clone().into(), HashMap::new());
+        objects.insert(namespace.clone().into(), BTreeMap::new());
     }
     if let Some(there) = objects.get_mut(namespace.as_str()) {
         there.insert(object.name_any().into(), entry);

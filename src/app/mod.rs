@@ -4,6 +4,7 @@ mod args;
 mod fingerprint;
 mod lint;
 mod policy;
+mod replica;
 mod run;
 mod server;
 mod telemetry;
@@ -16,6 +17,7 @@ use std::{
 
 pub use args::Args;
 pub use policy::policies_yaml;
+pub use replica::{Election, Replica};
 
 use self::args::Command;
 use crate::{api, domain::display};

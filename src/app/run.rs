@@ -11,19 +11,19 @@ use kube::{
 use tokio::{
     runtime,
     signal::unix,
-    task::{self, JoinHandle, JoinSet},
+    task::{self, JoinHandle},
 };
 use tower::{BoxError, util::MapResultLayer};
 
 use super::{
     Error,
     args::{RunArgs, VERSION},
+    replica::{Election, Replica},
     server, telemetry,
 };
 use crate::{
     controller::{
-        self, Candidate, Generator, Health, Leadership, Metrics, Pool, RsaGenerator, Settings, Shared, Views,
-        WATCH_SECONDS,
+        Generator, Health, Leadership, Metrics, Pool, Randomness, RsaGenerator, Settings, Shared, Views, WATCH_SECONDS,
     },
     domain::region::{OwnNames, Policy},
     webhook,
@@ -79,37 +79,17 @@ async fn operate(args: &RunArgs, metrics: Arc<Metrics>, health: Arc<Health>, vie
     let stop = stop_signal()?.shared();
     let (leadership, terms) =
         if args.leader_elect { Leadership::for_terms() } else { (Leadership::always(), Leadership::for_terms().1) };
-    let shared = Shared {
-        generator,
-        metrics: Arc::clone(&metrics),
-        health: Arc::clone(&health),
-        leadership: leadership.clone(),
-        views,
-    };
+    let randomness = Randomness::of_this_process();
+    let shared = Shared { generator, metrics, health, leadership, views, randomness };
     let answers = answer_reviews(args, &client, &shared, stop.clone())?;
-    let work = work(args, &client, &shared, stop);
-    let beating = Arc::clone(&health);
-    let work = async {
-        tokio::select! {
-            () = work => {}
-            () = beating.keep_beating() => {}
-        }
-    };
-    if args.leader_elect {
-        let namespace = client.default_namespace().to_owned();
-        let duration = Duration::from_secs(args.lease_duration.into());
-        let mut candidate = Candidate::new(client.clone(), &namespace, duration, terms, health, metrics);
-        tracing::info!(namespace, "standing for the lead");
-        // The Lease is renewed while the last writes are finished, and given back after them.
-        tokio::select! {
-            () = work => {}
-            () = candidate.stand() => {}
-        }
-        candidate.release().await;
-    } else {
-        metrics.leads(true);
-        work.await;
-    }
+    let election = args.leader_elect.then(|| Election {
+        namespace: client.default_namespace().to_owned(),
+        duration: Duration::from_secs(args.lease_duration.into()),
+        terms,
+    });
+    let replica =
+        Replica { settings: settings(args, &client), answers_reviews: args.webhook_addr.is_some(), shared, election };
+    replica.run(&client, stop).await;
     if let Some(pool) = pool {
         pool.wipe();
     }
@@ -142,58 +122,19 @@ fn answer_reviews(
     Ok(Some(tokio::spawn(webhook::serve(client.clone(), settings, views, metrics, health, stop))))
 }
 
-/// Works while this process leads, and stands by while it does not, until it is told to stop.
-async fn work(
-    args: &RunArgs,
-    client: &Client,
-    shared: &Shared,
-    stop: future::Shared<impl Future<Output = ()> + Send + 'static>,
-) {
+/// How the controller of each scope is run.
+fn settings(args: &RunArgs, client: &Client) -> Vec<Settings> {
     let own = OwnNames { namespace: client.default_namespace().to_owned(), prefix: args.webhook_configuration.clone() };
     let policy = Policy { quota: args.quota, regions: args.region_selector.clone(), own };
-    let answers = args.webhook_addr.is_some();
-    let settings: Vec<Settings> = scopes(&args.namespaces)
-        .into_iter()
+    let scopes = scopes(&args.namespaces).into_iter();
+    scopes
         .map(|namespace| Settings {
             namespace,
             policy: policy.clone(),
             concurrency: args.concurrency.get(),
-            same_keys: answers,
+            same_keys: args.webhook_addr.is_some(),
         })
-        .collect();
-    loop {
-        // A replica that stands by answers admission reviews, too.
-        let mut observers = JoinSet::new();
-        if answers && shared.leadership.remaining().is_none() {
-            shared.health.observes(settings.len());
-            for settings in &settings {
-                observers.spawn(controller::observe(client.clone(), settings.clone(), shared.clone()));
-            }
-        }
-        tokio::select! {
-            () = shared.leadership.acquired() => {}
-            () = stop.clone() => return,
-        }
-        shared.health.begins(settings.len());
-        // Everything is listed anew: only so does this process know all that the leader before it has written.
-        let controllers = future::join_all(
-            settings
-                .iter()
-                .map(|settings| controller::run(client.clone(), settings.clone(), shared.clone(), stop.clone())),
-        );
-        let listed = async {
-            shared.health.all_listed().await;
-            observers.shutdown().await;
-            future::pending::<()>().await;
-        };
-        tokio::select! {
-            _ = controllers => return,
-            () = listed => {}
-            () = shared.leadership.lost() => tracing::warn!("no longer leading: nothing is written any more"),
-        }
-        shared.health.stands_by();
-        shared.views.freeze();
-    }
+        .collect()
 }
 
 /// The namespaces to watch, each once, or all of them with one watch.

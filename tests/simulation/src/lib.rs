@@ -1,0 +1,10 @@
+//! A Kubernetes API server in the test's own process, and histories of the operator against it.
+//!
+//! The operator's `kube::Client` talks to [`Server`] as it does to a real API server, through a tower service: no socket, no thread,
+//! no clock but tokio's, which a test pauses, and no randomness but the seed's. So a seed repeats a whole history, request for
+//! request. What the server answers is compared with what a real one does by `tests/conformance.rs`.
+
+pub mod network;
+pub mod server;
+
+pub use server::Server;

@@ -1,0 +1,303 @@
+//! What lies between one client and the server, and what goes wrong there.
+//!
+//! A request that has been sent is carried out even if whoever sent it is gone: it travels in a task of its own.
+
+use std::{
+    future::Future,
+    io,
+    ops::Range,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body::Frame;
+use keypair_test_harness::Dice;
+use kube::client::Body;
+use tokio::{sync::watch, time::sleep};
+use tower::Service as _;
+
+use crate::server::{Failure, ServerBody, Service};
+
+/// What goes wrong, in thousandths of all requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Faults {
+    /// How long a request, and how long its answer, is on the way.
+    pub latency: Range<Duration>,
+    /// Requests that are lost before they are carried out.
+    pub lose_request: u64,
+    /// Requests that are carried out, but whose answer is lost.
+    pub lose_reply: u64,
+    /// Answers that come late.
+    pub delay_reply: u64,
+    /// By how much.
+    pub delay: Duration,
+    /// Requests that are not carried out, but answered with an error.
+    pub refuse: u64,
+    /// With which; one is drawn.
+    pub refusals: Vec<Refusal>,
+}
+
+impl Default for Faults {
+    fn default() -> Self {
+        Self {
+            latency: Duration::from_millis(1)..Duration::from_millis(5),
+            lose_request: 0,
+            lose_reply: 0,
+            delay_reply: 0,
+            delay: Duration::ZERO,
+            refuse: 0,
+            refusals: vec![Refusal::TooManyRequests, Refusal::InternalError, Refusal::Unavailable, Refusal::Timeout],
+        }
+    }
+}
+
+/// An answer of a server that does not carry out what it is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// 429, with a hint when to try again.
+    TooManyRequests,
+    /// 500.
+    InternalError,
+    /// 503.
+    Unavailable,
+    /// 504.
+    Timeout,
+    /// 409, as if somebody else had been faster.
+    Conflict,
+    /// 401: the token has run out.
+    Unauthorized,
+}
+
+/// Whether the client reaches the server at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Link {
+    /// It does.
+    #[default]
+    Up,
+    /// What is sent is refused at once, and connections break.
+    Refusing,
+    /// Nothing arrives, in either direction, and nobody is told, until the link is up again. What was on the way then fails.
+    Silent,
+}
+
+/// The way from one client to the server; a handle, of which every clone is the same way.
+#[derive(Clone)]
+pub struct Network {
+    service: Service,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    faults: Mutex<Faults>,
+    dice: Mutex<Dice>,
+    link: watch::Sender<Link>,
+}
+
+/// An answer as it arrives.
+pub struct NetworkBody {
+    body: ServerBody,
+    link: watch::Receiver<Link>,
+    change: Option<Pin<Box<dyn Future<Output = Link> + Send>>>,
+    is_over: bool,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Network {
+    /// A way without faults.
+    #[must_use]
+    pub fn new(service: Service, seed: u64) -> Self {
+        let shared =
+            Shared { faults: Mutex::default(), dice: Mutex::new(Dice::new(seed)), link: watch::Sender::new(Link::Up) };
+        Self { service, shared: Arc::new(shared) }
+    }
+
+    /// Has this go wrong from now on.
+    pub fn set_faults(&self, faults: Faults) {
+        *lock(&self.shared.faults) = faults;
+    }
+
+    /// What goes wrong.
+    #[must_use]
+    pub fn faults(&self) -> Faults {
+        lock(&self.shared.faults).clone()
+    }
+
+    /// Takes the link down or up.
+    pub fn set_link(&self, link: Link) {
+        self.shared.link.send_replace(link);
+    }
+
+    /// Nothing goes wrong any more.
+    pub fn calm(&self) {
+        self.set_faults(Faults::default());
+        self.set_link(Link::Up);
+    }
+
+    /// Carries a request to the server and its answer back.
+    async fn carry(mut self, request: Request<Body>) -> io::Result<Response<NetworkBody>> {
+        let faults = self.faults();
+        let drawn = Draws::new(&mut lock(&self.shared.dice), &faults);
+        let mut link = self.shared.link.subscribe();
+        passable(&mut link).await?;
+        sleep(drawn.there).await;
+        passable(&mut link).await?;
+        if drawn.lose_request {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        let response = if let Some(refusal) = drawn.refusal {
+            refusal.response()
+        } else {
+            self.service.call(request).await.unwrap_or_else(|never| match never {})
+        };
+        sleep(drawn.back).await;
+        passable(&mut link).await?;
+        if drawn.lose_reply {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        Ok(response.map(|body| NetworkBody { body, link, change: None, is_over: false }))
+    }
+}
+
+/// What is drawn for one request, always in the same number.
+struct Draws {
+    there: Duration,
+    back: Duration,
+    lose_request: bool,
+    lose_reply: bool,
+    refusal: Option<Refusal>,
+}
+
+impl Draws {
+    fn new(dice: &mut Dice, faults: &Faults) -> Self {
+        let span = faults.latency.end.saturating_sub(faults.latency.start).as_micros();
+        let span = u64::try_from(span).unwrap_or(u64::MAX).max(1);
+        let mut latency = || faults.latency.start + Duration::from_micros(dice.below(span));
+        let (there, back) = (latency(), latency());
+        let [lose_request, lose_reply, late, refused] =
+            [faults.lose_request, faults.lose_reply, faults.delay_reply, faults.refuse]
+                .map(|share| dice.happens(share));
+        let which = dice.below(u64::try_from(faults.refusals.len()).unwrap_or(u64::MAX).max(1));
+        let refusal = faults.refusals.get(usize::try_from(which).unwrap_or_default()).copied();
+        Self {
+            there,
+            back: if late { back + faults.delay } else { back },
+            lose_request,
+            lose_reply,
+            refusal: refusal.filter(|_| refused),
+        }
+    }
+}
+
+/// Waits until the link is up; an error if it has been down meanwhile.
+async fn passable(link: &mut watch::Receiver<Link>) -> io::Result<()> {
+    let now = *link.borrow_and_update();
+    match now {
+        Link::Up => Ok(()),
+        Link::Refusing => Err(io::ErrorKind::ConnectionRefused.into()),
+        Link::Silent => {
+            // An error of the channel means that the whole network is gone.
+            while *link.borrow_and_update() == Link::Silent {
+                link.changed().await.map_err(|_| io::Error::from(io::ErrorKind::ConnectionReset))?;
+            }
+            Err(io::ErrorKind::TimedOut.into())
+        }
+    }
+}
+
+impl Refusal {
+    fn response(self) -> Response<ServerBody> {
+        let failure = match self {
+            Self::TooManyRequests => Failure::new(
+                429,
+                "TooManyRequests",
+                "the server has received too many requests and has asked us to try again later",
+            )
+            .retry_after(1),
+            Self::InternalError => {
+                Failure::new(500, "InternalError", "Internal error occurred: etcdserver: request timed out")
+            }
+            Self::Unavailable => {
+                Failure::new(503, "ServiceUnavailable", "the server is currently unable to handle the request")
+            }
+            Self::Timeout => Failure::new(
+                504,
+                "Timeout",
+                "Timeout: request did not complete within requested timeout - context deadline exceeded",
+            ),
+            Self::Conflict => Failure::new(
+                409,
+                "Conflict",
+                "Operation cannot be fulfilled: the object has been modified; please apply your changes to the latest version and try again",
+            ),
+            Self::Unauthorized => Failure::new(401, "Unauthorized", "Unauthorized"),
+        };
+        let mut response = Response::new(ServerBody::once(failure.to_value().to_string().into()));
+        *response.status_mut() = StatusCode::from_u16(failure.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        if self == Self::TooManyRequests {
+            response.headers_mut().insert(http::header::RETRY_AFTER, http::HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+impl tower::Service<Request<Body>> for Network {
+    type Response = Response<NetworkBody>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let travelling = tokio::spawn(self.clone().carry(request));
+        Box::pin(async move { travelling.await.unwrap_or_else(|_| Err(io::ErrorKind::ConnectionReset.into())) })
+    }
+}
+
+impl http_body::Body for NetworkBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let this = self.get_mut();
+        if this.is_over {
+            return Poll::Ready(None);
+        }
+        // The link first: what arrives over one that is down is not seen.
+        loop {
+            let link = *this.link.borrow_and_update();
+            let change = this.change.get_or_insert_with(|| {
+                let mut link = this.link.clone();
+                Box::pin(async move {
+                    let _ = link.changed().await;
+                    *link.borrow()
+                })
+            });
+            if change.as_mut().poll(context).is_ready() {
+                this.change = None;
+                // A link that was down has broken its connections.
+                if link != Link::Up {
+                    this.is_over = true;
+                    return Poll::Ready(Some(Err(io::ErrorKind::ConnectionReset.into())));
+                }
+                continue;
+            }
+            return match link {
+                Link::Up => Pin::new(&mut this.body).poll_frame(context),
+                Link::Silent => Poll::Pending,
+                Link::Refusing => {
+                    this.is_over = true;
+                    Poll::Ready(Some(Err(io::ErrorKind::ConnectionReset.into())))
+                }
+            };
+        }
+    }
+}

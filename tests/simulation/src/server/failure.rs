@@ -1,0 +1,173 @@
+//! Answers that are no success, in Kubernetes' words.
+
+use serde_json::{Map, Value, json};
+
+use super::resource::Resource;
+
+/// A `Status` of a failure.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Failure {
+    /// The status code of HTTP.
+    pub code: u16,
+    /// As `status.reason`.
+    pub reason: &'static str,
+    /// As `status.message`.
+    pub message: String,
+    details: Map<String, Value>,
+    causes: Vec<Value>,
+}
+
+impl Failure {
+    /// One without details.
+    pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { code, reason, message: message.into(), details: Map::new(), causes: Vec::new() }
+    }
+
+    /// The same, about an object: the plural or the kind, as it is in this answer, group and name.
+    #[must_use]
+    pub fn about(mut self, kind: &str, group: &str, name: &str) -> Self {
+        for (key, value) in [("kind", kind), ("group", group), ("name", name)] {
+            if !value.is_empty() {
+                self.details.insert(key.to_owned(), json!(value));
+            }
+        }
+        self
+    }
+
+    /// The same with a UID in the details.
+    #[must_use]
+    pub fn with_uid(mut self, uid: &str) -> Self {
+        self.details.insert("uid".to_owned(), json!(uid));
+        self
+    }
+
+    /// The same, with a hint when to try again, in seconds.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u32) -> Self {
+        self.details.insert("retryAfterSeconds".to_owned(), json!(seconds));
+        self
+    }
+
+    /// The same with one more cause.
+    #[must_use]
+    pub fn cause(mut self, reason: &str, message: &str, field: &str) -> Self {
+        let mut cause = Map::new();
+        for (key, value) in [("reason", reason), ("message", message), ("field", field)] {
+            if !value.is_empty() {
+                cause.insert(key.to_owned(), json!(value));
+            }
+        }
+        self.causes.push(cause.into());
+        self
+    }
+
+    /// There is no such object.
+    pub fn not_found(resource: &Resource, name: &str) -> Self {
+        Self::new(404, "NotFound", format!("{} \"{name}\" not found", resource.qualified())).about(
+            resource.plural,
+            resource.group,
+            name,
+        )
+    }
+
+    /// There is one already.
+    pub fn already_exists(resource: &Resource, name: &str) -> Self {
+        Self::new(409, "AlreadyExists", format!("{} \"{name}\" already exists", resource.qualified())).about(
+            resource.plural,
+            resource.group,
+            name,
+        )
+    }
+
+    /// A write that does not fit to what is there.
+    pub fn conflict(resource: &Resource, name: &str, words: &str) -> Self {
+        let message = format!("Operation cannot be fulfilled on {} \"{name}\": {words}", resource.qualified());
+        Self::new(409, "Conflict", message).about(resource.plural, resource.group, name)
+    }
+
+    /// A write of an old version.
+    pub fn modified(resource: &Resource, name: &str) -> Self {
+        const WORDS: &str =
+            "the object has been modified; please apply your changes to the latest version and try again";
+        Self::conflict(resource, name, WORDS)
+    }
+
+    /// Something that may not be done.
+    pub fn forbidden(resource: &Resource, name: &str, words: &str) -> Self {
+        let named = if name.is_empty() { String::new() } else { format!(" \"{name}\"") };
+        Self::new(403, "Forbidden", format!("{}{named} is forbidden: {words}", resource.qualified())).about(
+            resource.plural,
+            resource.group,
+            name,
+        )
+    }
+
+    /// A request that cannot be understood.
+    pub fn bad_request(words: impl Into<String>) -> Self {
+        Self::new(400, "BadRequest", words)
+    }
+
+    /// An object that breaks rules.
+    pub fn invalid(resource: &Resource, name: &str, mistakes: &[Mistake]) -> Self {
+        let texts: Vec<String> =
+            mistakes.iter().map(|mistake| format!("{}: {}", mistake.field, mistake.words)).collect();
+        let listed = match &texts[..] {
+            [one] => one.clone(),
+            several => format!("[{}]", several.join(", ")),
+        };
+        let message = format!("{} \"{name}\" is invalid: {listed}", resource.qualified_kind());
+        let failure = Self::new(422, "Invalid", message).about(resource.kind, resource.group, name);
+        mistakes.iter().fold(failure, |failure, mistake| failure.cause(mistake.reason, &mistake.words, &mistake.field))
+    }
+
+    /// As an object.
+    #[must_use]
+    pub fn to_value(&self) -> Value {
+        let mut status = json!({
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Failure",
+            "message": self.message,
+            "reason": self.reason,
+            "code": self.code,
+        });
+        let mut details = self.details.clone();
+        if !self.causes.is_empty() {
+            details.insert("causes".to_owned(), self.causes.clone().into());
+        }
+        if let (false, Some(status)) = (details.is_empty(), status.as_object_mut()) {
+            status.insert("details".to_owned(), details.into());
+        }
+        status
+    }
+}
+
+/// A rule that an object breaks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// Such as `FieldValueInvalid`.
+    pub reason: &'static str,
+    /// The path of the field.
+    pub field: String,
+    /// What is wrong with it.
+    pub words: String,
+}
+
+impl Mistake {
+    /// A value that may not be.
+    pub fn invalid(field: impl Into<String>, value: &Value, words: &str) -> Self {
+        Self { reason: "FieldValueInvalid", field: field.into(), words: format!("Invalid value: {value}: {words}") }
+    }
+
+    /// Something that is missing.
+    pub fn required(field: impl Into<String>, words: &str) -> Self {
+        let words = if words.is_empty() { "Required value".to_owned() } else { format!("Required value: {words}") };
+        Self { reason: "FieldValueRequired", field: field.into(), words }
+    }
+
+    /// Something that may not be done.
+    pub fn forbidden(field: impl Into<String>, words: &str) -> Self {
+        Self { reason: "FieldValueForbidden", field: field.into(), words: format!("Forbidden: {words}") }
+    }
+}

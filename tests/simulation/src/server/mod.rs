@@ -1,0 +1,201 @@
+//! The API server.
+//!
+//! Everything is behind one lock and happens at once; what takes time in reality (the garbage collector, the end of namespaces, the
+//! compaction of history) is done by [`Server::run`], on tokio's clock. Requests come through [`Server::service`], as a client sends
+//! them, or through [`Server::request`]: through the same door, but without a client.
+
+mod admission;
+mod failure;
+mod object;
+mod resource;
+mod selector;
+mod service;
+mod state;
+mod view;
+mod watch;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use http::{Method, header};
+use serde_json::Value;
+
+pub use self::{
+    admission::{Admission, Effect, Rule},
+    failure::{Failure, Mistake},
+    resource::{RESOURCES, Resource},
+    service::{ServerBody, Service},
+    state::{Change, ChangeKind, Snapshot},
+    watch::{Lag, Watches},
+};
+use self::{service::Reply, state::State};
+
+type Observer = Box<dyn FnMut(&Change) + Send>;
+
+/// The server; a handle, of which every clone is the same server.
+#[derive(Clone)]
+pub struct Server(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    observers: Mutex<Vec<Observer>>,
+    /// Something has changed, and what is done in the background may be due.
+    changed: tokio::sync::Notify,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Server {
+    /// An empty one, with the namespaces `default` and `kube-system`. The seed decides about UIDs, generated names and delays.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        let server = Self(Arc::new(Shared {
+            state: Mutex::new(State::new(seed)),
+            observers: Mutex::default(),
+            changed: tokio::sync::Notify::new(),
+        }));
+        server
+    }
+
+    /// A tower service that answers as the API server does to `user`, for [`kube::Client::new`].
+    #[must_use]
+    pub fn service(&self, user: &str) -> Service {
+        Service { server: self.clone(), user: user.into() }
+    }
+
+    /// What a user does: the same door without a network, answered at once, by status code and object. A watch is answered with the
+    /// events that are due, as a list.
+    pub fn request(
+        &self,
+        user: &str,
+        method: &str,
+        path_and_query: &str,
+        content_type: &str,
+        body: Option<&Value>,
+    ) -> (u16, Value) {
+        let mut request = http::Request::new(());
+        *request.method_mut() = method.parse().unwrap_or(Method::GET);
+        *request.uri_mut() = path_and_query.parse().unwrap_or_default();
+        if let Ok(value) = content_type.parse() {
+            request.headers_mut().insert(header::CONTENT_TYPE, value);
+        }
+        let body = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
+        match self.answer(user, &request.into_parts().0, &body) {
+            Reply::Once(status, bytes) => (status, serde_json::from_slice(&bytes).unwrap_or_default()),
+            Reply::Watch(mut stream) => {
+                let lines = stream.drain();
+                (200, lines.iter().filter_map(|line| serde_json::from_slice::<Value>(line).ok()).collect())
+            }
+        }
+    }
+
+    /// All objects of a resource, by its plural, as they are now.
+    #[must_use]
+    pub fn objects(&self, resource: &str) -> Vec<Value> {
+        let Some(resource) = Resource::named(resource) else { return Vec::new() };
+        self.with(|state| state.of(resource, None).map(|(_, object)| Value::clone(object)).collect())
+    }
+
+    /// One object; the namespace is empty where there is none.
+    #[must_use]
+    pub fn object(&self, resource: &str, namespace: &str, name: &str) -> Option<Value> {
+        let resource = Resource::named(resource)?;
+        self.with(|state| state.get(resource, namespace, name).map(|object| Value::clone(&object)))
+    }
+
+    /// Has `observer` called after each change of the store, before the request is answered.
+    pub fn observe(&self, observer: impl FnMut(&Change) + Send + 'static) {
+        lock(&self.0.observers).push(Box::new(observer));
+    }
+
+    /// What is stored, to put back later.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.with(|state| state.store.clone())
+    }
+
+    /// Puts back what was stored, as if the servers had been stopped and etcd's directory exchanged: versions go back, and all
+    /// connections break. Observers are told nothing.
+    pub fn restore(&self, snapshot: &Snapshot) {
+        self.with(|state| state.store.clone_from(snapshot));
+        self.watches().cut("*", "*");
+        self.0.changed.notify_one();
+    }
+
+    /// What admission makes of writes.
+    #[must_use]
+    pub fn admission(&self) -> Admission<'_> {
+        Admission(self)
+    }
+
+    /// How watches behave.
+    #[must_use]
+    pub fn watches(&self) -> Watches<'_> {
+        Watches(self)
+    }
+
+    /// Takes a right away from a user; the verb and the resource can be `*`.
+    pub fn deny(&self, user: &str, verb: &str, resource: &str) {
+        self.with(|state| state.denied.insert((user.to_owned(), verb.to_owned(), resource.to_owned())));
+    }
+
+    /// Gives a user all rights back.
+    pub fn allow_all(&self, user: &str) {
+        self.with(|state| state.denied.retain(|(denied, ..)| denied != user));
+    }
+
+    /// Whether watches may begin with a stream of what there is, which older API servers do not know.
+    pub fn stream_lists(&self, streams: bool) {
+        self.with(|state| state.streams_lists = streams);
+    }
+
+    /// Sets the wall clock forward or back against tokio's, by milliseconds.
+    pub fn jump(&self, milliseconds: i64) {
+        self.with(|state| state.clock_offset += milliseconds);
+    }
+
+    /// The wall clock.
+    #[must_use]
+    pub fn now(&self) -> k8s_openapi::jiff::Timestamp {
+        self.with(|state| state.now())
+    }
+
+    /// The version of the store.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.with(|state| state.store.version)
+    }
+
+    /// Forgets the history up to this version: watches and pages of lists from before it are answered with 410.
+    pub fn compact(&self, version: u64) {
+        self.with(|state| state.compact(version));
+    }
+
+    /// Does what the controllers of Kubernetes and etcd do by themselves, for ever.
+    pub async fn run(&self) {
+        std::future::pending().await
+    }
+
+    /// Looks at the state or changes it; then the observers are told.
+    fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+        let result = work(&mut lock(&self.0.state));
+        // One who is told and does something meanwhile finds no observers here; the loop goes on with what came of it.
+        while let Some(change) = self.next_untold() {
+            self.0.changed.notify_one();
+            let mut observers = std::mem::take(&mut *lock(&self.0.observers));
+            observers.iter_mut().for_each(|observer| observer(&change));
+            lock(&self.0.observers).splice(..0, observers);
+        }
+        result
+    }
+
+    fn next_untold(&self) -> Option<Arc<Change>> {
+        lock(&self.0.state).untold.pop_front()
+    }
+
+    fn answer(&self, _user: &str, _parts: &http::request::Parts, _body: &[u8]) -> Reply {
+        let failure = Failure::new(404, "NotFound", "the server could not find the requested resource");
+        Reply::Once(failure.code, failure.to_value().to_string().into())
+    }
+}

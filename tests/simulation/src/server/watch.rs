@@ -1,0 +1,371 @@
+//! Watches: what of a change each is told, and when.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::{
+    Server,
+    failure::Failure,
+    object,
+    resource::Resource,
+    selector::Selection,
+    state::{Change, State},
+    view::View,
+};
+
+/// How often a watch is told the newest version, if nothing else happens.
+const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
+/// How long a watch lasts that names no end.
+const USUAL_DURATION: Duration = Duration::from_secs(1800);
+
+/// By how much a watch is behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Lag {
+    /// It is told everything at once.
+    #[default]
+    None,
+    /// The latest so many events are held back.
+    Events(usize),
+    /// What happened is told so much later.
+    Time(Duration),
+}
+
+/// How watches behave, by user and resource.
+#[derive(Debug, Default)]
+pub(super) struct WatchSettings {
+    lags: BTreeMap<(String, String), Lag>,
+    silent: Vec<(String, String)>,
+}
+
+impl WatchSettings {
+    fn lag(&self, user: &str, resource: &str) -> Lag {
+        let rules = self.lags.iter().filter(|((who, what), _)| is_meant(who, user) && is_meant(what, resource));
+        rules.last().map_or(Lag::None, |(_, lag)| *lag)
+    }
+
+    fn is_silent(&self, user: &str, resource: &str) -> bool {
+        self.silent.iter().any(|(who, what)| is_meant(who, user) && is_meant(what, resource))
+    }
+}
+
+/// Whether this name, or `*`, means that one.
+pub(super) fn is_meant(rule: &str, name: &str) -> bool {
+    rule == "*" || rule == name
+}
+
+/// An open watch, as the server knows it.
+pub(super) struct Watch {
+    user: String,
+    resource: &'static Resource,
+    selection: Selection,
+    view: View,
+    /// No event up to this version is told: where it began, or what it has told already.
+    told: u64,
+    /// What is to be told next, whatever the lag: what there was at first.
+    ready: VecDeque<Bytes>,
+    pending: VecDeque<Arc<Change>>,
+    lag: Lag,
+    bookmarks: bool,
+    next_bookmark: Instant,
+    end: Instant,
+    state: Health,
+    waker: Option<Waker>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Health {
+    Open,
+    /// Open, but nothing comes any more, not even its end.
+    Silent,
+    /// The connection is broken.
+    Cut,
+    /// It ends after what is ready.
+    Ending,
+}
+
+/// How a watch begins.
+pub(super) struct Beginning {
+    pub selection: Selection,
+    pub view: View,
+    /// After which version it begins.
+    pub from: u64,
+    /// What is told at first.
+    pub initial: Vec<Bytes>,
+    pub bookmarks: bool,
+    pub timeout: Option<Duration>,
+    /// Whether it has said all that it has to say.
+    pub ends: bool,
+}
+
+impl Watch {
+    fn new(state: &State, user: &str, resource: &'static Resource, beginning: Beginning) -> Self {
+        let Beginning { selection, view, from, initial, bookmarks, timeout, ends } = beginning;
+        let silent = state.watch_settings.is_silent(user, resource.plural);
+        let now = Instant::now();
+        let log = state.store.log.iter();
+        let mut watch = Self {
+            user: user.to_owned(),
+            resource,
+            selection,
+            view,
+            told: from,
+            ready: initial.into(),
+            pending: VecDeque::new(),
+            lag: state.watch_settings.lag(user, resource.plural),
+            bookmarks,
+            next_bookmark: now + BOOKMARK_INTERVAL,
+            end: now + timeout.unwrap_or(USUAL_DURATION),
+            state: match (silent, ends) {
+                (true, _) => Health::Silent,
+                (false, true) => Health::Ending,
+                (false, false) => Health::Open,
+            },
+            waker: None,
+        };
+        log.for_each(|change| watch.push(change));
+        watch
+    }
+
+    /// Takes a change in, if it is one to tell of.
+    pub fn push(&mut self, change: &Arc<Change>) {
+        if change.resource == self.resource.plural && change.version > self.told && self.state != Health::Ending {
+            self.pending.push_back(Arc::clone(change));
+            self.wake();
+        }
+    }
+
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// The next line, if one is due; `version` is that of the store.
+    fn next_line(&mut self, version: u64) -> Option<Bytes> {
+        if let Some(line) = self.ready.pop_front() {
+            return Some(line);
+        }
+        while self.is_due() {
+            let change = self.pending.pop_front()?;
+            self.told = self.told.max(change.version);
+            if let Some(line) = self.event(&change) {
+                return Some(line);
+            }
+        }
+        let now = Instant::now();
+        if now >= self.next_bookmark {
+            self.next_bookmark = now + BOOKMARK_INTERVAL;
+            // Who waits for a version to come is told none before.
+            if self.bookmarks && version >= self.told && self.pending.is_empty() {
+                return Some(bookmark(self.resource, self.view, version, false));
+            }
+        }
+        None
+    }
+
+    fn is_due(&self) -> bool {
+        let Some(first) = self.pending.front() else { return false };
+        match self.lag {
+            Lag::None => true,
+            Lag::Events(number) => self.pending.len() > number,
+            Lag::Time(lag) => first.at + lag <= Instant::now(),
+        }
+    }
+
+    /// When something is due without anything happening.
+    fn next_time(&self) -> Instant {
+        let due = match (self.lag, self.pending.front()) {
+            (Lag::Time(lag), Some(first)) => first.at + lag,
+            _ => self.end,
+        };
+        due.min(self.next_bookmark).min(self.end)
+    }
+
+    /// A change as this watch sees it: an object that no longer is selected is deleted for it.
+    fn event(&self, change: &Change) -> Option<Bytes> {
+        let selected = |object: &Option<Arc<Value>>| {
+            object.as_ref().filter(|object| self.selection.allows(object)).map(|object| Value::clone(object))
+        };
+        let (before, after) = (selected(&change.before), selected(&change.after));
+        let (word, object) = match (before, after) {
+            (None, None) => return None,
+            (None, Some(after)) => ("ADDED", after),
+            (Some(_), Some(after)) => ("MODIFIED", after),
+            (Some(mut before), None) => {
+                object::set_metadata(&mut before, "resourceVersion", json!(change.version.to_string()));
+                ("DELETED", before)
+            }
+        };
+        Some(line(word, &self.view.of(self.resource, &object)))
+    }
+}
+
+/// One line of a watch.
+pub(super) fn line(word: &str, object: &Value) -> Bytes {
+    let mut text = json!({ "type": word, "object": object }).to_string();
+    text.push('\n');
+    text.into()
+}
+
+/// The line that tells how far a watch is.
+pub(super) fn bookmark(resource: &Resource, view: View, version: u64, ends_initial: bool) -> Bytes {
+    let mut metadata = json!({ "resourceVersion": version.to_string() });
+    if ends_initial {
+        object::set_entry(&mut metadata, &["annotations"], "k8s.io/initial-events-end", json!("true"));
+    }
+    let object = view.bookmark(resource, metadata);
+    line("BOOKMARK", &object)
+}
+
+/// The body of a watch.
+pub(super) struct Stream {
+    server: Server,
+    id: u64,
+    sleep: Pin<Box<Sleep>>,
+    is_over: bool,
+}
+
+impl Stream {
+    pub fn begin(server: &Server, state: &mut State, user: &str, resource: &'static Resource, how: Beginning) -> Self {
+        let id = state.next_watch;
+        state.next_watch += 1;
+        let watch = Watch::new(state, user, resource, how);
+        let sleep = Box::pin(sleep_until(watch.next_time()));
+        state.watches.insert(id, watch);
+        Self { server: server.clone(), id, sleep, is_over: false }
+    }
+
+    /// The next line, the end, or the break of the connection.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        loop {
+            if self.is_over {
+                return Poll::Ready(None);
+            }
+            let next = self.server.with(|state| {
+                let version = state.store.version;
+                let watch = state.watches.get_mut(&self.id)?;
+                if watch.state == Health::Cut {
+                    return Some(Err(None));
+                }
+                watch.waker = Some(context.waker().clone());
+                if watch.state == Health::Silent {
+                    return Some(Err(Some(Instant::now() + USUAL_DURATION)));
+                }
+                if let Some(line) = watch.next_line(version) {
+                    return Some(Ok(line));
+                }
+                if watch.state == Health::Ending || Instant::now() >= watch.end {
+                    return None;
+                }
+                Some(Err(Some(watch.next_time())))
+            });
+            match next {
+                Some(Ok(line)) => return Poll::Ready(Some(Ok(line))),
+                Some(Err(Some(time))) => {
+                    self.sleep.as_mut().reset(time);
+                    if self.sleep.as_mut().poll(context).is_pending() {
+                        return Poll::Pending;
+                    }
+                }
+                Some(Err(None)) => {
+                    self.is_over = true;
+                    return Poll::Ready(Some(Err(io::ErrorKind::ConnectionReset.into())));
+                }
+                None => self.is_over = true,
+            }
+        }
+    }
+
+    /// The lines that are due now.
+    pub fn drain(&mut self) -> Vec<Bytes> {
+        self.server.with(|state| {
+            let version = state.store.version;
+            let watch = state.watches.get_mut(&self.id);
+            watch.map(|watch| std::iter::from_fn(|| watch.next_line(version)).collect()).unwrap_or_default()
+        })
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.server.with(|state| drop(state.watches.remove(&self.id)));
+    }
+}
+
+/// The watches of the server, each of a user and a resource; `*` means any.
+pub struct Watches<'a>(pub(super) &'a Server);
+
+impl Watches<'_> {
+    /// Lets watches, those that are open and those to come, be behind.
+    pub fn lag(&self, user: &str, resource: &str, lag: Lag) {
+        self.0.with(|state| {
+            state.watch_settings.lags.insert((user.to_owned(), resource.to_owned()), lag);
+        });
+        self.each(user, resource, |watch| watch.lag = lag);
+    }
+
+    /// Lets the open watches stop without a word: no event comes any more, and no end.
+    pub fn stop(&self, user: &str, resource: &str) {
+        self.each(user, resource, |watch| watch.state = Health::Silent);
+    }
+
+    /// The same, and for watches that are begun until [`Watches::calm`].
+    pub fn stop_all(&self, user: &str, resource: &str) {
+        self.0.with(|state| state.watch_settings.silent.push((user.to_owned(), resource.to_owned())));
+        self.stop(user, resource);
+    }
+
+    /// Breaks the connections of open watches.
+    pub fn cut(&self, user: &str, resource: &str) {
+        self.each(user, resource, |watch| watch.state = Health::Cut);
+    }
+
+    /// Ends open watches in an orderly way.
+    pub fn end(&self, user: &str, resource: &str) {
+        self.each(user, resource, |watch| watch.end = Instant::now());
+    }
+
+    /// Ends open watches with an ERROR event of code 410.
+    pub fn expire(&self, user: &str, resource: &str) {
+        self.each(user, resource, |watch| {
+            let failure = Failure::new(410, "Expired", "too old resource version");
+            watch.pending.clear();
+            watch.ready.push_back(line("ERROR", &failure.to_value()));
+            watch.state = Health::Ending;
+        });
+    }
+
+    /// No more lag and silence for what is begun from now on; open watches catch up, but for those that have stopped.
+    pub fn calm(&self) {
+        self.0.with(|state| state.watch_settings = WatchSettings::default());
+        self.each("*", "*", |watch| watch.lag = Lag::None);
+    }
+
+    /// How many are open.
+    #[must_use]
+    pub fn open(&self, user: &str, resource: &str) -> usize {
+        let meant = |watch: &&Watch| is_meant(user, &watch.user) && is_meant(resource, watch.resource.plural);
+        self.0.with(|state| state.watches.values().filter(meant).count())
+    }
+
+    fn each(&self, user: &str, resource: &str, change: impl Fn(&mut Watch)) {
+        self.0.with(|state| {
+            for watch in state.watches.values_mut() {
+                if is_meant(user, &watch.user) && is_meant(resource, watch.resource.plural) {
+                    change(watch);
+                    watch.wake();
+                }
+            }
+        });
+    }
+}

@@ -11,7 +11,7 @@ CRD := crds/keypairs.keypairs.dev.yaml
 CHART_CRD := charts/keypair-operator/files/keypairs.keypairs.dev.yaml
 CHART_POLICIES := charts/keypair-operator/files/admission-policies.yaml
 
-.PHONY: help build demo test fuzz soak foreign fips bench image crds docs picture fmt lint deny
+.PHONY: help build demo test fuzz simulate soak foreign fips bench image crds docs picture fmt lint deny
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -32,12 +32,16 @@ test: ## Run every test
 fuzz: ## Fuzz whatever reads what others write, a minute each target (FUZZ_SECONDS=600: ten)
 	@hack/fuzz.sh
 
-soak: ## Run the tests that draw values with many more of them, thousands of RSA keys, and 50 fault runs (KEYPAIR_CASES=all: every Unicode character; takes long)
+simulate: ## Run 3000 drawn histories of the operator against a simulated API server (HISTORIES, SEED)
+	@hack/simulate.sh
+
+soak: ## Run the tests that draw values with many more of them, thousands of RSA keys, 60,000 histories, and 50 fault runs (KEYPAIR_CASES=all: every Unicode character; takes long)
 	@assets=$$(hack/controlplane.sh); \
 	export KUBEBUILDER_ASSETS=$$assets KEYPAIR_CASES=$${KEYPAIR_CASES:-all} PROPTEST_CASES=$${PROPTEST_CASES:-20000}; \
 	cargo build --workspace; \
 	cargo test --lib --test keys --test cel; \
 	$(MAKE) foreign; \
+	HISTORIES=$${HISTORIES:-60000} $(MAKE) simulate; \
 	KEYPAIR_RSA_KEYS=$${KEYPAIR_RSA_KEYS:-3000} cargo test --test rsa_keys -- --nocapture; \
 	KEYPAIR_FAULT_RUNS=$${KEYPAIR_FAULT_RUNS:-50} cargo test --test faults -- --nocapture
 

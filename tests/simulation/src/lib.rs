@@ -4,7 +4,13 @@
 //! no clock but tokio's, which a test pauses, and no randomness but the seed's. So a seed repeats a whole history, request for
 //! request. What the server answers is compared with what a real one does by `tests/conformance.rs`.
 
+pub mod history;
+pub mod keys;
 pub mod network;
+pub mod oracle;
+pub mod replica;
+pub mod run;
 pub mod server;
+pub mod trace;
 
 pub use server::Server;

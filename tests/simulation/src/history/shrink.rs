@@ -1,0 +1,47 @@
+//! Shortening a history that fails to the steps that it takes.
+
+use std::time::{Duration, Instant};
+
+use super::History;
+
+/// How long a history is shortened at most.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A history with as few of the steps as will do (delta debugging): `fails` says whether one still fails.
+pub fn shorten(history: &History, fails: impl Fn(&History) -> bool) -> History {
+    let end = Instant::now() + PATIENCE;
+    let mut best = history.clone();
+    let mut size = best.steps.len().div_ceil(2);
+    while size > 0 && Instant::now() < end {
+        let mut at = 0;
+        let mut found = false;
+        while at < best.steps.len() && Instant::now() < end {
+            let mut shorter = best.clone();
+            shorter.steps.drain(at..(at + size).min(shorter.steps.len()));
+            if fails(&shorter) {
+                best = shorter;
+                found = true;
+            } else {
+                at += size;
+            }
+        }
+        if !found || size > best.steps.len() {
+            size /= 2;
+        }
+    }
+    best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::draw, *};
+
+    #[test]
+    fn leaves_the_steps_that_it_takes() {
+        let history = (0..).map(draw).find(|history| history.steps.len() > 12).unwrap();
+        let needed = [history.steps.get(2).unwrap().clone(), history.steps.get(9).unwrap().clone()];
+        let fails = |history: &History| needed.iter().all(|step| history.steps.contains(step));
+        let shortened = shorten(&history, fails);
+        assert!(shortened.steps.len() <= 4 && fails(&shortened), "{shortened}");
+    }
+}

@@ -1,0 +1,119 @@
+//! Runs histories that are drawn from seeds, and shortens the first that breaks a promise.
+
+use std::{
+    process::ExitCode,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+    time::Instant,
+};
+
+use clap::Parser;
+use keypair_simulation::{
+    history::{self, History},
+    run::run,
+};
+
+/// Runs the operator through histories that are drawn from seeds.
+#[derive(Parser)]
+struct Args {
+    /// How many histories.
+    #[arg(long, default_value_t = 100)]
+    histories: u64,
+    /// The seed of the first; that of the next is greater by one.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many run at once.
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    /// Only these steps of the history, by number: to repeat a shortened one.
+    #[arg(long, value_delimiter = ',')]
+    steps: Vec<usize>,
+    /// Prints every request of the first history.
+    #[arg(long)]
+    trace: bool,
+    /// Does not stop at the first history that fails, and shortens none.
+    #[arg(long)]
+    all: bool,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    if args.trace || !args.steps.is_empty() {
+        return one(&args);
+    }
+    let begun = Instant::now();
+    let (next, failed, done) = (AtomicU64::new(0), AtomicBool::new(false), AtomicU64::new(0));
+    let telling = Mutex::new(());
+    thread::scope(|scope| {
+        for _ in 0..args.threads {
+            scope.spawn(|| {
+                while args.all || !failed.load(Ordering::Acquire) {
+                    let number = next.fetch_add(1, Ordering::AcqRel);
+                    if number >= args.histories {
+                        return;
+                    }
+                    let history = history::draw(args.seed.wrapping_add(number));
+                    let violations = run(&history, false).violations;
+                    done.fetch_add(1, Ordering::AcqRel);
+                    if violations.is_empty() {
+                        continue;
+                    }
+                    let was_first = !failed.swap(true, Ordering::AcqRel);
+                    if args.all {
+                        println!("seed {}: {}", history.seed, violations.join("\n    "));
+                    } else if was_first {
+                        let _telling = telling.lock().unwrap_or_else(PoisonError::into_inner);
+                        explain(&history, &violations);
+                    }
+                }
+            });
+        }
+    });
+    let (done, seconds) = (done.into_inner(), begun.elapsed().as_secs_f64());
+    #[allow(clippy::cast_precision_loss, reason = "a rate")]
+    let rate = done as f64 / seconds * 60.0;
+    println!("{done} histories in {seconds:.1} s: {rate:.0} a minute, from seed {}", args.seed);
+    if failed.into_inner() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Runs one history, shortened as it was asked for.
+fn one(args: &Args) -> ExitCode {
+    let mut history = history::draw(args.seed);
+    if !args.steps.is_empty() {
+        let steps = history.steps.into_iter().enumerate().filter(|(number, _)| args.steps.contains(number));
+        history.steps = steps.map(|(_, step)| step).collect();
+    }
+    let outcome = run(&history, args.trace);
+    print!("{history}");
+    outcome.trace.iter().for_each(|line| println!("{line}"));
+    outcome.violations.iter().for_each(|violation| println!("{violation}"));
+    println!("{} violations, after {:?} on its own clock", outcome.violations.len(), outcome.lasted);
+    if outcome.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Shortens a history that fails, and prints it as a script.
+fn explain(history: &History, violations: &[String]) {
+    println!("seed {} breaks a promise:\n    {}", history.seed, violations.join("\n    "));
+    // Another fault would be another story.
+    let kind = violations.first().map(|violation| kind(violation)).unwrap_or_default();
+    let fails =
+        |shorter: &History| run(shorter, false).violations.iter().any(|violation| self::kind(violation) == kind);
+    let shortened = history::shorten(history, fails);
+    let numbers: Vec<String> = shortened
+        .steps
+        .iter()
+        .filter_map(|step| history.steps.iter().position(|other| other == step))
+        .map(|number| number.to_string())
+        .collect();
+    println!("shortened:\n{shortened}    {}", run(&shortened, false).violations.join("\n    "));
+    println!("repeat it with: --seed {} --steps {} --trace", history.seed, numbers.join(","));
+}
+
+/// What kind of a violation it is: its words without names and numbers.
+fn kind(violation: &str) -> String {
+    let words = violation.split_whitespace().filter(|word| word.chars().all(|c| c.is_alphabetic() || c == ','));
+    words.take(8).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,99 @@
+//! What must be true when the faults have ended and all is quiet, from nothing but the objects.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::{
+    Promises,
+    facts::{
+        accepted, effective_name, fingerprint, is_import, keys_in, name, namespace, owner, owners, ready, text, uid,
+        wanted_secret,
+    },
+};
+use crate::Server;
+
+/// What is not as it must be.
+#[must_use]
+pub fn unsettled(server: &Server, promises: &Promises) -> Vec<String> {
+    let (key_pairs, secrets) = (server.objects("keypairs"), server.objects("secrets"));
+    let mut found = Vec::new();
+    for key_pair in &key_pairs {
+        let about = |text: String| format!("{}/{}: {text}", namespace(key_pair), name(key_pair));
+        found.extend(of_key_pair(key_pair, &key_pairs, &secrets, promises).into_iter().map(about));
+    }
+    for secret in &secrets {
+        let about = |text: &str| format!("Secret {}/{}: {text}", namespace(secret), name(secret));
+        found.extend(of_secret(secret, &key_pairs, promises).map(about));
+    }
+    found
+}
+
+fn of_key_pair(key_pair: &Value, key_pairs: &[Value], secrets: &[Value], promises: &Promises) -> Vec<String> {
+    let mut found = Vec::new();
+    let (status, reason) = ready(key_pair);
+    let generation = key_pair.pointer("/metadata/generation");
+    if key_pair.pointer("/status/observedGeneration") != generation || reason.is_empty() {
+        let observed = key_pair.pointer("/status/observedGeneration");
+        found.push(format!("not settled: generation {generation:?}, observed {observed:?}, reason {reason:?}"));
+        return found;
+    }
+    let is_untouched = !promises.is_touched(uid(key_pair));
+    if is_untouched && matches!(reason, "PrivateKeyLost" | "PrivateKeyMismatch") {
+        found.push(format!("{reason}, and nobody but the operator has touched its Secrets"));
+    }
+    if reason == "InternalError" {
+        found.push(format!(
+            "InternalError when nothing is wrong any more: {:?}",
+            text(key_pair, "/status/error/message")
+        ));
+    }
+    let of_this = |secret: &&Value| namespace(secret) == namespace(key_pair) && owner(secret) == Some(uid(key_pair));
+    let mine: Vec<&Value> = secrets.iter().filter(of_this).collect();
+    if is_untouched && mine.len() > 1 {
+        let names: Vec<&str> = mine.iter().map(|secret| name(secret)).collect();
+        found.push(format!("{} Secrets are its own: {names:?}", mine.len()));
+    }
+    if status == "True" && reason == "Generated" {
+        let wanted = wanted_secret(key_pair);
+        if text(key_pair, "/status/secretName") != Some(wanted) {
+            found.push(format!("the Secret is {:?}, wanted {wanted}", text(key_pair, "/status/secretName")));
+        }
+        let secret = secrets.iter().find(|secret| namespace(secret) == namespace(key_pair) && name(secret) == wanted);
+        let keys = secret.map(keys_in).unwrap_or_default();
+        if !fingerprint(key_pair).is_some_and(|given| keys.contains(given)) {
+            found.push(format!("Ready, but its key is not in the Secret {wanted}"));
+        }
+    }
+    if status == "True" && is_import(key_pair) && reason != "Imported" && reason != "IdempotentReplay" {
+        found.push(format!("imported, but {reason}"));
+    }
+    if let Some(id) = accepted(key_pair) {
+        let same = key_pairs.iter().filter(|other| accepted(other) == Some(id)).count();
+        let named = key_pairs.iter().filter(|other| {
+            namespace(other) == namespace(key_pair)
+                && accepted(other).is_some()
+                && effective_name(other) == effective_name(key_pair)
+        });
+        if same > 1 {
+            found.push(format!("{same} pairs have the identifier {id}"));
+        }
+        let named = named.count();
+        if named > 1 {
+            found.push(format!("{named} accepted pairs have the name {}", effective_name(key_pair)));
+        }
+    }
+    found
+}
+
+/// A Secret that was made for nobody.
+fn of_secret(secret: &Value, key_pairs: &[Value], promises: &Promises) -> Option<&'static str> {
+    let uids: BTreeSet<&str> = key_pairs.iter().map(uid).collect();
+    let of = owner(secret).filter(|of| !uids.contains(of))?;
+    let owned: Vec<&str> = owners(secret).collect();
+    if owned.iter().any(|owner| !uids.contains(owner)) {
+        return Some("its owner is gone, and it was not collected");
+    }
+    // With `Retain` it stays, and without owner references that is what it looks like.
+    (!owned.is_empty() && !promises.is_touched(of)).then_some("its owner is another than it says")
+}

@@ -1,0 +1,110 @@
+//! What can be read off an object without the operator.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeSet, HashMap},
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+};
+
+use base64ct::{Base64, Encoding as _};
+use keypair_operator::domain::key::PrivateKey;
+use serde_json::Value;
+
+/// Who writes with the rights of the operator.
+pub fn is_operator(user: &str) -> bool {
+    user.starts_with("system:serviceaccount:keypair-system:")
+}
+
+pub fn text<'a>(object: &'a Value, pointer: &str) -> Option<&'a str> {
+    object.pointer(pointer).and_then(Value::as_str)
+}
+
+pub fn uid(object: &Value) -> &str {
+    text(object, "/metadata/uid").unwrap_or_default()
+}
+
+pub fn name(object: &Value) -> &str {
+    text(object, "/metadata/name").unwrap_or_default()
+}
+
+pub fn namespace(object: &Value) -> &str {
+    text(object, "/metadata/namespace").unwrap_or_default()
+}
+
+pub fn annotation<'a>(object: &'a Value, name: &str) -> Option<&'a str> {
+    object.pointer("/metadata/annotations")?.get(name)?.as_str()
+}
+
+/// The UID of the `KeyPair` that a Secret says it belongs to.
+pub fn owner(secret: &Value) -> Option<&str> {
+    annotation(secret, "keypairs.dev/keypair-uid")
+}
+
+/// The UIDs of the owners that Kubernetes knows.
+pub fn owners(object: &Value) -> impl Iterator<Item = &str> {
+    let references = object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+    references.into_iter().flatten().filter_map(|reference| reference.get("uid")?.as_str())
+}
+
+/// The condition `Ready` of a `KeyPair`: its status and reason.
+pub fn ready(key_pair: &Value) -> (&str, &str) {
+    let conditions = key_pair.pointer("/status/conditions").and_then(Value::as_array);
+    let ready = conditions.into_iter().flatten().find(|condition| text(condition, "/type") == Some("Ready"));
+    ready.map_or(("Unknown", ""), |ready| {
+        (text(ready, "/status").unwrap_or_default(), text(ready, "/reason").unwrap_or_default())
+    })
+}
+
+pub fn is_replay(key_pair: &Value) -> bool {
+    ready(key_pair).1 == "IdempotentReplay"
+}
+
+/// The identifier of an accepted pair; a replay has that of another.
+pub fn accepted(key_pair: &Value) -> Option<&str> {
+    if is_replay(key_pair) { None } else { text(key_pair, "/status/keyPairID") }
+}
+
+pub fn effective_name(key_pair: &Value) -> &str {
+    text(key_pair, "/spec/keyPairName").unwrap_or_else(|| name(key_pair))
+}
+
+pub fn is_import(key_pair: &Value) -> bool {
+    text(key_pair, "/spec/publicKey").is_some()
+}
+
+pub fn fingerprint(key_pair: &Value) -> Option<&str> {
+    text(key_pair, "/status/fingerprints/sha256")
+}
+
+/// The name of the Secret that the spec wants.
+pub fn wanted_secret(key_pair: &Value) -> &str {
+    text(key_pair, "/spec/secret/name").unwrap_or_else(|| name(key_pair))
+}
+
+thread_local! {
+    /// The fingerprints of private keys that were read before, by a hash of what was in the Secret.
+    static READ: RefCell<HashMap<u64, Option<Arc<str>>>> = RefCell::default();
+}
+
+/// The fingerprints (SHA256) of the private keys in a Secret.
+pub fn keys_in(secret: &Value) -> BTreeSet<Arc<str>> {
+    let entries = secret.get("data").and_then(Value::as_object);
+    let texts = entries.into_iter().flatten().filter_map(|(_, value)| value.as_str());
+    texts.filter_map(key_in).collect()
+}
+
+fn key_in(entry: &str) -> Option<Arc<str>> {
+    let mut hasher = DefaultHasher::new();
+    entry.hash(&mut hasher);
+    let hash = hasher.finish();
+    if let Some(known) = READ.with_borrow(|read| read.get(&hash).cloned()) {
+        return known;
+    }
+    let found = Base64::decode_vec(entry).ok().and_then(|bytes| {
+        let key = PrivateKey::parse(std::str::from_utf8(&bytes).ok()?).ok()?;
+        Some(key.public_key("").ok()?.fingerprints().sha256.into())
+    });
+    READ.with_borrow_mut(|read| read.insert(hash, found.clone()));
+    found
+}

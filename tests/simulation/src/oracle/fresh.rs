@@ -1,0 +1,193 @@
+//! What a fresh operator makes of the same objects: of these very ones, nothing; of the last specs in an empty cluster, the same.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use serde_json::{Map, Value, json};
+use tokio::time::sleep;
+
+use super::{
+    Promises,
+    facts::{accepted, annotation, name, namespace, owner, owners, ready, text, uid},
+};
+use crate::{Server, history::Setup, keys::Keys, replica::Host, trace::Trace};
+
+/// How long a fresh operator is given, which has no faults to wait for.
+const TIME: Duration = Duration::from_secs(12);
+
+/// Runs an operator that knows of nothing before against a server.
+async fn run(server: &Server, setup: &Setup, seed: u64, time: Duration) {
+    let setup = Setup { replicas: 1, answers_reviews: false, ..setup.clone() };
+    let working = {
+        let server = server.clone();
+        tokio::spawn(async move { server.run().await })
+    };
+    let mut host = Host::new(0, seed, &setup, server, &Arc::new(Keys::new(seed)), &Trace::new(false));
+    host.start();
+    sleep(time).await;
+    host.crash(0);
+    tokio::task::yield_now().await;
+    working.abort();
+}
+
+/// What a fresh operator changes of what there is. It should find nothing to do.
+pub async fn changes_of_a_fresh_operator(server: &Server, setup: &Setup, seed: u64) -> Vec<String> {
+    let copy = Server::new(seed ^ 1);
+    copy.restore(&server.snapshot());
+    let before = state(&copy);
+    run(&copy, setup, seed, TIME).await;
+    let after = state(&copy);
+    let keys: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+    let changed = keys.into_iter().filter(|key| before.get(*key) != after.get(*key));
+    changed
+        .map(|key| {
+            let told = |state: &BTreeMap<String, Value>| state.get(key).map_or("nothing".to_owned(), brief);
+            format!("a fresh operator changes {key}: from {} to {}", told(&before), told(&after))
+        })
+        .collect()
+}
+
+/// The objects that the operator writes, without what is no part of what they say.
+fn state(server: &Server) -> BTreeMap<String, Value> {
+    let mut all = BTreeMap::new();
+    for resource in ["keypairs", "secrets"] {
+        for mut object in server.objects(resource) {
+            let key = format!("{resource} {}/{}", namespace(&object), name(&object));
+            if let Some(metadata) = object.pointer_mut("/metadata").and_then(Value::as_object_mut) {
+                metadata.remove("managedFields");
+            }
+            all.insert(key, object);
+        }
+    }
+    all
+}
+
+/// An object without private keys.
+fn brief(object: &Value) -> String {
+    let mut shown = object.clone();
+    if let Some(data) = shown.get_mut("data").and_then(Value::as_object_mut) {
+        data.values_mut().for_each(|value| *value = json!("…"));
+    }
+    shown.to_string()
+}
+
+/// How what there is differs from what the same specs give in an empty cluster, as far as it may not.
+pub async fn differences_from_an_empty_cluster(
+    server: &Server,
+    setup: &Setup,
+    seed: u64,
+    promises: &Promises,
+) -> Vec<String> {
+    let empty = Server::new(seed ^ 2);
+    let create = |resource: &str, object: &Value| {
+        let (path, body) = creation(resource, object);
+        empty.request("admin", "POST", &path, "application/json", Some(&body));
+    };
+    server.objects("namespaces").iter().for_each(|object| create("namespaces", object));
+    let secrets = server.objects("secrets");
+    let foreign = secrets.iter().filter(|secret| owner(secret).is_none() && owners(secret).next().is_none());
+    foreign.for_each(|object| create("secrets", object));
+    let mut key_pairs = server.objects("keypairs");
+    key_pairs.sort_by_key(|object| {
+        (text(object, "/metadata/creationTimestamp").unwrap_or_default().to_owned(), name(object).to_owned())
+    });
+    for object in &key_pairs {
+        create("keypairs", object);
+        // Who is the oldest is told by the second.
+        empty.jump(1000);
+    }
+    run(&empty, setup, seed, TIME).await;
+    let mut found = Vec::new();
+    let mut namespaces: BTreeMap<&str, Vec<(&Value, Value)>> = BTreeMap::new();
+    for object in &key_pairs {
+        if let Some(fresh) = empty.object("keypairs", namespace(object), name(object)) {
+            namespaces.entry(namespace(object)).or_default().push((object, fresh));
+        }
+    }
+    for (namespace, pairs) in namespaces {
+        let is_same = |(object, fresh): &(&Value, Value)| accepted(object).is_some() == accepted(fresh).is_some();
+        let untouched = |(object, _): &(&Value, Value)| !promises.is_touched(uid(object));
+        // Who came first may have a slot that an older one would have.
+        if !pairs.iter().all(is_same) || !pairs.iter().all(untouched) {
+            continue;
+        }
+        for (object, fresh) in &pairs {
+            let shown = |object: &Value| comparable(object).to_string();
+            if shown(object) != shown(fresh) {
+                let (now, fresh) = (shown(object), shown(fresh));
+                found.push(format!("{namespace}/{}: {now}; in an empty cluster: {fresh}", name(object)));
+            }
+            found.extend(of_secrets(server, &empty, object));
+        }
+    }
+    found
+}
+
+fn creation(resource: &str, object: &Value) -> (String, Value) {
+    let mut metadata = Map::new();
+    for field in ["name", "namespace", "labels", "annotations"] {
+        if let Some(value) = object.pointer("/metadata").and_then(|metadata| metadata.get(field)) {
+            metadata.insert(field.to_owned(), value.clone());
+        }
+    }
+    let mut body = json!({ "metadata": metadata });
+    for field in ["spec", "data", "type", "immutable"] {
+        if let Some(value) = object.get(field).filter(|_| resource != "namespaces") {
+            body[field] = value.clone();
+        }
+    }
+    let path = match resource {
+        "namespaces" => "/api/v1/namespaces".to_owned(),
+        "secrets" => format!("/api/v1/namespaces/{}/secrets", namespace(object)),
+        _ => format!("/apis/keypairs.dev/v1alpha1/namespaces/{}/keypairs", namespace(object)),
+    };
+    (path, body)
+}
+
+/// What of a status is decided by the specs alone.
+fn comparable(key_pair: &Value) -> Value {
+    let (status, reason) = ready(key_pair);
+    let field = |name: &str| key_pair.pointer("/status").and_then(|status| status.get(name)).cloned();
+    json!({
+        "ready": status,
+        "reason": reason,
+        "name": field("keyPairName"),
+        "secret": field("secretName"),
+        "algorithm": field("algorithm"),
+        "bits": field("bits"),
+        "error": field("error"),
+    })
+}
+
+/// What the Secret of a pair is like, but for its key.
+fn of_secrets(server: &Server, empty: &Server, key_pair: &Value) -> Option<String> {
+    let secret = text(key_pair, "/status/secretName").filter(|_| ready(key_pair).1 == "Generated")?;
+    let (now, fresh) =
+        (server.object("secrets", namespace(key_pair), secret)?, empty.object("secrets", namespace(key_pair), secret)?);
+    if annotation(&now, "keypairs.dev/adopt").is_some() {
+        return None;
+    }
+    let (now, fresh) = (shape(&now), shape(&fresh));
+    (now != fresh).then(|| format!("Secret {}/{secret}: {now}; in an empty cluster: {fresh}", namespace(key_pair)))
+}
+
+fn shape(secret: &Value) -> Value {
+    let data = secret.get("data").and_then(Value::as_object);
+    let entries: Vec<&String> = data.into_iter().flatten().map(|(name, _)| name).collect();
+    let mut annotations = secret.pointer("/metadata/annotations").cloned().unwrap_or_default();
+    for of_the_object in ["keypairs.dev/keypair-uid", "keypairs.dev/fingerprint"] {
+        if let Some(annotations) = annotations.as_object_mut() {
+            annotations.remove(of_the_object);
+        }
+    }
+    json!({
+        "entries": entries,
+        "type": secret.get("type"),
+        "labels": secret.pointer("/metadata/labels"),
+        "annotations": annotations,
+        "owners": owners(secret).count(),
+    })
+}

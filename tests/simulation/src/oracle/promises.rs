@@ -1,0 +1,337 @@
+//! The promises of docs/reliability.md, checked at each change of the store.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::facts::{
+    accepted, annotation, effective_name, fingerprint, is_import, is_operator, is_replay, keys_in, name, namespace,
+    owner, owners, ready, uid,
+};
+use crate::{
+    Server,
+    history::History,
+    server::{Change, ChangeKind},
+};
+
+/// For how long an earlier quota counts, while nothing holds up what the watches tell; and while something does.
+const IN_SIGHT: Duration = Duration::from_secs(10);
+const OUT_OF_SIGHT: Duration = Duration::from_secs(400);
+
+type Place = (String, String);
+
+/// What has been seen so far, and which promise was broken; a handle.
+#[derive(Clone)]
+pub struct Promises(Arc<Mutex<Seen>>);
+
+/// What is known of one `KeyPair`, by its UID.
+#[derive(Debug, Default, Clone)]
+pub struct Life {
+    /// Whether it is there.
+    is_there: bool,
+    place: Place,
+    key_pair_name: String,
+    /// Since it was accepted.
+    id: Option<String>,
+    /// The fingerprints of the keys that were in Secrets as its own.
+    keys: BTreeSet<Arc<str>>,
+    /// The one that its status has given out.
+    given: Option<Arc<str>>,
+    /// Whether others have laid hands on a Secret of its.
+    pub is_touched: bool,
+    /// Whether a lost key may be generated anew.
+    regenerates: bool,
+}
+
+struct Seen {
+    is_late: bool,
+    is_blind: bool,
+    is_mutated: bool,
+    default_quota: usize,
+    key_pairs: BTreeMap<Place, Arc<Value>>,
+    secrets: BTreeMap<Place, Arc<Value>>,
+    /// The quotas of each namespace, and since when each was in force.
+    quotas: BTreeMap<String, Vec<(Instant, usize)>>,
+    leader: Option<String>,
+    lives: BTreeMap<String, Life>,
+    /// Whether the store was put back.
+    is_restored: bool,
+    last_write: Option<Instant>,
+    violations: Vec<String>,
+    begun: Instant,
+}
+
+impl Promises {
+    /// Nothing has been seen.
+    #[must_use]
+    pub fn new(history: &History) -> Self {
+        Self(Arc::new(Mutex::new(Seen {
+            is_late: history.is_late(),
+            is_blind: history.is_blind(),
+            is_mutated: history.is_mutated(),
+            default_quota: history.setup.quota,
+            key_pairs: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            quotas: BTreeMap::new(),
+            leader: None,
+            lives: BTreeMap::new(),
+            is_restored: false,
+            last_write: None,
+            violations: Vec::new(),
+            begun: Instant::now(),
+        })))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at a change.
+    pub fn see(&self, change: &Change) {
+        self.lock().see(change);
+    }
+
+    /// Begins anew with what there is, after the store was put back: what was accepted since the copy was made is gone.
+    pub fn restored(&self, server: &Server) {
+        let mut seen = self.lock();
+        seen.is_restored = true;
+        seen.lives.clear();
+        seen.key_pairs.clear();
+        seen.secrets.clear();
+        for object in server.objects("keypairs") {
+            let place = (namespace(&object).to_owned(), name(&object).to_owned());
+            let life = seen.lives.entry(uid(&object).to_owned()).or_default();
+            life.born(&place, &object);
+            life.id = accepted(&object).map(str::to_owned);
+            life.is_touched = true;
+            seen.key_pairs.insert(place, Arc::new(object));
+        }
+        for object in server.objects("secrets") {
+            let place = (namespace(&object).to_owned(), name(&object).to_owned());
+            seen.secrets.insert(place, Arc::new(object));
+        }
+    }
+
+    /// Which promises were broken.
+    #[must_use]
+    pub fn violations(&self) -> Vec<String> {
+        self.lock().violations.clone()
+    }
+
+    /// When the operator wrote something last, other than a Lease.
+    #[must_use]
+    pub fn last_write(&self) -> Option<Instant> {
+        self.lock().last_write
+    }
+
+    /// Whether others have had their hands in what this `KeyPair` has.
+    #[must_use]
+    pub fn is_touched(&self, uid: &str) -> bool {
+        let seen = self.lock();
+        seen.is_mutated || seen.is_restored || seen.lives.get(uid).is_none_or(|life| life.is_touched)
+    }
+}
+
+impl Life {
+    fn born(&mut self, place: &Place, key_pair: &Value) {
+        self.is_there = true;
+        self.place = place.clone();
+        effective_name(key_pair).clone_into(&mut self.key_pair_name);
+    }
+}
+
+impl Seen {
+    fn violated(&mut self, text: &str) {
+        self.violations.push(format!("{:.3}s: {text}", self.begun.elapsed().as_secs_f64()));
+    }
+
+    fn see(&mut self, change: &Change) {
+        if is_operator(&change.user) && change.resource != "leases" {
+            self.last_write = Some(Instant::now());
+            self.lawful(change);
+        }
+        match change.resource {
+            "keypairs" => self.key_pair(change),
+            "secrets" => self.secret(change),
+            "namespaces" => self.namespace(change),
+            "leases" => {
+                let holder = change.after.as_deref().and_then(|lease| lease.pointer("/spec/holderIdentity")?.as_str());
+                self.leader = holder.filter(|holder| !holder.is_empty()).map(|_| change.user.clone());
+            }
+            "events" => self.no_key(change),
+            _ => {}
+        }
+    }
+
+    /// Who does not lead writes nothing.
+    fn lawful(&mut self, change: &Change) {
+        if let Some(leader) = self.leader.as_ref().filter(|leader| **leader != change.user)
+            && !self.is_late
+            && change.resource != "events"
+        {
+            let text = format!("{} wrote {}/{} while {leader} led", change.user, change.resource, change.name);
+            self.violated(&text);
+        }
+    }
+
+    /// No byte of a private key in what people read.
+    fn no_key(&mut self, change: &Change) {
+        let Some(object) = change.after.as_deref() else { return };
+        let told = if change.resource == "keypairs" { object.get("status").unwrap_or(&Value::Null) } else { object };
+        if told.to_string().contains("PRIVATE KEY-----M") {
+            self.violated(&format!("a private key in {}/{}", change.resource, change.name));
+        }
+    }
+
+    fn namespace(&mut self, change: &Change) {
+        let Some(after) = change.after.as_deref() else { return };
+        let quota = annotation(after, "keypairs.dev/quota");
+        // What is no number lets nobody new in.
+        let quota = quota.map_or(self.default_quota, |text| text.trim().parse().unwrap_or(0));
+        let quotas = self.quotas.entry(change.name.clone()).or_default();
+        if change.kind == ChangeKind::Created {
+            quotas.clear();
+        }
+        if quotas.last().is_none_or(|(_, before)| *before != quota) {
+            quotas.push((Instant::now(), quota));
+        }
+    }
+
+    /// The greatest quota that may still have been the one in sight.
+    fn quota(&self, namespace: &str) -> usize {
+        let window = if self.is_blind { OUT_OF_SIGHT } else { IN_SIGHT };
+        let quotas = self.quotas.get(namespace).map(Vec::as_slice).unwrap_or_default();
+        let until = quotas.iter().skip(1).map(|(since, _)| *since).map(Some).chain([None]);
+        let in_sight = quotas.iter().zip(until).filter(|(_, until)| until.is_none_or(|until| until.elapsed() < window));
+        in_sight.map(|((_, quota), _)| *quota).max().unwrap_or(self.default_quota)
+    }
+
+    fn key_pair(&mut self, change: &Change) {
+        let place = (change.namespace.clone(), change.name.clone());
+        let Some(after) = change.after.clone() else {
+            self.key_pairs.remove(&place);
+            if let Some(life) = change.before.as_deref().and_then(|before| self.lives.get_mut(uid(before))) {
+                life.is_there = false;
+            }
+            return;
+        };
+        self.key_pairs.insert(place.clone(), Arc::clone(&after));
+        let after = &*after;
+        let life = self.lives.entry(uid(after).to_owned()).or_default();
+        let id = accepted(after).map(str::to_owned);
+        if life.id.is_none() {
+            life.born(&place, after);
+        }
+        life.regenerates = after.pointer("/spec/secret/onLoss").is_some_and(|on_loss| on_loss == "Regenerate");
+        let before = life.id.clone();
+        let given =
+            fingerprint(after).filter(|_| !is_replay(after) && id.is_some() && !is_import(after)).map(Arc::from);
+        let given_before = life.given.clone();
+        let may_change = life.is_touched && life.regenerates;
+        if life.id.is_none() {
+            life.id.clone_from(&id);
+        }
+        if given.is_some() {
+            life.given.clone_from(&given);
+        }
+        let place = format!("{}/{}", place.0, place.1);
+        match (&before, &id) {
+            (Some(before), Some(id)) if before != id => {
+                self.violated(&format!("{place}: keyPairID was {before} and is {id}"));
+            }
+            (Some(_), None) => {
+                let reason = ready(after).1;
+                self.violated(&format!("{place}: an accepted pair is not accepted any more ({reason})"));
+            }
+            (None, Some(_)) => self.accepted(change, after),
+            _ => {}
+        }
+        if let (Some(before), Some(now)) = (given_before, given)
+            && before != now
+            && !may_change
+            && !self.is_mutated
+            && !self.is_restored
+        {
+            self.violated(&format!("{place}: the status gave out the key {before}, and now {now}"));
+        }
+        self.no_key(change);
+    }
+
+    /// A pair has been accepted: there is room for it, and nobody else has its name.
+    fn accepted(&mut self, change: &Change, after: &Value) {
+        if self.is_restored {
+            return;
+        }
+        let there: Vec<&Life> = self
+            .lives
+            .values()
+            .filter(|life| life.is_there && life.id.is_some() && life.place.0 == change.namespace)
+            .collect();
+        let (count, quota) = (there.len(), self.quota(&change.namespace));
+        let same = there.iter().filter(|life| life.key_pair_name == effective_name(after)).count();
+        if count > quota && !self.is_late {
+            self.violated(&format!("{}: {count} accepted pairs, the quota is {quota}", change.namespace));
+        }
+        if same > 1 && !self.is_late {
+            self.violated(&format!(
+                "{}: {same} accepted pairs of the name {}",
+                change.namespace,
+                effective_name(after)
+            ));
+        }
+    }
+
+    fn secret(&mut self, change: &Change) {
+        let place = (change.namespace.clone(), change.name.clone());
+        let before = change.before.clone();
+        match &change.after {
+            Some(after) => self.secrets.insert(place.clone(), Arc::clone(after)),
+            None => self.secrets.remove(&place),
+        };
+        if is_operator(&change.user) {
+            self.written(&place, before.as_deref(), change);
+        } else if let Some(before) = before.as_deref() {
+            let touched: Vec<&str> = owner(before).into_iter().chain(owners(before)).collect();
+            for uid in touched {
+                if let Some(life) = self.lives.get_mut(uid) {
+                    life.is_touched = true;
+                }
+            }
+        }
+    }
+
+    /// The operator has written a Secret.
+    fn written(&mut self, place: &Place, before: Option<&Value>, change: &Change) {
+        let at = format!("{}/{}", place.0, place.1);
+        let after = change.after.as_deref();
+        if let Some(before) = before {
+            let is_known = |uid: &str| self.lives.contains_key(uid);
+            let ours = owner(before).is_some_and(is_known) || owners(before).any(is_known);
+            if !ours && annotation(before, "keypairs.dev/adopt").is_none() && !self.is_restored {
+                self.violated(&format!("{at}: a foreign Secret was changed"));
+            }
+        }
+        let now = after.map(keys_in).unwrap_or_default();
+        for key in before.map(keys_in).unwrap_or_default() {
+            let elsewhere =
+                || self.secrets.iter().any(|(other, secret)| other.0 == place.0 && keys_in(secret).contains(&key));
+            let of = |life: &&Life| life.is_there && life.place.0 == place.0 && life.given.as_ref() == Some(&key);
+            if !now.contains(&key) && self.lives.values().any(|life| of(&life) && !life.is_touched) && !elsewhere() {
+                self.violated(&format!("{at}: the last copy of a private key that a status gives out was removed"));
+            }
+        }
+        let Some(uid) = after.and_then(owner) else { return };
+        let excused = self.is_late || self.is_mutated || self.is_restored;
+        let Some(life) = self.lives.get_mut(uid) else { return };
+        life.keys.extend(now);
+        if life.keys.len() > 1 && !life.is_touched && !excused {
+            let name = life.place.1.clone();
+            self.violated(&format!("{at}: a second key for {name}"));
+        }
+    }
+}

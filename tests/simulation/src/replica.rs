@@ -1,0 +1,306 @@
+//! Replicas of the operator: the very code that a cluster runs, started, told to stop, suspended and killed between any two polls.
+
+use std::{
+    future::Future,
+    io,
+    num::NonZeroUsize,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures::FutureExt;
+use http::{Request, Response};
+use http_body::Frame;
+use keypair_operator::{
+    app::{Election, Replica},
+    controller::{
+        Generator, Health, Leadership, Metrics, OPERATOR, Randomness, Settings, Shared, Views, WATCH_SECONDS,
+    },
+    domain::region::{OwnNames, Policy},
+};
+use kube::{Client, client::Body};
+use tokio::{
+    sync::oneshot,
+    task::JoinHandle,
+    time::{Instant, Sleep, sleep},
+};
+use tower::Service;
+
+use crate::{
+    Server,
+    history::{Setup, Weather},
+    keys::Keys,
+    network::{Faults, Link, Network, NetworkBody},
+    trace::Trace,
+};
+
+/// The namespace of the operator, where the Lease is.
+pub const NAMESPACE: &str = "keypair-system";
+/// How long the client waits for the next bytes of an answer: as `run` sets it.
+const READ_TIMEOUT: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 15);
+
+/// The name under which a replica talks to the API server.
+#[must_use]
+pub fn user(replica: usize) -> String {
+    format!("system:serviceaccount:{NAMESPACE}:{OPERATOR}-{replica}")
+}
+
+/// One replica, whether it runs or not.
+pub struct Host {
+    number: usize,
+    /// How often it was started.
+    starts: u64,
+    seed: u64,
+    setup: Setup,
+    server: Server,
+    network: Network,
+    keys: Arc<Keys>,
+    trace: Trace,
+    running: Option<Running>,
+}
+
+struct Running {
+    stop: Option<oneshot::Sender<()>>,
+    control: Arc<Mutex<Control>>,
+    task: JoinHandle<()>,
+    network: Network,
+}
+
+/// What is done to a replica that runs.
+#[derive(Default)]
+struct Control {
+    is_suspended: bool,
+    /// After how many polls it is killed.
+    polls_left: Option<u64>,
+    waker: Option<Waker>,
+}
+
+impl Host {
+    /// A replica that does not run yet.
+    #[must_use]
+    pub fn new(number: usize, seed: u64, setup: &Setup, server: &Server, keys: &Arc<Keys>, trace: &Trace) -> Self {
+        let seed = seed.wrapping_mul(31).wrapping_add(number as u64);
+        Self {
+            number,
+            starts: 0,
+            seed,
+            setup: setup.clone(),
+            server: server.clone(),
+            network: Network::new(server.service(&user(number)), seed),
+            keys: Arc::clone(keys),
+            trace: trace.clone(),
+            running: None,
+        }
+    }
+
+    /// Starts it, if it does not run.
+    pub fn start(&mut self) {
+        if self.running.as_ref().is_some_and(|running| !running.task.is_finished()) {
+            return;
+        }
+        self.starts += 1;
+        let seed = self.seed.wrapping_add(self.starts << 32);
+        let network = Network::new(self.server.service(&user(self.number)), seed);
+        network.set_faults(self.network.faults());
+        self.network = network.clone();
+        let door = Door { network: network.clone(), user: self.number, trace: self.trace.clone() };
+        let client = Client::new(door, NAMESPACE);
+        let (replica, (stop, stopped)) = (self.replica(seed), oneshot::channel());
+        let control = Arc::<Mutex<Control>>::default();
+        let work = async move { replica.run(&client, stopped.map(|_| ()).shared()).await };
+        let hosted = Hosted { future: Some(Box::pin(work)), control: Arc::clone(&control) };
+        let task = tokio::spawn(hosted);
+        self.running = Some(Running { stop: Some(stop), control, task, network });
+    }
+
+    fn replica(&self, seed: u64) -> Replica {
+        let Setup { replicas, quota, lease, answers_reviews, concurrency } = self.setup;
+        let views = Arc::<Views>::default();
+        let metrics = Arc::new(Metrics::new(Arc::clone(&views)));
+        let elects = replicas > 1;
+        let health = Arc::new(Health::new(elects, answers_reviews));
+        let generator = Generator::given(
+            Arc::clone(&self.keys) as Arc<_>,
+            NonZeroUsize::new(2).unwrap_or(NonZeroUsize::MIN),
+            Arc::clone(&metrics),
+        );
+        let (for_terms, terms) = Leadership::for_terms();
+        let leadership = if elects { for_terms } else { Leadership::always() };
+        let randomness = Randomness::from_seed(seed);
+        let shared = Shared { generator, metrics, health, leadership, views, randomness };
+        let own = OwnNames { namespace: NAMESPACE.to_owned(), prefix: OPERATOR.to_owned() };
+        let policy = Policy { quota, own, ..Policy::default() };
+        let settings = vec![Settings { namespace: None, policy, concurrency, same_keys: answers_reviews }];
+        let election =
+            elects.then(|| Election { namespace: NAMESPACE.to_owned(), duration: Duration::from_secs(lease), terms });
+        Replica { settings, answers_reviews, shared, election }
+    }
+
+    /// Kills it after so many polls of its task.
+    pub fn crash(&mut self, polls: u64) {
+        if let Some(running) = &self.running {
+            let mut control = lock(&running.control);
+            control.is_suspended = false;
+            control.polls_left = Some(polls);
+            wake(&mut control);
+        }
+    }
+
+    /// Nothing is done to it any more. One that was to be killed is killed.
+    pub fn calm(&mut self) {
+        if self.running.as_ref().is_some_and(|running| lock(&running.control).polls_left.is_some()) {
+            self.crash(0);
+        }
+        self.suspend(false);
+        self.weather(Weather { latency: 5, ..Weather::default() });
+    }
+
+    /// Tells it to stop.
+    pub fn stop(&mut self) {
+        if let Some(stop) = self.running.as_mut().and_then(|running| running.stop.take()) {
+            stop.send(()).ok();
+        }
+    }
+
+    /// Gives it no processor time, or some again.
+    pub fn suspend(&mut self, is_suspended: bool) {
+        if let Some(running) = &self.running {
+            let mut control = lock(&running.control);
+            control.is_suspended = is_suspended;
+            wake(&mut control);
+        }
+    }
+
+    /// Lets its requests fare so.
+    pub fn weather(&mut self, weather: Weather) {
+        let milliseconds = Duration::from_millis;
+        let faults = Faults {
+            latency: milliseconds(1)..milliseconds(weather.latency.max(2)),
+            lose_request: weather.lost_requests,
+            lose_reply: weather.lost_replies,
+            delay_reply: weather.late,
+            delay: milliseconds(weather.by),
+            refuse: weather.errors,
+            ..Faults::default()
+        };
+        let link = if weather.partitioned { Link::Silent } else { Link::Up };
+        let networks = self.running.iter().map(|running| &running.network).chain([&self.network]);
+        for network in networks {
+            network.set_faults(faults.clone());
+            network.set_link(link);
+        }
+    }
+
+    /// How often it was started.
+    #[must_use]
+    pub fn starts(&self) -> u64 {
+        self.starts
+    }
+
+    /// Whether it runs.
+    #[must_use]
+    pub fn runs(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| !running.task.is_finished())
+    }
+
+    /// What its task panicked with, if it did: a mistake in the operator.
+    pub fn panicked(&mut self) -> bool {
+        let finished = self.running.as_mut().filter(|running| running.task.is_finished());
+        finished.is_some_and(|running| (&mut running.task).now_or_never().is_some_and(|result| result.is_err()))
+    }
+}
+
+fn lock(control: &Mutex<Control>) -> MutexGuard<'_, Control> {
+    control.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn wake(control: &mut Control) {
+    if let Some(waker) = control.waker.take() {
+        waker.wake();
+    }
+}
+
+/// The task of a replica.
+struct Hosted {
+    future: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    control: Arc<Mutex<Control>>,
+}
+
+impl Future for Hosted {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        {
+            let control = Arc::clone(&self.control);
+            let mut control = lock(&control);
+            control.waker = Some(context.waker().clone());
+            if control.is_suspended {
+                return Poll::Pending;
+            }
+            if let Some(left) = &mut control.polls_left {
+                if *left == 0 {
+                    drop(control);
+                    // What it has sent is on its way.
+                    self.future = None;
+                    return Poll::Ready(());
+                }
+                *left -= 1;
+            }
+        }
+        self.future.as_mut().map_or(Poll::Ready(()), |future| future.as_mut().poll(context))
+    }
+}
+
+/// Where requests of a replica leave it: they are noted, and nobody waits for ever for the bytes of an answer.
+#[derive(Clone)]
+struct Door {
+    network: Network,
+    user: usize,
+    trace: Trace,
+}
+
+impl Service<Request<Body>> for Door {
+    type Response = Response<Patient>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let Self { mut network, user, trace } = self.clone();
+        Box::pin(async move {
+            let request = trace.note(user, request).await;
+            // A connection on which nothing comes is given up.
+            let answered = tokio::time::timeout(READ_TIMEOUT, network.call(request)).await;
+            let response = answered.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
+            Ok(response.map(|body| Patient { body, sleep: Box::pin(sleep(READ_TIMEOUT)) }))
+        })
+    }
+}
+
+/// A body that is waited for so long.
+struct Patient {
+    body: NetworkBody,
+    sleep: Pin<Box<Sleep>>,
+}
+
+impl http_body::Body for Patient {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let this = self.get_mut();
+        match Pin::new(&mut this.body).poll_frame(context) {
+            Poll::Ready(frame) => {
+                this.sleep.as_mut().reset(Instant::now() + READ_TIMEOUT);
+                Poll::Ready(frame)
+            }
+            Poll::Pending => this.sleep.as_mut().poll(context).map(|()| Some(Err(io::ErrorKind::TimedOut.into()))),
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! Running a history to its end, in one thread, on a clock that jumps from one thing to the next.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::{Value, json};
+use tokio::{
+    runtime,
+    time::{Instant, sleep, sleep_until},
+};
+
+use crate::{
+    Server,
+    history::{Action, History, Policy, Sight, Verb},
+    keys::{Keys, users_entry},
+    oracle::{Promises, changes_of_a_fresh_operator, differences_from_an_empty_cluster, unsettled},
+    replica::{Host, NAMESPACE, user},
+    server::{Effect, Lag, Rule, Snapshot},
+    trace::Trace,
+};
+
+/// How long after the last write of the operator all is quiet.
+const QUIET: Duration = Duration::from_secs(15);
+/// When after the end of all faults it is looked whether everything has settled, in seconds. At the last time it must have: a watch
+/// that has silently died is noticed within 135 s, and what a person has to change is looked at again within five minutes.
+const LOOKS: [u64; 4] = [20, 60, 180, 500];
+/// What came of a history.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What was promised and did not hold.
+    pub violations: Vec<String>,
+    /// What was asked and done, if that was to be noted.
+    pub trace: Vec<String>,
+    /// For how long it ran on its own clock.
+    pub lasted: Duration,
+}
+
+/// Runs a history.
+///
+/// # Panics
+///
+/// Where no runtime can be built.
+#[must_use]
+pub fn run(history: &History, notes: bool) -> Outcome {
+    let runtime = runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.expect("a runtime can be built").block_on(async {
+        let mut stage = Stage::new(history, notes);
+        let begun = Instant::now();
+        for step in &history.steps {
+            sleep_until(begun + step.at).await;
+            stage.trace.line(&format!("--- {}", step.action));
+            stage.perform(&step.action);
+        }
+        // What was done last is under way.
+        sleep(Duration::from_millis(1)).await;
+        let violations = stage.end().await;
+        Outcome { violations, trace: stage.trace.lines(), lasted: begun.elapsed() }
+    })
+}
+
+struct Stage<'a> {
+    history: &'a History,
+    server: Server,
+    hosts: Vec<Host>,
+    promises: Promises,
+    trace: Trace,
+    snapshot: Option<Snapshot>,
+    panics: usize,
+}
+
+impl<'a> Stage<'a> {
+    fn new(history: &'a History, notes: bool) -> Self {
+        let server = Server::new(history.seed);
+        let working = server.clone();
+        tokio::spawn(async move { working.run().await });
+        let promises = Promises::new(history);
+        let trace = Trace::new(notes);
+        let (seeing, noting) = (promises.clone(), trace.clone());
+        server.observe(move |change| {
+            noting.change(change);
+            seeing.see(change);
+        });
+        let mut stage = Self { history, server, hosts: Vec::new(), promises, trace, snapshot: None, panics: 0 };
+        stage.user(Verb::Create, "namespaces", "", NAMESPACE, &Value::Null);
+        let keys = Arc::new(Keys::new(history.seed));
+        for number in 0..history.setup.replicas {
+            let mut host = Host::new(number, history.seed, &history.setup, &stage.server, &keys, &stage.trace);
+            host.calm();
+            host.start();
+            stage.hosts.push(host);
+        }
+        stage
+    }
+
+    fn perform(&mut self, action: &Action) {
+        match action {
+            Action::User { verb, resource, namespace, name, body } => {
+                self.user(*verb, resource, namespace, name, body);
+            }
+            Action::Crash { replica, polls } => self.with(*replica, |host| host.crash(*polls)),
+            Action::Start(replica) => {
+                self.count_panics();
+                self.with(*replica, Host::start);
+            }
+            Action::Stop(replica) => self.with(*replica, Host::stop),
+            Action::Suspend(replica) => self.with(*replica, |host| host.suspend(true)),
+            Action::Resume(replica) => self.with(*replica, |host| host.suspend(false)),
+            Action::Network(replica, weather) => self.with(*replica, |host| host.weather(*weather)),
+            Action::Watch(replica, resource, sight) => self.watch(&user(*replica), resource, *sight),
+            Action::Policy(policy) => self.server.admission().add(Rule::on_secrets(effect(*policy))),
+            Action::NoPolicy => self.server.admission().clear(),
+            Action::Deny(verb, resource) => {
+                (0..self.hosts.len()).for_each(|number| self.server.deny(&user(number), verb, resource));
+            }
+            Action::AllowAll => (0..self.hosts.len()).for_each(|number| self.server.allow_all(&user(number))),
+            Action::Snapshot => self.snapshot = Some(self.server.snapshot()),
+            Action::Restore => {
+                if let Some(snapshot) = &self.snapshot {
+                    self.server.restore(snapshot);
+                    self.promises.restored(&self.server);
+                }
+            }
+            Action::ClockJump(seconds) => self.server.jump(seconds * 1000),
+        }
+    }
+
+    fn with(&mut self, replica: usize, what: impl FnOnce(&mut Host)) {
+        if let Some(host) = self.hosts.get_mut(replica) {
+            what(host);
+        }
+    }
+
+    fn count_panics(&mut self) {
+        self.panics += self.hosts.iter_mut().filter_map(|host| host.panicked().then_some(())).count();
+    }
+
+    fn watch(&self, user: &str, resource: &str, sight: Sight) {
+        let watches = self.server.watches();
+        match sight {
+            Sight::Clear => watches.lag(user, resource, Lag::None),
+            Sight::LagBy(events) => watches.lag(user, resource, Lag::Events(events)),
+            Sight::LagFor(milliseconds) => {
+                watches.lag(user, resource, Lag::Time(Duration::from_millis(milliseconds)));
+            }
+            Sight::Silent => watches.stop(user, resource),
+            Sight::Cut => watches.cut(user, resource),
+            Sight::Expired => watches.expire(user, resource),
+        }
+    }
+
+    /// What a user does.
+    fn user(&self, verb: Verb, resource: &str, namespace: &str, name: &str, body: &Value) {
+        let all = match resource {
+            "namespaces" => "/api/v1/namespaces".to_owned(),
+            "secrets" => format!("/api/v1/namespaces/{namespace}/secrets"),
+            _ => format!("/apis/keypairs.dev/v1alpha1/namespaces/{namespace}/{resource}"),
+        };
+        let mut body = body.clone();
+        with_keys(&mut body);
+        let one = format!("{all}/{name}");
+        let code = match verb {
+            Verb::Create => {
+                let mut object = if body.is_object() { body } else { json!({}) };
+                if !object.get("metadata").is_some_and(Value::is_object) {
+                    object["metadata"] = json!({});
+                }
+                object["metadata"]["name"] = json!(name);
+                self.server.request("admin", "POST", &all, "application/json", Some(&object))
+            }
+            Verb::Patch => self.server.request("admin", "PATCH", &one, "application/merge-patch+json", Some(&body)),
+            Verb::Delete => self.server.request("admin", "DELETE", &one, "application/json", None),
+        };
+        if code.0 >= 300 {
+            self.trace.line(&format!("    {}: {}", code.0, code.1["message"]));
+        }
+    }
+
+    /// Ends all faults and says what does not hold then, or has not held before.
+    async fn end(&mut self) -> Vec<String> {
+        self.trace.line("--- all faults end");
+        self.server.admission().clear();
+        self.server.watches().calm();
+        self.count_panics();
+        for number in 0..self.hosts.len() {
+            self.server.allow_all(&user(number));
+            self.with(number, Host::calm);
+        }
+        // One that is to be killed, or to stop, may still be about it.
+        let begun = Instant::now();
+        let mut found = Vec::new();
+        for look in LOOKS {
+            while begun.elapsed() < Duration::from_secs(look) {
+                self.hosts.iter_mut().for_each(Host::start);
+                sleep(Duration::from_secs(5)).await;
+            }
+            found = self.unsettled().await;
+            if found.is_empty() {
+                break;
+            }
+        }
+        self.count_panics();
+        let mut violations = self.promises.violations();
+        violations.append(&mut found);
+        if self.panics > 0 {
+            violations.push(format!("the operator panicked {} times", self.panics));
+        }
+        violations
+    }
+
+    async fn unsettled(&self) -> Vec<String> {
+        let mut found = unsettled(&self.server, &self.promises);
+        if self.promises.last_write().is_some_and(|last| last.elapsed() < QUIET) {
+            found.push("the operator still writes when nothing happens any more".to_owned());
+        }
+        let History { seed, setup, .. } = self.history;
+        if found.is_empty() {
+            found = changes_of_a_fresh_operator(&self.server, setup, *seed).await;
+        }
+        if found.is_empty() {
+            found = differences_from_an_empty_cluster(&self.server, setup, *seed, &self.promises).await;
+        }
+        found
+    }
+}
+
+/// Puts private keys where they are named.
+fn with_keys(value: &mut Value) {
+    match value {
+        Value::String(text) => {
+            if let Some(number) = text.strip_prefix("$KEY").and_then(|number| number.parse().ok()) {
+                *text = users_entry(number);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(with_keys),
+        Value::Object(fields) => fields.values_mut().for_each(with_keys),
+        _ => {}
+    }
+}
+
+fn effect(policy: Policy) -> Effect {
+    const LABEL: &str = "app.kubernetes.io/managed-by";
+    match policy {
+        Policy::OverwriteLabel => Effect::SetLabel(LABEL.to_owned(), "Helm".to_owned()),
+        Policy::RemoveLabel => Effect::RemoveLabel(LABEL.to_owned()),
+        Policy::RemoveUid => Effect::RemoveAnnotation("keypairs.dev/keypair-uid".to_owned()),
+        Policy::RemoveOwner => Effect::RemoveOwnerReferences,
+        Policy::Refuse => Effect::Refuse("policy.example.com".to_owned(), "no Secrets today".to_owned()),
+        Policy::Invalid => Effect::Invalid("policy".to_owned(), "not such a Secret".to_owned()),
+        Policy::Away => Effect::WebhookAway("away.example.com".to_owned()),
+        Policy::Quota => Effect::Quota("secrets".to_owned(), 2),
+    }
+}

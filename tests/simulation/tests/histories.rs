@@ -1,0 +1,20 @@
+//! Histories: the same seed is the same history. `make simulate` runs thousands of them.
+#![allow(missing_docs, clippy::unwrap_used, reason = "tests: a panic fails them")]
+
+use keypair_simulation::{history::draw, run::run};
+
+/// Request for request, and change for change, but for the wall clock and what is in Secrets.
+#[test]
+fn a_seed_repeats_its_history() {
+    for seed in 1..=24 {
+        let history = draw(seed);
+        assert_eq!(history, draw(seed));
+        let [one, other] = [run(&history, true), run(&history, true)].map(|outcome| outcome.trace);
+        let differs = one.iter().zip(&other).position(|(one, other)| one != other);
+        if let Some(at) = differs {
+            panic!("{history}\n{at}:\n{}\n{}", one.get(at).unwrap(), other.get(at).unwrap());
+        }
+        assert_eq!(one.len(), other.len(), "{history}");
+        assert!(one.len() > 20, "nothing happens in {history}");
+    }
+}

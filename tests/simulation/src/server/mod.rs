@@ -4,15 +4,25 @@
 //! compaction of history) is done by [`Server::run`], on tokio's clock. Requests come through [`Server::service`], as a client sends
 //! them, or through [`Server::request`]: through the same door, but without a client.
 
+mod access;
 mod admission;
+mod background;
+mod built_in;
 mod failure;
+mod key_pair;
+mod metadata;
 mod object;
+mod read;
+mod removal;
+mod request;
 mod resource;
+mod schema;
 mod selector;
 mod service;
 mod state;
 mod view;
 mod watch;
+mod write;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -27,7 +37,7 @@ pub use self::{
     state::{Change, ChangeKind, Snapshot},
     watch::{Lag, Watches},
 };
-use self::{service::Reply, state::State};
+use self::{request::Asked, service::Reply, state::State, write::Written};
 
 type Observer = Box<dyn FnMut(&Change) + Send>;
 
@@ -55,6 +65,10 @@ impl Server {
             observers: Mutex::default(),
             changed: tokio::sync::Notify::new(),
         }));
+        for name in ["default", "kube-system"] {
+            let namespace = serde_json::json!({ "metadata": { "name": name } });
+            server.request(background::CONTROLLERS, "POST", "/api/v1/namespaces", "application/json", Some(&namespace));
+        }
         server
     }
 
@@ -174,7 +188,7 @@ impl Server {
 
     /// Does what the controllers of Kubernetes and etcd do by themselves, for ever.
     pub async fn run(&self) {
-        std::future::pending().await
+        background::run(self).await;
     }
 
     /// Looks at the state or changes it; then the observers are told.
@@ -194,8 +208,40 @@ impl Server {
         lock(&self.0.state).untold.pop_front()
     }
 
-    fn answer(&self, _user: &str, _parts: &http::request::Parts, _body: &[u8]) -> Reply {
-        let failure = Failure::new(404, "NotFound", "the server could not find the requested resource");
-        Reply::Once(failure.code, failure.to_value().to_string().into())
+    /// Carries out a request.
+    fn answer(&self, user: &str, parts: &http::request::Parts, body: &[u8]) -> Reply {
+        let answer = Asked::read(parts).and_then(|asked| self.with(|state| self.carry_out(state, user, &asked, body)));
+        answer.unwrap_or_else(|failure| reply(failure.code, &failure.to_value()))
     }
+
+    fn carry_out(&self, state: &mut State, user: &str, asked: &Asked, body: &[u8]) -> Result<Reply, Failure> {
+        access::authorize(state, user, asked)?;
+        let resource = asked.resource;
+        let written = |written: Written| {
+            let status = if written.is_new { 201 } else { 200 };
+            reply(status, &asked.view.of(resource, &written.object))
+        };
+        match (asked.method.as_str(), asked.name.is_empty()) {
+            ("GET", _) if asked.flag("watch") => read::watch(self, state, user, asked),
+            ("GET", true) => Ok(reply(200, &read::list(state, asked)?)),
+            ("GET", false) => Ok(reply(200, &read::get(state, asked)?)),
+            ("POST", true) => Ok(written(write::create(state, user, asked, body)?)),
+            ("PUT", false) => Ok(written(write::replace(state, user, asked, body)?)),
+            ("PATCH", false) => Ok(written(write::patch(state, user, asked, body)?)),
+            ("DELETE", false) => {
+                let answered = removal::delete(state, user, asked, body)?;
+                let is_status = answered.get("kind").is_some_and(|kind| kind == "Status");
+                Ok(reply(200, &if is_status { answered } else { asked.view.of(resource, &answered) }))
+            }
+            _ => Err(Failure::new(
+                405,
+                "MethodNotAllowed",
+                "the server does not allow this method on the requested resource",
+            )),
+        }
+    }
+}
+
+fn reply(status: u16, object: &Value) -> Reply {
+    Reply::Once(status, object.to_string().into())
 }

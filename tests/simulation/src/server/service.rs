@@ -13,7 +13,7 @@ use http::{Request, Response, header::CONTENT_TYPE};
 use http_body::Frame;
 use kube::client::Body;
 
-use super::{Server, watch::Stream};
+use super::{Server, read::FRESHNESS_TIMEOUT, watch::Stream};
 
 /// Answers as the API server does to one user. A request is carried out when its future is first polled, and at once.
 #[derive(Clone)]
@@ -52,7 +52,13 @@ impl tower::Service<Request<Body>> for Service {
         Box::pin(async move {
             let (parts, body) = request.into_parts();
             let body = body.collect_bytes().await.unwrap_or_default();
-            Ok(response(server.answer(&user, &parts, &body)))
+            let mut reply = server.answer(&user, &parts, &body);
+            if matches!(reply, Reply::Once(504, _)) {
+                // It waits for the version to come.
+                tokio::time::sleep(FRESHNESS_TIMEOUT).await;
+                reply = server.answer(&user, &parts, &body);
+            }
+            Ok(response(reply))
         })
     }
 }

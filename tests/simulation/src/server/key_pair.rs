@@ -1,0 +1,94 @@
+//! KeyPairs: the rules of the CustomResourceDefinition.
+//!
+//! The rules in CEL are not evaluated: the domain's own checks stand in for them, which `tests/cel` shows to agree with what a real
+//! API server makes of the rules.
+
+use keypair_operator::{
+    api::{KeyPair, translate},
+    domain::{
+        display::first_invisible,
+        immutable,
+        key::{BARE_TOKENS, KeyType, holds_private_key},
+        profile::Profile,
+        reason::{Parameter, Reason, Refusal},
+        request::{self, Parameters},
+        rules::PUBLIC_KEY_MAX_CHARS,
+    },
+};
+use serde_json::{Value, json};
+
+use super::{failure::Mistake, object, schema::KEY_PAIR};
+
+/// Takes away what the schema does not know, and fills in its defaults.
+pub(super) fn normalize(written: &mut Value) {
+    KEY_PAIR.prune(written);
+    KEY_PAIR.fill(written);
+}
+
+/// What is wrong with an object.
+pub(super) fn mistakes(before: Option<&Value>, after: &Value) -> Vec<Mistake> {
+    let mut found = Vec::new();
+    KEY_PAIR.mistakes("", after, &mut found);
+    if !found.is_empty() {
+        found.push(Mistake {
+            reason: "FieldValueInvalid",
+            field: "<nil>".to_owned(),
+            words: "Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation".to_owned(),
+        });
+        return found;
+    }
+    // What has not changed is not checked again.
+    let is_touched = |before: &Value| before.get("spec") != after.get("spec");
+    if before.is_some_and(|before| !is_touched(before)) {
+        return found;
+    }
+    let Some(new) = read(after) else { return found };
+    let old = before.filter(|before| !object::text(before, "/status/keyPairID").is_empty()).and_then(read);
+    let mut refusals = old.map(|old| immutable::refusals(&old, &new)).unwrap_or_default();
+    if let Err(broken) = request::check(&new) {
+        refusals.extend(broken.into_iter().filter(|refusal| is_rule(refusal, &new)));
+    }
+    // What is refused for its key type by the domain is so by the first word of the line here.
+    let is_told = refusals.iter().any(|refusal| refusal.parameter == Parameter::PublicKey);
+    if !is_told && new.public_key.as_deref().is_some_and(|key| key_breaks_rule(&new, key)) {
+        refusals.push(Refusal::new(Reason::InvalidPublicKey, Parameter::PublicKey, "The public key cannot be read."));
+    }
+    found.extend(refusals.iter().map(|refusal| mistake(new.profile, refusal)));
+    found
+}
+
+fn read(object: &Value) -> Option<Parameters> {
+    let key_pair: KeyPair = serde_json::from_value(object.clone()).ok()?;
+    Some(translate::parameters(&key_pair))
+}
+
+fn mistake(profile: Profile, refusal: &Refusal) -> Mistake {
+    let error = profile.error(refusal);
+    let words = format!("{}: {}. {}", error.code, error.message.trim_end_matches('.'), refusal.detail);
+    Mistake::invalid(refusal.parameter.field(), &json!("string"), &words)
+}
+
+/// Whether a rule of the CRD says the same as the domain does: whether a key can be read, CEL cannot know.
+fn is_rule(refusal: &Refusal, parameters: &Parameters) -> bool {
+    let about_key = refusal.reason == Reason::InvalidPublicKey && parameters.is_import();
+    !about_key || parameters.public_key.as_deref().is_some_and(|key| key_breaks_rule(parameters, key))
+}
+
+/// What the CRD's rules say of a public key: what it must not contain, and how it must begin.
+fn key_breaks_rule(parameters: &Parameters, key: &str) -> bool {
+    const BLOCKS: [&str; 3] =
+        ["---- BEGIN SSH2 PUBLIC KEY ----", "-----BEGIN PUBLIC KEY-----", "-----BEGIN RSA PUBLIC KEY-----"];
+    let types = parameters.profile.rules().import_types;
+    let allowed = |family: &[KeyType]| family.iter().all(|key_type| types.contains(key_type));
+    let bare = BARE_TOKENS.iter().filter(|(_, family)| allowed(family)).map(|(token, _)| *token);
+    let mut tokens = types.iter().map(|key_type| key_type.name()).chain(bare);
+    let body = key.trim();
+    let begins_well = body.is_empty()
+        || BLOCKS.iter().any(|block| body.starts_with(block))
+        || tokens.any(|token| body.strip_prefix(token).is_some_and(|rest| rest.starts_with([' ', '\t'])));
+    !begins_well
+        || parameters.generate.is_some()
+        || first_invisible(key).is_some()
+        || holds_private_key(key)
+        || key.chars().count() > PUBLIC_KEY_MAX_CHARS
+}

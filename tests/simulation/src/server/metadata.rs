@@ -1,0 +1,230 @@
+//! The rules on metadata that every kind of object obeys.
+
+use std::sync::LazyLock;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use regex::Regex;
+use serde_json::{Value, json};
+
+use super::{
+    failure::{Failure, Mistake},
+    object,
+    resource::Resource,
+};
+
+const LABEL_NAME: &str = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]";
+const LABEL_VALUE: &str = "(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?";
+const SUBDOMAIN: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*";
+const DNS_LABEL: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
+/// All annotations together, in bytes.
+const MAX_ANNOTATIONS: usize = 256 * 1024;
+
+/// A pattern for a whole text. Only constants are given to it.
+fn whole(pattern: &str) -> Option<Regex> {
+    Regex::new(&format!("^(?:{pattern})$")).ok()
+}
+
+static NAME_PART: LazyLock<Option<Regex>> = LazyLock::new(|| whole(LABEL_NAME));
+static VALUE: LazyLock<Option<Regex>> = LazyLock::new(|| whole(LABEL_VALUE));
+static PREFIX: LazyLock<Option<Regex>> = LazyLock::new(|| whole(SUBDOMAIN));
+static LABEL: LazyLock<Option<Regex>> = LazyLock::new(|| whole(DNS_LABEL));
+
+fn fits(pattern: &LazyLock<Option<Regex>>, text: &str) -> bool {
+    pattern.as_ref().is_some_and(|pattern| pattern.is_match(text))
+}
+
+/// Reads the metadata as Kubernetes' own type has them: unknown fields go, and so does what is empty.
+pub(super) fn normalize(written: &mut Value) -> Result<(), Failure> {
+    let metadata = written.get("metadata").cloned().unwrap_or(Value::Null);
+    let metadata = if metadata.is_null() { json!({}) } else { metadata };
+    let read: ObjectMeta = serde_json::from_value(metadata).map_err(|error| unreadable("metadata", &error))?;
+    let mut metadata = serde_json::to_value(read).map_err(|error| unreadable("metadata", &error))?;
+    if let Some(fields) = metadata.as_object_mut() {
+        // Who changed what is not kept.
+        fields.remove("managedFields");
+        fields.remove("selfLink");
+        fields.retain(|_, value| !is_empty(value));
+    }
+    object::set_entry(written, &[], "metadata", metadata);
+    Ok(())
+}
+
+/// What is left out when it is written as JSON.
+pub(super) fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        _ => false,
+    }
+}
+
+pub(super) fn unreadable(what: &str, error: &serde_json::Error) -> Failure {
+    Failure::bad_request(format!("cannot read {what}: {error}"))
+}
+
+/// What is wrong with the metadata of an object.
+pub(super) fn mistakes(resource: &Resource, object: &Value) -> Vec<Mistake> {
+    let mut found = Vec::new();
+    let name = object::name(object);
+    found.extend(
+        name_mistakes(resource, name).into_iter().map(|words| Mistake::invalid("metadata.name", &json!(name), &words)),
+    );
+    let map =
+        |field: &str| object.pointer(&format!("/metadata/{field}")).and_then(Value::as_object).into_iter().flatten();
+    for (key, value) in map("labels") {
+        found.extend(key_mistakes("metadata.labels", key));
+        found.extend(value_mistakes(value.as_str().unwrap_or_default()));
+    }
+    let mut size = 0;
+    for (key, value) in map("annotations") {
+        // Capital letters are taken there.
+        found.extend(key_mistakes("metadata.annotations", &key.to_lowercase()).into_iter().map(|mistake| {
+            let words = mistake.words.replace(&json!(key.to_lowercase()).to_string(), &json!(key).to_string());
+            Mistake { words, ..mistake }
+        }));
+        size += key.len() + value.as_str().unwrap_or_default().len();
+    }
+    if size > MAX_ANNOTATIONS {
+        found.push(Mistake {
+            reason: "FieldValueTooLong",
+            field: "metadata.annotations".to_owned(),
+            words: format!("Too long: may not be more than {MAX_ANNOTATIONS} bytes"),
+        });
+    }
+    found.extend(owner_mistakes(object));
+    for (index, finalizer) in object::finalizers(object).enumerate() {
+        let _ = index;
+        found.extend(key_mistakes("metadata.finalizers", finalizer));
+    }
+    found
+}
+
+fn name_mistakes(resource: &Resource, name: &str) -> Vec<String> {
+    let (max, pattern, words) = if resource.plural == "namespaces" {
+        let words = format!(
+            "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '{DNS_LABEL}')"
+        );
+        (63, &LABEL, words)
+    } else {
+        let words = format!(
+            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '{SUBDOMAIN}')"
+        );
+        (253, &PREFIX, words)
+    };
+    let mut found = Vec::new();
+    if name.len() > max {
+        found.push(format!("must be no more than {max} bytes"));
+    }
+    if !fits(pattern, name) {
+        found.push(words);
+    }
+    found
+}
+
+fn key_mistakes(field: &str, key: &str) -> Vec<Mistake> {
+    let (prefix, name) = key.rsplit_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
+    let mistake = |words: &str| Mistake::invalid(field, &json!(key), words);
+    let mut found = Vec::new();
+    if key.matches('/').count() > 1 {
+        return vec![mistake(&format!(
+            "a qualified name must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '{LABEL_NAME}') with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
+        ))];
+    }
+    if prefix.is_some_and(str::is_empty) {
+        found.push(mistake("prefix part must be non-empty"));
+    } else if prefix.is_some_and(|prefix| !fits(&PREFIX, prefix)) {
+        found.push(mistake(&format!(
+            "prefix part a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '{SUBDOMAIN}')"
+        )));
+    }
+    if name.is_empty() {
+        found.push(mistake("name part must be non-empty"));
+    } else if name.len() > 63 {
+        found.push(mistake("name part must be no more than 63 bytes"));
+    }
+    if !fits(&NAME_PART, name) {
+        found.push(mistake(&format!(
+            "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '{LABEL_NAME}')"
+        )));
+    }
+    found
+}
+
+fn value_mistakes(value: &str) -> Vec<Mistake> {
+    let mut found = Vec::new();
+    let mistake = |words: &str| Mistake::invalid("metadata.labels", &json!(value), words);
+    if value.len() > 63 {
+        found.push(mistake("must be no more than 63 bytes"));
+    }
+    if !fits(&VALUE, value) {
+        found.push(mistake(&format!(
+            "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '{LABEL_VALUE}')"
+        )));
+    }
+    found
+}
+
+fn owner_mistakes(object: &Value) -> Vec<Mistake> {
+    let mut found = Vec::new();
+    let owners = object::list(object, "/metadata/ownerReferences");
+    let field = "metadata.ownerReferences";
+    for owner in owners {
+        for (part, words) in [
+            ("apiVersion", "version must not be empty"),
+            ("kind", "must not be empty"),
+            ("name", "must not be empty"),
+            ("uid", "must not be empty"),
+        ] {
+            let value = owner.get(part).cloned().unwrap_or(json!(""));
+            if value == "" {
+                found.push(Mistake::invalid(format!("{field}.{part}"), &value, words));
+            }
+        }
+    }
+    let controllers: Vec<&str> = owners
+        .iter()
+        .filter(|owner| owner.get("controller") == Some(&Value::Bool(true)))
+        .map(|owner| object::text(owner, "/name"))
+        .collect();
+    if let [first, second, ..] = controllers[..] {
+        let _ = (first, second);
+        found.push(Mistake::invalid(
+            field,
+            &Value::Array(owners.to_vec()),
+            "Only one reference can have Controller set to true.",
+        ));
+    }
+    found
+}
+
+/// What is kept of the metadata that were there, whatever is written.
+pub(super) fn keep(before: &Value, written: &mut Value) {
+    for field in
+        ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generateName", "generation"]
+    {
+        let old = before.pointer(&format!("/metadata/{field}"));
+        match old {
+            Some(value) => object::set_metadata(written, field, value.clone()),
+            None if field != "generateName" => object::remove_entry(written, &["metadata"], field),
+            None => {}
+        }
+    }
+}
+
+/// What is wrong with the change of metadata.
+pub(super) fn change_mistakes(before: &Value, after: &Value) -> Vec<Mistake> {
+    let new: Vec<&str> = object::finalizers(after)
+        .filter(|finalizer| !object::finalizers(before).any(|there| there == *finalizer))
+        .collect();
+    if object::is_deleting(before) && !new.is_empty() {
+        let listed: Vec<String> = new.iter().map(|finalizer| format!("\"{finalizer}\"")).collect();
+        let words = format!(
+            "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+            listed.join(", ")
+        );
+        return vec![Mistake::forbidden("metadata.finalizers", &words)];
+    }
+    Vec::new()
+}

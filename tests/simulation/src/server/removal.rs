@@ -1,0 +1,91 @@
+//! Deleting: at once, or by a mark where somebody still has something to do.
+
+use serde_json::{Value, json};
+
+use super::{
+    failure::Failure,
+    object,
+    request::{Asked, json},
+    resource::Resource,
+    state::State,
+};
+
+/// What is left to do for the garbage collector before an object goes.
+pub(super) const FOREGROUND: &str = "foregroundDeletion";
+/// The same where dependents are to stay.
+pub(super) const ORPHAN: &str = "orphan";
+
+/// Deletes an object, and says what is answered.
+pub(super) fn delete(state: &mut State, user: &str, asked: &Asked, body: &[u8]) -> Result<Value, Failure> {
+    let resource = asked.resource;
+    let options = if body.is_empty() { Value::Null } else { json(body)? };
+    let there = state.get(resource, &asked.namespace, &asked.name);
+    let there = there.ok_or_else(|| Failure::not_found(resource, &asked.name))?;
+    check_preconditions(resource, &asked.name, &options, &there)?;
+    let dry_run = asked.is_dry_run() || object::list(&options, "/dryRun").iter().any(|word| word == "All");
+    let policy = match object::text(&options, "/propagationPolicy") {
+        "" => asked.parameter("propagationPolicy"),
+        policy => policy,
+    };
+    let mut after = Value::clone(&there);
+    let mut finalizers: Vec<String> = object::finalizers(&there).map(str::to_owned).collect();
+    finalizers.retain(|finalizer| policy.is_empty() || finalizer != FOREGROUND && finalizer != ORPHAN);
+    match policy {
+        "Foreground" => finalizers.push(FOREGROUND.to_owned()),
+        "Orphan" => finalizers.push(ORPHAN.to_owned()),
+        _ => {}
+    }
+    let key = (resource.plural, asked.namespace.clone(), asked.name.clone());
+    let is_namespace = resource.plural == "namespaces";
+    if finalizers.is_empty() && !is_namespace {
+        if !dry_run {
+            state.commit(key, user, None);
+        }
+        return Ok(success(resource, &there));
+    }
+    if !object::is_deleting(&there) {
+        let now = state.timestamp();
+        object::set_metadata(&mut after, "deletionTimestamp", now);
+        if is_namespace {
+            object::set_entry(&mut after, &["status"], "phase", json!("Terminating"));
+        } else {
+            object::set_metadata(&mut after, "deletionGracePeriodSeconds", json!(0));
+        }
+        if let Some(generation) = there.pointer("/metadata/generation").and_then(Value::as_u64) {
+            object::set_metadata(&mut after, "generation", json!(generation + 1));
+        }
+    }
+    if !finalizers.is_empty() {
+        object::set_metadata(&mut after, "finalizers", json!(finalizers));
+    }
+    if dry_run || after == *there {
+        return Ok(after);
+    }
+    Ok(state.commit(key, user, Some(after)).map(|after| Value::clone(&after)).unwrap_or_default())
+}
+
+fn check_preconditions(resource: &Resource, name: &str, options: &Value, there: &Value) -> Result<(), Failure> {
+    let (uid, version) =
+        (object::text(options, "/preconditions/uid"), object::text(options, "/preconditions/resourceVersion"));
+    let now = object::uid(there);
+    if !uid.is_empty() && uid != now {
+        let words = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {now}");
+        return Err(Failure::conflict(resource, name, &words));
+    }
+    let now = object::text(there, "/metadata/resourceVersion");
+    if !version.is_empty() && version != now {
+        let words = format!(
+            "Precondition failed: ResourceVersion in precondition: {version}, ResourceVersion in object meta: {now}"
+        );
+        return Err(Failure::conflict(resource, name, &words));
+    }
+    Ok(())
+}
+
+fn success(resource: &Resource, gone: &Value) -> Value {
+    let mut details = json!({ "name": object::name(gone), "kind": resource.plural, "uid": object::uid(gone) });
+    if !resource.group.is_empty() {
+        object::set_entry(&mut details, &[], "group", json!(resource.group));
+    }
+    json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details })
+}

@@ -1,0 +1,262 @@
+//! Writing: creating, replacing, patching.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::{
+    admission::{self, Question},
+    built_in,
+    failure::{Failure, Mistake},
+    key_pair, metadata, object,
+    request::{Asked, Content, json},
+    resource::Resource,
+    state::State,
+};
+
+/// What was written, and whether it was not there before.
+pub(super) struct Written {
+    pub object: Arc<Value>,
+    pub is_new: bool,
+}
+
+/// Who writes what where.
+pub(super) struct Writer<'a> {
+    pub state: &'a mut State,
+    pub user: &'a str,
+    pub asked: &'a Asked,
+}
+
+pub(super) fn create(state: &mut State, user: &str, asked: &Asked, body: &[u8]) -> Result<Written, Failure> {
+    let mut new = json(body)?;
+    identify(asked, &mut new)?;
+    Writer { state, user, asked }.create(new)
+}
+
+pub(super) fn replace(state: &mut State, user: &str, asked: &Asked, body: &[u8]) -> Result<Written, Failure> {
+    let mut new = json(body)?;
+    identify(asked, &mut new)?;
+    Writer { state, user, asked }.update(new)
+}
+
+pub(super) fn patch(state: &mut State, user: &str, asked: &Asked, body: &[u8]) -> Result<Written, Failure> {
+    if asked.content != Content::MergePatch {
+        let words = "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml, application/apply-patch+cbor";
+        return Err(Failure::new(415, "UnsupportedMediaType", words));
+    }
+    let patch = json(body)?;
+    let there = state.get(asked.resource, &asked.namespace, &asked.name);
+    let there = there.ok_or_else(|| Failure::not_found(asked.resource, &asked.name))?;
+    let mut new = Value::clone(&there);
+    object::merge(&mut new, &patch);
+    identify(asked, &mut new)?;
+    Writer { state, user, asked }.update(new)
+}
+
+/// Checks that an object is what the URL says, and reads it as its kind.
+fn identify(asked: &Asked, new: &mut Value) -> Result<(), Failure> {
+    let resource = asked.resource;
+    if !new.is_object() {
+        return Err(Failure::bad_request("the object provided is unrecognized"));
+    }
+    for (field, wanted) in [("apiVersion", resource.api_version()), ("kind", resource.kind.to_owned())] {
+        let given = object::text(new, &format!("/{field}"));
+        if !given.is_empty() && given != wanted {
+            let words =
+                format!("the object provided is unrecognized (must be of type {}): {field} {given}", resource.kind);
+            return Err(Failure::bad_request(words));
+        }
+        object::set_entry(new, &[], field, json!(wanted));
+    }
+    metadata::normalize(new)?;
+    if resource.is_custom {
+        key_pair::normalize(new);
+    } else {
+        built_in::normalize(resource, new)?;
+    }
+    let namespace = object::text(new, "/metadata/namespace").to_owned();
+    if !namespace.is_empty() && namespace != asked.namespace {
+        let words = "the namespace of the provided object does not match the namespace sent on the request";
+        return Err(Failure::bad_request(words));
+    }
+    if resource.is_namespaced {
+        object::set_metadata(new, "namespace", json!(asked.namespace));
+    }
+    let name = object::name(new);
+    if !asked.name.is_empty() && !name.is_empty() && name != asked.name {
+        let words = format!("the name of the object ({name}) does not match the name on the URL ({})", asked.name);
+        return Err(Failure::bad_request(words));
+    }
+    if !asked.name.is_empty() {
+        let name = json!(asked.name);
+        object::set_metadata(new, "name", name);
+    }
+    Ok(())
+}
+
+impl Writer<'_> {
+    fn resource(&self) -> &'static Resource {
+        self.asked.resource
+    }
+
+    fn create(&mut self, mut new: Value) -> Result<Written, Failure> {
+        let resource = self.resource();
+        let prefix = object::text(&new, "/metadata/generateName").to_owned();
+        if object::name(&new).is_empty() && !prefix.is_empty() {
+            let name = format!("{prefix}{}", self.state.suffix());
+            object::set_metadata(&mut new, "name", json!(name));
+        }
+        self.namespace_takes()?;
+        let name = object::name(&new).to_owned();
+        self.admit(&mut new, &name, true)?;
+        if name.is_empty() {
+            let mistake = Mistake::required("metadata.name", "name or generateName is required");
+            return Err(Failure::invalid(resource, "", &[mistake]));
+        }
+        if !object::text(&new, "/metadata/resourceVersion").is_empty() {
+            return Err(Failure::new(500, "", "resourceVersion should not be set on objects to be created"));
+        }
+        for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"] {
+            object::remove_entry(&mut new, &["metadata"], field);
+        }
+        let uid = self.state.new_uid();
+        object::set_metadata(&mut new, "uid", json!(uid));
+        let created = self.state.timestamp();
+        object::set_metadata(&mut new, "creationTimestamp", created);
+        if resource.is_custom {
+            object::set_metadata(&mut new, "generation", json!(1));
+            object::remove_entry(&mut new, &[], "status");
+            key_pair::normalize(&mut new);
+        } else {
+            built_in::complete(resource, None, &mut new);
+        }
+        self.validate(None, &new, &name)?;
+        if self.state.get(resource, &self.asked.namespace, &name).is_some() {
+            return Err(Failure::already_exists(resource, &name));
+        }
+        Ok(Written { object: self.store(&name, new), is_new: true })
+    }
+
+    fn update(&mut self, mut new: Value) -> Result<Written, Failure> {
+        let (resource, name) = (self.resource(), self.asked.name.clone());
+        let there = self.state.get(resource, &self.asked.namespace, &name);
+        let wanted = (object::uid(&new).to_owned(), object::text(&new, "/metadata/resourceVersion").to_owned());
+        let uid = there.as_ref().map(|there| object::uid(there).to_owned()).unwrap_or_default();
+        if there.is_none() && !resource.creates_on_update {
+            return Err(Failure::not_found(resource, &name));
+        }
+        if !wanted.0.is_empty() && wanted.0 != uid {
+            let words = format!("Precondition failed: UID in precondition: {}, UID in object meta: {uid}", wanted.0);
+            return Err(Failure::conflict(resource, &name, &words));
+        }
+        let Some(there) = there else {
+            return self.create(new);
+        };
+        if self.asked.subresource == "status" {
+            // Everything else stays as it is.
+            let mut whole = Value::clone(&there);
+            match new.get("status") {
+                Some(status) => object::set_entry(&mut whole, &[], "status", status.clone()),
+                None => object::remove_entry(&mut whole, &[], "status"),
+            }
+            new = whole;
+            if resource.is_custom {
+                key_pair::normalize(&mut new);
+            }
+        } else if let Some(status) = there.get("status") {
+            object::set_entry(&mut new, &[], "status", status.clone());
+        } else {
+            object::remove_entry(&mut new, &[], "status");
+        }
+        self.admit(&mut new, &name, false)?;
+        let mut broken = Vec::new();
+        if wanted.1.is_empty() {
+            // Kubernetes' own kinds are replaced whatever the version; others are not.
+            if resource.is_custom || resource.plural == "leases" {
+                broken.push(Mistake::invalid("metadata.resourceVersion", &json!(0), "must be specified for an update"));
+            }
+        } else if wanted.1 != object::text(&there, "/metadata/resourceVersion") {
+            return Err(Failure::modified(resource, &name));
+        }
+        metadata::keep(&there, &mut new);
+        if !resource.is_custom {
+            built_in::complete(resource, Some(&there), &mut new);
+        }
+        if !broken.is_empty() {
+            return Err(Failure::invalid(resource, &name, &broken));
+        }
+        self.validate(Some(&there), &new, &name)?;
+        if resource.is_custom && new.get("spec") != there.get("spec") {
+            let generation = there.pointer("/metadata/generation").and_then(Value::as_u64).unwrap_or_default();
+            object::set_metadata(&mut new, "generation", json!(generation + 1));
+        }
+        let version = json!(object::text(&there, "/metadata/resourceVersion"));
+        object::set_metadata(&mut new, "resourceVersion", version);
+        if new == *there {
+            return Ok(Written { object: there, is_new: false });
+        }
+        if object::is_deleting(&new) && object::finalizers(&new).next().is_none() && resource.plural != "namespaces" {
+            // Nobody holds it any more.
+            if !self.asked.is_dry_run() {
+                let key = (resource.plural, self.asked.namespace.clone(), name);
+                self.state.commit(key, self.user, None);
+            }
+            return Ok(Written { object: Arc::new(new), is_new: false });
+        }
+        Ok(Written { object: self.store(&name, new), is_new: false })
+    }
+
+    fn store(&mut self, name: &str, new: Value) -> Arc<Value> {
+        if self.asked.is_dry_run() {
+            return Arc::new(new);
+        }
+        let key = (self.resource().plural, self.asked.namespace.clone(), name.to_owned());
+        self.state.commit(key, self.user, Some(new)).unwrap_or_default()
+    }
+
+    /// Whether the namespace is there, and not about to go.
+    fn namespace_takes(&self) -> Result<(), Failure> {
+        let (resource, name) = (self.resource(), &self.asked.namespace);
+        if !resource.is_namespaced {
+            return Ok(());
+        }
+        let namespaces = Resource::named("namespaces").unwrap_or(resource);
+        let Some(namespace) = self.state.get(namespaces, "", name) else {
+            return Err(Failure::not_found(namespaces, name));
+        };
+        if object::is_deleting(&namespace) {
+            let words = format!("unable to create new content in namespace {name} because it is being terminated");
+            let told = format!("namespace {name} is being terminated");
+            return Err(Failure::forbidden(resource, "", &words).cause(
+                "NamespaceTerminating",
+                &told,
+                "metadata.namespace",
+            ));
+        }
+        Ok(())
+    }
+
+    fn admit(&self, new: &mut Value, name: &str, is_create: bool) -> Result<(), Failure> {
+        let question = Question {
+            resource: self.resource().plural,
+            user: self.user,
+            namespace: &self.asked.namespace,
+            name,
+            is_create,
+            present: self.state.of(self.resource(), self.asked.scope()).count(),
+        };
+        admission::admit(&self.state.rules, &question, new)
+    }
+
+    fn validate(&self, before: Option<&Value>, after: &Value, name: &str) -> Result<(), Failure> {
+        let resource = self.resource();
+        let mut found = metadata::mistakes(resource, after);
+        found.extend(before.map(|before| metadata::change_mistakes(before, after)).unwrap_or_default());
+        if resource.is_custom {
+            found.extend(key_pair::mistakes(before, after));
+        } else {
+            found.extend(built_in::mistakes(resource, before, after));
+        }
+        if found.is_empty() { Ok(()) } else { Err(Failure::invalid(resource, name, &found)) }
+    }
+}

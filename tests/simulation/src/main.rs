@@ -63,7 +63,7 @@ fn main() -> ExitCode {
                     }
                     let was_first = !failed.swap(true, Ordering::AcqRel);
                     if args.all {
-                        println!("seed {}: {}", history.seed, violations.join("\n    "));
+                        println!("seed {}: {}", history.seed, violations.iter().map(|violation| violation.get(..300).unwrap_or(violation)).collect::<Vec<_>>().join("\n    "));
                     } else if was_first {
                         let _telling = telling.lock().unwrap_or_else(PoisonError::into_inner);
                         explain(&history, &violations);

@@ -206,10 +206,10 @@ impl Host {
         self.running.as_ref().is_some_and(|running| !running.task.is_finished())
     }
 
-    /// What its task panicked with, if it did: a mistake in the operator.
+    /// Whether its task has panicked since it was asked last: a mistake in the operator.
     pub fn panicked(&mut self) -> bool {
-        let finished = self.running.as_mut().filter(|running| running.task.is_finished());
-        finished.is_some_and(|running| (&mut running.task).now_or_never().is_some_and(|result| result.is_err()))
+        let finished = self.running.take_if(|running| running.task.is_finished());
+        finished.is_some_and(|running| running.task.now_or_never().is_some_and(|result| result.is_err()))
     }
 }
 

@@ -11,8 +11,8 @@ use super::{
 };
 
 const NAMESPACES: [&str; 2] = ["shop", "bank"];
-const KEY_PAIRS: [&str; 4] = ["a", "b", "c", "d"];
-const SECRETS: [&str; 6] = ["a", "b", "c", "s1", "s2", "s3"];
+const KEY_PAIRS: [&str; 4] = ["web", "api", "job", "bot"];
+const SECRETS: [&str; 6] = ["web", "api", "job", "s1", "s2", "s3"];
 /// What the operator watches.
 const WATCHED: [&str; 3] = ["keypairs", "secrets", "namespaces"];
 const UID: &str = "keypairs.dev/keypair-uid";
@@ -139,7 +139,7 @@ impl Drawing {
             (Theme::Leaders, _) | (Theme::Everything, 77..=82) => self.replica(),
             (Theme::Policies, _) | (Theme::Everything, 83..=87) => self.policy(),
             // It puts so much out of order that it would hide what else there is.
-            (Theme::Snapshots, 0..=49) => self.snapshot(),
+            (Theme::Snapshots, 0..=49) if !self.has_restored() => self.snapshot(),
             _ => self.delete(),
         }
     }
@@ -401,6 +401,10 @@ impl Drawing {
         self.push(Action::Policy(policy));
         let after = 100 + self.dice.below(20_000);
         self.later(after, Action::NoPolicy);
+    }
+
+    fn has_restored(&self) -> bool {
+        self.steps.iter().any(|step| step.action == Action::Restore)
     }
 
     fn snapshot(&mut self) {

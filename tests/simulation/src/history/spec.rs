@@ -177,12 +177,12 @@ fn text(dice: &mut Dice, path: &[String]) -> Value {
     let path: Vec<&str> = path.iter().map(String::as_str).collect();
     let known: &[&str] = match path[..] {
         ["publicKey"] => return public_key(dice),
-        ["keyPairName"] => &["same", "other", "a", "x y"],
+        ["keyPairName"] => &["same", "other", "web", "x y"],
         ["clientToken"] => &["token", "token", "token2"],
         ["project"] => &["red", "blue", "no such"],
         ["description"] => &["Words", "words of another kind", "1 is no letter"],
         ["tags", ..] => &["env", "prod", "acs:no"],
-        ["secret", "name"] => &["s1", "s2", "s3", "a", "b", "No Name"],
+        ["secret", "name"] => &["s1", "s2", "s3", "web", "api", "No Name"],
         ["secret", "keys", ..] => &["ssh-privatekey", "ssh-publickey", "identity", "identity.pub"],
         ["secret", "template", "type"] => &["Opaque", "example.com/key", "kubernetes.io/ssh-auth", "kubernetes.io/tls"],
         _ => &["one", "two", "not valid?"],

@@ -1,7 +1,7 @@
 //! The ledgers of all namespaces, kept up to date from the watches of `KeyPair`s and Namespaces.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -32,11 +32,11 @@ pub struct Index {
 
 #[derive(Debug, Default)]
 struct State {
-    namespaces: HashMap<String, Namespace>,
+    namespaces: BTreeMap<String, Namespace>,
     /// What a list that is under way has brought so far.
-    listed: HashMap<String, Vec<Listed>>,
+    listed: BTreeMap<String, Vec<Listed>>,
     /// The namespaces that became something else while a list was under way.
-    outdated: HashSet<String>,
+    outdated: BTreeSet<String>,
 }
 
 #[derive(Debug, Default)]
@@ -154,7 +154,7 @@ impl Index {
     }
 
     /// Forgets the namespaces that are not among these.
-    pub fn retain(&self, namespaces: &HashSet<String>) {
+    pub fn retain(&self, namespaces: &BTreeSet<String>) {
         self.lock().namespaces.retain(|namespace, known| {
             if !namespaces.contains(namespace) {
                 known.ledger = None;
@@ -257,7 +257,7 @@ fn namespace(key_pair: &KeyPair) -> String {
     key_pair.namespace().unwrap_or_default()
 }
 
-fn references(namespace: &str, names: HashSet<String>) -> Vec<ObjectRef<KeyPair>> {
+fn references(namespace: &str, names: BTreeSet<String>) -> Vec<ObjectRef<KeyPair>> {
     names.into_iter().map(|name| ObjectRef::new(&name).within(namespace)).collect()
 }
 
@@ -288,7 +288,7 @@ mod tests {
         index.with_ledger("shop", |ledger| ledger.standing(&format!("uid-{name}"))).unwrap()
     }
 
-    fn names(concerned: Vec<ObjectRef<KeyPair>>) -> HashSet<String> {
+    fn names(concerned: Vec<ObjectRef<KeyPair>>) -> BTreeSet<String> {
         concerned.into_iter().map(|reference| reference.name).collect()
     }
 
@@ -311,7 +311,7 @@ mod tests {
         index.apply(&Event::Apply(key_pair("bb", false)));
         assert_eq!(standing(&index, "bb"), Standing::NoSlot);
         let concerned = index.apply(&Event::Delete(key_pair("aa", true)));
-        assert_eq!(names(concerned), HashSet::from(["bb".to_owned()]));
+        assert_eq!(names(concerned), BTreeSet::from(["bb".to_owned()]));
         assert_eq!(standing(&index, "bb"), Standing::Granted);
     }
 
@@ -360,7 +360,7 @@ mod tests {
         }
         assert!(index.with_ledger("shop", |_| ()).is_none());
         let concerned = index.set_region("shop", Region::with_quota(1), store(&pairs));
-        assert_eq!(names(concerned), HashSet::from(["aa".to_owned(), "bb".to_owned()]));
+        assert_eq!(names(concerned), BTreeSet::from(["aa".to_owned(), "bb".to_owned()]));
         assert_eq!((standing(&index, "aa"), standing(&index, "bb")), (Standing::Granted, Standing::NoSlot));
     }
 
@@ -372,7 +372,7 @@ mod tests {
             index.apply(&Event::Apply(pair.clone()));
         }
         let concerned = index.set_region("shop", Region::with_quota(2), store(&pairs));
-        assert_eq!(names(concerned), HashSet::from(["bb".to_owned()]));
+        assert_eq!(names(concerned), BTreeSet::from(["bb".to_owned()]));
         assert!(index.set_region("shop", Region::with_quota(1), store(&pairs)).is_empty());
         assert_eq!(standing(&index, "bb"), Standing::Granted, "what was granted stays");
     }

@@ -1,7 +1,7 @@
 //! What the watches show of the `KeyPair`s and Namespaces of a scope, and where it can be looked up.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -73,7 +73,7 @@ impl Everything for View {
 ///
 /// For whoever answers questions and writes nothing: a view stays here, and grows old, until a newer one is complete.
 #[derive(Debug, Default)]
-pub struct Views(Mutex<HashMap<Option<String>, Arc<View>>>);
+pub struct Views(Mutex<BTreeMap<Option<String>, Arc<View>>>);
 
 impl Views {
     /// Puts a complete view in the place of the one before it.
@@ -100,7 +100,7 @@ impl Views {
         views.get(&Some(namespace.to_owned())).or_else(|| views.get(&None)).cloned()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Option<String>, Arc<View>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Option<String>, Arc<View>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,6 +1,6 @@
 //! The watches that tell which objects to look at.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
@@ -99,7 +99,7 @@ pub fn namespaces(
         Some(name) => watch_config().fields(&format!("metadata.name={name}")),
         None => watch_config(),
     };
-    let mut listed = HashSet::new();
+    let mut listed = BTreeSet::new();
     watched(api, config, jitter)
         .then(move |event| {
             let (only, objects) = (only.clone(), objects.clone());
@@ -128,7 +128,7 @@ fn take_in(
     event: Event<PartialObjectMeta<Namespace>>,
     policy: &Policy,
     view: &View,
-    listed: &mut HashSet<String>,
+    listed: &mut BTreeSet<String>,
 ) -> Vec<ObjectRef<KeyPair>> {
     match event {
         Event::Init => {

@@ -3,7 +3,8 @@
 //! A [`Ledger`] is updated from watch events and answers from memory; no answer scans the namespace, each update costs a few
 //! look-ups in trees and hash tables. It grants slots and names by itself, the oldest claim first, as soon as they are free,
 //! and says whose standing changed, so that those can be reconciled without an edit. What it granted stays granted until
-//! the claim is withdrawn: an accepted pair is never evicted, whatever the quota becomes.
+//! the claim is withdrawn: an accepted pair is never evicted, whatever the quota becomes. What it answers never depends on the
+//! order of a hash table: the same events give the same answers, in the same order.
 //!
 //! Of the claims that share a client token, one is the request: one that has been granted already, or else the oldest. Only
 //! that one asks for a slot and a name; the others are told whose replay they are.
@@ -11,7 +12,7 @@
 mod slots;
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -186,7 +187,7 @@ impl Ledger {
 
     /// The names of the `KeyPair`s that stand otherwise here than in `previous`.
     #[must_use]
-    pub fn changed_since(&self, previous: Option<&Self>) -> HashSet<String> {
+    pub fn changed_since(&self, previous: Option<&Self>) -> BTreeSet<String> {
         let tokened = self.tokened.values().map(|claim| (&*claim.uid, &*claim.seniority.name));
         self.slots
             .without_token()
@@ -207,11 +208,11 @@ impl Ledger {
 
     /// Takes in a new claim, or one that changed. Returns the names of the other `KeyPair`s whose standing changed, or that
     /// repeat this request and have to follow it.
-    pub fn claim(&mut self, claim: Claim) -> HashSet<String> {
+    pub fn claim(&mut self, claim: Claim) -> BTreeSet<String> {
         let (uid, name) = (claim.uid.clone(), claim.seniority.name.clone());
         let token = |claim: &Claim| claim.token.as_ref().map(|token| token.token.clone());
         let moved = self.tokened.get(&uid).is_some_and(|before| token(before) != token(&claim));
-        let mut changed = if moved { self.leave(&uid) } else { HashSet::new() };
+        let mut changed = if moved { self.leave(&uid) } else { BTreeSet::new() };
         if claim.token.is_some() {
             changed.extend(self.claim_with_token(claim));
         } else {
@@ -221,11 +222,11 @@ impl Ledger {
         changed
     }
 
-    fn claim_with_token(&mut self, claim: Claim) -> HashSet<String> {
-        let Some(token) = claim.token.as_ref().map(|token| token.token.clone()) else { return HashSet::new() };
+    fn claim_with_token(&mut self, claim: Claim) -> BTreeSet<String> {
+        let Some(token) = claim.token.as_ref().map(|token| token.token.clone()) else { return BTreeSet::new() };
         self.share(claim.clone());
         let is_original = self.original_of(&claim).is_some_and(|original| original.uid == claim.uid);
-        let mut changed = if is_original { self.names_of_sharers(&token) } else { HashSet::new() };
+        let mut changed = if is_original { self.names_of_sharers(&token) } else { BTreeSet::new() };
         changed.extend(if is_original || claim.accepted {
             self.slots.claim(claim)
         } else {
@@ -238,7 +239,7 @@ impl Ledger {
 
     /// Withdraws a claim, because its `KeyPair` is gone or no longer valid. Returns the names of the
     /// `KeyPair`s whose standing changed.
-    pub fn withdraw(&mut self, uid: &str) -> HashSet<String> {
+    pub fn withdraw(&mut self, uid: &str) -> BTreeSet<String> {
         let mut changed = self.slots.withdraw(uid);
         changed.extend(self.leave(uid));
         changed
@@ -249,7 +250,7 @@ impl Ledger {
         self.tokened.get(self.originals.get(&claim.token.as_ref()?.token)?)
     }
 
-    fn names_of_sharers(&self, token: &Arc<str>) -> HashSet<String> {
+    fn names_of_sharers(&self, token: &Arc<str>) -> BTreeSet<String> {
         all_of(&self.sharers, token).map(|(seniority, _)| seniority.name.to_string()).collect()
     }
 
@@ -266,9 +267,9 @@ impl Ledger {
     }
 
     /// Ends the part of a claim in its token.
-    fn leave(&mut self, uid: &str) -> HashSet<String> {
-        let Some(claim) = self.tokened.remove(uid) else { return HashSet::new() };
-        let Some(token) = claim.token.as_ref().map(|token| &token.token) else { return HashSet::new() };
+    fn leave(&mut self, uid: &str) -> BTreeSet<String> {
+        let Some(claim) = self.tokened.remove(uid) else { return BTreeSet::new() };
+        let Some(token) = claim.token.as_ref().map(|token| &token.token) else { return BTreeSet::new() };
         let sharer = (Arc::clone(token), place(&claim));
         self.sharers.remove(&sharer);
         self.accepted.remove(&sharer);
@@ -279,16 +280,16 @@ impl Ledger {
     }
 
     /// Makes that one of the claims with this token the request which has been granted, or else the oldest.
-    fn elect(&mut self, token: &Arc<str>) -> HashSet<String> {
-        let Some(original) = self.originals.get_mut(token) else { return HashSet::new() };
+    fn elect(&mut self, token: &Arc<str>) -> BTreeSet<String> {
+        let Some(original) = self.originals.get_mut(token) else { return BTreeSet::new() };
         let is_there =
             self.tokened.get(original).is_some_and(|claim| self.sharers.contains(&(Arc::clone(token), place(claim))));
         if is_there && self.slots.standing(original) == Standing::Granted {
-            return HashSet::new();
+            return BTreeSet::new();
         }
         // Whoever is granted and not the request has been accepted.
         let first = first_of(&self.accepted, token).or_else(|| first_of(&self.sharers, token));
-        let Some((_, wanted)) = first.filter(|(_, uid)| uid != original) else { return HashSet::new() };
+        let Some((_, wanted)) = first.filter(|(_, uid)| uid != original) else { return BTreeSet::new() };
         let wanted = Arc::clone(wanted);
         let before = std::mem::replace(original, Arc::clone(&wanted));
         let mut changed = self.names_of_sharers(token);

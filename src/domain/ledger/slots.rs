@@ -1,7 +1,7 @@
 //! Who holds a slot of the quota and who holds a name, and who waits for which of the two.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -110,17 +110,17 @@ impl Slots {
 
     /// Takes in a new claim, or one that changed. Returns the names of the other `KeyPair`s whose standing
     /// changed.
-    pub(super) fn claim(&mut self, claim: Claim) -> HashSet<String> {
+    pub(super) fn claim(&mut self, claim: Claim) -> BTreeSet<String> {
         let uid = claim.uid.clone();
         let name = claim.seniority.name.clone();
         let mut changed = match self.entries.get_mut(&uid) {
             // Nothing that matters here has changed: the UID fixes the place, and what is granted stays granted.
             Some(entry) if entry.key_pair_name == claim.key_pair_name && (entry.granted || !claim.accepted) => {
                 entry.has_token = claim.token.is_some();
-                return HashSet::new();
+                return BTreeSet::new();
             }
             Some(_) => self.take_out(&uid),
-            None => HashSet::new(),
+            None => BTreeSet::new(),
         };
         changed.extend(self.insert(claim));
         changed.extend(self.grant_free_slots());
@@ -130,7 +130,7 @@ impl Slots {
 
     /// Withdraws a claim, because its `KeyPair` is gone or no longer valid. Returns the names of the
     /// `KeyPair`s whose standing changed.
-    pub(super) fn withdraw(&mut self, uid: &str) -> HashSet<String> {
+    pub(super) fn withdraw(&mut self, uid: &str) -> BTreeSet<String> {
         let mut changed = self.take_out(uid);
         changed.extend(self.grant_free_slots());
         changed
@@ -140,12 +140,12 @@ impl Slots {
         self.entries.get(&claim.uid).is_some_and(|entry| entry.granted && entry.key_pair_name == claim.key_pair_name)
     }
 
-    fn insert(&mut self, claim: Claim) -> HashSet<String> {
+    fn insert(&mut self, claim: Claim) -> BTreeSet<String> {
         let granted = claim.accepted;
         let name = Arc::clone(&claim.seniority.name);
         let key_pair_name =
             if name == claim.key_pair_name { Arc::clone(&name) } else { Arc::clone(&claim.key_pair_name) };
-        let mut changed = HashSet::new();
+        let mut changed = BTreeSet::new();
         if granted {
             changed.extend(self.hold(&key_pair_name));
         } else {
@@ -159,9 +159,9 @@ impl Slots {
         changed
     }
 
-    fn take_out(&mut self, uid: &str) -> HashSet<String> {
+    fn take_out(&mut self, uid: &str) -> BTreeSet<String> {
         let Some(entry) = self.entries.remove(uid) else {
-            return HashSet::new();
+            return BTreeSet::new();
         };
         let name = &entry.key_pair_name;
         let before = self.head(name);
@@ -182,7 +182,7 @@ impl Slots {
     }
 
     /// Gives a slot and the name to one more claim.
-    fn hold(&mut self, name: &Arc<str>) -> HashSet<String> {
+    fn hold(&mut self, name: &Arc<str>) -> BTreeSet<String> {
         self.granted += 1;
         *self.held_names.entry(Arc::clone(name)).or_default() += 1;
         // Whoever was next for the name now waits for the name itself.
@@ -196,8 +196,8 @@ impl Slots {
     }
 
     /// Makes `next` say the truth about `name`, whose oldest waiting claim was `before`.
-    fn line_up(&mut self, name: &Arc<str>, before: Option<Place>) -> HashSet<String> {
-        let mut changed = HashSet::new();
+    fn line_up(&mut self, name: &Arc<str>, before: Option<Place>) -> BTreeSet<String> {
+        let mut changed = BTreeSet::new();
         let after = if self.held_names.contains_key(name) { None } else { self.head(name) };
         if let Some(before) = before
             && after.as_ref() != Some(&before)
@@ -213,8 +213,8 @@ impl Slots {
         changed
     }
 
-    fn grant_free_slots(&mut self) -> HashSet<String> {
-        let mut changed = HashSet::new();
+    fn grant_free_slots(&mut self) -> BTreeSet<String> {
+        let mut changed = BTreeSet::new();
         while self.granted < self.quota
             && let Some((seniority, uid)) = self.next.pop_first()
         {

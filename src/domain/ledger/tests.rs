@@ -1,5 +1,7 @@
 //! The ledger against the rules in their plainest form.
 
+use std::collections::HashSet;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -24,7 +26,7 @@ fn with_token(uid: u32, key_pair_name: &str, token: &str, digest: u8) -> Claim {
     Claim { token: Some(token), ..claim(uid, key_pair_name) }
 }
 
-fn names(uids: &[u32]) -> HashSet<String> {
+fn names(uids: &[u32]) -> BTreeSet<String> {
     uids.iter().map(|uid| format!("kp-{uid}")).collect()
 }
 
@@ -152,10 +154,10 @@ proptest! {
                         claim.accepted = true;
                         ledger.claim(claim.clone())
                     }
-                    _ => HashSet::new(),
+                    _ => BTreeSet::new(),
                 },
                 // What is accepted keeps its name and its token.
-                _ if model.get(&key).is_some_and(|(claim, _)| claim.accepted) => HashSet::new(),
+                _ if model.get(&key).is_some_and(|(claim, _)| claim.accepted) => BTreeSet::new(),
                 _ => {
                     let name = format!("name-{name}");
                     let claim = match token {

@@ -73,7 +73,7 @@ impl Drawer {
     }
 
     fn step(&mut self, script: &mut Script) {
-        let name = self.one(&["a", "b", "c"]);
+        let name = self.one(&["aa", "bb", "cc"]);
         let is_secret = self.0.happens(500);
         let collection = if is_secret { SECRETS } else { KEY_PAIRS };
         let path = at(collection, name);
@@ -82,7 +82,7 @@ impl Drawer {
         let whole = with(if is_secret { secret(name) } else { key_pair(name, &json!({})) }, &change);
         let accept = self.one(&[JSON, JSON, METADATA]);
         let dry = self.one(&["", "", "", "?dryRun=All"]);
-        let seen = self.one(&["a", "b", "c"]);
+        let seen = self.one(&["aa", "bb", "cc"]);
         match self.0.below(12) {
             0..=2 => script.post(seen, &format!("{collection}{dry}"), whole).accept(accept),
             3 => {
@@ -125,7 +125,7 @@ impl Drawer {
                     "?labelSelector=l%3D1",
                     "?limit=1",
                     "?labelSelector=%21l",
-                    "?fieldSelector=metadata.name%3Da",
+                    "?fieldSelector=metadata.name%3Daa",
                     "?resourceVersion=0",
                 ]);
                 let accept = self.one(&[JSON, METADATA_LIST]);

@@ -155,7 +155,8 @@ impl Player<'_> {
 
     /// What has been told: so many events as are expected, and what comes soon after.
     async fn events(&mut self, label: &str, expected: Option<usize>) -> Vec<Value> {
-        let watch = self.watches.get_mut(label).unwrap();
+        // It may have been refused.
+        let Some(watch) = self.watches.get_mut(label) else { return Vec::new() };
         let mut told = Vec::new();
         loop {
             let wait = if expected.is_some_and(|number| told.len() < number) { Duration::from_secs(5) } else { QUIET };

@@ -48,9 +48,12 @@ fn objects_and_lists() {
 #[test]
 fn selectors() {
     let mut script = Script::new();
-    for (name, labels) in
-        [("a", json!({ "x": "1", "y": "1" })), ("b", json!({ "x": "2" })), ("c", json!({})), ("d", json!({ "y": "" }))]
-    {
+    for (name, labels) in [
+        ("a", json!({ "x": "1", "y": "1" })),
+        ("bb", json!({ "x": "2" })),
+        ("cc", json!({})),
+        ("dd", json!({ "y": "" })),
+    ] {
         script.post("", SECRETS, with(secret(name), &json!({ "metadata": { "labels": labels } })));
         script.post("", KEY_PAIRS, with(key_pair(name, &json!({})), &json!({ "metadata": { "labels": labels } })));
     }
@@ -77,9 +80,9 @@ fn selectors() {
         script.get(&format!("{KEY_PAIRS}?labelSelector={selector}&limit=1"));
     }
     for selector in [
-        "metadata.name=a",
-        "metadata.name==a",
-        "metadata.name!=a",
+        "metadata.name=aa",
+        "metadata.name==aa",
+        "metadata.name!=aa",
         "metadata.namespace={ns}",
         "spec.x=1",
         "type=Opaque",
@@ -107,7 +110,7 @@ fn form(text: &str) -> String {
 #[test]
 fn pages() {
     let mut script = Script::new();
-    for name in ["a", "b", "c", "d", "e"] {
+    for name in ["aa", "bb", "cc", "dd", "ee"] {
         script.post(name, SECRETS, secret(name));
         script.post(
             name,
@@ -118,8 +121,8 @@ fn pages() {
     for collection in [SECRETS, KEY_PAIRS] {
         script.get(&format!("{collection}?limit=2")).keep("first");
         // What happens between two pages is on none of them.
-        script.delete(&at(collection, "d"));
-        script.patch(&at(collection, "c"), json!({ "metadata": { "labels": { "new": "yes" } } }));
+        script.delete(&at(collection, "dd"));
+        script.patch(&at(collection, "cc"), json!({ "metadata": { "labels": { "new": "yes" } } }));
         script.get(&format!("{collection}?limit=2&continue={{first.continue}}")).keep("second");
         script.get(&format!("{collection}?limit=2&continue={{second.continue}}"));
         script.get(&format!("{collection}?limit=5"));
@@ -127,7 +130,7 @@ fn pages() {
         script.get(&format!("{collection}?limit=2&labelSelector=l%3D1"));
         script.get(&format!("{collection}?continue={{first.continue}}")).accept(METADATA_LIST);
         script.get(&format!("{collection}?limit=2&continue={{first.continue}}&resourceVersion=0"));
-        script.get(&format!("{collection}?limit=2&continue={{first.continue}}&resourceVersion={{a.version}}"));
+        script.get(&format!("{collection}?limit=2&continue={{first.continue}}&resourceVersion={{aa.version}}"));
         script.get(&format!("{collection}?limit=2&continue=nonsense"));
         script.get(&format!("{collection}?limit=0"));
     }
@@ -175,7 +178,7 @@ fn without_rights() {
         script.patch(&at(collection, "a"), json!({})).by_alice();
         script.delete(&at(collection, "a")).by_alice();
     }
-    script.put(&format!("{KEY_PAIRS}/a/status"), key_pair("a", &json!({}))).by_alice();
+    script.put(&format!("{KEY_PAIRS}/a/status"), key_pair("aa", &json!({}))).by_alice();
     script.get("/api/v1/namespaces").by_alice();
     script.get("/api/v1/namespaces/{ns}").by_alice();
     script.get("/api/v1/namespaces?watch=1").by_alice();

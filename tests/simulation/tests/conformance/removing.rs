@@ -11,8 +11,8 @@ use crate::{
 #[test]
 fn deleting() {
     let mut script = Script::new();
-    for (collection, object) in [(SECRETS, secret("a")), (KEY_PAIRS, key_pair("a", &json!({})))] {
-        let path = at(collection, "a");
+    for (collection, object) in [(SECRETS, secret("aa")), (KEY_PAIRS, key_pair("aa", &json!({})))] {
+        let path = at(collection, "aa");
         script.delete(&path);
         script.post("made", collection, object.clone());
         for preconditions in [

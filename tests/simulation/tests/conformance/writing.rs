@@ -29,10 +29,10 @@ fn creating() {
         "unknown": 1, "uid": "my-own", "generation": 7, "creationTimestamp": "2001-01-01T00:00:00Z", "deletionTimestamp": "2001-01-01T00:00:00Z",
         "labels": {}, "annotations": {}, "ownerReferences": [], "finalizers": [] } })));
     script.post("", "/api/v1/namespaces/missing-one/secrets", secret("a"));
-    script.post("", "/apis/keypairs.dev/v1alpha1/namespaces/missing-one/keypairs", key_pair("a", &json!({})));
-    script.post("", KEY_PAIRS, key_pair("a", &json!({})));
-    script.post("", KEY_PAIRS, key_pair("a", &json!({})));
-    script.post("", KEY_PAIRS, key_pair("b", &json!({}))).accept(METADATA);
+    script.post("", "/apis/keypairs.dev/v1alpha1/namespaces/missing-one/keypairs", key_pair("aa", &json!({})));
+    script.post("", KEY_PAIRS, key_pair("aa", &json!({})));
+    script.post("", KEY_PAIRS, key_pair("aa", &json!({})));
+    script.post("", KEY_PAIRS, key_pair("bb", &json!({}))).accept(METADATA);
     script.post("", &format!("{KEY_PAIRS}?dryRun=All"), key_pair("dry", &json!({})));
     script.post("", KEY_PAIRS, json!({ "apiVersion": "keypairs.dev/v1alpha1", "kind": "KeyPair", "metadata": { "generateName": "made-" }, "spec": {} }));
     script.post(
@@ -83,7 +83,7 @@ fn metadata() {
     for change in changes {
         let change = json!({ "metadata": change });
         script.post("", &format!("{SECRETS}?dryRun=All"), with(secret("a"), &change));
-        script.post("", &format!("{KEY_PAIRS}?dryRun=All"), with(key_pair("a", &json!({})), &change));
+        script.post("", &format!("{KEY_PAIRS}?dryRun=All"), with(key_pair("aa", &json!({})), &change));
     }
     conforms("metadata", &script);
 }
@@ -132,8 +132,9 @@ fn secrets() {
 #[test]
 fn replacing() {
     let mut script = Script::new();
-    for (collection, object) in [(SECRETS, secret("a")), (KEY_PAIRS, key_pair("a", &json!({ "description": "one" })))] {
-        let path = at(collection, "a");
+    for (collection, object) in [(SECRETS, secret("aa")), (KEY_PAIRS, key_pair("aa", &json!({ "description": "one" })))]
+    {
+        let path = at(collection, "aa");
         let change = |metadata: Value| with(object.clone(), &json!({ "metadata": metadata }));
         script.put(&path, object.clone());
         script.post("made", collection, object.clone());
@@ -173,8 +174,9 @@ fn replacing() {
 #[test]
 fn patching() {
     let mut script = Script::new();
-    for (collection, object) in [(SECRETS, secret("a")), (KEY_PAIRS, key_pair("a", &json!({ "description": "one" })))] {
-        let path = at(collection, "a");
+    for (collection, object) in [(SECRETS, secret("aa")), (KEY_PAIRS, key_pair("aa", &json!({ "description": "one" })))]
+    {
+        let path = at(collection, "aa");
         script.patch(&path, json!({}));
         script.post("made", collection, object);
         script.patch(&path, json!({}));
@@ -208,14 +210,14 @@ fn patching() {
 #[test]
 fn statuses() {
     let mut script = Script::new();
-    let path = at(KEY_PAIRS, "a");
+    let path = at(KEY_PAIRS, "aa");
     let status = format!("{path}/status");
     let condition = json!({ "type": "Ready", "status": "True", "reason": "Imported", "message": "m", "lastTransitionTime": "2020-01-01T00:00:00Z" });
-    script.put(&status, key_pair("a", &json!({})));
-    script.post("made", KEY_PAIRS, key_pair("a", &json!({ "description": "one" })));
+    script.put(&status, key_pair("aa", &json!({})));
+    script.post("made", KEY_PAIRS, key_pair("aa", &json!({ "description": "one" })));
     let bare = |status: Value| {
         json!({
-            "apiVersion": "keypairs.dev/v1alpha1", "kind": "KeyPair", "metadata": { "name": "a", "namespace": "{ns}", "uid": "{made.uid}", "resourceVersion": "{now.version}" }, "status": status
+            "apiVersion": "keypairs.dev/v1alpha1", "kind": "KeyPair", "metadata": { "name": "aa", "namespace": "{ns}", "uid": "{made.uid}", "resourceVersion": "{now.version}" }, "status": status
         })
     };
     for change in [
@@ -240,21 +242,23 @@ fn statuses() {
     script.put(
         &status,
         with(
-            key_pair("a", &json!({ "description": "other" })),
+            key_pair("aa", &json!({ "description": "other" })),
             &json!({ "metadata": { "resourceVersion": "{now.version}", "labels": { "a": "b" } } }),
         ),
     );
-    script
-        .put(&status, with(key_pair("a", &json!({})), &json!({ "metadata": { "resourceVersion": "{made.version}" } })));
-    script.put(&status, with(key_pair("a", &json!({})), &json!({ "metadata": { "uid": "another" } })));
-    script.put(&status, key_pair("a", &json!({})));
+    script.put(
+        &status,
+        with(key_pair("aa", &json!({})), &json!({ "metadata": { "resourceVersion": "{made.version}" } })),
+    );
+    script.put(&status, with(key_pair("aa", &json!({})), &json!({ "metadata": { "uid": "another" } })));
+    script.put(&status, key_pair("aa", &json!({})));
     script.patch(&status, json!({ "status": { "keyPairName": "b", "keyPairID": "kp-aaaaaaaaaaaaaaaaaaaa" }, "spec": { "description": "other" } })).accept(METADATA);
     script.get(&status);
     script.get(&path);
     // An accepted pair.
     for change in [
         json!({ "keyPairName": "other-name" }),
-        json!({ "keyPairName": "a" }),
+        json!({ "keyPairName": "aa" }),
         json!({ "profile": "UCloud" }),
         json!({ "generate": { "algorithm": "RSA", "bits": 2048 } }),
         json!({ "generate": { "bits": 3072 } }),

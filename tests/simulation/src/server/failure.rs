@@ -1,5 +1,6 @@
 //! Answers that are no success, in Kubernetes' words.
 
+use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::resource::Resource;
@@ -68,6 +69,17 @@ impl Failure {
             resource.group,
             name,
         )
+    }
+
+    /// There is nothing that answers at this URL.
+    pub fn no_page() -> Self {
+        Self::new(404, "", "404 page not found\n")
+    }
+
+    /// As the body of an answer.
+    #[must_use]
+    pub fn body(&self) -> Bytes {
+        if *self == Self::no_page() { self.message.clone().into() } else { self.to_value().to_string().into() }
     }
 
     /// There is one already.

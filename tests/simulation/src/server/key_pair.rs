@@ -15,7 +15,7 @@ use keypair_operator::{
         rules::PUBLIC_KEY_MAX_CHARS,
     },
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{failure::Mistake, object, schema::KEY_PAIR};
 
@@ -65,7 +65,8 @@ fn read(object: &Value) -> Option<Parameters> {
 fn mistake(profile: Profile, refusal: &Refusal) -> Mistake {
     let error = profile.error(refusal);
     let words = format!("{}: {}. {}", error.code, error.message.trim_end_matches('.'), refusal.detail);
-    Mistake::invalid(refusal.parameter.field(), &json!("string"), &words)
+    let words = format!("Invalid value: {words}");
+    Mistake { reason: "FieldValueInvalid", field: refusal.parameter.field().to_owned(), words }
 }
 
 /// Whether a rule of the CRD says the same as the domain does: whether a key can be read, CEL cannot know.

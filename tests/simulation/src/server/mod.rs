@@ -211,7 +211,7 @@ impl Server {
     /// Carries out a request.
     fn answer(&self, user: &str, parts: &http::request::Parts, body: &[u8]) -> Reply {
         let answer = Asked::read(parts).and_then(|asked| self.with(|state| self.carry_out(state, user, &asked, body)));
-        answer.unwrap_or_else(|failure| reply(failure.code, &failure.to_value()))
+        answer.unwrap_or_else(|failure| Reply::Once(failure.code, failure.body()))
     }
 
     fn carry_out(&self, state: &mut State, user: &str, asked: &Asked, body: &[u8]) -> Result<Reply, Failure> {

@@ -105,6 +105,11 @@ pub(super) fn list(state: &State, asked: &Asked) -> Result<Value, Failure> {
     let selection = selection(asked)?;
     let token = asked.parameter("continue");
     let named = named_version(asked)?;
+    // The newest state that is at hand has no pages.
+    let any = asked.parameter("resourceVersion") == "0";
+    if !token.is_empty() && named.is_some() {
+        return Err(Failure::bad_request("specifying resource version is not allowed when using continue"));
+    }
     let (version, start) = if token.is_empty() {
         let version = named.unwrap_or(state.store.version);
         if version > state.store.version {
@@ -116,7 +121,7 @@ pub(super) fn list(state: &State, asked: &Asked) -> Result<Value, Failure> {
         (if exact { version } else { state.store.version }, None)
     } else {
         let (version, start) = read_token(token)
-            .ok_or_else(|| Failure::bad_request("continue key is not valid: illegal base64 data at input byte 0"))?;
+            .ok_or_else(|| Failure::bad_request("invalid continue token: continue key is not valid"))?;
         (version, Some((asked.resource.plural, start.0, start.1)))
     };
     if version < state.store.compacted {
@@ -131,7 +136,7 @@ pub(super) fn list(state: &State, asked: &Asked) -> Result<Value, Failure> {
     let matching: Vec<(&Key, &std::sync::Arc<Value>)> = within(objects, asked.resource, asked.scope())
         .filter(|(key, object)| start.as_ref().is_none_or(|start| *key > start) && selection.allows(object))
         .collect();
-    let limit = asked.number("limit").filter(|limit| *limit > 0).and_then(|limit| usize::try_from(limit).ok());
+    let limit = asked.number("limit").filter(|limit| *limit > 0 && !any).and_then(|limit| usize::try_from(limit).ok());
     let shown = limit.unwrap_or(usize::MAX).min(matching.len());
     let mut metadata = json!({ "resourceVersion": version.to_string() });
     if let Some(((_, namespace, name), _)) = matching.get(shown.saturating_sub(1)).filter(|_| shown < matching.len()) {

@@ -69,17 +69,25 @@ fn check_preconditions(resource: &Resource, name: &str, options: &Value, there: 
         (object::text(options, "/preconditions/uid"), object::text(options, "/preconditions/resourceVersion"));
     let now = object::uid(there);
     if !uid.is_empty() && uid != now {
-        let words = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {now}");
-        return Err(Failure::conflict(resource, name, &words));
+        let words = format!(
+            "the UID in the precondition ({uid}) does not match the UID in record ({now}). The object might have been deleted and then recreated"
+        );
+        return Err(conflict(resource, name, &words));
     }
     let now = object::text(there, "/metadata/resourceVersion");
     if !version.is_empty() && version != now {
         let words = format!(
-            "Precondition failed: ResourceVersion in precondition: {version}, ResourceVersion in object meta: {now}"
+            "the ResourceVersion in the precondition ({version}) does not match the ResourceVersion in record ({now}). The object might have been modified"
         );
-        return Err(Failure::conflict(resource, name, &words));
+        return Err(conflict(resource, name, &words));
     }
     Ok(())
+}
+
+/// As every conflict, but the kind stands for the resource.
+fn conflict(resource: &Resource, name: &str, words: &str) -> Failure {
+    let message = format!("Operation cannot be fulfilled on {} \"{name}\": {words}", resource.qualified_kind());
+    Failure::new(409, "Conflict", message).about(resource.kind, resource.group, name)
 }
 
 fn success(resource: &Resource, gone: &Value) -> Value {

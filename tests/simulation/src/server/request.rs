@@ -36,8 +36,7 @@ pub(super) struct Asked {
 
 impl Asked {
     pub fn read(parts: &Parts) -> Result<Self, Failure> {
-        let unknown = || Failure::new(404, "NotFound", "the server could not find the requested resource");
-        let (resource, namespace, name, subresource) = place(&parts.uri).ok_or_else(unknown)?;
+        let (resource, namespace, name, subresource) = place(&parts.uri).ok_or_else(Failure::no_page)?;
         let header = |name| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let content = match header(header::CONTENT_TYPE).split(';').next().unwrap_or_default() {
             "application/json" | "" => Content::Json,

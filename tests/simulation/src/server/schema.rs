@@ -103,14 +103,16 @@ impl Schema {
         }
     }
 
-    /// Fills in defaults, also for nulls where none may be.
+    /// Fills in defaults. Nulls go where none may be.
     pub fn fill(&self, value: &mut Value) {
         match value {
             Value::Object(fields) => {
+                fields.retain(|name, value| {
+                    !value.is_null() || self.properties.get(name).is_none_or(|property| property.nullable)
+                });
                 for (name, property) in &self.properties {
                     let Some(default) = &property.default else { continue };
-                    let is_missing = fields.get(name).is_none_or(|value| value.is_null() && !property.nullable);
-                    if is_missing {
+                    if !fields.contains_key(name) {
                         fields.insert(name.clone(), default.clone());
                     }
                 }
@@ -138,7 +140,6 @@ impl Schema {
             let is = type_of(value);
             let words = format!("Invalid value: \"{is}\": {path} in body must be of type {}: \"{is}\"", self.kind);
             found.push(Mistake { reason: "FieldValueTypeInvalid", field: path.to_owned(), words });
-            return;
         }
         if !self.choices.is_empty() && !self.choices.contains(value) {
             let choices: Vec<String> = self.choices.iter().map(ToString::to_string).collect();

@@ -97,13 +97,15 @@ impl Requirement {
     fn read(term: &str) -> Option<Self> {
         let requirement = |key: &str, test| Some(Self { key: key.trim().to_owned(), test });
         let one = |value: &str| vec![value.trim().to_owned()];
+        let is_word = |text: &str| !text.trim().contains(char::is_whitespace);
         if let Some(key) = term.strip_prefix('!') {
             return requirement(key, Test::Absent);
         }
-        if let Some((key, value)) = term.split_once("!=") {
+        if let Some((key, value)) = term.split_once("!=").filter(|(key, value)| is_word(key) && is_word(value)) {
             return requirement(key, Test::NotIn(one(value)));
         }
-        if let Some((key, value)) = term.split_once("==").or_else(|| term.split_once('=')) {
+        let equal = term.split_once("==").or_else(|| term.split_once('='));
+        if let Some((key, value)) = equal.filter(|(key, value)| is_word(key) && is_word(value)) {
             return requirement(key, Test::In(one(value)));
         }
         if let Some((head, values)) = term.strip_suffix(')').and_then(|term| term.split_once('(')) {
@@ -114,7 +116,7 @@ impl Requirement {
             }
             return head.strip_suffix(" in").and_then(|key| requirement(key, Test::In(values)));
         }
-        (!term.is_empty() && !term.contains(char::is_whitespace))
+        (!term.is_empty() && is_word(term) && !term.contains('='))
             .then(|| Self { key: term.to_owned(), test: Test::Exists })
     }
 

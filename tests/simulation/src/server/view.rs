@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::resource::Resource;
+use super::{object, resource::Resource};
 
 /// What a client wants to see of objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +51,13 @@ impl View {
             Self::Whole => (format!("{}List", resource.kind), resource.api_version()),
             Self::Metadata => ("PartialObjectMetadataList".to_owned(), META_VERSION.to_owned()),
         };
+        let mut metadata = metadata;
+        if resource.is_custom && self == Self::Whole {
+            // Lists of untyped objects say it even where it is empty.
+            object::map_at(&mut metadata, &[]).map(|fields| fields.entry("continue").or_insert(json!("")));
+        }
+        // A list of nothing is none in Go.
+        let items = if items.is_empty() && self == Self::Metadata { Value::Null } else { items.into() };
         json!({ "kind": kind, "apiVersion": version, "metadata": metadata, "items": items })
     }
 

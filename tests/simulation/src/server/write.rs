@@ -106,8 +106,8 @@ impl Writer<'_> {
             let name = format!("{prefix}{}", self.state.suffix());
             object::set_metadata(&mut new, "name", json!(name));
         }
-        self.namespace_takes()?;
         let name = object::name(&new).to_owned();
+        self.namespace_takes(&name)?;
         self.admit(&mut new, &name, true)?;
         if name.is_empty() {
             let mistake = Mistake::required("metadata.name", "name or generateName is required");
@@ -131,8 +131,12 @@ impl Writer<'_> {
             built_in::complete(resource, None, &mut new);
         }
         self.validate(None, &new, &name)?;
-        if self.state.get(resource, &self.asked.namespace, &name).is_some() {
-            return Err(Failure::already_exists(resource, &name));
+        if let Some(there) = self.state.get(resource, &self.asked.namespace, &name) {
+            let mut failure = Failure::already_exists(resource, &name);
+            if object::is_deleting(&there) {
+                failure.message.insert_str(0, "object is being deleted: ");
+            }
+            return Err(failure);
         }
         Ok(Written { object: self.store(&name, new), is_new: true })
     }
@@ -215,7 +219,7 @@ impl Writer<'_> {
     }
 
     /// Whether the namespace is there, and not about to go.
-    fn namespace_takes(&self) -> Result<(), Failure> {
+    fn namespace_takes(&self, written: &str) -> Result<(), Failure> {
         let (resource, name) = (self.resource(), &self.asked.namespace);
         if !resource.is_namespaced {
             return Ok(());
@@ -227,7 +231,7 @@ impl Writer<'_> {
         if object::is_deleting(&namespace) {
             let words = format!("unable to create new content in namespace {name} because it is being terminated");
             let told = format!("namespace {name} is being terminated");
-            return Err(Failure::forbidden(resource, "", &words).cause(
+            return Err(Failure::forbidden(resource, written, &words).cause(
                 "NamespaceTerminating",
                 &told,
                 "metadata.namespace",

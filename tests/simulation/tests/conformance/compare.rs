@@ -1,0 +1,236 @@
+//! Compares what two servers have answered.
+
+use std::collections::BTreeMap;
+
+use regex::Regex;
+use serde_json::{Map, Value, json};
+
+use crate::{
+    play::{Answer, Record},
+    script::{Script, Step},
+};
+
+/// What may differ: both answers are changed so that they are alike where they may be.
+pub struct Allowed {
+    /// What may differ, and why.
+    pub why: &'static str,
+    pub put_alike: fn(&mut Answer),
+}
+
+/// Everything that may differ.
+pub const ALLOWED: &[Allowed] = &[
+    Allowed {
+        why: "The rules in CEL are not evaluated: the domain's checks stand in for them, whose words are others, and which \
+              tell of several rules about one field once. The codes and the fields are compared.",
+        put_alike: codes_of_rules,
+    },
+    Allowed { why: "Go's maps have no order, so neither have the mistakes in an object.", put_alike: sort_causes },
+    Allowed {
+        why: "What the parser of selectors and of continue tokens says is of no use to a program.",
+        put_alike: without_parsers,
+    },
+    Allowed { why: "Why a body cannot be decoded is told in the words of the decoder.", put_alike: without_decoders },
+];
+
+fn details_kind(answer: &Answer) -> &str {
+    answer.body.pointer("/details/kind").and_then(Value::as_str).unwrap_or_default()
+}
+
+fn codes_of_rules(answer: &mut Answer) {
+    if answer.status != 422 || details_kind(answer) != "KeyPair" {
+        return;
+    }
+    let rule = Regex::new(r"^Invalid value: ([A-Za-z.]*|[0-9]+): ").unwrap();
+    let Some(causes) = answer.body.pointer_mut("/details/causes").and_then(Value::as_array_mut) else { return };
+    let text = |cause: &Value, field: &str| cause[field].as_str().unwrap_or_default().to_owned();
+    let mut has_rules = false;
+    for cause in causes.iter_mut() {
+        let message = text(cause, "message");
+        if let Some(code) = rule.captures(&message).and_then(|captures| captures.get(1)) {
+            has_rules = true;
+            let field = text(cause, "field");
+            let field = field.split('.').take(2).collect::<Vec<_>>().join(".");
+            *cause = json!({ "code": code.as_str(), "field": field });
+        }
+    }
+    causes.sort_by_key(Value::to_string);
+    causes.dedup();
+    if has_rules {
+        answer.body["message"] = json!("(rules)");
+    }
+}
+
+fn sort_causes(answer: &mut Answer) {
+    if let Some(causes) = answer.body.pointer_mut("/details/causes").and_then(Value::as_array_mut) {
+        causes.sort_by_key(Value::to_string);
+        if causes.len() > 1 {
+            answer.body["message"] = json!("(several)");
+        }
+    }
+}
+
+fn without_parsers(answer: &mut Answer) {
+    let message = answer.body["message"].as_str().unwrap_or_default();
+    let is_token = message.contains("continue key is not valid");
+    let is_selector = message.contains("expected: ") || message.contains("unable to parse requirement");
+    if answer.status == 400 && (is_token || is_selector) {
+        answer.body["message"] = json!("(a parser's words)");
+    }
+}
+
+fn without_decoders(answer: &mut Answer) {
+    let message = answer.body["message"].as_str().unwrap_or_default();
+    let words = ["cannot unmarshal", "illegal base64 data", "cannot read ", "the object provided is unrecognized"];
+    if answer.status == 400 && words.iter().any(|word| message.contains(word)) {
+        answer.body["message"] = json!("(a decoder's words)");
+    }
+}
+
+pub fn compare(name: &str, script: &Script, real: &Record, simulated: &Record) {
+    let (real, simulated) = (normalized(real), normalized(simulated));
+    assert_eq!(real.len(), script.0.len());
+    let mut told = Vec::new();
+    for ((step, real), simulated) in script.0.iter().zip(&real).zip(&simulated) {
+        let mut found = Vec::new();
+        if real.status != simulated.status {
+            found.push(format!("status {} and not {}", real.status, simulated.status));
+        }
+        differences("", &real.body, &simulated.body, &mut |pointer, one, other| {
+            found.push(format!("{pointer}: {one} and not {other}"));
+        });
+        if !found.is_empty() {
+            let step = match step {
+                Step::Request(request) => {
+                    format!("{} {} {}", request.method, request.path, request.body.clone().unwrap_or_default())
+                }
+                step => format!("{step:?}"),
+            };
+            told.push(format!("{step}\n    {}", found.join("\n    ")));
+        }
+    }
+    assert!(told.is_empty(), "{name}: the real server answers\n{}", told.join("\n"));
+}
+
+fn differences(pointer: &str, real: &Value, simulated: &Value, tell: &mut impl FnMut(&str, &Value, &Value)) {
+    match (real, simulated) {
+        (Value::Object(one), Value::Object(other)) => {
+            let mut keys: Vec<&String> = one.keys().chain(other.keys()).collect();
+            keys.sort_unstable();
+            keys.dedup();
+            for key in keys {
+                let part = |map: &Map<String, Value>| map.get(key).cloned().unwrap_or(json!("(absent)"));
+                differences(&format!("{pointer}/{key}"), &part(one), &part(other), tell);
+            }
+        }
+        (Value::Array(one), Value::Array(other)) if one.len() == other.len() => {
+            for (index, (one, other)) in one.iter().zip(other).enumerate() {
+                differences(&format!("{pointer}/{index}"), one, other, tell);
+            }
+        }
+        _ if real == simulated => {}
+        _ => tell(pointer, real, simulated),
+    }
+}
+
+/// The answers with UIDs and versions by their order, and without times.
+fn normalized(record: &Record) -> Vec<Answer> {
+    let mut versions: Vec<u64> = Vec::new();
+    for answer in &record.0 {
+        collect_versions(&answer.body, &mut versions);
+    }
+    versions.sort_unstable();
+    versions.dedup();
+    let mut names = Names {
+        uids: BTreeMap::new(),
+        versions,
+        uid: Regex::new("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}").unwrap(),
+        record: Regex::new(r"(ResourceVersion in record |current: |resource version: )\(?\d+( \(\d+\))?\)?").unwrap(),
+    };
+    record
+        .0
+        .iter()
+        .map(|answer| {
+            let mut body = answer.body.clone();
+            names.normalize(&mut body);
+            let mut answer = Answer { status: answer.status, body };
+            ALLOWED.iter().for_each(|allowed| (allowed.put_alike)(&mut answer));
+            answer
+        })
+        .collect()
+}
+
+/// Whether these are the metadata of a list or a bookmark: its version is that of the whole store, which others change, too.
+fn is_of_a_list(metadata: &Value) -> bool {
+    metadata.get("name").is_none() && metadata.get("resourceVersion").is_some()
+}
+
+fn collect_versions(value: &Value, versions: &mut Vec<u64>) {
+    match value {
+        Value::Object(fields) => {
+            if let Some(metadata) = fields.get("metadata").filter(|metadata| !is_of_a_list(metadata)) {
+                versions
+                    .extend(metadata.get("resourceVersion").and_then(|version| version.as_str()?.parse::<u64>().ok()));
+            }
+            fields.values().for_each(|value| collect_versions(value, versions));
+        }
+        Value::Array(items) => items.iter().for_each(|item| collect_versions(item, versions)),
+        _ => {}
+    }
+}
+
+struct Names {
+    uids: BTreeMap<String, usize>,
+    versions: Vec<u64>,
+    uid: Regex,
+    /// Where a message has a version.
+    record: Regex,
+}
+
+impl Names {
+    fn normalize(&mut self, value: &mut Value) {
+        match value {
+            Value::Object(fields) => {
+                fields.remove("managedFields");
+                let is_list = fields.get("metadata").is_some_and(is_of_a_list);
+                if let Some(metadata) = fields.get_mut("metadata").and_then(Value::as_object_mut) {
+                    self.metadata(metadata, is_list);
+                }
+                fields.values_mut().for_each(|value| self.normalize(value));
+            }
+            Value::Array(items) => items.iter_mut().for_each(|item| self.normalize(item)),
+            Value::String(text) => *text = self.text(text),
+            _ => {}
+        }
+    }
+
+    fn metadata(&mut self, metadata: &mut Map<String, Value>, is_list: bool) {
+        for time in ["creationTimestamp", "deletionTimestamp"] {
+            if metadata.get(time).is_some_and(Value::is_string) {
+                metadata.insert(time.to_owned(), json!("(time)"));
+            }
+        }
+        if metadata.get("continue").is_some_and(|token| token != "") {
+            metadata.insert("continue".to_owned(), json!("(token)"));
+        }
+        if metadata.contains_key("generateName") && metadata.contains_key("name") {
+            metadata.insert("name".to_owned(), json!("(generated)"));
+        }
+        if let Some(version) = metadata.get_mut("resourceVersion") {
+            let number = version.as_str().and_then(|version| version.parse::<u64>().ok()).unwrap_or_default();
+            *version = match self.versions.binary_search(&number) {
+                Ok(rank) if !is_list => json!(format!("(version {rank})")),
+                _ => json!("(version)"),
+            };
+        }
+    }
+
+    fn text(&mut self, text: &str) -> String {
+        let text = &self.record.replace_all(text, "$1(version)").into_owned();
+        let found: Vec<String> = self.uid.find_iter(text).map(|found| found.as_str().to_owned()).collect();
+        found.into_iter().fold(text.to_owned(), |text, uid| {
+            let next = self.uids.len();
+            let number = *self.uids.entry(uid.clone()).or_insert(next);
+            text.replace(&uid, &format!("(uid {number})"))
+        })
+    }
+}

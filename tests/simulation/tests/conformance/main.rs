@@ -1,0 +1,77 @@
+//! The simulated API server answers as a real one does.
+//!
+//! Scripts of requests are sent to both, and every answer and every event of a watch is compared field by field, once UIDs, versions
+//! and times are put alike. The real server is right: whatever differs is mended in the simulation, or is in the list of what may
+//! differ ([`compare::ALLOWED`]), with the reason.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a panic fails the test"
+)]
+
+mod compare;
+mod drawn;
+mod objects;
+mod play;
+mod reading;
+mod removing;
+mod script;
+mod watching;
+mod writing;
+
+use std::{path::Path, sync::LazyLock};
+
+use keypair_simulation::Server;
+use keypair_test_harness::{ControlPlane, Options};
+use kube::Client;
+
+use script::Script;
+
+static PLANE: LazyLock<ControlPlane> = LazyLock::new(|| {
+    let crd = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crds/keypairs.keypairs.dev.yaml");
+    ControlPlane::start(&Options { crds: vec![crd], ..Options::default() }).expect("a control plane")
+});
+
+/// Who has all rights, and who has none.
+pub struct Clients {
+    pub admin: Client,
+    pub alice: Client,
+}
+
+/// Plays a script against both servers and compares.
+fn conforms(name: &str, script: &Script) {
+    let simulated = simulated(name, script);
+    let expected = simulated.events();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let real = runtime.block_on(async {
+        let clients = Clients { admin: PLANE.client().await.unwrap(), alice: PLANE.client_as("alice").await.unwrap() };
+        play::play(&clients, &space(name), script, Some(&expected)).await
+    });
+    compare::compare(name, script, &real, &simulated);
+}
+
+/// Scripts have namespaces of their own, since they run at the same time.
+fn space(name: &str) -> String {
+    format!("conformance-{name}")
+}
+
+fn simulated(name: &str, script: &Script) -> play::Record {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let server = Server::new(1);
+        server.deny("alice", "*", "*");
+        let background = tokio::spawn({
+            let server = server.clone();
+            async move { server.run().await }
+        });
+        let client = |user: &str| Client::new(server.service(user), "default");
+        let clients = Clients { admin: client("admin"), alice: client("alice") };
+        let record = play::play(&clients, &space(name), script, None).await;
+        background.abort();
+        record
+    })
+}

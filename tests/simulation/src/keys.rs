@@ -17,8 +17,11 @@ use keypair_operator::{
 };
 use keypair_test_harness::Dice;
 
-/// The keys of each kind that there are so far, as PKCS#8 in DER.
-static KEYS: LazyLock<Mutex<BTreeMap<String, Vec<Arc<[u8]>>>>> = LazyLock::new(Mutex::default);
+/// Keys by their kind, as PKCS#8 in DER.
+type Generated = BTreeMap<String, Vec<Arc<[u8]>>>;
+
+/// Those that there are so far.
+static KEYS: LazyLock<Mutex<Generated>> = LazyLock::new(Mutex::default);
 
 /// How many keys of each kind users have of their own. The operator is given others.
 pub const OF_USERS: usize = 4;
@@ -37,7 +40,7 @@ pub fn key(spec: KeySpec, number: usize) -> PrivateKey {
             let key = keygen::generate(spec).expect("no key can be generated");
             of_kind.push(key.pkcs8_der().into());
         }
-        of_kind.get(number).map(Arc::clone).unwrap_or_else(|| Arc::from([]))
+        of_kind.get(number).map_or_else(|| Arc::from([]), Arc::clone)
     };
     PrivateKey::from_pkcs8_der(&der).expect("a key that was generated is one")
 }

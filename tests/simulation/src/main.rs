@@ -34,6 +34,9 @@ struct Args {
     /// Prints every request of the first history.
     #[arg(long)]
     trace: bool,
+    /// Leaves out histories in which the store is put back.
+    #[arg(long)]
+    no_snapshots: bool,
     /// Does not stop at the first history that fails, and shortens none.
     #[arg(long)]
     all: bool,
@@ -56,6 +59,9 @@ fn main() -> ExitCode {
                         return;
                     }
                     let history = history::draw(args.seed.wrapping_add(number));
+                    if args.no_snapshots && history.is_restored() {
+                        continue;
+                    }
                     let violations = run(&history, false).violations;
                     done.fetch_add(1, Ordering::AcqRel);
                     if violations.is_empty() {
@@ -63,7 +69,15 @@ fn main() -> ExitCode {
                     }
                     let was_first = !failed.swap(true, Ordering::AcqRel);
                     if args.all {
-                        println!("seed {}: {}", history.seed, violations.iter().map(|violation| violation.get(..300).unwrap_or(violation)).collect::<Vec<_>>().join("\n    "));
+                        println!(
+                            "seed {}: {}",
+                            history.seed,
+                            violations
+                                .iter()
+                                .map(|violation| violation.get(..300).unwrap_or(violation))
+                                .collect::<Vec<_>>()
+                                .join("\n    ")
+                        );
                     } else if was_first {
                         let _telling = telling.lock().unwrap_or_else(PoisonError::into_inner);
                         explain(&history, &violations);

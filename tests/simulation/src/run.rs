@@ -159,18 +159,19 @@ impl<'a> Stage<'a> {
         let one = format!("{all}/{name}");
         let code = match verb {
             Verb::Create => {
-                let mut object = if body.is_object() { body } else { json!({}) };
-                if !object.get("metadata").is_some_and(Value::is_object) {
-                    object["metadata"] = json!({});
+                let mut object = body.as_object().cloned().unwrap_or_default();
+                let metadata = object.entry("metadata").or_insert_with(|| json!({}));
+                if let Some(metadata) = metadata.as_object_mut() {
+                    metadata.insert("name".to_owned(), json!(name));
                 }
-                object["metadata"]["name"] = json!(name);
+                let object = Value::Object(object);
                 self.server.request("admin", "POST", &all, "application/json", Some(&object))
             }
             Verb::Patch => self.server.request("admin", "PATCH", &one, "application/merge-patch+json", Some(&body)),
             Verb::Delete => self.server.request("admin", "DELETE", &one, "application/json", None),
         };
         if code.0 >= 300 {
-            self.trace.line(&format!("    {}: {}", code.0, code.1["message"]));
+            self.trace.line(&format!("    {}: {}", code.0, code.1.get("message").unwrap_or(&Value::Null)));
         }
     }
 

@@ -48,6 +48,7 @@ impl Trace {
             return;
         }
         let Change { kind, resource, namespace, name, user, version, .. } = change;
+        let name = if *resource == "events" { without_time(name) } else { name };
         let told = change.after.as_deref().map(|object| {
             let (status, reason) = ready(object);
             let of = if *resource == "keypairs" { format!(" {status} {reason}") } else { String::new() };
@@ -87,12 +88,23 @@ fn without_times_and_keys(value: &mut Value) {
                     ("data" | "stringData", Value::Object(entries)) => {
                         entries.values_mut().for_each(|value| *value = "(an entry)".into());
                     }
+                    // That of an Event is the time, too.
+                    ("name", Value::String(name)) => {
+                        let told = without_time(name).to_owned();
+                        *name = told;
+                    }
                     (_, value) => without_times_and_keys(value),
                 }
             }
         }
         _ => {}
     }
+}
+
+/// The name of an Event without the time behind it.
+fn without_time(name: &str) -> &str {
+    let is_time = |end: &&str| end.len() == 16 && end.bytes().all(|byte| byte.is_ascii_hexdigit());
+    name.rsplit_once('.').filter(|(_, end)| is_time(end)).map_or(name, |(name, _)| name)
 }
 
 fn is_time(text: &str) -> bool {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use keypair_test_harness::Dice;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{
     Action, History, Policy, Setup, Sight, Step, Verb, Weather,
@@ -202,15 +202,14 @@ impl Drawing {
         match self.dice.below(12) {
             0..=2 => self.user(Verb::Delete, "secrets", namespace, name, Value::Null),
             3..=4 => {
-                let body = match self.dice.below(3) {
-                    0 => json!({ "data": { "words": "d29yZHM=" } }),
-                    _ => {
-                        let (_, adopter) = self.place();
-                        json!({
-                            "metadata": { "annotations": { "keypairs.dev/adopt": adopter } },
-                            "data": { "ssh-privatekey": key },
-                        })
-                    }
+                let (_, adopter) = self.place();
+                let body = if self.dice.happens(333) {
+                    json!({ "data": { "words": "d29yZHM=" } })
+                } else {
+                    json!({
+                        "metadata": { "annotations": { "keypairs.dev/adopt": adopter } },
+                        "data": { "ssh-privatekey": key },
+                    })
                 };
                 self.user(Verb::Create, "secrets", namespace, name, body);
                 if self.dice.happens(400) {
@@ -236,10 +235,10 @@ impl Drawing {
     }
 
     fn namespace_metadata(&mut self) -> Value {
-        let mut annotations = json!({});
+        let mut annotations = Map::new();
         for (name, share) in [("quota", 500), ("projects", 300), ("default-project", 300)] {
             if self.dice.happens(share) {
-                annotations[format!("keypairs.dev/{name}")] = json!(one(&mut self.dice, values_of(name)));
+                annotations.insert(format!("keypairs.dev/{name}"), json!(one(&mut self.dice, values_of(name))));
             }
         }
         json!({ "metadata": { "annotations": annotations } })

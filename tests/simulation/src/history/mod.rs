@@ -177,6 +177,12 @@ impl History {
         })
     }
 
+    /// Whether the store is put back.
+    #[must_use]
+    pub fn is_restored(&self) -> bool {
+        self.steps.iter().any(|step| step.action == Action::Restore)
+    }
+
     /// Whether policies change what the operator writes.
     #[must_use]
     pub fn is_mutated(&self) -> bool {

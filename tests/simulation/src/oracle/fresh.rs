@@ -133,10 +133,10 @@ fn creation(resource: &str, object: &Value) -> (String, Value) {
             metadata.insert(field.to_owned(), value.clone());
         }
     }
-    let mut body = json!({ "metadata": metadata });
+    let mut body = Map::from_iter([("metadata".to_owned(), Value::Object(metadata))]);
     for field in ["spec", "data", "type", "immutable"] {
         if let Some(value) = object.get(field).filter(|_| resource != "namespaces") {
-            body[field] = value.clone();
+            body.insert(field.to_owned(), value.clone());
         }
     }
     let path = match resource {
@@ -144,7 +144,7 @@ fn creation(resource: &str, object: &Value) -> (String, Value) {
         "secrets" => format!("/api/v1/namespaces/{}/secrets", namespace(object)),
         _ => format!("/apis/keypairs.dev/v1alpha1/namespaces/{}/keypairs", namespace(object)),
     };
-    (path, body)
+    (path, Value::Object(body))
 }
 
 /// What of a status is decided by the specs alone.

@@ -48,6 +48,7 @@ pub struct Life {
     regenerates: bool,
 }
 
+#[allow(clippy::struct_excessive_bools, reason = "of what can be in a history any may be")]
 struct Seen {
     is_late: bool,
     is_blind: bool,

@@ -165,16 +165,14 @@ pub struct History {
 }
 
 impl History {
-    /// Whether a request, or what a watch shows, can come later than what is promised allows for: then some promises do not hold.
+    /// Whether a request can be on its way for longer than what is left of the Lease when its holder writes no more: then what is
+    /// promised of one leader does not hold.
     #[must_use]
     pub fn is_late(&self) -> bool {
-        // There and back within what is left of the Lease when its holder writes no more.
-        let is_slow = |latency: u64| self.setup.replicas > 1 && 2 * latency * 3 >= self.setup.lease * 1000;
-        self.steps.iter().any(|step| match step.action {
-            Action::Network(_, Weather { late, latency, .. }) => late > 0 || is_slow(latency),
-            Action::Suspend(_) | Action::Restore => true,
-            _ => false,
-        })
+        let is_slow = |latency: u64| self.setup.replicas > 1 && latency * 3 >= self.setup.lease * 1000;
+        self.steps
+            .iter()
+            .any(|step| matches!(step.action, Action::Network(_, Weather { latency, .. }) if is_slow(latency)))
     }
 
     /// Whether the store is put back.

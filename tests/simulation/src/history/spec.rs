@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use keypair_operator::domain::key::KeySpec;
+use keypair_operator::domain::key::{Encoding, KeySpec};
 use keypair_test_harness::Dice;
 use serde_json::{Map, Value, json};
 
@@ -14,7 +14,7 @@ static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
     crd.pointer("/spec/versions/0/schema/openAPIV3Schema/properties/spec").cloned().unwrap_or_default()
 });
 
-/// Public keys to import: two of users, one of them twice in another form, and what is none.
+/// Public keys to import: two of users, what is none, and a private key.
 static PUBLIC_KEYS: LazyLock<Vec<String>> = LazyLock::new(|| {
     let line = |spec, number| keys::key(spec, number).public_key("somebody").map(|key| key.to_openssh());
     let mut lines: Vec<String> = [line(KeySpec::Rsa2048, 0), line(KeySpec::Rsa2048, 1), line(KeySpec::Ed25519, 0)]
@@ -22,6 +22,8 @@ static PUBLIC_KEYS: LazyLock<Vec<String>> = LazyLock::new(|| {
         .flatten()
         .collect();
     lines.push("ssh-rsa nonsense".to_owned());
+    let private_key = keys::key(KeySpec::Ed25519, 0).encode(Encoding::OpenSsh, "");
+    lines.extend(private_key.map(|key| key.to_string()));
     lines
 });
 

@@ -22,6 +22,13 @@ pub fn unsettled(server: &Server, promises: &Promises) -> Vec<String> {
         let about = |text: String| format!("{}/{}: {text}", namespace(key_pair), name(key_pair));
         found.extend(of_key_pair(key_pair, &key_pairs, &secrets, promises).into_iter().map(about));
     }
+    for namespace in server.objects("namespaces").iter().map(name) {
+        let of = |key_pair: &&Value| self::namespace(key_pair) == namespace && accepted(key_pair).is_some();
+        let (count, quota) = (key_pairs.iter().filter(of).count(), promises.greatest_quota(namespace));
+        if count > quota {
+            found.push(format!("{namespace}: {count} accepted pairs, and the quota was never more than {quota}"));
+        }
+    }
     for secret in &secrets {
         let about = |text: &str| format!("Secret {}/{}: {text}", namespace(secret), name(secret));
         found.extend(of_secret(secret, &key_pairs, promises).map(about));

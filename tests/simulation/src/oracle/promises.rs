@@ -124,6 +124,14 @@ impl Promises {
         self.lock().violations.clone()
     }
 
+    /// The greatest quota that a namespace has ever had.
+    #[must_use]
+    pub fn greatest_quota(&self, namespace: &str) -> usize {
+        let seen = self.lock();
+        let quotas = seen.quotas.get(namespace).map(Vec::as_slice).unwrap_or_default();
+        quotas.iter().map(|(_, quota)| *quota).max().unwrap_or(seen.default_quota)
+    }
+
     /// When the operator wrote something last, other than a Lease.
     #[must_use]
     pub fn last_write(&self) -> Option<Instant> {

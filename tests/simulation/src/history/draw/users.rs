@@ -1,0 +1,171 @@
+//! What users do to `KeyPair`s, Secrets and Namespaces.
+
+use std::time::Duration;
+
+use keypair_test_harness::Dice;
+use serde_json::{Map, Value, json};
+
+use super::{Drawing, KEY_PAIRS, NAMESPACES, one};
+use crate::history::{Action, Sight, Verb, spec::edit};
+
+const UID: &str = "keypairs.dev/keypair-uid";
+const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+
+const SECRETS: [&str; 6] = ["web", "api", "job", "s1", "s2", "s3"];
+
+impl Drawing {
+    pub(super) fn place(&mut self) -> (&'static str, &'static str) {
+        let namespace = if self.dice.happens(850) { NAMESPACES[0] } else { NAMESPACES[1] };
+        (namespace, *one(&mut self.dice, &KEY_PAIRS))
+    }
+
+    /// One of the `KeyPair`s that there may be.
+    pub(super) fn known(&mut self) -> (&'static str, &'static str) {
+        let known: Vec<_> = self.specs.keys().copied().collect();
+        if known.is_empty() { self.place() } else { *one(&mut self.dice, &known) }
+    }
+
+    pub(super) fn create(&mut self) {
+        let (namespace, name) = self.place();
+        let spec = self.spec();
+        self.specs.entry((namespace, name)).or_insert_with(|| spec.clone());
+        self.user(Verb::Create, "keypairs", namespace, name, json!({ "spec": spec }));
+    }
+
+    pub(super) fn delete(&mut self) {
+        let (namespace, name) = self.known();
+        let before = self.specs.remove(&(namespace, name));
+        self.user(Verb::Delete, "keypairs", namespace, name, Value::Null);
+        if self.dice.happens(500) {
+            // Again, the same or another.
+            let spec = before.filter(|_| self.dice.happens(600)).unwrap_or_else(|| self.spec());
+            self.specs.insert((namespace, name), spec.clone());
+            let moment = self.moment();
+            self.users_later(moment, Verb::Create, "keypairs", namespace, name, json!({ "spec": spec }));
+        }
+    }
+
+    /// Edits a field, and half of the time takes that back soon after.
+    pub(super) fn edit(&mut self) {
+        let (namespace, name) = self.known();
+        let edit = edit(&mut self.dice);
+        let spec = self.specs.entry((namespace, name)).or_insert_with(|| json!({}));
+        let inverse = edit.inverse(spec);
+        self.user(Verb::Patch, "keypairs", namespace, name, edit.patch());
+        if self.dice.happens(500) {
+            let moment = self.moment();
+            self.users_later(moment, Verb::Patch, "keypairs", namespace, name, inverse.patch());
+        } else if let Some(spec) = self.specs.get_mut(&(namespace, name)) {
+            edit.apply(spec);
+        }
+    }
+
+    pub(super) fn secret(&mut self) {
+        let (namespace, _) = self.place();
+        let name = *one(&mut self.dice, &SECRETS);
+        let number = self.dice.below(4);
+        let key = format!("$KEY{number}");
+        match self.dice.below(12) {
+            0..=2 => self.user(Verb::Delete, "secrets", namespace, name, Value::Null),
+            3..=4 => {
+                let (_, adopter) = self.place();
+                let body = if self.dice.happens(333) {
+                    json!({ "data": { "words": "d29yZHM=" } })
+                } else {
+                    json!({
+                        "metadata": { "annotations": { "keypairs.dev/adopt": adopter } },
+                        "data": { "ssh-privatekey": key },
+                    })
+                };
+                self.user(Verb::Create, "secrets", namespace, name, body);
+                if self.dice.happens(400) {
+                    let moment = self.moment();
+                    self.users_later(moment, Verb::Delete, "secrets", namespace, name, Value::Null);
+                }
+            }
+            number => {
+                let patch = match number {
+                    5 => json!({ "data": { "ssh-privatekey": key } }),
+                    6 => json!({ "data": { "ssh-publickey": null } }),
+                    7 => json!({ "metadata": { "labels": { MANAGED_BY: "Helm" } } }),
+                    8 => json!({ "metadata": { "labels": { MANAGED_BY: null } } }),
+                    9 => json!({ "metadata": { "annotations": { UID: null } } }),
+                    10 => json!({ "metadata": { "ownerReferences": null } }),
+                    _ => json!({ "metadata": { "annotations": null, "labels": { "added": "by hand" } } }),
+                };
+                self.user(Verb::Patch, "secrets", namespace, name, patch);
+            }
+        }
+    }
+
+    pub(super) fn namespace_metadata(&mut self) -> Value {
+        let mut annotations = Map::new();
+        for (name, share) in [("quota", 500), ("projects", 300), ("default-project", 300)] {
+            if self.dice.happens(share) {
+                annotations.insert(format!("keypairs.dev/{name}"), json!(one(&mut self.dice, values_of(name))));
+            }
+        }
+        json!({ "metadata": { "annotations": annotations } })
+    }
+
+    pub(super) fn region(&mut self) {
+        match self.dice.below(4) {
+            0 => self.recreate_namespace(),
+            1 => {
+                // What a namespace is changes while what was decided about its pairs is being written.
+                self.create();
+                self.at += Duration::from_millis(self.dice.below(25));
+                self.edit_namespace();
+                self.create();
+            }
+            _ => self.edit_namespace(),
+        }
+    }
+
+    /// Deletes a namespace and makes it anew, with a pair in it, half of the time before the operator has seen that it was gone.
+    pub(super) fn recreate_namespace(&mut self) {
+        let namespace = *one(&mut self.dice, &NAMESPACES);
+        if self.dice.happens(500) {
+            let lag = 100 + self.dice.below(4000);
+            for replica in 0..self.replicas {
+                self.push(Action::Watch(replica, "namespaces", Sight::LagFor(lag)));
+                self.later(lag + 8000, Action::Watch(replica, "namespaces", Sight::Clear));
+            }
+        }
+        self.user(Verb::Delete, "namespaces", "", namespace, Value::Null);
+        let body = self.namespace_metadata();
+        let mut at = 100 + self.moment();
+        self.users_later(at, Verb::Create, "namespaces", "", namespace, body);
+        for _ in 0..=self.dice.below(3) {
+            let (name, spec) = (*one(&mut self.dice, &KEY_PAIRS), self.spec());
+            at += self.dice.below(300);
+            self.users_later(at, Verb::Create, "keypairs", namespace, name, json!({ "spec": spec }));
+        }
+    }
+
+    pub(super) fn edit_namespace(&mut self) {
+        let namespace = if self.dice.happens(850) { NAMESPACES[0] } else { NAMESPACES[1] };
+        let field = *one(&mut self.dice, &["quota", "projects", "projects", "default-project"]);
+        let values = values_of(field);
+        let field = format!("keypairs.dev/{field}");
+        let patch = |dice: &mut Dice, removed: u64| {
+            let value = if dice.happens(removed) { Value::Null } else { json!(one(dice, values)) };
+            json!({ "metadata": { "annotations": { field.clone(): value } } })
+        };
+        let (there, back) = (patch(&mut self.dice, 200), patch(&mut self.dice, 500));
+        self.user(Verb::Patch, "namespaces", "", namespace, there);
+        if self.dice.happens(500) {
+            let moment = self.moment();
+            self.users_later(moment, Verb::Patch, "namespaces", "", namespace, back);
+        }
+    }
+}
+
+/// What an annotation of a Namespace can say, or be meant to.
+fn values_of(annotation: &str) -> &'static [&'static str] {
+    match annotation {
+        "quota" => &["0", "1", "2", "3", "many"],
+        "projects" => &["red,blue", "red", "blue", ",", "not valid?"],
+        _ => &["red", "blue", "not valid?"],
+    }
+}

@@ -116,7 +116,7 @@ pub async fn differences_from_an_empty_cluster(
         }
         for (object, fresh) in &pairs {
             let shown = |object: &Value| comparable(object).to_string();
-            if shown(object) != shown(fresh) {
+            if shown(object) != shown(fresh) && !has_another_type(server, &empty, object, fresh) {
                 let (now, fresh) = (shown(object), shown(fresh));
                 found.push(format!("{namespace}/{}: {now}; in an empty cluster: {fresh}", name(object)));
             }
@@ -160,6 +160,15 @@ fn comparable(key_pair: &Value) -> Value {
         "bits": field("bits"),
         "error": field("error"),
     })
+}
+
+/// Whether a pair is refused because its Secret would have to have another type, which cannot be changed in place.
+fn has_another_type(server: &Server, empty: &Server, key_pair: &Value, fresh: &Value) -> bool {
+    let type_of = |server: &Server, key_pair: &Value| {
+        let secret = server.object("secrets", namespace(key_pair), text(key_pair, "/status/secretName")?)?;
+        text(&secret, "/type").map(str::to_owned)
+    };
+    ready(key_pair).1 == "InvalidSecret" && type_of(server, key_pair) != type_of(empty, fresh)
 }
 
 /// What the Secret of a pair is like, but for its key.

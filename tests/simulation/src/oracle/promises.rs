@@ -1,5 +1,8 @@
 //! The promises of docs/reliability.md, checked at each change of the store.
 
+mod key_pairs;
+mod secrets;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -9,10 +12,7 @@ use std::{
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::facts::{
-    accepted, annotation, effective_name, fingerprint, is_import, is_operator, is_replay, keys_in, name, namespace,
-    owner, owners, ready, uid,
-};
+use super::facts::{accepted, annotation, effective_name, is_operator, name, namespace, uid};
 use crate::{
     Server,
     history::History,
@@ -218,129 +218,5 @@ impl Seen {
         let until = quotas.iter().skip(1).map(|(since, _)| *since).map(Some).chain([None]);
         let in_sight = quotas.iter().zip(until).filter(|(_, until)| until.is_none_or(|until| until.elapsed() < window));
         in_sight.map(|((_, quota), _)| *quota).max().unwrap_or(self.default_quota)
-    }
-
-    fn key_pair(&mut self, change: &Change) {
-        let place = (change.namespace.clone(), change.name.clone());
-        let Some(after) = change.after.clone() else {
-            self.key_pairs.remove(&place);
-            if let Some(life) = change.before.as_deref().and_then(|before| self.lives.get_mut(uid(before))) {
-                life.is_there = false;
-            }
-            return;
-        };
-        self.key_pairs.insert(place.clone(), Arc::clone(&after));
-        let after = &*after;
-        let life = self.lives.entry(uid(after).to_owned()).or_default();
-        let id = accepted(after).map(str::to_owned);
-        if life.id.is_none() {
-            life.born(&place, after);
-        }
-        life.regenerates = after.pointer("/spec/secret/onLoss").is_some_and(|on_loss| on_loss == "Regenerate");
-        let before = life.id.clone();
-        let given =
-            fingerprint(after).filter(|_| !is_replay(after) && id.is_some() && !is_import(after)).map(Arc::from);
-        let given_before = life.given.clone();
-        let may_change = life.is_touched && life.regenerates;
-        if life.id.is_none() {
-            life.id.clone_from(&id);
-        }
-        if given.is_some() {
-            life.given.clone_from(&given);
-        }
-        let place = format!("{}/{}", place.0, place.1);
-        match (&before, &id) {
-            (Some(before), Some(id)) if before != id => {
-                self.violated(&format!("{place}: keyPairID was {before} and is {id}"));
-            }
-            (Some(_), None) => {
-                let reason = ready(after).1;
-                self.violated(&format!("{place}: an accepted pair is not accepted any more ({reason})"));
-            }
-            (None, Some(_)) => self.accepted(change, after),
-            _ => {}
-        }
-        if let (Some(before), Some(now)) = (given_before, given)
-            && before != now
-            && !may_change
-            && !self.is_mutated
-            && !self.is_restored
-        {
-            self.violated(&format!("{place}: the status gave out the key {before}, and now {now}"));
-        }
-        self.no_key(change);
-    }
-
-    /// A pair has been accepted: there is room for it, and nobody else has its name.
-    fn accepted(&mut self, change: &Change, after: &Value) {
-        if self.is_restored {
-            return;
-        }
-        let there: Vec<&Life> = self
-            .lives
-            .values()
-            .filter(|life| life.is_there && life.id.is_some() && life.place.0 == change.namespace)
-            .collect();
-        let (count, quota) = (there.len(), self.quota(&change.namespace));
-        let same = there.iter().filter(|life| life.key_pair_name == effective_name(after)).count();
-        if count > quota && !self.is_late {
-            self.violated(&format!("{}: {count} accepted pairs, the quota is {quota}", change.namespace));
-        }
-        if same > 1 && !self.is_late {
-            self.violated(&format!(
-                "{}: {same} accepted pairs of the name {}",
-                change.namespace,
-                effective_name(after)
-            ));
-        }
-    }
-
-    fn secret(&mut self, change: &Change) {
-        let place = (change.namespace.clone(), change.name.clone());
-        let before = change.before.clone();
-        match &change.after {
-            Some(after) => self.secrets.insert(place.clone(), Arc::clone(after)),
-            None => self.secrets.remove(&place),
-        };
-        if is_operator(&change.user) {
-            self.written(&place, before.as_deref(), change);
-        } else if let Some(before) = before.as_deref() {
-            let touched: Vec<&str> = owner(before).into_iter().chain(owners(before)).collect();
-            for uid in touched {
-                if let Some(life) = self.lives.get_mut(uid) {
-                    life.is_touched = true;
-                }
-            }
-        }
-    }
-
-    /// The operator has written a Secret.
-    fn written(&mut self, place: &Place, before: Option<&Value>, change: &Change) {
-        let at = format!("{}/{}", place.0, place.1);
-        let after = change.after.as_deref();
-        if let Some(before) = before {
-            let is_known = |uid: &str| self.lives.contains_key(uid);
-            let ours = owner(before).is_some_and(is_known) || owners(before).any(is_known);
-            if !ours && annotation(before, "keypairs.dev/adopt").is_none() && !self.is_restored {
-                self.violated(&format!("{at}: a foreign Secret was changed"));
-            }
-        }
-        let now = after.map(keys_in).unwrap_or_default();
-        for key in before.map(keys_in).unwrap_or_default() {
-            let elsewhere =
-                || self.secrets.iter().any(|(other, secret)| other.0 == place.0 && keys_in(secret).contains(&key));
-            let of = |life: &&Life| life.is_there && life.place.0 == place.0 && life.given.as_ref() == Some(&key);
-            if !now.contains(&key) && self.lives.values().any(|life| of(&life) && !life.is_touched) && !elsewhere() {
-                self.violated(&format!("{at}: the last copy of a private key that a status gives out was removed"));
-            }
-        }
-        let Some(uid) = after.and_then(owner) else { return };
-        let excused = self.is_late || self.is_mutated || self.is_restored;
-        let Some(life) = self.lives.get_mut(uid) else { return };
-        life.keys.extend(now);
-        if life.keys.len() > 1 && !life.is_touched && !excused {
-            let name = life.place.1.clone();
-            self.violated(&format!("{at}: a second key for {name}"));
-        }
     }
 }

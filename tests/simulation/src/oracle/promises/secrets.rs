@@ -1,0 +1,62 @@
+//! What is promised of Secrets: foreign ones are not touched, and no key is lost or doubled.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::{Life, Place, Seen};
+use crate::{
+    oracle::facts::{annotation, is_operator, keys_in, owner, owners},
+    server::Change,
+};
+
+impl Seen {
+    pub(super) fn secret(&mut self, change: &Change) {
+        let place = (change.namespace.clone(), change.name.clone());
+        let before = change.before.clone();
+        match &change.after {
+            Some(after) => self.secrets.insert(place.clone(), Arc::clone(after)),
+            None => self.secrets.remove(&place),
+        };
+        if is_operator(&change.user) {
+            self.written(&place, before.as_deref(), change);
+        } else if let Some(before) = before.as_deref() {
+            let touched: Vec<&str> = owner(before).into_iter().chain(owners(before)).collect();
+            for uid in touched {
+                if let Some(life) = self.lives.get_mut(uid) {
+                    life.is_touched = true;
+                }
+            }
+        }
+    }
+
+    /// The operator has written a Secret.
+    fn written(&mut self, place: &Place, before: Option<&Value>, change: &Change) {
+        let at = format!("{}/{}", place.0, place.1);
+        let after = change.after.as_deref();
+        if let Some(before) = before {
+            let is_known = |uid: &str| self.lives.contains_key(uid);
+            let ours = owner(before).is_some_and(is_known) || owners(before).any(is_known);
+            if !ours && annotation(before, "keypairs.dev/adopt").is_none() && !self.is_restored {
+                self.violated(&format!("{at}: a foreign Secret was changed"));
+            }
+        }
+        let now = after.map(keys_in).unwrap_or_default();
+        for key in before.map(keys_in).unwrap_or_default() {
+            let elsewhere =
+                || self.secrets.iter().any(|(other, secret)| other.0 == place.0 && keys_in(secret).contains(&key));
+            let of = |life: &&Life| life.is_there && life.place.0 == place.0 && life.given.as_ref() == Some(&key);
+            if !now.contains(&key) && self.lives.values().any(|life| of(&life) && !life.is_touched) && !elsewhere() {
+                self.violated(&format!("{at}: the last copy of a private key that a status gives out was removed"));
+            }
+        }
+        let Some(uid) = after.and_then(owner) else { return };
+        let excused = self.is_late || self.is_mutated || self.is_restored;
+        let Some(life) = self.lives.get_mut(uid) else { return };
+        life.keys.extend(now);
+        if life.keys.len() > 1 && !life.is_touched && !excused {
+            let name = life.place.1.clone();
+            self.violated(&format!("{at}: a second key for {name}"));
+        }
+    }
+}

@@ -23,15 +23,8 @@ pub enum Algorithm {
 
 impl Algorithm {
     /// Every family.
-    pub const ALL: [Self; 7] = [
-        Self::Rsa,
-        Self::Dsa,
-        Self::Ecdsa,
-        Self::Ed25519,
-        Self::EcdsaSk,
-        Self::Ed25519Sk,
-        Self::MlDsa44Ed25519,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Rsa, Self::Dsa, Self::Ecdsa, Self::Ed25519, Self::EcdsaSk, Self::Ed25519Sk, Self::MlDsa44Ed25519];
 
     /// The family of this name.
     #[must_use]

@@ -64,7 +64,8 @@ impl Kind {
             };
         }
         // Other groups have kinds of this name, but not the one that needs no group.
-        let could_be = kind.eq_ignore_ascii_case(&our_kind) && group.is_empty();
+        let of_one = kind.strip_suffix("List").unwrap_or(kind);
+        let could_be = of_one.eq_ignore_ascii_case(&our_kind) && group.is_empty();
         let holds_ours = fields.get("items").and_then(Value::as_array).is_some_and(|items| {
             items.iter().filter_map(Value::as_object).any(|item| matches!(Self::of(item), Self::KeyPair))
         });

@@ -23,6 +23,7 @@ pub fn crd() -> CustomResourceDefinition {
     for version in &mut crd.spec.versions {
         if let Some(root) = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut()) {
             strip_unknown_formats(root);
+            take_null_for_absent(root);
             describe(root);
             root.x_kubernetes_validations = Some(object_rules());
             if let Some(status) = descend(root, "status") {
@@ -151,5 +152,16 @@ fn strip_unknown_formats(schema: &mut JSONSchemaProps) {
     schema.properties.iter_mut().flatten().for_each(|(_, property)| strip_unknown_formats(property));
     if let Some(JSONSchemaPropsOrArray::Schema(items)) = schema.items.as_mut() {
         strip_unknown_formats(items);
+    }
+}
+
+/// Null is none of the values of an enumeration, whatever `nullable` says; without that the API server takes it for absent.
+fn take_null_for_absent(schema: &mut JSONSchemaProps) {
+    if schema.enum_.is_some() {
+        schema.nullable = None;
+    }
+    schema.properties.iter_mut().flatten().for_each(|(_, property)| take_null_for_absent(property));
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = schema.items.as_mut() {
+        take_null_for_absent(items);
     }
 }

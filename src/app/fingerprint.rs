@@ -24,7 +24,9 @@ pub fn fingerprint(args: &FingerprintArgs) -> Result<ExitCode, Error> {
         writeln!(output, "{}", Profile::from(profile).fingerprint(&key, &body, &args.project, &id))?;
     } else {
         let fingerprints = key.fingerprints();
-        let comment = if key.comment().is_empty() { "no comment" } else { key.comment() };
+        // What begins with a number sign is a comment on the line, not on the key, to `ssh-keygen -l`.
+        let is_none = key.comment().is_empty() || key.comment().starts_with('#');
+        let comment = if is_none { "no comment" } else { key.comment() };
         for fingerprint in [fingerprints.sha256, format!("MD5:{}", fingerprints.md5)] {
             writeln!(output, "{} {fingerprint} {comment} ({})", key.bits(), key.algorithm())?;
         }

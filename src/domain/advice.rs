@@ -19,6 +19,10 @@ pub fn on_key(key: &PublicKey, now: u64) -> Vec<String> {
             "this RSA key has {} bits, and fewer than {RSA_WISE_BITS} are not safe any more: use a longer one, or Ed25519",
             key.bits()
         )),
+        Algorithm::MlDsa44Ed25519 => warn(
+            "this is an ML-DSA-44 and Ed25519 key, which is experimental and only OpenSSH 10.4 and later know: check that your servers do, or use Ed25519"
+                .to_owned(),
+        ),
         _ => {}
     }
     if key.key_type().certificate_version() == Some(CertificateVersion::V00) {
@@ -57,6 +61,8 @@ mod tests {
             ("ed25519-by-ed25519.cert", &[]),
             ("rsa2048.pub", &[]),
             ("sk-ed25519.pub", &[]),
+            ("mldsa44-ed25519.pub", &["experimental"]),
+            ("mldsa44-ed25519-by-ed25519.cert", &["experimental"]),
         ] {
             let advice = advice(file, 0);
             assert_eq!(advice.len(), words.len(), "{file}: {advice:?}");

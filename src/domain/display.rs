@@ -56,6 +56,20 @@ pub const NAMED_CHARACTERS: &[(char, &str)] = &[
     ('\u{feff}', "BYTE ORDER MARK"),
 ];
 
+/// Characters that show nothing though they are letters, marks or symbols, or change what is before them: a name may have them,
+/// a key never.
+const BLANK: &[std::ops::RangeInclusive<char>] = &[
+    '\u{034f}'..='\u{034f}',
+    '\u{115f}'..='\u{1160}',
+    '\u{17b4}'..='\u{17b5}',
+    '\u{180b}'..='\u{180f}',
+    '\u{2800}'..='\u{2800}',
+    '\u{3164}'..='\u{3164}',
+    '\u{fe00}'..='\u{fe0f}',
+    '\u{ffa0}'..='\u{ffa0}',
+    '\u{e0100}'..='\u{e01ef}',
+];
+
 /// What a character is called: `U+202E RIGHT-TO-LEFT OVERRIDE`, or only its number.
 #[must_use]
 pub fn name_of(character: char) -> String {
@@ -74,6 +88,21 @@ pub fn first_invisible(text: &str) -> Option<(char, usize)> {
     let before = text.get(..at)?;
     let character = text.get(at..)?.chars().next()?;
     Some((character, before.chars().count() + 1))
+}
+
+/// The first character of a text that cannot be read as a key which nobody sees there: one of the above, a space that is not the
+/// one of ASCII, as web pages and word processors make, a control character, a carriage return alone. And which of its
+/// characters that is, from 1.
+#[must_use]
+pub fn first_unseen(text: &str) -> Option<(char, usize)> {
+    let after = text.chars().skip(1).chain(['\n']);
+    let (before, (character, _)) = text.chars().zip(after).enumerate().find(|(_, (c, next))| {
+        c.is_whitespace() && !c.is_ascii()
+            || c.is_control() && !matches!(c, '\t' | '\n' | '\r')
+            || *c == '\r' && *next != '\n'
+            || BLANK.iter().any(|blank| blank.contains(c))
+    })?;
+    Some((character, before + 1))
 }
 
 /// `text` with every control character and invisible character escaped as in a Rust or JavaScript literal.

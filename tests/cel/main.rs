@@ -14,6 +14,7 @@
 )]
 
 mod code_points;
+mod manifests;
 mod objects;
 mod public_keys;
 mod random;

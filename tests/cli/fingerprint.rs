@@ -25,7 +25,9 @@ fn without_a_profile_it_prints_what_ssh_keygen_prints() {
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         // Of these ssh-keygen prints the comment, too; a certificate it calls RSA-CERT.
-        if path.extension().is_none_or(|extension| extension != "pub") {
+        let is_line = path.extension().is_some_and(|extension| extension == "pub");
+        // Before version 10.4 it knows no ML-DSA; those rows of public.tsv are its authors' own.
+        if !is_line || path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("mldsa44")) {
             continue;
         }
         let path = path.display().to_string();
@@ -109,12 +111,14 @@ fn what_is_no_public_key_is_refused_and_not_repeated() {
 fn comments_are_read_as_ssh_keygen_reads_them() {
     let key = vector("public/ed25519.pub");
     let key = key.trim().rsplit_once(" vector").unwrap().0;
-    let path = crate::file("tab.pub", &format!("{key} ops\tlab top\n"));
-    let output = execute(&["fingerprint", &path]);
-    assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""));
-    if let Some(expected) = ssh_keygen(&path, "sha256") {
-        let ours = output.stdout.lines().next().unwrap().to_lowercase();
-        assert_eq!(ours, expected.trim().to_lowercase());
+    for comment in ["ops\tlab top", "# ops", "#ops", "ops # lab", "\"ops lab\"", "'ops", "ops\\", "1024 35 1"] {
+        let path = crate::file("comment.pub", &format!("{key} {comment}\n"));
+        let output = execute(&["fingerprint", &path]);
+        assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""));
+        if let Some(expected) = ssh_keygen(&path, "sha256") {
+            let ours = output.stdout.lines().next().unwrap().to_lowercase();
+            assert_eq!(ours, expected.trim().to_lowercase());
+        }
     }
     for (body, name) in [
         (format!("\u{feff}{key} me\n"), "U+FEFF BYTE ORDER MARK, at character 1 "),

@@ -7,7 +7,9 @@
     reason = "a test stops at the first surprise, and spoils vectors at places known to be there"
 )]
 
+mod differential;
 mod effort;
+mod encoded;
 mod fields;
 mod forgeries;
 mod fuzz;

@@ -8,9 +8,12 @@ set -euo pipefail
 cd "$(dirname "$0")"
 umask 077
 
-rm -rf public private public.tsv
-mkdir -p public private/plain private/encrypted
 tmp=$(mktemp -d)
+# Those of OpenSSH 10.4 stay: no earlier ssh-keygen can make them.
+grep mldsa44 public.tsv >"$tmp/mldsa44.tsv"
+find public -type f ! -name 'mldsa44-*' -delete
+rm -rf private public.tsv
+mkdir -p public private/plain private/encrypted
 trap 'rm -rf "$tmp"' EXIT
 
 # RFC 4251 types, written to standard output.
@@ -147,4 +150,5 @@ openssl dsa -in <(ssh-keygen -q -p -m PEM -N '' -f "$tmp/dsa" >"$tmp/log"; cat "
 openssl ecparam -name secp256k1 -genkey -noout -out private/secp256k1.pem
 openssl genrsa -traditional -out private/rsa1024.pem 1024 2>"$tmp/log"
 openssl genrsa -primes 3 -traditional -out private/three-primes.pem 2048 2>"$tmp/log"
+cat "$tmp/mldsa44.tsv" >>public.tsv
 chmod -R u=rwX,go=rX .

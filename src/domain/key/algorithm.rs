@@ -17,11 +17,14 @@ pub enum Algorithm {
     EcdsaSk,
     /// Ed25519 in a FIDO token, OpenSSH's PROTOCOL.u2f.
     Ed25519Sk,
+    /// ML-DSA-44 and Ed25519 together, draft-miller-sshm-mldsa44-ed25519-composite-sigs: OpenSSH 10.4 and later.
+    MlDsa44Ed25519,
 }
 
 impl Algorithm {
     /// Every family.
-    pub const ALL: [Self; 6] = [Self::Rsa, Self::Dsa, Self::Ecdsa, Self::Ed25519, Self::EcdsaSk, Self::Ed25519Sk];
+    pub const ALL: [Self; 7] =
+        [Self::Rsa, Self::Dsa, Self::Ecdsa, Self::Ed25519, Self::EcdsaSk, Self::Ed25519Sk, Self::MlDsa44Ed25519];
 
     /// The family of this name.
     #[must_use]
@@ -29,8 +32,8 @@ impl Algorithm {
         Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)
     }
 
-    /// The name shown in `status.algorithm`: `RSA`, `DSA`, `ECDSA`, `Ed25519`, `ECDSA-SK` or
-    /// `Ed25519-SK`.
+    /// The name shown in `status.algorithm`: `RSA`, `DSA`, `ECDSA`, `Ed25519`, `ECDSA-SK`,
+    /// `Ed25519-SK` or `MLDSA44-Ed25519`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -40,6 +43,7 @@ impl Algorithm {
             Self::Ed25519 => "Ed25519",
             Self::EcdsaSk => "ECDSA-SK",
             Self::Ed25519Sk => "Ed25519-SK",
+            Self::MlDsa44Ed25519 => "MLDSA44-Ed25519",
         }
     }
 }

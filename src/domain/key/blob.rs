@@ -1,5 +1,6 @@
 //! The fields of a plain key: RFC 4253 §6.6 (RSA, DSA), RFC 5656 §3.1 (ECDSA), RFC 8709 §4
-//! (Ed25519) and OpenSSH's PROTOCOL.u2f (keys in FIDO tokens).
+//! (Ed25519), OpenSSH's PROTOCOL.u2f (keys in FIDO tokens) and
+//! draft-miller-sshm-mldsa44-ed25519-composite-sigs (ML-DSA-44 with Ed25519).
 
 use super::curve::Curve;
 use super::error::PublicKeyError;
@@ -11,6 +12,8 @@ use super::wire::{Reader, bit_length, put_mpint, put_string};
 const RSA_MIN_BITS: u32 = 1024;
 /// The length of an Ed25519 public key in bytes.
 pub(super) const ED25519_LENGTH: usize = 32;
+/// The length of an ML-DSA-44 public key in bytes, FIPS 204 §4.
+const ML_DSA_44_LENGTH: usize = 1312;
 
 /// The fields of a plain key within a blob or a certificate.
 #[derive(Debug)]
@@ -34,6 +37,7 @@ pub(super) fn read_fields<'a>(reader: &mut Reader<'a>, plain: KeyType) -> Result
         KeyType::Rsa => read_rsa(reader)?,
         KeyType::Dss => read_dss(reader)?,
         KeyType::Ed25519 | KeyType::SkEd25519 => read_ed25519(reader)?,
+        KeyType::MlDsa44Ed25519 => read_ml_dsa_44_ed25519(reader)?,
         _ => read_ecdsa(reader, plain)?,
     };
     if matches!(plain, KeyType::SkEcdsaP256 | KeyType::SkEd25519) {
@@ -84,6 +88,15 @@ fn read_ecdsa(reader: &mut Reader<'_>, plain: KeyType) -> Result<u32, PublicKeyE
 /// be valid under them.
 fn read_ed25519(reader: &mut Reader<'_>) -> Result<u32, PublicKeyError> {
     if reader.string()?.len() != ED25519_LENGTH {
+        return Err(PublicKeyError::Malformed);
+    }
+    Ok(256)
+}
+
+/// The two keys in one string. Again OpenSSH checks the length alone, and any bytes of that length are an ML-DSA-44 key. The
+/// 256 bits are what `ssh-keygen -l` prints.
+fn read_ml_dsa_44_ed25519(reader: &mut Reader<'_>) -> Result<u32, PublicKeyError> {
+    if reader.string()?.len() != ML_DSA_44_LENGTH + ED25519_LENGTH {
         return Err(PublicKeyError::Malformed);
     }
     Ok(256)

@@ -4,37 +4,29 @@
 //! `ssh-keygen -l`.
 
 use super::error::PublicKeyError;
-use super::key_type::KeyType;
-use super::leak;
+use super::{another, leak};
 use crate::domain::display;
-
-/// How every base64 key blob begins: three zero bytes of the length of its type name.
-pub(super) const BLOB_START: &str = "AAAA";
 
 /// Checks a comment and takes the white space around it away.
 ///
 /// # Errors
 ///
 /// A control or invisible character, a private key, or another public key within the comment.
-/// The last comes of lines that were joined, for example by a folded YAML scalar, and taking the
+/// The last comes of lines that were joined, for example by a folded YAML scalar or a list with commas, and taking the
 /// first key alone would lose the others.
 pub(super) fn check(comment: &str) -> Result<&str, PublicKeyError> {
     let comment = comment.trim();
     if leak::holds_private_key(comment) {
         return Err(PublicKeyError::PrivateKey);
     }
+    if another::stands_in(comment) {
+        return Err(PublicKeyError::SeveralKeys);
+    }
     if comment.chars().any(|c| c.is_control() && c != '\t') {
         return Err(PublicKeyError::ControlCharacter);
     }
     if let Some((character, place)) = display::first_invisible(comment) {
         return Err(PublicKeyError::InvisibleCharacter { character, place });
-    }
-    let words = || comment.split_whitespace();
-    let another_key = words()
-        .zip(words().skip(1))
-        .any(|(word, next)| KeyType::from_name(word).is_some() && next.starts_with(BLOB_START));
-    if another_key {
-        return Err(PublicKeyError::SeveralKeys);
     }
     Ok(comment)
 }

@@ -24,6 +24,8 @@ pub enum KeyType {
     SkEcdsaP256,
     /// `sk-ssh-ed25519@openssh.com`, PROTOCOL.u2f.
     SkEd25519,
+    /// `ssh-mldsa44-ed25519@openssh.com`, draft-miller-sshm-mldsa44-ed25519-composite-sigs.
+    MlDsa44Ed25519,
     /// `ssh-rsa-cert-v00@openssh.com`, PROTOCOL.certkeys of OpenSSH 5.4.
     RsaCertV00,
     /// `ssh-dss-cert-v00@openssh.com`, PROTOCOL.certkeys of OpenSSH 5.4.
@@ -44,6 +46,8 @@ pub enum KeyType {
     SkEcdsaP256CertV01,
     /// `sk-ssh-ed25519-cert-v01@openssh.com`, PROTOCOL.u2f.
     SkEd25519CertV01,
+    /// `ssh-mldsa44-ed25519-cert-v01@openssh.com`, PROTOCOL.certkeys.
+    MlDsa44Ed25519CertV01,
 }
 
 /// The two layouts of an OpenSSH certificate.
@@ -76,6 +80,7 @@ impl KeyType {
         Self::Ed25519,
         Self::SkEcdsaP256,
         Self::SkEd25519,
+        Self::MlDsa44Ed25519,
         Self::RsaCertV00,
         Self::DssCertV00,
         Self::RsaCertV01,
@@ -86,6 +91,7 @@ impl KeyType {
         Self::Ed25519CertV01,
         Self::SkEcdsaP256CertV01,
         Self::SkEd25519CertV01,
+        Self::MlDsa44Ed25519CertV01,
     ];
 
     /// The name as OpenSSH writes it.
@@ -100,6 +106,7 @@ impl KeyType {
             Self::Ed25519 => "ssh-ed25519",
             Self::SkEcdsaP256 => "sk-ecdsa-sha2-nistp256@openssh.com",
             Self::SkEd25519 => "sk-ssh-ed25519@openssh.com",
+            Self::MlDsa44Ed25519 => "ssh-mldsa44-ed25519@openssh.com",
             Self::RsaCertV00 => "ssh-rsa-cert-v00@openssh.com",
             Self::DssCertV00 => "ssh-dss-cert-v00@openssh.com",
             Self::RsaCertV01 => "ssh-rsa-cert-v01@openssh.com",
@@ -110,6 +117,7 @@ impl KeyType {
             Self::Ed25519CertV01 => "ssh-ed25519-cert-v01@openssh.com",
             Self::SkEcdsaP256CertV01 => "sk-ecdsa-sha2-nistp256-cert-v01@openssh.com",
             Self::SkEd25519CertV01 => "sk-ssh-ed25519-cert-v01@openssh.com",
+            Self::MlDsa44Ed25519CertV01 => "ssh-mldsa44-ed25519-cert-v01@openssh.com",
         }
     }
 
@@ -128,6 +136,7 @@ impl KeyType {
             Self::Ed25519 => Algorithm::Ed25519,
             Self::SkEcdsaP256 => Algorithm::EcdsaSk,
             Self::SkEd25519 => Algorithm::Ed25519Sk,
+            Self::MlDsa44Ed25519 => Algorithm::MlDsa44Ed25519,
             _ => Algorithm::Ecdsa,
         }
     }
@@ -144,6 +153,7 @@ impl KeyType {
             Self::Ed25519 | Self::Ed25519CertV01 => Self::Ed25519,
             Self::SkEcdsaP256 | Self::SkEcdsaP256CertV01 => Self::SkEcdsaP256,
             Self::SkEd25519 | Self::SkEd25519CertV01 => Self::SkEd25519,
+            Self::MlDsa44Ed25519 | Self::MlDsa44Ed25519CertV01 => Self::MlDsa44Ed25519,
         }
     }
 
@@ -158,7 +168,8 @@ impl KeyType {
             | Self::EcdsaP521
             | Self::Ed25519
             | Self::SkEcdsaP256
-            | Self::SkEd25519 => None,
+            | Self::SkEd25519
+            | Self::MlDsa44Ed25519 => None,
             Self::RsaCertV00 | Self::DssCertV00 => Some(CertificateVersion::V00),
             Self::RsaCertV01
             | Self::DssCertV01
@@ -167,7 +178,8 @@ impl KeyType {
             | Self::EcdsaP521CertV01
             | Self::Ed25519CertV01
             | Self::SkEcdsaP256CertV01
-            | Self::SkEd25519CertV01 => Some(CertificateVersion::V01),
+            | Self::SkEd25519CertV01
+            | Self::MlDsa44Ed25519CertV01 => Some(CertificateVersion::V01),
         }
     }
 

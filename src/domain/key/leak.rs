@@ -7,6 +7,8 @@
 use base64ct::{Base64, Encoding as _};
 use zeroize::Zeroizing;
 
+use super::encoded::{self, Squeezed};
+
 /// Words (in upper case) that stand in private key files and nowhere else, in whatever case. The CRD refuses them, too.
 pub const PRIVATE_KEY_MARKERS: &[&str] = &[
     "PRIVATE KEY-",            // PEM, OpenSSH, ssh.com
@@ -23,11 +25,11 @@ pub const PRIVATE_KEY_MARKERS: &[&str] = &[
 /// The shortest run of base64 that is taken for the beginning of a key, in characters.
 const PROBE: usize = 32;
 
-/// Base64 of `PRIVATE KEY`, as far as it does not depend on what stands around it, at each of the three places that it can
-/// have in a group of three bytes: a key file as the data of a Secret is written.
-const ENCODED_MARKERS: &[&str] = &["UFJJVkFURSBLRV", "BSSVZBVEUgS0VZ", "QUklWQVRFIEtFW"];
+/// How often a text is decoded: the base64 of the data of a Secret, encoded once more by whoever copied it, and a last time.
+const MAX_DECODINGS: usize = 3;
 
-/// How every key blob begins in base64: its first bytes are a length.
+/// How every key blob begins in base64: its first bytes are a length. What is in one is not looked at: the identifier of a
+/// certificate can be any text.
 const BLOB_START: &str = "AAAA";
 
 /// Object identifiers (DER, without tag and length) that begin an encrypted PKCS#8 key: PKCS#5 and
@@ -35,15 +37,55 @@ const BLOB_START: &str = "AAAA";
 const ENCRYPTION: &[&[u8]] =
     &[&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x05], &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x0c]];
 
-/// Whether a private key, or the beginning of one, stands anywhere in the text.
+/// How OpenSSH's own private keys begin.
+const OPENSSH_MAGIC: &str = "openssh-key-v1";
+
+/// How a PKCS#12 file goes on after its tag and length: INTEGER 3, and a SEQUENCE.
+const PKCS12: &[u8] = &[2, 1, 3, 0x30];
+
+/// How private keys of ssh.com begin, and what `gzip` has packed.
+const SEALED: &[&[u8]] = &[&[0x3f, 0x6f, 0xf9, 0xeb], &[0x1f, 0x8b, 8]];
+
+/// Whether a private key, or the beginning of one, stands anywhere in the text: as it is, or encoded, once or several times.
 #[must_use]
 pub fn holds_private_key(text: &str) -> bool {
+    holds(text, 0)
+}
+
+fn holds(text: &str, decodings: usize) -> bool {
     // The copy may be a private key, so it is erased like one.
     let upper = Zeroizing::new(text.to_ascii_uppercase());
+    if names_private_key(&upper) || begins_private_block(&upper) {
+        return true;
+    }
+    let squeezed = Squeezed::of(text, BLOB_START);
+    squeezed.beginnings(PROBE).any(begins_private_bytes)
+        || decodings < MAX_DECODINGS
+            && squeezed
+                .decoded()
+                .chain(encoded::hex(text))
+                .chain(encoded::percent(text))
+                .any(|bytes| bytes_hold(&bytes, decodings + 1))
+}
+
+/// Whether words stand in the text (in upper case) that only private keys have.
+fn names_private_key(upper: &str) -> bool {
     PRIVATE_KEY_MARKERS.iter().any(|marker| upper.contains(marker))
-        || begins_private_block(&upper)
         || upper.contains("\"KTY\"") && upper.contains("\"D\"")
-        || base64_runs(text).any(|run| begins_private_der(run) || is_encoded_file(run))
+}
+
+/// Whether a private key stands in what was decoded.
+fn bytes_hold(bytes: &[u8], decodings: usize) -> bool {
+    if is_private_beginning(bytes) {
+        return true;
+    }
+    let (text, is_text) = encoded::ascii(bytes);
+    if text.contains(OPENSSH_MAGIC) {
+        return true;
+    }
+    let upper = Zeroizing::new(text.to_ascii_uppercase());
+    // Nobody encodes words about a private key.
+    upper.contains("PRIVATE KEY") || names_private_key(&upper) || is_text && holds(&text, decodings)
 }
 
 /// Whether a BEGIN line names a private key. Its name ends with its dashes, where it has them: what a block of a public key
@@ -53,33 +95,24 @@ fn begins_private_block(upper: &str) -> bool {
     ["-BEGIN ", "- BEGIN "].iter().any(|begin| upper.split(begin).skip(1).any(name))
 }
 
-/// The runs of characters that base64 consists of, but for its padding: whatever stands around a key, brackets or quotes,
-/// is no part of it.
-fn base64_runs(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '+' | '/')))
-}
-
-/// Whether the run is base64 of a key file. A key blob is none, though the identifier in a certificate can be any text.
-fn is_encoded_file(run: &str) -> bool {
-    !run.starts_with(BLOB_START) && ENCODED_MARKERS.iter().any(|marker| run.contains(marker))
-}
-
-/// Whether the token is base64 of the beginning of a private key in DER: PKCS#1, PKCS#8, SEC 1,
-/// encrypted PKCS#8.
-fn begins_private_der(token: &str) -> bool {
+/// Whether this is base64 of the beginning of a private key.
+fn begins_private_bytes(probe: &str) -> bool {
     let mut bytes = Zeroizing::new([0; PROBE / 4 * 3]);
-    let Some(probe) = token.get(..PROBE) else {
-        return false;
-    };
-    let Ok(bytes) = Base64::decode(probe, bytes.as_mut_slice()) else {
-        return false;
-    };
+    Base64::decode(probe, bytes.as_mut_slice()).is_ok_and(is_private_beginning)
+}
+
+/// Whether these bytes begin a private key in DER (PKCS#1, PKCS#8, SEC 1, encrypted PKCS#8, PKCS#12), in the binary format of
+/// ssh.com, or something compressed, into which nobody looks.
+fn is_private_beginning(bytes: &[u8]) -> bool {
+    if SEALED.iter().any(|magic| bytes.starts_with(magic)) {
+        return true;
+    }
     let Some(inner) = sequence_content(bytes) else {
         return false;
     };
     // All private keys begin with a version, INTEGER 0 or 1. Public keys begin with a SEQUENCE or a
     // long INTEGER.
-    if inner.starts_with(&[2, 1, 0]) || inner.starts_with(&[2, 1, 1]) {
+    if inner.starts_with(&[2, 1, 0]) || inner.starts_with(&[2, 1, 1]) || inner.starts_with(PKCS12) {
         return true;
     }
     sequence_content(inner)

@@ -3,7 +3,7 @@
 
 use base64ct::{Base64, Encoding as _};
 
-use super::comment::BLOB_START;
+use super::another::{self, BLOB_START};
 use super::error::PublicKeyError;
 use super::key_type::{BARE_TOKENS, KeyType};
 
@@ -77,7 +77,9 @@ pub(super) fn parse(body: &str) -> Result<Line<'_>, PublicKeyError> {
     if base64.is_empty() {
         return Err(PublicKeyError::MissingKey);
     }
-    let blob = Base64::decode_vec(base64).map_err(|_| PublicKeyError::NotBase64)?;
+    let blob = Base64::decode_vec(base64).map_err(|_| {
+        if another::stands_apart_in(rest) { PublicKeyError::SeveralKeys } else { PublicKeyError::NotBase64 }
+    })?;
     Ok(Line { announced, blob, comment })
 }
 

@@ -20,11 +20,13 @@
 //! mistake.
 
 mod algorithm;
+mod another;
 mod armor;
 mod blob;
 mod certificate;
 mod comment;
 mod curve;
+mod encoded;
 mod error;
 mod fingerprint;
 mod key_type;

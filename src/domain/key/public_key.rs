@@ -8,7 +8,7 @@ use super::fingerprint::Fingerprints;
 use super::key_type::KeyType;
 use super::line::Announced;
 use super::wire::Reader;
-use super::{blob, certificate, comment, leak, line, pem, rfc4716};
+use super::{another, blob, certificate, comment, leak, line, pem, rfc4716};
 use crate::domain::display;
 
 /// A public key or certificate, with its comment.
@@ -58,16 +58,17 @@ impl PublicKey {
             return Err(PublicKeyError::PrivateKey);
         }
         // In whatever form: a header that is dropped, or a byte order mark in front, is looked at as the comment is.
-        if let Some((character, place)) = display::first_invisible(given) {
-            return Err(PublicKeyError::InvisibleCharacter { character, place });
+        if let Some(found) = display::first_invisible(given) {
+            return Err(unseen(found));
         }
+        let name_unseen = |error| display::first_unseen(given).map_or(error, unseen);
         if body.starts_with(rfc4716::BEGIN) {
-            let (blob, comment) = rfc4716::parse(body)?;
+            let (blob, comment) = rfc4716::parse(body).map_err(name_unseen)?;
             Self::from_blob(blob, &comment)
         } else if body.starts_with("-----BEGIN ") {
-            Self::from_blob(pem::parse(body)?, "")
+            Self::from_blob(pem::parse(body).map_err(name_unseen)?, "")
         } else {
-            let line = line::parse(body).map_err(|error| strange_space(given).unwrap_or(error))?;
+            let line = line::parse(body).map_err(name_unseen)?;
             Self::from_line(line.announced, line.blob, line.comment)
         }
     }
@@ -94,6 +95,9 @@ impl PublicKey {
             (certificate.key.bits, Some(plain), Some(certificate.valid_before))
         } else {
             let fields = blob::read_fields(&mut reader, key_type)?;
+            if another::begins_in(reader.rest()) {
+                return Err(PublicKeyError::SeveralKeys);
+            }
             reader.finish()?;
             (fields.bits, None, None)
         };
@@ -162,9 +166,7 @@ impl PublicKey {
     }
 }
 
-/// The first space of a line that cannot be read which is none of those that OpenSSH separates by, and looks like one: web pages
-/// and word processors make such.
-fn strange_space(line: &str) -> Option<PublicKeyError> {
-    let (before, character) = line.chars().enumerate().find(|(_, c)| c.is_whitespace() && !c.is_ascii())?;
-    Some(PublicKeyError::InvisibleCharacter { character, place: before + 1 })
+/// That there is a character which nobody sees.
+const fn unseen((character, place): (char, usize)) -> PublicKeyError {
+    PublicKeyError::InvisibleCharacter { character, place }
 }

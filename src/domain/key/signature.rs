@@ -1,5 +1,5 @@
 //! The form of a signature over a certificate: RFC 4253 §6.6, RFC 5656 §3.1.2, RFC 8332 §3, RFC
-//! 8709 §6, PROTOCOL.u2f.
+//! 8709 §6, PROTOCOL.u2f, draft-miller-sshm-mldsa44-ed25519-composite-sigs.
 
 use super::error::PublicKeyError;
 use super::key_type::KeyType;
@@ -7,6 +7,8 @@ use super::wire::{Reader, WireError};
 
 /// The length of an Ed25519 signature in bytes.
 const ED25519_SIGNATURE: usize = 64;
+/// The length of an ML-DSA-44 signature in bytes, FIPS 204 §4.
+const ML_DSA_44_SIGNATURE: usize = 2420;
 /// The signature type of a FIDO token used through a browser.
 const WEBAUTHN: &[u8] = b"webauthn-sk-ecdsa-sha2-nistp256@openssh.com";
 
@@ -26,6 +28,9 @@ fn well_formed(bytes: &[u8], signer: KeyType) -> Result<bool, WireError> {
     let (name_fits, value_fits) = match signer {
         KeyType::Rsa => (matches!(name, b"ssh-rsa" | b"rsa-sha2-256" | b"rsa-sha2-512"), !value.is_empty()),
         KeyType::Ed25519 | KeyType::SkEd25519 => (name == signer.name().as_bytes(), value.len() == ED25519_SIGNATURE),
+        KeyType::MlDsa44Ed25519 => {
+            (name == signer.name().as_bytes(), value.len() == ML_DSA_44_SIGNATURE + ED25519_SIGNATURE)
+        }
         KeyType::SkEcdsaP256 => (name == signer.name().as_bytes() || name == WEBAUTHN, two_numbers(value)?),
         KeyType::EcdsaP256 | KeyType::EcdsaP384 | KeyType::EcdsaP521 => {
             (name == signer.name().as_bytes(), two_numbers(value)?)

@@ -1,4 +1,12 @@
-//! `keypair-operator lint`: the operator's checks without a cluster.
+//! `keypair-operator lint`: the checks of admission without a cluster.
+//!
+//! What `kubectl create` refuses is a mistake here, and the other way round; but a namespace that is not there, or a name that is
+//! taken, nobody can know of without a cluster, and a file without any object is right.
+
+mod documents;
+mod metadata;
+mod objects;
+mod schema;
 
 use std::{
     fmt,
@@ -8,8 +16,8 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use kube::Resource;
-use serde_json::Value;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaProps;
+use serde_json::{Map, Value};
 
 use super::{Error, args::LintArgs, read_input};
 use crate::{
@@ -73,79 +81,65 @@ pub fn lint(args: &LintArgs) -> Result<ExitCode, Error> {
 /// Checks the documents of one file, adds what is wrong to `findings` and returns the number of `KeyPair`s.
 fn check_file(path: &Path, text: &str, findings: &mut Vec<Finding>) -> usize {
     let file = path.display().to_string();
+    let schema = schema::key_pair();
     let mut checked = 0;
     // Documents are read as untyped values first: the others in the file are nobody's business here.
-    let documents: Vec<Value> = match serde_saphyr::from_multiple(text) {
-        Ok(documents) => documents,
-        Err(error) => {
-            // Only the place: the parser's message may quote the text, and there may be a private key in it.
-            let place = error.location().map_or_else(String::new, |location| format!(" at line {}", location.line()));
-            findings.push(Finding {
-                file,
-                document: 1,
-                name: None,
-                code: INVALID_MANIFEST.to_owned(),
-                message: format!("this is not valid YAML or JSON{place}"),
-            });
-            return 0;
+    for (index, document) in documents::read(text).into_iter().enumerate() {
+        let mut add = |name: Option<&str>, code: String, message: String| {
+            let (file, name) = (file.clone(), name.map(str::to_owned));
+            findings.push(Finding { file, document: index + 1, name, code, message });
+        };
+        let mut objects = document.value.map(objects::of).unwrap_or_default();
+        objects.extend(document.mistake.map(Err));
+        // A warning is of interest only where there is something of ours.
+        if let Some(warning) = document.warning.filter(|_| !objects.is_empty()) {
+            add(None, WARNING.to_owned(), warning);
         }
-    };
-    for (index, document) in documents.into_iter().enumerate() {
-        for object in objects(document) {
-            if !is_key_pair(&object) {
-                continue;
+        for object in objects {
+            match object {
+                Ok(object) => {
+                    checked += 1;
+                    let name = object.pointer("/metadata/name").and_then(Value::as_str).map(str::to_owned);
+                    for (code, message) in check(object, &schema) {
+                        add(name.as_deref(), code, message);
+                    }
+                }
+                Err(mistake) => add(None, INVALID_MANIFEST.to_owned(), mistake),
             }
-            checked += 1;
-            let name = object.pointer("/metadata/name").and_then(Value::as_str).map(str::to_owned);
-            findings.extend(check(object).into_iter().map(|(code, message)| Finding {
-                file: file.clone(),
-                document: index + 1,
-                name: name.clone(),
-                code,
-                message,
-            }));
         }
     }
     checked
 }
 
-/// The objects of a document: itself, or the items of a `List`.
-fn objects(document: Value) -> Vec<Value> {
-    match document {
-        Value::Object(mut list) if list.get("kind").and_then(Value::as_str) == Some("List") => {
-            match list.remove("items") {
-                Some(Value::Array(items)) => items,
-                _ => Vec::new(),
-            }
-        }
-        other => vec![other],
-    }
-}
-
-fn is_key_pair(object: &Value) -> bool {
-    let text = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default();
-    text("kind") == KeyPair::kind(&()) && text("apiVersion").split('/').next() == Some(&KeyPair::group(&()))
-}
-
 /// Everything that is wrong with one `KeyPair`, as code and message.
-fn check(mut object: Value) -> Vec<(String, String)> {
+fn check(mut object: Value, schema: &JSONSchemaProps) -> Vec<(String, String)> {
     let invalid = |message: String| (INVALID_MANIFEST.to_owned(), message);
-    // The Rust type has these two as constants, not as fields.
+    let unknown_field =
+        |path: &str| invalid(format!("unknown field {}: check its spelling and its place", place(path)));
+    let mut findings = Vec::new();
+    schema::settle(&mut object, schema);
     if let Some(fields) = object.as_object_mut() {
+        // The Rust type has these two as constants, not as fields.
+        fields.remove("apiVersion");
         fields.remove("kind");
-        let api_version = KeyPair::api_version(&());
-        if fields.remove("apiVersion").as_ref().and_then(Value::as_str) != Some(&api_version) {
-            return vec![invalid(format!("apiVersion: expected {api_version}"))];
+        // Nobody but the operator writes a status, so that of a manifest is thrown away; only its fields are looked at.
+        let status = fields.remove("status").zip(schema.properties.as_ref().and_then(|fields| fields.get("status")));
+        if let Some((status, schema)) = status {
+            let mut unknown = Vec::new();
+            schema::unknown(&status, schema, "status", &mut unknown);
+            findings.extend(unknown.iter().map(|path| unknown_field(path)));
+        }
+        match fields.get_mut("metadata") {
+            Some(Value::Object(metadata)) => metadata::settle(metadata),
+            Some(Value::Null) | None => drop(fields.insert("metadata".to_owned(), Value::Object(Map::new()))),
+            Some(_) => {}
         }
     }
     let mut unknown = Vec::new();
     let mut track = serde_path_to_error::Track::new();
     let object = serde_path_to_error::Deserializer::new(object, &mut track);
     let parsed: Result<KeyPair, _> = serde_ignored::deserialize(object, |path| unknown.push(path.to_string()));
-    let mut findings: Vec<(String, String)> = unknown
-        .into_iter()
-        .map(|path| invalid(format!("unknown field {}: check its spelling and its place", place(&path))))
-        .collect();
+    findings.extend(unknown.iter().map(|path| unknown_field(path)));
     let mut key_pair = match parsed {
         Ok(key_pair) => key_pair,
         Err(error) => {
@@ -154,9 +148,8 @@ fn check(mut object: Value) -> Vec<(String, String)> {
             return findings;
         }
     };
-    if !translate::assume_name(&mut key_pair) {
-        findings.push(invalid("metadata.name is missing".to_owned()));
-    }
+    findings.extend(metadata::mistakes(&key_pair.metadata).into_iter().map(invalid));
+    translate::assume_name(&mut key_pair);
     let parameters = translate::parameters(&key_pair);
     match request::check(&parameters) {
         Ok(Source::Import(key)) => {
@@ -210,7 +203,7 @@ mod tests {
 
     #[test]
     fn names_file_document_and_code() {
-        let text = format!("kind: ConfigMap\n---\n{HEADER}spec: {{keyPairName: 1st}}\n");
+        let text = format!("apiVersion: v1\nkind: ConfigMap\n---\n{HEADER}spec: {{keyPairName: 1st}}\n");
         let findings = findings(&text);
         assert_eq!(findings.len(), 1, "{findings:?}");
         assert!(

@@ -1,0 +1,117 @@
+//! What the API server makes of an object by its schema, before any rule is evaluated.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+};
+use serde_json::{Map, Value};
+
+use crate::api;
+
+/// The schema of a `KeyPair`.
+pub(super) fn key_pair() -> JSONSchemaProps {
+    let schema = api::crd().spec.versions.into_iter().next().and_then(|version| version.schema);
+    schema.and_then(|schema| schema.open_api_v3_schema).unwrap_or_default()
+}
+
+/// Gives `value` the form in which it is stored: of a field that is null and may not be, its default is taken, or else it is
+/// left out; a number without a fraction is whole, however it is written.
+pub(super) fn settle(value: &mut Value, schema: &JSONSchemaProps) {
+    match value {
+        Value::Object(fields) => {
+            for (name, property) in schema.properties.iter().flatten() {
+                settle_field(fields, name, property);
+            }
+            if let Some(JSONSchemaPropsOrBool::Schema(any)) = &schema.additional_properties {
+                let names: Vec<String> = fields.keys().cloned().collect();
+                for name in names {
+                    settle_field(fields, &name, any);
+                }
+            }
+        }
+        Value::Array(items) => {
+            if let Some(JSONSchemaPropsOrArray::Schema(schema)) = &schema.items {
+                items.iter_mut().for_each(|item| settle(item, schema));
+            }
+        }
+        Value::Number(number) if schema.type_.as_deref() == Some("integer") => {
+            if let Some(whole) = number.as_f64().filter(|_| number.is_f64()).and_then(whole) {
+                *value = whole.into();
+            }
+        }
+        _ => {}
+    }
+}
+
+fn settle_field(fields: &mut Map<String, Value>, name: &str, schema: &JSONSchemaProps) {
+    match fields.get_mut(name) {
+        Some(Value::Null) if schema.nullable != Some(true) => {
+            if let Some(default) = &schema.default {
+                fields.insert(name.to_owned(), default.0.clone());
+            } else {
+                fields.remove(name);
+            }
+        }
+        Some(value) => settle(value, schema),
+        None => {}
+    }
+}
+
+/// The number, if it has no fraction and is one of those that every program counts exactly.
+fn whole(number: f64) -> Option<i64> {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    #[allow(clippy::cast_possible_truncation, reason = "there is no fraction, and it is in the range")]
+    (number.fract() == 0.0 && number.abs() <= EXACT).then_some(number as i64)
+}
+
+/// The fields of `value` that the schema does not have, whatever else is wrong with it.
+pub(super) fn unknown(value: &Value, schema: &JSONSchemaProps, path: &str, found: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) if schema.properties.is_some() => {
+            for (name, value) in fields {
+                let path = format!("{path}.{name}");
+                match schema.properties.as_ref().and_then(|properties| properties.get(name)) {
+                    Some(property) => unknown(value, property, &path, found),
+                    None => found.push(path),
+                }
+            }
+        }
+        Value::Array(items) => {
+            if let Some(JSONSchemaPropsOrArray::Schema(schema)) = &schema.items {
+                let path = format!("{path}[]");
+                items.iter().for_each(|item| unknown(item, schema, &path, found));
+            }
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn nulls_and_numbers_become_what_is_stored() {
+        let mut value = json!({"spec": {
+            "profile": null, "publicKey": null, "tags": null, "generate": {"algorithm": null, "bits": 2048.0},
+            "secret": {"encoding": null, "deletionPolicy": null, "template": {"labels": {"a": null, "b": "c"}}},
+        }});
+        settle(&mut value, &key_pair());
+        assert_eq!(
+            value,
+            json!({"spec": {
+                "profile": "Alibaba", "publicKey": null, "generate": {"algorithm": "RSA", "bits": 2048},
+                "secret": {"encoding": "PKCS8", "template": {"labels": {"b": "c"}}},
+            }})
+        );
+    }
+
+    #[test]
+    fn fields_that_nobody_knows_are_found_beside_wrong_types() {
+        let mut found = Vec::new();
+        let value = json!({"spec": [], "status": {"bits": "x", "a": 1, "conditions": [{"b": 1}], "error": {"c": 1}}});
+        unknown(&value, &key_pair(), "", &mut found);
+        assert_eq!(found, [".status.a", ".status.conditions[].b", ".status.error.c"]);
+    }
+}

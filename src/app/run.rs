@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     controller::{
-        self, Candidate, Generator, Health, Leadership, Metrics, Pool, RsaGenerator, Settings, Shared, Views,
+        self, Candidate, Generator, Health, Leadership, Metrics, Pool, Requests, RsaGenerator, Settings, Shared, Views,
         WATCH_SECONDS,
     },
     domain::region::{OwnNames, Policy},
@@ -70,7 +70,8 @@ async fn operate(args: &RunArgs, metrics: Arc<Metrics>, health: Arc<Health>, vie
         counting.requested(result.as_ref().map_or(0, |response| response.status().as_u16()));
         result
     });
-    let client = ClientBuilder::try_from(config)?.with_layer(&count).build();
+    let requests = Requests::default();
+    let client = ClientBuilder::try_from(config)?.with_layer(&requests).with_layer(&count).build();
     let threads = args.keygen_threads.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
     let rsa = RsaGenerator::from(args.rsa_generator);
     let pool = NonZeroUsize::new(args.key_pool).map(|size| Pool::start(size, rsa, Arc::clone(&metrics)));
@@ -85,12 +86,14 @@ async fn operate(args: &RunArgs, metrics: Arc<Metrics>, health: Arc<Health>, vie
         health: Arc::clone(&health),
         leadership: leadership.clone(),
         views,
+        requests: requests.clone(),
     };
     let answers = answer_reviews(args, &client, &shared, stop.clone())?;
-    let work = work(args, &client, &shared, stop);
+    let work = work(args, &client, &shared, stop.clone());
     let beating = Arc::clone(&health);
     let work = async {
         tokio::select! {
+            biased;
             () = work => {}
             () = beating.keep_beating() => {}
         }
@@ -98,17 +101,12 @@ async fn operate(args: &RunArgs, metrics: Arc<Metrics>, health: Arc<Health>, vie
     if args.leader_elect {
         let namespace = client.default_namespace().to_owned();
         let duration = Duration::from_secs(args.lease_duration.into());
-        let mut candidate = Candidate::new(client.clone(), &namespace, duration, terms, health, metrics);
+        let candidate = Candidate::new(client.clone(), &namespace, duration, terms, health, metrics);
         tracing::info!(namespace, "standing for the lead");
-        // The Lease is renewed while the last writes are finished, and given back after them.
-        tokio::select! {
-            () = work => {}
-            () = candidate.stand() => {}
-        }
-        candidate.release().await;
+        candidate.run(work, stop, &requests).await;
     } else {
         metrics.leads(true);
-        work.await;
+        controller::finish(work, stop).await;
     }
     if let Some(pool) = pool {
         pool.wipe();
@@ -171,8 +169,9 @@ async fn work(
             }
         }
         tokio::select! {
-            () = shared.leadership.acquired() => {}
+            biased;
             () = stop.clone() => return,
+            () = shared.leadership.acquired() => {}
         }
         shared.health.begins(settings.len());
         // Everything is listed anew: only so does this process know all that the leader before it has written.
@@ -187,9 +186,11 @@ async fn work(
             future::pending::<()>().await;
         };
         tokio::select! {
+            biased;
+            // Before all else: who has lost the lead begins nothing more.
+            () = shared.leadership.lost() => tracing::warn!("no longer leading: nothing is written any more"),
             _ = controllers => return,
             () = listed => {}
-            () = shared.leadership.lost() => tracing::warn!("no longer leading: nothing is written any more"),
         }
         shared.health.stands_by();
         shared.views.freeze();

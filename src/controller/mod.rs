@@ -18,6 +18,7 @@ mod metrics;
 mod pool;
 mod queue;
 mod reconcile;
+mod requests;
 mod rounds;
 mod same_keys;
 mod secret_watches;
@@ -37,6 +38,7 @@ pub use leadership::{Leadership, Terms};
 pub use lease::{Candidate, LEASE_NAME};
 pub use metrics::Metrics;
 pub use pool::Pool;
+pub use requests::{Requests, finish};
 pub use secrets::{KEYPAIR_UID_ANNOTATION, OPERATOR};
 pub use view::{View, Views};
 pub use watching::WATCH_SECONDS;
@@ -100,6 +102,8 @@ pub struct Shared {
     pub leadership: Leadership,
     /// Where what is seen can be looked up.
     pub views: Arc<Views>,
+    /// What became of the requests.
+    pub requests: Requests,
 }
 
 /// Runs the controller until `shutdown` resolves and what is under way is done.
@@ -109,7 +113,7 @@ pub async fn run(
     shared: Shared,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) {
-    let Shared { generator, metrics, health, leadership, views } = shared;
+    let Shared { generator, metrics, health, leadership, views, .. } = shared;
     let namespace = settings.namespace.clone();
     let view = Arc::new(View::new(settings.index()));
     let reporter = Reporter { controller: secrets::OPERATOR.to_owned(), instance: None };

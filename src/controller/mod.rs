@@ -31,6 +31,7 @@ mod watches;
 mod watching;
 
 pub use answer::in_brief;
+pub use backoff::Backoff;
 pub use generator::Generator;
 pub use health::{Check, Health};
 pub use index::Index;
@@ -53,7 +54,6 @@ use kube::{
 };
 
 use self::{
-    backoff::Backoff,
     context::{Context, Made, Versions},
     error::Error,
     keys::Keys,

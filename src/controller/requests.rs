@@ -173,3 +173,134 @@ pub async fn finish(work: impl Future<Output = ()>, stop: impl Future<Output = (
         () = given_up => tracing::warn!("giving up what is not finished: the API server does not answer in time"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use futures::{StreamExt, TryStreamExt};
+    use http_body_util::StreamBody;
+    use k8s_openapi::api::core::v1::Secret;
+    use kube::{
+        Api, Client,
+        api::{DeleteParams, ListParams, PartialObjectMeta, Patch, PatchParams, PostParams, WatchParams},
+        client::ClientBuilder,
+        runtime::watcher::{self, watcher},
+    };
+    use tower::service_fn;
+
+    use super::*;
+
+    /// An API server whose answers get no further than this.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    enum Silence {
+        Nothing,
+        Head,
+        Half,
+    }
+
+    fn client(silence: Silence, requests: &Requests) -> Client {
+        let service = service_fn(move |_: Request<Body>| async move {
+            let begun = match silence {
+                Silence::Nothing => std::future::pending().await,
+                Silence::Head => "",
+                Silence::Half => "{\"kind\":",
+            };
+            let begun = futures::stream::once(async move { Ok::<_, Infallible>(Frame::data(Bytes::from(begun))) });
+            let endless = begun.chain(futures::stream::pending()).boxed();
+            Ok::<_, BoxError>(Response::new(StreamBody::new(endless)))
+        });
+        ClientBuilder::new(service, "default").with_layer(requests).build()
+    }
+
+    /// Every kind of request that the operator sends, each with what it is to be given.
+    fn kinds(client: &Client) -> Vec<(&'static str, BoxFuture<'static, bool>)> {
+        fn failed<T>(request: impl Future<Output = kube::Result<T>> + Send + 'static) -> BoxFuture<'static, bool> {
+            Box::pin(async move { request.await.is_err() })
+        }
+        let secrets: Api<Secret> = Api::default_namespaced(client.clone());
+        let metadata: Api<PartialObjectMeta<Secret>> = Api::default_namespaced(client.clone());
+        let (one, two, three, four, five, six) =
+            (secrets.clone(), secrets.clone(), secrets.clone(), secrets.clone(), secrets.clone(), secrets.clone());
+        let raw = client.clone();
+        vec![
+            ("get", failed(async move { one.get_opt("a").await })),
+            ("get metadata", failed(async move { metadata.get_metadata_opt("a").await })),
+            ("list", failed(async move { two.list(&ListParams::default()).await })),
+            ("create", failed(async move { three.create(&PostParams::default(), &Secret::default()).await })),
+            ("replace", failed(async move { four.replace("a", &PostParams::default(), &Secret::default()).await })),
+            ("delete", failed(async move { five.delete("a", &DeleteParams::default()).await })),
+            ("patch", {
+                let patch = Patch::Merge(serde_json::json!({}));
+                failed(async move { six.patch("a", &PatchParams::default(), &patch).await })
+            }),
+            ("text", failed(async move { raw.request_text(Request::get("/api").body(Vec::new()).unwrap()).await })),
+        ]
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_request_has_a_limit_to_the_last_byte() {
+        for silence in [Silence::Nothing, Silence::Head, Silence::Half] {
+            for (kind, failed) in kinds(&client(silence, &Requests::default())) {
+                let begin = Instant::now();
+                let failed = tokio::time::timeout(2 * REQUEST_LIMIT, failed).await;
+                assert_eq!(failed, Ok(true), "{kind}, {silence:?}");
+                assert!(begin.elapsed() >= REQUEST_LIMIT, "{kind}, {silence:?}");
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_begins_in_time_and_ends() {
+        let secrets = |silence| Api::<Secret>::default_namespaced(client(silence, &Requests::default()));
+        let begin = Instant::now();
+        assert!(secrets(Silence::Nothing).watch(&WatchParams::default(), "0").await.is_err());
+        assert_eq!(begin.elapsed().as_secs(), REQUEST_LIMIT.as_secs());
+        let begin = Instant::now();
+        let params = WatchParams::default().timeout(120);
+        let events = secrets(Silence::Head).watch(&params, "0").await.unwrap();
+        assert!(events.boxed().try_next().await.is_err());
+        assert_eq!(begin.elapsed().as_secs(), 120 + WATCH_MARGIN.as_secs());
+        // And so kube's, which asks for as long as it likes, each time that it begins.
+        let mut events = watcher(secrets(Silence::Nothing), watcher::Config::default()).boxed();
+        for _ in 0..3 {
+            let event = tokio::time::timeout(2 * REQUEST_LIMIT, async {
+                while let Some(event) = events.next().await {
+                    if event.is_err() {
+                        return;
+                    }
+                }
+            });
+            event.await.unwrap();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_write_that_has_no_answer_is_in_doubt() {
+        let third = Duration::from_secs(5);
+        let requests = Requests::default();
+        for (kind, failed) in kinds(&client(Silence::Nothing, &requests)) {
+            let is_write = ["create", "replace", "delete", "patch"].contains(&kind);
+            assert!(tokio::time::timeout(Duration::from_secs(1), failed).await.is_err());
+            let begin = Instant::now();
+            requests.settled(third).await;
+            assert_eq!(begin.elapsed() >= third, is_write, "{kind}");
+        }
+        let answered = Requests::default();
+        for (_, failed) in kinds(&client(Silence::Head, &answered)) {
+            assert!(tokio::time::timeout(Duration::from_secs(1), failed).await.is_err());
+        }
+        let begin = Instant::now();
+        answered.settled(third).await;
+        assert!(begin.elapsed() < third, "the answer had begun: it was carried out");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_does_not_finish_is_given_up() {
+        let begin = Instant::now();
+        finish(std::future::pending(), sleep(FINISH_LIMIT)).await;
+        assert_eq!(begin.elapsed().as_secs(), 2 * FINISH_LIMIT.as_secs());
+        finish(sleep(FINISH_LIMIT / 2), async {}).await;
+        assert!(begin.elapsed() < 3 * FINISH_LIMIT);
+    }
+}

@@ -2,6 +2,7 @@
 
 mod args;
 mod fingerprint;
+mod kubeconfig;
 mod lint;
 mod policy;
 mod replica;
@@ -70,7 +71,7 @@ pub enum Error {
     #[error(
         "no cluster to talk to: {0}. Outside a cluster, set KUBECONFIG or write ~/.kube/config; check it with `kubectl cluster-info`"
     )]
-    Kubeconfig(#[from] kube::config::InferConfigError),
+    Kubeconfig(#[from] kubeconfig::Error),
     /// No client could be made of the configuration.
     #[error("cannot talk to the cluster of the kubeconfig: {0}")]
     Client(#[from] kube::Error),

@@ -43,25 +43,18 @@ impl Replica {
         let work = async {
             tokio::select! {
                 biased;
-                () = work(client, &settings, answers_reviews, &shared, stop) => {}
+                () = work(client, &settings, answers_reviews, &shared, stop.clone()) => {}
                 () = beating.keep_beating() => {}
             }
         };
         let Some(Election { namespace, duration, terms }) = election else {
             shared.metrics.leads(true);
-            return work.await;
+            return controller::finish(work, stop.clone()).await;
         };
         let (health, metrics) = (Arc::clone(&shared.health), Arc::clone(&shared.metrics));
-        let mut candidate =
-            Candidate::new(client.clone(), &namespace, duration, terms, health, metrics, shared.randomness);
+        let candidate = Candidate::new(client.clone(), &namespace, duration, terms, health, metrics, shared.randomness);
         tracing::info!(namespace, "standing for the lead");
-        // The Lease is renewed while the last writes are finished, and given back after them.
-        tokio::select! {
-            biased;
-            () = work => {}
-            () = candidate.stand() => {}
-        }
-        candidate.release().await;
+        candidate.run(work, stop.clone(), &shared.requests).await;
     }
 }
 

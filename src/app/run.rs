@@ -3,9 +3,9 @@
 use std::{num::NonZeroUsize, process::ExitCode, sync::Arc, thread, time::Duration};
 
 use futures::future::{self, FutureExt};
-use http::header::{HeaderValue, USER_AGENT};
+use http::header::{AUTHORIZATION, HeaderValue, USER_AGENT};
 use kube::{
-    Client, Config,
+    Client,
     client::{self, ClientBuilder},
 };
 use tokio::{
@@ -13,17 +13,22 @@ use tokio::{
     signal::unix,
     task::{self, JoinHandle},
 };
-use tower::{BoxError, util::MapResultLayer};
+use tower::{
+    BoxError,
+    util::{MapRequestLayer, MapResultLayer},
+};
 
 use super::{
     Error,
     args::{RunArgs, VERSION},
+    kubeconfig,
     replica::{Election, Replica},
     server, telemetry,
 };
 use crate::{
     controller::{
-        Generator, Health, Leadership, Metrics, Pool, Randomness, RsaGenerator, Settings, Shared, Views, WATCH_SECONDS,
+        Generator, Health, Leadership, Metrics, Pool, Randomness, Requests, RsaGenerator, Settings, Shared, Views,
+        WATCH_SECONDS,
     },
     domain::region::{OwnNames, Policy},
     webhook,
@@ -56,7 +61,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Error> {
 }
 
 async fn operate(args: &RunArgs, metrics: Arc<Metrics>, health: Arc<Health>, views: Arc<Views>) -> Result<(), Error> {
-    let mut config = Config::infer().await?;
+    let (mut config, token) = kubeconfig::load().await?;
     // A connection over which nothing comes any more: a watch ends before this, and whatever else is asked has been given up.
     config.read_timeout = Some(Duration::from_secs(u64::from(WATCH_SECONDS) + 15));
     // By this name administrators find the operator in audit logs.
@@ -70,7 +75,15 @@ async fn operate(args: &RunArgs, metrics: Arc<Metrics>, health: Arc<Health>, vie
         counting.requested(result.as_ref().map_or(0, |response| response.status().as_u16()));
         result
     });
-    let client = ClientBuilder::try_from(config)?.with_layer(&count).build();
+    let requests = Requests::default();
+    let authorize = MapRequestLayer::new(move |mut request: http::Request<client::Body>| {
+        if let Some(token) = &token {
+            request.headers_mut().insert(AUTHORIZATION, token.header());
+        }
+        request
+    });
+    let client =
+        ClientBuilder::try_from(config)?.with_layer(&authorize).with_layer(&requests).with_layer(&count).build();
     let threads = args.keygen_threads.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
     let rsa = RsaGenerator::from(args.rsa_generator);
     let pool = NonZeroUsize::new(args.key_pool).map(|size| Pool::start(size, rsa, Arc::clone(&metrics)));
@@ -80,7 +93,7 @@ async fn operate(args: &RunArgs, metrics: Arc<Metrics>, health: Arc<Health>, vie
     let (leadership, terms) =
         if args.leader_elect { Leadership::for_terms() } else { (Leadership::always(), Leadership::for_terms().1) };
     let randomness = Randomness::of_this_process();
-    let shared = Shared { generator, metrics, health, leadership, views, randomness };
+    let shared = Shared { generator, metrics, health, leadership, views, randomness, requests };
     let answers = answer_reviews(args, &client, &shared, stop.clone())?;
     let election = args.leader_elect.then(|| Election {
         namespace: client.default_namespace().to_owned(),

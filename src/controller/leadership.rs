@@ -4,8 +4,14 @@ use std::time::Duration;
 
 use tokio::{sync::watch, time::Instant};
 
-/// Until when this process leads; `None`: it does not.
-type Term = Option<Instant>;
+/// For how long this process leads.
+#[derive(Debug, Default)]
+struct Term {
+    /// Counts the terms: between two of them another may have led.
+    number: u64,
+    /// Until when; `None`: it does not lead.
+    until: Option<Instant>,
+}
 
 /// Asked before every write. Who does not lead writes nothing, and nothing that is sent is waited for beyond the term.
 #[derive(Debug, Clone)]
@@ -25,7 +31,7 @@ impl Leadership {
     /// For a process that leads only for terms.
     #[must_use]
     pub fn for_terms() -> (Self, Terms) {
-        let (sender, receiver) = watch::channel(None);
+        let (sender, receiver) = watch::channel(Term::default());
         (Self(Some(receiver)), Terms(sender))
     }
 
@@ -33,7 +39,7 @@ impl Leadership {
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
         let Some(term) = &self.0 else { return Some(Duration::MAX) };
-        let remaining = term.borrow().map(|until| until.saturating_duration_since(Instant::now()));
+        let remaining = term.borrow().until.map(|until| until.saturating_duration_since(Instant::now()));
         remaining.filter(|remaining| !remaining.is_zero())
     }
 
@@ -48,10 +54,13 @@ impl Leadership {
         }
     }
 
-    /// Resolves as soon as it leads no more.
+    /// Resolves as soon as it leads no more, even if it leads again by then.
     pub async fn lost(&self) {
         let Some(mut term) = self.0.clone() else { return std::future::pending().await };
-        while let Some(remaining) = self.remaining() {
+        let number = term.borrow().number;
+        while let Some(remaining) = self.remaining()
+            && term.borrow().number == number
+        {
             tokio::select! {
                 biased;
                 () = tokio::time::sleep(remaining) => {}
@@ -64,14 +73,19 @@ impl Leadership {
 }
 
 impl Terms {
-    /// Says until when this process leads.
+    /// Says until when this process leads. It is another term if the last one is over.
     pub fn leads_until(&self, until: Instant) {
-        self.0.send_replace(Some(until));
+        self.0.send_modify(|term| {
+            if term.until.is_none_or(|until| until <= Instant::now()) {
+                term.number += 1;
+            }
+            term.until = Some(until);
+        });
     }
 
     /// Says that it does not lead, from now on.
     pub fn ended(&self) {
-        self.0.send_replace(None);
+        self.0.send_modify(|term| term.until = None);
     }
 }
 
@@ -107,6 +121,28 @@ mod tests {
         terms.ended();
         assert_eq!(leadership.remaining(), None);
         timeout(SECOND, leadership.lost()).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_term_that_ended_unnoticed_is_lost_all_the_same() {
+        let (leadership, terms) = Leadership::for_terms();
+        for pause in [Duration::ZERO, 2 * SECOND] {
+            terms.leads_until(Instant::now() + SECOND);
+            let mut lost = poll(leadership.lost());
+            assert!(!lost());
+            if pause.is_zero() {
+                terms.ended();
+            }
+            advance(pause).await;
+            terms.leads_until(Instant::now() + SECOND);
+            assert!(lost());
+        }
+    }
+
+    /// Polls this future, and says whether it is ready.
+    fn poll(future: impl Future<Output = ()>) -> impl FnMut() -> bool {
+        let mut future = Box::pin(future);
+        move || futures::FutureExt::now_or_never(future.as_mut()).is_some()
     }
 
     #[tokio::test(start_paused = true)]

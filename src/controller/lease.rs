@@ -9,37 +9,42 @@
 //! kube-lease-manager renews and releases by patches without a resource version, compares wall clocks of different
 //! machines, and does not say that leadership is lost while the API server does not answer.
 
+mod election;
+#[cfg(test)]
+mod tests;
+
 use std::{sync::Arc, time::Duration};
 
-use k8s_openapi::{
-    api::coordination::v1::{Lease, LeaseSpec},
-    apimachinery::pkg::apis::meta::v1::MicroTime,
-    jiff::Timestamp,
-};
-use kube::{
-    Api, Client, Resource, ResourceExt,
-    api::{ObjectMeta, PostParams},
-};
-use tokio::time::{Instant, sleep, timeout};
+use k8s_openapi::{api::coordination::v1::Lease, jiff::Timestamp};
+use kube::{Api, Client, api::PostParams};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::{answer::in_brief, health::Health, leadership::Terms, metrics::Metrics, randomness::Randomness};
+use self::election::{Answer, Election, Step};
+use super::{
+    answer::in_brief,
+    health::Health,
+    leadership::Terms,
+    metrics::Metrics,
+    randomness::Randomness,
+    requests::{Requests, finish},
+};
 
 /// The name of the Lease.
 pub const LEASE_NAME: &str = "keypair-operator";
-/// How often a candidate looks whether the Lease is free.
-const LOOK: Duration = Duration::from_secs(1);
+/// How long to wait before the next try to give the lead back.
+const RELEASE_PAUSE: Duration = Duration::from_millis(100);
 
 /// A candidate for the lead.
 pub struct Candidate {
     api: Api<Lease>,
     identity: String,
     duration: Duration,
-    /// The Lease as it was last seen, and since when it has been so.
-    seen: Option<(Lease, Instant)>,
-    /// When it was first missed, after another had held it.
-    missed: Option<Instant>,
-    /// Whether another was seen to hold it.
-    had_a_holder: bool,
+    election: Election,
+    /// How long the next answer is waited for: a lost one must not take the time of many, and a slow server must get through.
+    patience: Duration,
+    /// The term that was told, and by whose name it was said who else leads.
+    told: Option<Instant>,
+    told_holder: String,
     terms: Terms,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
@@ -62,153 +67,160 @@ impl Candidate {
         let identity = format!("{host}_{:016x}", randomness.draw("identity"));
         Self {
             api: Api::namespaced(client, namespace),
+            election: Election::new(identity.clone(), duration, Instant::now()),
             identity,
             duration,
-            seen: None,
-            missed: None,
-            had_a_holder: false,
+            patience: duration / 15,
+            told: None,
+            told_holder: String::new(),
             terms,
             health,
             metrics,
         }
     }
 
+    /// Stands for the lead while `work` runs. After `stop`, which is to end it, work has a second to finish what is under way;
+    /// the Lease is renewed meanwhile, and given back then.
+    pub async fn run(mut self, work: impl Future<Output = ()>, stop: impl Future<Output = ()>, requests: &Requests) {
+        tokio::select! {
+            biased;
+            () = self.stand() => {}
+            () = finish(work, stop) => {}
+        }
+        self.terms.ended();
+        self.metrics.leads(false);
+        // Whoever leads next must see all that was written: what has no answer yet may still come, as after the end of a term.
+        requests.settled(self.duration / 3).await;
+        self.release().await;
+    }
+
     /// Stands for the lead, and renews it, until it is dropped.
-    pub async fn stand(&mut self) {
-        let mut leads = false;
-        let mut until = Instant::now();
-        let mut told = String::new();
+    async fn stand(&mut self) {
         loop {
-            let sent = Instant::now();
-            let outcome = timeout(self.duration / 3, self.hold()).await;
-            self.health.lease_answered(matches!(outcome, Ok(Ok(_))));
-            match outcome {
-                Ok(Ok(None)) => {
-                    until = sent + self.duration * 2 / 3;
-                    self.terms.leads_until(until);
-                    if !leads {
-                        tracing::info!(identity = self.identity, "leading");
-                    }
-                    leads = true;
+            match self.election.step(Instant::now(), Timestamp::now()) {
+                Step::Wait(until) => {
+                    // The end of the term is told when it comes.
+                    sleep_until(self.told.map_or(until, |term| term.min(until))).await;
                 }
-                Ok(Ok(Some(holder))) => {
-                    self.terms.ended();
-                    if leads || told != holder {
-                        tracing::info!(holder, "standing by: another replica leads");
-                    }
-                    told = holder;
-                    leads = false;
+                Step::Read => {
+                    let answer = self.read().await;
+                    self.election.read(answer, Instant::now());
                 }
-                // Whoever leads goes on until the end of the term, which the clock tells.
-                Ok(Err(error)) => {
-                    tracing::warn!(error = in_brief(&error), "cannot get or renew the Lease; trying again");
+                Step::Replace(lease) => {
+                    let answer = self.write(&lease).await;
+                    self.election.written(answer, Instant::now());
                 }
-                Err(_) => tracing::warn!("the API server does not answer about the Lease; trying again"),
+                Step::Create(lease) => {
+                    let api = self.api.clone();
+                    let answer = self.ask(api.create(&PostParams::default(), &lease)).await;
+                    self.election.written(answer, Instant::now());
+                }
             }
-            if leads && Instant::now() >= until {
-                tracing::warn!("no longer leading: the Lease could not be renewed in time");
-                leads = false;
-            }
-            self.metrics.leads(leads);
-            sleep(if leads { self.duration / 5 } else { LOOK.min(self.duration / 5) }).await;
+            self.tell();
         }
     }
 
     /// Gives the lead back, if it is ours, so that another candidate takes it at once.
-    pub async fn release(&mut self) {
-        self.terms.ended();
-        self.metrics.leads(false);
-        let Some((lease, _)) = self.seen.take().filter(|(lease, _)| holder(lease) == self.identity) else { return };
-        let spec = LeaseSpec { holder_identity: Some(String::new()), ..lease.spec.clone().unwrap_or_default() };
-        match timeout(self.duration / 3, self.write(Lease { spec: Some(spec), ..lease })).await {
-            Ok(Ok(_)) => tracing::info!("the Lease is released"),
-            Ok(Err(error)) => tracing::warn!(error = in_brief(&error), "cannot release the Lease; it will expire"),
-            Err(_) => tracing::warn!("the API server does not answer; the Lease will expire"),
-        }
-    }
-
-    /// Renews the Lease if it is ours and takes it if it is nobody's. `None`: it is ours; else who holds it.
-    async fn hold(&mut self) -> Result<Option<String>, kube::Error> {
-        let lease = match self.seen.take() {
-            // Nobody can have changed it without our PUT failing.
-            Some((lease, _)) if holder(&lease) == self.identity => lease,
-            seen => {
-                let Some(lease) = self.api.get_opt(LEASE_NAME).await? else { return self.miss().await };
-                self.missed = None;
-                let since = match seen {
-                    Some((before, since)) if before.resource_version() == lease.resource_version() => since,
-                    _ => Instant::now(),
+    async fn release(&mut self) {
+        self.election.resign();
+        self.told = None;
+        let limit = self.duration / 3;
+        let mut has_written = false;
+        let release = async {
+            while let Some(step) = self.election.release_step(Timestamp::now()) {
+                let is_done = if let Step::Replace(lease) = step {
+                    has_written = true;
+                    let answer = self.write(&lease).await;
+                    let is_done = matches!(answer, Answer::Done(_) | Answer::Conflict);
+                    self.election.released(answer, Instant::now());
+                    is_done
+                } else {
+                    let answer = self.read().await;
+                    let is_done = matches!(answer, Answer::Done(_) | Answer::Missing);
+                    self.election.read(answer, Instant::now());
+                    is_done
                 };
-                self.seen = Some((lease.clone(), since));
-                let holder = holder(&lease);
-                let valid = lease.spec.as_ref().and_then(|spec| spec.lease_duration_seconds).unwrap_or_default();
-                let valid = Duration::from_secs(u64::try_from(valid).unwrap_or_default()).max(self.duration);
-                if !holder.is_empty() && holder != self.identity && since.elapsed() < valid {
-                    self.had_a_holder = true;
-                    return Ok(Some(holder.to_owned()));
+                if !is_done {
+                    sleep(RELEASE_PAUSE).await;
                 }
-                lease
             }
         };
-        let is_renewal = holder(&lease) == self.identity;
-        let spec = self.spec(lease.spec.as_ref());
-        match self.write(Lease { spec: Some(spec), ..lease }).await {
-            Ok(lease) => {
-                self.seen = Some((lease, Instant::now()));
-                Ok(None)
+        match timeout(limit, release).await {
+            Ok(()) if has_written => tracing::info!("the Lease is released"),
+            Ok(()) => {}
+            Err(_) => tracing::warn!("the Lease cannot be released in time; it will expire"),
+        }
+    }
+
+    /// Tells what has changed about who leads.
+    fn tell(&mut self) {
+        let term = self.election.term(Instant::now());
+        let other = self.election.other_holder();
+        match (self.told, term) {
+            (None, None) => {}
+            (told, Some(until)) => {
+                self.terms.leads_until(until);
+                if told.is_none() {
+                    tracing::info!(identity = self.identity, "leading");
+                }
             }
-            // Deleted by hand. Others wait before they take what is missing.
-            Err(kube::Error::Api(status)) if status.is_not_found() && is_renewal => self.create().await,
-            // Somebody else was first; whoever it was is seen at the next look.
-            Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => {
-                Ok(Some("another".to_owned()))
+            (Some(_), None) => {
+                self.terms.ended();
+                if other.is_none() {
+                    tracing::warn!("no longer leading: the Lease could not be renewed in time");
+                }
             }
-            Err(error) => Err(error),
         }
+        if term.is_none()
+            && let Some(holder) = other
+            && (self.told.is_some() || holder != self.told_holder)
+        {
+            tracing::info!(holder, "standing by: another replica leads");
+            holder.clone_into(&mut self.told_holder);
+        }
+        self.told = term;
+        self.metrics.leads(term.is_some());
     }
 
-    /// The Lease is not there. Where another held it, somebody has deleted it, and its holder may not know yet.
-    async fn miss(&mut self) -> Result<Option<String>, kube::Error> {
-        let missed = *self.missed.get_or_insert_with(Instant::now);
-        if self.had_a_holder && missed.elapsed() < self.duration {
-            return Ok(Some("the last holder of the Lease, which is gone".to_owned()));
-        }
-        self.create().await
+    async fn read(&mut self) -> Answer<Lease> {
+        let api = self.api.clone();
+        self.ask(api.get(LEASE_NAME)).await
     }
 
-    async fn create(&mut self) -> Result<Option<String>, kube::Error> {
-        let metadata = ObjectMeta { name: Some(LEASE_NAME.to_owned()), ..ObjectMeta::default() };
-        let lease = Lease { metadata, spec: Some(self.spec(None)) };
-        match self.api.create(&PostParams::default(), &lease).await {
-            Ok(lease) => {
-                self.seen = Some((lease, Instant::now()));
-                Ok(None)
-            }
-            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(Some("another".to_owned())),
-            Err(error) => Err(error),
-        }
+    async fn write(&mut self, lease: &Lease) -> Answer<Lease> {
+        let api = self.api.clone();
+        self.ask(api.replace(LEASE_NAME, &PostParams::default(), lease)).await
     }
 
-    async fn write(&self, mut lease: Lease) -> Result<Lease, kube::Error> {
-        lease.meta_mut().managed_fields = None;
-        self.api.replace(LEASE_NAME, &PostParams::default(), &lease).await
-    }
-
-    /// What the Lease says when it is ours.
-    fn spec(&self, before: Option<&LeaseSpec>) -> LeaseSpec {
-        let now = MicroTime(Timestamp::now());
-        let mut spec = before.cloned().unwrap_or_default();
-        if spec.holder_identity.as_ref() != Some(&self.identity) {
-            spec.acquire_time = Some(now.clone());
-            spec.lease_transitions = Some(spec.lease_transitions.map_or(0, |count| count.saturating_add(1)));
-            spec.holder_identity = Some(self.identity.clone());
+    async fn ask(&mut self, request: impl Future<Output = kube::Result<Lease>>) -> Answer<Lease> {
+        let sent = Instant::now();
+        // Nothing is waited for beyond the term: its end is to be told.
+        let limit = self.told.map_or(self.patience, |term| self.patience.min(term.saturating_duration_since(sent)));
+        let outcome = timeout(limit, request).await;
+        if outcome.is_err() {
+            self.patience = (self.patience * 2).min(self.duration / 3);
+            tracing::warn!(?limit, "the API server does not answer about the Lease; trying again");
+        } else if sent.elapsed() < self.patience / 4 {
+            self.patience = (self.patience / 2).max(self.duration / 15);
         }
-        spec.renew_time = Some(now);
-        spec.lease_duration_seconds = i32::try_from(self.duration.as_secs()).ok();
-        spec
+        let answer = outcome.map_or(Answer::InDoubt, answered);
+        self.health.lease_answered(matches!(answer, Answer::Done(_) | Answer::Conflict | Answer::Missing));
+        answer
     }
 }
 
-fn holder(lease: &Lease) -> &str {
-    lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default()
+fn answered(outcome: kube::Result<Lease>) -> Answer<Lease> {
+    match outcome {
+        Ok(lease) => Answer::Done(lease),
+        Err(kube::Error::Api(status)) if status.is_conflict() || status.is_already_exists() => Answer::Conflict,
+        Err(kube::Error::Api(status)) if status.is_not_found() => Answer::Missing,
+        Err(error) => {
+            tracing::warn!(error = in_brief(&error), "cannot get or renew the Lease; trying again");
+            match error {
+                // An answer of 5xx may come from what is between here and the store, which has it or not.
+                kube::Error::Api(status) if status.code < 500 => Answer::Refused,
+                _ => Answer::InDoubt,
+            }
+        }
+    }
 }

@@ -19,6 +19,7 @@ mod pool;
 mod queue;
 mod randomness;
 mod reconcile;
+mod requests;
 mod rounds;
 mod same_keys;
 mod secret_watches;
@@ -31,6 +32,7 @@ mod watches;
 mod watching;
 
 pub use answer::in_brief;
+pub use backoff::Backoff;
 pub use generator::{Generator, KeySource};
 pub use health::{Check, Health};
 pub use index::Index;
@@ -39,6 +41,7 @@ pub use lease::{Candidate, LEASE_NAME};
 pub use metrics::Metrics;
 pub use pool::Pool;
 pub use randomness::Randomness;
+pub use requests::{Requests, finish};
 pub use secrets::{KEYPAIR_UID_ANNOTATION, OPERATOR};
 pub use view::{View, Views};
 pub use watching::WATCH_SECONDS;
@@ -53,7 +56,6 @@ use kube::{
 };
 
 use self::{
-    backoff::Backoff,
     context::{Context, Made, Versions},
     error::Error,
     keys::Keys,
@@ -104,6 +106,8 @@ pub struct Shared {
     pub views: Arc<Views>,
     /// What is left to chance.
     pub randomness: Randomness,
+    /// What became of the requests.
+    pub requests: Requests,
 }
 
 /// Runs the controller until `shutdown` resolves and what is under way is done.
@@ -113,7 +117,7 @@ pub async fn run(
     shared: Shared,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) {
-    let Shared { generator, metrics, health, leadership, views, randomness } = shared;
+    let Shared { generator, metrics, health, leadership, views, randomness, .. } = shared;
     let namespace = settings.namespace.clone();
     let view = Arc::new(View::new(settings.index()));
     let reporter = Reporter { controller: secrets::OPERATOR.to_owned(), instance: None };

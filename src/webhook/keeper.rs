@@ -11,7 +11,10 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api, Client,
     api::{PartialObjectMeta, PostParams},
-    runtime::{WatchStreamExt, watcher},
+    runtime::{
+        WatchStreamExt,
+        watcher::{self, Event, watcher},
+    },
 };
 use zeroize::Zeroizing;
 
@@ -22,9 +25,12 @@ use super::{
     secret::{self, AUTHORITIES, CERTIFICATE, KEY},
     server::Server,
 };
+use crate::controller::{Backoff, Randomness};
 
-/// How long to wait after a failure.
+/// How long API servers have to hear of whom to trust.
 const RETRY: Duration = Duration::from_secs(2);
+/// What the back-off is of: there is one of each.
+const STEP: &str = "step";
 /// How often to look, even if nothing has been heard.
 const INTERVAL: Duration = Duration::from_secs(600);
 /// What happens within this time is looked at in one go, so that nobody who keeps changing things keeps us busy.
@@ -45,6 +51,7 @@ pub struct Keeper {
     metadata: Api<PartialObjectMeta<Secret>>,
     registration: Registration,
     lifetime: Duration,
+    backoff: Backoff,
 }
 
 impl Keeper {
@@ -53,7 +60,15 @@ impl Keeper {
         let (secrets, metadata) = (Api::default_namespaced(client.clone()), Api::default_namespaced(client.clone()));
         let name = format!("{}-webhook", registration.name());
         let namespace = client.default_namespace().to_owned();
-        Self { secrets, namespace, name, metadata, registration, lifetime }
+        Self {
+            secrets,
+            namespace,
+            name,
+            metadata,
+            registration,
+            lifetime,
+            backoff: Backoff::new(Randomness::of_this_process()),
+        }
     }
 
     /// Keeps everything up to date, for ever.
@@ -61,13 +76,18 @@ impl Keeper {
         let mut changes = pin!(self.changes());
         loop {
             let pause = match self.step(server).await {
-                Ok(due) => due.duration_since(SystemTime::now()).unwrap_or_default().min(INTERVAL),
+                Ok(due) => {
+                    self.backoff.forget(STEP);
+                    due.duration_since(SystemTime::now()).unwrap_or_default().min(INTERVAL)
+                }
                 Err(error) => {
-                    tracing::warn!(%error, "cannot keep the webhook's certificate up to date; trying again");
-                    RETRY
+                    let retry_in = self.backoff.failed(STEP);
+                    tracing::warn!(%error, ?retry_in, "cannot keep the webhook's certificate up to date; trying again");
+                    retry_in
                 }
             };
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(pause) => {}
                 Some(()) = changes.next() => {
                     let more = async { while changes.next().await.is_some() {} };
@@ -77,13 +97,13 @@ impl Keeper {
         }
     }
 
-    /// Something that is kept here has been changed, or may have been.
+    /// Something that is kept here has been changed, or may have been. That it cannot be watched says nothing of it.
     fn changes(&self) -> impl Stream<Item = ()> + use<> {
         let only = |name: &str| watcher::Config::default().fields(&format!("metadata.name={name}"));
-        let secret = watcher(self.metadata.clone(), only(&self.name)).default_backoff().map(drop).boxed();
+        let secret = watcher(self.metadata.clone(), only(&self.name)).default_backoff().filter_map(happened).boxed();
         let configurations = self.registration.apis().map(|(name, api)| {
             let events = watcher(api, only(name)).default_backoff();
-            events.map(drop).boxed()
+            events.filter_map(happened).boxed()
         });
         stream::select_all(configurations.chain([secret]).collect::<Vec<_>>())
     }
@@ -148,27 +168,42 @@ impl Keeper {
     }
 }
 
+async fn happened<T>(event: Result<Event<T>, watcher::Error>) -> Option<()> {
+    event.is_ok().then_some(())
+}
+
 /// Serves the certificate in a directory, which somebody else renews: cert-manager, whose Secret is mounted there.
 pub struct Directory {
     path: PathBuf,
     registration: Registration,
     /// What the API server was told to trust last.
     trusted: String,
+    backoff: Backoff,
 }
 
 impl Directory {
     /// Nothing is done yet.
     pub fn new(path: PathBuf, registration: Registration) -> Self {
-        Self { path, registration, trusted: String::new() }
+        Self { path, registration, trusted: String::new(), backoff: Backoff::new(Randomness::of_this_process()) }
     }
 
     /// Follows the files, for ever.
     pub async fn keep(mut self, server: &mut Server) {
         loop {
-            if let Err(error) = self.step(server).await {
-                tracing::warn!(%error, "cannot use the webhook's certificate; trying again");
-            }
-            tokio::time::sleep(FILE_INTERVAL).await;
+            let pause = match self.step(server).await {
+                Ok(()) => {
+                    self.backoff.forget(STEP);
+                    FILE_INTERVAL
+                }
+                Err(error) => {
+                    // Files cost nothing to look at.
+                    let asked = matches!(error, Error::Kube { .. });
+                    let retry_in = if asked { self.backoff.failed(STEP).max(FILE_INTERVAL) } else { FILE_INTERVAL };
+                    tracing::warn!(%error, ?retry_in, "cannot use the webhook's certificate; trying again");
+                    retry_in
+                }
+            };
+            tokio::time::sleep(pause).await;
         }
     }
 

@@ -2,12 +2,16 @@
 
 use std::{
     net::{SocketAddr, TcpListener},
+    os::unix::fs::PermissionsExt,
     path::Path,
     time::{Duration, Instant},
 };
 
+use base64ct::{Base64, Encoding};
 use keypair_operator::app::crd_yaml;
 use keypair_test_harness::{ControlPlane, Operator, Options, eventually, free_port, http_get};
+use kube::config::Kubeconfig;
+use serde_json::{Value, json};
 
 use crate::{BINARY, Output, program, run_command};
 
@@ -97,6 +101,81 @@ async fn it_waits_for_the_definition_and_then_works() {
     assert!(metrics.body.trim_end().ends_with("# EOF"), "{}", metrics.body);
     assert_eq!(http_get(address, "/nothing").await.unwrap().status, 404);
     stops_at_once(&mut operator).await;
+}
+
+/// What kubectl can use, the operator can.
+#[tokio::test]
+async fn it_reads_kubeconfigs_as_kubectl_does() {
+    let plane = ControlPlane::start(&Options::default()).unwrap();
+    plane.kubectl_with_input(&["apply", "--server-side", "-f", "-"], &crd_yaml().unwrap()).unwrap().ok().unwrap();
+    plane.kubectl(&["create", "serviceaccount", "reader"]).unwrap().ok().unwrap();
+    let rights = ["create", "clusterrolebinding", "reader", "--clusterrole=cluster-admin"];
+    plane.kubectl(&[&rights[..], &["--serviceaccount=default:reader"]].concat()).unwrap().ok().unwrap();
+    let token = plane.kubectl(&["create", "token", "reader"]).unwrap().ok().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let given: Value = serde_json::to_value(Kubeconfig::read_from(plane.kubeconfig()).unwrap()).unwrap();
+    let name = given["current-context"].clone();
+    let of_name = |kind: &str, name: &Value| {
+        given[kind].as_array().unwrap().iter().find(|entry| entry["name"] == *name).unwrap().clone()
+    };
+    let context = of_name("contexts", &name);
+    let cluster = of_name("clusters", &context["context"]["cluster"]);
+    let user = of_name("users", &context["context"]["user"]);
+    let server = cluster["cluster"]["server"].clone();
+    let authority = match cluster["cluster"]["certificate-authority-data"].as_str() {
+        Some(data) => data.to_owned(),
+        None => {
+            let path = cluster["cluster"]["certificate-authority"].as_str().unwrap();
+            Base64::encode_string(&std::fs::read(path).unwrap())
+        }
+    };
+    let lines: Vec<&str> = authority.as_bytes().chunks(76).map(|line| std::str::from_utf8(line).unwrap()).collect();
+    std::fs::write(folder.path().join("token"), format!("{}\n\n", token.trim())).unwrap();
+    let write = |file: &str, cluster: Value, user: &Value| {
+        let kubeconfig = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "a",
+            "contexts": [{ "name": "a", "context": { "cluster": "a", "user": "a", "namespace": "" } }],
+            "clusters": [{ "name": "a", "cluster": cluster }],
+            "users": [{ "name": "a", "user": user }],
+        });
+        let path = folder.path().join(file);
+        std::fs::write(&path, kubeconfig.to_string()).unwrap();
+        path.display().to_string()
+    };
+    let good = write("good", cluster["cluster"].clone(), &user["user"]);
+    let token_file = json!({ "tokenFile": "token" });
+    let wrapped = json!({ "server": server, "certificate-authority-data": lines.join("\r\n") });
+    let unverified = json!({ "server": server, "insecure-skip-tls-verify": true, "certificate-authority-data": "" });
+    let plugin = folder.path().join("plugin");
+    let credential = json!({
+        "apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": { "token": token.trim() },
+    });
+    std::fs::write(&plugin, format!("#!/bin/sh\ncat <<'END'\n\n{credential}\n\n\nEND\n")).unwrap();
+    std::fs::set_permissions(&plugin, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let exec = json!({ "exec": {
+        "apiVersion": "client.authentication.k8s.io/v1", "command": "./plugin", "interactiveMode": "Never",
+    } });
+    let unset = folder.path().join("unset");
+    std::fs::write(&unset, "current-context: \"\"\nclusters: null\n").unwrap();
+    for kubeconfig in [
+        format!("{good}:/missing"),
+        format!("/missing::{good}"),
+        format!("{}:{good}", unset.display()),
+        write("token-file", cluster["cluster"].clone(), &token_file),
+        write("wrapped", wrapped, &token_file),
+        write("unverified", unverified, &token_file),
+        write("exec", cluster["cluster"].clone(), &exec),
+    ] {
+        let mut kubectl = std::process::Command::new(&plane.ready().unwrap().kubectl);
+        kubectl.args(["get", "keypairs"]).env("KUBECONFIG", &kubeconfig).env("HOME", folder.path());
+        let output = run_command(kubectl, "");
+        assert_eq!(output.code, Some(0), "kubectl, {kubeconfig}: {}", output.stderr);
+        let address: SocketAddr = ([127, 0, 0, 1], free_port().unwrap()).into();
+        let env = [("KEYPAIR_OPERATOR_METRICS_ADDR", address.to_string()), ("KUBECONFIG", kubeconfig.clone())];
+        let mut operator = Operator::spawn(Path::new(BINARY), plane.kubeconfig(), ["run"], env).unwrap();
+        operator.wait_for_http(address, "/readyz", TIMEOUT).await.unwrap();
+        operator.stop().await.unwrap();
+    }
 }
 
 async fn stops_at_once(operator: &mut Operator) {

@@ -4,6 +4,7 @@
 
 #[path = "../fence/mod.rs"]
 mod fence;
+mod takeover;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -58,10 +59,14 @@ impl Stage {
     }
 
     fn replica(&self) -> Replica {
+        self.replica_with(&self.kubeconfig, LEASE)
+    }
+
+    fn replica_with(&self, kubeconfig: &Path, lease: Duration) -> Replica {
         let address = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
-        let (metrics, lease) = (address.to_string(), LEASE.as_secs().to_string());
+        let (metrics, lease) = (address.to_string(), lease.as_secs().to_string());
         let args = ["run", "--leader-elect", "--lease-duration", &lease, "--metrics-addr", &metrics];
-        let operator = Operator::spawn(Path::new(BINARY), &self.kubeconfig, args, [("RUST_LOG", "info")]).unwrap();
+        let operator = Operator::spawn(Path::new(BINARY), kubeconfig, args, [("RUST_LOG", "info")]).unwrap();
         Replica { operator, address }
     }
 

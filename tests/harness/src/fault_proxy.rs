@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -71,6 +71,8 @@ struct State {
     quiet: AtomicBool,
     cut_off: AtomicBool,
     holds_secrets_back: AtomicBool,
+    /// How many of 1000 requests fail, whatever else is drawn.
+    failing: AtomicU64,
     /// The faults that the next writes meet, whatever is drawn.
     next: Mutex<VecDeque<(Write, Fault)>>,
     dice: Mutex<Dice>,
@@ -98,6 +100,7 @@ impl FaultProxy {
             quiet: AtomicBool::new(false),
             cut_off: AtomicBool::new(false),
             holds_secrets_back: AtomicBool::new(false),
+            failing: AtomicU64::new(0),
             next: Mutex::default(),
             dice: Mutex::new(Dice::new(seed)),
             counts: Mutex::new(BTreeMap::new()),
@@ -144,6 +147,11 @@ impl FaultProxy {
     /// Lets the next such write meet this fault, even when quiet; called again, the one after it.
     pub fn fail_next(&self, write: Write, fault: Fault) {
         self.state.next.lock().unwrap_or_else(PoisonError::into_inner).push_back((write, fault));
+    }
+
+    /// Lets so many of 1000 requests fail, of each kind alike: before they are forwarded, after it, with an answer, or with none.
+    pub fn fail(&self, per_mille: u64) {
+        self.state.failing.store(per_mille, Ordering::Relaxed);
     }
 
     /// Lets watches of Secrets bring nothing as long as `hold` is set.
@@ -227,6 +235,16 @@ fn draw(state: &State, request: &Request<Incoming>) -> (Option<Fault>, u64) {
         && delicate == Some(write)
     {
         next.pop_front();
+        return (Some(fault), detail);
+    }
+    if number < state.failing.load(Ordering::Relaxed) {
+        let fault = match number % 4 {
+            0 => Fault::DropRequest,
+            1 if !watch => Fault::DropReply,
+            2 if !watch => Fault::Stall,
+            _ => Fault::ServerError,
+        };
+        *state.counts.lock().unwrap_or_else(PoisonError::into_inner).entry(fault).or_default() += 1;
         return (Some(fault), detail);
     }
     if state.quiet.load(Ordering::Relaxed) {

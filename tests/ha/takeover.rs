@@ -1,0 +1,94 @@
+//! How soon another leads: when the leader is told to stop, whatever it is doing, and when it is gone and requests fail.
+
+use std::time::{Duration, Instant};
+
+use keypair_test_harness::{Dice, FaultProxy};
+use tempfile::TempPath;
+
+use super::{LEASE, PATIENCE, Replica, Stage, leader};
+
+/// So long that nobody takes a Lease that was not given back.
+const LONG_LEASE: Duration = Duration::from_secs(60);
+
+async fn until_another_leads(replicas: &[Replica], limit: Duration) -> (usize, Duration) {
+    let begin = Instant::now();
+    loop {
+        for (place, replica) in replicas.iter().enumerate() {
+            if replica.leads().await {
+                return (place, begin.elapsed());
+            }
+        }
+        assert!(begin.elapsed() < limit, "nobody leads after {limit:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_told_to_stop_at_any_moment_hands_over_within_two_seconds() {
+    const ROUNDS: usize = 12;
+    const BATCH: usize = 20;
+    let seed = u64::from(std::process::id());
+    println!("seed {seed}");
+    let mut dice = Dice::new(seed);
+    let stage = Stage::new("ha-stopped").await;
+    let start = || stage.replica_with(&stage.kubeconfig, LONG_LEASE);
+    let mut replicas = vec![start(), start()];
+    let mut longest = Duration::ZERO;
+    for round in 0..ROUNDS {
+        let first = leader(&replicas).await;
+        // The other has looked once, and so is a candidate.
+        super::eventually(PATIENCE, "the other to stand by", async || {
+            Ok(replicas[1 - first].is_ready().await.then_some(()))
+        })
+        .await
+        .unwrap();
+        let prefix = format!("round-{round}");
+        let creating = stage.create(&prefix, BATCH);
+        // While it takes over, renews the Lease, or writes what is created.
+        let pause = Duration::from_millis(dice.below(if round % 2 == 0 { 500 } else { 13_000 }));
+        let stopping = async {
+            tokio::time::sleep(pause).await;
+            let mut stopped = replicas.remove(first);
+            keypair_test_harness::signal(stopped.operator.id(), keypair_test_harness::Signal::TERM).unwrap();
+            let (_, took) = until_another_leads(&replicas, PATIENCE).await;
+            assert!(stopped.operator.wait(PATIENCE).await.unwrap().success());
+            took
+        };
+        let ((), took) = tokio::join!(creating, stopping);
+        longest = longest.max(took);
+        assert!(took <= Duration::from_secs(2), "round {round}, stopped after {pause:?}: {took:?}");
+        replicas.push(start());
+    }
+    println!("hand-over: {longest:?} at the most");
+    stage.all_ready(ROUNDS * BATCH).await;
+    stage.check_secrets().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_leads_within_two_lease_durations_though_one_request_in_five_fails() {
+    const ROUNDS: u64 = 6;
+    let stage = Stage::new("ha-rough").await;
+    let proxy = FaultProxy::forwarding(stage.client.clone()).await.unwrap();
+    proxy.fail(200);
+    let kubeconfig: TempPath = proxy.kubeconfig().unwrap();
+    let start = || stage.replica_with(&kubeconfig, LEASE);
+    let mut replicas = vec![start(), start()];
+    let mut longest = Duration::ZERO;
+    for round in 0..ROUNDS {
+        let (first, _) = until_another_leads(&replicas, PATIENCE).await;
+        stage.create(&format!("round-{round}"), 5).await;
+        tokio::time::sleep(Duration::from_millis(700 * round)).await;
+        // Now and then it changes hands by itself.
+        let first = if replicas[first].leads().await { first } else { leader(&replicas).await };
+        replicas[first].operator.kill().unwrap();
+        replicas.remove(first);
+        replicas.push(start());
+        let (_, took) = until_another_leads(&replicas, PATIENCE).await;
+        longest = longest.max(took);
+        assert!(took <= 2 * LEASE, "round {round}: {took:?}");
+    }
+    println!("takeover: {longest:?} at the most");
+    let all = usize::try_from(ROUNDS * 5).unwrap();
+    stage.all_ready(all).await;
+    stage.check_secrets().await;
+}

@@ -160,8 +160,9 @@ impl Keeper {
     }
 }
 
+/// That a list is begun says nothing yet, and is said at each try.
 async fn happened<T>(event: Result<Event<T>, watcher::Error>) -> Option<()> {
-    event.is_ok().then_some(())
+    event.is_ok_and(|event| !matches!(event, Event::Init)).then_some(())
 }
 
 /// Serves the certificate in a directory, which somebody else renews: cert-manager, whose Secret is mounted there.

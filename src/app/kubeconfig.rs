@@ -6,7 +6,7 @@
 
 use std::{
     env,
-    ffi::OsString,
+    ffi::OsStr,
     fs, io,
     net::IpAddr,
     path::{MAIN_SEPARATOR, Path, PathBuf},
@@ -48,7 +48,7 @@ pub enum Error {
 
 /// What is known of the cluster: how to reach it, and the token to add to each request, if that is in a file.
 pub async fn load() -> Result<(Config, Option<TokenFile>), Error> {
-    let paths = paths(env::var_os("KUBECONFIG"), env::home_dir());
+    let paths = paths(env::var_os("KUBECONFIG").as_deref(), env::home_dir());
     let mut config = match read(&paths)? {
         Some(kubeconfig) => configure(kubeconfig, |name| env::var(name).ok()).await?,
         None => Config::incluster().map_err(|in_cluster| Error::Nowhere {
@@ -62,8 +62,8 @@ pub async fn load() -> Result<(Config, Option<TokenFile>), Error> {
 }
 
 /// Where to look for kubeconfigs.
-fn paths(listed: Option<OsString>, home: Option<PathBuf>) -> Vec<PathBuf> {
-    let paths = listed.iter().flat_map(env::split_paths).filter(|path| !path.as_os_str().is_empty());
+fn paths(listed: Option<&OsStr>, home: Option<PathBuf>) -> Vec<PathBuf> {
+    let paths = listed.into_iter().flat_map(env::split_paths).filter(|path| !path.as_os_str().is_empty());
     let paths: Vec<PathBuf> = paths.collect();
     if paths.is_empty() { home.into_iter().map(|home| home.join(".kube").join("config")).collect() } else { paths }
 }
@@ -268,7 +268,7 @@ mod tests {
         for paths in [[good.clone(), missing.clone()], [missing.clone(), good.clone()]] {
             assert_eq!(loaded(&paths).await.cluster_url.host(), Some("good.example.com"));
         }
-        assert!(read(&[missing.clone()]).unwrap().is_none());
+        assert!(read(std::slice::from_ref(&missing)).unwrap().is_none());
         assert!(read(&[good.clone(), broken]).is_err());
         assert!(read(&[good, folder.path().to_owned()]).is_err(), "a folder");
     }
@@ -277,10 +277,10 @@ mod tests {
     fn an_empty_list_is_no_list() {
         let home = Some(PathBuf::from("/home/somebody"));
         for listed in [None, Some(""), Some(":")] {
-            let paths = paths(listed.map(OsString::from), home.clone());
+            let paths = paths(listed.map(OsStr::new), home.clone());
             assert_eq!(paths, [PathBuf::from("/home/somebody/.kube/config")]);
         }
-        assert_eq!(paths(Some(":/a::b".into()), home), [PathBuf::from("/a"), PathBuf::from("b")]);
+        assert_eq!(paths(Some(OsStr::new(":/a::b")), home), [PathBuf::from("/a"), PathBuf::from("b")]);
     }
 
     #[tokio::test]

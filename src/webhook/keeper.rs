@@ -168,8 +168,9 @@ impl Keeper {
     }
 }
 
+/// That a list is begun says nothing yet, and is said at each try.
 async fn happened<T>(event: Result<Event<T>, watcher::Error>) -> Option<()> {
-    event.is_ok().then_some(())
+    event.is_ok_and(|event| !matches!(event, Event::Init)).then_some(())
 }
 
 /// Serves the certificate in a directory, which somebody else renews: cert-manager, whose Secret is mounted there.
@@ -224,5 +225,66 @@ impl Directory {
     fn read(&self, name: &str) -> Result<String, Error> {
         let path = self.path.join(name);
         std::fs::read_to_string(&path).map_err(|source| Error::File { path: path.display().to_string(), source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use http::{Request, Response};
+    use kube::client::{Body, ClientBuilder};
+    use tokio::time::Instant;
+    use tower::{BoxError, service_fn};
+
+    use super::*;
+    use crate::{
+        controller::{Health, Metrics, Requests, Views},
+        webhook::{Scopes, Settings},
+    };
+
+    /// When the API server was asked within an hour, of which it answers nothing, or refuses to.
+    async fn asked(is_silent: bool) -> Vec<Duration> {
+        let begin = Instant::now();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&asked);
+        let service = service_fn(move |request: Request<Body>| {
+            if !request.uri().query().unwrap_or_default().contains("watch=") && !request.uri().path().ends_with('s') {
+                log.lock().unwrap().push(begin.elapsed());
+            }
+            async move {
+                if is_silent {
+                    std::future::pending::<()>().await;
+                }
+                Err::<Response<Body>, BoxError>("no connection".into())
+            }
+        });
+        let client = ClientBuilder::new(service, "default").with_layer(&Requests::default()).build();
+        let settings = Settings {
+            address: ([127, 0, 0, 1], 0).into(),
+            url: None,
+            configuration: "keypair-operator".to_owned(),
+            certificates: None,
+            lifetime: Duration::from_secs(3600),
+            scopes: Scopes::new(vec![None]),
+        };
+        let views = Arc::<Views>::default();
+        let metrics = Arc::new(Metrics::new(Arc::clone(&views)));
+        let health = Arc::new(Health::new(false, true));
+        let mut server = Server::new(settings.address, settings.scopes.clone(), views, metrics, health);
+        let keeper = Keeper::new(&client, Registration::new(&client, &settings), settings.lifetime);
+        let hour = Duration::from_secs(3600);
+        assert!(tokio::time::timeout(hour, keeper.keep(&mut server)).await.is_err(), "it never ends");
+        asked.lock().unwrap().clone()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_away_is_asked_again_and_again_with_longer_pauses() {
+        for is_silent in [false, true] {
+            let asked = asked(is_silent).await;
+            assert!((50..250).contains(&asked.len()), "{is_silent}: {}", asked.len());
+            let last = asked.last().unwrap();
+            assert!(last.as_secs() > 3500, "{is_silent}: it was not asked any more after {last:?}");
+        }
     }
 }

@@ -122,13 +122,11 @@ async fn it_reads_kubeconfigs_as_kubectl_does() {
     let cluster = of_name("clusters", &context["context"]["cluster"]);
     let user = of_name("users", &context["context"]["user"]);
     let server = cluster["cluster"]["server"].clone();
-    let authority = match cluster["cluster"]["certificate-authority-data"].as_str() {
-        Some(data) => data.to_owned(),
-        None => {
-            let path = cluster["cluster"]["certificate-authority"].as_str().unwrap();
-            Base64::encode_string(&std::fs::read(path).unwrap())
-        }
-    };
+    let given = cluster["cluster"]["certificate-authority-data"].as_str().map(str::to_owned);
+    let authority = given.unwrap_or_else(|| {
+        let path = cluster["cluster"]["certificate-authority"].as_str().unwrap();
+        Base64::encode_string(&std::fs::read(path).unwrap())
+    });
     let lines: Vec<&str> = authority.as_bytes().chunks(76).map(|line| std::str::from_utf8(line).unwrap()).collect();
     std::fs::write(folder.path().join("token"), format!("{}\n\n", token.trim())).unwrap();
     let write = |file: &str, cluster: Value, user: &Value| {

@@ -64,6 +64,37 @@ async fn whoever_is_told_to_stop_at_any_moment_hands_over_within_two_seconds() {
     stage.check_secrets().await;
 }
 
+/// Whether it is under way to the API server, carried out, or its reply is on the way: nobody knows what became of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_told_to_stop_while_it_renews_the_lease_gives_it_back() {
+    const LATENCY: Duration = Duration::from_millis(100);
+    let stage = Stage::new("ha-renewing").await;
+    let proxy = FaultProxy::forwarding(stage.client.clone()).await.unwrap();
+    proxy.delay(LATENCY);
+    let kubeconfig = proxy.kubeconfig().unwrap();
+    let start = || stage.replica_with(&kubeconfig, Duration::from_secs(20));
+    let mut replicas = vec![start(), start()];
+    let mut longest = Duration::ZERO;
+    for round in 0..6 {
+        let first = leader(&replicas).await;
+        super::eventually(PATIENCE, "the other to stand by", async || {
+            Ok(replicas[1 - first].is_ready().await.then_some(()))
+        })
+        .await
+        .unwrap();
+        proxy.renewal().await;
+        tokio::time::sleep(LATENCY * round * 2 / 5).await;
+        let mut stopped = replicas.remove(first);
+        keypair_test_harness::signal(stopped.operator.id(), keypair_test_harness::Signal::TERM).unwrap();
+        let (_, took) = until_another_leads(&replicas, PATIENCE).await;
+        longest = longest.max(took);
+        assert!(took <= Duration::from_secs(2), "round {round}: {took:?}");
+        assert!(stopped.operator.wait(PATIENCE).await.unwrap().success());
+        replicas.push(start());
+    }
+    println!("hand-over while renewing: {longest:?} at the most");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn another_leads_within_two_lease_durations_though_one_request_in_five_fails() {
     const ROUNDS: u64 = 6;

@@ -129,13 +129,11 @@ impl Election {
         let spec = self.spec(clock);
         let base = self.seen.as_ref().and_then(|seen| seen.lease.resource_version());
         self.in_doubt.push(Sent { base, renewed: spec.renew_time.clone(), at: now });
-        match &self.seen {
-            Some(seen) => Step::Replace(with_spec(&seen.lease, spec)),
-            None => {
-                let metadata = ObjectMeta { name: Some(LEASE_NAME.to_owned()), ..ObjectMeta::default() };
-                Step::Create(Lease { metadata, spec: Some(spec) })
-            }
+        if let Some(seen) = &self.seen {
+            return Step::Replace(with_spec(&seen.lease, spec));
         }
+        let metadata = ObjectMeta { name: Some(LEASE_NAME.to_owned()), ..ObjectMeta::default() };
+        Step::Create(Lease { metadata, spec: Some(spec) })
     }
 
     /// Takes in what became of [`Step::Read`].

@@ -300,8 +300,8 @@ fn a_leader_that_is_killed_is_followed_within_two_lease_durations() {
         ("20 % of all requests fail", Weather::rough(200), 2 * LEASE),
         ("10 % of all reads fail", Weather { reads_only: true, ..Weather::rough(100) }, 2 * LEASE),
     ] {
-        let took = histories(300, async |seed| takeover(&mut World::begin_two(seed, weather.clone())).await);
-        let (longest, mean) = (took.iter().max().unwrap(), took.iter().sum::<Duration>() / 300);
+        let took = histories(100, async |seed| takeover(&mut World::begin_two(seed, weather.clone())).await);
+        let (longest, mean) = (took.iter().max().unwrap(), took.iter().sum::<Duration>() / 100);
         println!("takeover, {name}: {mean:?} on average, {longest:?} at the most");
         assert!(*longest <= limit, "{name}: {longest:?}");
     }
@@ -309,7 +309,7 @@ fn a_leader_that_is_killed_is_followed_within_two_lease_durations() {
 
 #[test]
 fn whoever_is_told_to_stop_hands_over_within_two_seconds() {
-    let took = histories(600, async |seed| {
+    let took = histories(300, async |seed| {
         // Work that does not end takes its second.
         let (latency, finishing) = [(100, 0), (20, 400), (20, 5000)][usize::try_from(seed % 3).unwrap()];
         let mut world = World::new(seed, Weather::calm(latency));
@@ -395,7 +395,7 @@ fn who_annotates_the_lease_changes_nothing() {
 /// Requests that arrive, and replies that come, after any time; replicas that come and go; a store that is put back.
 #[test]
 fn never_two_lead() {
-    histories(200, async |seed| {
+    histories(80, async |seed| {
         let mut weather = Weather::rough(200);
         let late = [100, 1_000, 4_900, 9_000, 14_000, 40_000];
         weather.faults.extend(late.map(|late| (Fault::LateRequest(late), 20)));

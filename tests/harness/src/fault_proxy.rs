@@ -23,6 +23,7 @@ use kube::client::Body;
 use serde_json::json;
 use tempfile::{NamedTempFile, TempPath};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::sleep;
 
@@ -73,6 +74,10 @@ struct State {
     holds_secrets_back: AtomicBool,
     /// How many of 1000 requests fail, whatever else is drawn.
     failing: AtomicU64,
+    /// How many milliseconds each request takes on its way, and each reply.
+    latency: AtomicU64,
+    /// Told whenever a Lease is about to be replaced.
+    renewal: Notify,
     /// The faults that the next writes meet, whatever is drawn.
     next: Mutex<VecDeque<(Write, Fault)>>,
     dice: Mutex<Dice>,
@@ -101,6 +106,8 @@ impl FaultProxy {
             cut_off: AtomicBool::new(false),
             holds_secrets_back: AtomicBool::new(false),
             failing: AtomicU64::new(0),
+            latency: AtomicU64::new(0),
+            renewal: Notify::new(),
             next: Mutex::default(),
             dice: Mutex::new(Dice::new(seed)),
             counts: Mutex::new(BTreeMap::new()),
@@ -152,6 +159,16 @@ impl FaultProxy {
     /// Lets so many of 1000 requests fail, of each kind alike: before they are forwarded, after it, with an answer, or with none.
     pub fn fail(&self, per_mille: u64) {
         self.state.failing.store(per_mille, Ordering::Relaxed);
+    }
+
+    /// Lets each request take so long on its way, and each reply.
+    pub fn delay(&self, latency: Duration) {
+        self.state.latency.store(u64::try_from(latency.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Waits until somebody is about to replace a Lease.
+    pub async fn renewal(&self) {
+        self.state.renewal.notified().await;
     }
 
     /// Lets watches of Secrets bring nothing as long as `hold` is set.
@@ -287,7 +304,13 @@ async fn answer(client: &Client, state: &Arc<State>, request: Request<Incoming>)
         }
         _ => {}
     }
+    if *request.method() == Method::PUT && request.uri().path().contains("/leases/") {
+        state.renewal.notify_waiters();
+    }
+    let latency = Duration::from_millis(state.latency.load(Ordering::Relaxed));
+    sleep(latency).await;
     let reply = forward(client, request).await?;
+    sleep(latency).await;
     if fault == Some(Fault::DropReply) || state.cut_off.load(Ordering::Relaxed) {
         return Err(dropped());
     }

@@ -6,6 +6,7 @@
 mod answer;
 mod backoff;
 mod context;
+mod continuity;
 mod error;
 mod events;
 mod generator;
@@ -39,7 +40,7 @@ pub use metrics::Metrics;
 pub use pool::Pool;
 pub use secrets::{KEYPAIR_UID_ANNOTATION, OPERATOR};
 pub use view::{View, Views};
-pub use watching::WATCH_SECONDS;
+pub use watching::{WATCH_SECONDS, listening, watch_config, watched};
 
 use std::{sync::Arc, time::Duration};
 
@@ -47,7 +48,7 @@ use futures::{Stream, StreamExt, future, stream};
 use kube::{
     Api, Client, Resource, ResourceExt,
     core::NamespaceResourceScope,
-    runtime::{events::Reporter, reflector::ObjectRef},
+    runtime::{events::Reporter, reflector::ObjectRef, watcher::Event},
 };
 
 use self::{
@@ -131,7 +132,7 @@ pub async fn run(
         reading: Turns::new(MAX_READING),
     });
     let (seeing, forgetting) = (Arc::clone(&context), Arc::clone(&context));
-    let seen = move |key_pair: &KeyPair| seeing.seen(key_pair);
+    let seen = move |event: &Event<KeyPair>| seeing.seen(event);
     let gone = move |uid: &str| forgetting.forget(uid);
     let triggers = stream::select_all([
         see(&client, &settings, &view, &metrics, seen, gone).boxed(),
@@ -196,7 +197,7 @@ pub async fn observe(client: Client, settings: Settings, shared: Shared) {
 }
 
 /// Follows the `KeyPair`s and Namespaces of a scope.
-fn see<S: Fn(&KeyPair) + Send, G: Fn(&str) + Send>(
+fn see<S: Fn(&Event<KeyPair>) + Send, G: Fn(&str) + Send>(
     client: &Client,
     settings: &Settings,
     view: &Arc<View>,

@@ -28,9 +28,9 @@ use crate::{
     },
 };
 
-/// Follows the `KeyPair`s: each event reaches the index first, then the store, then the reconciler. `seen` is shown each that
-/// has come or changed, and `gone` is told the UID of each that is no more.
-pub fn key_pairs<S: Fn(&KeyPair) + Send, G: Fn(&str) + Send>(
+/// Follows the `KeyPair`s: each event reaches the index first, then the store, then the reconciler. `seen` is shown each event
+/// before, and `gone` is told the UID of each that is no more.
+pub fn key_pairs<S: Fn(&Event<KeyPair>) + Send, G: Fn(&str) + Send>(
     client: &Client,
     namespace: Option<&str>,
     view: Arc<View>,
@@ -57,9 +57,7 @@ pub fn key_pairs<S: Fn(&KeyPair) + Send, G: Fn(&str) + Send>(
             std::future::ready(log_failure("KeyPairs", event, &metrics).and_then(readable))
         })
         .flat_map(move |event| {
-            if let Event::Apply(key_pair) = &event {
-                seen(key_pair);
-            }
+            seen(&event);
             let concerned = view.index.apply(&event);
             for key_pair in view.key_pairs.apply(&event) {
                 gone(key_pair.uid());

@@ -7,11 +7,15 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
+    time::Duration,
 };
 
-use futures::{Stream, StreamExt, stream};
-use http::{Request, Uri};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use futures::{
+    Stream, StreamExt,
+    stream::{self, BoxStream},
+};
+use http::{Request, StatusCode, Uri};
+use http_body_util::{BodyExt, LengthLimitError, Limited, StreamBody};
 use kube::{
     Api, Client, Resource,
     client::Body,
@@ -19,11 +23,13 @@ use kube::{
     runtime::watcher::{self, Event, watcher},
 };
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 use tower::service_fn;
 
 use super::{
     answer::{Answer, in_brief},
     backoff::Backoff,
+    continuity::{Continuity, expired},
     metrics::Metrics,
 };
 
@@ -55,23 +61,60 @@ pub fn watched<K>(
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let mut is_whole = true;
-    let streamed = watcher(api.clone(), config.clone().streaming_lists()).take_while(move |event| {
-        let goes_on = match event {
-            Ok(Event::Init) => std::mem::replace(&mut is_whole, false),
-            Ok(Event::InitDone) => {
-                is_whole = true;
-                true
+    let begin = move |streams: bool| {
+        let config = if streams { config.clone().streaming_lists() } else { config.clone() };
+        watcher(api.clone(), config).boxed()
+    };
+    let start = Attempt { events: begin(true), streams: true, is_whole: true, refusals: 0 };
+    patient(stream::unfold((start, begin), async |(mut attempt, begin)| {
+        loop {
+            if attempt.refusals == MAX_REFUSALS {
+                attempt = Attempt { events: begin(attempt.streams), is_whole: true, refusals: 0, ..attempt };
             }
-            Err(error) => !calls_for_a_list(error),
-            Ok(_) => true,
-        };
-        std::future::ready(goes_on)
-    });
-    patient(streamed.chain(watcher(api, config)))
+            let event = attempt.events.next().await?;
+            if attempt.goes_on(&event) {
+                return Some((event, (attempt, begin)));
+            }
+            attempt = Attempt { events: begin(false), streams: false, is_whole: true, refusals: 0 };
+        }
+    }))
 }
 
-/// The events of a watch, with a pause after each failure that grows until the watch brings something again.
+/// How often a watch from one version may be refused before everything is listed anew.
+const MAX_REFUSALS: u8 = 2;
+
+/// A watch of kube.
+struct Attempt<K> {
+    events: BoxStream<'static, Result<Event<K>, watcher::Error>>,
+    /// Whether it asks for a stream of what there is.
+    streams: bool,
+    /// Whether what there is has been told to the end.
+    is_whole: bool,
+    /// How often in succession it was refused to go on from where it was, for which kube would ask for ever.
+    refusals: u8,
+}
+
+impl<K> Attempt<K> {
+    /// Whether it is of use to go on after this event, or everything is to be listed instead.
+    fn goes_on(&mut self, event: &Result<Event<K>, watcher::Error>) -> bool {
+        match event {
+            Ok(Event::Init) => return std::mem::replace(&mut self.is_whole, false) || !self.streams,
+            Ok(Event::InitDone) => (self.is_whole, self.refusals) = (true, 0),
+            Ok(Event::InitApply(_)) => {}
+            Ok(Event::Apply(_) | Event::Delete(_)) => self.refusals = 0,
+            Err(error) if self.streams && calls_for_a_list(error) => return false,
+            Err(error) if refuses_version(error) => self.refusals += 1,
+            Err(_) => {}
+        }
+        true
+    }
+}
+
+/// A failure that is longer ago says nothing about the next.
+const FORGIVEN_AFTER: Duration = Duration::from_secs(120);
+
+/// The events of a watch, with a pause after each failure that grows until the watch brings something again, or everything has been
+/// listed; that before a list grows until the watch after it brings something.
 ///
 /// Not kube's own back-off: that begins anew with each try to list, which the watch announces as an event.
 fn patient<K>(
@@ -81,49 +124,84 @@ where
     K: Send,
 {
     const WATCH: &str = "watch";
-    let start = (Box::pin(events), Backoff::default(), None);
-    stream::unfold(start, async |(mut events, backoff, pause)| {
+    const LIST: &str = "list";
+    let start = (Box::pin(events), Backoff::default(), None, None);
+    stream::unfold(start, async |(mut events, backoff, pause, mut failed)| {
         if let Some(pause) = pause {
             tokio::time::sleep(pause).await;
         }
         let event = events.next().await?;
+        if failed.is_some_and(|failed: Instant| failed.elapsed() > FORGIVEN_AFTER) {
+            backoff.forget(WATCH);
+            backoff.forget(LIST);
+            failed = None;
+        }
         let pause = match &event {
-            Err(_) => Some(backoff.failed(WATCH)),
-            Ok(Event::Init) => None,
-            Ok(_) => {
+            Err(error) => {
+                failed = Some(Instant::now());
+                // A list that succeeds does not show that the watch after it does, and costs much.
+                Some(backoff.failed(if leads_to_a_list(error) { LIST } else { WATCH }))
+            }
+            Ok(Event::Init | Event::InitApply(_)) => None,
+            Ok(Event::InitDone) => {
                 backoff.forget(WATCH);
                 None
             }
+            Ok(Event::Apply(_) | Event::Delete(_)) => {
+                backoff.forget(WATCH);
+                backoff.forget(LIST);
+                None
+            }
         };
-        Some((event, (events, backoff, pause)))
+        Some((event, (events, backoff, pause, failed)))
     })
 }
 
-/// The same client, which calls `heard` whenever it is let watch something.
+/// The same client for one watch, which calls `heard` whenever it is let watch.
 ///
 /// A watch that goes on where it was broken off brings no event before something happens, which may be never: only the answer
 /// to its request tells that it works again.
+///
+/// Whether a watch goes on in the history that it has seen is looked at: [`continuity`](super::continuity).
 ///
 /// No page of a list is read beyond [`MAX_PAGE_BYTES`]: there may be hundreds of objects on it, each of the greatest size that
 /// the API server stores. The list fails then, and pages of fewer objects are asked for from now on.
 pub fn listening(client: &Client, heard: impl Fn() + Clone + Send + 'static) -> Client {
     let inner = client.clone();
     let page = Arc::new(AtomicU32::new(MAX_PAGE));
+    let continuity = Arc::<Continuity>::default();
     let service = service_fn(move |mut request: Request<Body>| {
         let (inner, heard, page) = (inner.clone(), heard.clone(), Arc::clone(&page));
+        let continuity = Arc::clone(&continuity);
         let watches = has_word(request.uri(), "watch=true");
         let asked = if watches { without_resource_version(request.uri()) } else { with_limit(request.uri(), &page) };
         if let Some(uri) = asked {
             *request.uri_mut() = uri;
         }
+        let (uri, sent) = (request.uri().clone(), Instant::now());
+        let version = resumed_from(&uri);
         async move {
-            let response = inner.send(request).await?;
-            if watches && response.status().is_success() {
+            let mut response = inner.send(request).await.inspect_err(|_| continuity.missed())?;
+            let mut works = response.status().is_success();
+            if let Some(version) = version {
+                // As an answer and not as an event, it would let kube ask for the same again and again.
+                let is_gone = response.status() == StatusCode::GONE;
+                if is_gone || works && !continuity.goes_on(&version, &uri, sent, |request| inner.send(request)).await? {
+                    works = false;
+                    response = expired();
+                }
+            } else if works && !has_parameter(&uri, "continue") {
+                continuity.listing();
+            }
+            if !works {
+                continuity.missed();
+            } else if watches {
                 heard();
             }
             // The events of a watch come one by one.
             let limit = if watches { usize::MAX } else { MAX_PAGE_BYTES };
             Ok::<_, kube::Error>(response.map(|body| {
+                let body = StreamBody::new(Box::pin(continuity.follow(body, watches)));
                 Limited::new(body, limit).map_err(move |error| {
                     if error.is::<LengthLimitError>() {
                         page.store((page.load(Ordering::Acquire) / 8).max(MIN_PAGE), Ordering::Release);
@@ -135,6 +213,19 @@ pub fn listening(client: &Client, heard: impl Fn() + Clone + Send + 'static) -> 
         }
     });
     Client::new(service, client.default_namespace())
+}
+
+/// The version from which a watch is to go on, if it is one that does.
+fn resumed_from(uri: &Uri) -> Option<String> {
+    if !has_word(uri, "watch=true") || has_word(uri, "sendInitialEvents=true") {
+        return None;
+    }
+    uri.query()?.split('&').find_map(|word| word.strip_prefix("resourceVersion=")).map(str::to_owned)
+}
+
+fn has_parameter(uri: &Uri, name: &str) -> bool {
+    let is_it = |word: &str| word.split_once('=').is_some_and(|(found, _)| found == name);
+    uri.query().is_some_and(|query| query.split('&').any(is_it))
 }
 
 /// The same request of a list, for no more objects than this at once.
@@ -181,6 +272,24 @@ pub fn is_forbidden(error: &watcher::Error) -> bool {
 fn calls_for_a_list(error: &watcher::Error) -> bool {
     const TIMEOUT: u16 = 504;
     refusal(error).is_some_and(|status| status.is_invalid() || status.code == TIMEOUT)
+}
+
+/// Whether it is refused to go on from a version, for another reason than that it is too old.
+fn refuses_version(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::WatchError(status) => !is_gone(status),
+        watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code == 400 || status.is_invalid(),
+        _ => false,
+    }
+}
+
+/// Whether everything is listed after this failure, or may be.
+fn leads_to_a_list(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::WatchError(_)) || refuses_version(error)
+}
+
+fn is_gone(status: &Status) -> bool {
+    status.code == StatusCode::GONE.as_u16()
 }
 
 /// What the API server answered.

@@ -11,7 +11,6 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api, Client,
     api::{PartialObjectMeta, PostParams},
-    runtime::{WatchStreamExt, watcher},
 };
 use zeroize::Zeroizing;
 
@@ -22,6 +21,7 @@ use super::{
     secret::{self, AUTHORITIES, CERTIFICATE, KEY},
     server::Server,
 };
+use crate::controller::{listening, watch_config, watched};
 
 /// How long to wait after a failure.
 const RETRY: Duration = Duration::from_secs(2);
@@ -41,8 +41,8 @@ pub struct Keeper {
     /// The namespace and the name of the Secret.
     namespace: String,
     name: String,
-    /// For the watch, which has no need of the key.
-    metadata: Api<PartialObjectMeta<Secret>>,
+    /// For the watches.
+    client: Client,
     registration: Registration,
     lifetime: Duration,
 }
@@ -50,10 +50,10 @@ pub struct Keeper {
 impl Keeper {
     /// Nothing is done yet.
     pub fn new(client: &Client, registration: Registration, lifetime: Duration) -> Self {
-        let (secrets, metadata) = (Api::default_namespaced(client.clone()), Api::default_namespaced(client.clone()));
+        let secrets = Api::default_namespaced(client.clone());
         let name = format!("{}-webhook", registration.name());
         let namespace = client.default_namespace().to_owned();
-        Self { secrets, namespace, name, metadata, registration, lifetime }
+        Self { secrets, namespace, name, client: client.clone(), registration, lifetime }
     }
 
     /// Keeps everything up to date, for ever.
@@ -79,12 +79,14 @@ impl Keeper {
 
     /// Something that is kept here has been changed, or may have been.
     fn changes(&self) -> impl Stream<Item = ()> + use<> {
-        let only = |name: &str| watcher::Config::default().fields(&format!("metadata.name={name}"));
-        let secret = watcher(self.metadata.clone(), only(&self.name)).default_backoff().map(drop).boxed();
-        let configurations = self.registration.apis().map(|(name, api)| {
-            let events = watcher(api, only(name)).default_backoff();
-            events.map(drop).boxed()
-        });
+        let only = |name: &str| watch_config().fields(&format!("metadata.name={name}"));
+        let client = || listening(&self.client, || ());
+        // The key is not needed for it.
+        let secret: Api<PartialObjectMeta<Secret>> = Api::default_namespaced(client());
+        let secret = watched(secret, only(&self.name)).map(drop).boxed();
+        let named = only(self.registration.name());
+        let configurations =
+            self.registration.apis(client).map(|api| watched(api, named.clone()).map(drop).boxed());
         stream::select_all(configurations.chain([secret]).collect::<Vec<_>>())
     }
 

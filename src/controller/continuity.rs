@@ -11,7 +11,7 @@
 //! |---|---|
 //! | ended when its time was over, and begins again at once | nothing: no request is made for this |
 //! | could not be begun again for [`INTERRUPTION`] | everything is listed anew |
-//! | broke off, or ended early, or brought nothing at all, not even a bookmark, and begins again at once | the newest version is asked for; if it is behind, everything is listed anew, and if not, once within [`PATIENCE`] |
+//! | broke off, or ended early, or brought nothing for [`SILENCE`], not even a bookmark, and begins again at once | the newest version is asked for; if it is behind, everything is listed anew, and if not, once within [`PATIENCE`] |
 //!
 //! Versions are compared as numbers, as all API servers count them and those since Kubernetes 1.35 promise. Where they are no
 //! numbers, the comparison says nothing, and the rest holds.
@@ -39,6 +39,8 @@ const PAUSE: Duration = Duration::from_secs(15);
 const PATIENCE: Duration = Duration::from_secs(600);
 /// How much earlier than asked for a watch may end without having been cut.
 const EARLY: Duration = Duration::from_secs(5);
+/// How long a watch may bring nothing: API servers say each minute how far they are, and just before the end.
+const SILENCE: Duration = Duration::from_secs(90);
 /// How much of an answer is read that tells the newest version: it has one object in it, without its content.
 const MAX_ANSWER_BYTES: usize = 2 * 1024 * 1024;
 /// Asks for the metadata of a list alone: the objects, Secrets among them, are of no interest.
@@ -127,7 +129,10 @@ impl Continuity {
         match self.judge(sent) {
             Verdict::GoOn => return Ok(true),
             Verdict::ListAnew => {
-                tracing::info!(path = uri.path(), "the API server was away; listing anew, for its state may be another");
+                tracing::info!(
+                    path = uri.path(),
+                    "the API server was away; listing anew, for its state may be another"
+                );
                 return Ok(false);
             }
             Verdict::Compare => {}
@@ -181,11 +186,11 @@ impl Continuity {
         B::Error: Send,
     {
         let due = self.due().filter(|_| is_watch);
-        let end = Ending { continuity: Arc::clone(self), begun: Instant::now(), is_watch, is_silent: true, ended: false };
+        let end = Ending { continuity: Arc::clone(self), begun: Instant::now(), is_watch, heard: None, ended: false };
         let frames = stream::unfold((BodyStream::new(body), end), async |(mut frames, mut end)| {
             let frame = frames.next().await;
             match &frame {
-                Some(Ok(_)) => end.is_silent = false,
+                Some(Ok(_)) => end.heard = Some(Instant::now()),
                 Some(Err(_)) => {}
                 None => end.in_order(),
             }
@@ -210,16 +215,17 @@ struct Ending {
     continuity: Arc<Continuity>,
     begun: Instant,
     is_watch: bool,
-    /// Whether it has brought nothing.
-    is_silent: bool,
+    /// When it brought something last.
+    heard: Option<Instant>,
     ended: bool,
 }
 
 impl Ending {
-    /// It ended as the API server ends it. A watch says before its end how far it is, at the least.
+    /// It ended as the API server ends it.
     fn in_order(&mut self) {
         let is_whole = self.begun.elapsed() + EARLY >= Duration::from_secs(WATCH_SECONDS.into());
-        self.ended = !self.is_watch || (is_whole && !self.is_silent);
+        let is_heard = self.heard.is_some_and(|heard| heard.elapsed() < SILENCE);
+        self.ended = !self.is_watch || (is_whole && is_heard);
     }
 }
 
@@ -277,3 +283,6 @@ fn is_behind(newest: Option<&str>, seen: &str) -> bool {
     let number = |version: &str| version.parse::<u64>().ok();
     matches!((newest.and_then(number), number(seen)), (Some(newest), Some(seen)) if newest < seen)
 }
+
+#[cfg(test)]
+mod tests;

@@ -85,8 +85,7 @@ impl Keeper {
         let secret: Api<PartialObjectMeta<Secret>> = Api::default_namespaced(client());
         let secret = watched(secret, only(&self.name)).map(drop).boxed();
         let named = only(self.registration.name());
-        let configurations =
-            self.registration.apis(client).map(|api| watched(api, named.clone()).map(drop).boxed());
+        let configurations = self.registration.apis(client).map(|api| watched(api, named.clone()).map(drop).boxed());
         stream::select_all(configurations.chain([secret]).collect::<Vec<_>>())
     }
 

@@ -8,7 +8,7 @@ use keypair_test_harness::eventually;
 use kube::{Client, Config, client::Body};
 use serde_json::{Value, json};
 
-use crate::stage::{LATE, PATIENCE, Replica, SHOP, Stage, local};
+use crate::stage::{LATE, PATIENCE, Replica, SHOP, Stage, UNASKED, local};
 
 /// A replica whose webhook can be asked directly.
 struct Answering {
@@ -17,15 +17,9 @@ struct Answering {
 }
 
 impl Answering {
-    fn spawn(kubeconfig: &Path, configuration: &str) -> Self {
+    fn spawn(kubeconfig: &Path) -> Self {
         let webhook = local();
-        let args = [
-            "--leader-elect".to_owned(),
-            "--lease-duration=5".to_owned(),
-            format!("--webhook-addr={webhook}"),
-            format!("--webhook-url=https://{webhook}/"),
-            format!("--webhook-configuration={configuration}"),
-        ];
+        let args = ["--leader-elect".to_owned(), "--lease-duration=5".to_owned(), format!("--webhook-addr={webhook}")];
         Self { replica: Replica::spawn(kubeconfig, &args), webhook }
     }
 
@@ -58,6 +52,41 @@ impl Answering {
     }
 }
 
+/// Lets the API server ask a replica, as the chart does; whom to trust the replicas fill in.
+fn register(stage: &Stage, webhook: SocketAddr) {
+    stage.apply(&json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+        "metadata": { "name": "keypair-operator" },
+        "webhooks": [{
+            "name": "validate.keypairs.dev", "clientConfig": { "url": format!("https://{webhook}/") },
+            "rules": [{
+                "apiGroups": ["keypairs.dev"], "apiVersions": ["v1alpha1"], "operations": ["CREATE", "UPDATE"],
+                "resources": ["keypairs"],
+            }],
+            "objectSelector": { "matchExpressions": [{ "key": UNASKED, "operator": "DoesNotExist" }] },
+            "admissionReviewVersions": ["v1"], "sideEffects": "None", "failurePolicy": "Ignore", "timeoutSeconds": 3,
+        }],
+    }));
+}
+
+/// Waits until the API server has an answer that it trusts.
+async fn the_api_server_refuses(stage: &Stage, begun: Instant, namespace: &str) {
+    let object = json!({
+        "apiVersion": "keypairs.dev/v1alpha1", "kind": "KeyPair", "metadata": { "name": "other", "namespace": namespace },
+        "spec": { "profile": "OpenSSH", "generate": { "algorithm": "Ed25519" } },
+    })
+    .to_string();
+    eventually(PATIENCE.saturating_sub(begun.elapsed()), "the API server to be answered", async || {
+        let said = stage.plane.kubectl_with_input(&["create", "--dry-run=server", "-f", "-"], &object)?;
+        if said.stderr.contains("validate.keypairs.dev") {
+            return Ok(Some(()));
+        }
+        Err(io::Error::other(format!("{said:?}")).into())
+    })
+    .await
+    .unwrap();
+}
+
 const FULL: &str = "LimitExceeded.MaximumKeyPairs";
 
 async fn every_replica_says(replicas: &[Answering], begun: Instant, namespace: &str, name: &str, expected: &str) {
@@ -78,13 +107,18 @@ async fn every_replica_says(replicas: &[Answering], begun: Instant, namespace: &
 
 async fn replicas(topic: &str, streams: bool) {
     let stage = Stage::new(topic, streams);
-    let mut replicas = [Answering::spawn(&stage.kubeconfig, "one"), Answering::spawn(&stage.kubeconfig, "two")];
+    let mut replicas = [Answering::spawn(&stage.kubeconfig), Answering::spawn(&stage.kubeconfig)];
+    register(&stage, replicas[0].webhook);
     for replica in &mut replicas {
         replica.replica.ready().await;
     }
     let keys = stage.before().await;
     every_replica_says(&replicas, Instant::now(), SHOP, "other", FULL).await;
+    the_api_server_refuses(&stage, Instant::now(), SHOP).await;
     stage.after().await;
+    // Another certificate, of another authority.
+    stage.delete("secret", "default", "keypair-operator-webhook");
+    the_api_server_refuses(&stage, Instant::now(), SHOP).await;
     // In this history there is room in one namespace.
     stage.delete("keypair", SHOP, "fresh");
     stage.delete("keypair", SHOP, "imported");
@@ -102,16 +136,7 @@ async fn replicas(topic: &str, streams: bool) {
     stage.settled(begun, LATE, &[("second", "Generated"), ("third", "Generated")]).await;
     every_replica_says(&replicas, begun, LATE, "other", FULL).await;
 
-    // The API server trusts what is served.
-    let refused = stage.plane.kubectl_with_input(
-        &["create", "--dry-run=server", "-f", "-"],
-        &json!({
-            "apiVersion": "keypairs.dev/v1alpha1", "kind": "KeyPair", "metadata": { "name": "other", "namespace": LATE },
-            "spec": { "profile": "OpenSSH", "generate": { "algorithm": "Ed25519" } },
-        })
-        .to_string(),
-    );
-    assert!(refused.unwrap().stderr.contains("quota"), "the webhook is not asked");
+    the_api_server_refuses(&stage, begun, LATE).await;
     let mut leaders = 0;
     for replica in &mut replicas {
         assert!(replica.replica.operator.ended().unwrap().is_none());

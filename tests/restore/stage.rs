@@ -21,6 +21,8 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub const SHOP: &str = "shop";
 /// The namespace that is made after the snapshot.
 pub const LATE: &str = "late";
+/// The label of what no webhook is asked about.
+pub const UNASKED: &str = "example.com/unasked";
 const SNAPSHOT: &str = "then";
 /// Longer than it takes a watch of the operator to begin anew, and far from any version of a history.
 const MANY: usize = 400;
@@ -63,11 +65,11 @@ impl Stage {
         self.plane.kubectl_with_input(&["apply", "-f", "-"], &object.to_string()).unwrap().ok().unwrap();
     }
 
-    /// Creates a `KeyPair` whose key is generated.
+    /// Creates a `KeyPair` whose key is generated, without a webhook being asked.
     pub fn generated(&self, namespace: &str, name: &str) {
         self.apply(&json!({
             "apiVersion": "keypairs.dev/v1alpha1", "kind": "KeyPair",
-            "metadata": { "name": name, "namespace": namespace },
+            "metadata": { "name": name, "namespace": namespace, "labels": { UNASKED: "yes" } },
             "spec": { "profile": "OpenSSH", "generate": { "algorithm": "Ed25519" } },
         }));
     }
@@ -86,8 +88,12 @@ impl Stage {
         let left = PATIENCE.saturating_sub(begun.elapsed());
         eventually(left, &format!("{expected:?} in {namespace}"), async || {
             let pairs = self.get(&["keypairs", "-n", namespace])?;
-            let reasons: BTreeMap<&str, &str> =
-                pairs["items"].as_array().into_iter().flatten().map(|pair| (text(pair, "/metadata/name"), reason(pair))).collect();
+            let reasons: BTreeMap<&str, &str> = pairs["items"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(|pair| (text(pair, "/metadata/name"), reason(pair)))
+                .collect();
             if expected.iter().all(|(name, reason)| reasons.get(name) == Some(reason)) {
                 return Ok(Some(()));
             }
@@ -104,17 +110,22 @@ impl Stage {
         eventually(PATIENCE, "the Secrets to be those of the KeyPairs", async || {
             let (pairs, secrets) =
                 (self.get(&["keypairs", "-n", namespace])?, self.get(&["secrets", "-n", namespace])?);
-            let generated = |pair: &&Value| pair["spec"]["publicKey"].is_null() && !pair["status"]["keyPairID"].is_null();
+            let generated =
+                |pair: &&Value| pair["spec"]["publicKey"].is_null() && !pair["status"]["keyPairID"].is_null();
             let promised: BTreeMap<String, (String, String)> = (pairs["items"].as_array().into_iter().flatten())
                 .filter(generated)
                 .map(|pair| {
                     let secret = text(pair, "/status/secretName").to_owned();
-                    (secret, (text(pair, "/status/fingerprints/sha256").to_owned(), text(pair, "/metadata/uid").to_owned()))
+                    (
+                        secret,
+                        (text(pair, "/status/fingerprints/sha256").to_owned(), text(pair, "/metadata/uid").to_owned()),
+                    )
                 })
                 .collect();
             let there: BTreeMap<String, (String, String)> = (secrets["items"].as_array().into_iter().flatten())
                 .map(|secret| {
-                    let sha256 = secret["metadata"]["annotations"]["keypairs.dev/fingerprint"].as_str().unwrap_or_default();
+                    let sha256 =
+                        secret["metadata"]["annotations"]["keypairs.dev/fingerprint"].as_str().unwrap_or_default();
                     let owner = text(secret, "/metadata/ownerReferences/0/uid").to_owned();
                     (text(secret, "/metadata/name").to_owned(), (sha256.to_owned(), owner))
                 })

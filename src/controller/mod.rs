@@ -23,6 +23,7 @@ mod rounds;
 mod same_keys;
 mod secret_watches;
 mod secrets;
+mod sight;
 mod store;
 mod turns;
 mod view;
@@ -68,6 +69,9 @@ use crate::{api::KeyPair, domain::region::Policy};
 const MAX_LARGE: usize = 4;
 /// How many other answers that may be large are in memory at once.
 const MAX_READING: usize = 8;
+
+/// How long to wait for the watch to show what there is before something else has its turn, or the end comes.
+const BLIND: Duration = Duration::from_millis(500);
 
 /// How the controller is run.
 #[derive(Debug, Clone)]
@@ -150,7 +154,21 @@ pub async fn run(
         views.publish(namespace, Arc::clone(&view));
         health.listed();
     };
-    queue::run(triggers, listed, settings.concurrency, &*view, |reference| look(reference, &context)).await;
+    queue::run(triggers, listed, settings.concurrency, &*view, |reference| look_by_sight(reference, &context)).await;
+}
+
+/// Looks at a `KeyPair`, and says after which time to look again, unless the watch does not show what there is.
+async fn look_by_sight(reference: ObjectRef<KeyPair>, context: &Arc<Context>) -> Option<Duration> {
+    let sight = &context.view.sight;
+    // It waits here for a while, and so do all others, instead of in turns without end.
+    if tokio::time::timeout(BLIND, sight.until_there()).await.is_err() {
+        return Some(BLIND);
+    }
+    tokio::select! {
+        biased;
+        () = sight.until_lost() => Some(BLIND),
+        again = look(reference, context) => again,
+    }
 }
 
 /// Looks at a `KeyPair`, and says after which time to look again.

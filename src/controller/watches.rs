@@ -42,6 +42,7 @@ pub fn key_pairs<S: Fn(&Event<KeyPair>) + Send, G: Fn(&str) + Send>(
     let client = listening(client, move || {
         counting.watch("KeyPairs", true);
         hearing.heard(true);
+        hearing.sight.note(true);
     });
     let api: Api<WatchedKeyPair> = scope(&client, namespace);
     let (regions, heard) = (Arc::clone(&view), Arc::clone(&view));
@@ -54,6 +55,10 @@ pub fn key_pairs<S: Fn(&Event<KeyPair>) + Send, G: Fn(&str) + Send>(
         .flatten()
         .filter_map(move |event| {
             heard.heard(event.is_ok());
+            // What a list brings shows what there is when it is complete.
+            if !matches!(event, Ok(Event::Init | Event::InitApply(_))) {
+                heard.sight.note(event.is_ok());
+            }
             std::future::ready(log_failure("KeyPairs", event, &metrics).and_then(readable))
         })
         .flat_map(move |event| {

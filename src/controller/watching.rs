@@ -157,7 +157,7 @@ where
     })
 }
 
-/// The same client for one watch, which calls `heard` whenever it is let watch.
+/// The same client for one watch, which calls `heard` whenever that goes on where it was broken off.
 ///
 /// A watch that goes on where it was broken off brings no event before something happens, which may be never: only the answer
 /// to its request tells that it works again.
@@ -182,7 +182,7 @@ pub fn listening(client: &Client, heard: impl Fn() + Clone + Send + 'static) -> 
         let version = resumed_from(&uri);
         async move {
             let mut response = inner.send(request).await.inspect_err(|_| continuity.missed())?;
-            let mut works = response.status().is_success();
+            let (mut works, goes_on) = (response.status().is_success(), version.is_some());
             if let Some(version) = version {
                 // As an answer and not as an event, it would let kube ask for the same again and again.
                 let is_gone = response.status() == StatusCode::GONE;
@@ -195,7 +195,7 @@ pub fn listening(client: &Client, heard: impl Fn() + Clone + Send + 'static) -> 
             }
             if !works {
                 continuity.missed();
-            } else if watches {
+            } else if goes_on {
                 heard();
             }
             // The events of a watch come one by one.
@@ -322,106 +322,4 @@ pub fn log_failure<T>(what: &'static str, event: Result<T, watcher::Error>, metr
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{
-        convert::Infallible,
-        sync::{Arc, Mutex},
-    };
-
-    use http::Response;
-    use k8s_openapi::api::core::v1::ConfigMap;
-    use kube::ResourceExt;
-    use serde_json::json;
-
-    use super::*;
-
-    const ADDED: &str = r#"{"type":"ADDED","object":{"metadata":{"name":"streamed","resourceVersion":"1"}}}"#;
-    const END: &str = r#"{"type":"BOOKMARK","object":{"apiVersion":"v1","kind":"ConfigMap","metadata":{"resourceVersion":"1",
-        "annotations":{"k8s.io/initial-events-end":"true"}}}}"#;
-
-    /// What `watched` tells until everything is there, of an API server that answers this to a request for a stream; and what
-    /// was asked for.
-    async fn begin(status: u16, stream: &str) -> (Vec<String>, Vec<String>) {
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let (log, stream) = (Arc::clone(&asked), stream.to_owned());
-        let server = service_fn(move |request: Request<Body>| {
-            let query = request.uri().query().unwrap_or_default().to_owned();
-            let (status, body) = if query.contains("watch=true") {
-                (status, stream.clone())
-            } else {
-                let listed = json!({ "metadata": { "name": "listed" } });
-                (200, json!({ "metadata": { "resourceVersion": "2" }, "items": [listed] }).to_string())
-            };
-            log.lock().unwrap().push(query);
-            async move {
-                Ok::<_, Infallible>(Response::builder().status(status).body(Body::from(body.into_bytes())).unwrap())
-            }
-        });
-        let client = listening(&Client::new(server, "default"), || ());
-        let mut events = Box::pin(watched(Api::<ConfigMap>::default_namespaced(client), watch_config()));
-        let mut told = Vec::new();
-        loop {
-            match events.next().await.unwrap().unwrap() {
-                Event::Init => told.push("init".to_owned()),
-                Event::InitApply(object) => told.push(object.name_any()),
-                Event::InitDone => break,
-                event => panic!("{event}"),
-            }
-        }
-        let asked = asked.lock().unwrap().clone();
-        (told, asked)
-    }
-
-    #[tokio::test]
-    async fn begins_with_a_stream_of_the_newest() {
-        let (told, asked) = begin(200, &format!("{ADDED}\n{}\n", END.replace('\n', ""))).await;
-        assert_eq!(told, ["init", "streamed"]);
-        let [query] = &asked[..] else { panic!("{asked:?}") };
-        assert!(query.contains("sendInitialEvents=true") && query.contains("allowWatchBookmarks=true"), "{query}");
-        assert!(query.contains("resourceVersionMatch=NotOlderThan"), "{query}");
-        assert!(!query.contains("resourceVersion="), "an old state would do: {query}");
-    }
-
-    #[tokio::test]
-    async fn lists_where_there_is_no_such_stream() {
-        for (code, reason) in [(422, "Invalid"), (504, "Timeout")] {
-            let refusal = json!({ "status": "Failure", "message": "no", "reason": reason, "code": code }).to_string();
-            let (told, asked) = begin(code, &refusal).await;
-            assert_eq!(told, ["init", "listed"], "{code}");
-            assert_eq!(asked.len(), 2, "{code}: {asked:?}");
-        }
-    }
-
-    #[tokio::test]
-    async fn lists_when_a_stream_does_not_get_to_its_end() {
-        let (told, asked) = begin(200, &format!("{ADDED}\n")).await;
-        assert_eq!(told, ["init", "streamed", "init", "listed"]);
-        assert_eq!(asked.len(), 3, "{asked:?}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_page_that_is_too_large_is_asked_for_in_smaller_ones() {
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let log = Arc::clone(&asked);
-        let server = service_fn(move |request: Request<Body>| {
-            let query = request.uri().query().unwrap_or_default().to_owned();
-            let limit = query.split('&').find_map(|word| word.strip_prefix("limit=")?.parse::<usize>().ok());
-            log.lock().unwrap().extend(limit);
-            let (status, body) = match limit {
-                None => (422, json!({ "status": "Failure", "reason": "Invalid", "code": 422 }).to_string()),
-                Some(limit) => {
-                    let large =
-                        json!({ "metadata": { "name": "large" }, "data": { "a": "x".repeat(limit * 100_000) } });
-                    (200, json!({ "metadata": { "resourceVersion": "2" }, "items": [large] }).to_string())
-                }
-            };
-            async move {
-                Ok::<_, Infallible>(Response::builder().status(status).body(Body::from(body.into_bytes())).unwrap())
-            }
-        });
-        let client = listening(&Client::new(server, "default"), || ());
-        let mut events = Box::pin(watched(Api::<ConfigMap>::default_namespaced(client), watch_config()));
-        while !matches!(events.next().await.unwrap(), Ok(Event::InitDone)) {}
-        assert_eq!(*asked.lock().unwrap(), [500, 62]);
-    }
-}
+mod tests;

@@ -137,10 +137,7 @@ impl Continuity {
             }
             Verdict::Compare => {}
         }
-        let newest = ask(newest_request(uri)?).await.map_err(|error| {
-            self.missed();
-            error
-        })?;
+        let newest = ask(newest_request(uri)?).await.inspect_err(|_| self.missed())?;
         let newest = version_in(newest).await?;
         let is_behind = is_behind(newest.as_deref(), version);
         if is_behind {

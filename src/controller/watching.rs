@@ -45,6 +45,7 @@ const MIN_PAGE: u32 = 1;
 const MAX_PAGE_BYTES: usize = 8 * 1024 * 1024;
 
 /// How everything is watched: begun again after a while, so that a connection that has silently died is noticed.
+#[must_use]
 pub fn watch_config() -> watcher::Config {
     watcher::Config::default().timeout(WATCH_SECONDS)
 }
@@ -100,11 +101,10 @@ impl<K> Attempt<K> {
         match event {
             Ok(Event::Init) => return std::mem::replace(&mut self.is_whole, false) || !self.streams,
             Ok(Event::InitDone) => (self.is_whole, self.refusals) = (true, 0),
-            Ok(Event::InitApply(_)) => {}
             Ok(Event::Apply(_) | Event::Delete(_)) => self.refusals = 0,
             Err(error) if self.streams && calls_for_a_list(error) => return false,
             Err(error) if refuses_version(error) => self.refusals += 1,
-            Err(_) => {}
+            Ok(Event::InitApply(_)) | Err(_) => {}
         }
         true
     }

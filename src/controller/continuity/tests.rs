@@ -16,6 +16,9 @@ use crate::controller::watching::{listening, watch_config, watched};
 const SECOND: Duration = Duration::from_secs(1);
 const WHOLE: Duration = Duration::from_secs(WATCH_SECONDS as u64);
 
+/// Where the events of a watch go.
+type Events = mpsc::UnboundedSender<Result<Frame<Bytes>, std::io::Error>>;
+
 /// An API server in which one object is changed now and then, and may be put back.
 #[derive(Clone, Default)]
 struct Server(Arc<Inner>);
@@ -27,7 +30,7 @@ struct Inner {
     /// Whether it says at the end of a watch how far it is.
     is_silent: AtomicBool,
     asked: Mutex<Vec<&'static str>>,
-    watch: Mutex<Option<mpsc::UnboundedSender<Result<Frame<Bytes>, std::io::Error>>>>,
+    watch: Mutex<Option<Events>>,
 }
 
 impl Server {
@@ -97,12 +100,7 @@ impl Server {
     }
 }
 
-fn send(
-    to: &mpsc::UnboundedSender<Result<Frame<Bytes>, std::io::Error>>,
-    what: &str,
-    version: u64,
-    ends_the_list: bool,
-) {
+fn send(to: &Events, what: &str, version: u64, ends_the_list: bool) {
     let annotations = if ends_the_list { json!({ "k8s.io/initial-events-end": "true" }) } else { json!({}) };
     let metadata = json!({ "name": "web", "resourceVersion": version.to_string(), "annotations": annotations });
     let object = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata });

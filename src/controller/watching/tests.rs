@@ -104,12 +104,12 @@ async fn refused(code: u16, time: Duration) -> Vec<(Duration, bool)> {
     let server = service_fn(move |request: Request<Body>| {
         let initial = has_word(request.uri(), "sendInitialEvents=true");
         let status = json!({ "kind": "Status", "status": "Failure", "reason": "no", "message": "no", "code": code });
-        let text = if !has_word(request.uri(), "watch=true") {
-            json!({ "metadata": { "resourceVersion": "1" }, "items": [] }).to_string()
-        } else {
+        let text = if has_word(request.uri(), "watch=true") {
             log.lock().unwrap().push((begun.elapsed(), initial));
             let refusal = json!({ "type": "ERROR", "object": status });
             if initial { format!("{ADDED}\n{}\n", END.replace('\n', "")) } else { format!("{refusal}\n") }
+        } else {
+            json!({ "metadata": { "resourceVersion": "1" }, "items": [] }).to_string()
         };
         async move { Ok::<_, Infallible>(Response::new(Body::from(text.into_bytes()))) }
     });

@@ -10,8 +10,9 @@
 //! | the watch | before it goes on |
 //! |---|---|
 //! | ended when its time was over, and begins again at once | nothing: no request is made for this |
+//! | the same, but it brought nothing for [`SILENCE`], not even a bookmark | the newest version is asked for: if it is behind, everything is listed anew |
+//! | broke off, or ended early, and begins again at once | the same, and everything is listed anew once within [`PATIENCE`] in any case |
 //! | could not be begun again for [`INTERRUPTION`] | everything is listed anew |
-//! | broke off, or ended early, or brought nothing for [`SILENCE`], not even a bookmark, and begins again at once | the newest version is asked for; if it is behind, everything is listed anew, and if not, once within [`PATIENCE`] |
 //!
 //! Versions are compared as numbers, as all API servers count them and those since Kubernetes 1.35 promise. Where they are no
 //! numbers, the comparison says nothing, and the rest holds.
@@ -39,7 +40,8 @@ const PAUSE: Duration = Duration::from_secs(15);
 const PATIENCE: Duration = Duration::from_secs(600);
 /// How much earlier than asked for a watch may end without having been cut.
 const EARLY: Duration = Duration::from_secs(5);
-/// How long a watch may bring nothing: API servers say each minute how far they are, and just before the end.
+/// How long a watch may bring nothing. API servers say each minute how far they are, if they know that they are further: many hear
+/// every few seconds from etcd, some only of changes.
 const SILENCE: Duration = Duration::from_secs(90);
 /// How much of an answer is read that tells the newest version: it has one object in it, without its content.
 const MAX_ANSWER_BYTES: usize = 2 * 1024 * 1024;
@@ -73,6 +75,8 @@ struct State {
 enum Doubt {
     #[default]
     None,
+    /// Nothing was heard, as where nothing happens.
+    Silent,
     /// Something broke off, but the API server has answered at once.
     BrokenOff,
     /// The API server was away.
@@ -80,10 +84,11 @@ enum Doubt {
 }
 
 impl Doubt {
-    /// How old the last list is at least when everything is listed for this reason.
+    /// How old the last list is at least when everything is listed for this reason alone.
     const fn pause(self) -> Option<Duration> {
         match self {
             Self::None => None,
+            Self::Silent => Some(Duration::MAX),
             Self::BrokenOff => Some(PATIENCE),
             Self::Interrupted => Some(PAUSE),
         }
@@ -143,8 +148,13 @@ impl Continuity {
         if is_behind {
             let path = uri.path();
             tracing::warn!(path, newest, seen = version, "the API server was put back to an older state; listing anew");
+            return Ok(false);
         }
-        Ok(!is_behind)
+        let mut state = self.lock();
+        if state.doubt == Doubt::Silent {
+            state.doubt = Doubt::None;
+        }
+        Ok(true)
     }
 
     fn judge(&self, sent: Instant) -> Verdict {
@@ -183,7 +193,13 @@ impl Continuity {
         B::Error: Send,
     {
         let due = self.due().filter(|_| is_watch);
-        let end = Ending { continuity: Arc::clone(self), begun: Instant::now(), is_watch, heard: None, ended: false };
+        let end = Ending {
+            continuity: Arc::clone(self),
+            begun: Instant::now(),
+            is_watch,
+            heard: None,
+            doubt: Doubt::BrokenOff,
+        };
         let frames = stream::unfold((BodyStream::new(body), end), async |(mut frames, mut end)| {
             let frame = frames.next().await;
             match &frame {
@@ -214,15 +230,20 @@ struct Ending {
     is_watch: bool,
     /// When it brought something last.
     heard: Option<Instant>,
-    ended: bool,
+    /// What its end leaves in doubt, if it ends just now.
+    doubt: Doubt,
 }
 
 impl Ending {
     /// It ended as the API server ends it.
     fn in_order(&mut self) {
-        let is_whole = self.begun.elapsed() + EARLY >= Duration::from_secs(WATCH_SECONDS.into());
+        let is_cut = self.begun.elapsed() + EARLY < Duration::from_secs(WATCH_SECONDS.into());
         let is_heard = self.heard.is_some_and(|heard| heard.elapsed() < SILENCE);
-        self.ended = !self.is_watch || (is_whole && is_heard);
+        self.doubt = match self.is_watch {
+            true if is_cut => Doubt::BrokenOff,
+            true if !is_heard => Doubt::Silent,
+            _ => Doubt::None,
+        };
     }
 }
 
@@ -231,9 +252,7 @@ impl Drop for Ending {
         let mut state = self.continuity.lock();
         // Which of several is over does not matter: a watch asks for one thing at a time.
         state.certain = state.certain.map(|_| Instant::now());
-        if !self.ended {
-            state.doubt = state.doubt.max(Doubt::BrokenOff);
-        }
+        state.doubt = state.doubt.max(self.doubt);
     }
 }
 

@@ -142,6 +142,18 @@ async fn nothing_is_asked_of_a_server_that_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_server_that_is_silent_is_asked_and_not_listed() {
+    let server = Server::at(100);
+    let _told = follow(&server).await;
+    server.0.is_silent.store(true, Ordering::Relaxed);
+    for _ in 0..30 {
+        server.time_is_over().await;
+        settle().await;
+    }
+    assert_eq!(server.asked(), ["watch", "newest"].repeat(30));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_server_that_was_away_has_is_listed_anew() {
     let server = Server::at(100);
     let mut told = follow(&server).await;

@@ -1,6 +1,8 @@
 //! One operator, without leader election.
 
-use keypair_test_harness::FaultProxy;
+use std::time::Instant;
+
+use keypair_test_harness::{Fault, FaultProxy, Write};
 
 use crate::{
     fence,
@@ -36,7 +38,7 @@ async fn passed(topic: &str, streams: bool) {
     stage.kubectl(&["annotate", "namespace", SHOP, "example.com/edited=yes"]);
     stage.write_much();
     proxy.restore();
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     stage.settled(begun, SHOP, &[("between", "QuotaExceeded")]).await;
     stage.delete("keypair", SHOP, "between");
     stage.check(begun, &keys).await;
@@ -61,4 +63,28 @@ async fn versions_that_the_server_has_passed_already() {
 #[tokio::test(flavor = "multi_thread")]
 async fn versions_that_the_server_has_passed_already_without_streams() {
     passed("passed-list", false).await;
+}
+
+/// The snapshot has a Secret of which the status does not tell yet: it is taken, and no second key is made.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_its_status_does_not_know() {
+    let stage = Stage::new("adopted", true);
+    let proxy = FaultProxy::forwarding(fence::client(&stage.kubeconfig).await).await.unwrap();
+    let kubeconfig = proxy.kubeconfig().unwrap();
+    let mut operator = Replica::spawn(kubeconfig.as_ref(), &[]);
+    operator.ready().await;
+    for _ in 0..7 {
+        proxy.fail_next(Write::Status, Fault::ServerError);
+    }
+    stage.generated(SHOP, "half");
+    let half = stage.secret(SHOP, "half").await;
+    stage.save();
+    assert_eq!(stage.key_pair_id(SHOP, "half"), "", "the snapshot is of before the status");
+    let begun = Instant::now();
+    stage.settled(begun, SHOP, &[("half", "Generated")]).await;
+    stage.write_much();
+    let begun = stage.put_back();
+    stage.settled(begun, SHOP, &[("half", "Generated")]).await;
+    assert_eq!(stage.keys(SHOP).await["half"], half);
+    assert!(operator.operator.ended().unwrap().is_none());
 }

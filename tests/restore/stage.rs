@@ -162,8 +162,28 @@ impl Stage {
         self.generated(SHOP, "waits");
         self.settled(begun, SHOP, &[("waits", "QuotaExceeded")]).await;
         let keys = self.keys(SHOP).await;
-        self.plane.save_etcd(SNAPSHOT).unwrap();
+        self.save();
         keys
+    }
+
+    pub fn save(&self) {
+        self.plane.save_etcd(SNAPSHOT).unwrap();
+    }
+
+    /// Waits for a Secret, and returns the key in it, and its UID.
+    pub async fn secret(&self, namespace: &str, name: &str) -> (String, String) {
+        eventually(PATIENCE, &format!("the Secret {namespace}/{name}"), async || {
+            let secret = self.get(&["secret", name, "-n", namespace])?;
+            let key = text(&secret, "/data/ssh-privatekey").to_owned();
+            Ok(Some((key, text(&secret, "/metadata/uid").to_owned())))
+        })
+        .await
+        .unwrap()
+    }
+
+    /// The identifier of a `KeyPair`, if it has one.
+    pub fn key_pair_id(&self, namespace: &str, name: &str) -> String {
+        text(&self.get(&["keypair", name, "-n", namespace]).unwrap(), "/status/keyPairID").to_owned()
     }
 
     /// What happens after the snapshot, and is then undone.

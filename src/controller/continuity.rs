@@ -134,10 +134,8 @@ impl Continuity {
         match self.judge(sent) {
             Verdict::GoOn => return Ok(true),
             Verdict::ListAnew => {
-                tracing::info!(
-                    path = uri.path(),
-                    "the API server was away; listing anew, for its state may be another"
-                );
+                let path = uri.path();
+                tracing::info!(path, "a watch was interrupted; listing anew, in case the API server was put back");
                 return Ok(false);
             }
             Verdict::Compare => {}
@@ -182,30 +180,33 @@ impl Continuity {
         state.listed?.checked_add(state.doubt.pause()?)
     }
 
-    /// The same body of the answer to a request, whose end is looked at: `is_watch`, of a watch, or of a list.
+    /// The same body of the answer to a request, whose end is looked at. `is_watch`: whether it is that of a watch, or of a list;
+    /// `None`: the request was refused, and so it says nothing.
     pub fn follow<B>(
         self: &Arc<Self>,
         body: B,
-        is_watch: bool,
+        is_watch: Option<bool>,
     ) -> impl Stream<Item = Result<Frame<Bytes>, B::Error>> + Send + use<B>
     where
         B: body::Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Send,
     {
-        let due = self.due().filter(|_| is_watch);
-        let end = Ending {
+        let due = self.due().filter(|_| is_watch == Some(true));
+        let end = is_watch.map(|is_watch| Ending {
             continuity: Arc::clone(self),
             begun: Instant::now(),
             is_watch,
             heard: None,
             doubt: Doubt::BrokenOff,
-        };
+        });
         let frames = stream::unfold((BodyStream::new(body), end), async |(mut frames, mut end)| {
             let frame = frames.next().await;
-            match &frame {
-                Some(Ok(_)) => end.heard = Some(Instant::now()),
-                Some(Err(_)) => {}
-                None => end.in_order(),
+            if let Some(end) = &mut end {
+                match &frame {
+                    Some(Ok(_)) => end.heard = Some(Instant::now()),
+                    Some(Err(_)) => {}
+                    None => end.in_order(),
+                }
             }
             Some((frame?, (frames, end)))
         });

@@ -201,7 +201,7 @@ pub fn listening(client: &Client, heard: impl Fn() + Clone + Send + 'static) -> 
             // The events of a watch come one by one.
             let limit = if watches { usize::MAX } else { MAX_PAGE_BYTES };
             Ok::<_, kube::Error>(response.map(|body| {
-                let body = StreamBody::new(Box::pin(continuity.follow(body, works && watches)));
+                let body = StreamBody::new(Box::pin(continuity.follow(body, works.then_some(watches))));
                 Limited::new(body, limit).map_err(move |error| {
                     if error.is::<LengthLimitError>() {
                         page.store((page.load(Ordering::Acquire) / 8).max(MIN_PAGE), Ordering::Release);

@@ -27,6 +27,8 @@ struct Server(Arc<Inner>);
 struct Inner {
     version: AtomicU64,
     is_away: AtomicBool,
+    /// Whether a load balancer answers in its place.
+    is_refused: AtomicBool,
     /// Whether it says at the end of a watch how far it is.
     is_silent: AtomicBool,
     asked: Mutex<Vec<&'static str>>,
@@ -52,6 +54,10 @@ impl Server {
     fn answer(&self, uri: &Uri) -> Result<Response<UnsyncBoxBody<Bytes, std::io::Error>>, std::io::Error> {
         let query = uri.query().unwrap_or_default();
         let version = self.0.version.load(Ordering::Relaxed);
+        if self.0.is_refused.load(Ordering::Relaxed) {
+            let body = Full::from("away").map_err(|never| match never {});
+            return Ok(Response::builder().status(503).body(body.boxed_unsync()).unwrap());
+        }
         if self.0.is_away.load(Ordering::Relaxed) {
             return Err(std::io::ErrorKind::ConnectionRefused.into());
         }
@@ -155,16 +161,20 @@ async fn a_server_that_is_silent_is_asked_and_not_listed() {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_server_that_was_away_has_is_listed_anew() {
-    let server = Server::at(100);
-    let mut told = follow(&server).await;
-    advance(PAUSE).await;
-    // It has passed the version that was seen, in another history.
-    server.0.version.store(101, Ordering::Relaxed);
-    server.is_away_for(5 * SECOND).await;
-    assert_eq!(timeout(40 * SECOND, told.next()).await.unwrap().unwrap(), "101");
-    let asked = server.asked();
-    assert_eq!(asked.last(), Some(&"list"), "{asked:?}");
-    assert!(!asked.contains(&"newest"), "{asked:?}");
+    for is_refused in [false, true] {
+        let server = Server::at(100);
+        let mut told = follow(&server).await;
+        advance(PAUSE).await;
+        // It has passed the version that was seen, in another history.
+        server.0.version.store(101, Ordering::Relaxed);
+        server.0.is_refused.store(is_refused, Ordering::Relaxed);
+        server.is_away_for(5 * SECOND).await;
+        server.0.is_refused.store(false, Ordering::Relaxed);
+        assert_eq!(timeout(40 * SECOND, told.next()).await.unwrap().unwrap(), "101");
+        let asked = server.asked();
+        assert_eq!(asked.last(), Some(&"list"), "{asked:?}");
+        assert!(!asked.contains(&"newest"), "{asked:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

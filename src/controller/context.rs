@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Client, Resource,
     api::PartialObjectMeta,
-    runtime::{events::Reporter, reflector::ObjectRef},
+    runtime::{events::Reporter, reflector::ObjectRef, watcher::Event},
 };
 use tokio::time::Instant;
 
@@ -65,8 +65,13 @@ impl Context {
         now.is_some_and(|now| Some(now.uid()) == key_pair.meta().uid.as_deref())
     }
 
-    /// Notes that the watch has brought this version of a `KeyPair`.
-    pub fn seen(&self, key_pair: &KeyPair) {
+    /// Notes what the watch of the `KeyPair`s has brought.
+    pub fn seen(&self, event: &Event<KeyPair>) {
+        let key_pair = match event {
+            Event::Init => return self.written.forget_all(),
+            Event::Apply(key_pair) => key_pair,
+            _ => return,
+        };
         let metadata = key_pair.meta();
         if let (Some(uid), Some(version)) = (&metadata.uid, &metadata.resource_version)
             && let Some(lag) = self.written.arrived(uid, version)
@@ -166,6 +171,12 @@ impl Versions {
     /// Forgets what was noted.
     pub fn forget(&self, uid: &str) {
         self.lock().remove(uid);
+    }
+
+    /// Forgets everything that was noted, because what is there is going to be listed: the list has what was written before. And
+    /// where the API server was put back to an older state, a version that was replaced may be there again, and stay.
+    pub fn forget_all(&self) {
+        self.lock().clear();
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Replaced>> {

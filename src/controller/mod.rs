@@ -6,6 +6,7 @@
 mod answer;
 mod backoff;
 mod context;
+mod continuity;
 mod error;
 mod events;
 mod generator;
@@ -24,6 +25,7 @@ mod rounds;
 mod same_keys;
 mod secret_watches;
 mod secrets;
+mod sight;
 mod store;
 mod turns;
 mod view;
@@ -44,7 +46,7 @@ pub use randomness::Randomness;
 pub use requests::{Requests, finish};
 pub use secrets::{KEYPAIR_UID_ANNOTATION, OPERATOR};
 pub use view::{View, Views};
-pub use watching::WATCH_SECONDS;
+pub use watching::{WATCH_SECONDS, listening, watch_config, watched};
 
 use std::{sync::Arc, time::Duration};
 
@@ -52,7 +54,7 @@ use futures::{Stream, StreamExt, future, stream};
 use kube::{
     Api, Client, Resource, ResourceExt,
     core::NamespaceResourceScope,
-    runtime::{events::Reporter, reflector::ObjectRef},
+    runtime::{events::Reporter, reflector::ObjectRef, watcher::Event},
 };
 
 use self::{
@@ -71,6 +73,9 @@ use crate::{api::KeyPair, domain::region::Policy};
 const MAX_LARGE: usize = 4;
 /// How many other answers that may be large are in memory at once.
 const MAX_READING: usize = 8;
+
+/// How long to wait for the watch to show what there is before something else has its turn, or the end comes.
+const BLIND: Duration = Duration::from_millis(500);
 
 /// How the controller is run.
 #[derive(Debug, Clone)]
@@ -140,7 +145,7 @@ pub async fn run(
         reading: Turns::new(MAX_READING),
     });
     let (seeing, forgetting) = (Arc::clone(&context), Arc::clone(&context));
-    let seen = move |key_pair: &KeyPair| seeing.seen(key_pair);
+    let seen = move |event: &Event<KeyPair>| seeing.seen(event);
     let gone = move |uid: &str| forgetting.forget(uid);
     let triggers = stream::select_all([
         see(&client, &settings, &view, &metrics, randomness, seen, gone).boxed(),
@@ -158,7 +163,21 @@ pub async fn run(
         views.publish(namespace, Arc::clone(&view));
         health.listed();
     };
-    queue::run(triggers, listed, settings.concurrency, &*view, |reference| look(reference, &context)).await;
+    queue::run(triggers, listed, settings.concurrency, &*view, |reference| look_by_sight(reference, &context)).await;
+}
+
+/// Looks at a `KeyPair`, and says after which time to look again, unless the watch does not show what there is.
+async fn look_by_sight(reference: ObjectRef<KeyPair>, context: &Arc<Context>) -> Option<Duration> {
+    let sight = &context.view.sight;
+    // It waits here for a while, and so do all others, instead of in turns without end.
+    if tokio::time::timeout(BLIND, sight.until_there()).await.is_err() {
+        return Some(BLIND);
+    }
+    tokio::select! {
+        biased;
+        () = sight.until_lost() => Some(BLIND),
+        again = look(reference, context) => again,
+    }
 }
 
 /// Looks at a `KeyPair`, and says after which time to look again.
@@ -205,7 +224,7 @@ pub async fn observe(client: Client, settings: Settings, shared: Shared) {
 }
 
 /// Follows the `KeyPair`s and Namespaces of a scope.
-fn see<S: Fn(&KeyPair) + Send, G: Fn(&str) + Send>(
+fn see<S: Fn(&Event<KeyPair>) + Send, G: Fn(&str) + Send>(
     client: &Client,
     settings: &Settings,
     view: &Arc<View>,

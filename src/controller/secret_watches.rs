@@ -51,7 +51,7 @@ impl SecretWatches {
     pub fn new(client: &Client, jitter: Randomness) -> (Self, impl Stream<Item = Trigger> + Send + use<>) {
         let (begun, watches) = mpsc::unbounded();
         let waiting = Arc::new(Mutex::new(Waiting::new(MAX_WATCHES)));
-        (Self { client: listening(client, || ()), waiting, begun, jitter }, watches.flatten_unordered(None))
+        (Self { client: client.clone(), waiting, begun, jitter }, watches.flatten_unordered(None))
     }
 
     /// Notes that `key_pair` waits for what becomes of this Secret of its namespace, and for no other. `settled`: for every change of
@@ -112,7 +112,7 @@ impl SecretWatches {
     }
 
     fn watch(&self, place: Place) -> BoxStream<'static, Trigger> {
-        let api: Api<WatchedSecret> = Api::namespaced(self.client.clone(), &place.namespace);
+        let api: Api<WatchedSecret> = Api::namespaced(listening(&self.client, || ()), &place.namespace);
         let config = watch_config().fields(&format!("metadata.name={}", place.name));
         let waiting = Arc::clone(&self.waiting);
         let end = self.lock().begun(&place);

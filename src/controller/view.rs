@@ -9,7 +9,7 @@ use std::{
 use kube::runtime::reflector::ObjectRef;
 use tokio::{sync::SetOnce, time::Instant};
 
-use super::{index::Index, queue::Everything, store::CompressedStore};
+use super::{index::Index, queue::Everything, sight::Sight, store::CompressedStore};
 use crate::api::{ClaimRequest, KeyPair};
 
 /// What the watches show of a scope: one namespace, or all of them.
@@ -21,6 +21,8 @@ pub struct View {
     pub key_pairs: CompressedStore<KeyPair>,
     /// Set when every namespace that is watched is known.
     pub regions_listed: SetOnce<()>,
+    /// Whether the watch of the `KeyPair`s shows what there is.
+    pub sight: Sight,
     /// Since when its watches have brought nothing but errors.
     doubtful: Mutex<Option<Instant>>,
 }
@@ -36,6 +38,7 @@ impl View {
             index,
             key_pairs: CompressedStore::default(),
             regions_listed: SetOnce::new(),
+            sight: Sight::default(),
             doubtful: Mutex::default(),
         }
     }

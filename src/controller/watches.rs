@@ -29,9 +29,9 @@ use crate::{
     },
 };
 
-/// Follows the `KeyPair`s: each event reaches the index first, then the store, then the reconciler. `seen` is shown each that
-/// has come or changed, and `gone` is told the UID of each that is no more.
-pub fn key_pairs<S: Fn(&KeyPair) + Send, G: Fn(&str) + Send>(
+/// Follows the `KeyPair`s: each event reaches the index first, then the store, then the reconciler. `seen` is shown each event
+/// before, and `gone` is told the UID of each that is no more.
+pub fn key_pairs<S: Fn(&Event<KeyPair>) + Send, G: Fn(&str) + Send>(
     client: &Client,
     namespace: Option<&str>,
     view: Arc<View>,
@@ -44,6 +44,7 @@ pub fn key_pairs<S: Fn(&KeyPair) + Send, G: Fn(&str) + Send>(
     let client = listening(client, move || {
         counting.watch("KeyPairs", true);
         hearing.heard(true);
+        hearing.sight.note(true);
     });
     let api: Api<WatchedKeyPair> = scope(&client, namespace);
     let (regions, heard) = (Arc::clone(&view), Arc::clone(&view));
@@ -56,12 +57,14 @@ pub fn key_pairs<S: Fn(&KeyPair) + Send, G: Fn(&str) + Send>(
         .flatten()
         .filter_map(move |event| {
             heard.heard(event.is_ok());
+            // What a list brings shows what there is when it is complete.
+            if !matches!(event, Ok(Event::Init | Event::InitApply(_))) {
+                heard.sight.note(event.is_ok());
+            }
             std::future::ready(log_failure("KeyPairs", event, &metrics).and_then(readable))
         })
         .flat_map(move |event| {
-            if let Event::Apply(key_pair) = &event {
-                seen(key_pair);
-            }
+            seen(&event);
             let concerned = view.index.apply(&event);
             for key_pair in view.key_pairs.apply(&event) {
                 gone(key_pair.uid());

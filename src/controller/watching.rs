@@ -7,11 +7,15 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
+    time::Duration,
 };
 
-use futures::{Stream, StreamExt, stream};
-use http::{Request, Uri};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use futures::{
+    Stream, StreamExt,
+    stream::{self, BoxStream},
+};
+use http::{Request, StatusCode, Uri};
+use http_body_util::{BodyExt, LengthLimitError, Limited, StreamBody};
 use kube::{
     Api, Client, Resource,
     client::Body,
@@ -19,11 +23,13 @@ use kube::{
     runtime::watcher::{self, Event, watcher},
 };
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 use tower::service_fn;
 
 use super::{
     answer::{Answer, in_brief},
     backoff::Backoff,
+    continuity::{Continuity, expired},
     metrics::Metrics,
     randomness::Randomness,
 };
@@ -40,6 +46,7 @@ const MIN_PAGE: u32 = 1;
 const MAX_PAGE_BYTES: usize = 8 * 1024 * 1024;
 
 /// How everything is watched: begun again after a while, so that a connection that has silently died is noticed.
+#[must_use]
 pub fn watch_config() -> watcher::Config {
     watcher::Config::default().timeout(WATCH_SECONDS)
 }
@@ -57,23 +64,62 @@ pub fn watched<K>(
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let mut is_whole = true;
-    let streamed = watcher(api.clone(), config.clone().streaming_lists()).take_while(move |event| {
-        let goes_on = match event {
-            Ok(Event::Init) => std::mem::replace(&mut is_whole, false),
-            Ok(Event::InitDone) => {
-                is_whole = true;
-                true
+    let begin = move |streams: bool| {
+        let config = if streams { config.clone().streaming_lists() } else { config.clone() };
+        watcher(api.clone(), config).boxed()
+    };
+    let start = Attempt { events: begin(true), streams: true, is_whole: true, refusals: 0 };
+    patient(
+        stream::unfold((start, begin), async |(mut attempt, begin)| {
+            loop {
+                if attempt.refusals == MAX_REFUSALS {
+                    attempt = Attempt { events: begin(attempt.streams), is_whole: true, refusals: 0, ..attempt };
+                }
+                let event = attempt.events.next().await?;
+                if attempt.goes_on(&event) {
+                    return Some((event, (attempt, begin)));
+                }
+                attempt = Attempt { events: begin(false), streams: false, is_whole: true, refusals: 0 };
             }
-            Err(error) => !calls_for_a_list(error),
-            Ok(_) => true,
-        };
-        std::future::ready(goes_on)
-    });
-    patient(streamed.chain(watcher(api, config)), jitter)
+        }),
+        jitter,
+    )
 }
 
-/// The events of a watch, with a pause after each failure that grows until the watch brings something again.
+/// How often a watch from one version may be refused before everything is listed anew.
+const MAX_REFUSALS: u8 = 2;
+
+/// A watch of kube.
+struct Attempt<K> {
+    events: BoxStream<'static, Result<Event<K>, watcher::Error>>,
+    /// Whether it asks for a stream of what there is.
+    streams: bool,
+    /// Whether what there is has been told to the end.
+    is_whole: bool,
+    /// How often in succession it was refused to go on from where it was, for which kube would ask for ever.
+    refusals: u8,
+}
+
+impl<K> Attempt<K> {
+    /// Whether it is of use to go on after this event, or everything is to be listed instead.
+    fn goes_on(&mut self, event: &Result<Event<K>, watcher::Error>) -> bool {
+        match event {
+            Ok(Event::Init) => return std::mem::replace(&mut self.is_whole, false) || !self.streams,
+            Ok(Event::InitDone) => (self.is_whole, self.refusals) = (true, 0),
+            Ok(Event::Apply(_) | Event::Delete(_)) => self.refusals = 0,
+            Err(error) if self.streams && calls_for_a_list(error) => return false,
+            Err(error) if refuses_version(error) => self.refusals += 1,
+            Ok(Event::InitApply(_)) | Err(_) => {}
+        }
+        true
+    }
+}
+
+/// A failure that is longer ago says nothing about the next.
+const FORGIVEN_AFTER: Duration = Duration::from_secs(120);
+
+/// The events of a watch, with a pause after each failure that grows until the watch brings something again, or everything has been
+/// listed; that before a list grows until the watch after it brings something.
 ///
 /// Not kube's own back-off: that begins anew with each try to list, which the watch announces as an event.
 fn patient<K>(
@@ -84,49 +130,84 @@ where
     K: Send,
 {
     const WATCH: &str = "watch";
-    let start = (Box::pin(events), Backoff::new(jitter), None);
-    stream::unfold(start, async |(mut events, backoff, pause)| {
+    const LIST: &str = "list";
+    let start = (Box::pin(events), Backoff::new(jitter), None, None);
+    stream::unfold(start, async |(mut events, backoff, pause, mut failed)| {
         if let Some(pause) = pause {
             tokio::time::sleep(pause).await;
         }
         let event = events.next().await?;
+        if failed.is_some_and(|failed: Instant| failed.elapsed() > FORGIVEN_AFTER) {
+            backoff.forget(WATCH);
+            backoff.forget(LIST);
+            failed = None;
+        }
         let pause = match &event {
-            Err(_) => Some(backoff.failed(WATCH)),
-            Ok(Event::Init) => None,
-            Ok(_) => {
+            Err(error) => {
+                failed = Some(Instant::now());
+                // A list that succeeds does not show that the watch after it does, and costs much.
+                Some(backoff.failed(if leads_to_a_list(error) { LIST } else { WATCH }))
+            }
+            Ok(Event::Init | Event::InitApply(_)) => None,
+            Ok(Event::InitDone) => {
                 backoff.forget(WATCH);
                 None
             }
+            Ok(Event::Apply(_) | Event::Delete(_)) => {
+                backoff.forget(WATCH);
+                backoff.forget(LIST);
+                None
+            }
         };
-        Some((event, (events, backoff, pause)))
+        Some((event, (events, backoff, pause, failed)))
     })
 }
 
-/// The same client, which calls `heard` whenever it is let watch something.
+/// The same client for one watch, which calls `heard` whenever that goes on where it was broken off.
 ///
 /// A watch that goes on where it was broken off brings no event before something happens, which may be never: only the answer
 /// to its request tells that it works again.
+///
+/// Whether a watch goes on in the history that it has seen is looked at: [`continuity`](super::continuity).
 ///
 /// No page of a list is read beyond [`MAX_PAGE_BYTES`]: there may be hundreds of objects on it, each of the greatest size that
 /// the API server stores. The list fails then, and pages of fewer objects are asked for from now on.
 pub fn listening(client: &Client, heard: impl Fn() + Clone + Send + 'static) -> Client {
     let inner = client.clone();
     let page = Arc::new(AtomicU32::new(MAX_PAGE));
+    let continuity = Arc::<Continuity>::default();
     let service = service_fn(move |mut request: Request<Body>| {
         let (inner, heard, page) = (inner.clone(), heard.clone(), Arc::clone(&page));
+        let continuity = Arc::clone(&continuity);
         let watches = has_word(request.uri(), "watch=true");
         let asked = if watches { without_resource_version(request.uri()) } else { with_limit(request.uri(), &page) };
         if let Some(uri) = asked {
             *request.uri_mut() = uri;
         }
+        let (uri, sent) = (request.uri().clone(), Instant::now());
+        let version = resumed_from(&uri);
         async move {
-            let response = inner.send(request).await?;
-            if watches && response.status().is_success() {
+            let mut response = inner.send(request).await.inspect_err(|_| continuity.missed())?;
+            let (mut works, goes_on) = (response.status().is_success(), version.is_some());
+            if let Some(version) = version {
+                // As an answer and not as an event, it would let kube ask for the same again and again.
+                let is_gone = response.status() == StatusCode::GONE;
+                if is_gone || works && !continuity.goes_on(&version, &uri, sent, |request| inner.send(request)).await? {
+                    works = false;
+                    response = expired();
+                }
+            } else if works && !has_parameter(&uri, "continue") {
+                continuity.listing();
+            }
+            if !works {
+                continuity.missed();
+            } else if goes_on {
                 heard();
             }
             // The events of a watch come one by one.
             let limit = if watches { usize::MAX } else { MAX_PAGE_BYTES };
             Ok::<_, kube::Error>(response.map(|body| {
+                let body = StreamBody::new(Box::pin(continuity.follow(body, works.then_some(watches))));
                 Limited::new(body, limit).map_err(move |error| {
                     if error.is::<LengthLimitError>() {
                         page.store((page.load(Ordering::Acquire) / 8).max(MIN_PAGE), Ordering::Release);
@@ -138,6 +219,19 @@ pub fn listening(client: &Client, heard: impl Fn() + Clone + Send + 'static) -> 
         }
     });
     Client::new(service, client.default_namespace())
+}
+
+/// The version from which a watch is to go on, if it is one that does.
+fn resumed_from(uri: &Uri) -> Option<String> {
+    if !has_word(uri, "watch=true") || has_word(uri, "sendInitialEvents=true") {
+        return None;
+    }
+    uri.query()?.split('&').find_map(|word| word.strip_prefix("resourceVersion=")).map(str::to_owned)
+}
+
+fn has_parameter(uri: &Uri, name: &str) -> bool {
+    let is_it = |word: &str| word.split_once('=').is_some_and(|(found, _)| found == name);
+    uri.query().is_some_and(|query| query.split('&').any(is_it))
 }
 
 /// The same request of a list, for no more objects than this at once.
@@ -186,6 +280,24 @@ fn calls_for_a_list(error: &watcher::Error) -> bool {
     refusal(error).is_some_and(|status| status.is_invalid() || status.code == TIMEOUT)
 }
 
+/// Whether it is refused to go on from a version, for another reason than that it is too old.
+fn refuses_version(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::WatchError(status) => !is_gone(status),
+        watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code == 400 || status.is_invalid(),
+        _ => false,
+    }
+}
+
+/// Whether everything is listed after this failure, or may be.
+fn leads_to_a_list(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::WatchError(_)) || refuses_version(error)
+}
+
+fn is_gone(status: &Status) -> bool {
+    status.code == StatusCode::GONE.as_u16()
+}
+
 /// What the API server answered.
 fn refusal(error: &watcher::Error) -> Option<&Status> {
     match error {
@@ -216,110 +328,4 @@ pub fn log_failure<T>(what: &'static str, event: Result<T, watcher::Error>, metr
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{
-        convert::Infallible,
-        sync::{Arc, Mutex},
-    };
-
-    use http::Response;
-    use k8s_openapi::api::core::v1::ConfigMap;
-    use kube::ResourceExt;
-    use serde_json::json;
-
-    use super::*;
-
-    fn jitter() -> Randomness {
-        Randomness::of_this_process()
-    }
-
-    const ADDED: &str = r#"{"type":"ADDED","object":{"metadata":{"name":"streamed","resourceVersion":"1"}}}"#;
-    const END: &str = r#"{"type":"BOOKMARK","object":{"apiVersion":"v1","kind":"ConfigMap","metadata":{"resourceVersion":"1",
-        "annotations":{"k8s.io/initial-events-end":"true"}}}}"#;
-
-    /// What `watched` tells until everything is there, of an API server that answers this to a request for a stream; and what
-    /// was asked for.
-    async fn begin(status: u16, stream: &str) -> (Vec<String>, Vec<String>) {
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let (log, stream) = (Arc::clone(&asked), stream.to_owned());
-        let server = service_fn(move |request: Request<Body>| {
-            let query = request.uri().query().unwrap_or_default().to_owned();
-            let (status, body) = if query.contains("watch=true") {
-                (status, stream.clone())
-            } else {
-                let listed = json!({ "metadata": { "name": "listed" } });
-                (200, json!({ "metadata": { "resourceVersion": "2" }, "items": [listed] }).to_string())
-            };
-            log.lock().unwrap().push(query);
-            async move {
-                Ok::<_, Infallible>(Response::builder().status(status).body(Body::from(body.into_bytes())).unwrap())
-            }
-        });
-        let client = listening(&Client::new(server, "default"), || ());
-        let mut events = Box::pin(watched(Api::<ConfigMap>::default_namespaced(client), watch_config(), jitter()));
-        let mut told = Vec::new();
-        loop {
-            match events.next().await.unwrap().unwrap() {
-                Event::Init => told.push("init".to_owned()),
-                Event::InitApply(object) => told.push(object.name_any()),
-                Event::InitDone => break,
-                event => panic!("{event}"),
-            }
-        }
-        let asked = asked.lock().unwrap().clone();
-        (told, asked)
-    }
-
-    #[tokio::test]
-    async fn begins_with_a_stream_of_the_newest() {
-        let (told, asked) = begin(200, &format!("{ADDED}\n{}\n", END.replace('\n', ""))).await;
-        assert_eq!(told, ["init", "streamed"]);
-        let [query] = &asked[..] else { panic!("{asked:?}") };
-        assert!(query.contains("sendInitialEvents=true") && query.contains("allowWatchBookmarks=true"), "{query}");
-        assert!(query.contains("resourceVersionMatch=NotOlderThan"), "{query}");
-        assert!(!query.contains("resourceVersion="), "an old state would do: {query}");
-    }
-
-    #[tokio::test]
-    async fn lists_where_there_is_no_such_stream() {
-        for (code, reason) in [(422, "Invalid"), (504, "Timeout")] {
-            let refusal = json!({ "status": "Failure", "message": "no", "reason": reason, "code": code }).to_string();
-            let (told, asked) = begin(code, &refusal).await;
-            assert_eq!(told, ["init", "listed"], "{code}");
-            assert_eq!(asked.len(), 2, "{code}: {asked:?}");
-        }
-    }
-
-    #[tokio::test]
-    async fn lists_when_a_stream_does_not_get_to_its_end() {
-        let (told, asked) = begin(200, &format!("{ADDED}\n")).await;
-        assert_eq!(told, ["init", "streamed", "init", "listed"]);
-        assert_eq!(asked.len(), 3, "{asked:?}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_page_that_is_too_large_is_asked_for_in_smaller_ones() {
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let log = Arc::clone(&asked);
-        let server = service_fn(move |request: Request<Body>| {
-            let query = request.uri().query().unwrap_or_default().to_owned();
-            let limit = query.split('&').find_map(|word| word.strip_prefix("limit=")?.parse::<usize>().ok());
-            log.lock().unwrap().extend(limit);
-            let (status, body) = match limit {
-                None => (422, json!({ "status": "Failure", "reason": "Invalid", "code": 422 }).to_string()),
-                Some(limit) => {
-                    let large =
-                        json!({ "metadata": { "name": "large" }, "data": { "a": "x".repeat(limit * 100_000) } });
-                    (200, json!({ "metadata": { "resourceVersion": "2" }, "items": [large] }).to_string())
-                }
-            };
-            async move {
-                Ok::<_, Infallible>(Response::builder().status(status).body(Body::from(body.into_bytes())).unwrap())
-            }
-        });
-        let client = listening(&Client::new(server, "default"), || ());
-        let mut events = Box::pin(watched(Api::<ConfigMap>::default_namespaced(client), watch_config(), jitter()));
-        while !matches!(events.next().await.unwrap(), Ok(Event::InitDone)) {}
-        assert_eq!(*asked.lock().unwrap(), [500, 62]);
-    }
-}
+mod tests;

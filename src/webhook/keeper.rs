@@ -11,10 +11,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api, Client,
     api::{PartialObjectMeta, PostParams},
-    runtime::{
-        WatchStreamExt,
-        watcher::{self, Event, watcher},
-    },
+    runtime::watcher::{self, Event},
 };
 use zeroize::Zeroizing;
 
@@ -25,7 +22,7 @@ use super::{
     secret::{self, AUTHORITIES, CERTIFICATE, KEY},
     server::Server,
 };
-use crate::controller::{Backoff, Randomness};
+use crate::controller::{Backoff, Randomness, listening, watch_config, watched};
 
 /// How long API servers have to hear of whom to trust.
 const RETRY: Duration = Duration::from_secs(2);
@@ -47,8 +44,8 @@ pub struct Keeper {
     /// The namespace and the name of the Secret.
     namespace: String,
     name: String,
-    /// For the watch, which has no need of the key.
-    metadata: Api<PartialObjectMeta<Secret>>,
+    /// For the watches.
+    client: Client,
     registration: Registration,
     lifetime: Duration,
     backoff: Backoff,
@@ -57,18 +54,11 @@ pub struct Keeper {
 impl Keeper {
     /// Nothing is done yet.
     pub fn new(client: &Client, registration: Registration, lifetime: Duration) -> Self {
-        let (secrets, metadata) = (Api::default_namespaced(client.clone()), Api::default_namespaced(client.clone()));
+        let secrets = Api::default_namespaced(client.clone());
         let name = format!("{}-webhook", registration.name());
         let namespace = client.default_namespace().to_owned();
-        Self {
-            secrets,
-            namespace,
-            name,
-            metadata,
-            registration,
-            lifetime,
-            backoff: Backoff::new(Randomness::of_this_process()),
-        }
+        let backoff = Backoff::new(Randomness::of_this_process());
+        Self { secrets, namespace, name, client: client.clone(), registration, lifetime, backoff }
     }
 
     /// Keeps everything up to date, for ever.
@@ -99,12 +89,15 @@ impl Keeper {
 
     /// Something that is kept here has been changed, or may have been. That it cannot be watched says nothing of it.
     fn changes(&self) -> impl Stream<Item = ()> + use<> {
-        let only = |name: &str| watcher::Config::default().fields(&format!("metadata.name={name}"));
-        let secret = watcher(self.metadata.clone(), only(&self.name)).default_backoff().filter_map(happened).boxed();
-        let configurations = self.registration.apis().map(|(name, api)| {
-            let events = watcher(api, only(name)).default_backoff();
-            events.filter_map(happened).boxed()
-        });
+        let only = |name: &str| watch_config().fields(&format!("metadata.name={name}"));
+        let jitter = Randomness::of_this_process();
+        let client = || listening(&self.client, || ());
+        // The key is not needed for it.
+        let secret: Api<PartialObjectMeta<Secret>> = Api::default_namespaced(client());
+        let secret = watched(secret, only(&self.name), jitter).filter_map(happened).boxed();
+        let named = only(self.registration.name());
+        let configurations =
+            self.registration.apis(client).map(|api| watched(api, named.clone(), jitter).filter_map(happened).boxed());
         stream::select_all(configurations.chain([secret]).collect::<Vec<_>>())
     }
 

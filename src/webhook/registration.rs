@@ -66,9 +66,9 @@ impl Registration {
         self.url.is_some()
     }
 
-    /// The clients of the configurations, to watch them.
-    pub fn apis(&self) -> impl Iterator<Item = (&str, Api<DynamicObject>)> {
-        self.configurations.iter().map(|configuration| (self.name.as_str(), configuration.api.clone()))
+    /// The configurations, to watch each with a client of its own.
+    pub fn apis(&self, client: impl Fn() -> Client) -> impl Iterator<Item = Api<DynamicObject>> {
+        self.configurations.iter().map(move |configuration| Api::all_with(client(), &configuration.kind))
     }
 
     /// The names and addresses by which the API server calls the webhook.

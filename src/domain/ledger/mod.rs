@@ -132,7 +132,10 @@ impl Ledger {
             |claim: &Claim| claim.accepted || previous.is_some_and(|previous| previous.slots.has_granted(claim));
         for (token, original) in &mut ledger.originals {
             let claims = all_of(&ledger.sharers, token).filter_map(|(_, uid)| ledger.tokened.get(uid));
-            let mut holders = claims.filter(|claim| granted(claim)).peekable();
+            // A pair that has been accepted is the request, whatever was granted in a history that is no more.
+            let is_settled = first_of(&ledger.accepted, token).is_some();
+            let mut holders =
+                claims.filter(|claim| if is_settled { claim.accepted } else { granted(claim) }).peekable();
             if let Some(first) = holders.peek() {
                 original.clone_from(&first.uid);
                 asking.extend(holders.cloned());

@@ -57,11 +57,16 @@ impl Slots {
 
     /// Claims that are all known at once: nothing is granted before the last of them is in.
     ///
-    /// `previous` is what this replaces: what it granted and may be written just now stays granted.
-    pub(super) fn load(quota: usize, claims: impl IntoIterator<Item = Claim>, previous: Option<&Self>) -> Self {
+    /// `previous` is what this replaces: what it granted and may be written just now stays granted. But where a pair is accepted that
+    /// it had not granted, the statuses are of another history, in which that was never so: then only what is left stays granted.
+    pub(super) fn load(quota: usize, mut claims: Vec<Claim>, previous: Option<&Self>) -> Self {
         let mut slots = Self::new(quota);
+        let had_granted = |claim: &Claim| previous.is_some_and(|previous| previous.has_granted(claim));
+        let is_put_back = previous.is_some() && claims.iter().any(|claim| claim.accepted && !had_granted(claim));
+        claims.sort_by_key(|claim| !claim.accepted);
         for mut claim in claims {
-            claim.accepted |= previous.is_some_and(|previous| previous.has_granted(&claim));
+            let is_left = slots.granted < quota && !slots.held_names.contains_key(&claim.key_pair_name);
+            claim.accepted |= had_granted(&claim) && (is_left || !is_put_back);
             slots.insert(claim);
         }
         slots.grant_free_slots();

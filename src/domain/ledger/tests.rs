@@ -256,3 +256,23 @@ fn without_names_of_their_own_two_requests_are_the_same() {
     assert_eq!(ledger.standing("uid-2"), Standing::ReplayOfPending("kp-1".to_owned()));
     assert_eq!(ledger.standing("uid-3"), Standing::TokenReused("kp-1".to_owned()));
 }
+
+/// The pairs of a namespace before and after its statuses were put back to older ones: one of those that hold something has never
+/// been accepted, and the one that made way for it is there again.
+#[test]
+fn what_was_granted_in_another_history_takes_nothing_from_who_is_accepted() {
+    let accepted = |claim: Claim| Claim { accepted: true, ..claim };
+    let before = Ledger::load(region(2), [claim(2, "web"), claim(3, "db")], None);
+    let put_back = [accepted(claim(1, "web")), claim(2, "web"), claim(3, "db"), claim(4, "ci")];
+    let after = Ledger::load(region(2), put_back, Some(&before));
+    let standing = |uid| after.standing(&format!("uid-{uid}"));
+    assert_eq!((standing(1), standing(2)), (Standing::Granted, Standing::NameTaken));
+    assert_eq!((standing(3), standing(4)), (Standing::Granted, Standing::NoSlot), "what is left stays granted");
+    let smaller = [accepted(claim(1, "a")), accepted(claim(5, "b")), claim(2, "web"), claim(3, "db")];
+    assert_eq!(Ledger::load(region(2), smaller, Some(&before)).granted(), 2);
+
+    let before = Ledger::load(region(9), [with_token(2, "a", "t", 1)], None);
+    let put_back = [accepted(with_token(1, "a", "t", 1)), with_token(2, "a", "t", 1)];
+    let after = Ledger::load(region(9), put_back, Some(&before));
+    assert_eq!(after.standing("uid-2"), Standing::Replay("kp-1".to_owned()));
+}

@@ -23,6 +23,10 @@ pub const USERS: [&str; 2] = ["alice", "bob"];
 
 /// The line that asks `control-plane` to kill the API server and start it again.
 pub const RESTART_APISERVER: &str = "restart kube-apiserver";
+/// With `=<name>`, the line that asks `control-plane` to save a copy of etcd's data under that name.
+pub const SAVE: &str = "save etcd";
+/// With `=<name>`, the line that asks it to put etcd back to that copy.
+pub const PUT_BACK: &str = "put etcd back";
 /// The line that answers, once the API server is ready again.
 pub const RESTARTED: &str = "restarted";
 
@@ -171,14 +175,38 @@ impl ControlPlane {
     ///
     /// If the cluster is somebody else's, or the server does not start again.
     pub fn restart_apiserver(&self) -> Result<()> {
-        let own = self.own.as_ref().context("somebody else's API server is not restarted")?;
+        self.ask(RESTART_APISERVER)
+    }
+
+    /// Stops every server, saves a copy of etcd's data under `name`, and starts them again. Blocks for some seconds.
+    ///
+    /// # Errors
+    ///
+    /// If the cluster is somebody else's, or a server does not start again.
+    pub fn save_etcd(&self, name: &str) -> Result<()> {
+        self.ask(&format!("{SAVE}={name}"))
+    }
+
+    /// Stops every server, puts etcd back to the copy that was saved under `name`, and starts them again: what has happened
+    /// since has never happened, and the same resource versions are given once more. Blocks for some seconds.
+    ///
+    /// # Errors
+    ///
+    /// If the cluster is somebody else's, there is no such copy, or a server does not start again.
+    pub fn put_etcd_back(&self, name: &str) -> Result<()> {
+        self.ask(&format!("{PUT_BACK}={name}"))
+    }
+
+    /// Sends a command to `control-plane` and waits until the API server is ready again.
+    fn ask(&self, command: &str) -> Result<()> {
+        let own = self.own.as_ref().context("somebody else's servers are not restarted")?;
         let mut dialogue = own.dialogue.lock().unwrap_or_else(PoisonError::into_inner);
         let Dialogue { input, output } = dialogue.as_mut().context("the control plane is being ended")?;
-        writeln!(input, "{RESTART_APISERVER}").context("ask for a restart")?;
+        writeln!(input, "{command}").context("ask for a restart")?;
         let mut line = String::new();
         output.read_line(&mut line)?;
         if line.trim_end() != RESTARTED {
-            bail!("the API server was not restarted; the messages above tell why");
+            bail!("the servers were not restarted; the messages above tell why");
         }
         Ok(())
     }

@@ -45,7 +45,7 @@ mod wait;
 mod watchdog;
 
 pub use audit::{Audit, Mark, Request, Requests};
-pub use control_plane::{ControlPlane, Options, RESTART_APISERVER, RESTARTED, Ready, USERS};
+pub use control_plane::{ControlPlane, Options, PUT_BACK, RESTART_APISERVER, RESTARTED, Ready, SAVE, USERS};
 pub use dice::Dice;
 pub use fault_proxy::{Fault, FaultProxy, Write};
 pub use http::{HttpResponse, http_get};

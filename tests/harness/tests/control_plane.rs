@@ -212,3 +212,34 @@ fn crd() -> serde_json::Value {
         },
     })
 }
+
+/// A watch from a version that the API server has not reached is accepted, and shows nothing: what the operator must notice.
+#[tokio::test]
+async fn etcd_can_be_put_back() {
+    let plane = ControlPlane::start(&Options::default()).unwrap();
+    let config_maps = Api::<ConfigMap>::default_namespaced(plane.client().await.unwrap());
+    config_maps.create(&PostParams::default(), &config_map("before")).await.unwrap();
+    plane.save_etcd("then").unwrap();
+    let created = async |name: &str| {
+        let made = config_maps.create(&PostParams::default(), &config_map(name)).await.unwrap();
+        made.resource_version().unwrap().parse::<u64>().unwrap()
+    };
+    let mut last = 0;
+    for number in 0..300 {
+        last = created(&format!("after-{number}")).await;
+    }
+    plane.put_etcd_back("then").unwrap();
+    let left = config_maps.list(&ListParams::default()).await.unwrap();
+    let names: Vec<String> =
+        left.iter().map(kube::ResourceExt::name_any).filter(|name| name != "kube-root-ca.crt").collect();
+    assert_eq!(names, ["before"]);
+    let path = format!("/api/v1/namespaces/default/configmaps?watch=true&timeoutSeconds=3&resourceVersion={last}");
+    let watch = tokio::task::spawn_blocking(move || {
+        let shown = plane.kubectl(&["get", "--raw", &path]).unwrap().ok().unwrap();
+        (shown, plane)
+    });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(created("unseen").await < last);
+    let (shown, _plane) = watch.await.unwrap();
+    assert_eq!(shown, "", "neither an event nor an error");
+}

@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Parser, Subcommand};
-use keypair_test_harness::{RESTART_APISERVER, RESTARTED};
+use keypair_test_harness::{PUT_BACK, RESTART_APISERVER, RESTARTED, SAVE};
 use tokio::sync::mpsc;
 
 use assets::Assets;
@@ -95,7 +95,7 @@ async fn run(options: &Run) -> Result<()> {
     plane.end().await.and(outcome)
 }
 
-/// Starts `plane`, restarts its API server when a command says so, and returns when one of its servers has ended.
+/// Starts `plane`, restarts its servers when a command says so, and returns when one of its servers has ended.
 async fn serve(
     plane: &mut Plane,
     crds: &[PathBuf],
@@ -115,9 +115,12 @@ async fn serve(
             error = plane.broken() => return Err(error),
             Some(command) = commands.recv() => command,
         };
-        if command == RESTART_APISERVER {
-            plane.restart_apiserver(&ready.url).await?;
-            println!("{RESTARTED}");
+        match command.split_once('=') {
+            None if command == RESTART_APISERVER => plane.restart_apiserver(&ready.url).await?,
+            Some((SAVE, name)) => plane.save(name, &ready.url).await?,
+            Some((PUT_BACK, name)) => plane.put_back(name, &ready.url).await?,
+            _ => continue,
         }
+        println!("{RESTARTED}");
     }
 }

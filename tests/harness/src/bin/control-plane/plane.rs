@@ -34,13 +34,16 @@ pub(crate) struct Plane {
     audit: bool,
     feature_gates: Option<String>,
     servers: Vec<Server>,
+    /// Where etcd keeps its data.
+    data: PathBuf,
 }
 
 impl Plane {
     pub(crate) fn new(assets: Assets, audit: bool, feature_gates: Option<String>) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("keypair-control-plane-").tempdir().context("make a directory")?;
         let credentials = Credentials::make(dir.path())?;
-        Ok(Self { dir, assets, credentials, audit, feature_gates, servers: Vec::new() })
+        let data = dir.path().join("etcd");
+        Ok(Self { dir, assets, credentials, audit, feature_gates, servers: Vec::new(), data })
     }
 
     /// Starts all servers and waits until they do their work. The definitions `crds` are installed before the
@@ -82,9 +85,9 @@ impl Plane {
 
     async fn try_to_start_apiserver(&mut self, attempt: usize) -> Result<(String, Option<PathBuf>)> {
         let (etcd_port, port) = (free_port()?, free_port()?);
-        let data = self.dir.path().join(format!("etcd-{attempt}"));
+        self.data = self.dir.path().join(format!("etcd-{attempt}"));
         let etcd = self.assets.etcd.clone();
-        self.run("etcd", &etcd, servers::etcd(etcd_port, &data))?;
+        self.run("etcd", &etcd, servers::etcd(etcd_port, &self.data))?;
 
         let audit = if self.audit {
             let policy = self.write("audit-policy", &servers::audit_policy())?;
@@ -108,6 +111,48 @@ impl Plane {
         let server = self.servers.iter_mut().find(|server| server.name == "kube-apiserver").context("no API server")?;
         server.restart(self.dir.path()).await?;
         self.wait_for_apiserver(url).await
+    }
+
+    /// Copies etcd's data while nobody writes it, and goes on.
+    pub(crate) async fn save(&mut self, name: &str, url: &str) -> Result<()> {
+        self.stop_servers().await?;
+        copy_directory(&self.data, &self.copy_of(name))?;
+        self.start_servers_again(url).await
+    }
+
+    /// Puts etcd back to what it was when it was saved under this name. The controller manager begins anew as well, as the
+    /// documentation of Kubernetes demands: its own watches would be blind.
+    pub(crate) async fn put_back(&mut self, name: &str, url: &str) -> Result<()> {
+        self.stop_servers().await?;
+        fs::remove_dir_all(&self.data).context("remove etcd's data")?;
+        copy_directory(&self.copy_of(name), &self.data)?;
+        self.start_servers_again(url).await
+    }
+
+    fn copy_of(&self, name: &str) -> PathBuf {
+        self.dir.path().join(format!("saved-{name}"))
+    }
+
+    async fn stop_servers(&mut self) -> Result<()> {
+        for server in self.servers.iter_mut().rev() {
+            server.stop().await?;
+        }
+        Ok(())
+    }
+
+    /// Starts them again, the controller manager only when the API server is ready, without which it would give up.
+    async fn start_servers_again(&mut self, url: &str) -> Result<()> {
+        let mut stopped = std::mem::take(&mut self.servers).into_iter();
+        for mut server in stopped.by_ref().take(2) {
+            server.start_again(self.dir.path())?;
+            self.servers.push(server);
+        }
+        self.wait_for_apiserver(url).await?;
+        for mut server in stopped {
+            server.start_again(self.dir.path())?;
+            self.servers.push(server);
+        }
+        Ok(())
     }
 
     async fn wait_for_apiserver(&mut self, url: &str) -> Result<()> {
@@ -207,4 +252,21 @@ impl Plane {
         fs::write(&path, format!("{content:#}\n")).with_context(|| format!("write {}", path.display()))?;
         Ok(path)
     }
+}
+
+fn copy_directory(from: &Path, to: &Path) -> Result<()> {
+    let copy = || -> std::io::Result<()> {
+        fs::create_dir_all(to)?;
+        for entry in fs::read_dir(from)? {
+            let entry = entry?;
+            let target = to.join(entry.file_name());
+            if entry.file_type()?.is_dir() {
+                copy_directory(&entry.path(), &target).map_err(std::io::Error::other)?;
+            } else {
+                fs::copy(entry.path(), target)?;
+            }
+        }
+        Ok(())
+    };
+    copy().with_context(|| format!("copy {} to {}", from.display(), to.display()))
 }

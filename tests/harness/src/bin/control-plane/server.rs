@@ -48,6 +48,23 @@ impl Server {
     /// Kills it and starts it again with the same arguments and a new log.
     pub(crate) async fn restart(&mut self, dir: &Path) -> Result<()> {
         self.child.kill().await?;
+        self.start_again(dir)
+    }
+
+    /// Asks it to end, and kills it if it has not after a while. It can be [started again](Self::start_again).
+    pub(crate) async fn stop(&mut self) -> Result<()> {
+        if let Some(id) = self.id() {
+            // An error can only mean that it has just ended.
+            signal(id, Signal::TERM).ok();
+        }
+        if timeout(GRACE, self.child.wait()).await.is_err() {
+            self.child.kill().await?;
+        }
+        Ok(())
+    }
+
+    /// Starts it with the same arguments and a new log, after it has been stopped.
+    pub(crate) fn start_again(&mut self, dir: &Path) -> Result<()> {
         *self = Self::start(self.name, &self.program, self.args.clone(), dir)?;
         Ok(())
     }
@@ -73,15 +90,8 @@ impl Server {
         tail(&self.log, QUOTED_LINES).contains("address already in use")
     }
 
-    /// Asks it to end, and kills it if it has not after a while.
+    /// Ends it for good.
     pub(crate) async fn end(mut self) -> Result<()> {
-        if let Some(id) = self.id() {
-            // An error can only mean that it has just ended.
-            signal(id, Signal::TERM).ok();
-        }
-        if timeout(GRACE, self.child.wait()).await.is_err() {
-            self.child.kill().await?;
-        }
-        Ok(())
+        self.stop().await
     }
 }

@@ -1,0 +1,90 @@
+//! One operator, without leader election.
+
+use std::time::Instant;
+
+use keypair_test_harness::{Fault, FaultProxy, Write};
+
+use crate::{
+    fence,
+    stage::{Replica, SHOP, Stage},
+};
+
+/// The server is behind what the operator has seen when its watches begin again: they would show nothing for a long time.
+async fn behind(topic: &str, streams: bool) {
+    let stage = Stage::new(topic, streams);
+    let mut operator = Replica::spawn(&stage.kubeconfig, &[]);
+    operator.ready().await;
+    let keys = stage.before().await;
+    stage.after().await;
+    stage.write_much();
+    let last = stage.put_back();
+    stage.check(last, &keys).await;
+    assert!(operator.operator.ended().unwrap().is_none());
+}
+
+/// The server has reached what the operator had seen before its watches begin again: they would go on in another history.
+async fn passed(topic: &str, streams: bool) {
+    let stage = Stage::new(topic, streams);
+    let proxy = FaultProxy::forwarding(fence::client(&stage.kubeconfig).await).await.unwrap();
+    let kubeconfig = proxy.kubeconfig().unwrap();
+    let mut operator = Replica::spawn(kubeconfig.as_ref(), &[]);
+    operator.ready().await;
+    let keys = stage.before().await;
+    stage.after().await;
+    proxy.cut_off();
+    stage.put_back();
+    // One that comes, one that is gone, and an edit, which no watch shows any more.
+    stage.generated(SHOP, "between");
+    stage.kubectl(&["annotate", "namespace", SHOP, "example.com/edited=yes"]);
+    stage.write_much();
+    proxy.restore();
+    let begun = Instant::now();
+    stage.settled(begun, SHOP, &[("between", "QuotaExceeded")]).await;
+    stage.delete("keypair", SHOP, "between");
+    stage.check(begun, &keys).await;
+    assert!(operator.operator.ended().unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versions_that_the_server_has_not_reached() {
+    behind("behind", true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versions_that_the_server_has_not_reached_without_streams() {
+    behind("behind-list", false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versions_that_the_server_has_passed_already() {
+    passed("passed", true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versions_that_the_server_has_passed_already_without_streams() {
+    passed("passed-list", false).await;
+}
+
+/// The snapshot has a Secret of which the status does not tell yet: it is taken, and no second key is made.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_its_status_does_not_know() {
+    let stage = Stage::new("adopted", true);
+    let proxy = FaultProxy::forwarding(fence::client(&stage.kubeconfig).await).await.unwrap();
+    let kubeconfig = proxy.kubeconfig().unwrap();
+    let mut operator = Replica::spawn(kubeconfig.as_ref(), &[]);
+    operator.ready().await;
+    for _ in 0..7 {
+        proxy.fail_next(Write::Status, Fault::ServerError);
+    }
+    stage.generated(SHOP, "half");
+    let half = stage.secret(SHOP, "half").await;
+    stage.save();
+    assert_eq!(stage.key_pair_id(SHOP, "half"), "", "the snapshot is of before the status");
+    let begun = Instant::now();
+    stage.settled(begun, SHOP, &[("half", "Generated")]).await;
+    stage.write_much();
+    let begun = stage.put_back();
+    stage.settled(begun, SHOP, &[("half", "Generated")]).await;
+    assert_eq!(stage.keys(SHOP).await["half"], half);
+    assert!(operator.operator.ended().unwrap().is_none());
+}

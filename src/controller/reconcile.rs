@@ -2,15 +2,10 @@
 
 mod report;
 
-use std::{
-    future::poll_fn,
-    pin::pin,
-    sync::Arc,
-    task::Poll,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use kube::{Api, ResourceExt, api::ListParams, runtime::reflector::ObjectRef};
+use tokio::time::Instant;
 use tracing::{Instrument, field::Empty};
 
 use super::{
@@ -18,14 +13,14 @@ use super::{
     context::Context,
     error::Error,
     leadership::Leadership,
-    secrets::{self, Content, RequestError},
+    secrets::{self, Attempt, Content, Created, RequestError},
     store::KeyPairEntry,
     watched::WatchedKeyPair,
 };
 use crate::{
     api::{KeyPair, KeyPairStatus, translate},
     domain::{
-        decide::{Belongs, Desired, Facts, Observed, Plan, ReadSecret, SecretView, decide},
+        decide::{Belongs, Desired, Move, Observed, Original, Plan, ReadSecret, SecretView, decide},
         key::{KeySpec, PrivateKey},
         ledger::Standing,
         reason::Reason,
@@ -35,7 +30,7 @@ use crate::{
 /// How long one request to the API server may take: the client has no limit of its own.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// The steps that any object needs are fewer; more would mean that two steps undo each other.
-const MAX_STEPS: usize = 8;
+const MAX_STEPS: usize = 16;
 
 /// After which time to look again, if not before it changes.
 type Again = Option<Duration>;
@@ -110,38 +105,48 @@ impl Reconciliation<'_> {
                 context.view.index.with_ledger(&self.namespace, |ledger| decide(&self.desired, &observed, ledger));
             // Where it is not known yet what the namespace is, that event brings us back.
             let Some(plan) = plan else { return Ok(None) };
-            match plan {
+            let (name, view) = match plan {
                 Plan::Rest => return Ok(None),
+                Plan::Report(report) => return self.write_status(*report).await,
+                Plan::RecordMove { name, version } => return self.record_move(&name, &version).await,
                 Plan::ReadSecret(name) => {
-                    let view = self.read_secret(&name).await?;
-                    self.note(&mut observed, &name, view);
+                    let view = self.read_secret(&name).await;
+                    (name, view)
                 }
                 Plan::CreateSecret { name, spec, replaces } => {
-                    let Some(view) = self.create_secret(&name, spec, replaces, &observed).await? else {
+                    let Some(view) = self.create_secret(&name, spec, replaces, &observed).await.transpose() else {
                         return Ok(None);
                     };
-                    self.note(&mut observed, &name, view);
+                    (name, view)
                 }
-                Plan::UpdateSecret { name, version } => {
-                    let view = self.update_secret(&name, &version).await?;
-                    self.note(&mut observed, &name, view);
+                Plan::UpdateSecret { name, version, moved_from } => {
+                    let view = self.update_secret(&name, &version, moved_from.as_deref()).await;
+                    (name, view)
                 }
-                Plan::CopySecret { from, to } => {
-                    let (place, view) = self.copy_secret(from, to).await?;
-                    self.note(&mut observed, &place, view);
+                Plan::CopySecret { from, to } => self.copy_secret(from, to).await,
+                Plan::EndMove { name, version } => {
+                    let view = self.end_move(&name, &version, &observed).await;
+                    (name, view)
                 }
                 Plan::DeleteSecret(name) => {
-                    self.delete_secret(&name, &observed).await?;
-                    self.note(&mut observed, &name, SecretView::Absent);
+                    let view = self.delete_secret(&name, &observed).await;
+                    (name, view)
                 }
                 Plan::ReleaseSecret(name) => {
-                    let view = self.release_secret(&name, &observed).await?;
-                    self.note(&mut observed, &name, view);
+                    let view = self.release_secret(&name, &observed).await;
+                    (name, view)
                 }
-                Plan::Report(report) => return self.write_status(*report).await,
-            }
+            };
+            let view = view.or_else(|error| self.told(error))?;
+            observed.secrets.insert(name, view);
         }
         Err(Error::NoEnd)
+    }
+
+    /// What is told of a failure that does not pass; any other is tried again without a word.
+    fn told(&self, error: Error) -> Result<SecretView, Error> {
+        let persists = self.context.backoff.persists(&self.desired.uid, self.begun);
+        error.about_secret().filter(|_| persists).map(SecretView::Failing).ok_or(error)
     }
 
     /// What is known without asking the API server, or about a pair that this one repeats and that is too large to be kept.
@@ -150,22 +155,21 @@ impl Reconciliation<'_> {
         let status = self.key_pair.status.as_ref();
         let is_replay = status.is_some_and(KeyPairStatus::is_replay);
         let recorded = if is_replay { None } else { translate::facts(self.key_pair) };
+        let noted = context.made.names(&self.desired.uid, &self.namespace);
         let wanted = &self.desired.parameters.secret.name;
-        let is_somewhere = recorded.as_ref().is_some_and(|facts| facts.secret_name.is_some());
-        let left = if !is_somewhere && !self.desired.parameters.is_import() {
-            context.made.elsewhere(&self.desired.uid, &self.namespace, wanted)
-        } else {
-            None
-        };
-        let secret_name = self.desired.secret_name(recorded.as_ref(), left.as_ref());
-        let cached = context
-            .secrets
-            .get(&ObjectRef::new(secret_name).within(&self.namespace))
-            .map(|secret| secrets::cached(&secret, self.key_pair));
+        let secret_name = self.desired.secret_name(recorded.as_ref(), &noted).clone();
+        let mut secrets: BTreeMap<String, SecretView> = noted
+            .iter()
+            .chain([wanted, &secret_name])
+            .map(|name| {
+                let cached = context.secret(&self.namespace, name);
+                (name.clone(), SecretView::Unread(cached.map(|secret| secrets::cached(&secret, self.key_pair))))
+            })
+            .collect();
         let refused =
             status.and_then(|status| status.error.as_ref()).and_then(|error| Reason::from_name(&error.reason));
         // Another waits for the same Secret: a look is cheaper than a key generated for nothing.
-        let is_taken = || context.secret_watches.is_waited_for(&self.namespace, secret_name);
+        let is_taken = || context.secret_watches.is_waited_for(&self.namespace, &secret_name);
         let refused = refused.or_else(|| (recorded.is_none() && is_taken()).then_some(Reason::SecretConflict));
         let standing = context.view.index.with_ledger(&self.namespace, |ledger| ledger.standing(&self.desired.uid));
         let original = match standing {
@@ -173,32 +177,27 @@ impl Reconciliation<'_> {
             _ => None,
         };
         // What others have is known without asking, as long as it is watched for whoever waits for it.
-        let foreign = context.secret_watches.foreign(self.key_pair, secret_name);
-        let foreign = foreign.filter(|_| cached.as_ref().is_none_or(|cached| !cached.owned));
-        let secret = foreign.map_or(SecretView::Unread(cached), SecretView::Read);
-        Ok(Observed { recorded, original, left, refused, secret, target: SecretView::Unread(None) })
+        for name in [secret_name.as_str(), wanted] {
+            if let Some(foreign) = context.secret_watches.foreign(self.key_pair, name)
+                && !matches!(secrets.get(name), Some(SecretView::Unread(Some(cached))) if cached.owned)
+            {
+                secrets.insert(name.to_owned(), SecretView::Read(foreign));
+            }
+        }
+        Ok(Observed { recorded, original, noted, refused, secrets })
     }
 
-    /// The facts of the pair of this name, which this one repeats.
-    async fn original(&self, name: &str) -> Result<Option<Facts>, Error> {
+    /// What is known of the pair of this name, which this one repeats.
+    async fn original(&self, name: &str) -> Result<Option<Original>, Error> {
         let reference = ObjectRef::new(name).within(&self.namespace);
         Ok(match self.context.view.key_pairs.get(&reference) {
             None => None,
-            Some(KeyPairEntry::Whole(original)) => translate::facts(&original),
+            Some(KeyPairEntry::Whole(original)) => translate::original(&original),
             Some(KeyPairEntry::Summary(_)) => {
                 let _turn = self.context.reading.take(&self.namespace).await;
-                read(&reference, self.context).await?.as_ref().and_then(translate::facts)
+                read(&reference, self.context).await?.as_ref().and_then(translate::original)
             }
         })
-    }
-
-    /// Takes down what has been learned of the Secret of this name.
-    fn note(&self, observed: &mut Observed, name: &str, view: SecretView) {
-        if self.desired.secret_name(observed.recorded.as_ref(), observed.left.as_ref()) == name {
-            observed.secret = view;
-        } else {
-            observed.target = view;
-        }
     }
 
     async fn in_time<T>(&self, request: impl Future<Output = T>) -> Result<T, Error> {
@@ -213,41 +212,76 @@ impl Reconciliation<'_> {
 
     async fn read_secret(&self, name: &str) -> Result<SecretView, Error> {
         let settings = &self.desired.parameters.secret;
-        let read = self.in_turn(secrets::read(&self.context.client, self.key_pair, name, settings)).await?;
-        viewed(read).map_err(Error::ReadSecret)
+        let overruled = self.overruled(name);
+        let read = secrets::read(&self.context.client, self.key_pair, name, settings, &overruled);
+        viewed(self.in_turn(read).await?).map_err(Error::ReadSecret)
     }
 
-    async fn update_secret(&self, name: &str, version: &str) -> Result<SecretView, Error> {
-        let settings = &self.desired.parameters.secret;
-        let update = secrets::update(&self.context.client, self.key_pair, name, settings, version);
-        viewed(self.in_turn(update).await?).map_err(Error::UpdateSecret)
+    async fn update_secret(&self, name: &str, version: &str, moved_from: Option<&str>) -> Result<SecretView, Error> {
+        let overruled = self.overruled(name);
+        let update =
+            secrets::update(&self.context.client, self.key_pair, self.attempt(name, version, &overruled), moved_from);
+        let view = viewed(self.in_turn(update).await?).map_err(Error::UpdateSecret)?;
+        if let SecretView::Read(secret) = &view {
+            self.context.made.note(&self.desired.uid, &self.namespace, name);
+            self.note_overruled(name, &secret.missing);
+        }
+        Ok(view)
     }
 
     async fn release_secret(&self, name: &str, observed: &Observed) -> Result<SecretView, Error> {
-        let SecretView::Read(ReadSecret { version, .. }) = &observed.secret else { return Ok(observed.secret.clone()) };
-        let settings = &self.desired.parameters.secret;
-        let release = secrets::release(&self.context.client, self.key_pair, name, settings, version);
+        let Some(version) = version(observed, name) else { return Ok(SecretView::Unread(None)) };
+        let overruled = self.overruled(name);
+        let release = secrets::release(&self.context.client, self.key_pair, self.attempt(name, version, &overruled));
         let released = viewed(self.in_turn(release).await?).map_err(Error::UpdateSecret)?;
         self.context.made.forget(&self.desired.uid, &self.namespace, name);
         Ok(released)
     }
 
-    /// Creates the Secret `to` with the key in the Secret `from`. Answers with the Secret of which something new is known.
-    async fn copy_secret(&self, from: String, to: String) -> Result<(String, SecretView), Error> {
-        let settings = &self.desired.parameters.secret;
-        let key = self.in_turn(secrets::private_key(&self.context.client, self.key_pair, &from, settings)).await?;
-        let Some(key) = key.map_err(Error::ReadSecret)? else {
-            let view = self.read_secret(&from).await?;
-            return Ok((from, view));
-        };
-        let view = self.post_key(&to, &key, None).await?;
-        Ok((to, view))
+    fn attempt<'b>(&'b self, name: &'b str, version: &'b str, overruled: &'b [String]) -> Attempt<'b> {
+        Attempt { name, settings: &self.desired.parameters.secret, version, overruled }
     }
 
-    async fn delete_secret(&self, name: &str, observed: &Observed) -> Result<(), Error> {
-        let SecretView::Read(ReadSecret { version, .. }) = &observed.secret else { return Ok(()) };
+    /// What admission has changed lately of what was written to the Secret of this name.
+    fn overruled(&self, name: &str) -> Vec<String> {
+        self.context.overruled.parts(&self.desired.uid, name, &self.desired.parameters.secret.digest(false))
+    }
+
+    fn note_overruled(&self, name: &str, missing: &[String]) {
+        let digest = self.desired.parameters.secret.digest(false);
+        self.context.overruled.note(&self.desired.uid, name, &digest, missing);
+    }
+
+    /// Creates the Secret `to` with the key in the Secret `from`. Answers with the Secret of which something new is known.
+    async fn copy_secret(&self, from: String, to: String) -> (String, Result<SecretView, Error>) {
+        let settings = &self.desired.parameters.secret;
+        let key = self.in_turn(secrets::private_key(&self.context.client, self.key_pair, &from, settings)).await;
+        match key.and_then(|key| key.map_err(Error::ReadSecret)) {
+            Ok(Some(key)) => {
+                let view = self.post_key(&to, &key, None, Some(from)).await;
+                (to, view)
+            }
+            Ok(None) => {
+                let view = self.read_secret(&from).await;
+                (from, view)
+            }
+            Err(error) => (from, Err(error)),
+        }
+    }
+
+    async fn end_move(&self, name: &str, version: &str, observed: &Observed) -> Result<SecretView, Error> {
+        let Some(SecretView::Read(secret)) = observed.secrets.get(name) else { return Ok(SecretView::Unread(None)) };
+        let end = secrets::end_move(&self.context.client, self.key_pair, name, version);
+        let version = self.in_time(end).await?.map_err(Error::UpdateSecret)?;
+        Ok(SecretView::Read(ReadSecret { moved: None, version, ..secret.clone() }))
+    }
+
+    async fn delete_secret(&self, name: &str, observed: &Observed) -> Result<SecretView, Error> {
+        let Some(version) = version(observed, name) else { return Ok(SecretView::Unread(None)) };
         let delete = secrets::delete(&self.context.client, self.key_pair, name, version);
-        self.in_time(delete).await?.map_err(Error::DeleteSecret)
+        self.in_time(delete).await?.map_err(Error::DeleteSecret)?;
+        self.context.made.forget(&self.desired.uid, &self.namespace, name);
+        Ok(SecretView::Absent)
     }
 
     /// Creates the Secret with a key pair that is generated for it; where there is one of that name already, reads that instead.
@@ -276,15 +310,22 @@ impl Reconciliation<'_> {
             private_key = keys.begin(&ObjectRef::from_obj(self.key_pair), uid, spec);
         }
         let Some(private_key) = private_key else { return Ok(None) };
-        self.post_key(name, &private_key?, replaces).await.map(Some)
+        self.post_key(name, &private_key?, replaces, None).await.map(Some)
     }
 
     /// Creates the Secret with this key; where there is one of that name already, reads that instead.
-    async fn post_key(&self, name: &str, key: &PrivateKey, replaces: Option<String>) -> Result<SecretView, Error> {
+    async fn post_key(
+        &self,
+        name: &str,
+        key: &PrivateKey,
+        replaces: Option<String>,
+        moved_from: Option<String>,
+    ) -> Result<SecretView, Error> {
         let public_key = key.public_key(secrets::NO_COMMENT)?;
         let encoding = self.desired.parameters.secret.encoding;
         let content = Content::new(key, &public_key, encoding)?.replacing(replaces.clone());
-        let (version, in_sight) = match self.post_secret(name, &content, false).await? {
+        let content = content.moved_from(moved_from.clone());
+        let Created { version, in_sight, missing } = match self.post_secret(name, &content, false).await? {
             Ok(created) => created,
             Err(instead) => return Ok(instead),
         };
@@ -292,6 +333,9 @@ impl Reconciliation<'_> {
             belongs: Belongs::Ours,
             adopted: false,
             in_sight,
+            owner: None,
+            moved: moved_from.map(|from| Move { from, to: name.to_owned() }),
+            missing,
             obstacle: None,
             public_key: Some(public_key),
             up_to_date: true,
@@ -301,14 +345,13 @@ impl Reconciliation<'_> {
         }))
     }
 
-    /// Creates the Secret, and says which version it is and whether it is in sight, or what is known instead where it could not be
-    /// created.
+    /// Creates the Secret, and says what came back, or what is known instead where it could not be created.
     async fn post_secret(
         &self,
         name: &str,
         content: &Content,
         dry_run: bool,
-    ) -> Result<Result<(String, bool), SecretView>, Error> {
+    ) -> Result<Result<Created, SecretView>, Error> {
         let settings = &self.desired.parameters.secret;
         let made = &self.context.made;
         // Where an earlier answer did not come, the Secret may be there.
@@ -319,7 +362,12 @@ impl Reconciliation<'_> {
         }
         let create = secrets::create(&self.context.client, self.key_pair, name, settings, content, dry_run);
         let instead = match self.in_time(create).await? {
-            Ok(created) => return Ok(Ok(created)),
+            Ok(created) => {
+                if !dry_run {
+                    self.note_overruled(name, &created.missing);
+                }
+                return Ok(Ok(created));
+            }
             Err(RequestError::Kube(kube::Error::Api(status))) if status.is_already_exists() => {
                 self.read_secret(name).await?
             }
@@ -338,6 +386,14 @@ impl Reconciliation<'_> {
             made.forget(&self.desired.uid, &self.namespace, name);
         }
         Ok(Err(instead))
+    }
+}
+
+/// The version of the Secret of this name that was decided about.
+fn version<'a>(observed: &'a Observed, name: &str) -> Option<&'a str> {
+    match observed.secrets.get(name)? {
+        SecretView::Read(secret) => Some(&secret.version),
+        _ => None,
     }
 }
 

@@ -43,6 +43,16 @@ pub(super) fn decide(case: Case<'_>, home: &str) -> Plan {
             return refused;
         }
     }
+    // One move after the other: what is noted of the last one is to be followed before another is noted in its place.
+    if !matches!(observed.secret(target), SecretView::Unread(_))
+        && let SecretView::Read(secret) = observed.secret(home)
+        && case.is_right(secret)
+        && case.recorded_name() == Some(home)
+        && let Some(plan) = clear(case, home, secret)
+        && !is_about(&plan, target)
+    {
+        return plan;
+    }
     match (observed.secret(target), observed.secret(home)) {
         (SecretView::Unread(_), _) => Plan::ReadSecret(target.to_owned()),
         (_, SecretView::Unread(_)) => Plan::ReadSecret(home.to_owned()),
@@ -52,9 +62,9 @@ pub(super) fn decide(case: Case<'_>, home: &str) -> Plan {
             // A create that was sent for this name may still be under way. Of two for the same name, one is refused.
             None => Plan::CreateSecret { name: home.to_owned(), spec: case.spec, replaces: None },
         },
-        (SecretView::Absent, SecretView::Read(secret)) if case.is_right(secret) => clear(case, home, secret)
-            .filter(|plan| !matches!(plan, Plan::EndMove { .. }))
-            .unwrap_or_else(|| Plan::CopySecret { from: home.to_owned(), to: target.to_owned() }),
+        (SecretView::Absent, SecretView::Read(secret)) if case.is_right(secret) => {
+            Plan::CopySecret { from: home.to_owned(), to: target.to_owned() }
+        }
         (SecretView::Absent, SecretView::Read(secret)) if secret.belongs == Belongs::Ours => {
             refuse_until_changed(observed, home, refusals::key_mismatch(home))
         }
@@ -79,6 +89,11 @@ pub(super) fn decide(case: Case<'_>, home: &str) -> Plan {
             Plan::Rest
         }
     }
+}
+
+/// Whether the step is one that is taken with the Secret of this name: that is where the key is wanted now.
+fn is_about(plan: &Plan, name: &str) -> bool {
+    matches!(plan, Plan::ReadSecret(other) | Plan::DeleteSecret(other) | Plan::ReleaseSecret(other) if other == name)
 }
 
 /// There is a Secret already where the key is to be moved to.

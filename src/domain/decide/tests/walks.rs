@@ -75,7 +75,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2048, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
 
     /// Of an accepted pair, and of one that is still to be accepted.
     #[test]
@@ -166,4 +166,16 @@ fn there_and_back_wherever_it_dies() {
             assert_eq!(world.secrets.keys().collect::<Vec<_>>(), ["web"], "{first} {second}");
         }
     }
+}
+
+/// One move is noted where another is under way.
+#[test]
+fn what_one_move_has_left_is_not_forgotten_over_the_next() {
+    let mut desired = desired(None, KeySpec::Ed25519);
+    let ledger = granting_ledger();
+    let mut world = World::new(None);
+    assert!(world.reconcile(&desired, &ledger, None));
+    let walk = [("moved", None), ("web", Some(3)), ("third", Some(4)), ("web", None)];
+    world.walk(&mut desired, &ledger, &walk.map(|(name, crash)| (Edit::Name(name), crash, false)));
+    assert_eq!(world.secrets.keys().collect::<Vec<_>>(), ["web"]);
 }

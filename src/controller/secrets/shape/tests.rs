@@ -233,3 +233,64 @@ fn adoption_is_noted_and_can_be_declared_later() {
     assert_eq!(made.owner_references(), []);
     assert!(!made.annotations().contains_key(ADOPT_ANNOTATION));
 }
+
+/// Every exchange of names between the private key, the public key and an entry of the template, in a Secret of the operator's own
+/// making and in one that was handed over.
+#[test]
+fn names_can_be_exchanged_in_any_way() {
+    const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+    let all = || {
+        let pairs = NAMES.iter().flat_map(|private| NAMES.iter().map(move |public| (*private, *public)));
+        let pairs = pairs.filter(|(private, public)| private != public);
+        pairs.flat_map(|(private, public)| {
+            let entries = NAMES.iter().copied().filter(move |name| ![private, public].contains(name));
+            entries.map(Some).chain([None]).map(move |entry| (private, public, entry))
+        })
+    };
+    let shaped = |(private, public, entry): (&str, &str, Option<&'static str>)| {
+        let entries: Vec<(&str, &str)> = entry.map(|name| (name, "x")).into_iter().collect();
+        settings(private, public, &entries)
+    };
+    let key = keygen::generate(KeySpec::Ed25519).unwrap();
+    let (pem, line) = (text(&key, Encoding::Pkcs8), key.public_key(NO_COMMENT).unwrap());
+    for (before, after) in all().flat_map(|before| all().map(move |after| (before, after))) {
+        for adopted in [false, true] {
+            let (first, second) = (shaped(before), shaped(after));
+            let mut secret = secret(BTreeMap::from([(before.0.to_owned(), pem.clone())]));
+            if !adopted {
+                let uid = (KEYPAIR_UID_ANNOTATION.to_owned(), "1".to_owned());
+                secret.metadata.annotations = Some(BTreeMap::from([uid]));
+            }
+            for settings in [&first, &second, &first, &second] {
+                let (key_pair, seen) = (key_pair(), view(&secret, &key_pair(), settings, &[]));
+                let shaping =
+                    Shaping { key_pair: &key_pair, settings, owned: seen.belongs == Belongs::Ours, overruled: &[] };
+                if seen.obstacle.is_some() {
+                    assert!(adopted, "{before:?} {after:?}: {:?}", seen.obstacle);
+                    continue;
+                }
+                if let Some(patch) = changes(&secret, shaping, &line) {
+                    secret = patched(&secret, &patch);
+                }
+                let data = secret.data.as_ref().unwrap();
+                let private = std::str::from_utf8(&data[&settings.private_key].0).unwrap();
+                let private =
+                    PrivateKey::parse(private).unwrap_or_else(|error| panic!("{before:?} {after:?}: {error}"));
+                assert_eq!(private.public_key(NO_COMMENT).unwrap().blob(), line.blob());
+                assert_eq!(
+                    data[&settings.public_key],
+                    bytes(&format!("{}\n", line.to_openssh())),
+                    "{before:?} {after:?}"
+                );
+                for (name, value) in &settings.string_data {
+                    // An entry that its owner put there stays.
+                    assert!(data[name] == bytes(value) || adopted && name == before.0, "{before:?} {after:?}");
+                }
+                if !adopted {
+                    let count = 2 + settings.string_data.len();
+                    assert_eq!(data.len(), count, "{before:?} {after:?}: something is left over: {:?}", data.keys());
+                }
+            }
+        }
+    }
+}

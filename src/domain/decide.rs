@@ -249,6 +249,8 @@ pub struct Report {
     pub look_again: bool,
     /// Whether it is a failure, which is tried again as soon as any.
     pub failing: bool,
+    /// Whether admission has changed what was written. No event tells that it would not any more, so that it is tried again.
+    pub overruled: bool,
     /// The name of the Secret that this is about and that the watch by the label does not show. What becomes of it ends the
     /// trouble, or begins one.
     pub out_of_sight: Option<String>,

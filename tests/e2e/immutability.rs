@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::{
     expected::answer,
     mistakes::valid,
-    support::{PROFILES, STRICT, STRIPPED, Scene, text, vector},
+    support::{PROFILES, STRICT, STRIPPED, Scene, condition, text, vector},
     tools::openssl_md5,
 };
 
@@ -182,7 +182,8 @@ async fn the_controller_checks_it_again() {
         for (edit, wanted) in edits {
             scene.patch(name, &json!({ "spec": edit })).await;
             let object = scene.settled(name, wanted).await;
-            assert!(text(&object["status"]["error"]["message"]).contains("immutable"), "{edit}: {object}");
+            let told = condition(&object, "Ready");
+            assert!(text(&told["message"]).contains("immutable"), "{edit}: {told}");
             for field in ["keyPairID", "keyPairName", "fingerprint", "fingerprints", "publicKey", "secretName"] {
                 assert_eq!(object["status"][field], accepted["status"][field], "{edit} {field}");
             }

@@ -98,7 +98,7 @@ impl Reconciliation<'_> {
         if report.failing {
             return Some(context.backoff.failed(&desired.uid));
         }
-        if report.look_again && !is_watched {
+        if report.look_again && (report.overruled || !is_watched) {
             return Some(context.backoff.refused(&desired.uid));
         }
         context.backoff.forget(&desired.uid);

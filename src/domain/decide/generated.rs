@@ -139,7 +139,7 @@ impl<'a> Case<'a> {
         let mut report = Report { facts: Some(facts), out_of_sight, ..Report::default() };
         if !secret.missing.is_empty() {
             report.refusals.push(refusals::taken_away(name, &secret.missing));
-            report.look_again = true;
+            (report.look_again, report.overruled) = (true, true);
         }
         Plan::Report(Box::new(report))
     }

@@ -62,27 +62,28 @@ pub async fn update(
     // A large one would be there many times while the API server is asked.
     drop(secret);
     if let Some(from) = moved_from {
-        set(&mut patch["metadata"], "annotations", MOVED_ANNOTATION, &moved_text(from, name));
+        set(&mut patch, "annotations", MOVED_ANNOTATION, &moved_text(from, name));
     }
-    let mut sent = patch["metadata"].clone();
+    let mut sent = json!({ "metadata": patch.get("metadata") });
     let mut patched = apply(client, key_pair, name, patch).await?;
     if !in_sight(&patched)
         && let Some(uid) = key_pair.uid()
     {
         let mut label = json!({ "metadata": { "resourceVersion": patched.resource_version() } });
-        set(&mut label["metadata"], "labels", KEYPAIR_UID_LABEL, &uid);
+        set(&mut label, "labels", KEYPAIR_UID_LABEL, &uid);
         set(&mut sent, "labels", KEYPAIR_UID_LABEL, &uid);
         patched = apply(client, key_pair, name, label).await?;
     }
-    let missing = comparison::missing(&sent, &patched);
+    let missing = comparison::missing(sent.get("metadata").unwrap_or(&Value::Null), &patched);
     let version = patched.resource_version().unwrap_or_default();
     let (in_sight, moved) = (in_sight(&patched), moved(&patched));
     Ok(Some(ReadSecret { belongs: Belongs::Ours, up_to_date: true, in_sight, moved, missing, version, ..seen }))
 }
 
-/// Sets a label or an annotation in metadata, or in the patch of it.
-fn set(metadata: &mut Value, map: &str, key: &str, value: &str) {
-    let map = metadata.as_object_mut().map(|metadata| metadata.entry(map).or_insert_with(|| json!({})));
+/// Sets a label or an annotation in a patch.
+fn set(patch: &mut Value, map: &str, key: &str, value: &str) {
+    let metadata = patch.get_mut("metadata").and_then(Value::as_object_mut);
+    let map = metadata.map(|metadata| metadata.entry(map).or_insert_with(|| json!({})));
     if let Some(map) = map.and_then(Value::as_object_mut) {
         map.insert(key.to_owned(), json!(value));
     }

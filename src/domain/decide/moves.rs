@@ -150,12 +150,11 @@ pub(super) fn leftovers<'a>(case: Case<'a>, current: &str, moved: Option<&'a Mov
     let from = source(moved, current);
     let noted = case.observed.noted.iter().map(String::as_str).filter(|name| *name != current && Some(*name) != from);
     let is_left = |name: &&str| match case.observed.secret(name) {
-        SecretView::Unread(None) => true,
         SecretView::Unread(Some(CachedSecret { moved, .. })) | SecretView::Read(ReadSecret { moved, .. }) => {
             source(moved.as_ref(), name).is_some()
         }
-        // Whether it is one is not known: that is told.
-        SecretView::Invalid(_) | SecretView::Forbidden(_) | SecretView::Failing(_) => true,
+        // Whether it is one is to be found out, or cannot be known, which is told.
+        SecretView::Unread(None) | SecretView::Invalid(_) | SecretView::Forbidden(_) | SecretView::Failing(_) => true,
         SecretView::Absent => false,
     };
     from.into_iter().chain(noted.filter(is_left)).collect()

@@ -159,7 +159,7 @@ impl World {
         if self.secrets.contains_key(name) {
             return self.read(name, desired);
         }
-        let secret = ReadSecret { replaces, moved, ..read_secret(true, Some(key)) };
+        let secret = ReadSecret { moved, replaces, ..read_secret(true, Some(key)) };
         self.put(name, secret, Some(desired.parameters.secret.digest(false)))
     }
 

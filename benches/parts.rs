@@ -4,7 +4,10 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a benchmark")]
 
-use std::hint::black_box;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    hint::black_box,
+};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use k8s_openapi::jiff::Timestamp;
@@ -12,7 +15,7 @@ use keypair_operator::{
     api::{ClaimRequest, KeyPair, KeyPairSpec, KeyPairStatus, translate},
     controller::Index,
     domain::{
-        decide::{Observed, Plan, SecretView, decide},
+        decide::{Observed, Plan, decide},
         key::PublicKey,
         ledger::Ledger,
         region::Region,
@@ -43,10 +46,9 @@ fn observed(key_pair: &KeyPair) -> Observed {
     Observed {
         recorded: translate::facts(key_pair),
         original: None,
-        left: None,
+        noted: BTreeSet::new(),
         refused: None,
-        secret: SecretView::Unread(None),
-        target: SecretView::Unread(None),
+        secrets: BTreeMap::new(),
     }
 }
 

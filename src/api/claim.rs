@@ -3,7 +3,7 @@
 use kube::ResourceExt;
 use serde::{Deserialize, Serialize};
 
-use super::{KeyPair, translate};
+use super::{KeyPair, status::AcceptedRequest, translate};
 use crate::domain::{
     ledger::{Claim, Seniority},
     region::Region,
@@ -35,14 +35,26 @@ impl ClaimRequest {
     /// The same, where its parameters are known already.
     pub(super) fn with(key_pair: &KeyPair, parameters: &Parameters) -> Self {
         let status = key_pair.status.as_ref();
+        // A replay shows the identifier of the pair that it repeats.
+        let accepted = status.filter(|status| status.key_pair_id.is_some() && !status.is_replay());
+        let request = RequestSummary::of(parameters);
+        let request = match accepted {
+            Some(status) => {
+                let name = status.recorded_name();
+                let asked = status.accepted_request.as_ref().and_then(AcceptedRequest::checked);
+                let asked =
+                    asked.as_ref().map(|it| [it.client_token.as_str(), it.digest.as_str(), it.project.as_str()]);
+                request.accepted_as(name.as_deref(), asked)
+            }
+            None => request,
+        };
         Self {
             uid: key_pair.uid().unwrap_or_default(),
             created: key_pair.metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second()),
             name: key_pair.name_any(),
-            // A replay shows the identifier of the pair that it repeats.
-            is_accepted: status.is_some_and(|status| status.key_pair_id.is_some() && !status.is_replay()),
+            is_accepted: accepted.is_some(),
             is_being_deleted: key_pair.metadata.deletion_timestamp.is_some(),
-            request: RequestSummary::of(parameters),
+            request,
         }
     }
 

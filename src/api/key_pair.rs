@@ -127,7 +127,8 @@ pub struct SecretSpec {
     #[serde(default)]
     pub encoding: SecretEncoding,
     /// What becomes of the Secret when the KeyPair is deleted: `Delete` or `Retain`. Default: `Delete`, and `Retain` for a Secret
-    /// that was adopted.
+    /// that was adopted. An edit of it counts when `status.observedGeneration` is `metadata.generation`: wait for that before you
+    /// delete the KeyPair.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<DeletionPolicy>,
     /// What is done when the Secret of an accepted pair is gone: `Report` (`PrivateKeyLost`) or `Regenerate` (another key

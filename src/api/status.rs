@@ -31,7 +31,10 @@ pub const GENERATED: &str = "Generated";
 /// The reason of `Ready=True` for a request that repeats another by its client token.
 pub const IDEMPOTENT_REPLAY: &str = "IdempotentReplay";
 
-read_from_objects!(KeyPairStatus, Fingerprints, StatusError);
+/// What is said of a pair that was a replay before.
+const PROMOTED: &str = "It repeated the request of another KeyPair until that was deleted, and is a request of its own since: another key pair with an identifier of its own.";
+
+read_from_objects!(KeyPairStatus, Fingerprints, StatusError, AcceptedRequest);
 
 /// What became of the KeyPair.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -70,6 +73,9 @@ pub struct KeyPairStatus {
     /// The resource version of that Secret when it was last found to hold the right key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_version: Option<String>,
+    /// What the request with a client token was when it was accepted: others that have the token are compared with that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted_request: Option<AcceptedRequest>,
     /// What the cloud API would have answered; absent when Ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<StatusError>,
@@ -149,6 +155,34 @@ impl Fingerprints {
     }
 }
 
+/// What was asked for with a client token, as far as it is compared with other requests.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", remote = "Self")]
+pub struct AcceptedRequest {
+    /// The client token.
+    pub client_token: String,
+    /// A digest (SHA256, hex) of profile, key, description and tags.
+    pub digest: String,
+    /// The project, as it was given.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub project: String,
+}
+
+impl AcceptedRequest {
+    /// The same, if the operator can have written it.
+    #[must_use]
+    pub fn checked(&self) -> Option<decide::AcceptedRequest> {
+        let Self { client_token, digest, project } = self;
+        let is_digest = digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let is_possible = is_digest
+            && !client_token.is_empty()
+            && rules::CLIENT_TOKEN.allows(client_token)
+            && rules::PROJECT.allows(project);
+        let (client_token, digest, project) = (client_token.clone(), digest.clone(), project.clone());
+        is_possible.then_some(decide::AcceptedRequest { client_token, digest, project })
+    }
+}
+
 /// An error in the words of the profile's cloud API.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", remote = "Self")]
@@ -206,8 +240,16 @@ impl KeyPairStatus {
             fingerprint: self.fingerprint.clone().filter(|text| key::is_fingerprint(text)).unwrap_or_default(),
             fingerprints,
             secret_name: self.secret_name.clone().filter(|name| rules::SECRET_NAME.allows(name)),
+            key_pair_name: self.recorded_name().unwrap_or_default(),
+            request: self.accepted_request.as_ref().and_then(AcceptedRequest::checked),
             secret_version: self.secret_version.clone().filter(|version| rules::RESOURCE_VERSION.allows(version)),
         })
+    }
+
+    /// The name that the pair was accepted with, if it can be one.
+    #[must_use]
+    pub fn recorded_name(&self) -> Option<String> {
+        self.key_pair_name.clone().filter(|name| Profile::OpenSSH.rules().import_name.allows(name))
     }
 
     fn recorded_bits(&self) -> Option<u32> {
@@ -234,6 +276,15 @@ impl KeyPairStatus {
             ..Self::default()
         };
         if let Some(facts) = report.facts {
+            // What it was accepted with it keeps, whatever the spec says since.
+            if !report.refusals.is_empty() && !facts.key_pair_name.is_empty() {
+                status.key_pair_name = Some(facts.key_pair_name);
+            }
+            status.accepted_request = facts.request.map(|request| AcceptedRequest {
+                client_token: request.client_token,
+                digest: request.digest,
+                project: request.project,
+            });
             // What is not known is left out: that is so only where somebody else wrote the status before.
             let known = |text: String| Some(text).filter(|text| !text.is_empty());
             let key::Fingerprints { md5, sha256 } = facts.fingerprints;
@@ -277,6 +328,12 @@ fn conditions(key_pair: &KeyPair, report: &decide::Report, now: Timestamp) -> Ve
             .map_or(Time(now), |before| before.last_transition_time.clone()),
     };
     let Some(first) = report.refusals.first() else {
+        let before = key_pair.status.as_ref();
+        let was_promoted = |message: &str| {
+            let is_told =
+                |status: &KeyPairStatus| status.condition(READY).is_some_and(|ready| ready.message == message);
+            before.is_some_and(|status| status.is_replay() || is_told(status))
+        };
         let secret = report.facts.as_ref().and_then(|facts| facts.secret_name.as_ref());
         let (reason, message) = match (&report.replay_of, secret) {
             (Some(original), _) => (
@@ -290,6 +347,9 @@ fn conditions(key_pair: &KeyPair, report: &decide::Report, now: Timestamp) -> Ve
             }
             (None, None) => (IMPORTED, "The public key is imported.".to_owned()),
         };
+        // Told as long as nothing else is to be told.
+        let promoted = format!("{message} {PROMOTED}");
+        let message = if report.replay_of.is_none() && was_promoted(&promoted) { promoted } else { message };
         return vec![condition(READY, "True", reason, message)];
     };
     let details: Vec<String> = report.refusals.iter().map(ToString::to_string).collect();

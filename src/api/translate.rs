@@ -7,12 +7,13 @@ use super::{
     key_pair::{
         DeletionPolicy, GenerateAlgorithm, GenerateSpec, KeyPair, OnLoss, SecretEncoding, SecretKeys, SecretTemplate,
     },
-    status::Fingerprints,
+    status::{Fingerprints, READY},
 };
 use crate::domain::{
     admission::Candidate,
-    decide::{Desired, Facts},
+    decide::{Desired, Facts, Original},
     key::{Algorithm, Encoding, PublicKey},
+    reason::Reason,
     region::Region,
     request::{Generate, Parameters},
     secret::{self, SecretSettings},
@@ -74,6 +75,16 @@ pub fn fingerprint(key_pair: &KeyPair) -> Option<String> {
 #[must_use]
 pub fn facts(key_pair: &KeyPair) -> Option<Facts> {
     key_pair.status.as_ref()?.facts(key_pair.metadata.uid.as_deref().unwrap_or_default())
+}
+
+/// What there is to know of `key_pair` for those that repeat its request, if it has been accepted.
+#[must_use]
+pub fn original(key_pair: &KeyPair) -> Option<Original> {
+    let status = key_pair.status.as_ref()?;
+    let ready = status.condition(READY)?;
+    let reason = status.error.as_ref().and_then(|error| Reason::from_name(&error.reason));
+    let refused = (ready.status != "True").then(|| (reason.unwrap_or(Reason::InternalError), ready.message.clone()));
+    Some(Original { facts: facts(key_pair)?, refused })
 }
 
 /// What is to be said of `key_pair` before it is stored.

@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::Instant;
+
 use super::randomness::Randomness;
 
 const FIRST: Duration = Duration::from_millis(500);
@@ -13,17 +15,36 @@ const LAST: Duration = Duration::from_secs(30);
 /// The longest delay of what failed by an answer that a person has to act on: whoever does so tells by an event, or waits this long.
 const SELDOM: Duration = Duration::from_secs(300);
 
+/// How many failures in a row are told, and after how long any.
+const TOLD: u32 = 3;
+const TOLD_AFTER: Duration = Duration::from_secs(5);
+
 /// The delays of the objects that failed: doubled with each failure, forgotten with the first success.
 #[derive(Debug)]
 pub struct Backoff {
-    failures: Mutex<HashMap<String, u32>>,
+    failures: Mutex<HashMap<String, Failures>>,
     jitter: Randomness,
+}
+
+/// The failures of one object in a row.
+#[derive(Debug)]
+struct Failures {
+    count: u32,
+    since: Instant,
 }
 
 impl Backoff {
     /// Nothing has failed yet. The jitter is drawn from `jitter`.
     pub fn new(jitter: Randomness) -> Self {
         Self { failures: Mutex::default(), jitter }
+    }
+
+    /// Whether the object with this UID, about which a request has failed that was sent after `begun`, has failed so often or for so
+    /// long that it is to be told.
+    pub fn persists(&self, uid: &str, begun: Instant) -> bool {
+        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let (count, since) = failures.get(uid).map_or((0, begun), |failures| (failures.count, failures.since));
+        count + 1 >= TOLD || since.min(begun).elapsed() >= TOLD_AFTER
     }
 
     /// Notes a failure of the object with this UID and returns how long to wait.
@@ -45,7 +66,8 @@ impl Backoff {
 
     fn delay(&self, uid: &str, last: Duration) -> Duration {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = failures.entry(uid.to_owned()).or_default();
+        let now = || Failures { count: 0, since: Instant::now() };
+        let Failures { count, .. } = failures.entry(uid.to_owned()).or_insert_with(now);
         let delay = FIRST.saturating_mul(1 << (*count).min(16)).min(last);
         *count = count.saturating_add(1);
         self.jittered(uid, *count, delay)
@@ -78,6 +100,21 @@ mod tests {
             assert!(delay >= SELDOM / 2 && delay <= SELDOM, "{delay:?}");
         }
         assert!(backoff.failed("uid") <= LAST, "an error is tried again as soon as ever");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_goes_on_failing_is_told() {
+        let backoff = Backoff::new(Randomness::of_this_process());
+        let begun = Instant::now();
+        for _ in 0..2 {
+            assert!(!backoff.persists("uid", begun), "it may pass by itself");
+            backoff.failed("uid");
+        }
+        assert!(backoff.persists("uid", begun) && !backoff.persists("other", begun));
+        tokio::time::advance(TOLD_AFTER).await;
+        assert!(backoff.persists("other", begun), "one request has taken long");
+        backoff.forget("uid");
+        assert!(!backoff.persists("uid", Instant::now()));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What every reconciliation shares.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -28,7 +28,9 @@ pub struct Context {
     pub view: Arc<View>,
     /// The metadata of our Secrets.
     pub secrets: CompressedStore<PartialObjectMeta<Secret>>,
-    /// The Secrets that some wait for, and that the watch by our label does not show.
+    /// The metadata of those of our Secrets whose label is another tool's.
+    pub relabelled: CompressedStore<PartialObjectMeta<Secret>>,
+    /// The Secrets that some wait for, and that no watch by our labels shows.
     pub secret_watches: SecretWatches,
     /// The keys that are being generated.
     pub keys: Keys,
@@ -46,6 +48,8 @@ pub struct Context {
     pub written: Versions,
     /// Where the Secrets are that were made for each `KeyPair`.
     pub made: Made,
+    /// What admission has changed of what was written to Secrets.
+    pub overruled: Overruled,
     /// Whose turn it is to be reconciled of the `KeyPair`s that are too large to be kept.
     pub large: Turns,
     /// Whose turn it is to have an answer in memory that may be large: a Secret, or the pair that another repeats.
@@ -53,6 +57,12 @@ pub struct Context {
 }
 
 impl Context {
+    /// The metadata of one of our Secrets, as a watch shows it.
+    pub fn secret(&self, namespace: &str, name: &str) -> Option<PartialObjectMeta<Secret>> {
+        let reference = ObjectRef::new(name).within(namespace);
+        self.secrets.get(&reference).or_else(|| self.relabelled.get(&reference))
+    }
+
     /// Whether nobody has changed or deleted `key_pair` since this version of it.
     pub fn is_current(&self, key_pair: &KeyPair) -> bool {
         let now = self.view.key_pairs.get(&ObjectRef::from_obj(key_pair));
@@ -85,6 +95,7 @@ impl Context {
         self.backoff.forget(uid);
         self.written.forget(uid);
         self.made.forget_all(uid);
+        self.overruled.forget(uid);
         self.keys.forget(uid);
         self.secret_watches.gone(uid);
     }
@@ -124,15 +135,63 @@ impl Made {
         }
     }
 
-    /// A Secret of another name than this.
-    pub fn elsewhere(&self, uid: &str, namespace: &str, name: &str) -> Option<String> {
+    /// The names of the Secrets that were noted.
+    pub fn names(&self, uid: &str, namespace: &str) -> BTreeSet<String> {
         let made = self.lock();
         let noted = made.range((uid.into(), namespace.into(), Arc::default())..);
-        let mut noted = noted.take_while(|noted| *noted.0 == *uid && *noted.1 == *namespace).map(|noted| &*noted.2);
-        noted.find(|other| *other != name).map(str::to_owned)
+        noted.take_while(|noted| *noted.0 == *uid && *noted.1 == *namespace).map(|noted| noted.2.to_string()).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeSet<MadeSecret>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What admission changed of what was last written to the Secret of each `KeyPair`, by its UID. It is not written again before a while
+/// has passed: a policy would change it again, and whatever watches Secrets would see one change after the other.
+#[derive(Debug, Default)]
+pub struct Overruled(Mutex<BTreeMap<String, Changed>>);
+
+#[derive(Debug)]
+struct Changed {
+    /// The Secret, and the digest of the settings that were written.
+    written: (String, String),
+    parts: Vec<String>,
+    until: Instant,
+    pause: Duration,
+}
+
+impl Overruled {
+    const FIRST_PAUSE: Duration = Duration::from_secs(15);
+    const LAST_PAUSE: Duration = Duration::from_secs(300);
+
+    /// Notes what did not come back when the Secret of this name was made what the settings with this digest say.
+    pub fn note(&self, uid: &str, name: &str, digest: &str, parts: &[String]) {
+        let mut changed = self.lock();
+        let written = (name.to_owned(), digest.to_owned());
+        let before = changed.remove(uid).filter(|before| before.written == written && before.parts == parts);
+        if !parts.is_empty() {
+            let pause = before.map_or(Self::FIRST_PAUSE, |before| (before.pause * 2).min(Self::LAST_PAUSE));
+            let parts = parts.to_vec();
+            changed.insert(uid.to_owned(), Changed { written, parts, until: Instant::now() + pause, pause });
+        }
+    }
+
+    /// What is not to be written again yet.
+    pub fn parts(&self, uid: &str, name: &str, digest: &str) -> Vec<String> {
+        let changed = self.lock();
+        let is_it = |changed: &&Changed| {
+            changed.written.0 == name && changed.written.1 == digest && changed.until > Instant::now()
+        };
+        changed.get(uid).filter(is_it).map(|changed| changed.parts.clone()).unwrap_or_default()
+    }
+
+    /// Forgets what was noted.
+    pub fn forget(&self, uid: &str) {
+        self.lock().remove(uid);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Changed>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -194,15 +253,36 @@ mod tests {
         made.note("uid", "shop", "web");
         made.note("uid", "other", "forged");
         made.note("uid-2", "shop", "db");
-        assert_eq!(made.elsewhere("uid", "shop", "web"), None, "whoever writes elsewhere says nothing about it");
+        let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
+        assert_eq!(made.names("uid", "shop"), names(&["web"]), "whoever writes elsewhere says nothing about it");
         made.note("uid", "shop", "old");
-        assert_eq!(made.elsewhere("uid", "shop", "web").as_deref(), Some("old"));
+        assert_eq!(made.names("uid", "shop"), names(&["old", "web"]));
         assert!(made.is_noted("uid", "shop", "old") && !made.is_noted("uid", "shop", "forged"));
         made.forget("uid", "shop", "old");
-        assert_eq!(made.elsewhere("uid", "shop", "web"), None);
+        assert_eq!(made.names("uid", "shop"), names(&["web"]));
         made.forget_all("uid");
         assert!(!made.is_noted("uid", "shop", "web") && made.is_noted("uid-2", "shop", "db"));
         assert_eq!(made.lock().len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_admission_changes_is_written_again_less_and_less_often() {
+        let (overruled, parts) = (Overruled::default(), ["label team".to_owned()]);
+        for pause in [15, 30, 60, 120, 240, 300, 300] {
+            overruled.note("uid", "web", "digest", &parts);
+            tokio::time::advance(Duration::from_secs(pause - 1)).await;
+            assert_eq!(overruled.parts("uid", "web", "digest"), parts, "{pause} s");
+            // Other settings, or another Secret, are another matter.
+            assert!(
+                overruled.parts("uid", "web", "other").is_empty() && overruled.parts("uid", "db", "digest").is_empty()
+            );
+            tokio::time::advance(Duration::from_secs(1)).await;
+            assert!(overruled.parts("uid", "web", "digest").is_empty(), "{pause} s");
+        }
+        overruled.note("uid", "web", "digest", &[]);
+        overruled.note("uid", "web", "digest", &parts);
+        tokio::time::advance(Duration::from_secs(15)).await;
+        assert!(overruled.parts("uid", "web", "digest").is_empty(), "it begins anew when all came back");
     }
 
     #[test]

@@ -44,6 +44,24 @@ pub enum Error {
 }
 
 impl Error {
+    /// What a request about a Secret failed with, if that is the API server's doing, or of somebody whom it asks: not where it is
+    /// overtaken by another change, and not where it cannot be reached, for then nothing can be told either.
+    #[must_use]
+    pub fn about_secret(&self) -> Option<String> {
+        match self {
+            Self::CreateSecret(error)
+            | Self::ReadSecret(error)
+            | Self::UpdateSecret(error)
+            | Self::DeleteSecret(error) => match error {
+                RequestError::Kube(kube::Error::Api(status)) if status.code != 409 => Some(error.to_string()),
+                RequestError::Unreadable => Some(error.to_string()),
+                _ => None,
+            },
+            Self::Timeout(_) => Some(self.to_string()),
+            _ => None,
+        }
+    }
+
     /// The step that failed, for metrics.
     #[must_use]
     pub const fn step(&self) -> &'static str {

@@ -11,6 +11,9 @@ use crate::api::{KeyPairStatus, status::READY};
 /// The reason of the Event that another key has been generated in the place of a lost one.
 const REGENERATED: &str = "PrivateKeyRegenerated";
 
+/// The reason of the Event that a replay is a request of its own, since the original is gone.
+const PROMOTED: &str = "ReplayPromoted";
+
 /// The Event, if any, that the change from one status to the next deserves.
 #[must_use]
 pub fn transition(before: Option<&KeyPairStatus>, after: Option<&KeyPairStatus>) -> Option<Event> {
@@ -25,6 +28,18 @@ pub fn transition(before: Option<&KeyPairStatus>, after: Option<&KeyPairStatus>)
             "The Secret was gone, and another key pair is generated in its place, as spec.secret.onLoss says. The new public key, {now}, must be put wherever the old one was."
         );
         return Some(event(EventType::Warning, REGENERATED, &note));
+    }
+    if let (Some(before), Some(after)) = (before, after)
+        && before.is_replay()
+        && let (Some(lost), Some(now)) = (&before.key_pair_id, &after.key_pair_id)
+        && lost != now
+        && !after.is_replay()
+    {
+        let key = if after.secret_name.is_some() { " It has another key, too." } else { "" };
+        let note = format!(
+            "The KeyPair whose request this one repeated is gone. This is a request of its own now: the key pair {now}, where {lost} was answered before.{key} Whoever uses {lost} must use {now} instead."
+        );
+        return Some(event(EventType::Warning, PROMOTED, &note));
     }
     let before = before.and_then(|status| status.condition(READY));
     let after = after.and_then(|status| status.condition(READY))?;

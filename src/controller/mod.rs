@@ -58,13 +58,14 @@ use kube::{
 };
 
 use self::{
-    context::{Context, Made, Versions},
+    context::{Context, Made, Overruled, Versions},
     error::Error,
     keys::Keys,
     queue::Trigger,
     secret_watches::SecretWatches,
     store::{CompressedStore, KeyPairEntry},
     turns::Turns,
+    watches::OurSecrets,
 };
 pub use crate::keygen::{FIPS, RsaGenerator};
 use crate::{api::KeyPair, domain::region::Policy};
@@ -132,6 +133,7 @@ pub async fn run(
         client: client.clone(),
         view: Arc::clone(&view),
         secrets: CompressedStore::default(),
+        relabelled: CompressedStore::default(),
         secret_watches,
         keys,
         leadership,
@@ -141,6 +143,7 @@ pub async fn run(
         backoff: Backoff::new(randomness),
         written: Versions::default(),
         made: Made::default(),
+        overruled: Overruled::default(),
         large: Turns::new(MAX_LARGE),
         reading: Turns::new(MAX_READING),
     });
@@ -149,7 +152,8 @@ pub async fn run(
     let gone = move |uid: &str| forgetting.forget(uid);
     let triggers = stream::select_all([
         see(&client, &settings, &view, &metrics, randomness, seen, gone).boxed(),
-        watches::secrets(namespace.as_deref(), Arc::clone(&context)).boxed(),
+        watches::secrets(namespace.as_deref(), Arc::clone(&context), OurSecrets::Labelled).boxed(),
+        watches::secrets(namespace.as_deref(), Arc::clone(&context), OurSecrets::Relabelled).boxed(),
         generated.map(Trigger::from).boxed(),
         changed_hands.boxed(),
     ])
@@ -159,6 +163,7 @@ pub async fn run(
     let listed = async {
         view.key_pairs.wait_until_listed().await;
         context.secrets.wait_until_listed().await;
+        context.relabelled.wait_until_listed().await;
         tracing::info!("every KeyPair and Secret is listed");
         views.publish(namespace, Arc::clone(&view));
         health.listed();

@@ -1,5 +1,5 @@
-//! Watches of single Secrets, for whoever waits for one that the watch of our Secrets does not show, since it lacks our label: one
-//! that is somebody else's, and may change hands; one that was adopted, and has another tool's label.
+//! Watches of single Secrets, for whoever waits for one that no watch of our Secrets shows, since it has neither of our labels: one
+//! that is somebody else's, and may change hands; one from which admission takes both.
 //!
 //! One watch serves all `KeyPair`s that wait for the same Secret, and tells what it says of each of them, so that nobody has to ask.
 //! There are [`MAX_WATCHES`] of them at most, however many Secrets are waited for, and namespaces share them evenly. Whoever has
@@ -92,6 +92,9 @@ impl SecretWatches {
             belongs: Belongs::Foreign,
             adopted: false,
             in_sight: false,
+            owner: marks.owner(key_pair),
+            moved: None,
+            missing: Vec::new(),
             public_key: None,
             obstacle: marks.owner_in_the_way(key_pair).map(Obstacle::Owner),
             up_to_date: false,

@@ -16,7 +16,8 @@ use super::{
     queue::Trigger,
     randomness::Randomness,
     scope,
-    secrets::{OPERATOR, key_pair_name, key_pair_uid},
+    secrets::{KEYPAIR_UID_LABEL, OPERATOR, key_pair_name, key_pair_uid},
+    store::CompressedStore,
     view::View,
     watched::{WatchedKeyPair, WatchedSecret},
     watching::{is_forbidden, listening, log_failure, watch_config, watched},
@@ -164,55 +165,100 @@ fn take_in(
     }
 }
 
+/// Which of our Secrets a watch shows. Together they show all: no Secret has both kinds of labels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OurSecrets {
+    /// Those that say that this operator manages them.
+    Labelled,
+    /// Those whose label is another tool's, and that have the label that the operator puts on such.
+    Relabelled,
+}
+
+impl OurSecrets {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Labelled => "Secrets",
+            Self::Relabelled => "RelabelledSecrets",
+        }
+    }
+
+    fn selector(self) -> String {
+        match self {
+            Self::Labelled => format!("{MANAGED_BY_LABEL}={OPERATOR}"),
+            Self::Relabelled => format!("{KEYPAIR_UID_LABEL},{MANAGED_BY_LABEL}!={OPERATOR}"),
+        }
+    }
+
+    fn store(self, context: &Context) -> &CompressedStore<PartialObjectMeta<Secret>> {
+        match self {
+            Self::Labelled => &context.secrets,
+            Self::Relabelled => &context.relabelled,
+        }
+    }
+}
+
 /// Follows the metadata of our Secrets.
-pub fn secrets(namespace: Option<&str>, context: Arc<Context>) -> impl Stream<Item = Trigger> + Send + use<> {
+pub fn secrets(
+    namespace: Option<&str>,
+    context: Arc<Context>,
+    which: OurSecrets,
+) -> impl Stream<Item = Trigger> + Send + use<> {
     let (metrics, counting) = (Arc::clone(&context.metrics), Arc::clone(&context.metrics));
-    let client = listening(&context.client, move || counting.watch("Secrets", true));
+    let client = listening(&context.client, move || counting.watch(which.name(), true));
     let api: Api<WatchedSecret> = scope(&client, namespace);
-    let ours = watch_config().labels(&format!("{MANAGED_BY_LABEL}={OPERATOR}"));
-    watched(api, ours, context.randomness)
+    watched(api, watch_config().labels(&which.selector()), context.randomness)
         .map_ok(|event| convert(event, |secret| Some(PartialObjectMeta::from(secret))))
         .try_filter_map(|event| std::future::ready(Ok(event)))
-        .filter_map(move |event| std::future::ready(log_failure("Secrets", event, &metrics)))
+        .filter_map(move |event| std::future::ready(log_failure(which.name(), event, &metrics)))
         .flat_map(move |event| {
+            let store = which.store(&context);
             // Its owner may hand a Secret on: whoever had it has to hear of that, too.
             let before = match &event {
-                Event::Apply(secret) => context.secrets.get(&ObjectRef::from_obj(secret)),
+                Event::Apply(secret) => store.get(&ObjectRef::from_obj(secret)),
                 _ => None,
             };
             if let (Some(secret), Event::Apply(now)) = (&before, &event)
-                && let Some(uid) = key_pair_uid(secret)
-                && key_pair_uid(now) != Some(uid)
+                && key_pair_uid(now) != key_pair_uid(secret)
             {
-                context.made.forget(uid, &secret.namespace().unwrap_or_default(), &secret.name_any());
+                forget_made(&context, secret);
             }
             let before = before.and_then(|secret| key_pair_of(&secret));
-            let gone = context.secrets.apply(&event);
+            let gone = store.apply(&event);
             for secret in &gone {
-                if let Some(uid) = key_pair_uid(secret) {
-                    context.made.forget(uid, &secret.namespace().unwrap_or_default(), &secret.name_any());
+                // One that has only changed its label is in the other store, or is about to be.
+                if context.secret(&secret.namespace().unwrap_or_default(), &secret.name_any()).is_none() {
+                    forget_made(&context, secret);
                 }
             }
-            let note = |secret: &PartialObjectMeta<Secret>| {
-                if let Some(uid) = key_pair_uid(secret) {
-                    context.made.note(uid, &secret.namespace().unwrap_or_default(), &secret.name_any());
-                }
-            };
             let triggers = match event {
                 Event::Apply(secret) => {
-                    note(&secret);
+                    note_made(&context, &secret);
                     let now = key_pair_of(&secret);
                     let before = before.filter(|before| now.as_ref() != Some(before));
                     now.into_iter().chain(before).map(Trigger::from).collect()
                 }
                 Event::InitDone => {
-                    context.secrets.for_each(|secret| note(&secret));
+                    store.for_each(|secret| note_made(&context, &secret));
                     vec![Trigger::All]
                 }
                 _ => gone.iter().filter_map(key_pair_of).map(Trigger::from).collect(),
             };
             stream::iter(triggers)
         })
+}
+
+/// Notes for which `KeyPair` a Secret says it was made.
+fn note_made(context: &Context, secret: &PartialObjectMeta<Secret>) {
+    if let Some(uid) = key_pair_uid(secret) {
+        context.made.note(uid, &secret.namespace().unwrap_or_default(), &secret.name_any());
+    }
+}
+
+/// Notes that a Secret is not what it said any more.
+fn forget_made(context: &Context, secret: &PartialObjectMeta<Secret>) {
+    if let Some(uid) = key_pair_uid(secret) {
+        context.made.forget(uid, &secret.namespace().unwrap_or_default(), &secret.name_any());
+    }
 }
 
 /// The `KeyPair` that a Secret was made for.

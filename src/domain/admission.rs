@@ -3,8 +3,10 @@
 //! The same decision as the controller's, about a `KeyPair` that the ledger does not know yet. It is an early answer and
 //! grants nothing: two requests for the last slot may both be let in, and the controller accepts one of them.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::{
-    decide::{Desired, Facts, Observed, Plan, SecretView, decide_as},
+    decide::{Desired, Facts, Observed, Plan, decide_as},
     immutable,
     ledger::{Claim, Standing},
     reason::{Parameter, Reason, Refusal},
@@ -79,14 +81,12 @@ fn refusals(candidate: &Candidate, region: &Region, foresee: impl Fn(&Claim) -> 
         // It will have the answer that the original has had.
         return Vec::new();
     }
-    let unread = || SecretView::Unread(None);
     let observed = Observed {
         recorded: candidate.recorded.clone(),
         original: None,
-        left: None,
+        noted: BTreeSet::new(),
         refused: None,
-        secret: unread(),
-        target: unread(),
+        secrets: BTreeMap::new(),
     };
     match decide_as(&candidate.desired, &observed, region, standing) {
         Plan::Report(report) => report.refusals,

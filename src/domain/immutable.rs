@@ -62,6 +62,13 @@ impl ImmutableField {
         format!("{} is immutable once the key pair is accepted: create another KeyPair instead", self.path().join("."))
     }
 
+    /// The refusal of a change.
+    #[must_use]
+    pub fn refusal(self) -> Refusal {
+        let (reason, parameter) = self.about();
+        Refusal::new(reason, parameter, self.words())
+    }
+
     fn differs(self, before: &Parameters, after: &Parameters) -> bool {
         let generate = |parameters: &Parameters| parameters.generate.unwrap_or_default();
         let bits = |parameters: &Parameters| {
@@ -88,10 +95,5 @@ impl ImmutableField {
 #[must_use]
 pub fn refusals(before: &Parameters, after: &Parameters) -> Vec<Refusal> {
     let changed = ImmutableField::ALL.into_iter().filter(|field| field.differs(before, after));
-    changed
-        .map(|field| {
-            let (reason, parameter) = field.about();
-            Refusal::new(reason, parameter, field.words())
-        })
-        .collect()
+    changed.map(ImmutableField::refusal).collect()
 }

@@ -29,6 +29,9 @@ struct TokenSummary {
     token: String,
     is_named: bool,
     digest: String,
+    /// The project that it was accepted with; `None`: that which it asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    project: Option<String>,
 }
 
 impl RequestSummary {
@@ -40,6 +43,7 @@ impl RequestSummary {
             token: bounded(&parameters.client_token),
             is_named: parameters.is_named,
             digest: parameters.digest_without_project(),
+            project: None,
         });
         Self {
             is_valid,
@@ -48,6 +52,25 @@ impl RequestSummary {
             secret: (!parameters.is_import()).then(|| beginning(&parameters.secret.name)),
             token,
         }
+    }
+
+    /// The same of a pair that has been accepted: under this name, if that is known, and by a request with this client token, digest
+    /// ([`Parameters::digest_without_project`]) and project. Edits since do not change what it was.
+    #[must_use]
+    pub fn accepted_as(mut self, key_pair_name: Option<&str>, request: Option<[&str; 3]>) -> Self {
+        if let Some(name) = key_pair_name {
+            self.key_pair_name = bounded(name);
+        }
+        if let Some([token, digest, project]) = request {
+            let is_named = self.token.as_ref().is_some_and(|token| token.is_named);
+            self.token = Some(TokenSummary {
+                token: bounded(token),
+                is_named,
+                digest: digest.to_owned(),
+                project: Some(bounded(project)),
+            });
+        }
+        self
     }
 
     /// Whether nothing is wrong with the request in this namespace.
@@ -66,8 +89,9 @@ impl RequestSummary {
     /// The client token, if there is one, and what is compared with another request that has it.
     #[must_use]
     pub fn token_use(&self, region: &Region) -> Option<TokenUse> {
-        let TokenSummary { token, is_named, digest } = self.token.as_ref()?;
-        Some(TokenUse::new(token, *is_named, digest, region.effective_project(&self.project)))
+        let TokenSummary { token, is_named, digest, project } = self.token.as_ref()?;
+        let project = project.as_ref().unwrap_or(&self.project);
+        Some(TokenUse::new(token, *is_named, digest, region.effective_project(project)))
     }
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::{
     expected::answer,
     mistakes::valid,
-    support::{PROFILES, STRICT, Scene, text, vector},
+    support::{PROFILES, STRICT, STRIPPED, Scene, condition, text, vector},
     tools::openssl_md5,
 };
 
@@ -139,5 +139,64 @@ async fn before_acceptance_anything_can_be_mended() {
         assert_eq!(object["status"]["error"], Value::Null);
         assert_eq!((&object["status"]["keyPairName"], &object["status"]["bits"]), (&json!(name), &json!(3072)));
         scene.wait_for_events(&name, &["Normal/Generated", "Warning/InvalidPublicKey"]).await;
+    }
+}
+
+/// Where the rules of the CRD were not there when it was edited, the controller sees it: it says so, and exchanges nothing.
+#[tokio::test]
+async fn the_controller_checks_it_again() {
+    let scene = STRIPPED.scene("immutable-again").await;
+    let mut import = valid("Volcengine");
+    import["clientToken"] = json!("token-1");
+    import["keyPairName"] = json!("imported-pair");
+    let generated = json!({ "profile": "OpenSSH", "generate": { "algorithm": "Ed25519" } });
+    let cases = [
+        (
+            "import",
+            import,
+            "True/Imported",
+            vec![
+                (json!({ "keyPairName": "other" }), "False/InvalidKeyPairName"),
+                (json!({ "publicKey": another_key() }), "False/InvalidPublicKey"),
+                (json!({ "publicKey": null, "secret": { "onLoss": "Regenerate" } }), "False/InvalidPublicKey"),
+                (json!({ "profile": "OpenSSH" }), "False/InvalidPublicKey"),
+                (json!({ "clientToken": "token-2" }), "False/InvalidClientToken"),
+            ],
+        ),
+        (
+            "made",
+            generated,
+            "True/Generated",
+            vec![
+                (json!({ "keyPairName": "other" }), "False/InvalidKeyPairName"),
+                (json!({ "generate": null, "publicKey": another_key() }), "False/InvalidPublicKey"),
+                (json!({ "generate": { "algorithm": "ECDSA" } }), "False/InvalidPublicKey"),
+                (json!({ "profile": "Volcengine" }), "False/InvalidPublicKey"),
+            ],
+        ),
+    ];
+    for (name, spec, ready, edits) in cases {
+        scene.create(name, &spec).await;
+        let accepted = scene.settled(name, ready).await;
+        let secrets = scene.list("secrets");
+        for (edit, wanted) in edits {
+            scene.patch(name, &json!({ "spec": edit })).await;
+            let object = scene.settled(name, wanted).await;
+            let told = condition(&object, "Ready");
+            assert!(text(&told["message"]).contains("immutable"), "{edit}: {told}");
+            for field in ["keyPairID", "keyPairName", "fingerprint", "fingerprints", "publicKey", "secretName"] {
+                assert_eq!(object["status"][field], accepted["status"][field], "{edit} {field}");
+            }
+            assert_eq!(scene.list("secrets"), secrets, "{edit}");
+            // Put back, it is what it was.
+            let mut back = spec.clone();
+            for field in ["keyPairName", "publicKey", "clientToken", "generate", "secret"] {
+                if back[field].is_null() {
+                    back[field] = Value::Null;
+                }
+            }
+            scene.patch(name, &json!({ "spec": back })).await;
+            scene.settled(name, ready).await;
+        }
     }
 }

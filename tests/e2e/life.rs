@@ -123,10 +123,65 @@ async fn a_rename_moves_the_key_and_leaves_nothing_behind() {
     scene.patch("pair", &json!({ "spec": { "secret": { "name": "foreign" } } })).await;
     let object = scene.settled("pair", "False/SecretConflict").await;
     assert_eq!(object["status"]["secretName"], "moved");
+    let told = text(&condition(&object, "Ready")["message"]).to_owned();
+    for words in ["Secret \"foreign\"", "stays in Secret \"moved\"", "delete Secret \"foreign\"", "back to \"moved\""] {
+        assert!(told.contains(words), "{told}");
+    }
     assert_eq!(scene.secrets.get("foreign").await.unwrap(), foreign);
     assert_eq!(scene.secrets.get("moved").await.unwrap(), moved);
     scene.patch("pair", &json!({ "spec": { "secret": { "name": "moved" } } })).await;
     check_same(&scene.settled("pair", "True/Generated").await, &before);
+}
+
+/// Edited away and back while the key is being moved, again and again, faster than it can be moved.
+#[tokio::test]
+async fn a_name_can_be_edited_there_and_back_while_the_key_is_moved() {
+    let scene = STRICT.scene("life-back").await;
+    for (name, on_loss) in [("report", "Report"), ("regenerate", "Regenerate")] {
+        let mut spec = ed25519();
+        spec["secret"]["onLoss"] = json!(on_loss);
+        let (before, secret) = accepted(&scene, name, &spec).await;
+        let mut last = String::new();
+        for round in 0..40 {
+            last = match round % 4 {
+                1 | 3 => name.to_owned(),
+                even => format!("{name}-{even}"),
+            };
+            scene.patch(name, &json!({ "spec": { "secret": { "name": last } } })).await;
+            // Wherever the move is by then.
+            tokio::time::sleep(std::time::Duration::from_millis(round * 7 % 60)).await;
+        }
+        let object = scene.settled(name, "True/Generated").await;
+        assert_eq!(text(&object["status"]["secretName"]), last);
+        check_same(&object, &before);
+        let now = scene.secrets.get(&last).await.unwrap();
+        assert_eq!(data(&now, "ssh-privatekey"), data(&secret, "ssh-privatekey"), "{on_loss}");
+        let others = scene.list("secrets").into_iter().filter(|secret| {
+            let other = text(&secret["metadata"]["name"]);
+            other.starts_with(name) && other != last
+        });
+        assert_eq!(others.count(), 0, "{on_loss}: something is left over");
+        assert!(!now.annotations().contains_key("keypairs.dev/moved"), "the move is over");
+    }
+}
+
+/// A Secret that is in the way of a move can be handed over, if it holds the same key.
+#[tokio::test]
+async fn a_move_takes_a_secret_that_is_handed_over() {
+    let scene = STRICT.scene("life-onto").await;
+    let (before, secret) = accepted(&scene, "pair", &ed25519()).await;
+    let key = json!({ "ssh-privatekey": secret.data.as_ref().unwrap()["ssh-privatekey"] });
+    let theirs = json!({ "metadata": { "name": "theirs" }, "data": key });
+    let theirs: Secret = serde_json::from_value(theirs).unwrap();
+    scene.secrets.create(&PostParams::default(), &theirs).await.unwrap();
+    scene.patch("pair", &json!({ "spec": { "secret": { "name": "theirs" } } })).await;
+    scene.settled("pair", "False/SecretConflict").await;
+    let patch = json!({ "metadata": { "annotations": { "keypairs.dev/adopt": "pair" } } });
+    scene.secrets.patch("theirs", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    let object = scene.settled("pair", "True/Generated").await;
+    assert_eq!(object["status"]["secretName"], "theirs");
+    check_same(&object, &before);
+    assert!(scene.secrets.get_opt("pair").await.unwrap().is_none());
 }
 
 #[tokio::test]

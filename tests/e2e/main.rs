@@ -14,6 +14,7 @@
     reason = "a panic fails the test"
 )]
 
+mod admission;
 mod adoption;
 mod bounds;
 mod conflicts;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::{
     expected::status_error,
     mistakes::valid,
-    support::{PROFILES, QUIET, STRICT, Scene, text},
+    support::{PROFILES, QUIET, STRICT, Scene, condition, text},
 };
 
 fn request(profile: &str, token: &str) -> Value {
@@ -54,6 +54,9 @@ async fn the_same_request_is_answered_with_the_same_pair() {
         let heir = scene.settled(&second, "True/Imported").await;
         assert_ne!(heir["status"]["keyPairID"], original["status"]["keyPairID"]);
         assert_eq!(heir["status"]["fingerprints"], original["status"]["fingerprints"]);
+        scene.wait_for_events(&second, &["Warning/ReplayPromoted"]).await;
+        let told = text(&condition(&heir, "Ready")["message"]).to_owned();
+        assert!(told.contains("a request of its own"), "{told}");
         // And when that is gone, what was a mismatch is a request like any other.
         scene.delete(&second).await;
         scene.settled(&third, "True/Imported").await;
@@ -86,6 +89,62 @@ async fn a_replay_of_a_generated_pair_has_no_secret_of_its_own() {
     let heir = scene.settled("second", "True/Generated").await;
     assert_eq!(heir["status"]["secretName"], "second");
     assert_ne!(heir["status"]["publicKey"], original["status"]["publicKey"]);
+}
+
+/// The request is what it was when it was accepted: an edit of the original since is no other request.
+#[tokio::test]
+async fn an_edit_of_the_original_changes_no_replay() {
+    let scene = STRICT.scene("token-edited").await;
+    let mut spec = request("OpenSSH", "t");
+    spec["tags"] = json!([{ "key": "team", "value": "a" }]);
+    scene.create("first", &spec).await;
+    scene.settled("first", "True/Imported").await;
+    let_a_second_pass().await;
+    scene.create("second", &spec).await;
+    scene.settled("second", "True/IdempotentReplay").await;
+    let edited = json!({ "tags": [{ "key": "team", "value": "b" }], "description": "edited", "project": "b" });
+    scene.patch("first", &json!({ "spec": edited })).await;
+    let original = scene.settled("first", "True/Imported").await;
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    check_replay(&scene.settled("second", "True/IdempotentReplay").await, &original);
+    // What is sent again later is compared with what was asked for as well.
+    scene.create("third", &spec).await;
+    check_replay(&scene.settled("third", "True/IdempotentReplay").await, &original);
+    let mut other = spec.clone();
+    for (field, value) in edited.as_object().unwrap() {
+        other[field] = value.clone();
+    }
+    scene.create("fourth", &other).await;
+    scene.settled("fourth", "False/IdempotentParameterMismatch").await;
+    // A replay that is edited is another request.
+    scene.patch("third", &json!({ "spec": { "description": "another" } })).await;
+    scene.settled("third", "False/IdempotentParameterMismatch").await;
+}
+
+/// A replay says what its original says.
+#[tokio::test]
+async fn a_replay_is_no_more_ready_than_its_original() {
+    let scene = STRICT.scene("token-lost").await;
+    let generate = json!({ "algorithm": "Ed25519" });
+    let spec = json!({ "profile": "OpenSSH", "keyPairName": "deploy", "clientToken": "t", "generate": generate });
+    scene.create("first", &spec).await;
+    let original = scene.settled("first", "True/Generated").await;
+    let_a_second_pass().await;
+    scene.create("second", &spec).await;
+    check_replay(&scene.settled("second", "True/IdempotentReplay").await, &original);
+    let secret = scene.secrets.get("first").await.unwrap();
+    scene.secrets.delete("first", &kube::api::DeleteParams::default()).await.unwrap();
+    scene.settled("first", "False/PrivateKeyLost").await;
+    let object = scene.settled("second", "False/PrivateKeyLost").await;
+    let told = text(&condition(&object, "Ready")["message"]).to_owned();
+    assert!(told.contains("KeyPair \"first\"") && told.contains("Secret \"first\""), "{told}");
+    assert_eq!(object["status"]["keyPairID"], Value::Null, "it would be taken for a pair of its own");
+    let mut restored = secret.clone();
+    (restored.metadata.resource_version, restored.metadata.uid) = (None, None);
+    scene.secrets.create(&kube::api::PostParams::default(), &restored).await.unwrap();
+    scene.settled("first", "True/Generated").await;
+    check_replay(&scene.settled("second", "True/IdempotentReplay").await, &original);
+    assert_eq!(secrets(&scene), ["first"]);
 }
 
 #[tokio::test]

@@ -6,10 +6,7 @@ use kube::{
     Resource, ResourceExt,
     api::{PartialObjectMeta, PostParams},
     core::Request,
-    runtime::{
-        events::{Event, Recorder},
-        reflector::ObjectRef,
-    },
+    runtime::events::{Event, Recorder},
 };
 use serde_json::json;
 use tracing::Span;
@@ -38,22 +35,9 @@ impl Reconciliation<'_> {
         if key_pair.status.as_ref() == Some(&status) {
             return Ok(again);
         }
-        let answer = match self.in_time(self.put_status(&status)).await? {
-            Ok(answer) => answer,
-            // Gone, or changed since: the decision was about an object that is no more. Its events should be under way, but
-            // proxies and servers that start up give these answers for other causes, too.
-            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {
-                // Of one that is gone nothing is kept.
-                let is_there = context.is_there(key_pair);
-                return Ok(is_there.then(|| context.backoff.failed(uid)));
-            }
-            Err(error) => return Err(Error::WriteStatus(error)),
-        };
-        // A write that changes nothing makes no new version, and no event would ever come.
-        if let Some(replaced) = key_pair.resource_version()
-            && answer.resource_version().as_ref() != Some(&replaced)
-        {
-            context.written.note(uid, replaced);
+        if !self.replace_status(&status).await? {
+            // Of one that is gone nothing is kept.
+            return Ok(context.is_there(key_pair).then(|| context.backoff.failed(uid)));
         }
         if let Some(ready) = status.condition(READY) {
             let Self { namespace, name, .. } = self;
@@ -71,19 +55,50 @@ impl Reconciliation<'_> {
         Ok(again)
     }
 
+    /// Makes the status name this Secret, and leaves the rest of it: what there is to do is not done yet. The event of that brings us
+    /// back.
+    pub(super) async fn record_move(&self, name: &str, version: &str) -> Result<Again, Error> {
+        let Some(before) = &self.key_pair.status else { return Ok(None) };
+        let (secret_name, secret_version) = (Some(name.to_owned()), Some(version.to_owned()));
+        let status = KeyPairStatus { secret_name, secret_version, ..before.clone() };
+        let is_written = self.replace_status(&status).await?;
+        Ok((!is_written).then(|| self.context.backoff.failed(&self.desired.uid)))
+    }
+
+    /// Writes the status. `false`: the object is gone, or has changed since, and the decision was about one that is no more. Its
+    /// events should be under way, but proxies and servers that start up give these answers for other causes, too.
+    async fn replace_status(&self, status: &KeyPairStatus) -> Result<bool, Error> {
+        let Self { key_pair, context, desired, .. } = self;
+        let answer = match self.in_time(self.put_status(status)).await? {
+            Ok(answer) => answer,
+            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => return Ok(false),
+            Err(error) => return Err(Error::WriteStatus(error)),
+        };
+        // A write that changes nothing makes no new version, and no event would ever come.
+        if let Some(replaced) = key_pair.resource_version()
+            && answer.resource_version().as_ref() != Some(&replaced)
+        {
+            context.written.note(&desired.uid, replaced);
+        }
+        Ok(true)
+    }
+
     /// After which time to look again at what is reported so, and for the Secret that it is about: watched, if that is possible.
     fn look_again(&self, report: &Report) -> Again {
         let Self { key_pair, context, desired, .. } = self;
         let unseen = report.out_of_sight.as_deref().filter(|name| {
             // One of ours, with our label, is in sight anyway.
-            let cached = context.secrets.get(&ObjectRef::new(name).within(&self.namespace));
+            let cached = context.secret(&self.namespace, name);
             cached.is_none_or(|secret| !secrets::cached(&secret, key_pair).owned)
         });
         let is_watched = match unseen {
             Some(name) => context.secret_watches.wait(key_pair, name, report.facts.is_some()),
             None => context.secret_watches.leave(key_pair),
         };
-        if report.look_again && !is_watched {
+        if report.failing {
+            return Some(context.backoff.failed(&desired.uid));
+        }
+        if report.look_again && (report.overruled || !is_watched) {
             return Some(context.backoff.refused(&desired.uid));
         }
         context.backoff.forget(&desired.uid);

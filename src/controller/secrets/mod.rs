@@ -1,6 +1,7 @@
 //! The Secrets of generated pairs: how they are made, told from foreign ones, and read.
 
 mod applied;
+mod comparison;
 mod entries;
 mod ownership;
 mod shape;
@@ -13,19 +14,20 @@ use kube::{
     api::{DeleteParams, GetParams, PartialObjectMeta, PostParams, Preconditions},
     core::Request,
 };
+use serde_json::json;
 use zeroize::{Zeroize, Zeroizing};
 
 use self::{applied::Applied, shape::Shaping};
 pub use self::{
     ownership::Marks,
-    update::{release, update},
+    update::{Attempt, end_move, release, update},
 };
 use super::answer::in_brief;
 pub use crate::domain::secret::{KEYPAIR_UID_ANNOTATION, OPERATOR};
 use crate::{
     api::KeyPair,
     domain::{
-        decide::{Belongs, CachedSecret, Obstacle, ReadSecret},
+        decide::{Belongs, CachedSecret, Move, Obstacle, ReadSecret},
         key::{Encoding, PrivateKey, PrivateKeyError, PublicKey, is_sha256},
         rules::{SECRET_NAME, UID},
         secret::{ADOPT_ANNOTATION, MANAGED_BY_LABEL, OPAQUE_TYPE, SecretSettings},
@@ -40,6 +42,13 @@ pub const FINGERPRINT_ANNOTATION: &str = "keypairs.dev/fingerprint";
 /// The annotation with the fingerprint (SHA256) of the lost key in whose place another was generated, so that a crash before
 /// the status says so cannot make the new key look like one that somebody put there.
 pub const REPLACES_ANNOTATION: &str = "keypairs.dev/replaces";
+
+/// The annotation that a move of the key to this Secret has begun: the names of the Secret that it came from and of this one.
+pub const MOVED_ANNOTATION: &str = "keypairs.dev/moved";
+
+/// The label with the UID of the `KeyPair`, on a Secret whose label [`MANAGED_BY_LABEL`] is another tool's: by it the operator watches
+/// such a Secret.
+pub const KEYPAIR_UID_LABEL: &str = KEYPAIR_UID_ANNOTATION;
 
 /// The comment of the public key of a generated pair: none, so that the line is what `ssh-keygen -y` derives.
 pub const NO_COMMENT: &str = "";
@@ -68,6 +77,7 @@ pub fn is_own_annotation(key: &str) -> bool {
         FINGERPRINT_ANNOTATION,
         applied::APPLIED_ANNOTATION,
         ADOPT_ANNOTATION,
+        MOVED_ANNOTATION,
     ];
     own.contains(&key)
 }
@@ -79,8 +89,9 @@ pub fn known_annotation(key: &str, value: String) -> Option<String> {
     if key == applied::APPLIED_ANNOTATION {
         return applied::in_brief(&value);
     }
-    // The name of an object is the longest of them.
-    (value.len() <= 253).then_some(value)
+    // The names of two objects are the longest of them, and that of one.
+    let max = if key == MOVED_ANNOTATION { 2 * 253 + 1 } else { 253 };
+    (value.len() <= max).then_some(value)
 }
 
 /// What the metadata of a Secret says about its relation to `key_pair`.
@@ -92,13 +103,27 @@ pub fn cached(secret: &impl Resource, key_pair: &KeyPair) -> CachedSecret {
         sha256: fingerprint(secret, FINGERPRINT_ANNOTATION),
         adopted: applied.as_ref().is_some_and(|applied| applied.adopted),
         settings: applied.map(|applied| applied.digest),
+        moved: moved(secret),
         version: secret.resource_version().unwrap_or_default(),
     }
 }
 
-/// Whether the watch of our Secrets shows this one.
+/// Whether a watch of our Secrets shows this one.
 fn in_sight(secret: &impl Resource) -> bool {
     secret.labels().get(MANAGED_BY_LABEL).is_some_and(|manager| manager == OPERATOR)
+        || secret.labels().contains_key(KEYPAIR_UID_LABEL)
+}
+
+/// The move that `secret` says it is part of, if it can be one.
+fn moved(secret: &impl Resource) -> Option<Move> {
+    let (from, to) = secret.annotations().get(MOVED_ANNOTATION)?.split_once('/')?;
+    let is_possible = SECRET_NAME.allows(from) && SECRET_NAME.allows(to);
+    is_possible.then(|| Move { from: from.to_owned(), to: to.to_owned() })
+}
+
+/// The value of [`MOVED_ANNOTATION`].
+fn moved_text(from: &str, to: &str) -> String {
+    format!("{from}/{to}")
 }
 
 /// The fingerprint (SHA256) in an annotation of `secret`, if it is one.
@@ -142,7 +167,8 @@ pub enum RequestError {
     Kube(#[from] kube::Error),
 }
 
-/// Reads the Secret of this name; `None`: there is none.
+/// Reads the Secret of this name; `None`: there is none. `overruled` is what admission has changed lately when it was written: that
+/// much is missing, and not to be written again.
 ///
 /// # Errors
 ///
@@ -152,9 +178,10 @@ pub async fn read(
     key_pair: &KeyPair,
     name: &str,
     settings: &SecretSettings,
+    overruled: &[String],
 ) -> Result<Option<ReadSecret>, RequestError> {
     let secret = fetch(client, key_pair, name).await?;
-    Ok(secret.map(|secret| view(&secret.0, key_pair, settings)))
+    Ok(secret.map(|secret| view(&secret.0, key_pair, settings, overruled)))
 }
 
 /// The URL of the Secrets beside `key_pair`, of which one has this name. Everything that the operator asks about a Secret goes
@@ -179,10 +206,10 @@ async fn fetch(client: &Client, key_pair: &KeyPair, name: &str) -> Result<Option
 }
 
 /// What there is to know of a Secret. The data of one that is neither ours nor handed over is not looked at.
-fn view(secret: &Secret, key_pair: &KeyPair, settings: &SecretSettings) -> ReadSecret {
+fn view(secret: &Secret, key_pair: &KeyPair, settings: &SecretSettings, overruled: &[String]) -> ReadSecret {
     let marks = Marks::of(secret);
     let belongs = marks.belongs(key_pair);
-    let shaping = Shaping { key_pair, settings, owned: belongs == Belongs::Ours };
+    let shaping = Shaping { key_pair, settings, owned: belongs == Belongs::Ours, overruled };
     let (key, mut obstacle) = match belongs {
         Belongs::Foreign => (None, marks.owner_in_the_way(key_pair).map(Obstacle::Owner)),
         Belongs::Ours | Belongs::Offered => match public_key(secret, shaping) {
@@ -193,12 +220,17 @@ fn view(secret: &Secret, key_pair: &KeyPair, settings: &SecretSettings) -> ReadS
     if let Some(key) = &key {
         obstacle = entries::obstacle(secret, shaping, key);
     }
-    let is_shaped = |key: &PublicKey| shape::changes(secret, shaping, key).is_none();
+    let changes = key.as_ref().filter(|_| shaping.owned).and_then(|key| shape::changes(secret, shaping, key));
+    let parts = changes.as_ref().map(comparison::parts).unwrap_or_default();
+    let is_in_vain = !parts.is_empty() && parts.iter().all(|part| overruled.contains(part));
     ReadSecret {
         belongs,
         adopted: belongs != Belongs::Foreign && shaping.adopted(secret),
         in_sight: in_sight(secret),
-        up_to_date: shaping.owned && obstacle.is_none() && key.as_ref().is_some_and(is_shaped),
+        owner: marks.owner(key_pair).filter(|_| belongs != Belongs::Ours),
+        moved: moved(secret),
+        missing: if is_in_vain { parts } else { Vec::new() },
+        up_to_date: shaping.owned && obstacle.is_none() && key.is_some() && (changes.is_none() || is_in_vain),
         public_key: key,
         obstacle,
         type_fits: settings.allows_type(secret.type_.as_deref().unwrap_or(OPAQUE_TYPE)),
@@ -225,7 +257,7 @@ pub async fn private_key(
 ) -> Result<Option<PrivateKey>, RequestError> {
     let secret = fetch(client, key_pair, name).await?;
     let ours = secret.filter(|secret| Marks::of(&secret.0).belongs(key_pair) == Belongs::Ours);
-    let shaping = Shaping { key_pair, settings, owned: true };
+    let shaping = Shaping { key_pair, settings, owned: true, overruled: &[] };
     Ok(ours.and_then(|secret| entries::private_key(&secret.0, shaping).ok()))
 }
 
@@ -254,6 +286,19 @@ pub struct Content {
     sha256: String,
     /// The fingerprint of the lost key in whose place this one is.
     replaces: Option<String>,
+    /// The name of the Secret that it is copied from.
+    moved_from: Option<String>,
+}
+
+/// A Secret that has been created.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Created {
+    /// Its resource version.
+    pub version: String,
+    /// Whether a watch will show it.
+    pub in_sight: bool,
+    /// What was sent and did not come back.
+    pub missing: Vec<String>,
 }
 
 impl Content {
@@ -268,6 +313,7 @@ impl Content {
             public_key: public_key.to_openssh(),
             sha256: public_key.fingerprints().sha256,
             replaces: None,
+            moved_from: None,
         })
     }
 
@@ -277,17 +323,23 @@ impl Content {
         Self { replaces, ..self }
     }
 
+    /// The same, copied from the Secret of this name.
+    #[must_use]
+    pub fn moved_from(self, moved_from: Option<String>) -> Self {
+        Self { moved_from, ..self }
+    }
+
     /// No key pair, for a create that is only rehearsed. The API server wants a private key that is not empty in a Secret of
     /// type [`SSH_AUTH_TYPE`](crate::domain::secret::SSH_AUTH_TYPE).
     #[must_use]
     pub fn placeholder() -> Self {
         let private_key = Zeroizing::new("placeholder".to_owned());
-        Self { private_key, public_key: String::new(), sha256: String::new(), replaces: None }
+        Self { private_key, public_key: String::new(), sha256: String::new(), replaces: None, moved_from: None }
     }
 }
 
-/// Creates the Secret, which must not exist yet, and says which version it is, and whether the watch will show it; with `dry_run`
-/// the API server only says whether it would be taken.
+/// Creates the Secret, which must not exist yet, and says what came back; with `dry_run` the API server only says whether it would be
+/// taken.
 ///
 /// # Errors
 ///
@@ -299,19 +351,25 @@ pub async fn create(
     settings: &SecretSettings,
     content: &Content,
     dry_run: bool,
-) -> Result<(String, bool), RequestError> {
+) -> Result<Created, RequestError> {
     let secret = WipedSecret(build(key_pair, name, settings, content));
     let body = serde_json::to_vec(&secret.0).map_err(RequestError::Serialize)?;
     let parameters = PostParams { dry_run, ..PostParams::default() };
     let mut request = Request::new(url(key_pair, name)?).create(&parameters, body)?;
     request.headers_mut().insert(ACCEPT, METADATA_ONLY);
     let created: PartialObjectMeta<Secret> = client.request(request).await?;
-    Ok((created.resource_version().unwrap_or_default(), in_sight(&created)))
+    Ok(Created {
+        version: created.resource_version().unwrap_or_default(),
+        in_sight: in_sight(&created),
+        missing: comparison::missing(&json!(secret.0.metadata), &created),
+    })
 }
 
 fn build(key_pair: &KeyPair, name: &str, settings: &SecretSettings, content: &Content) -> Secret {
     let applied = Applied::to_a_new_one(settings);
     let mut annotations = shape::annotations(key_pair, settings.annotations.clone(), &content.sha256, &applied);
+    let moved = content.moved_from.as_ref().map(|from| (MOVED_ANNOTATION.to_owned(), moved_text(from, name)));
+    annotations.extend(moved);
     annotations.extend(content.replaces.clone().map(|replaces| (REPLACES_ANNOTATION.to_owned(), replaces)));
     let mut data = shape::data(settings, &content.public_key);
     data.insert(settings.private_key.clone(), ByteString(content.private_key.as_bytes().to_vec()));

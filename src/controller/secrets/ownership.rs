@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource, ResourceExt};
 
-use super::KEYPAIR_UID_ANNOTATION;
+use super::{KEYPAIR_UID_ANNOTATION, key_pair_name};
 use crate::{
     api::KeyPair,
     domain::{decide::Belongs, secret::ADOPT_ANNOTATION},
@@ -25,6 +25,8 @@ pub struct Marks {
     owners: Vec<String>,
     /// The UID of the controller that has it, and its kind and name.
     controller: Option<(String, String)>,
+    /// The name of the `KeyPair` that it says it was made for.
+    key_pair: Option<String>,
 }
 
 impl Marks {
@@ -44,6 +46,7 @@ impl Marks {
                 .map(|owner| owner.uid.clone())
                 .collect(),
             controller: controller.map(|owner| (owner.uid.chars().take(NAME_MAX).collect(), described(owner))),
+            key_pair: key_pair_name(secret).map(str::to_owned),
         }
     }
 
@@ -69,6 +72,16 @@ impl Marks {
         let (_, controller) = self.controller.as_ref().filter(|_| self.belongs(key_pair) == Belongs::Foreign)?;
         self.concerns(&key_pair.name_any(), key_pair.metadata.uid.as_deref().unwrap_or_default())
             .then(|| controller.clone())
+    }
+
+    /// Who has the Secret, as far as it says so.
+    #[must_use]
+    pub fn owner(&self, key_pair: &KeyPair) -> Option<String> {
+        match (&self.controller, &self.key_pair) {
+            (Some((_, described)), _) => Some(described.clone()),
+            (None, Some(name)) if *name == key_pair.name_any() => Some("an earlier KeyPair of this name".to_owned()),
+            (None, name) => name.as_ref().map(|name| format!("KeyPair {name:?}")),
+        }
     }
 
     /// Whether the Secret says anything about the `KeyPair` of this name and UID.

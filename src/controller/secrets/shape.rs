@@ -11,9 +11,9 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::{
-    FINGERPRINT_ANNOTATION, KEYPAIR_ANNOTATION, KEYPAIR_UID_ANNOTATION, OPERATOR,
+    FINGERPRINT_ANNOTATION, KEYPAIR_ANNOTATION, KEYPAIR_UID_ANNOTATION, KEYPAIR_UID_LABEL, MOVED_ANNOTATION, OPERATOR,
     applied::{APPLIED_ANNOTATION, Applied},
-    entries,
+    comparison, entries,
 };
 use crate::{
     api::KeyPair,
@@ -33,6 +33,8 @@ pub(super) struct Shaping<'a> {
     pub(super) settings: &'a SecretSettings,
     /// Whether the Secret is this `KeyPair`'s already.
     pub(super) owned: bool,
+    /// What admission has changed lately when it was written.
+    pub(super) overruled: &'a [String],
 }
 
 impl Shaping<'_> {
@@ -108,7 +110,7 @@ pub(super) fn changes(secret: &Secret, shaping: Shaping<'_>, key: &PublicKey) ->
     let Shaping { key_pair, settings, .. } = shaping;
     let adopted = shaping.adopted(secret);
     let before = shaping.noted(secret).unwrap_or_default();
-    let (noted_labels, wanted_labels) = wanted_labels(secret, &before, settings, adopted);
+    let (noted_labels, wanted_labels) = wanted_labels(secret, &before, shaping, adopted);
     let wanted_annotations = ours(secret.annotations(), &settings.annotations, &before.annotations, adopted);
     let entries = entries::changes(secret, shaping, &before, key);
     let applied = Applied {
@@ -134,10 +136,10 @@ pub(super) fn release(secret: &Secret, shaping: Shaping<'_>) -> Option<Value> {
     let before = shaping.noted(secret).unwrap_or_default();
     let ours = [KEYPAIR_ANNOTATION, KEYPAIR_UID_ANNOTATION, FINGERPRINT_ANNOTATION, APPLIED_ANNOTATION];
     let named = Some(ADOPT_ANNOTATION).filter(|_| shaping.is_named_by(secret));
-    let ours = ours.into_iter().chain([super::REPLACES_ANNOTATION]).chain(named).map(str::to_owned);
+    let ours = ours.into_iter().chain([super::REPLACES_ANNOTATION, MOVED_ANNOTATION]).chain(named).map(str::to_owned);
     let annotations: Vec<String> = before.annotations.iter().cloned().chain(ours).collect();
     let nothing = BTreeMap::<String, String>::new();
-    let (noted_labels, _) = wanted_labels(secret, &before, shaping.settings, true);
+    let (noted_labels, _) = wanted_labels(secret, &before, shaping, true);
     let labels = difference(secret.labels(), &nothing, &noted_labels);
     let annotations = difference(secret.annotations(), &nothing, &annotations);
     patch(secret, labels, annotations, owners(secret, shaping.key_pair, None), entries::release(secret, &before))
@@ -169,19 +171,24 @@ fn patch(
     Some(Value::Object(patch))
 }
 
-/// The labels that are noted as ours, and those that the Secret shall have. Another tool to which an adopted Secret belongs keeps
-/// the label that says so: Helm, for one, would not upgrade its release otherwise.
+/// The labels that are noted as ours, and those that the Secret shall have. Another tool that says it manages the Secret keeps the label
+/// that says so: Helm, for one, would not upgrade its release otherwise, and a policy would set it again at once. Then there is a label
+/// of our own, by which the Secret is watched.
 fn wanted_labels(
     secret: &Secret,
     before: &Applied,
-    settings: &SecretSettings,
+    shaping: Shaping<'_>,
     adopted: bool,
 ) -> (Vec<String>, BTreeMap<String, String>) {
-    let mut wanted = labels(settings);
+    let mut wanted = labels(shaping.settings);
     let mut noted = before.labels.clone();
-    if adopted && secret.labels().get(MANAGED_BY_LABEL).is_some_and(|manager| manager != OPERATOR) {
+    let is_anothers = secret.labels().get(MANAGED_BY_LABEL).is_some_and(|manager| manager != OPERATOR);
+    if is_anothers {
         wanted.remove(MANAGED_BY_LABEL);
         noted.retain(|label| label != MANAGED_BY_LABEL);
+    }
+    if is_anothers || shaping.overruled.contains(&comparison::label(MANAGED_BY_LABEL)) {
+        wanted.extend(shaping.key_pair.uid().map(|uid| (KEYPAIR_UID_LABEL.to_owned(), uid)));
     }
     let wanted = ours(secret.labels(), &wanted, &noted, adopted);
     (noted, wanted)

@@ -31,19 +31,21 @@ async fn no_request_is_made_under_a_name_that_no_secret_has() {
     let (client, key_pair) = (Client::new(server, "default"), key_pair());
     let settings = SecretSettings::named("web".to_owned());
     let content = Content::placeholder();
+    let attempt = |name| Attempt { name, settings: &settings, version: "1", overruled: &[] };
     for name in ["../../victim/secrets/db", "..", "", "a/b", "a?b", "a#b", "a%2fb", "A", "a\r\nX: y", "a b", "é"] {
         let answers = [
-            read(&client, &key_pair, name, &settings).await.map(|_| ()),
-            update(&client, &key_pair, name, &settings, "1").await.map(|_| ()),
-            release(&client, &key_pair, name, &settings, "1").await.map(|_| ()),
+            read(&client, &key_pair, name, &settings, &[]).await.map(|_| ()),
+            update(&client, &key_pair, attempt(name), None).await.map(|_| ()),
+            release(&client, &key_pair, attempt(name)).await.map(|_| ()),
             private_key(&client, &key_pair, name, &settings).await.map(|_| ()),
             create(&client, &key_pair, name, &settings, &content, false).await.map(|_| ()),
             delete(&client, &key_pair, name, "1").await,
+            end_move(&client, &key_pair, name, "1").await.map(|_| ()),
         ];
         assert!(answers.iter().all(|answer| matches!(answer, Err(RequestError::Name))), "{name:?}: {answers:?}");
     }
     assert!(asked.lock().unwrap().is_empty());
-    drop(read(&client, &key_pair, "web", &settings).await);
+    drop(read(&client, &key_pair, "web", &settings, &[]).await);
     assert_eq!(*asked.lock().unwrap(), ["/api/v1/namespaces/shop/secrets/web"]);
 }
 

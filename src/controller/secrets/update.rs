@@ -7,8 +7,12 @@ use kube::{
     api::{PartialObjectMeta, Patch, PatchParams},
     core::Request,
 };
+use serde_json::{Value, json};
 
-use super::{METADATA_ONLY, RequestError, fetch, in_sight, shape, shape::Shaping, url, view};
+use super::{
+    KEYPAIR_UID_LABEL, METADATA_ONLY, MOVED_ANNOTATION, RequestError, comparison, fetch, in_sight, moved, moved_text,
+    shape, shape::Shaping, url, view,
+};
 use crate::{
     api::KeyPair,
     domain::{
@@ -17,9 +21,22 @@ use crate::{
     },
 };
 
-/// Makes the Secret of this name what the settings say, and this `KeyPair`'s where it is handed over, if it is still `version`. The
-/// private key stays what it is; another name of its data key, or another encoding, is all that can happen to it. Nothing is done
-/// to a Secret that has changed since it was decided about: that is only read.
+/// What is to be done to a Secret.
+#[derive(Debug, Clone, Copy)]
+pub struct Attempt<'a> {
+    /// The Secret's name.
+    pub name: &'a str,
+    /// What it shall be.
+    pub settings: &'a SecretSettings,
+    /// The version that was decided about.
+    pub version: &'a str,
+    /// What admission has changed lately when it was written.
+    pub overruled: &'a [String],
+}
+
+/// Makes the Secret what the settings say, and this `KeyPair`'s where it is handed over, if it is still that version. The private key
+/// stays what it is; another name of its data key, or another encoding, is all that can happen to it. Nothing is done to a Secret
+/// that has changed since it was decided about: that is only read. `moved_from` is noted as the Secret that the key comes from.
 ///
 /// # Errors
 ///
@@ -27,28 +44,53 @@ use crate::{
 pub async fn update(
     client: &Client,
     key_pair: &KeyPair,
-    name: &str,
-    settings: &SecretSettings,
-    version: &str,
+    attempt: Attempt<'_>,
+    moved_from: Option<&str>,
 ) -> Result<Option<ReadSecret>, RequestError> {
+    let Attempt { name, settings, version, overruled } = attempt;
     let Some(secret) = fetch(client, key_pair, name).await? else { return Ok(None) };
-    let seen = view(&secret.0, key_pair, settings);
+    let seen = view(&secret.0, key_pair, settings, overruled);
     if seen.version != version || seen.obstacle.is_some() {
         return Ok(Some(seen));
     }
-    let shaping = Shaping { key_pair, settings, owned: seen.belongs == Belongs::Ours };
-    let patch = seen.public_key.as_ref().and_then(|key| shape::changes(&secret.0, shaping, key));
-    let Some(patch) = patch else { return Ok(Some(seen)) };
+    let shaping = Shaping { key_pair, settings, owned: seen.belongs == Belongs::Ours, overruled };
+    let changes = seen.public_key.as_ref().and_then(|key| shape::changes(&secret.0, shaping, key));
+    if changes.is_none() && moved_from.is_none() && seen.in_sight {
+        return Ok(Some(seen));
+    }
+    let mut patch = changes.unwrap_or_else(|| json!({ "metadata": { "resourceVersion": version } }));
     // A large one would be there many times while the API server is asked.
     drop(secret);
-    let patched = apply(client, key_pair, name, patch).await?;
+    if let Some(from) = moved_from {
+        set(&mut patch, "annotations", MOVED_ANNOTATION, &moved_text(from, name));
+    }
+    let mut sent = json!({ "metadata": patch.get("metadata") });
+    let mut patched = apply(client, key_pair, name, patch).await?;
+    if !in_sight(&patched)
+        && let Some(uid) = key_pair.uid()
+    {
+        let mut label = json!({ "metadata": { "resourceVersion": patched.resource_version() } });
+        set(&mut label, "labels", KEYPAIR_UID_LABEL, &uid);
+        set(&mut sent, "labels", KEYPAIR_UID_LABEL, &uid);
+        patched = apply(client, key_pair, name, label).await?;
+    }
+    let missing = comparison::missing(sent.get("metadata").unwrap_or(&Value::Null), &patched);
     let version = patched.resource_version().unwrap_or_default();
-    let in_sight = in_sight(&patched);
-    Ok(Some(ReadSecret { belongs: Belongs::Ours, up_to_date: true, in_sight, version, ..seen }))
+    let (in_sight, moved) = (in_sight(&patched), moved(&patched));
+    Ok(Some(ReadSecret { belongs: Belongs::Ours, up_to_date: true, in_sight, moved, missing, version, ..seen }))
 }
 
-/// Gives the Secret of this name back to whoever handed it over, if it is still `version`: without our marks, and without what we
-/// put into it. What is then known of it; `None`: it is gone.
+/// Sets a label or an annotation in a patch.
+fn set(patch: &mut Value, map: &str, key: &str, value: &str) {
+    let metadata = patch.get_mut("metadata").and_then(Value::as_object_mut);
+    let map = metadata.map(|metadata| metadata.entry(map).or_insert_with(|| json!({})));
+    if let Some(map) = map.and_then(Value::as_object_mut) {
+        map.insert(key.to_owned(), json!(value));
+    }
+}
+
+/// Gives the Secret back to whoever handed it over, if it is still that version: without our marks, and without what we put into it.
+/// What is then known of it; `None`: it is gone.
 ///
 /// # Errors
 ///
@@ -56,16 +98,15 @@ pub async fn update(
 pub async fn release(
     client: &Client,
     key_pair: &KeyPair,
-    name: &str,
-    settings: &SecretSettings,
-    version: &str,
+    attempt: Attempt<'_>,
 ) -> Result<Option<ReadSecret>, RequestError> {
+    let Attempt { name, settings, version, overruled } = attempt;
     let Some(secret) = fetch(client, key_pair, name).await? else { return Ok(None) };
-    let seen = view(&secret.0, key_pair, settings);
+    let seen = view(&secret.0, key_pair, settings, overruled);
     if seen.version != version {
         return Ok(Some(seen));
     }
-    let shaping = Shaping { key_pair, settings, owned: seen.belongs == Belongs::Ours };
+    let shaping = Shaping { key_pair, settings, owned: seen.belongs == Belongs::Ours, overruled };
     let patch = shape::release(&secret.0, shaping);
     drop(secret);
     if let Some(patch) = patch {
@@ -74,11 +115,21 @@ pub async fn release(
     Ok(Some(ReadSecret { belongs: Belongs::Foreign, ..seen }))
 }
 
+/// Takes the note of a move from the Secret of this name, if it is still `version`, and says which version it is then.
+///
+/// # Errors
+///
+/// As [`update`].
+pub async fn end_move(client: &Client, key_pair: &KeyPair, name: &str, version: &str) -> Result<String, RequestError> {
+    let patch = json!({ "metadata": { "resourceVersion": version, "annotations": { MOVED_ANNOTATION: null } } });
+    Ok(apply(client, key_pair, name, patch).await?.resource_version().unwrap_or_default())
+}
+
 async fn apply(
     client: &Client,
     key_pair: &KeyPair,
     name: &str,
-    patch: serde_json::Value,
+    patch: Value,
 ) -> Result<PartialObjectMeta<Secret>, RequestError> {
     let mut request = Request::new(url(key_pair, name)?).patch(name, &PatchParams::default(), &Patch::Merge(patch))?;
     request.headers_mut().insert(ACCEPT, METADATA_ONLY);

@@ -33,7 +33,8 @@ async fn begin(status: u16, stream: &str) -> (Vec<String>, Vec<String>) {
         async move { Ok::<_, Infallible>(Response::builder().status(status).body(Body::from(body.into_bytes())).unwrap()) }
     });
     let client = listening(&Client::new(server, "default"), || ());
-    let mut events = Box::pin(watched(Api::<ConfigMap>::default_namespaced(client), watch_config(), Randomness::of_this_process()));
+    let mut events =
+        Box::pin(watched(Api::<ConfigMap>::default_namespaced(client), watch_config(), Randomness::of_this_process()));
     let mut told = Vec::new();
     loop {
         match events.next().await.unwrap().unwrap() {
@@ -92,7 +93,8 @@ async fn a_page_that_is_too_large_is_asked_for_in_smaller_ones() {
         async move { Ok::<_, Infallible>(Response::builder().status(status).body(Body::from(body.into_bytes())).unwrap()) }
     });
     let client = listening(&Client::new(server, "default"), || ());
-    let mut events = Box::pin(watched(Api::<ConfigMap>::default_namespaced(client), watch_config(), Randomness::of_this_process()));
+    let mut events =
+        Box::pin(watched(Api::<ConfigMap>::default_namespaced(client), watch_config(), Randomness::of_this_process()));
     while !matches!(events.next().await.unwrap(), Ok(Event::InitDone)) {}
     assert_eq!(*asked.lock().unwrap(), [500, 62]);
 }

@@ -43,6 +43,8 @@ fn candidate(uid: u32, parameters: Parameters, accepted: bool) -> Candidate {
         fingerprints: crate::domain::key::Fingerprints { md5: String::new(), sha256: String::new() },
         secret_name: Some("web".to_owned()),
         secret_version: None,
+        key_pair_name: String::new(),
+        request: None,
     });
     Candidate { desired: Desired { uid, deleting: false, parameters }, recorded, claim }
 }

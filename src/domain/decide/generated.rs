@@ -1,184 +1,214 @@
 //! The part of the decision that is about the Secret of a generated pair.
 
 use super::{
-    Belongs, Desired, Facts, Observed, Obstacle, Plan, ReadSecret, SecretView, accept, refusals, refuse_for_now,
-    refuse_until_changed,
+    Belongs, CachedSecret, Desired, Facts, Observed, Obstacle, Plan, ReadSecret, Report, SecretView, accept, facts,
+    moves, refusals, refuse_for_answer, refuse_until_changed,
 };
 use crate::domain::{
+    immutable::ImmutableField,
     key::{KeySpec, PublicKey},
     reason::{Reason, Refusal},
     region::Region,
     secret::OnLoss,
 };
 
+/// One decision about the Secret of a generated pair.
+#[derive(Clone, Copy)]
+pub(super) struct Case<'a> {
+    pub(super) desired: &'a Desired,
+    pub(super) observed: &'a Observed,
+    pub(super) region: &'a Region,
+    /// What to generate.
+    pub(super) spec: KeySpec,
+}
+
 pub(super) fn decide(desired: &Desired, observed: &Observed, region: &Region, spec: KeySpec) -> Plan {
-    let settings = &desired.parameters.secret;
-    let home = desired.secret_name(observed.recorded.as_ref(), observed.left.as_ref());
-    if *home != settings.name {
-        return decide_move(desired, observed, region, home, spec);
+    let case = Case { desired, observed, region, spec };
+    let home = match moves::locate(case) {
+        Ok(home) => home,
+        Err(unread) => return Plan::ReadSecret(unread.to_owned()),
+    };
+    if home == case.wanted() { case.decide_there(home) } else { moves::decide(case, home) }
+}
+
+impl<'a> Case<'a> {
+    /// The name that the spec wants for the Secret.
+    pub(super) fn wanted(self) -> &'a str {
+        &self.desired.parameters.secret.name
     }
-    match (&observed.secret, &observed.recorded) {
-        (SecretView::Unread(Some(cached)), Some(recorded))
-            if observed.refused.is_none()
-                && cached.owned
-                && cached.sha256.as_ref() == Some(&recorded.fingerprints.sha256)
-                && cached.settings.as_ref() == Some(&settings.digest(cached.adopted))
-                && recorded.secret_version.as_ref() == Some(&cached.version)
-                && let Ok(key) = PublicKey::parse(&recorded.public_key) =>
-        {
-            accept(desired, observed, region, &key, Some((home, &cached.version, true)))
+
+    /// The name of the Secret that the status records.
+    pub(super) fn recorded_name(self) -> Option<&'a str> {
+        self.observed.recorded.as_ref()?.secret_name.as_deref()
+    }
+
+    /// Whether the Secret is ours and holds the key of the pair, or, where that is not known yet, one that it could have.
+    pub(super) fn is_right(self, secret: &ReadSecret) -> bool {
+        secret.belongs == Belongs::Ours && secret.public_key.as_ref().is_some_and(|key| self.is_key(secret, key))
+    }
+
+    fn is_key(self, secret: &ReadSecret, key: &PublicKey) -> bool {
+        match &self.observed.recorded {
+            Some(recorded) => !self.is_anothers(recorded, secret, key),
+            None => self.fits(key),
         }
-        // Another Secret was in the way: a look is cheaper than a key generated for nothing.
-        (SecretView::Unread(None), None)
-            if matches!(observed.refused, Some(Reason::SecretConflict | Reason::PrivateKeyMismatch)) =>
-        {
-            Plan::ReadSecret(home.clone())
+    }
+
+    /// The Secret is where the spec wants it, or is to be made there.
+    fn decide_there(self, home: &str) -> Plan {
+        let Self { desired, observed, region, spec } = self;
+        if let Some(refused) = refuse_for_answer(observed, home, observed.secret(home)) {
+            return refused;
         }
-        (SecretView::Unread(None) | SecretView::Absent, None) => {
-            Plan::CreateSecret { name: home.clone(), spec, replaces: None }
-        }
-        (SecretView::Unread(_), _) => Plan::ReadSecret(home.clone()),
-        (SecretView::Absent, Some(recorded)) => lost(desired, observed, recorded, home, spec),
-        (SecretView::Invalid(why), _) => refuse_for_now(observed, refusals::secret_invalid(home, why)),
-        (SecretView::Forbidden(why), _) => refuse_for_now(observed, refusals::secret_forbidden(home, why)),
-        (SecretView::Read(secret), recorded) if secret.belongs == Belongs::Ours => {
-            let refuse = |refusal| refuse_until_changed(observed, home, refusal);
-            let Some(key) = &secret.public_key else { return refuse(refusals::key_mismatch(home)) };
-            match recorded {
-                Some(recorded) if is_anothers(desired, recorded, secret, key) => {
-                    return refuse(refusals::key_mismatch(home));
+        match (observed.secret(home), &observed.recorded) {
+            (SecretView::Unread(Some(cached)), Some(recorded)) if self.is_settled(cached, recorded) => {
+                match PublicKey::parse(&recorded.public_key) {
+                    Ok(key) => accept(desired, observed, region, &key, Some((home, &cached.version))),
+                    Err(_) => Plan::ReadSecret(home.to_owned()),
                 }
-                None if !fits(desired, spec, key) => return refuse(refusals::key_outdated(home)),
-                _ => {}
             }
-            if !secret.type_fits {
-                return refuse(refusals::type_cannot_change(home));
+            // Another Secret was in the way: a look is cheaper than a key generated for nothing.
+            (SecretView::Unread(None), None)
+                if matches!(observed.refused, Some(Reason::SecretConflict | Reason::PrivateKeyMismatch)) =>
+            {
+                Plan::ReadSecret(home.to_owned())
             }
-            if let Some(obstacle) = &secret.obstacle {
-                return refuse(refusals::obstacle(home, obstacle));
+            (SecretView::Unread(None) | SecretView::Absent, None) => {
+                Plan::CreateSecret { name: home.to_owned(), spec, replaces: None }
             }
-            if !secret.up_to_date {
-                return update(home, secret);
+            (SecretView::Unread(_), _) => Plan::ReadSecret(home.to_owned()),
+            (SecretView::Absent, Some(recorded)) => self.lost(recorded, home),
+            (SecretView::Read(secret), recorded) if secret.belongs == Belongs::Ours => {
+                let refuse = |refusal| refuse_until_changed(observed, home, refusal);
+                let Some(key) = &secret.public_key else { return refuse(refusals::key_mismatch(home)) };
+                match recorded {
+                    Some(recorded) if self.is_anothers(recorded, secret, key) => {
+                        return refuse(refusals::key_mismatch(home));
+                    }
+                    None if !self.fits(key) => return refuse(refusals::key_outdated(home)),
+                    _ => {}
+                }
+                self.settle(home, secret, key)
             }
-            accept(desired, observed, region, key, Some((home, &secret.version, secret.in_sight)))
+            // What was answered otherwise has been told.
+            (SecretView::Invalid(_) | SecretView::Forbidden(_) | SecretView::Failing(_), _) => Plan::Rest,
+            (SecretView::Read(secret), _) => match self.consider_offer(secret, home) {
+                Ok(()) => update(home, secret),
+                Err(refusal) => refuse_until_changed(observed, home, refusal),
+            },
         }
-        (SecretView::Read(secret), recorded) => match consider_offer(desired, secret, recorded.as_ref(), home, spec) {
-            Ok(()) => update(home, secret),
-            Err(refusal) => refuse_until_changed(observed, home, refusal),
-        },
+    }
+
+    /// Whether the metadata alone tells that there is nothing to do.
+    fn is_settled(self, cached: &CachedSecret, recorded: &Facts) -> bool {
+        self.observed.refused.is_none()
+            && cached.owned
+            && cached.moved.is_none()
+            && moves::leftovers(self, self.wanted(), None).is_empty()
+            && recorded.secret_name.as_deref() == Some(self.wanted())
+            && cached.sha256.as_ref() == Some(&recorded.fingerprints.sha256)
+            && cached.settings.as_ref() == Some(&self.desired.parameters.secret.digest(cached.adopted))
+            && recorded.secret_version.as_ref() == Some(&cached.version)
+    }
+
+    /// The Secret of this name, which is where the spec wants it, holds the key: it is made what the settings say, and what moves
+    /// have left behind is taken away.
+    pub(super) fn settle(self, name: &str, secret: &ReadSecret, key: &PublicKey) -> Plan {
+        let Self { desired, observed, region, .. } = self;
+        let refuse = |refusal| refuse_until_changed(observed, name, refusal);
+        if !secret.type_fits {
+            return refuse(refusals::type_cannot_change(name));
+        }
+        if let Some(obstacle) = &secret.obstacle {
+            return refuse(refusals::obstacle(name, obstacle));
+        }
+        // Where admission lets nothing more be written, it is no use to try: that is told.
+        if secret.missing.is_empty() && !(secret.up_to_date && secret.in_sight) {
+            return update(name, secret);
+        }
+        // While the key is in the old one as well; where it is not, there is nothing to wait for.
+        let is_still_there = |old: &str| matches!(observed.secret(old), SecretView::Read(old) if self.is_right(old));
+        if self.recorded_name().is_some_and(|recorded| recorded != name && is_still_there(recorded)) {
+            return Plan::RecordMove { name: name.to_owned(), version: secret.version.clone() };
+        }
+        if let Some(plan) = moves::clear(self, name, secret) {
+            return plan;
+        }
+        let facts = facts(desired, observed, region, key, Some((name, &secret.version)));
+        let out_of_sight = (!secret.in_sight || !secret.missing.is_empty()).then(|| name.to_owned());
+        let mut report = Report { facts: Some(facts), out_of_sight, ..Report::default() };
+        if !secret.missing.is_empty() {
+            report.refusals.push(refusals::taken_away(name, &secret.missing));
+            (report.look_again, report.overruled) = (true, true);
+        }
+        Plan::Report(Box::new(report))
+    }
+
+    /// What is done about a Secret that is gone.
+    pub(super) fn lost(self, recorded: &Facts, name: &str) -> Plan {
+        // It may be in a Secret of which nothing can be known at present.
+        for (name, view) in &self.observed.secrets {
+            if let Some(refused) = refuse_for_answer(self.observed, name, view) {
+                return refused;
+            }
+        }
+        // A pair that had no Secret was imported, and no key takes the place of that.
+        if recorded.secret_name.is_none() && !recorded.public_key.is_empty() && self.observed.noted.is_empty() {
+            return refuse_until_changed(self.observed, name, ImmutableField::PublicKey.refusal());
+        }
+        match self.desired.parameters.secret.on_loss {
+            OnLoss::Regenerate => Plan::CreateSecret {
+                name: self.wanted().to_owned(),
+                spec: self.spec,
+                replaces: Some(recorded.fingerprints.sha256.clone()).filter(|sha256| !sha256.is_empty()),
+            },
+            OnLoss::Report => refuse_until_changed(self.observed, name, refusals::key_lost(name)),
+        }
+    }
+
+    /// Whether the Secret of an accepted pair holds another key, and not one that was generated in the place of a lost one just
+    /// before a crash.
+    fn is_anothers(self, recorded: &Facts, secret: &ReadSecret, key: &PublicKey) -> bool {
+        let is_in_its_place = self.desired.parameters.secret.on_loss == OnLoss::Regenerate
+            && secret.replaces.as_ref() == Some(&recorded.fingerprints.sha256);
+        recorded.is_of_another(key) && !is_in_its_place
+    }
+
+    /// Whether the key is of the kind that is asked for; where none is, of any kind that the profile has.
+    fn fits(self, key: &PublicKey) -> bool {
+        let parameters = &self.desired.parameters;
+        if parameters.generate.is_some() {
+            (key.algorithm(), key.bits()) == (self.spec.algorithm(), self.spec.bits())
+        } else {
+            parameters.profile.rules().import_types.contains(&key.key_type())
+        }
+    }
+
+    /// Whether a Secret that is not ours is handed over, with a key that this pair can take.
+    pub(super) fn consider_offer(self, secret: &ReadSecret, name: &str) -> Result<(), Refusal> {
+        if let Some(obstacle @ (Obstacle::Owner(_) | Obstacle::Key(_))) = &secret.obstacle {
+            return Err(refusals::obstacle(name, obstacle));
+        }
+        let recorded = self.observed.recorded.as_ref();
+        let (Belongs::Offered, Some(key)) = (secret.belongs, &secret.public_key) else {
+            return Err(refusals::secret_conflict(name, secret.owner.as_deref(), knows_its_key(recorded)));
+        };
+        match recorded {
+            Some(recorded) if recorded.is_of_another(key) => Err(refusals::offer_of_another_key(name)),
+            _ if !knows_its_key(recorded) && !self.fits(key) => {
+                Err(refusals::offer_of_another_kind(name, key, self.spec))
+            }
+            _ if !secret.type_fits => Err(refusals::type_cannot_change(name)),
+            _ => secret.obstacle.as_ref().map_or(Ok(()), |obstacle| Err(refusals::obstacle(name, obstacle))),
+        }
     }
 }
 
-fn update(name: &str, secret: &ReadSecret) -> Plan {
-    Plan::UpdateSecret { name: name.to_owned(), version: secret.version.clone() }
-}
-
-/// What is done about a Secret that is gone.
-fn lost(desired: &Desired, observed: &Observed, recorded: &Facts, name: &str, spec: KeySpec) -> Plan {
-    match desired.parameters.secret.on_loss {
-        OnLoss::Report => refuse_until_changed(observed, name, refusals::key_lost(name)),
-        OnLoss::Regenerate => Plan::CreateSecret {
-            name: desired.parameters.secret.name.clone(),
-            spec,
-            replaces: Some(recorded.fingerprints.sha256.clone()).filter(|sha256| !sha256.is_empty()),
-        },
-    }
-}
-
-/// Whether the Secret of an accepted pair holds another key, and not one that was generated in the place of a lost one just
-/// before a crash.
-fn is_anothers(desired: &Desired, recorded: &Facts, secret: &ReadSecret, key: &PublicKey) -> bool {
-    let is_in_its_place = desired.parameters.secret.on_loss == OnLoss::Regenerate
-        && secret.replaces.as_ref() == Some(&recorded.fingerprints.sha256);
-    recorded.is_of_another(key) && !is_in_its_place
-}
-
-/// Whether the key is of the kind that is asked for; where none is, of any kind that the profile has.
-fn fits(desired: &Desired, spec: KeySpec, key: &PublicKey) -> bool {
-    if desired.parameters.generate.is_some() {
-        (key.algorithm(), key.bits()) == (spec.algorithm(), spec.bits())
-    } else {
-        desired.parameters.profile.rules().import_types.contains(&key.key_type())
-    }
+pub(super) fn update(name: &str, secret: &ReadSecret) -> Plan {
+    Plan::UpdateSecret { name: name.to_owned(), version: secret.version.clone(), moved_from: None }
 }
 
 /// Whether the status tells which key the pair has.
 fn knows_its_key(recorded: Option<&Facts>) -> bool {
     recorded.is_some_and(|recorded| !recorded.fingerprints.sha256.is_empty())
-}
-
-/// Whether a Secret that is not ours is handed over, with a key that this pair can take.
-fn consider_offer(
-    desired: &Desired,
-    secret: &ReadSecret,
-    recorded: Option<&Facts>,
-    name: &str,
-    spec: KeySpec,
-) -> Result<(), Refusal> {
-    if let Some(obstacle @ (Obstacle::Owner(_) | Obstacle::Key(_))) = &secret.obstacle {
-        return Err(refusals::obstacle(name, obstacle));
-    }
-    let (Belongs::Offered, Some(key)) = (secret.belongs, &secret.public_key) else {
-        return Err(refusals::secret_conflict(name));
-    };
-    match recorded {
-        Some(recorded) if recorded.is_of_another(key) => Err(refusals::offer_of_another_key(name)),
-        _ if !knows_its_key(recorded) && !fits(desired, spec, key) => {
-            Err(refusals::offer_of_another_kind(name, key, spec))
-        }
-        _ if !secret.type_fits => Err(refusals::type_cannot_change(name)),
-        _ => secret.obstacle.as_ref().map_or(Ok(()), |obstacle| Err(refusals::obstacle(name, obstacle))),
-    }
-}
-
-/// The spec wants the Secret to have another name than it has. Copied first; the old one goes, or back to whoever handed it over,
-/// only when the copy has been read, and the status is told last, so that a crash at any point leaves the key in one of the two.
-fn decide_move(desired: &Desired, observed: &Observed, region: &Region, home: &str, spec: KeySpec) -> Plan {
-    let target = &desired.parameters.secret.name;
-    let is_right = |secret: &ReadSecret| {
-        secret.belongs == Belongs::Ours
-            && secret.public_key.as_ref().is_some_and(|key| match &observed.recorded {
-                Some(recorded) => !is_anothers(desired, recorded, secret, key),
-                None => fits(desired, spec, key),
-            })
-    };
-    match (&observed.target, &observed.secret) {
-        (SecretView::Unread(_), _) => Plan::ReadSecret(target.clone()),
-        (SecretView::Invalid(why), _) => refuse_for_now(observed, refusals::secret_invalid(target, why)),
-        (SecretView::Forbidden(why), _) => refuse_for_now(observed, refusals::secret_forbidden(target, why)),
-        (SecretView::Read(copy), _) if !is_right(copy) => {
-            refuse_until_changed(observed, target, refusals::secret_conflict(target))
-        }
-        (_, SecretView::Unread(_)) => Plan::ReadSecret(home.to_owned()),
-        (SecretView::Absent, SecretView::Absent) => match &observed.recorded {
-            Some(recorded) => lost(desired, observed, recorded, home, spec),
-            // A create that was sent for this name may still be under way. Of two for the same name, one is refused.
-            None => Plan::CreateSecret { name: home.to_owned(), spec, replaces: None },
-        },
-        (SecretView::Absent, SecretView::Read(secret)) if is_right(secret) => {
-            Plan::CopySecret { from: home.to_owned(), to: target.clone() }
-        }
-        (SecretView::Absent, SecretView::Read(secret)) if secret.belongs == Belongs::Ours => {
-            refuse_until_changed(observed, home, refusals::key_mismatch(home))
-        }
-        (SecretView::Absent, SecretView::Read(_)) => {
-            refuse_until_changed(observed, home, refusals::secret_conflict(home))
-        }
-        (SecretView::Read(_), SecretView::Read(secret)) if is_right(secret) && secret.adopted => {
-            Plan::ReleaseSecret(home.to_owned())
-        }
-        (SecretView::Read(_), SecretView::Read(secret)) if is_right(secret) => Plan::DeleteSecret(home.to_owned()),
-        (_, SecretView::Invalid(why) | SecretView::Forbidden(why)) => {
-            refuse_for_now(observed, refusals::secret_forbidden(home, why))
-        }
-        (SecretView::Read(copy), SecretView::Absent | SecretView::Read(_)) => match &copy.public_key {
-            Some(_) if !copy.type_fits => refuse_until_changed(observed, target, refusals::type_cannot_change(target)),
-            Some(_) if let Some(obstacle) = &copy.obstacle => {
-                refuse_until_changed(observed, target, refusals::obstacle(target, obstacle))
-            }
-            Some(_) if !copy.up_to_date => update(target, copy),
-            Some(key) => accept(desired, observed, region, key, Some((target, &copy.version, copy.in_sight))),
-            None => refuse_until_changed(observed, target, refusals::key_mismatch(target)),
-        },
-    }
 }

@@ -2,6 +2,7 @@
 
 use super::Obstacle;
 use crate::domain::{
+    display,
     key::{KeySpec, PublicKey},
     reason::{Parameter, Reason, Refusal},
     region::QUOTA_ANNOTATION,
@@ -30,12 +31,44 @@ pub(super) fn no_slot() -> Refusal {
     )
 }
 
-pub(super) fn secret_conflict(name: &str) -> Refusal {
+/// `owner` is who has the Secret, if it says so. `has_key`: whether the pair has a key already, which only that Secret may hold that is
+/// adopted.
+pub(super) fn secret_conflict(name: &str, owner: Option<&str>, has_key: bool) -> Refusal {
+    let of = owner.map(|owner| format!(" but to {owner}")).unwrap_or_default();
+    let which = if has_key {
+        "if it holds the private key of this KeyPair, to have it adopted"
+    } else {
+        "to have its private key adopted"
+    };
     Refusal::new(
         Reason::SecretConflict,
         Parameter::Secret,
         format!(
-            "Secret {name:?} exists and does not belong to this KeyPair: set spec.secret.name to another name, delete that Secret, or, to have its private key adopted, annotate it with {ADOPT_ANNOTATION} and this KeyPair's name"
+            "Secret {name:?} exists and does not belong to this KeyPair{of}: set spec.secret.name to another name, delete that Secret, or, {which}, annotate it with {ADOPT_ANNOTATION} and this KeyPair's name"
+        ),
+    )
+}
+
+/// The Secret that the key is to be moved to is somebody else's.
+pub(super) fn name_in_use(home: &str, target: &str, owner: Option<&str>) -> Refusal {
+    let of = owner.map(|owner| format!(", and belongs to {owner}")).unwrap_or_default();
+    Refusal::new(
+        Reason::SecretConflict,
+        Parameter::Secret,
+        format!(
+            "Secret {target:?}, which spec.secret.name names now, exists already{of}; the private key stays in Secret {home:?}: delete Secret {target:?}, and the key is moved there, or set spec.secret.name to another name or back to {home:?}"
+        ),
+    )
+}
+
+/// Admission has changed what was written.
+pub(super) fn taken_away(name: &str, missing: &[String]) -> Refusal {
+    Refusal::new(
+        Reason::SecretConflict,
+        Parameter::Secret,
+        format!(
+            "Secret {name:?} holds the private key, but what was written to it did not come back: {}; have the admission policy or webhook that changes it make an exception for this Secret; the operator tries again",
+            display::listed(missing.iter().map(String::as_str))
         ),
     )
 }
@@ -49,7 +82,14 @@ pub(super) fn secret_invalid(name: &str, why: &str) -> Refusal {
 
 pub(super) fn secret_forbidden(name: &str, why: &str) -> Refusal {
     let detail = format!(
-        "the API server does not let the operator create or read Secret {name:?}: it answered {why}; the operator tries again"
+        "the API server does not let the operator create, read or change Secret {name:?}: it answered {why}; the operator tries again"
+    );
+    Refusal::new(Reason::InternalError, Parameter::Secret, detail)
+}
+
+pub(super) fn secret_failing(name: &str, why: &str) -> Refusal {
+    let detail = format!(
+        "requests of the operator about Secret {name:?} go on failing: {why}; put right what is named there; the operator tries again within a minute"
     );
     Refusal::new(Reason::InternalError, Parameter::Secret, detail)
 }
@@ -140,6 +180,17 @@ pub(super) fn in_process(original: &str) -> Refusal {
         Parameter::ClientToken,
         format!(
             "KeyPair {original:?} has the same client token and is not accepted yet: when it is, this one answers as that does"
+        ),
+    )
+}
+
+/// The pair whose request this one repeats is not Ready.
+pub(super) fn original_not_ready(original: &str, reason: Reason, words: &str) -> Refusal {
+    Refusal::new(
+        reason,
+        Parameter::ClientToken,
+        format!(
+            "this repeats the request of KeyPair {original:?}, which has the same client token and is not Ready: {words}"
         ),
     )
 }

@@ -1,9 +1,14 @@
 //! The decision against a simulated world: whatever state it is in and wherever a crash interrupts, the steps come to an
 //! end, doing them again changes nothing, and one key pair is made for each KeyPair.
 
-use std::{collections::BTreeMap, sync::LazyLock};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::LazyLock,
+};
 
 use proptest::{prelude::*, sample::select};
+
+mod walks;
 
 use super::*;
 use crate::{
@@ -109,25 +114,28 @@ impl World {
     }
 
     fn observe(&self, desired: &Desired) -> Observed {
-        let left = self.secrets.iter().find(|(name, stored)| {
-            **name != desired.parameters.secret.name && stored.secret.belongs == Belongs::Ours && self.watch_is_fresh
-        });
-        let left = left.map(|(name, _)| name.clone());
-        let name = desired.secret_name(self.recorded.as_ref(), left.as_ref());
-        let cached = self.secrets.get(name).filter(|_| self.watch_is_fresh).map(|stored| CachedSecret {
-            owned: stored.secret.belongs == Belongs::Ours,
-            adopted: stored.secret.adopted,
-            sha256: stored.noted.clone(),
-            settings: stored.settings.clone(),
-            version: stored.secret.version.clone(),
-        });
+        let is_noted = |stored: &&Stored| stored.secret.belongs == Belongs::Ours && self.watch_is_fresh;
+        let noted: BTreeSet<String> =
+            self.secrets.iter().filter(|(_, stored)| is_noted(stored)).map(|(name, _)| name.clone()).collect();
+        let first = desired.secret_name(self.recorded.as_ref(), &noted);
+        let view = |name: &String| {
+            let cached = self.secrets.get(name).filter(|_| self.watch_is_fresh).map(|stored| CachedSecret {
+                owned: stored.secret.belongs == Belongs::Ours,
+                adopted: stored.secret.adopted,
+                sha256: stored.noted.clone(),
+                settings: stored.settings.clone(),
+                moved: stored.secret.moved.clone(),
+                version: stored.secret.version.clone(),
+            });
+            (name.clone(), SecretView::Unread(cached))
+        };
+        let secrets = noted.iter().chain([first, &desired.parameters.secret.name]).map(view).collect();
         Observed {
             recorded: self.recorded.clone(),
             original: None,
-            left,
+            noted,
             refused: self.refusals.first().copied(),
-            secret: SecretView::Unread(cached),
-            target: SecretView::Unread(None),
+            secrets,
         }
     }
 
@@ -140,18 +148,25 @@ impl World {
     }
 
     /// Creates a Secret, unless there is one of that name.
-    fn create(&mut self, name: &str, desired: &Desired, key: PublicKey, replaces: Option<String>) -> SecretView {
+    fn create(
+        &mut self,
+        name: &str,
+        desired: &Desired,
+        key: PublicKey,
+        replaces: Option<String>,
+        moved: Option<Move>,
+    ) -> SecretView {
         if self.secrets.contains_key(name) {
             return self.read(name, desired);
         }
-        let secret = ReadSecret { replaces, ..read_secret(true, Some(key)) };
+        let secret = ReadSecret { moved, replaces, ..read_secret(true, Some(key)) };
         self.put(name, secret, Some(desired.parameters.secret.digest(false)))
     }
 
     /// Reconciles once; `crash_before` names the step before which the operator dies. Returns whether it came to the end.
     fn reconcile(&mut self, desired: &Desired, ledger: &Ledger, crash_before: Option<usize>) -> bool {
         let mut observed = self.observe(desired);
-        for step in 0..8 {
+        for step in 0..16 {
             let plan = decide(desired, &observed, ledger);
             if crash_before == Some(step) {
                 return false;
@@ -162,27 +177,42 @@ impl World {
                 Plan::CreateSecret { name, spec, replaces } => {
                     self.generated += usize::from(!self.secrets.contains_key(&name));
                     let key = keygen::generate(spec).unwrap().public_key("").unwrap();
-                    (name.clone(), self.create(&name, desired, key, replaces))
+                    (name.clone(), self.create(&name, desired, key, replaces, None))
                 }
-                Plan::UpdateSecret { name, version } => {
+                Plan::UpdateSecret { name, version, moved_from } => {
                     let mut secret = self.secrets[&name].secret.clone();
                     assert_ne!(secret.belongs, Belongs::Foreign, "a foreign Secret is changed");
                     assert_eq!(secret.version, version, "another version is changed than was decided about");
                     assert_eq!(secret.obstacle, None, "what its owner put there is overwritten");
                     secret.adopted |= secret.belongs == Belongs::Offered;
-                    (secret.belongs, secret.up_to_date) = (Belongs::Ours, true);
+                    (secret.belongs, secret.up_to_date, secret.in_sight) = (Belongs::Ours, true, true);
+                    secret.moved = moved_from.map(|from| Move { from, to: name.clone() }).or(secret.moved);
                     let settings = desired.parameters.secret.digest(secret.adopted);
                     (name.clone(), self.put(&name, secret, Some(settings)))
                 }
                 Plan::CopySecret { from, to } => {
                     let key = self.secrets[&from].secret.public_key.clone().unwrap();
-                    (to.clone(), self.create(&to, desired, key, None))
+                    let moved = Some(Move { from, to: to.clone() });
+                    (to.clone(), self.create(&to, desired, key, None, moved))
+                }
+                Plan::RecordMove { name, version } => {
+                    let recorded = self.recorded.as_mut().unwrap();
+                    (recorded.secret_name, recorded.secret_version) = (Some(name), Some(version));
+                    return self.reconcile(desired, ledger, crash_before.and_then(|crash| crash.checked_sub(step + 1)));
+                }
+                Plan::EndMove { name, version } => {
+                    let secret = ReadSecret { moved: None, ..self.secrets[&name].secret.clone() };
+                    assert_eq!(secret.version, version);
+                    let settings = self.secrets[&name].settings.clone();
+                    (name.clone(), self.put(&name, secret, settings))
                 }
                 Plan::DeleteSecret(name) => {
                     let gone = self.secrets.remove(&name).unwrap().secret;
                     let kept = self.secrets.values().any(|other| other.secret.public_key == gone.public_key);
                     assert!(gone.belongs == Belongs::Ours && kept, "the last copy of a key is deleted");
                     assert!(!gone.adopted, "its owner's Secret is deleted");
+                    let named = self.recorded.as_ref().and_then(|recorded| recorded.secret_name.as_ref());
+                    assert_ne!(named, Some(&name), "the Secret that the status names is deleted");
                     (name, SecretView::Absent)
                 }
                 Plan::ReleaseSecret(name) => {
@@ -202,11 +232,7 @@ impl World {
                     return true;
                 }
             };
-            if *desired.secret_name(observed.recorded.as_ref(), observed.left.as_ref()) == name {
-                observed.secret = view;
-            } else {
-                observed.target = view;
-            }
+            observed.secrets.insert(name, view);
         }
         panic!("the steps do not come to an end: {observed:?}");
     }
@@ -217,6 +243,9 @@ fn read_secret(owned: bool, public_key: Option<PublicKey>) -> ReadSecret {
         belongs: if owned { Belongs::Ours } else { Belongs::Foreign },
         adopted: false,
         in_sight: owned,
+        owner: None,
+        moved: None,
+        missing: Vec::new(),
         public_key,
         obstacle: None,
         up_to_date: true,
@@ -226,15 +255,19 @@ fn read_secret(owned: bool, public_key: Option<PublicKey>) -> ReadSecret {
     }
 }
 
+/// Nothing is known but this of the Secret.
+fn knowing(desired: &Desired, view: SecretView) -> Observed {
+    Observed { secrets: [("web".to_owned(), view)].into(), ..World::new(None).observe(desired) }
+}
+
 /// Whatever is still under way for the old name meets the Secret that is made there.
 #[test]
 fn what_may_still_come_under_another_name_is_made_there() {
     let mut desired = desired(None, KeySpec::Ed25519);
     desired.parameters.secret.name = "moved".to_owned();
     let observed = Observed {
-        left: Some("web".to_owned()),
-        secret: SecretView::Absent,
-        target: SecretView::Absent,
+        noted: BTreeSet::from(["web".to_owned()]),
+        secrets: ["web", "moved"].map(|name| (name.to_owned(), SecretView::Absent)).into(),
         ..World::new(None).observe(&desired)
     };
     let plan = decide(&desired, &observed, &granting_ledger());
@@ -500,7 +533,7 @@ fn an_obstacle_is_reported_and_watched_for() {
     ];
     for (belongs, public_key, obstacle, words) in cases {
         let secret = ReadSecret { belongs, public_key, obstacle: Some(obstacle), ..offered.clone() };
-        let observed = Observed { secret: SecretView::Read(secret), ..World::new(None).observe(&desired) };
+        let observed = knowing(&desired, SecretView::Read(secret));
         let Plan::Report(report) = decide(&desired, &observed, &granting_ledger()) else { panic!("{words}") };
         assert_eq!(report.refusals[0].reason, Reason::SecretConflict);
         assert!(report.refusals[0].detail.contains(words), "{}", report.refusals[0].detail);
@@ -508,16 +541,25 @@ fn an_obstacle_is_reported_and_watched_for() {
     }
 }
 
-/// Another tool's label keeps a Secret out of the watch: then it is watched by itself.
+/// Another tool's label keeps a Secret out of a watch, and admission may take away whatever is written.
 #[test]
 fn a_secret_without_our_label_is_kept_in_sight() {
     let desired = desired(None, KeySpec::Ed25519);
-    for in_sight in [true, false] {
-        let secret = ReadSecret { in_sight, ..read_secret(true, Some(KEYS[0].clone())) };
-        let observed = Observed { secret: SecretView::Read(secret), ..World::new(None).observe(&desired) };
-        let Plan::Report(report) = decide(&desired, &observed, &granting_ledger()) else { panic!("no report") };
-        assert_eq!(report.refusals, []);
-        assert_eq!(report.out_of_sight.is_none(), in_sight);
+    let decide = |in_sight, missing: &[&str]| {
+        let missing = missing.iter().map(ToString::to_string).collect();
+        let secret = ReadSecret { in_sight, missing, ..read_secret(true, Some(KEYS[0].clone())) };
+        decide(&desired, &knowing(&desired, SecretView::Read(secret)), &granting_ledger())
+    };
+    // It is given a label by which it is watched.
+    assert!(matches!(decide(false, &[]), Plan::UpdateSecret { .. }));
+    for (in_sight, missing) in [(true, &[] as &[&str]), (true, &["label team"]), (false, &["label a", "label b"])] {
+        let Plan::Report(report) = decide(in_sight, missing) else { panic!("no report") };
+        // The pair is accepted and has its key, whatever admission takes away; that is told.
+        assert!(report.facts.is_some());
+        let told: Vec<Reason> = report.refusals.iter().map(|refusal| refusal.reason).collect();
+        assert_eq!(told, vec![Reason::SecretConflict; usize::from(!missing.is_empty())]);
+        assert!(missing.iter().all(|it| report.refusals[0].detail.contains(it)), "{:?}", report.refusals);
+        assert_eq!(report.out_of_sight.is_none(), in_sight && missing.is_empty());
     }
 }
 
@@ -578,7 +620,7 @@ fn what_the_api_server_refuses_is_reported() {
         (SecretView::Invalid("label".to_owned()), Reason::InvalidSecret),
         (SecretView::Forbidden("quota".to_owned()), Reason::InternalError),
     ] {
-        let observed = Observed { secret, ..World::new(None).observe(&desired) };
+        let observed = knowing(&desired, secret);
         assert_eq!(only_reason(decide(&desired, &observed, &granting_ledger())), reason);
     }
 }
@@ -612,7 +654,8 @@ fn a_replay_answers_as_the_original_did() {
     assert_eq!(only_reason(decide(&desired, &observed, &pending)), Reason::IdempotentProcessing);
     let settled = Ledger::load(Region::with_quota(1), [first(true), second()], None);
     assert_eq!(only_reason(decide(&desired, &observed, &settled)), Reason::IdempotentProcessing);
-    observed.original.clone_from(&original.recorded);
+    let facts = original.recorded.clone().unwrap();
+    observed.original = Some(Original { facts: facts.clone(), refused: None });
     let Plan::Report(report) = decide(&desired, &observed, &settled) else { panic!("no report") };
     assert_eq!((report.facts, report.replay_of.as_deref()), (original.recorded, Some("web")));
     let other = Claim { token: None, ..second() };

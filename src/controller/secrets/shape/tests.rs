@@ -67,13 +67,13 @@ fn patched(secret: &Secret, patch: &Value) -> Secret {
 /// Does what the operator would; whether there was no obstacle.
 fn reconcile(secret: &mut Secret, settings: &SecretSettings) -> bool {
     let key_pair = key_pair();
-    let seen = view(secret, &key_pair, settings);
+    let seen = view(secret, &key_pair, settings, &[]);
     let (Some(key), None) = (&seen.public_key, &seen.obstacle) else { return false };
-    let shaping = Shaping { key_pair: &key_pair, settings, owned: seen.belongs == Belongs::Ours };
+    let shaping = Shaping { key_pair: &key_pair, settings, owned: seen.belongs == Belongs::Ours, overruled: &[] };
     if let Some(patch) = changes(secret, shaping, key) {
         *secret = patched(secret, &patch);
     }
-    let after = view(secret, &key_pair, settings);
+    let after = view(secret, &key_pair, settings, &[]);
     assert!(after.up_to_date && after.obstacle.is_none() && after.adopted, "{secret:?}");
     assert_eq!(after.public_key.as_ref().map(PublicKey::blob), Some(key.blob()));
     true
@@ -149,7 +149,7 @@ proptest! {
         };
         kept(&secret);
         let (key_pair, owned) = (key_pair(), is_adopted);
-        if let Some(patch) = release(&secret, Shaping { key_pair: &key_pair, settings: &first, owned }).filter(|_| owned) {
+        if let Some(patch) = release(&secret, Shaping { key_pair: &key_pair, settings: &first, owned, overruled: &[] }).filter(|_| owned) {
             let left = patched(&secret, &patch);
             kept(&left);
             prop_assert_eq!(Marks::of(&left).belongs(&key_pair), Belongs::Foreign);
@@ -188,14 +188,14 @@ fn an_entry_that_is_in_the_way_is_an_obstacle() {
         secret(entries.map(|(name, value)| (name.to_owned(), value)).into())
     };
     for public in [line(&other), bytes("theirs"), bytes("")] {
-        let seen = view(&found(public), &key_pair(), &defaults);
+        let seen = view(&found(public), &key_pair(), &defaults, &[]);
         assert_eq!(seen.obstacle, Some(Obstacle::Entry("ssh-publickey".to_owned())));
     }
     let mut same = found(line(&key));
     assert!(reconcile(&mut same, &defaults));
     assert_eq!(same.data.as_ref().unwrap()["ssh-publickey"], line(&key));
     let moved = settings("ssh-publickey", "id.pub", &[]);
-    assert_eq!(view(&same, &key_pair(), &moved).obstacle, Some(Obstacle::Entry("ssh-publickey".to_owned())));
+    assert_eq!(view(&same, &key_pair(), &moved, &[]).obstacle, Some(Obstacle::Entry("ssh-publickey".to_owned())));
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn the_reasons_of_a_refusal_are_told_without_the_key() {
     let defaults = settings("ssh-privatekey", "ssh-publickey", &[]);
     for (content, words) in [(Some("nonsense"), "not a private key"), (None, "no such entry"), (Some(""), "empty")] {
         let entries = content.map(|content| ("ssh-privatekey".to_owned(), bytes(content)));
-        let seen = view(&secret(entries.into_iter().collect()), &key_pair(), &defaults);
+        let seen = view(&secret(entries.into_iter().collect()), &key_pair(), &defaults, &[]);
         let Some(Obstacle::Key(why)) = seen.obstacle else { panic!("{words}") };
         assert!(why.contains(words) && !why.contains("nonsense"), "{why}");
     }
@@ -219,17 +219,78 @@ fn adoption_is_noted_and_can_be_declared_later() {
     made.annotations_mut().clear();
     made.annotations_mut().insert(KEYPAIR_UID_ANNOTATION.to_owned(), "1".to_owned());
     let reconcile = |secret: &mut Secret| {
-        let shaping = Shaping { key_pair: &key_pair, settings: &settings, owned: true };
+        let shaping = Shaping { key_pair: &key_pair, settings: &settings, owned: true, overruled: &[] };
         if let Some(patch) = changes(secret, shaping, &key.public_key(NO_COMMENT).unwrap()) {
             *secret = patched(secret, &patch);
         }
     };
     reconcile(&mut made);
-    assert!(!view(&made, &key_pair, &settings).adopted);
+    assert!(!view(&made, &key_pair, &settings, &[]).adopted);
     assert_eq!(made.owner_references().len(), 1);
     made.annotations_mut().insert(ADOPT_ANNOTATION.to_owned(), "web".to_owned());
     reconcile(&mut made);
-    assert!(view(&made, &key_pair, &settings).adopted);
+    assert!(view(&made, &key_pair, &settings, &[]).adopted);
     assert_eq!(made.owner_references(), []);
     assert!(!made.annotations().contains_key(ADOPT_ANNOTATION));
+}
+
+/// Every exchange of names between the private key, the public key and an entry of the template, in a Secret of the operator's own
+/// making and in one that was handed over.
+#[test]
+fn names_can_be_exchanged_in_any_way() {
+    const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+    let all = || {
+        let pairs = NAMES.iter().flat_map(|private| NAMES.iter().map(move |public| (*private, *public)));
+        let pairs = pairs.filter(|(private, public)| private != public);
+        pairs.flat_map(|(private, public)| {
+            let entries = NAMES.iter().copied().filter(move |name| ![private, public].contains(name));
+            entries.map(Some).chain([None]).map(move |entry| (private, public, entry))
+        })
+    };
+    let shaped = |(private, public, entry): (&str, &str, Option<&'static str>)| {
+        let entries: Vec<(&str, &str)> = entry.map(|name| (name, "x")).into_iter().collect();
+        settings(private, public, &entries)
+    };
+    let key = keygen::generate(KeySpec::Ed25519).unwrap();
+    let (pem, line) = (text(&key, Encoding::Pkcs8), key.public_key(NO_COMMENT).unwrap());
+    for (before, after) in all().flat_map(|before| all().map(move |after| (before, after))) {
+        for adopted in [false, true] {
+            let (first, second) = (shaped(before), shaped(after));
+            let mut secret = secret(BTreeMap::from([(before.0.to_owned(), pem.clone())]));
+            if !adopted {
+                let uid = (KEYPAIR_UID_ANNOTATION.to_owned(), "1".to_owned());
+                secret.metadata.annotations = Some(BTreeMap::from([uid]));
+            }
+            for settings in [&first, &second, &first, &second] {
+                let (key_pair, seen) = (key_pair(), view(&secret, &key_pair(), settings, &[]));
+                let shaping =
+                    Shaping { key_pair: &key_pair, settings, owned: seen.belongs == Belongs::Ours, overruled: &[] };
+                if seen.obstacle.is_some() {
+                    assert!(adopted, "{before:?} {after:?}: {:?}", seen.obstacle);
+                    continue;
+                }
+                if let Some(patch) = changes(&secret, shaping, &line) {
+                    secret = patched(&secret, &patch);
+                }
+                let data = secret.data.as_ref().unwrap();
+                let private = std::str::from_utf8(&data[&settings.private_key].0).unwrap();
+                let private =
+                    PrivateKey::parse(private).unwrap_or_else(|error| panic!("{before:?} {after:?}: {error}"));
+                assert_eq!(private.public_key(NO_COMMENT).unwrap().blob(), line.blob());
+                assert_eq!(
+                    data[&settings.public_key],
+                    bytes(&format!("{}\n", line.to_openssh())),
+                    "{before:?} {after:?}"
+                );
+                for (name, value) in &settings.string_data {
+                    // An entry that its owner put there stays.
+                    assert!(data[name] == bytes(value) || adopted && name == before.0, "{before:?} {after:?}");
+                }
+                if !adopted {
+                    let count = 2 + settings.string_data.len();
+                    assert_eq!(data.len(), count, "{before:?} {after:?}: something is left over: {:?}", data.keys());
+                }
+            }
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::resource::Resource;
+use super::resource::{RESOURCES, Resource};
 
 /// A `Status` of a failure.
 #[derive(Debug, Clone, PartialEq)]
@@ -132,6 +132,32 @@ impl Failure {
         mistakes.iter().fold(failure, |failure, mistake| failure.cause(mistake.reason, &mistake.words, &mistake.field))
     }
 
+    /// Options of a list or a watch that do not go with each other.
+    pub fn invalid_options(mistakes: &[Mistake]) -> Self {
+        let options = Resource { kind: "ListOptions", group: "meta.k8s.io", ..RESOURCES[0] };
+        Self::invalid(&options, "", mistakes)
+    }
+
+    /// A version that is needed and not there, of which is told by the name of the resource.
+    pub fn unversioned(resource: &Resource, name: &str) -> Self {
+        let mistake = Mistake::invalid("metadata.resourceVersion", &json!(0), "must be specified for an update");
+        let plural = Resource { kind: resource.plural, ..*resource };
+        Self::invalid(&plural, name, &[mistake])
+    }
+
+    /// A UID that is not that of the object.
+    pub fn other_uid(resource: &Resource, namespace: &str, name: &str, wanted: &str, now: &str) -> Self {
+        let place = match (resource.is_custom, resource.is_namespaced) {
+            (true, _) => format!("{}/{}/{namespace}/", resource.group, resource.plural),
+            (false, true) => format!("{}/{namespace}/", resource.plural),
+            (false, false) => format!("{}/", resource.plural),
+        };
+        let words = format!(
+            "StorageError: invalid object, Code: 4, Key: /registry/{place}{name}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {wanted}, UID in object meta: {now}"
+        );
+        Self::conflict(resource, name, &words)
+    }
+
     /// As an object.
     #[must_use]
     pub fn to_value(&self) -> Value {
@@ -141,9 +167,11 @@ impl Failure {
             "metadata": {},
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
             "code": self.code,
         });
+        if let (false, Some(status)) = (self.reason.is_empty(), status.as_object_mut()) {
+            status.insert("reason".to_owned(), json!(self.reason));
+        }
         let mut details = self.details.clone();
         if !self.causes.is_empty() {
             details.insert("causes".to_owned(), self.causes.clone().into());

@@ -87,7 +87,8 @@ pub async fn play(clients: &Clients, namespace: &str, script: &Script, expected:
 }
 
 async fn send(client: &Client, method: &str, path: &str, content: &str, accept: &str, body: Option<String>) -> Answer {
-    let response = timeout(PATIENCE, client.send(request(method, path, content, accept, body))).await.unwrap().unwrap();
+    let sent = timeout(PATIENCE, client.send(request(method, path, content, accept, body)));
+    let response = sent.await.unwrap_or_else(|_| panic!("no answer to {method} {path}")).unwrap();
     let status = response.status().as_u16();
     let bytes = response.into_body().collect().await.unwrap().to_bytes();
     let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into_owned().into());

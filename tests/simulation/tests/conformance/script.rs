@@ -116,11 +116,6 @@ impl Request {
         self
     }
 
-    pub fn content(&mut self, content: &'static str) -> &mut Self {
-        self.content = content;
-        self
-    }
-
     pub fn keep(&mut self, label: &str) -> &mut Self {
         label.clone_into(&mut self.label);
         self

@@ -127,8 +127,11 @@ impl Failure {
             [one] => one.clone(),
             several => format!("[{}]", several.join(", ")),
         };
-        let message = format!("{} \"{name}\" is invalid: {listed}", resource.qualified_kind());
-        let failure = Self::new(422, "Invalid", message).about(resource.kind, resource.group, name);
+        // Those of Events are of a type that has no group.
+        let group = if resource.plural == "events" { "" } else { resource.group };
+        let kind = if group.is_empty() { resource.kind.to_owned() } else { resource.qualified_kind() };
+        let message = format!("{kind} \"{name}\" is invalid: {listed}");
+        let failure = Self::new(422, "Invalid", message).about(resource.kind, group, name);
         mistakes.iter().fold(failure, |failure, mistake| failure.cause(mistake.reason, &mistake.words, &mistake.field))
     }
 
@@ -198,6 +201,13 @@ impl Mistake {
     /// A value that may not be.
     pub fn invalid(field: impl Into<String>, value: &Value, words: &str) -> Self {
         Self { reason: "FieldValueInvalid", field: field.into(), words: format!("Invalid value: {value}: {words}") }
+    }
+
+    /// The same, with words that have paths from this field on.
+    #[must_use]
+    pub fn within(self, field: &str) -> Self {
+        let words = self.words.replace(&format!("{field}."), "").replace(&format!("{field} in body"), " in body");
+        Self { words, ..self }
     }
 
     /// Something that is missing.

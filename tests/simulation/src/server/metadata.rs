@@ -37,6 +37,15 @@ fn fits(pattern: &LazyLock<Option<Regex>>, text: &str) -> bool {
 pub(super) fn normalize(written: &mut Value) -> Result<(), Failure> {
     let metadata = written.get("metadata").cloned().unwrap_or(Value::Null);
     let metadata = if metadata.is_null() { json!({}) } else { metadata };
+    let mut metadata = metadata;
+    for map in ["labels", "annotations"] {
+        // A null is an empty text in Go.
+        for value in metadata.get_mut(map).and_then(Value::as_object_mut).into_iter().flat_map(|map| map.values_mut()) {
+            if value.is_null() {
+                *value = json!("");
+            }
+        }
+    }
     let read: ObjectMeta = serde_json::from_value(metadata).map_err(|error| unreadable("metadata", &error))?;
     let mut metadata = serde_json::to_value(read).map_err(|error| unreadable("metadata", &error))?;
     if let Some(fields) = metadata.as_object_mut() {
@@ -140,7 +149,7 @@ fn name_mistakes(resource: &Resource, name: &str) -> Vec<String> {
     found
 }
 
-fn key_mistakes(field: &str, key: &str) -> Vec<Mistake> {
+pub(super) fn key_mistakes(field: &str, key: &str) -> Vec<Mistake> {
     let (prefix, name) = key.rsplit_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
     let mistake = |words: &str| Mistake::invalid(field, &json!(key), words);
     let mut found = Vec::new();

@@ -37,7 +37,10 @@ fn selection(asked: &Asked) -> Result<Selection, Failure> {
 fn named_version(asked: &Asked) -> Result<Option<u64>, Failure> {
     match asked.parameter("resourceVersion") {
         "" | "0" => Ok(None),
-        text => parse_version(text).map(Some),
+        text => parse_version(text).map(Some).map_err(|failure| {
+            let message = format!("resourceVersion: Invalid value: \"{text}\": {}", failure.message);
+            Failure::new(500, "", message)
+        }),
     }
 }
 

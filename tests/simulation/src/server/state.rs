@@ -73,6 +73,8 @@ pub struct Snapshot {
     /// The changes that are not compacted yet.
     pub(super) log: VecDeque<Arc<Change>>,
     pub(super) version: u64,
+    /// KeyPairs as they were created: etcd has them without the status that is shown of them by default.
+    pub(super) fresh: BTreeSet<Key>,
     /// Up to which version the history is gone.
     pub(super) compacted: u64,
 }
@@ -173,6 +175,11 @@ impl State {
             (Some(_), None) => ChangeKind::Deleted,
         };
         let after = after.map(with_version);
+        if before.is_none() {
+            self.store.fresh.insert(key.clone());
+        } else {
+            self.store.fresh.remove(&key);
+        }
         match &after {
             Some(object) => self.store.objects.insert(key.clone(), Arc::clone(object)),
             None => self.store.objects.remove(&key),

@@ -157,6 +157,7 @@ impl Writer<'_> {
             return Err(Failure::other_uid(resource, &self.asked.namespace, &name, &wanted.0, &uid));
         }
         let Some(there) = there else {
+            object::remove_entry(&mut new, &["metadata"], "resourceVersion");
             return self.create(new);
         };
         if self.asked.subresource == "status" {
@@ -200,13 +201,14 @@ impl Writer<'_> {
         }
         let version = json!(object::text(&there, "/metadata/resourceVersion"));
         object::set_metadata(&mut new, "resourceVersion", version);
-        if new == *there {
+        let key = (resource.plural, self.asked.namespace.clone(), name.clone());
+        let is_fresh = resource.is_custom && self.state.store.fresh.contains(&key);
+        if new == *there && !is_fresh {
             return Ok(Written { object: there, is_new: false });
         }
         if object::is_deleting(&new) && object::finalizers(&new).next().is_none() && resource.plural != "namespaces" {
             // Nobody holds it any more.
             if !self.asked.is_dry_run() {
-                let key = (resource.plural, self.asked.namespace.clone(), name);
                 self.state.commit(key, self.user, None);
             }
             return Ok(Written { object: Arc::new(new), is_new: false });
@@ -261,7 +263,10 @@ impl Writer<'_> {
         let mut found = metadata::mistakes(resource, after);
         found.extend(before.map(|before| metadata::change_mistakes(before, after)).unwrap_or_default());
         if resource.is_custom {
-            found.extend(key_pair::mistakes(before, after, &found));
+            let rules = key_pair::mistakes(before, after, &found);
+            // The status is read by itself: what is said of it there has its paths from there.
+            let is_status = self.asked.subresource == "status";
+            found.extend(rules.into_iter().map(|mistake| if is_status { mistake.within("status") } else { mistake }));
         } else {
             found.extend(built_in::mistakes(resource, before, after));
         }

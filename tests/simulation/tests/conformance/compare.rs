@@ -19,6 +19,10 @@ pub const ALLOWED: &[(&str, fn(&mut Answer))] = &[
     ),
     ("Go's maps have no order, so neither have the mistakes in an object.", sort_causes),
     ("What the parser of selectors and of continue tokens says is of no use to a program.", without_parsers),
+    (
+        "A server tells watches now and then how far they are: when is its own affair. What ends the first events is compared.",
+        without_bookmarks,
+    ),
     ("Why a body cannot be decoded is told in the words of the decoder.", without_decoders),
 ];
 
@@ -56,6 +60,13 @@ fn sort_causes(answer: &mut Answer) {
         if causes.len() > 1 {
             answer.body["message"] = json!("(several)");
         }
+    }
+}
+
+fn without_bookmarks(answer: &mut Answer) {
+    if let Some(events) = answer.body.as_array_mut() {
+        let ends_first = "/object/metadata/annotations/k8s.io~1initial-events-end";
+        events.retain(|event| event["type"] != "BOOKMARK" || event.pointer(ends_first).is_some());
     }
 }
 

@@ -27,7 +27,10 @@ use std::{path::Path, sync::LazyLock};
 
 use keypair_simulation::Server;
 use keypair_test_harness::{ControlPlane, Options};
-use kube::Client;
+use kube::{
+    Client,
+    config::{Config, KubeConfigOptions, Kubeconfig},
+};
 
 use script::Script;
 
@@ -48,10 +51,23 @@ fn conforms(name: &str, script: &Script) {
     let expected = simulated.events();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let real = runtime.block_on(async {
-        let clients = Clients { admin: PLANE.client().await.unwrap(), alice: PLANE.client_as("alice").await.unwrap() };
+        let clients = Clients { admin: client(None).await, alice: client(Some("alice")).await };
         play::play(&clients, &space(name), script, Some(&expected)).await
     });
     compare::compare(name, script, &real, &simulated);
+}
+
+/// A client that does not try again by itself: every answer is compared.
+async fn client(context: Option<&str>) -> Client {
+    let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
+    let kubeconfig = Kubeconfig::read_from(PLANE.kubeconfig()).unwrap();
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await.unwrap();
+    config.default_retry = false;
+    if PLANE.ready().is_some() {
+        // Ours is on loopback.
+        config.proxy_url = None;
+    }
+    Client::try_from(config).unwrap()
 }
 
 /// Scripts have namespaces of their own, since they run at the same time.

@@ -139,8 +139,9 @@ fn replacing() {
         let change = |metadata: Value| with(object.clone(), &json!({ "metadata": metadata }));
         script.put(&path, object.clone());
         script.post("made", collection, object.clone());
-        // Nothing is new.
-        script.put(&path, change(json!({ "resourceVersion": "{made.version}" })));
+        // Nothing is new, but for what etcd has of a custom resource: the status that is shown by default.
+        script.put(&path, change(json!({ "resourceVersion": "{made.version}" }))).keep("made");
+        script.put(&path, change(json!({ "resourceVersion": "{made.version}" }))).keep("made");
         script
             .put(&path, change(json!({ "resourceVersion": "{made.version}", "labels": { "a": "1" } })))
             .keep("second");
@@ -302,6 +303,7 @@ fn key_pairs() {
         json!({ "profile": "OpenSSH", "generate": { "algorithm": "Ed25519", "bits": 255 } }),
         json!({ "profile": "OpenSSH", "generate": { "algorithm": "ECDSA", "bits": 384 } }),
         json!({ "generate": { "bits": "2048" } }),
+        json!({ "generate": { "bits": 4_294_967_296_u64 } }),
         json!({ "generate": { "algorithm": "DSA" } }),
         json!({ "description": " x" }),
         json!({ "project": "a b" }),
@@ -366,6 +368,7 @@ fn namespaces_leases_and_events() {
     script.get(&path);
     script.put(&path, with(lease(held.clone()), &json!({ "metadata": { "uid": "gone", "resourceVersion": "5" } })));
     script.put(&path, with(lease(held.clone()), &json!({ "metadata": { "resourceVersion": "5" } })));
+    script.delete(&path);
     script.post("lead", LEASES, lease(held.clone()));
     script.post("", LEASES, lease(held.clone()));
     script.put(&path, lease(held.clone()));
@@ -401,9 +404,13 @@ fn namespaces_leases_and_events() {
         EVENTS,
         with(
             event.clone(),
-            &json!({ "type": "Odd", "reason": "", "action": "", "reportingController": "", "reportingInstance": "" }),
+            &json!({ "metadata": { "name": "odd", "generateName": null }, "type": "Odd", "reason": "", "action": "", "reportingController": "", "reportingInstance": "" }),
         ),
     );
-    script.post("", EVENTS, with(event, &json!({ "eventTime": null })));
+    script.post(
+        "",
+        EVENTS,
+        with(event, &json!({ "metadata": { "name": "odd", "generateName": null }, "eventTime": null })),
+    );
     conforms("built-in", &script);
 }

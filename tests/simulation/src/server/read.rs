@@ -39,7 +39,10 @@ fn named_version(asked: &Asked) -> Result<Option<u64>, Failure> {
         "" | "0" => Ok(None),
         text => parse_version(text).map(Some).map_err(|failure| {
             let message = format!("resourceVersion: Invalid value: \"{text}\": {}", failure.message);
-            Failure::new(500, "", message)
+            if asked.flag("watch") {
+                return Failure::new(500, "", message);
+            }
+            Failure::bad_request(format!("invalid resource version: {message}"))
         }),
     }
 }

@@ -115,16 +115,25 @@ pub fn compare(name: &str, script: &Script, real: &Record, simulated: &Record) {
             found.push(format!("{pointer}: {one} and not {other}"));
         });
         if !found.is_empty() {
-            let step = match step {
-                Step::Request(request) => {
-                    format!("{} {} {}", request.method, request.path, request.body.clone().unwrap_or_default())
-                }
-                step => format!("{step:?}"),
-            };
-            told.push(format!("{step}\n    {}", found.join("\n    ")));
+            told.push(format!("{}\n    {}", written(step), found.join("\n    ")));
         }
     }
+    if !told.is_empty() {
+        println!("The script {name}:");
+        script.0.iter().for_each(|step| println!("  {}", written(step)));
+    }
     assert!(told.is_empty(), "{name}: the real server answers\n{}", told.join("\n"));
+}
+
+/// A step, for people.
+fn written(step: &Step) -> String {
+    match step {
+        Step::Request(request) => {
+            let body = request.body.as_ref().map(Value::to_string).unwrap_or_default();
+            format!("{} {} {body}", request.method, request.path)
+        }
+        step => format!("{step:?}"),
+    }
 }
 
 /// The events of a watch, so that one sees what they are.

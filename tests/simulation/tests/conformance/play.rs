@@ -19,7 +19,7 @@ use crate::{
 /// How long something that has to come is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long it must have been quiet for nothing more to come.
-const QUIET: Duration = Duration::from_millis(150);
+const QUIET: Duration = Duration::from_millis(50);
 
 /// What was answered to a step: the status code and the object, or the events.
 #[derive(Debug, Clone)]

@@ -100,7 +100,7 @@ fn too_large(state: &State, version: u64) -> Failure {
 }
 
 fn expired(state: &State, version: u64) -> Failure {
-    let oldest = state.store.compacted;
+    let oldest = state.store.compacted.max(state.begun);
     Failure::new(410, "Expired", format!("too old resource version: {version} ({oldest})"))
 }
 
@@ -197,7 +197,7 @@ pub(super) fn watch(server: &Server, state: &mut State, user: &str, asked: &Aske
         let there = state.of(asked.resource, asked.scope()).filter(|(_, object)| selection.allows(object));
         initial.extend(there.map(|(_, object)| line("ADDED", &asked.view.of(asked.resource, object))));
         from = now;
-    } else if from < state.store.compacted {
+    } else if from < state.store.compacted.max(state.begun) {
         // The connection is there already when that is found out.
         initial.push(line("ERROR", &expired(state, from).to_value()));
         ends = true;

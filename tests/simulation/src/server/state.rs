@@ -94,8 +94,14 @@ pub(super) struct State {
     pub rules: Vec<Rule>,
     /// Changes that the observers have not been told yet.
     pub untold: VecDeque<Arc<Change>>,
+    /// Whether they are being told.
+    pub is_telling: bool,
     /// Whether watches may begin with what there is.
     pub streams_lists: bool,
+    /// Before which version no watch can begin: an API server that has begun anew knows nothing of what was before.
+    pub begun: u64,
+    /// Whether nobody answers at all.
+    pub is_down: bool,
 }
 
 impl State {
@@ -112,7 +118,10 @@ impl State {
             denied: BTreeSet::new(),
             rules: Vec::new(),
             untold: VecDeque::new(),
+            is_telling: false,
             streams_lists: true,
+            begun: 0,
+            is_down: false,
         }
     }
 

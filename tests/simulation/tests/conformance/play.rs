@@ -68,6 +68,10 @@ pub async fn play(clients: &Clients, namespace: &str, script: &Script, expected:
                 let number = expected.as_mut().map(|numbers| numbers.next().unwrap_or_default());
                 Answer { status: 0, body: player.events(label, number).await.into() }
             }
+            Step::Restart => {
+                (clients.restart)();
+                Answer { status: 200, body: Value::Null }
+            }
             Step::Gone(path) => {
                 let path = player.fill(path);
                 let start = Instant::now();

@@ -19,6 +19,8 @@ pub enum Step {
     },
     /// What that watch has told by now.
     Events(String),
+    /// The API server ends and begins anew.
+    Restart,
     /// Waits until the object is gone.
     Gone(String),
 }
@@ -98,6 +100,10 @@ impl Script {
 
     pub fn events(&mut self, label: &str) {
         self.0.push(Step::Events(label.to_owned()));
+    }
+
+    pub fn restart(&mut self) {
+        self.0.push(Step::Restart);
     }
 
     pub fn gone(&mut self, path: &str) {

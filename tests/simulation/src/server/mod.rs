@@ -31,7 +31,7 @@ use serde_json::Value;
 
 pub use self::{
     admission::{Admission, Effect, Rule},
-    failure::{Failure, Mistake},
+    failure::Failure,
     resource::{RESOURCES, Resource},
     service::{ServerBody, Service},
     state::{Change, ChangeKind, Snapshot},
@@ -224,7 +224,9 @@ impl Server {
             while let Some(change) = self.next_untold() {
                 self.0.changed.notify_one();
                 let mut observers = std::mem::take(&mut *lock(&self.0.observers));
-                observers.iter_mut().for_each(|observer| observer(&change));
+                for observer in &mut observers {
+                    observer(&change);
+                }
                 lock(&self.0.observers).splice(..0, observers);
             }
         }

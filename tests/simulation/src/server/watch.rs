@@ -49,8 +49,9 @@ pub(super) struct WatchSettings {
 
 impl WatchSettings {
     fn lag(&self, user: &str, resource: &str) -> Lag {
-        let rules = self.lags.iter().filter(|((who, what), _)| is_meant(who, user) && is_meant(what, resource));
-        rules.last().map_or(Lag::None, |(_, lag)| *lag)
+        let mut rules = self.lags.iter().rev();
+        let rule = rules.find(|((who, what), _)| is_meant(who, user) && is_meant(what, resource));
+        rule.map_or(Lag::None, |(_, lag)| *lag)
     }
 
     fn is_silent(&self, user: &str, resource: &str) -> bool {
@@ -223,7 +224,7 @@ pub(super) fn bookmark(resource: &Resource, view: View, version: u64, ends_initi
     if ends_initial {
         object::set_entry(&mut metadata, &["annotations"], "k8s.io/initial-events-end", json!("true"));
     }
-    let object = view.bookmark(resource, metadata);
+    let object = view.bookmark(resource, &metadata);
     line("BOOKMARK", &object)
 }
 

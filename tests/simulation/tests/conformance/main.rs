@@ -2,7 +2,7 @@
 //!
 //! Scripts of requests are sent to both, and every answer and every event of a watch is compared field by field, once UIDs, versions
 //! and times are put alike. The real server is right: whatever differs is mended in the simulation, or is in the list of what may
-//! differ ([`compare::ALLOWED`]), with the reason.
+//! differ (`ALLOWED` in `compare`), with the reason.
 
 #![allow(
     clippy::expect_used,

@@ -13,6 +13,7 @@
     reason = "a panic fails the test"
 )]
 
+mod admission;
 mod compare;
 mod drawn;
 mod objects;
@@ -49,6 +50,8 @@ pub struct Clients {
     pub alice: Client,
     /// Has the API server end and begin anew.
     pub restart: Box<dyn Fn()>,
+    /// The simulated server, if it is that.
+    pub simulated: Option<Server>,
 }
 
 /// Plays a script against both servers and compares.
@@ -63,7 +66,12 @@ fn conforms_on(plane: &'static ControlPlane, name: &str, script: &Script) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let real = runtime.block_on(async {
         let restart = Box::new(|| plane.restart_apiserver().unwrap());
-        let clients = Clients { admin: client(plane, None).await, alice: client(plane, Some("alice")).await, restart };
+        let clients = Clients {
+            admin: client(plane, None).await,
+            alice: client(plane, Some("alice")).await,
+            restart,
+            simulated: None,
+        };
         play::play(&clients, &space(name), script, Some(&expected)).await
     });
     compare::compare(name, script, &real, &simulated);
@@ -101,7 +109,8 @@ fn simulated(name: &str, script: &Script) -> play::Record {
             let server = server.clone();
             move || server.restart()
         });
-        let clients = Clients { admin: client("admin"), alice: client("alice"), restart };
+        let clients =
+            Clients { admin: client("admin"), alice: client("alice"), restart, simulated: Some(server.clone()) };
         let record = play::play(&clients, &space(name), script, None).await;
         background.abort();
         record

@@ -14,7 +14,7 @@ use tokio::{
 use crate::{
     Clients,
     objects::{KEY_PAIRS, SECRETS},
-    script::{Script, Step},
+    script::{JSON, Script, Step},
 };
 
 /// How long something that has to come is waited for.
@@ -69,6 +69,27 @@ pub async fn play(clients: &Clients, namespace: &str, script: &Script, expected:
             Step::Events(label) => {
                 let number = expected.as_mut().map(|numbers| numbers.next().unwrap_or_default());
                 Answer { status: 0, body: player.events(label, number).await.into() }
+            }
+            Step::Setup { real, simulated, path, tried, status, has } => {
+                if let Some(server) = &clients.simulated {
+                    simulated(server);
+                } else {
+                    for (path, object) in real {
+                        let (path, object) = (player.fill(path), player.fill(&object.to_string()));
+                        let answer = send(&clients.admin, "POST", &path, JSON, JSON, Some(object)).await;
+                        assert_eq!(answer.status, 201, "{}", answer.body);
+                    }
+                }
+                let (path, tried) = (player.fill(path), player.fill(&tried.to_string()));
+                let start = Instant::now();
+                loop {
+                    let answer = send(&clients.admin, "POST", &path, JSON, JSON, Some(tried.clone())).await;
+                    if answer.status == *status && answer.body.to_string().contains(has) {
+                        break Answer { status: 200, body: Value::Null };
+                    }
+                    assert!(start.elapsed() < PATIENCE, "it is not in force: {answer:?}");
+                    sleep(Duration::from_millis(50)).await;
+                }
             }
             Step::Restart => {
                 (clients.restart)();

@@ -35,13 +35,16 @@ use kube::{
 
 use script::Script;
 
-static PLANE: LazyLock<ControlPlane> = LazyLock::new(plane);
+static PLANE: LazyLock<ControlPlane> = LazyLock::new(|| plane(None));
 /// One that is restarted, which the scripts that run meanwhile would notice.
-static RESTARTED: LazyLock<ControlPlane> = LazyLock::new(plane);
+static RESTARTED: LazyLock<ControlPlane> = LazyLock::new(|| plane(None));
+/// One whose watches cannot begin with what there is, as those of Kubernetes 1.31 and 1.33.
+static WITHOUT_STREAMS: LazyLock<ControlPlane> = LazyLock::new(|| plane(Some("WatchList=false")));
 
-fn plane() -> ControlPlane {
+fn plane(feature_gates: Option<&str>) -> ControlPlane {
     let crd = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crds/keypairs.keypairs.dev.yaml");
-    ControlPlane::start(&Options { crds: vec![crd], ..Options::default() }).expect("a control plane")
+    let feature_gates = feature_gates.map(str::to_owned);
+    ControlPlane::start(&Options { crds: vec![crd], feature_gates, ..Options::default() }).expect("a control plane")
 }
 
 /// Who has all rights, and who has none.

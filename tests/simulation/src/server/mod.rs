@@ -22,6 +22,7 @@ mod service;
 mod state;
 mod view;
 mod watch;
+mod watches;
 mod write;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,7 +36,7 @@ pub use self::{
     resource::{RESOURCES, Resource},
     service::{ServerBody, Service},
     state::{Change, ChangeKind, Snapshot},
-    watch::{Lag, Watches},
+    watches::{Lag, Watches},
 };
 use self::{request::Asked, service::Reply, state::State, write::Written};
 

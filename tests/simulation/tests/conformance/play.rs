@@ -102,6 +102,19 @@ pub async fn play(clients: &Clients, namespace: &str, script: &Script, expected:
                 }
                 Answer { status: 200, body: Value::Null }
             }
+            Step::Until(path, is_so) => {
+                let path = player.fill(path);
+                let start = Instant::now();
+                loop {
+                    let answer = send(&clients.admin, "GET", &path, "", JSON, None).await;
+                    if is_so(&answer.body) {
+                        // When it became so, and thus its version, is a matter of time.
+                        break Answer { status: 200, body: Value::Null };
+                    }
+                    assert!(start.elapsed() < PATIENCE, "{path} does not become so: {answer:?}");
+                    sleep(Duration::from_millis(50)).await;
+                }
+            }
             Step::Gone(path) => {
                 let path = player.fill(path);
                 let start = Instant::now();

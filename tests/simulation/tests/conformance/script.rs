@@ -32,6 +32,8 @@ pub enum Step {
     },
     /// The API server ends and begins anew.
     Restart,
+    /// Waits until the object is so.
+    Until(String, fn(&Value) -> bool),
     /// Waits until the object is gone.
     Gone(String),
 }

@@ -96,7 +96,9 @@ impl Schema {
             }
             Value::Array(items) => {
                 if let Some(schema) = &self.items {
-                    items.iter_mut().for_each(|item| schema.prune(item));
+                    for item in items {
+                        schema.prune(item);
+                    }
                 }
             }
             _ => {}
@@ -124,7 +126,9 @@ impl Schema {
             }
             Value::Array(items) => {
                 if let Some(schema) = &self.items {
-                    items.iter_mut().for_each(|item| schema.fill(item));
+                    for item in items {
+                        schema.fill(item);
+                    }
                 }
             }
             _ => {}
@@ -155,8 +159,9 @@ impl Schema {
                     found.push(Mistake::invalid(path, value, &words));
                 }
                 if self.is_32_bit && (number < f64::from(i32::MIN) || number > f64::from(i32::MAX)) {
-                    let words = format!("{path} in body must be of type int32: \"{value}\"");
-                    found.push(Mistake::invalid(path, value, &words));
+                    let (parent, name) = path.rsplit_once('.').unwrap_or(("", path));
+                    let words = format!("Checked value must be of type integer with format int32 in {name}");
+                    found.push(Mistake::invalid(parent, &json!(""), &words));
                 }
             }
             Value::Array(items) => self.list_mistakes(path, items, found),
@@ -193,8 +198,8 @@ impl Schema {
             found.push(Mistake::invalid(path, &json!(text), &words));
         }
         if self.is_date && text.parse::<k8s_openapi::jiff::Timestamp>().is_err() {
-            let words = format!("{path} in body must be of type date-time: \"{text}\"");
-            found.push(Mistake::invalid(path, &json!(text), &words));
+            let words = format!("Invalid value: \"{text}\": {path} in body must be of type date-time: \"{text}\"");
+            found.push(Mistake { reason: "FieldValueTypeInvalid", field: path.to_owned(), words });
         }
     }
 

@@ -1,5 +1,6 @@
 //! Requests in an order, to be sent to any server.
 
+use keypair_simulation::Server;
 use serde_json::Value;
 
 /// What is sent, one after the other. In paths and bodies `{ns}` is the script's namespace, and `{label.uid}`, `{label.version}`,
@@ -19,6 +20,20 @@ pub enum Step {
     },
     /// What that watch has told by now.
     Events(String),
+    /// Sets up what only one of the servers has to be told so: these objects are created in the real one, and this is done to the
+    /// simulated one. It is in force when an object is answered with this status, and with this text.
+    Setup {
+        real: Vec<(String, Value)>,
+        simulated: fn(&Server),
+        path: String,
+        tried: Value,
+        status: u16,
+        has: &'static str,
+    },
+    /// The API server ends and begins anew.
+    Restart,
+    /// Waits until the object is so.
+    Until(String, fn(&Value) -> bool),
     /// Waits until the object is gone.
     Gone(String),
 }
@@ -100,6 +115,10 @@ impl Script {
         self.0.push(Step::Events(label.to_owned()));
     }
 
+    pub fn restart(&mut self) {
+        self.0.push(Step::Restart);
+    }
+
     pub fn gone(&mut self, path: &str) {
         self.0.push(Step::Gone(path.to_owned()));
     }
@@ -113,11 +132,6 @@ impl Request {
 
     pub fn by_alice(&mut self) -> &mut Self {
         self.is_alice = true;
-        self
-    }
-
-    pub fn content(&mut self, content: &'static str) -> &mut Self {
-        self.content = content;
         self
     }
 

@@ -94,14 +94,15 @@ pub struct Network {
 struct Shared {
     faults: Mutex<Faults>,
     dice: Mutex<Dice>,
-    link: watch::Sender<Link>,
+    /// And how often it has been down.
+    link: watch::Sender<(Link, u64)>,
 }
 
 /// An answer as it arrives.
 pub struct NetworkBody {
     body: ServerBody,
-    link: watch::Receiver<Link>,
-    change: Option<Pin<Box<dyn Future<Output = Link> + Send>>>,
+    connection: Connection,
+    change: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     is_over: bool,
 }
 
@@ -113,8 +114,11 @@ impl Network {
     /// A way without faults.
     #[must_use]
     pub fn new(service: Service, seed: u64) -> Self {
-        let shared =
-            Shared { faults: Mutex::default(), dice: Mutex::new(Dice::new(seed)), link: watch::Sender::new(Link::Up) };
+        let shared = Shared {
+            faults: Mutex::default(),
+            dice: Mutex::new(Dice::new(seed)),
+            link: watch::Sender::new((Link::Up, 0)),
+        };
         Self { service, shared: Arc::new(shared) }
     }
 
@@ -131,7 +135,10 @@ impl Network {
 
     /// Takes the link down or up.
     pub fn set_link(&self, link: Link) {
-        self.shared.link.send_replace(link);
+        self.shared.link.send_modify(|(now, downs)| {
+            *downs += u64::from(link != Link::Up);
+            *now = link;
+        });
     }
 
     /// Nothing goes wrong any more.
@@ -144,10 +151,13 @@ impl Network {
     async fn carry(mut self, request: Request<Body>) -> io::Result<Response<NetworkBody>> {
         let faults = self.faults();
         let drawn = Draws::new(&mut lock(&self.shared.dice), &faults);
-        let mut link = self.shared.link.subscribe();
-        passable(&mut link).await?;
+        let mut connection = Connection::new(&self.shared.link);
+        connection.passable().await?;
         sleep(drawn.there).await;
-        passable(&mut link).await?;
+        connection.passable().await?;
+        if self.service.is_down() {
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
         if drawn.lose_request {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
@@ -157,11 +167,11 @@ impl Network {
             self.service.call(request).await.unwrap_or_else(|never| match never {})
         };
         sleep(drawn.back).await;
-        passable(&mut link).await?;
-        if drawn.lose_reply {
+        connection.passable().await?;
+        if drawn.lose_reply || self.service.is_down() {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
-        Ok(response.map(|body| NetworkBody { body, link, change: None, is_over: false }))
+        Ok(response.map(|body| NetworkBody { body, connection, change: None, is_over: false }))
     }
 }
 
@@ -195,19 +205,39 @@ impl Draws {
     }
 }
 
-/// Waits until the link is up; an error if it has been down meanwhile.
-async fn passable(link: &mut watch::Receiver<Link>) -> io::Result<()> {
-    let now = *link.borrow_and_update();
-    match now {
-        Link::Up => Ok(()),
-        Link::Refusing => Err(io::ErrorKind::ConnectionRefused.into()),
-        Link::Silent => {
-            // An error of the channel means that the whole network is gone.
-            while *link.borrow_and_update() == Link::Silent {
-                link.changed().await.map_err(|_| io::Error::from(io::ErrorKind::ConnectionReset))?;
-            }
-            Err(io::ErrorKind::TimedOut.into())
+/// What goes over the link since some moment: it breaks when the link is down, even for a moment.
+#[derive(Clone)]
+struct Connection {
+    link: watch::Receiver<(Link, u64)>,
+    /// How often the link had been down when it began.
+    downs: u64,
+}
+
+impl Connection {
+    fn new(link: &watch::Sender<(Link, u64)>) -> Self {
+        let link = link.subscribe();
+        let (now, downs) = *link.borrow();
+        // What begins while the link is down never gets through.
+        Self { link, downs: if now == Link::Up { downs } else { downs - 1 } }
+    }
+
+    /// Whether something gets through now; an error if it never will again.
+    fn state(&mut self) -> io::Result<Link> {
+        match *self.link.borrow_and_update() {
+            (Link::Silent, _) => Ok(Link::Silent),
+            (Link::Refusing, _) => Err(io::ErrorKind::ConnectionRefused.into()),
+            (Link::Up, downs) if downs > self.downs => Err(io::ErrorKind::ConnectionReset.into()),
+            (Link::Up, _) => Ok(Link::Up),
         }
+    }
+
+    /// Waits as long as nobody is told that the link is down.
+    async fn passable(&mut self) -> io::Result<()> {
+        while self.state()? == Link::Silent {
+            // An error of the channel means that the whole network is gone.
+            self.link.changed().await.map_err(|_| io::Error::from(io::ErrorKind::ConnectionReset))?;
+        }
+        Ok(())
     }
 }
 
@@ -273,31 +303,29 @@ impl http_body::Body for NetworkBody {
         }
         // The link first: what arrives over one that is down is not seen.
         loop {
-            let link = *this.link.borrow_and_update();
-            let change = this.change.get_or_insert_with(|| {
-                let mut link = this.link.clone();
-                Box::pin(async move {
-                    let _ = link.changed().await;
-                    *link.borrow()
-                })
-            });
-            if change.as_mut().poll(context).is_ready() {
-                this.change = None;
-                // A link that was down has broken its connections.
-                if link != Link::Up {
+            let link = match this.connection.state() {
+                Ok(link) => link,
+                Err(error) => {
                     this.is_over = true;
-                    return Poll::Ready(Some(Err(io::ErrorKind::ConnectionReset.into())));
-                }
-                continue;
-            }
-            return match link {
-                Link::Up => Pin::new(&mut this.body).poll_frame(context),
-                Link::Silent => Poll::Pending,
-                Link::Refusing => {
-                    this.is_over = true;
-                    Poll::Ready(Some(Err(io::ErrorKind::ConnectionReset.into())))
+                    return Poll::Ready(Some(Err(error)));
                 }
             };
+            let change = this.change.get_or_insert_with(|| {
+                let mut link = this.connection.link.clone();
+                Box::pin(async move {
+                    let _ = link.changed().await;
+                })
+            });
+            if change.as_mut().poll(context).is_pending() {
+                return match link {
+                    Link::Up => Pin::new(&mut this.body).poll_frame(context),
+                    Link::Silent | Link::Refusing => Poll::Pending,
+                };
+            }
+            this.change = None;
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::{
     failure::{Failure, Mistake},
-    metadata::{is_empty, unreadable},
+    metadata::{is_empty, key_mistakes, unreadable},
     object,
     resource::Resource,
 };
@@ -72,6 +72,12 @@ pub(super) fn complete(resource: &Resource, before: Option<&Value>, written: &mu
     }
     if let Some(fields) = written.as_object_mut() {
         fields.retain(|field, value| field == "spec" || !is_empty(value));
+        if resource.plural == "events" {
+            // What the type of old has is shown.
+            fields.entry("deprecatedSource").or_insert(json!({}));
+            fields.entry("deprecatedFirstTimestamp").or_insert(Value::Null);
+            fields.entry("deprecatedLastTimestamp").or_insert(Value::Null);
+        }
     }
 }
 
@@ -184,6 +190,8 @@ fn event_mistakes(event: &Value) -> Vec<Mistake> {
     if event.get("eventTime").is_none_or(Value::is_null) {
         found.push(Mistake::required("eventTime", ""));
     }
+    let controller = object::text(event, "/reportingController");
+    found.extend(key_mistakes("reportingController", controller));
     for field in ["reportingController", "reportingInstance", "action", "reason"] {
         if object::text(event, &format!("/{field}")).is_empty() {
             found.push(Mistake::required(field, ""));
@@ -191,7 +199,7 @@ fn event_mistakes(event: &Value) -> Vec<Mistake> {
     }
     let kind = object::text(event, "/type");
     if kind != "Normal" && kind != "Warning" {
-        found.push(Mistake::invalid("type", &json!(kind), "has invalid value: "));
+        found.push(Mistake::invalid("type", &json!(""), &format!("has invalid value: {kind}")));
     }
     found
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::resource::Resource;
+use super::resource::{RESOURCES, Resource};
 
 /// A `Status` of a failure.
 #[derive(Debug, Clone, PartialEq)]
@@ -127,9 +127,38 @@ impl Failure {
             [one] => one.clone(),
             several => format!("[{}]", several.join(", ")),
         };
-        let message = format!("{} \"{name}\" is invalid: {listed}", resource.qualified_kind());
-        let failure = Self::new(422, "Invalid", message).about(resource.kind, resource.group, name);
+        // Those of Events are of a type that has no group.
+        let group = if resource.plural == "events" { "" } else { resource.group };
+        let kind = if group.is_empty() { resource.kind.to_owned() } else { resource.qualified_kind() };
+        let message = format!("{kind} \"{name}\" is invalid: {listed}");
+        let failure = Self::new(422, "Invalid", message).about(resource.kind, group, name);
         mistakes.iter().fold(failure, |failure, mistake| failure.cause(mistake.reason, &mistake.words, &mistake.field))
+    }
+
+    /// Options of a list or a watch that do not go with each other.
+    pub fn invalid_options(mistakes: &[Mistake]) -> Self {
+        let options = Resource { kind: "ListOptions", group: "meta.k8s.io", ..RESOURCES[0] };
+        Self::invalid(&options, "", mistakes)
+    }
+
+    /// A version that is needed and not there, of which is told by the name of the resource.
+    pub fn unversioned(resource: &Resource, name: &str) -> Self {
+        let mistake = Mistake::invalid("metadata.resourceVersion", &json!(0), "must be specified for an update");
+        let plural = Resource { kind: resource.plural, ..*resource };
+        Self::invalid(&plural, name, &[mistake])
+    }
+
+    /// A UID that is not that of the object.
+    pub fn other_uid(resource: &Resource, namespace: &str, name: &str, wanted: &str, now: &str) -> Self {
+        let place = match (resource.is_custom, resource.is_namespaced) {
+            (true, _) => format!("{}/{}/{namespace}/", resource.group, resource.plural),
+            (false, true) => format!("{}/{namespace}/", resource.plural),
+            (false, false) => format!("{}/", resource.plural),
+        };
+        let words = format!(
+            "StorageError: invalid object, Code: 4, Key: /registry/{place}{name}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {wanted}, UID in object meta: {now}"
+        );
+        Self::conflict(resource, name, &words)
     }
 
     /// As an object.
@@ -141,9 +170,11 @@ impl Failure {
             "metadata": {},
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
             "code": self.code,
         });
+        if let (false, Some(status)) = (self.reason.is_empty(), status.as_object_mut()) {
+            status.insert("reason".to_owned(), json!(self.reason));
+        }
         let mut details = self.details.clone();
         if !self.causes.is_empty() {
             details.insert("causes".to_owned(), self.causes.clone().into());
@@ -170,6 +201,13 @@ impl Mistake {
     /// A value that may not be.
     pub fn invalid(field: impl Into<String>, value: &Value, words: &str) -> Self {
         Self { reason: "FieldValueInvalid", field: field.into(), words: format!("Invalid value: {value}: {words}") }
+    }
+
+    /// The same, with words that have paths from this field on.
+    #[must_use]
+    pub fn within(self, field: &str) -> Self {
+        let words = self.words.replace(&format!("{field}."), "").replace(&format!("{field} in body"), " in body");
+        Self { words, ..self }
     }
 
     /// Something that is missing.

@@ -12,7 +12,7 @@ use keypair_operator::{
         profile::Profile,
         reason::{Parameter, Reason, Refusal},
         request::{self, Parameters},
-        rules::PUBLIC_KEY_MAX_CHARS,
+        rules::{PUBLIC_KEY_MAX_CHARS, SECRET_NAME},
     },
 };
 use serde_json::Value;
@@ -25,11 +25,15 @@ pub(super) fn normalize(written: &mut Value) {
     KEY_PAIR.fill(written);
 }
 
-/// What is wrong with an object.
-pub(super) fn mistakes(before: Option<&Value>, after: &Value) -> Vec<Mistake> {
+/// Mistakes after which the rules are not looked at.
+const BLOCKING: [&str; 5] =
+    ["FieldValueNotSupported", "FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany", "FieldValueTypeInvalid"];
+
+/// What is wrong with an object, of whose metadata the mistakes are known.
+pub(super) fn mistakes(before: Option<&Value>, after: &Value, known: &[Mistake]) -> Vec<Mistake> {
     let mut found = Vec::new();
     KEY_PAIR.mistakes("", after, &mut found);
-    if !found.is_empty() {
+    if known.iter().chain(&found).any(|mistake| BLOCKING.contains(&mistake.reason)) {
         found.push(Mistake {
             reason: "FieldValueInvalid",
             field: "<nil>".to_owned(),
@@ -71,6 +75,11 @@ fn mistake(profile: Profile, refusal: &Refusal) -> Mistake {
 
 /// Whether a rule of the CRD says the same as the domain does: whether a key can be read, CEL cannot know.
 fn is_rule(refusal: &Refusal, parameters: &Parameters) -> bool {
+    // No rule says again what is wrong with `metadata.name`.
+    let takes_name = parameters.secret.name == parameters.key_pair_name && !parameters.is_named;
+    if refusal.parameter == Parameter::Secret && takes_name && !SECRET_NAME.allows(&parameters.secret.name) {
+        return false;
+    }
     let about_key = refusal.reason == Reason::InvalidPublicKey && parameters.is_import();
     !about_key || parameters.public_key.as_deref().is_some_and(|key| key_breaks_rule(parameters, key))
 }

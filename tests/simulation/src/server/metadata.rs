@@ -37,6 +37,15 @@ fn fits(pattern: &LazyLock<Option<Regex>>, text: &str) -> bool {
 pub(super) fn normalize(written: &mut Value) -> Result<(), Failure> {
     let metadata = written.get("metadata").cloned().unwrap_or(Value::Null);
     let metadata = if metadata.is_null() { json!({}) } else { metadata };
+    let mut metadata = metadata;
+    for map in ["labels", "annotations"] {
+        // A null is an empty text in Go.
+        for value in metadata.get_mut(map).and_then(Value::as_object_mut).into_iter().flat_map(|map| map.values_mut()) {
+            if value.is_null() {
+                *value = json!("");
+            }
+        }
+    }
     let read: ObjectMeta = serde_json::from_value(metadata).map_err(|error| unreadable("metadata", &error))?;
     let mut metadata = serde_json::to_value(read).map_err(|error| unreadable("metadata", &error))?;
     if let Some(fields) = metadata.as_object_mut() {
@@ -62,6 +71,16 @@ pub(super) fn is_empty(value: &Value) -> bool {
 
 pub(super) fn unreadable(what: &str, error: &serde_json::Error) -> Failure {
     Failure::bad_request(format!("cannot read {what}: {error}"))
+}
+
+/// Whether a label can have this key.
+pub(super) fn is_label_key(key: &str) -> bool {
+    key_mistakes("", key).is_empty()
+}
+
+/// Whether a label can have this value.
+pub(super) fn is_label_value(value: &str) -> bool {
+    value_mistakes(value).is_empty()
 }
 
 /// What is wrong with the metadata of an object.
@@ -95,8 +114,13 @@ pub(super) fn mistakes(resource: &Resource, object: &Value) -> Vec<Mistake> {
     }
     found.extend(owner_mistakes(object));
     for (index, finalizer) in object::finalizers(object).enumerate() {
-        let _ = index;
         found.extend(key_mistakes("metadata.finalizers", finalizer));
+        // Custom resources may have any.
+        let is_standard = ["kubernetes", "foregroundDeletion", "orphan"].contains(&finalizer);
+        if !resource.is_custom && !is_standard && !finalizer.contains('/') {
+            let words = "name is neither a standard finalizer name nor is it fully qualified";
+            found.push(Mistake::invalid(format!("metadata.finalizers[{index}]"), &json!(finalizer), words));
+        }
     }
     found
 }
@@ -117,19 +141,21 @@ fn name_mistakes(resource: &Resource, name: &str) -> Vec<String> {
     if name.len() > max {
         found.push(format!("must be no more than {max} bytes"));
     }
-    if !fits(pattern, name) {
+    if resource.plural == "namespaces" && name.contains('.') {
+        found.push("must not contain dots".to_owned());
+    } else if !fits(pattern, name) {
         found.push(words);
     }
     found
 }
 
-fn key_mistakes(field: &str, key: &str) -> Vec<Mistake> {
+pub(super) fn key_mistakes(field: &str, key: &str) -> Vec<Mistake> {
     let (prefix, name) = key.rsplit_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
     let mistake = |words: &str| Mistake::invalid(field, &json!(key), words);
     let mut found = Vec::new();
     if key.matches('/').count() > 1 {
         return vec![mistake(&format!(
-            "a qualified name must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '{LABEL_NAME}') with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
+            "a valid label key must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '{LABEL_NAME}') with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
         ))];
     }
     if prefix.is_some_and(str::is_empty) {
@@ -166,35 +192,41 @@ fn value_mistakes(value: &str) -> Vec<Mistake> {
     found
 }
 
+/// An owner reference, its fields in the order of Go's type.
+fn owner_text(owner: &Value) -> String {
+    let fields = ["apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion"];
+    let fields = fields.iter().filter_map(|field| Some(format!("\"{field}\":{}", owner.get(*field)?)));
+    format!("{{{}}}", fields.collect::<Vec<_>>().join(","))
+}
+
 fn owner_mistakes(object: &Value) -> Vec<Mistake> {
+    const FIELD: &str = "metadata.ownerReferences";
+    let mistake = |field: String, value: &str, words: &str| Mistake {
+        reason: "FieldValueInvalid",
+        field,
+        words: format!("Invalid value: {value}: {words}"),
+    };
     let mut found = Vec::new();
     let owners = object::list(object, "/metadata/ownerReferences");
-    let field = "metadata.ownerReferences";
-    for owner in owners {
-        for (part, words) in [
-            ("apiVersion", "version must not be empty"),
-            ("kind", "must not be empty"),
-            ("name", "must not be empty"),
-            ("uid", "must not be empty"),
-        ] {
-            let value = owner.get(part).cloned().unwrap_or(json!(""));
-            if value == "" {
-                found.push(Mistake::invalid(format!("{field}.{part}"), &value, words));
-            }
+    for (index, owner) in owners.iter().enumerate() {
+        let empty =
+            ["apiVersion", "kind", "name", "uid"].into_iter().filter(|part| owner.get(part).is_none_or(is_empty));
+        found.extend(empty.map(|part| Mistake::required(format!("{FIELD}[{index}].{part}"), "must not be empty")));
+        if object::text(owner, "/kind") == "Event" && object::text(owner, "/apiVersion") == "v1" {
+            let words = "/v1, Kind=Event is disallowed from being an owner";
+            found.push(mistake(format!("{FIELD}[{index}]"), &owner_text(owner), words));
         }
     }
-    let controllers: Vec<&str> = owners
+    let mut controllers = owners
         .iter()
         .filter(|owner| owner.get("controller") == Some(&Value::Bool(true)))
-        .map(|owner| object::text(owner, "/name"))
-        .collect();
-    if let [first, second, ..] = controllers[..] {
-        let _ = (first, second);
-        found.push(Mistake::invalid(
-            field,
-            &Value::Array(owners.to_vec()),
-            "Only one reference can have Controller set to true.",
-        ));
+        .map(|owner| format!("{}/{}", object::text(owner, "/kind"), object::text(owner, "/name")));
+    if let (Some(first), Some(second)) = (controllers.next(), controllers.next()) {
+        let all: Vec<String> = owners.iter().map(owner_text).collect();
+        let words = format!(
+            "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {second}"
+        );
+        found.push(mistake(FIELD.to_owned(), &format!("[{}]", all.join(",")), &words));
     }
     found
 }

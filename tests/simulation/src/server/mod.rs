@@ -129,12 +129,37 @@ impl Server {
         self.with(|state| state.store.clone())
     }
 
-    /// Puts back what was stored, as if the servers had been stopped and etcd's directory exchanged: versions go back, and all
-    /// connections break. Observers are told nothing.
+    /// Puts back what was stored, as if the servers had been stopped, etcd's directory exchanged and the servers started again:
+    /// versions go back, and all connections break. Observers are told nothing. In reality nobody answers for some seconds
+    /// ([`Server::stop`] before, [`Server::start`] after it).
     pub fn restore(&self, snapshot: &Snapshot) {
         self.with(|state| state.store.clone_from(snapshot));
+        self.restart();
+    }
+
+    /// The API server ends and begins anew: connections break, and watches cannot begin before the version that there is now.
+    pub fn restart(&self) {
+        self.with(|state| state.begun = state.store.version);
         self.watches().cut("*", "*");
         self.0.changed.notify_one();
+    }
+
+    /// Nobody answers any more, over any [network](crate::network); connections break.
+    pub fn stop(&self) {
+        self.with(|state| state.is_down = true);
+        self.watches().cut("*", "*");
+    }
+
+    /// The API server is there again, as after a [restart](Server::restart).
+    pub fn start(&self) {
+        self.with(|state| state.is_down = false);
+        self.restart();
+    }
+
+    /// Whether nobody answers.
+    #[must_use]
+    pub fn is_down(&self) -> bool {
+        self.with(|state| state.is_down)
     }
 
     /// What admission makes of writes.
@@ -194,18 +219,29 @@ impl Server {
     /// Looks at the state or changes it; then the observers are told.
     fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
         let result = work(&mut lock(&self.0.state));
-        // One who is told and does something meanwhile finds no observers here; the loop goes on with what came of it.
-        while let Some(change) = self.next_untold() {
-            self.0.changed.notify_one();
-            let mut observers = std::mem::take(&mut *lock(&self.0.observers));
-            observers.iter_mut().for_each(|observer| observer(&change));
-            lock(&self.0.observers).splice(..0, observers);
+        // An observer that does something itself comes by here, too: it is told of that when it has returned.
+        if self.begins_telling() {
+            while let Some(change) = self.next_untold() {
+                self.0.changed.notify_one();
+                let mut observers = std::mem::take(&mut *lock(&self.0.observers));
+                observers.iter_mut().for_each(|observer| observer(&change));
+                lock(&self.0.observers).splice(..0, observers);
+            }
         }
         result
     }
 
+    /// Whether there is something to tell the observers, and nobody is telling them anything.
+    fn begins_telling(&self) -> bool {
+        let mut state = lock(&self.0.state);
+        !std::mem::replace(&mut state.is_telling, true)
+    }
+
     fn next_untold(&self) -> Option<Arc<Change>> {
-        lock(&self.0.state).untold.pop_front()
+        let mut state = lock(&self.0.state);
+        let next = state.untold.pop_front();
+        state.is_telling = next.is_some();
+        next
     }
 
     /// Carries out a request.
@@ -245,3 +281,6 @@ impl Server {
 fn reply(status: u16, object: &Value) -> Reply {
     Reply::Once(status, object.to_string().into())
 }
+
+#[cfg(test)]
+mod tests;

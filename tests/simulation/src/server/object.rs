@@ -55,10 +55,10 @@ pub fn set_entry(object: &mut Value, path: &[&str], key: &str, value: Value) {
 
 /// Takes an entry of the map at this path away, and the map if it is empty then.
 pub fn remove_entry(object: &mut Value, path: &[&str], key: &str) {
-    let (Some(map), Some((last, parents))) = (map_at(object, path), path.split_last()) else { return };
+    let Some(map) = map_at(object, path) else { return };
     map.remove(key);
     let is_empty = map.is_empty();
-    if is_empty && path.len() > 1 {
+    if let Some((last, parents)) = path.split_last().filter(|(_, parents)| is_empty && !parents.is_empty()) {
         remove_entry(object, parents, last);
     }
 }

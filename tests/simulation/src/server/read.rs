@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 
 use super::{
     Server,
-    failure::Failure,
+    failure::{Failure, Mistake},
     object,
     request::Asked,
     selector::Selection,
     service::Reply,
-    state::{Key, State, within},
+    state::{State, within},
     watch::{Beginning, Stream, bookmark, line},
 };
 
@@ -37,53 +37,58 @@ fn selection(asked: &Asked) -> Result<Selection, Failure> {
 fn named_version(asked: &Asked) -> Result<Option<u64>, Failure> {
     match asked.parameter("resourceVersion") {
         "" | "0" => Ok(None),
-        text => {
-            let words = format!("Invalid value: \"{text}\": strconv.ParseUint: parsing \"{text}\": invalid syntax");
-            text.parse().map(Some).map_err(|_| Failure::new(400, "BadRequest", format!("resourceVersion: {words}")))
-        }
+        text => parse_version(text).map(Some).map_err(|failure| {
+            let message = format!("resourceVersion: Invalid value: \"{text}\": {}", failure.message);
+            if asked.flag("watch") {
+                return Failure::new(500, "", message);
+            }
+            Failure::bad_request(format!("invalid resource version: {message}"))
+        }),
     }
 }
 
-fn invalid_options(asked: &Asked, field: &str, words: &str) -> Failure {
-    let resource = asked.resource;
-    let message = format!("ListOptions.meta.k8s.io \"\" is invalid: {field}: {words}");
-    let reason = if words.starts_with("Forbidden") { "FieldValueForbidden" } else { "FieldValueInvalid" };
-    let _ = resource;
-    Failure::new(422, "Invalid", message).about("ListOptions", "meta.k8s.io", "").cause(reason, words, field)
+/// A version that a client gives.
+pub(super) fn parse_version(text: &str) -> Result<u64, Failure> {
+    let words = || format!("strconv.ParseUint: parsing \"{text}\": invalid syntax");
+    text.parse().map_err(|_| Failure::new(500, "", words()))
 }
 
-fn check_match(asked: &Asked) -> Result<(), Failure> {
-    let (rule, version) = (asked.parameter("resourceVersionMatch"), asked.parameter("resourceVersion"));
-    let streams = asked.flag("sendInitialEvents");
-    let field = "resourceVersionMatch";
-    if rule.is_empty() {
-        if asked.parameter("sendInitialEvents").is_empty() {
-            return Ok(());
+/// Checks the options of a list or a watch that go with each other.
+fn check_options(asked: &Asked, streams_lists: bool) -> Result<(), Failure> {
+    const MATCH: &str = "resourceVersionMatch";
+    const SEND: &str = "sendInitialEvents";
+    let (rule, version) = (asked.parameter(MATCH), asked.parameter("resourceVersion"));
+    let (sends, continues) = (!asked.parameter(SEND).is_empty(), !asked.parameter("continue").is_empty());
+    let mut found = Vec::new();
+    let mut forbid = |is_broken: bool, field: &'static str, words: &str| {
+        if is_broken {
+            found.push(Mistake::forbidden(field, words));
         }
-        let words = "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
-        return Err(invalid_options(asked, field, words));
+    };
+    let names = if asked.flag("watch") {
+        const OLDER: &str = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+        const UNKNOWN: &str = "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled";
+        const ALONE: &str = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
+        forbid(sends && rule != "NotOlderThan", MATCH, OLDER);
+        forbid(sends && !streams_lists, SEND, UNKNOWN);
+        forbid(!sends && !rule.is_empty(), MATCH, ALONE);
+        &["NotOlderThan"][..]
+    } else {
+        const UNVERSIONED: &str = "resourceVersionMatch is forbidden unless resourceVersion is provided";
+        const ANY: &str = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
+        forbid(!rule.is_empty() && version.is_empty(), MATCH, UNVERSIONED);
+        forbid(rule == "Exact" && version == "0", MATCH, ANY);
+        forbid(sends, SEND, "sendInitialEvents is forbidden for list");
+        &["Exact", "NotOlderThan", ""][..]
+    };
+    let is_late = continues && !rule.is_empty();
+    forbid(is_late, MATCH, "resourceVersionMatch is forbidden when continue is provided");
+    if !rule.is_empty() && !names.contains(&rule) {
+        let names: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
+        let words = format!("Unsupported value: \"{rule}\": supported values: {}", names.join(", "));
+        found.push(Mistake { reason: "FieldValueNotSupported", field: MATCH.to_owned(), words });
     }
-    if asked.flag("watch") && asked.parameter("sendInitialEvents").is_empty() {
-        let words = "Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
-        return Err(invalid_options(asked, field, words));
-    }
-    if version.is_empty() && !streams {
-        let words = "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided";
-        return Err(invalid_options(asked, field, words));
-    }
-    if !asked.parameter("continue").is_empty() {
-        let words = "Forbidden: resourceVersionMatch is forbidden when continue is provided";
-        return Err(invalid_options(asked, field, words));
-    }
-    if rule != "Exact" && rule != "NotOlderThan" {
-        let words = format!("Unsupported value: \"{rule}\": supported values: \"Exact\", \"NotOlderThan\"");
-        return Err(invalid_options(asked, field, &words));
-    }
-    if rule == "Exact" && version == "0" {
-        let words = "Forbidden: resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\"";
-        return Err(invalid_options(asked, field, words));
-    }
-    Ok(())
+    if found.is_empty() { Ok(()) } else { Err(Failure::invalid_options(&found)) }
 }
 
 /// What is answered about a version that is not there yet.
@@ -95,13 +100,13 @@ fn too_large(state: &State, version: u64) -> Failure {
 }
 
 fn expired(state: &State, version: u64) -> Failure {
-    let oldest = state.store.compacted;
+    let oldest = state.store.compacted.max(state.begun);
     Failure::new(410, "Expired", format!("too old resource version: {version} ({oldest})"))
 }
 
 /// A list, or a page of one.
 pub(super) fn list(state: &State, asked: &Asked) -> Result<Value, Failure> {
-    check_match(asked)?;
+    check_options(asked, state.streams_lists)?;
     let selection = selection(asked)?;
     let token = asked.parameter("continue");
     let named = named_version(asked)?;
@@ -133,19 +138,26 @@ pub(super) fn list(state: &State, asked: &Asked) -> Result<Value, Failure> {
     }
     let old = (version < state.store.version).then(|| state.at(version));
     let objects = old.as_ref().unwrap_or(&state.store.objects);
-    let matching: Vec<(&Key, &std::sync::Arc<Value>)> = within(objects, asked.resource, asked.scope())
-        .filter(|(key, object)| start.as_ref().is_none_or(|start| *key > start) && selection.allows(object))
-        .collect();
     let limit = asked.number("limit").filter(|limit| *limit > 0 && !any).and_then(|limit| usize::try_from(limit).ok());
-    let shown = limit.unwrap_or(usize::MAX).min(matching.len());
+    let mut there = within(objects, asked.resource, asked.scope())
+        .filter(|(key, _)| start.as_ref().is_none_or(|start| *key > start))
+        .peekable();
+    let mut matching: Vec<&Value> = Vec::new();
     let mut metadata = json!({ "resourceVersion": version.to_string() });
-    if let Some(((_, namespace, name), _)) = matching.get(shown.saturating_sub(1)).filter(|_| shown < matching.len()) {
-        metadata["continue"] = json!(write_token(version, namespace, name));
-        if !selection.is_narrow() {
-            metadata["remainingItemCount"] = json!(matching.len() - shown);
+    while let Some(((_, namespace, name), object)) = there.next() {
+        if selection.allows(object) {
+            matching.push(object);
+        }
+        // A page that is full does not look whether what follows is selected.
+        if limit.is_some_and(|limit| matching.len() >= limit) && there.peek().is_some() {
+            metadata["continue"] = json!(write_token(version, namespace, name));
+            if !selection.is_narrow() {
+                metadata["remainingItemCount"] = json!(there.count());
+            }
+            break;
         }
     }
-    let items = matching.iter().take(shown).map(|(_, object)| asked.view.in_list(asked.resource, object)).collect();
+    let items = matching.iter().map(|object| asked.view.in_list(asked.resource, object)).collect();
     Ok(asked.view.list(asked.resource, metadata, items))
 }
 
@@ -163,11 +175,7 @@ fn read_token(token: &str) -> Option<(u64, (String, String))> {
 
 /// Begins a watch.
 pub(super) fn watch(server: &Server, state: &mut State, user: &str, asked: &Asked) -> Result<Reply, Failure> {
-    if !asked.parameter("sendInitialEvents").is_empty() && !state.streams_lists {
-        let words = "Forbidden: sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled";
-        return Err(invalid_options(asked, "sendInitialEvents", words));
-    }
-    check_match(asked)?;
+    check_options(asked, state.streams_lists)?;
     let mut selection = selection(asked)?;
     if !asked.name.is_empty() {
         selection.fields.push(("/metadata/name", asked.name.clone(), true));
@@ -179,23 +187,23 @@ pub(super) fn watch(server: &Server, state: &mut State, user: &str, asked: &Aske
         (_, "") => named.is_none(),
         _ => streams,
     };
-    if let Some(version) = named.filter(|version| streams && *version > now) {
-        return Err(too_large(state, version));
-    }
     let mut initial: Vec<Bytes> = Vec::new();
     let mut from = named.unwrap_or(now);
     let mut ends = false;
-    if whole {
+    if let Some(version) = named.filter(|version| streams && *version > now) {
+        initial.push(line("ERROR", &too_large(state, version).to_value()));
+        ends = true;
+    } else if whole {
         let there = state.of(asked.resource, asked.scope()).filter(|(_, object)| selection.allows(object));
         initial.extend(there.map(|(_, object)| line("ADDED", &asked.view.of(asked.resource, object))));
         from = now;
-    } else if from < state.store.compacted {
+    } else if from < state.store.compacted.max(state.begun) {
         // The connection is there already when that is found out.
         initial.push(line("ERROR", &expired(state, from).to_value()));
         ends = true;
     }
     let bookmarks = asked.flag("allowWatchBookmarks");
-    if streams && bookmarks {
+    if whole && bookmarks && !ends {
         initial.push(bookmark(asked.resource, asked.view, now, true));
     }
     let timeout = asked.number("timeoutSeconds").filter(|seconds| *seconds > 0).map(Duration::from_secs);

@@ -68,6 +68,10 @@ fn check_preconditions(resource: &Resource, name: &str, options: &Value, there: 
     let (uid, version) =
         (object::text(options, "/preconditions/uid"), object::text(options, "/preconditions/resourceVersion"));
     let now = object::uid(there);
+    if !uid.is_empty() && uid != now && resource.plural == "namespaces" {
+        let words = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {now}");
+        return Err(Failure::conflict(resource, name, &words));
+    }
     if !uid.is_empty() && uid != now {
         let words = format!(
             "the UID in the precondition ({uid}) does not match the UID in record ({now}). The object might have been deleted and then recreated"

@@ -155,8 +155,9 @@ impl Schema {
                     found.push(Mistake::invalid(path, value, &words));
                 }
                 if self.is_32_bit && (number < f64::from(i32::MIN) || number > f64::from(i32::MAX)) {
-                    let words = format!("{path} in body must be of type int32: \"{value}\"");
-                    found.push(Mistake::invalid(path, value, &words));
+                    let (parent, name) = path.rsplit_once('.').unwrap_or(("", path));
+                    let words = format!("Checked value must be of type integer with format int32 in {name}");
+                    found.push(Mistake::invalid(parent, &json!(""), &words));
                 }
             }
             Value::Array(items) => self.list_mistakes(path, items, found),
@@ -193,8 +194,8 @@ impl Schema {
             found.push(Mistake::invalid(path, &json!(text), &words));
         }
         if self.is_date && text.parse::<k8s_openapi::jiff::Timestamp>().is_err() {
-            let words = format!("{path} in body must be of type date-time: \"{text}\"");
-            found.push(Mistake::invalid(path, &json!(text), &words));
+            let words = format!("Invalid value: \"{text}\": {path} in body must be of type date-time: \"{text}\"");
+            found.push(Mistake { reason: "FieldValueTypeInvalid", field: path.to_owned(), words });
         }
     }
 

@@ -2,7 +2,12 @@
 
 use serde_json::Value;
 
-use super::{failure::Failure, object, resource::Resource};
+use super::{
+    failure::Failure,
+    metadata::{is_label_key, is_label_value},
+    object,
+    resource::Resource,
+};
 
 /// What a list or a watch shows.
 #[derive(Debug, Clone, Default)]
@@ -49,10 +54,14 @@ impl Selection {
                 .map(|(field, value)| (field, value, false))
                 .or_else(|| term.split_once("==").map(|(field, value)| (field, value, true)))
                 .or_else(|| term.split_once('=').map(|(field, value)| (field, value, true)))
-                .ok_or_else(|| Failure::bad_request(format!("invalid field selector {term}")))?;
+                .ok_or_else(|| {
+                    Failure::bad_request(format!("invalid selector: '{text}'; can't understand '{term}'"))
+                })?;
             let pointer = match field {
                 "metadata.name" => "/metadata/name",
                 "metadata.namespace" if resource.is_namespaced => "/metadata/namespace",
+                "type" if resource.plural == "secrets" => "/type",
+                "status.phase" if resource.plural == "namespaces" => "/status/phase",
                 _ => {
                     let words = format!("field label not supported: {field}");
                     return Err(Failure::bad_request(words));
@@ -69,10 +78,9 @@ impl Selection {
         while !rest.is_empty() {
             let end = term_end(rest);
             let (term, after) = rest.split_at_checked(end).unwrap_or((rest, ""));
-            self.labels.push(
-                Requirement::read(term.trim())
-                    .ok_or_else(|| Failure::bad_request(format!("unable to parse requirement: {term}")))?,
-            );
+            let read = Requirement::read(term.trim()).filter(Requirement::is_valid);
+            let read = read.ok_or_else(|| Failure::bad_request(format!("unable to parse requirement: {term}")))?;
+            self.labels.push(read);
             rest = after.trim_start_matches(',').trim();
         }
         Ok(())
@@ -118,6 +126,15 @@ impl Requirement {
         }
         (!term.is_empty() && is_word(term) && !term.contains('='))
             .then(|| Self { key: term.to_owned(), test: Test::Exists })
+    }
+
+    /// Whether key and values are such as labels can have.
+    fn is_valid(&self) -> bool {
+        let values = match &self.test {
+            Test::In(values) | Test::NotIn(values) => values.as_slice(),
+            Test::Exists | Test::Absent => &[],
+        };
+        is_label_key(&self.key) && values.iter().all(|value| is_label_value(value))
     }
 
     fn allows(&self, shown: &Value) -> bool {

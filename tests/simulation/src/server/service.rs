@@ -86,6 +86,14 @@ impl http_body::Body for ServerBody {
     }
 }
 
+impl Service {
+    /// Whether nobody answers.
+    #[must_use]
+    pub fn is_down(&self) -> bool {
+        self.server.is_down()
+    }
+}
+
 impl ServerBody {
     /// A body that is there at once.
     #[must_use]

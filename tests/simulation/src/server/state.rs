@@ -73,6 +73,8 @@ pub struct Snapshot {
     /// The changes that are not compacted yet.
     pub(super) log: VecDeque<Arc<Change>>,
     pub(super) version: u64,
+    /// KeyPairs as they were created: etcd has them without the status that is shown of them by default.
+    pub(super) fresh: BTreeSet<Key>,
     /// Up to which version the history is gone.
     pub(super) compacted: u64,
 }
@@ -92,8 +94,14 @@ pub(super) struct State {
     pub rules: Vec<Rule>,
     /// Changes that the observers have not been told yet.
     pub untold: VecDeque<Arc<Change>>,
+    /// Whether they are being told.
+    pub is_telling: bool,
     /// Whether watches may begin with what there is.
     pub streams_lists: bool,
+    /// Before which version no watch can begin: an API server that has begun anew knows nothing of what was before.
+    pub begun: u64,
+    /// Whether nobody answers at all.
+    pub is_down: bool,
 }
 
 impl State {
@@ -110,7 +118,10 @@ impl State {
             denied: BTreeSet::new(),
             rules: Vec::new(),
             untold: VecDeque::new(),
+            is_telling: false,
             streams_lists: true,
+            begun: 0,
+            is_down: false,
         }
     }
 
@@ -173,6 +184,11 @@ impl State {
             (Some(_), None) => ChangeKind::Deleted,
         };
         let after = after.map(with_version);
+        if before.is_none() {
+            self.store.fresh.insert(key.clone());
+        } else {
+            self.store.fresh.remove(&key);
+        }
         match &after {
             Some(object) => self.store.objects.insert(key.clone(), Arc::clone(object)),
             None => self.store.objects.remove(&key),

@@ -9,6 +9,7 @@ use super::{
     built_in,
     failure::{Failure, Mistake},
     key_pair, metadata, object,
+    read::parse_version,
     request::{Asked, Content, json},
     resource::Resource,
     state::State,
@@ -61,7 +62,8 @@ fn identify(asked: &Asked, new: &mut Value) -> Result<(), Failure> {
     }
     for (field, wanted) in [("apiVersion", resource.api_version()), ("kind", resource.kind.to_owned())] {
         let given = object::text(new, &format!("/{field}"));
-        if !given.is_empty() && given != wanted {
+        let is_missing = given.is_empty() && resource.is_custom;
+        if is_missing || !given.is_empty() && given != wanted {
             let words =
                 format!("the object provided is unrecognized (must be of type {}): {field} {given}", resource.kind);
             return Err(Failure::bad_request(words));
@@ -87,9 +89,10 @@ fn identify(asked: &Asked, new: &mut Value) -> Result<(), Failure> {
         let words = format!("the name of the object ({name}) does not match the name on the URL ({})", asked.name);
         return Err(Failure::bad_request(words));
     }
-    if !asked.name.is_empty() {
-        let name = json!(asked.name);
-        object::set_metadata(new, "name", name);
+    if !asked.name.is_empty() && name.is_empty() {
+        let words =
+            format!("the name of the object ({} based on URL) was undeterminable: name must be provided", asked.name);
+        return Err(Failure::bad_request(words));
     }
     Ok(())
 }
@@ -116,7 +119,7 @@ impl Writer<'_> {
         if !object::text(&new, "/metadata/resourceVersion").is_empty() {
             return Err(Failure::new(500, "", "resourceVersion should not be set on objects to be created"));
         }
-        for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"] {
+        for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
             object::remove_entry(&mut new, &["metadata"], field);
         }
         let uid = self.state.new_uid();
@@ -149,11 +152,12 @@ impl Writer<'_> {
         if there.is_none() && !resource.creates_on_update {
             return Err(Failure::not_found(resource, &name));
         }
-        if !wanted.0.is_empty() && wanted.0 != uid {
-            let words = format!("Precondition failed: UID in precondition: {}, UID in object meta: {uid}", wanted.0);
-            return Err(Failure::conflict(resource, &name, &words));
+        let is_patch = self.asked.method == http::Method::PATCH;
+        if !is_patch && !wanted.0.is_empty() && wanted.0 != uid {
+            return Err(Failure::other_uid(resource, &self.asked.namespace, &name, &wanted.0, &uid));
         }
         let Some(there) = there else {
+            object::remove_entry(&mut new, &["metadata"], "resourceVersion");
             return self.create(new);
         };
         if self.asked.subresource == "status" {
@@ -173,21 +177,22 @@ impl Writer<'_> {
             object::remove_entry(&mut new, &[], "status");
         }
         self.admit(&mut new, &name, false)?;
-        let mut broken = Vec::new();
         if wanted.1.is_empty() {
             // Kubernetes' own kinds are replaced whatever the version; others are not.
             if resource.is_custom || resource.plural == "leases" {
-                broken.push(Mistake::invalid("metadata.resourceVersion", &json!(0), "must be specified for an update"));
+                return Err(Failure::unversioned(resource, &name));
             }
-        } else if wanted.1 != object::text(&there, "/metadata/resourceVersion") {
+        } else if parse_version(&wanted.1)?.to_string() != object::text(&there, "/metadata/resourceVersion") {
             return Err(Failure::modified(resource, &name));
         }
+        let given = object::uid(&new).to_owned();
         metadata::keep(&there, &mut new);
         if !resource.is_custom {
             built_in::complete(resource, Some(&there), &mut new);
         }
-        if !broken.is_empty() {
-            return Err(Failure::invalid(resource, &name, &broken));
+        if is_patch && !given.is_empty() && given != uid {
+            let mistake = Mistake::invalid("metadata.uid", &json!(given), "field is immutable");
+            return Err(Failure::invalid(resource, &name, &[mistake]));
         }
         self.validate(Some(&there), &new, &name)?;
         if resource.is_custom && new.get("spec") != there.get("spec") {
@@ -196,13 +201,14 @@ impl Writer<'_> {
         }
         let version = json!(object::text(&there, "/metadata/resourceVersion"));
         object::set_metadata(&mut new, "resourceVersion", version);
-        if new == *there {
+        let key = (resource.plural, self.asked.namespace.clone(), name.clone());
+        let is_fresh = resource.is_custom && self.state.store.fresh.contains(&key);
+        if new == *there && !is_fresh {
             return Ok(Written { object: there, is_new: false });
         }
         if object::is_deleting(&new) && object::finalizers(&new).next().is_none() && resource.plural != "namespaces" {
             // Nobody holds it any more.
             if !self.asked.is_dry_run() {
-                let key = (resource.plural, self.asked.namespace.clone(), name);
                 self.state.commit(key, self.user, None);
             }
             return Ok(Written { object: Arc::new(new), is_new: false });
@@ -257,7 +263,10 @@ impl Writer<'_> {
         let mut found = metadata::mistakes(resource, after);
         found.extend(before.map(|before| metadata::change_mistakes(before, after)).unwrap_or_default());
         if resource.is_custom {
-            found.extend(key_pair::mistakes(before, after));
+            let rules = key_pair::mistakes(before, after, &found);
+            // The status is read by itself: what is said of it there has its paths from there.
+            let is_status = self.asked.subresource == "status";
+            found.extend(rules.into_iter().map(|mistake| if is_status { mistake.within("status") } else { mistake }));
         } else {
             found.extend(built_in::mistakes(resource, before, after));
         }

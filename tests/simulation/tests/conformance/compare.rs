@@ -10,26 +10,20 @@ use crate::{
     script::{Script, Step},
 };
 
-/// What may differ: both answers are changed so that they are alike where they may be.
-pub struct Allowed {
-    /// What may differ, and why.
-    pub why: &'static str,
-    pub put_alike: fn(&mut Answer),
-}
-
-/// Everything that may differ.
-pub const ALLOWED: &[Allowed] = &[
-    Allowed {
-        why: "The rules in CEL are not evaluated: the domain's checks stand in for them, whose words are others, and which \
+/// Everything that may differ, and why: both answers are changed so that they are alike where they may be.
+pub const ALLOWED: &[(&str, fn(&mut Answer))] = &[
+    (
+        "The rules in CEL are not evaluated: the domain's checks stand in for them, whose words are others, and which \
               tell of several rules about one field once. The codes and the fields are compared.",
-        put_alike: codes_of_rules,
-    },
-    Allowed { why: "Go's maps have no order, so neither have the mistakes in an object.", put_alike: sort_causes },
-    Allowed {
-        why: "What the parser of selectors and of continue tokens says is of no use to a program.",
-        put_alike: without_parsers,
-    },
-    Allowed { why: "Why a body cannot be decoded is told in the words of the decoder.", put_alike: without_decoders },
+        codes_of_rules,
+    ),
+    ("Go's maps have no order, so neither have the mistakes in an object.", sort_causes),
+    ("What the parser of selectors and of continue tokens says is of no use to a program.", without_parsers),
+    (
+        "A server tells watches now and then how far they are: when is its own affair. What ends the first events is compared.",
+        without_bookmarks,
+    ),
+    ("Why a body cannot be decoded is told in the words of the decoder.", without_decoders),
 ];
 
 fn details_kind(answer: &Answer) -> &str {
@@ -40,7 +34,7 @@ fn codes_of_rules(answer: &mut Answer) {
     if answer.status != 422 || details_kind(answer) != "KeyPair" {
         return;
     }
-    let rule = Regex::new(r"^Invalid value: ([A-Za-z.]*|[0-9]+): ").unwrap();
+    let rule = Regex::new(r"^Invalid value: ([A-Z][A-Za-z.]+|[0-9]{3,4}): ").unwrap();
     let Some(causes) = answer.body.pointer_mut("/details/causes").and_then(Value::as_array_mut) else { return };
     let text = |cause: &Value, field: &str| cause[field].as_str().unwrap_or_default().to_owned();
     let mut has_rules = false;
@@ -69,6 +63,13 @@ fn sort_causes(answer: &mut Answer) {
     }
 }
 
+fn without_bookmarks(answer: &mut Answer) {
+    if let Some(events) = answer.body.as_array_mut() {
+        let ends_first = "/object/metadata/annotations/k8s.io~1initial-events-end";
+        events.retain(|event| event["type"] != "BOOKMARK" || event.pointer(ends_first).is_some());
+    }
+}
+
 fn without_parsers(answer: &mut Answer) {
     let message = answer.body["message"].as_str().unwrap_or_default();
     let is_token = message.contains("continue key is not valid");
@@ -80,7 +81,14 @@ fn without_parsers(answer: &mut Answer) {
 
 fn without_decoders(answer: &mut Answer) {
     let message = answer.body["message"].as_str().unwrap_or_default();
-    let words = ["cannot unmarshal", "illegal base64 data", "cannot read ", "the object provided is unrecognized"];
+    let words = [
+        "cannot unmarshal",
+        "illegal base64 data",
+        "cannot read ",
+        "cannot be handled as",
+        "is missing in",
+        "the object provided is unrecognized",
+    ];
     if answer.status == 400 && words.iter().any(|word| message.contains(word)) {
         answer.body["message"] = json!("(a decoder's words)");
     }
@@ -95,20 +103,54 @@ pub fn compare(name: &str, script: &Script, real: &Record, simulated: &Record) {
         if real.status != simulated.status {
             found.push(format!("status {} and not {}", real.status, simulated.status));
         }
+        let is_watch = real.status == 0;
+        let both = [&real.body, &simulated.body].map(|body| if is_watch { brief(body) } else { Value::Null });
+        if both[0] != both[1] {
+            found.push(format!("{}\n and not {}", both[0], both[1]));
+        }
         differences("", &real.body, &simulated.body, &mut |pointer, one, other| {
+            if is_watch && both[0] != both[1] {
+                return;
+            }
             found.push(format!("{pointer}: {one} and not {other}"));
         });
         if !found.is_empty() {
-            let step = match step {
-                Step::Request(request) => {
-                    format!("{} {} {}", request.method, request.path, request.body.clone().unwrap_or_default())
-                }
-                step => format!("{step:?}"),
-            };
-            told.push(format!("{step}\n    {}", found.join("\n    ")));
+            told.push(format!("{}\n    {}", written(step), found.join("\n    ")));
         }
     }
+    if !told.is_empty() {
+        println!("The script {name}:");
+        script.0.iter().for_each(|step| println!("  {}", written(step)));
+    }
     assert!(told.is_empty(), "{name}: the real server answers\n{}", told.join("\n"));
+}
+
+/// A step, for people.
+fn written(step: &Step) -> String {
+    match step {
+        Step::Request(request) => {
+            let body = request.body.as_ref().map(Value::to_string).unwrap_or_default();
+            format!("{} {} {body}", request.method, request.path)
+        }
+        step => format!("{step:?}"),
+    }
+}
+
+/// The events of a watch, so that one sees what they are.
+fn brief(events: &Value) -> Value {
+    let text =
+        |event: &Value, pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let events = events.as_array().into_iter().flatten();
+    events
+        .map(|event| {
+            format!(
+                "{} {} {}",
+                text(event, "/type"),
+                text(event, "/object/metadata/name"),
+                text(event, "/object/metadata/resourceVersion")
+            )
+        })
+        .collect()
 }
 
 fn differences(pointer: &str, real: &Value, simulated: &Value, tell: &mut impl FnMut(&str, &Value, &Value)) {
@@ -153,7 +195,7 @@ fn normalized(record: &Record) -> Vec<Answer> {
             let mut body = answer.body.clone();
             names.normalize(&mut body);
             let mut answer = Answer { status: answer.status, body };
-            ALLOWED.iter().for_each(|allowed| (allowed.put_alike)(&mut answer));
+            ALLOWED.iter().for_each(|(_, put_alike)| put_alike(&mut answer));
             answer
         })
         .collect()

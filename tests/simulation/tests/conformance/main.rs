@@ -27,31 +27,59 @@ use std::{path::Path, sync::LazyLock};
 
 use keypair_simulation::Server;
 use keypair_test_harness::{ControlPlane, Options};
-use kube::Client;
+use kube::{
+    Client,
+    config::{Config, KubeConfigOptions, Kubeconfig},
+};
 
 use script::Script;
 
-static PLANE: LazyLock<ControlPlane> = LazyLock::new(|| {
+static PLANE: LazyLock<ControlPlane> = LazyLock::new(plane);
+/// One that is restarted, which the scripts that run meanwhile would notice.
+static RESTARTED: LazyLock<ControlPlane> = LazyLock::new(plane);
+
+fn plane() -> ControlPlane {
     let crd = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crds/keypairs.keypairs.dev.yaml");
     ControlPlane::start(&Options { crds: vec![crd], ..Options::default() }).expect("a control plane")
-});
+}
 
 /// Who has all rights, and who has none.
 pub struct Clients {
     pub admin: Client,
     pub alice: Client,
+    /// Has the API server end and begin anew.
+    pub restart: Box<dyn Fn()>,
 }
 
 /// Plays a script against both servers and compares.
 fn conforms(name: &str, script: &Script) {
+    conforms_on(&PLANE, name, script);
+}
+
+/// The same, with a control plane of its own.
+fn conforms_on(plane: &'static ControlPlane, name: &str, script: &Script) {
     let simulated = simulated(name, script);
     let expected = simulated.events();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let real = runtime.block_on(async {
-        let clients = Clients { admin: PLANE.client().await.unwrap(), alice: PLANE.client_as("alice").await.unwrap() };
+        let restart = Box::new(|| plane.restart_apiserver().unwrap());
+        let clients = Clients { admin: client(plane, None).await, alice: client(plane, Some("alice")).await, restart };
         play::play(&clients, &space(name), script, Some(&expected)).await
     });
     compare::compare(name, script, &real, &simulated);
+}
+
+/// A client that does not try again by itself: every answer is compared.
+async fn client(plane: &ControlPlane, context: Option<&str>) -> Client {
+    let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
+    let kubeconfig = Kubeconfig::read_from(plane.kubeconfig()).unwrap();
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await.unwrap();
+    config.default_retry = false;
+    if plane.ready().is_some() {
+        // Ours is on loopback.
+        config.proxy_url = None;
+    }
+    Client::try_from(config).unwrap()
 }
 
 /// Scripts have namespaces of their own, since they run at the same time.
@@ -69,7 +97,11 @@ fn simulated(name: &str, script: &Script) -> play::Record {
             async move { server.run().await }
         });
         let client = |user: &str| Client::new(server.service(user), "default");
-        let clients = Clients { admin: client("admin"), alice: client("alice") };
+        let restart = Box::new({
+            let server = server.clone();
+            move || server.restart()
+        });
+        let clients = Clients { admin: client("admin"), alice: client("alice"), restart };
         let record = play::play(&clients, &space(name), script, None).await;
         background.abort();
         record

@@ -19,7 +19,7 @@ use crate::{
 /// How long something that has to come is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long it must have been quiet for nothing more to come.
-const QUIET: Duration = Duration::from_millis(150);
+const QUIET: Duration = Duration::from_millis(50);
 
 /// What was answered to a step: the status code and the object, or the events.
 #[derive(Debug, Clone)]
@@ -68,6 +68,10 @@ pub async fn play(clients: &Clients, namespace: &str, script: &Script, expected:
                 let number = expected.as_mut().map(|numbers| numbers.next().unwrap_or_default());
                 Answer { status: 0, body: player.events(label, number).await.into() }
             }
+            Step::Restart => {
+                (clients.restart)();
+                Answer { status: 200, body: Value::Null }
+            }
             Step::Gone(path) => {
                 let path = player.fill(path);
                 let start = Instant::now();
@@ -87,7 +91,8 @@ pub async fn play(clients: &Clients, namespace: &str, script: &Script, expected:
 }
 
 async fn send(client: &Client, method: &str, path: &str, content: &str, accept: &str, body: Option<String>) -> Answer {
-    let response = timeout(PATIENCE, client.send(request(method, path, content, accept, body))).await.unwrap().unwrap();
+    let sent = timeout(PATIENCE, client.send(request(method, path, content, accept, body)));
+    let response = sent.await.unwrap_or_else(|_| panic!("no answer to {method} {path}")).unwrap();
     let status = response.status().as_u16();
     let bytes = response.into_body().collect().await.unwrap().to_bytes();
     let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into_owned().into());

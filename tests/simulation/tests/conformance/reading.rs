@@ -145,6 +145,8 @@ fn versions() {
     script.delete(&at(SECRETS, "a"));
     script.post("three", SECRETS, secret("c"));
     for query in [
+        // At first one after which the cache of the server is up to date.
+        "resourceVersion={three.version}",
         "resourceVersion=0",
         "resourceVersion={two.version}",
         "resourceVersion={two.version}&resourceVersionMatch=NotOlderThan",

@@ -19,6 +19,8 @@ pub enum Step {
     },
     /// What that watch has told by now.
     Events(String),
+    /// The API server ends and begins anew.
+    Restart,
     /// Waits until the object is gone.
     Gone(String),
 }
@@ -100,6 +102,10 @@ impl Script {
         self.0.push(Step::Events(label.to_owned()));
     }
 
+    pub fn restart(&mut self) {
+        self.0.push(Step::Restart);
+    }
+
     pub fn gone(&mut self, path: &str) {
         self.0.push(Step::Gone(path.to_owned()));
     }
@@ -113,11 +119,6 @@ impl Request {
 
     pub fn by_alice(&mut self) -> &mut Self {
         self.is_alice = true;
-        self
-    }
-
-    pub fn content(&mut self, content: &'static str) -> &mut Self {
-        self.content = content;
         self
     }
 

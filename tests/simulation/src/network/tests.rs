@@ -1,0 +1,123 @@
+//! What goes wrong on the way.
+
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, Client, api::PostParams};
+use tokio::time::{Instant, timeout};
+
+use super::*;
+use crate::Server;
+
+fn setting() -> (Server, Network, Api<Secret>) {
+    let server = Server::new(1);
+    let network = Network::new(server.service("alice"), 2);
+    let api = Api::default_namespaced(Client::new(network.clone(), "default"));
+    (server, network, api)
+}
+
+fn secret(name: &str) -> Secret {
+    let mut secret = Secret::default();
+    secret.metadata.name = Some(name.to_owned());
+    secret
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_and_replies_are_lost() {
+    let (server, network, api) = setting();
+    network.set_faults(Faults { lose_request: 1000, ..Faults::default() });
+    assert!(api.create(&PostParams::default(), &secret("a")).await.is_err());
+    assert!(server.objects("secrets").is_empty(), "it was not carried out");
+    network.set_faults(Faults { lose_reply: 1000, ..Faults::default() });
+    assert!(api.create(&PostParams::default(), &secret("a")).await.is_err());
+    assert_eq!(server.objects("secrets").len(), 1, "it was");
+    network.calm();
+    assert!(api.create(&PostParams::default(), &secret("b")).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_sent_is_carried_out_without_its_sender() {
+    let (server, network, api) = setting();
+    let second = Duration::from_secs(1);
+    network.set_faults(Faults { latency: second..second * 2, ..Faults::default() });
+    let soon = Duration::from_millis(10);
+    assert!(timeout(soon, api.create(&PostParams::default(), &secret("a"))).await.is_err());
+    assert!(server.objects("secrets").is_empty());
+    sleep(second * 2).await;
+    assert_eq!(server.objects("secrets").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn replies_are_late() {
+    let (_, network, api) = setting();
+    network.set_faults(Faults { delay_reply: 1000, delay: Duration::from_secs(40), ..Faults::default() });
+    let begin = Instant::now();
+    assert!(api.get_opt("a").await.unwrap().is_none());
+    assert!(begin.elapsed() > Duration::from_secs(40));
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_are_refused() {
+    let (server, network, api) = setting();
+    for (refusal, code) in [
+        (Refusal::TooManyRequests, 429),
+        (Refusal::InternalError, 500),
+        (Refusal::Unavailable, 503),
+        (Refusal::Timeout, 504),
+        (Refusal::Conflict, 409),
+        (Refusal::Unauthorized, 401),
+    ] {
+        network.set_faults(Faults { refuse: 1000, refusals: vec![refusal], ..Faults::default() });
+        match api.create(&PostParams::default(), &secret("a")).await {
+            Err(kube::Error::Api(status)) => assert_eq!(status.code, code),
+            other => panic!("{refusal:?}: {other:?}"),
+        }
+    }
+    assert!(server.objects("secrets").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_that_is_down_keeps_everything_back() {
+    let (server, network, api) = setting();
+    let second = Duration::from_secs(1);
+    network.set_link(Link::Silent);
+    assert!(timeout(second * 100, api.get_opt("a")).await.is_err(), "nobody says that nothing arrives");
+    network.set_link(Link::Refusing);
+    assert!(timeout(second, api.get_opt("a")).await.unwrap().is_err());
+    network.set_link(Link::Up);
+    assert!(api.get_opt("a").await.is_ok());
+    server.stop();
+    assert!(timeout(second, api.get_opt("a")).await.unwrap().is_err());
+    server.start();
+    assert!(api.get_opt("a").await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn watches_break_with_the_link() {
+    use futures::StreamExt as _;
+    use kube::api::{WatchEvent, WatchParams};
+
+    let (server, network, api) = setting();
+    let mut events = Box::pin(api.watch(&WatchParams::default(), "0").await.unwrap());
+    server.request(
+        "bob",
+        "POST",
+        "/api/v1/namespaces/default/secrets",
+        "",
+        Some(&serde_json::json!({ "metadata": { "name": "a" } })),
+    );
+    while !matches!(events.next().await.unwrap().unwrap(), WatchEvent::Added(_)) {}
+    while timeout(Duration::from_secs(1), events.next()).await.is_ok() {}
+    network.set_link(Link::Silent);
+    server.request(
+        "bob",
+        "POST",
+        "/api/v1/namespaces/default/secrets",
+        "",
+        Some(&serde_json::json!({ "metadata": { "name": "b" } })),
+    );
+    assert!(timeout(Duration::from_secs(1000), events.next()).await.is_err(), "nothing is told");
+    network.set_link(Link::Up);
+    let end = timeout(Duration::from_secs(1), events.next()).await.unwrap();
+    assert!(end.is_none_or(|event| event.is_err()), "the connection is broken");
+}

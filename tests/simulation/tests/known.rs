@@ -1,0 +1,122 @@
+//! Faults that histories have found, each as the shortest history that showed it, at every time within which it could.
+#![allow(missing_docs, reason = "tests: a panic fails them")]
+
+use std::time::Duration;
+
+use keypair_simulation::{
+    history::{Action, History, Setup, Sight, Step, Verb},
+    run::run,
+};
+use serde_json::{Value, json};
+
+const GENERATED: &str = "Ed25519";
+
+fn setup(quota: usize) -> Setup {
+    Setup { replicas: 1, quota, lease: 15, answers_reviews: false, concurrency: 16 }
+}
+
+fn generated() -> Value {
+    json!({ "profile": "OpenSSH", "generate": { "algorithm": GENERATED } })
+}
+
+fn of_project(project: &str) -> Value {
+    json!({ "profile": "OpenSSH", "project": project, "generate": { "algorithm": GENERATED } })
+}
+
+fn step(milliseconds: u64, action: Action) -> Step {
+    Step { at: Duration::from_millis(milliseconds), action }
+}
+
+fn user(milliseconds: u64, verb: Verb, resource: &'static str, name: &str, body: Value) -> Step {
+    let namespace = if resource == "namespaces" { String::new() } else { "shop".to_owned() };
+    step(milliseconds, Action::User { verb, resource, namespace, name: name.to_owned(), body })
+}
+
+fn namespace(milliseconds: u64, annotations: &Value) -> Step {
+    user(milliseconds, Verb::Create, "namespaces", "shop", json!({ "metadata": { "annotations": annotations } }))
+}
+
+fn create(milliseconds: u64, name: &str, spec: &Value) -> Step {
+    user(milliseconds, Verb::Create, "keypairs", name, json!({ "spec": spec }))
+}
+
+fn edit(milliseconds: u64, name: &str, spec: &Value) -> Step {
+    user(milliseconds, Verb::Patch, "keypairs", name, json!({ "spec": spec }))
+}
+
+/// Plays a history with each of these times in it.
+#[track_caller]
+fn keeps_its_promises(setup: &Setup, times: impl IntoIterator<Item = u64>, steps: impl Fn(u64) -> Vec<Step>) {
+    for time in times {
+        let history = History { seed: time, setup: setup.clone(), steps: steps(time) };
+        let violations = run(&history, false).violations;
+        assert!(violations.is_empty(), "{history}    {}", violations.join("\n    "));
+    }
+}
+
+#[test]
+fn a_rename_there_and_back_while_the_secret_is_moved() {
+    for on_loss in ["Report", "Regenerate"] {
+        keeps_its_promises(&setup(500), 0..30, |time| {
+            vec![
+                namespace(0, &json!({})),
+                create(0, "web", &generated()),
+                edit(0, "web", &json!({ "secret": { "onLoss": on_loss } })),
+                edit(1000, "web", &json!({ "secret": { "name": "s1" } })),
+                edit(1000 + time, "web", &json!({ "secret": { "name": null } })),
+            ]
+        });
+    }
+}
+
+#[test]
+fn a_namespace_that_is_made_anew_before_its_end_was_seen() {
+    keeps_its_promises(&setup(1), (0..30).map(|time| 40 * time), |time| {
+        vec![
+            namespace(0, &json!({})),
+            step(500, Action::Watch(0, "namespaces", Sight::LagFor(1000))),
+            user(1000, Verb::Delete, "namespaces", "shop", Value::Null),
+            namespace(1600, &json!({})),
+            create(1610, "web", &generated()),
+            create(1700 + time, "api", &generated()),
+        ]
+    });
+}
+
+#[test]
+fn projects_that_change_while_an_acceptance_is_written() {
+    keeps_its_promises(&setup(1), 0..40, |time| {
+        vec![
+            namespace(0, &json!({})),
+            create(1000, "api", &of_project("red")),
+            create(1000, "web", &of_project("blue")),
+            user(
+                1000 + time,
+                Verb::Patch,
+                "namespaces",
+                "shop",
+                json!({ "metadata": { "annotations": { "keypairs.dev/projects": "blue" } } }),
+            ),
+        ]
+    });
+}
+
+#[test]
+fn a_quota_that_is_no_number() {
+    keeps_its_promises(&setup(3), [0, 20, 1000], |time| {
+        vec![namespace(0, &json!({ "keypairs.dev/quota": "many" })), create(time, "web", &generated())]
+    });
+}
+
+#[test]
+fn a_store_that_is_put_back() {
+    keeps_its_promises(&setup(3), [300, 1000, 5000], |time| {
+        vec![
+            namespace(0, &json!({})),
+            step(200, Action::Snapshot),
+            create(time, "web", &generated()),
+            step(time + 200, Action::Restore),
+            create(time + 2000, "api", &generated()),
+        ]
+    });
+}

@@ -63,7 +63,7 @@ fn compare(body: &str) {
         }
         (Err(_), None) => {}
         (Err(error), Some(_)) => {
-            assert!(is_on_purpose(&error), "ssh-keygen reads {body:?}; the operator says {error:?}")
+            assert!(is_on_purpose(&error), "ssh-keygen reads {body:?}; the operator says {error:?}");
         }
         (Ok(_), None) => panic!("ssh-keygen does not read {body:?}"),
     }

@@ -55,11 +55,12 @@ annotations:
 
 {{/*
 What the operator does: in a ClusterRole when it watches all namespaces, in a Role for each of them when watchNamespaces
-is set. Nothing else: tests/chart.rs takes each verb away in turn and sees what fails. Each rule names the step that
+is set. Nothing else: tests/chart/rights.rs takes each verb away in turn and sees what fails. Each rule names the step that
 needs it.
 */}}
 {{- define "keypair-operator.rules" -}}
-# Observe: the operator's own resource. It never writes the spec.
+# Observe: the operator's own resource, by watches; a list of one is how a KeyPair too large to be kept is read again. It
+# never writes the spec.
 - apiGroups: [keypairs.dev]
   resources: [keypairs]
   verbs: [list, watch]
@@ -67,10 +68,11 @@ needs it.
 - apiGroups: [keypairs.dev]
   resources: [keypairs/status]
   verbs: [update]
-# Observe: list and watch, metadata only, of the Secrets labelled app.kubernetes.io/managed-by=keypair-operator; get of
-# the one Secret that a KeyPair names. RBAC cannot restrict a rule to a label.
-# Apply: create for a generated key; patch where spec.secret has changed, or a Secret is handed over for adoption; delete
-# of the Secret under its old name once the key is read under a new one (spec.secret.name). With its KeyPair, a Secret is
+# Observe: list and watch, metadata only, of the Secrets labelled app.kubernetes.io/managed-by=keypair-operator, and of up
+# to 32 without that label, each by its name, which are in the way or have been lost; get of the one Secret that a KeyPair
+# names. RBAC cannot restrict a rule to a label.
+# Apply: create for a generated key; patch where spec.secret has changed, or a Secret is handed over for adoption or given
+# back; delete of the Secret under its old name once the key is read under a new one (spec.secret.name). With its KeyPair, a Secret is
 # deleted by the garbage collector.
 - apiGroups: [""]
   resources: [secrets]

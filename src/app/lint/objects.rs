@@ -3,6 +3,7 @@
 use kube::Resource;
 use serde_json::{Map, Value};
 
+use super::schema;
 use crate::api::KeyPair;
 
 /// An object to look at, or why there is none.
@@ -18,10 +19,9 @@ pub(super) fn of(document: Value) -> Vec<Found> {
     };
     match Kind::of(&fields) {
         Kind::List => items(fields, None),
-        Kind::KeyPairList => check_list(&fields).map_or_else(
-            |mistake| vec![Err(mistake)],
-            |()| items(fields, Some((KeyPair::api_version(&()).into(), KeyPair::kind(&()).into()))),
-        ),
+        Kind::KeyPairList => {
+            check_list(&fields).map_or_else(|mistake| vec![Err(mistake)], |()| items(fields, Some(&given())))
+        }
         Kind::KeyPair => vec![Ok(Value::Object(fields))],
         Kind::Wrong(mistake) => vec![Err(mistake)],
         Kind::Other => Vec::new(),
@@ -79,6 +79,11 @@ impl Kind {
     }
 }
 
+/// What the items of a list of `KeyPair`s need not say.
+fn given() -> [(&'static str, String); 2] {
+    [("apiVersion", KeyPair::api_version(&()).into()), ("kind", KeyPair::kind(&()).into())]
+}
+
 /// What the API server's description of a list of `KeyPair`s says of the list itself.
 fn check_list(fields: &Map<String, Value>) -> Result<(), String> {
     if let Some(unknown) =
@@ -92,8 +97,27 @@ fn check_list(fields: &Map<String, Value>) -> Result<(), String> {
     }
 }
 
+/// An item that fits the schema of a `KeyPair`, as `kubectl` sees it. Of an object that comes alone it leaves the judgement to the
+/// API server, which is more lenient.
+fn fitting(fields: Map<String, Value>, index: usize) -> Found {
+    let item = Value::Object(fields);
+    let mut place = schema::misfit(&item, &schema::key_pair(), "");
+    for map in ["labels", "annotations"] {
+        let values = item.get("metadata").and_then(|metadata| metadata.get(map)).and_then(Value::as_object);
+        if values.is_some_and(|values| values.values().any(Value::is_null)) {
+            place = Some(format!(".metadata.{map}"));
+        }
+    }
+    match place {
+        None => Ok(item),
+        Some(place) => {
+            Err(format!("items[{index}]{}: kubectl takes no such value of an object in a list", super::place(&place)))
+        }
+    }
+}
+
 /// The items of a list, which have the type that the list gives them, where it does.
-fn items(mut list: Map<String, Value>, given: Option<(String, String)>) -> Vec<Found> {
+fn items(mut list: Map<String, Value>, given: Option<&[(&str, String); 2]>) -> Vec<Found> {
     if !matches!(list.get("metadata"), None | Some(Value::Null | Value::Object(_))) {
         return vec![Err("metadata: expected an object".to_owned())];
     }
@@ -104,13 +128,13 @@ fn items(mut list: Map<String, Value>, given: Option<(String, String)>) -> Vec<F
         let Value::Object(mut fields) = item else {
             return Some(Err(format!("items[{index}]: expected an object")));
         };
-        if let Some((api_version, kind)) = &given {
-            for (field, value) in [("apiVersion", api_version), ("kind", kind)] {
-                fields.entry(field).or_insert_with(|| value.as_str().into());
-            }
+        // Either both or none: nobody fills up the rest.
+        if given.is_some_and(|given| given.iter().all(|(field, _)| !fields.contains_key(*field))) {
+            fields
+                .extend(given.into_iter().flatten().map(|(field, value)| ((*field).to_owned(), value.as_str().into())));
         }
         match Kind::of(&fields) {
-            Kind::KeyPair => Some(Ok(Value::Object(fields))),
+            Kind::KeyPair => Some(fitting(fields, index)),
             Kind::Other if given.is_none() => None,
             Kind::Wrong(mistake) => Some(Err(format!("items[{index}].{mistake}"))),
             _ if given.is_some() => Some(Err(format!("items[{index}].kind: expected {}", KeyPair::kind(&())))),

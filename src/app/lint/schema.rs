@@ -30,7 +30,9 @@ pub(super) fn settle(value: &mut Value, schema: &JSONSchemaProps) {
         }
         Value::Array(items) => {
             if let Some(JSONSchemaPropsOrArray::Schema(schema)) = &schema.items {
-                items.iter_mut().for_each(|item| settle(item, schema));
+                for item in items {
+                    settle(item, schema);
+                }
             }
         }
         Value::Number(number) if schema.type_.as_deref() == Some("integer") => {
@@ -78,10 +80,56 @@ pub(super) fn unknown(value: &Value, schema: &JSONSchemaProps, path: &str, found
         Value::Array(items) => {
             if let Some(JSONSchemaPropsOrArray::Schema(schema)) = &schema.items {
                 let path = format!("{path}[]");
-                items.iter().for_each(|item| unknown(item, schema, &path, found));
+                for item in items {
+                    unknown(item, schema, &path, found);
+                }
             }
         }
         _ => {}
+    }
+}
+
+/// Where `value` does not fit the schema's types and required fields. A field that is null counts as absent, but a list and a map
+/// must have no nulls. What may be null is anything: the API server's older description of its objects, which `kubectl` reads here,
+/// has no word for that.
+pub(super) fn misfit(value: &Value, schema: &JSONSchemaProps, path: &str) -> Option<String> {
+    if schema.nullable == Some(true) {
+        return None;
+    }
+    let is_type = match schema.type_.as_deref() {
+        Some("object") => value.is_object(),
+        Some("array") => value.is_array(),
+        Some("string") => value.is_string(),
+        Some("boolean") => value.is_boolean(),
+        Some("integer" | "number") => value.is_number(),
+        _ => true,
+    };
+    if !is_type {
+        return Some(path.to_owned());
+    }
+    match value {
+        Value::Object(fields) => {
+            let missing = schema.required.iter().flatten().find(|name| !fields.contains_key(*name));
+            if let Some(name) = missing {
+                return Some(format!("{path}.{name}"));
+            }
+            fields.iter().find_map(|(name, value)| {
+                let path = format!("{path}.{name}");
+                match (schema.properties.as_ref().and_then(|known| known.get(name)), &schema.additional_properties) {
+                    (Some(_), _) if value.is_null() => None,
+                    (Some(property), _) => misfit(value, property, &path),
+                    (None, Some(JSONSchemaPropsOrBool::Schema(any))) => misfit(value, any, &path),
+                    (None, _) => None,
+                }
+            })
+        }
+        Value::Array(items) => match &schema.items {
+            Some(JSONSchemaPropsOrArray::Schema(schema)) => {
+                items.iter().find_map(|item| misfit(item, schema, &format!("{path}[]")))
+            }
+            _ => None,
+        },
+        _ => None,
     }
 }
 
@@ -105,6 +153,15 @@ mod tests {
                 "secret": {"encoding": "PKCS8", "template": {"labels": {"b": "c"}}},
             }})
         );
+    }
+
+    #[test]
+    fn in_a_list_types_are_looked_at_and_nulls_within_maps() {
+        let misfit = |spec: Value| misfit(&json!({"spec": spec, "status": 1}), &key_pair(), "");
+        assert_eq!(misfit(json!({"profile": null, "secret": {"template": {"labels": {"a": null}}}})), None);
+        assert_eq!(misfit(json!({"tags": [{}]})).as_deref(), Some(".spec.tags[].key"));
+        assert_eq!(misfit(json!({"tags": [null]})).as_deref(), Some(".spec.tags[]"));
+        assert_eq!(misfit(json!({"profile": 1})).as_deref(), Some(".spec.profile"));
     }
 
     #[test]

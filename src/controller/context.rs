@@ -63,7 +63,7 @@ impl Context {
     }
 
     /// Notes that the watch has brought this version of a `KeyPair`.
-    pub fn seen(&self, key_pair: &KeyPair) {
+    pub fn seen(&self, key_pair: &impl Resource) {
         let metadata = key_pair.meta();
         if let (Some(uid), Some(version)) = (&metadata.uid, &metadata.resource_version)
             && let Some(lag) = self.written.arrived(uid, version)

@@ -32,13 +32,13 @@ mod watching;
 pub use answer::in_brief;
 pub use generator::Generator;
 pub use health::{Check, Health};
-pub use index::Index;
+pub use index::{Claimant, Index};
 pub use leadership::{Leadership, Terms};
 pub use lease::{Candidate, LEASE_NAME};
 pub use metrics::Metrics;
 pub use pool::Pool;
 pub use secrets::{KEYPAIR_UID_ANNOTATION, OPERATOR};
-pub use view::{View, Views};
+pub use view::{View, Views, Watch};
 pub use watching::WATCH_SECONDS;
 
 use std::{sync::Arc, time::Duration};
@@ -59,6 +59,7 @@ use self::{
     secret_watches::SecretWatches,
     store::{CompressedStore, KeyPairEntry},
     turns::Turns,
+    watched::WatchedKeyPair,
 };
 pub use crate::keygen::{FIPS, RsaGenerator};
 use crate::{api::KeyPair, domain::region::Policy};
@@ -131,7 +132,7 @@ pub async fn run(
         reading: Turns::new(MAX_READING),
     });
     let (seeing, forgetting) = (Arc::clone(&context), Arc::clone(&context));
-    let seen = move |key_pair: &KeyPair| seeing.seen(key_pair);
+    let seen = move |key_pair: &WatchedKeyPair| seeing.seen(key_pair);
     let gone = move |uid: &str| forgetting.forget(uid);
     let triggers = stream::select_all([
         see(&client, &settings, &view, &metrics, seen, gone).boxed(),
@@ -157,6 +158,8 @@ async fn look(reference: ObjectRef<KeyPair>, context: &Arc<Context>) -> Option<D
     let summary = match context.view.key_pairs.get(&reference)? {
         KeyPairEntry::Whole(key_pair) => return look_at(key_pair, context).await,
         KeyPairEntry::Summary(summary) => summary,
+        // A status that this version writes would take away what a newer one has in it.
+        KeyPairEntry::Undecoded(_) => return None,
     };
     let _turn = context.large.take(reference.namespace.as_deref().unwrap_or_default()).await;
     match reconcile::read(&reference, context).await {
@@ -196,7 +199,7 @@ pub async fn observe(client: Client, settings: Settings, shared: Shared) {
 }
 
 /// Follows the `KeyPair`s and Namespaces of a scope.
-fn see<S: Fn(&KeyPair) + Send, G: Fn(&str) + Send>(
+fn see<S: Fn(&WatchedKeyPair) + Send, G: Fn(&str) + Send>(
     client: &Client,
     settings: &Settings,
     view: &Arc<View>,

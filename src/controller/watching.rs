@@ -112,13 +112,15 @@ pub fn listening(client: &Client, heard: impl Fn() + Clone + Send + 'static) -> 
     let service = service_fn(move |mut request: Request<Body>| {
         let (inner, heard, page) = (inner.clone(), heard.clone(), Arc::clone(&page));
         let watches = has_word(request.uri(), "watch=true");
+        let begins = has_word(request.uri(), "sendInitialEvents=true");
         let asked = if watches { without_resource_version(request.uri()) } else { with_limit(request.uri(), &page) };
         if let Some(uri) = asked {
             *request.uri_mut() = uri;
         }
         async move {
             let response = inner.send(request).await?;
-            if watches && response.status().is_success() {
+            // That a stream of what there is begins tells nothing: it tells when it has come to its end.
+            if watches && !begins && response.status().is_success() {
                 heard();
             }
             // The events of a watch come one by one.

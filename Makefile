@@ -37,6 +37,7 @@ soak: ## Run the tests that draw values with many more of them, thousands of RSA
 	export KUBEBUILDER_ASSETS=$$assets KEYPAIR_CASES=$${KEYPAIR_CASES:-all} PROPTEST_CASES=$${PROPTEST_CASES:-20000}; \
 	cargo build --workspace; \
 	cargo test --lib --test keys --test cel; \
+	KEYPAIR_EXHAUSTION=$${KEYPAIR_EXHAUSTION:-1} cargo test --test exhaustion -- --nocapture; \
 	$(MAKE) foreign; \
 	KEYPAIR_RSA_KEYS=$${KEYPAIR_RSA_KEYS:-3000} cargo test --test rsa_keys -- --nocapture; \
 	KEYPAIR_FAULT_RUNS=$${KEYPAIR_FAULT_RUNS:-50} cargo test --test faults -- --nocapture

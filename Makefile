@@ -41,6 +41,7 @@ soak: ## Run the tests that draw values with many more of them, thousands of RSA
 	cargo build --workspace; \
 	cargo test --lib --test keys --test cel; \
 	KEYPAIR_SCRIPTS=$${KEYPAIR_SCRIPTS:-300} cargo test --package keypair-simulation --test conformance; \
+	KEYPAIR_EXHAUSTION=$${KEYPAIR_EXHAUSTION:-1} cargo test --test exhaustion -- --nocapture; \
 	$(MAKE) foreign; \
 	HISTORIES=$${HISTORIES:-60000} $(MAKE) simulate; \
 	KEYPAIR_RSA_KEYS=$${KEYPAIR_RSA_KEYS:-3000} cargo test --test rsa_keys -- --nocapture; \

@@ -3,7 +3,7 @@
 use kube::ResourceExt;
 use serde::{Deserialize, Serialize};
 
-use super::{KeyPair, status::AcceptedRequest, translate};
+use super::{KeyPair, KeyPairStatus, status::AcceptedRequest, translate};
 use crate::domain::{
     ledger::{Claim, Seniority},
     region::Region,
@@ -20,6 +20,8 @@ pub struct ClaimRequest {
     created: i64,
     /// `metadata.name`.
     name: String,
+    /// `metadata.resourceVersion`.
+    version: Option<String>,
     is_accepted: bool,
     is_being_deleted: bool,
     request: RequestSummary,
@@ -32,11 +34,18 @@ impl ClaimRequest {
         Self::with(key_pair, &translate::parameters(key_pair))
     }
 
+    /// What counts of a `KeyPair` that could be read in part only: what it was accepted with. Where it was not accepted it asks for
+    /// nothing, since nobody knows what it would ask for. `is_comparable`: its spec is whole.
+    #[must_use]
+    pub fn of_remains(key_pair: &KeyPair, is_comparable: bool) -> Self {
+        let whole = Self::of(key_pair);
+        Self { request: whole.request.into_remains(is_comparable), ..whole }
+    }
+
     /// The same, where its parameters are known already.
     pub(super) fn with(key_pair: &KeyPair, parameters: &Parameters) -> Self {
         let status = key_pair.status.as_ref();
-        // A replay shows the identifier of the pair that it repeats.
-        let accepted = status.filter(|status| status.key_pair_id.is_some() && !status.is_replay());
+        let accepted = status.filter(|status| Self::is_acceptance(status));
         let request = RequestSummary::of(parameters);
         let request = match accepted {
             Some(status) => {
@@ -52,16 +61,35 @@ impl ClaimRequest {
             uid: key_pair.uid().unwrap_or_default(),
             created: key_pair.metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second()),
             name: key_pair.name_any(),
+            version: key_pair.resource_version(),
             is_accepted: accepted.is_some(),
             is_being_deleted: key_pair.metadata.deletion_timestamp.is_some(),
             request,
         }
     }
 
+    /// Whether this status says that a pair has been accepted: a replay shows the identifier of the pair that it repeats.
+    #[must_use]
+    pub fn is_acceptance(status: &KeyPairStatus) -> bool {
+        status.key_pair_id.is_some() && !status.is_replay()
+    }
+
     /// `metadata.uid`.
     #[must_use]
     pub fn uid(&self) -> &str {
         &self.uid
+    }
+
+    /// `metadata.resourceVersion`.
+    #[must_use]
+    pub fn version(&self) -> Option<&str> {
+        self.version.as_deref()
+    }
+
+    /// Whether the status says that the pair has been accepted, as a pair of its own and not as a replay.
+    #[must_use]
+    pub fn is_accepted(&self) -> bool {
+        self.is_accepted
     }
 
     /// The claim to a slot and a name of `region`; `None`: a request that is not valid takes no place in the queue.

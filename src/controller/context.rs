@@ -76,7 +76,7 @@ impl Context {
     }
 
     /// Notes what the watch of the `KeyPair`s has brought.
-    pub fn seen(&self, event: &Event<KeyPair>) {
+    pub fn seen<K: Resource>(&self, event: &Event<K>) {
         let key_pair = match event {
             Event::Init => return self.written.forget_all(),
             Event::Apply(key_pair) => key_pair,

@@ -1,4 +1,11 @@
 //! The ledgers of all namespaces, kept up to date from the watches of `KeyPair`s and Namespaces.
+//!
+//! The two watches are not in step. Either may show what became of a namespace, or of what is in it, long before the other: a
+//! namespace that was made anew with `KeyPair`s in it already while the watch of Namespaces still shows the one before, or one that
+//! is gone while its `KeyPair`s still seem to be there. So which `KeyPair`s there are is known from their own watch alone; what the
+//! watch of Namespaces says decides only by which rules they are judged, and whether anything is granted at all.
+
+mod namespace;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,49 +17,66 @@ use kube::{
     runtime::{reflector::ObjectRef, watcher::Event},
 };
 
-use super::same_keys::SameKeys;
+use self::namespace::{Listed, Namespace};
 use crate::{
     api::{ClaimRequest, KeyPair, translate},
-    domain::{
-        ledger::{Claim, Ledger},
-        region::Region,
-    },
+    domain::{ledger::Ledger, region::Region},
 };
+
+/// A `KeyPair` as a watch brings it.
+pub trait Claimant: Resource<DynamicType = ()> {
+    /// What it asks of the ledger of its namespace.
+    fn claim_request(&self) -> ClaimRequest;
+
+    /// The fingerprint (SHA256) of its key, if it has one yet.
+    fn fingerprint(&self) -> Option<String>;
+
+    /// Whether all of it is of the schema of this version.
+    fn is_decoded(&self) -> bool;
+}
+
+impl Claimant for KeyPair {
+    fn claim_request(&self) -> ClaimRequest {
+        ClaimRequest::of(self)
+    }
+
+    fn fingerprint(&self) -> Option<String> {
+        translate::fingerprint(self)
+    }
+
+    fn is_decoded(&self) -> bool {
+        true
+    }
+}
 
 /// One [`Ledger`] for each namespace.
 ///
 /// [`Index::apply`] is called with each event before the reconciler can see its object, so that a decision never knows
 /// more of its own object than of the others. Nothing is granted in a namespace before it is known what it is.
+///
+/// Events of both watches are taken in one after the other.
 #[derive(Debug, Default)]
 pub struct Index {
     state: Mutex<State>,
-    /// Whether `same_keys` are kept.
+    /// Whether the namespaces know which `KeyPair`s have the same key.
     same_keys: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct State {
     namespaces: BTreeMap<String, Namespace>,
+    is_listing: bool,
     /// What a list that is under way has brought so far.
     listed: BTreeMap<String, Vec<Listed>>,
-    /// The namespaces that became something else while a list was under way.
+    /// The namespaces of which something became known while a list was under way: what it brought is judged at its end.
     outdated: BTreeSet<String>,
 }
 
-#[derive(Debug, Default)]
-struct Namespace {
-    /// The `KeyPair`s in it, valid or not, by `metadata.name`.
-    names: BTreeSet<Arc<str>>,
-    /// `None`: it is not known yet what the namespace is.
-    ledger: Option<Ledger>,
-    same_keys: SameKeys,
-}
-
-#[derive(Debug)]
-struct Listed {
-    name: Arc<str>,
-    key: Option<String>,
-    claim: Option<Claim>,
+/// A copy of what is known now.
+impl Clone for Index {
+    fn clone(&self) -> Self {
+        Self { state: Mutex::new(self.lock().clone()), same_keys: self.same_keys }
+    }
 }
 
 impl Index {
@@ -63,23 +87,22 @@ impl Index {
     }
 
     /// Takes in an event and returns the other `KeyPair`s that it concerns. The end of a list concerns all, which are not named.
-    pub fn apply(&self, event: &Event<KeyPair>) -> Vec<ObjectRef<KeyPair>> {
+    pub fn apply<K: Claimant>(&self, event: &Event<K>) -> Vec<ObjectRef<KeyPair>> {
         let mut state = self.lock();
         match event {
             Event::Init => {
+                state.is_listing = true;
                 state.listed.clear();
                 state.outdated.clear();
                 Vec::new()
             }
             Event::InitApply(key_pair) => {
-                let namespace = namespace(key_pair);
-                let known = state.namespaces.get(&namespace).and_then(|known| known.ledger.as_ref());
-                let name = key_pair.name_any().into();
-                let claim = known.and_then(|ledger| claim(&ClaimRequest::of(key_pair), &name, ledger.region()));
-                if known.is_none() {
-                    state.outdated.insert(namespace.clone());
+                let namespace = namespace_of(key_pair);
+                let mut listed = Listed::of(key_pair, self.key_of(key_pair));
+                match state.namespaces.get(&namespace).filter(|known| known.is_known()) {
+                    Some(known) => known.judge(&mut listed, &key_pair.claim_request()),
+                    None => drop(state.outdated.insert(namespace.clone())),
                 }
-                let listed = Listed { name, key: self.key_of(key_pair), claim };
                 state.listed.entry(namespace).or_default().push(listed);
                 Vec::new()
             }
@@ -88,25 +111,18 @@ impl Index {
                 Vec::new()
             }
             Event::Apply(key_pair) => {
-                let namespace = namespace(key_pair);
+                let namespace = namespace_of(key_pair);
                 let known = state.namespaces.entry(namespace.clone()).or_default();
-                let name = known.name(&key_pair.name_any());
-                known.same_keys.set(&name, self.key_of(key_pair).as_deref());
-                let Some(ledger) = &mut known.ledger else { return Vec::new() };
-                let changed = match claim(&ClaimRequest::of(key_pair), &name, ledger.region()) {
-                    Some(claim) => ledger.claim(claim),
-                    None => ledger.withdraw(key_pair.meta().uid.as_deref().unwrap_or_default()),
-                };
+                let changed = known.apply(key_pair, self.key_of(key_pair).as_deref());
                 references(&namespace, changed)
             }
             Event::Delete(key_pair) => {
-                let namespace = namespace(key_pair);
+                let namespace = namespace_of(key_pair);
                 let Some(known) = state.namespaces.get_mut(&namespace) else { return Vec::new() };
-                let name = key_pair.name_any().into();
-                known.names.remove(&name);
-                known.same_keys.set(&name, None);
-                let uid = key_pair.meta().uid.as_deref().unwrap_or_default();
-                let changed = known.ledger.as_mut().map(|ledger| ledger.withdraw(uid)).unwrap_or_default();
+                let changed = known.delete(key_pair);
+                if known.is_empty() {
+                    state.namespaces.remove(&namespace);
+                }
                 references(&namespace, changed)
             }
         }
@@ -120,66 +136,95 @@ impl Index {
         look_up: impl Fn(&str) -> Option<ClaimRequest>,
     ) -> Vec<ObjectRef<KeyPair>> {
         let mut state = self.lock();
-        if !state.listed.is_empty() {
+        let known = state.namespaces.entry(namespace.to_owned()).or_default();
+        if let Some(changed) = known.set_quota(&region) {
+            return references(namespace, changed);
+        }
+        let names = known.names();
+        if state.is_listing {
             state.outdated.insert(namespace.to_owned());
         }
-        let known = state.namespaces.entry(namespace.to_owned()).or_default();
-        let previous = known.ledger.take();
-        let before = previous.as_ref().map(|ledger| ledger.region().clone());
-        if before.as_ref() == Some(&region) {
-            known.ledger = previous;
-            return Vec::new();
-        }
-        let only_quota = before.is_some_and(|before| Region { quota: region.quota, ..before } == region);
-        known.reload(region, previous.as_ref(), look_up);
-        let ledger = known.ledger.as_ref();
-        let changed = if only_quota {
-            ledger.map(|ledger| ledger.changed_since(previous.as_ref())).unwrap_or_default()
-        } else {
-            known.names.iter().map(ToString::to_string).collect()
-        };
-        references(namespace, changed)
+        drop(state);
+        // Which requests are valid depends on the region. Each is unpacked and looked through, which takes its time: whoever else asks
+        // need not wait for that.
+        let requests = requests(&names, look_up);
+        self.lock().namespaces.entry(namespace.to_owned()).or_default().reload(region, &requests);
+        references(namespace, names.iter().map(ToString::to_string).collect())
     }
 
-    /// Counts in what came with a list whose namespaces became something else meanwhile. To be called when `look_up` knows
-    /// the list.
+    /// Counts in what came with a list in namespaces of which something became known meanwhile. To be called when `look_up` knows the
+    /// list.
     pub fn catch_up(&self, look_up: impl Fn(&ObjectRef<KeyPair>) -> Option<ClaimRequest>) {
-        let mut state = self.lock();
-        for namespace in std::mem::take(&mut state.outdated) {
-            let Some(known) = state.namespaces.get_mut(&namespace) else { continue };
-            let Some(previous) = known.ledger.take() else { continue };
-            let within = |name: &str| look_up(&ObjectRef::new(name).within(&namespace));
-            known.reload(previous.region().clone(), Some(&previous), within);
+        let outdated = std::mem::take(&mut self.lock().outdated);
+        for namespace in outdated {
+            let Some(names) = self.lock().namespaces.get(&namespace).map(Namespace::names) else { continue };
+            let requests = requests(&names, |name| look_up(&ObjectRef::new(name).within(&namespace)));
+            if let Some(known) = self.lock().namespaces.get_mut(&namespace) {
+                known.catch_up(&requests);
+            }
         }
     }
 
-    /// Forgets the namespaces that are not among these.
+    /// Notes that a status is being written which says that the `KeyPair` with this UID, in this version, is accepted. Whether that may
+    /// be done: it must not if the slot or the name is another's by now.
+    ///
+    /// Until the watch shows another version, or that it is gone, that write may reach the API server, whatever its answer was, and
+    /// whatever becomes of the namespace meanwhile. So long the slot and the name are its own.
+    #[must_use]
+    pub fn begin_acceptance(&self, namespace: &str, uid: &str, version: &str) -> bool {
+        let mut state = self.lock();
+        let is_listing = state.is_listing;
+        let begun = state.namespaces.get_mut(namespace).is_some_and(|known| known.begin_acceptance(uid, version));
+        if begun && is_listing {
+            // The list may have shown it before.
+            state.outdated.insert(namespace.to_owned());
+        }
+        begun
+    }
+
+    /// Whether a write that accepts this version of a `KeyPair` may still reach the API server.
+    #[must_use]
+    pub fn may_be_accepted(&self, namespace: &str, uid: &str, version: &str) -> bool {
+        self.lock().namespaces.get(namespace).is_some_and(|known| known.is_pending(uid, Some(version)))
+    }
+
+    /// Forgets what the namespaces were that are not among these.
     pub fn retain(&self, namespaces: &BTreeSet<String>) {
         self.lock().namespaces.retain(|namespace, known| {
             if !namespaces.contains(namespace) {
-                known.ledger = None;
+                known.forget_region();
             }
-            known.ledger.is_some() || !known.names.is_empty()
+            !known.is_empty()
         });
     }
 
-    /// Forgets what a namespace was, which is gone.
+    /// Forgets what a namespace was, which is gone. What is in it is another matter: it may have been made anew.
     pub fn forget(&self, namespace: &str) {
-        self.lock().namespaces.remove(namespace);
+        let mut state = self.lock();
+        if let Some(known) = state.namespaces.get_mut(namespace) {
+            known.forget_region();
+            if known.is_empty() {
+                state.namespaces.remove(namespace);
+            }
+        }
     }
 
     /// Answers a question about the ledger of `namespace`; `None`: it is not known yet what the namespace is.
     pub fn with_ledger<T>(&self, namespace: &str, question: impl FnOnce(&Ledger) -> T) -> Option<T> {
-        let state = self.lock();
-        state.namespaces.get(namespace)?.ledger.as_ref().map(question)
+        self.lock().namespaces.get(namespace)?.ledger().map(question)
     }
 
     /// Of each namespace in which claims are granted: its name, how many they are, and its quota.
     pub fn usage(&self) -> Vec<(String, usize, usize)> {
         let state = self.lock();
-        let ledgers = state.namespaces.iter().filter_map(|(name, known)| Some((name, known.ledger.as_ref()?)));
+        let ledgers = state.namespaces.iter().filter_map(|(name, known)| Some((name, known.ledger()?)));
         let used = ledgers.filter(|(_, ledger)| ledger.granted() > 0);
-        used.map(|(name, ledger)| (name.clone(), ledger.granted(), ledger.region().quota)).collect()
+        used.map(|(name, ledger)| (name.clone(), ledger.granted(), ledger.region().limit())).collect()
+    }
+
+    /// How many `KeyPair`s are not of the schema of this version.
+    pub fn undecoded(&self) -> usize {
+        self.lock().namespaces.values().map(Namespace::undecoded).sum()
     }
 
     /// What a namespace is; `None`: that is not known yet.
@@ -189,17 +234,17 @@ impl Index {
 
     /// Whether there is a `KeyPair` of this name in `namespace`, valid or not.
     pub fn has(&self, namespace: &str, name: &str) -> bool {
-        self.lock().namespaces.get(namespace).is_some_and(|known| known.names.contains(name))
+        self.lock().namespaces.get(namespace).is_some_and(|known| known.has(name))
     }
 
     /// A `KeyPair` of `namespace` other than that of this name which has the key with this fingerprint (SHA256).
     pub fn with_same_key(&self, namespace: &str, name: &str, sha256: &str) -> Option<String> {
-        self.lock().namespaces.get(namespace)?.same_keys.other_than(name, sha256)
+        self.lock().namespaces.get(namespace)?.with_same_key(name, sha256)
     }
 
     /// The fingerprint of its key, if that is kept.
-    fn key_of(&self, key_pair: &KeyPair) -> Option<String> {
-        if self.same_keys { translate::fingerprint(key_pair) } else { None }
+    fn key_of(&self, key_pair: &impl Claimant) -> Option<String> {
+        if self.same_keys { key_pair.fingerprint() } else { None }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -209,51 +254,25 @@ impl Index {
 
 impl State {
     fn end_list(&mut self) {
+        self.is_listing = false;
         let mut listed = std::mem::take(&mut self.listed);
         for namespace in listed.keys() {
             self.namespaces.entry(namespace.clone()).or_default();
         }
         for (namespace, known) in &mut self.namespaces {
-            let listed = listed.remove(namespace).unwrap_or_default();
-            known.names = listed.iter().map(|listed| Arc::clone(&listed.name)).collect();
-            known.same_keys = SameKeys::default();
-            for Listed { name, key, .. } in &listed {
-                known.same_keys.set(name, key.as_deref());
-            }
-            let Some(previous) = &known.ledger else { continue };
-            let claims = listed.into_iter().filter_map(|listed| listed.claim);
-            known.ledger = Some(Ledger::load(previous.region().clone(), claims, Some(previous)));
+            let is_judged = !self.outdated.contains(namespace);
+            known.end_list(namespace, listed.remove(namespace).unwrap_or_default(), is_judged);
         }
+        self.namespaces.retain(|_, known| !known.is_empty());
     }
 }
 
-impl Namespace {
-    /// Notes that there is a `KeyPair` of this name, and returns the one place where the name is kept.
-    fn name(&mut self, name: &str) -> Arc<str> {
-        if let Some(known) = self.names.get(name) {
-            return Arc::clone(known);
-        }
-        let name: Arc<str> = name.into();
-        self.names.insert(Arc::clone(&name));
-        name
-    }
-
-    /// Makes every claim anew: which requests are valid depends on the region.
-    fn reload(&mut self, region: Region, previous: Option<&Ledger>, look_up: impl Fn(&str) -> Option<ClaimRequest>) {
-        let claims = self.names.iter().filter_map(|name| claim(&look_up(name)?, name, &region));
-        let claims: Vec<Claim> = claims.collect();
-        self.ledger = Some(Ledger::load(region, claims, previous));
-    }
+/// What those of these names ask for that are there.
+fn requests(names: &[Arc<str>], look_up: impl Fn(&str) -> Option<ClaimRequest>) -> Vec<(Arc<str>, ClaimRequest)> {
+    names.iter().filter_map(|name| Some((Arc::clone(name), look_up(name)?))).collect()
 }
 
-/// The claim of the `KeyPair` of this name, which is kept once.
-fn claim(request: &ClaimRequest, name: &Arc<str>, region: &Region) -> Option<Claim> {
-    let mut claim = request.claim(region)?;
-    claim.seniority.name = Arc::clone(name);
-    Some(claim)
-}
-
-fn namespace(key_pair: &KeyPair) -> String {
+fn namespace_of(key_pair: &impl Claimant) -> String {
     key_pair.namespace().unwrap_or_default()
 }
 
@@ -262,130 +281,4 @@ fn references(namespace: &str, names: BTreeSet<String>) -> Vec<ObjectRef<KeyPair
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        api::{KeyPairSpec, KeyPairStatus},
-        domain::ledger::Standing,
-    };
-
-    fn key_pair(name: &str, accepted: bool) -> KeyPair {
-        let mut key_pair = KeyPair::new(name, KeyPairSpec::default());
-        key_pair.metadata.namespace = Some("shop".to_owned());
-        key_pair.metadata.uid = Some(format!("uid-{name}"));
-        key_pair.status =
-            accepted.then(|| KeyPairStatus { key_pair_id: Some(format!("kp-{name}")), ..KeyPairStatus::default() });
-        key_pair
-    }
-
-    fn index(quota: usize) -> Index {
-        let index = Index::default();
-        assert!(index.set_region("shop", Region::with_quota(quota), |_| None).is_empty());
-        index
-    }
-
-    fn standing(index: &Index, name: &str) -> Standing {
-        index.with_ledger("shop", |ledger| ledger.standing(&format!("uid-{name}"))).unwrap()
-    }
-
-    fn names(concerned: Vec<ObjectRef<KeyPair>>) -> BTreeSet<String> {
-        concerned.into_iter().map(|reference| reference.name).collect()
-    }
-
-    #[test]
-    fn nothing_is_granted_before_the_list_is_complete() {
-        let index = index(1);
-        index.apply(&Event::Init);
-        index.apply(&Event::InitApply(key_pair("aa", false)));
-        index.apply(&Event::InitApply(key_pair("bb", true)));
-        assert_eq!(standing(&index, "aa"), Standing::Unknown);
-        index.apply(&Event::InitDone);
-        assert_eq!(standing(&index, "aa"), Standing::NoSlot);
-        assert_eq!(standing(&index, "bb"), Standing::Granted);
-    }
-
-    #[test]
-    fn the_next_in_line_is_told_when_a_slot_is_free() {
-        let index = index(1);
-        index.apply(&Event::Apply(key_pair("aa", false)));
-        index.apply(&Event::Apply(key_pair("bb", false)));
-        assert_eq!(standing(&index, "bb"), Standing::NoSlot);
-        let concerned = index.apply(&Event::Delete(key_pair("aa", true)));
-        assert_eq!(names(concerned), BTreeSet::from(["bb".to_owned()]));
-        assert_eq!(standing(&index, "bb"), Standing::Granted);
-    }
-
-    #[test]
-    fn a_request_that_is_not_valid_takes_no_place() {
-        let index = index(1);
-        let mut invalid = key_pair("aa", false);
-        invalid.spec.key_pair_name = Some("1st".to_owned());
-        index.apply(&Event::Apply(invalid));
-        index.apply(&Event::Apply(key_pair("bb", false)));
-        assert_eq!(standing(&index, "aa"), Standing::Unknown);
-        assert_eq!(standing(&index, "bb"), Standing::Granted);
-        // Mended, it queues up behind those who came while it was not valid.
-        index.apply(&Event::Apply(key_pair("aa", false)));
-        assert_eq!(standing(&index, "aa"), Standing::NoSlot);
-    }
-
-    #[test]
-    fn a_new_list_keeps_what_is_granted_and_forgets_who_is_gone() {
-        let index = index(1);
-        index.apply(&Event::Apply(key_pair("bb", false)));
-        index.apply(&Event::Init);
-        index.apply(&Event::InitApply(key_pair("aa", false)));
-        index.apply(&Event::InitApply(key_pair("bb", false)));
-        index.apply(&Event::InitDone);
-        assert_eq!(standing(&index, "bb"), Standing::Granted, "its status may be on its way");
-        assert_eq!(standing(&index, "aa"), Standing::NoSlot);
-        index.apply(&Event::Init);
-        index.apply(&Event::InitApply(key_pair("aa", false)));
-        index.apply(&Event::InitDone);
-        assert_eq!(standing(&index, "bb"), Standing::Unknown);
-        assert_eq!(standing(&index, "aa"), Standing::Granted);
-    }
-
-    /// Whoever looks the `KeyPair`s up by name.
-    fn store(key_pairs: &[KeyPair]) -> impl Fn(&str) -> Option<ClaimRequest> {
-        |name| key_pairs.iter().find(|key_pair| key_pair.name_any() == name).map(ClaimRequest::of)
-    }
-
-    #[test]
-    fn nothing_is_granted_in_a_namespace_of_which_nothing_is_known() {
-        let index = Index::default();
-        let pairs = [key_pair("aa", false), key_pair("bb", false)];
-        for pair in &pairs {
-            index.apply(&Event::Apply(pair.clone()));
-        }
-        assert!(index.with_ledger("shop", |_| ()).is_none());
-        let concerned = index.set_region("shop", Region::with_quota(1), store(&pairs));
-        assert_eq!(names(concerned), BTreeSet::from(["aa".to_owned(), "bb".to_owned()]));
-        assert_eq!((standing(&index, "aa"), standing(&index, "bb")), (Standing::Granted, Standing::NoSlot));
-    }
-
-    #[test]
-    fn another_quota_concerns_those_that_it_lets_in() {
-        let index = index(1);
-        let pairs = [key_pair("aa", false), key_pair("bb", false), key_pair("cc", false)];
-        for pair in &pairs {
-            index.apply(&Event::Apply(pair.clone()));
-        }
-        let concerned = index.set_region("shop", Region::with_quota(2), store(&pairs));
-        assert_eq!(names(concerned), BTreeSet::from(["bb".to_owned()]));
-        assert!(index.set_region("shop", Region::with_quota(1), store(&pairs)).is_empty());
-        assert_eq!(standing(&index, "bb"), Standing::Granted, "what was granted stays");
-    }
-
-    #[test]
-    fn a_region_that_changes_during_a_list_counts_for_what_is_listed() {
-        let index = index(1);
-        let pairs = [key_pair("aa", false)];
-        index.apply(&Event::Init);
-        index.apply(&Event::InitApply(pairs[0].clone()));
-        index.set_region("shop", Region { exists: false, ..Region::with_quota(1) }, |_| None);
-        index.apply(&Event::InitDone);
-        index.catch_up(|reference| store(&pairs)(&reference.name));
-        assert_eq!(standing(&index, "aa"), Standing::Unknown, "a request outside of every region takes no place");
-    }
-}
+mod tests;

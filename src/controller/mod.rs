@@ -37,7 +37,7 @@ pub use answer::in_brief;
 pub use backoff::Backoff;
 pub use generator::{Generator, KeySource};
 pub use health::{Check, Health};
-pub use index::Index;
+pub use index::{Claimant, Index};
 pub use leadership::{Leadership, Terms};
 pub use lease::{Candidate, LEASE_NAME};
 pub use metrics::Metrics;
@@ -45,7 +45,7 @@ pub use pool::Pool;
 pub use randomness::Randomness;
 pub use requests::{Requests, finish};
 pub use secrets::{KEYPAIR_UID_ANNOTATION, OPERATOR};
-pub use view::{View, Views};
+pub use view::{View, Views, Watch};
 pub use watching::{WATCH_SECONDS, listening, watch_config, watched};
 
 use std::{sync::Arc, time::Duration};
@@ -65,6 +65,7 @@ use self::{
     secret_watches::SecretWatches,
     store::{CompressedStore, KeyPairEntry},
     turns::Turns,
+    watched::WatchedKeyPair,
     watches::OurSecrets,
 };
 pub use crate::keygen::{FIPS, RsaGenerator};
@@ -148,7 +149,7 @@ pub async fn run(
         reading: Turns::new(MAX_READING),
     });
     let (seeing, forgetting) = (Arc::clone(&context), Arc::clone(&context));
-    let seen = move |event: &Event<KeyPair>| seeing.seen(event);
+    let seen = move |event: &Event<WatchedKeyPair>| seeing.seen(event);
     let gone = move |uid: &str| forgetting.forget(uid);
     let triggers = stream::select_all([
         see(&client, &settings, &view, &metrics, randomness, seen, gone).boxed(),
@@ -190,6 +191,8 @@ async fn look(reference: ObjectRef<KeyPair>, context: &Arc<Context>) -> Option<D
     let summary = match context.view.key_pairs.get(&reference)? {
         KeyPairEntry::Whole(key_pair) => return look_at(key_pair, context).await,
         KeyPairEntry::Summary(summary) => summary,
+        // A status that this version writes would take away what a newer one has in it.
+        KeyPairEntry::Undecoded(_) => return None,
     };
     let _turn = context.large.take(reference.namespace.as_deref().unwrap_or_default()).await;
     match reconcile::read(&reference, context).await {
@@ -229,7 +232,7 @@ pub async fn observe(client: Client, settings: Settings, shared: Shared) {
 }
 
 /// Follows the `KeyPair`s and Namespaces of a scope.
-fn see<S: Fn(&Event<KeyPair>) + Send, G: Fn(&str) + Send>(
+fn see<S: Fn(&Event<WatchedKeyPair>) + Send, G: Fn(&str) + Send>(
     client: &Client,
     settings: &Settings,
     view: &Arc<View>,

@@ -72,7 +72,7 @@ pub async fn read(reference: &ObjectRef<KeyPair>, context: &Context) -> Result<O
     let api: Api<WatchedKeyPair> = Api::namespaced(context.client.clone(), namespace);
     let one = ListParams::default().fields(&format!("metadata.name={}", reference.name)).limit(1);
     let list = in_time(&context.leadership, api.list(&one)).await?.map_err(Error::ReadKeyPair)?;
-    Ok(list.items.into_iter().next().and_then(|watched| watched.into_key_pair().ok()))
+    Ok(list.items.into_iter().next().and_then(WatchedKeyPair::into_decoded))
 }
 
 /// One `KeyPair` that is being reconciled.
@@ -185,7 +185,7 @@ impl Reconciliation<'_> {
     async fn original(&self, name: &str) -> Result<Option<Original>, Error> {
         let reference = ObjectRef::new(name).within(&self.namespace);
         Ok(match self.context.view.key_pairs.get(&reference) {
-            None => None,
+            None | Some(KeyPairEntry::Undecoded(_)) => None,
             Some(KeyPairEntry::Whole(original)) => translate::original(&original),
             Some(KeyPairEntry::Summary(_)) => {
                 let _turn = self.context.reading.take(&self.namespace).await;

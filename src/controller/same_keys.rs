@@ -8,7 +8,7 @@ use std::{
 
 /// The `KeyPair`s of a namespace by their keys. Of each key there is only a hash of its fingerprint: there may be many, and two
 /// with the same hash are as good as impossible, and would only be warned of.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct SameKeys {
     by_name: HashMap<Arc<str>, u64>,
     by_key: BTreeSet<(u64, Arc<str>)>,

@@ -23,8 +23,17 @@ pub struct View {
     pub regions_listed: SetOnce<()>,
     /// Whether the watch of the `KeyPair`s shows what there is.
     pub sight: Sight,
-    /// Since when its watches have brought nothing but errors.
-    doubtful: Mutex<Option<Instant>>,
+    /// The watches that do not show what there is, each with the time since when.
+    doubtful: Mutex<BTreeMap<Watch, Instant>>,
+}
+
+/// The watches that an answer depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Watch {
+    /// That of the `KeyPair`s.
+    KeyPairs,
+    /// That of the Namespaces.
+    Namespaces,
 }
 
 /// How long a view may be without a working watch before nothing is refused for what it shows.
@@ -48,17 +57,24 @@ impl View {
         self.key_pairs.get(reference).map(|key_pair| key_pair.claim_request())
     }
 
-    /// Notes whether a watch brought something, or failed.
-    pub fn heard(&self, works: bool) {
-        let mut doubtful = self.doubtful.lock().unwrap_or_else(PoisonError::into_inner);
-        *doubtful = if works { None } else { Some(doubtful.unwrap_or_else(Instant::now)) };
+    /// Notes whether a watch shows what there is, or failed.
+    pub fn heard(&self, watch: Watch, works: bool) {
+        let mut doubtful = self.lock();
+        if works {
+            doubtful.remove(&watch);
+        } else {
+            doubtful.entry(watch).or_insert_with(Instant::now);
+        }
     }
 
-    /// Whether what it shows may be long past.
+    /// Whether what one of the watches shows may be long past.
     #[must_use]
     pub fn is_outdated(&self) -> bool {
-        let doubtful = *self.doubtful.lock().unwrap_or_else(PoisonError::into_inner);
-        doubtful.is_some_and(|since| since.elapsed() > TRUSTED_FOR)
+        self.lock().values().any(|since| since.elapsed() > TRUSTED_FOR)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Watch, Instant>> {
+        self.doubtful.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -86,7 +102,10 @@ impl Views {
 
     /// Notes that nobody follows any more what these views show.
     pub fn freeze(&self) {
-        self.lock().values().for_each(|view| view.heard(false));
+        for view in self.lock().values() {
+            view.heard(Watch::KeyPairs, false);
+            view.heard(Watch::Namespaces, false);
+        }
     }
 
     /// Of each namespace in which key pairs hold slots: its name, how many they are, and its quota.
@@ -94,6 +113,12 @@ impl Views {
     pub fn usage(&self) -> Vec<(String, usize, usize)> {
         let views: Vec<Arc<View>> = self.lock().values().map(Arc::clone).collect();
         views.iter().flat_map(|view| view.index.usage()).collect()
+    }
+
+    /// How many `KeyPair`s are not of the schema of this version.
+    #[must_use]
+    pub fn undecoded(&self) -> usize {
+        self.lock().values().map(|view| view.index.undecoded()).sum()
     }
 
     /// The view that `namespace` is in.
@@ -105,5 +130,38 @@ impl Views {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Option<String>, Arc<View>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_outdated_when_any_of_its_watches_has_not_worked_for_long() {
+        for (failing, other) in [(Watch::KeyPairs, Watch::Namespaces), (Watch::Namespaces, Watch::KeyPairs)] {
+            let view = View::new(Index::default());
+            view.heard(failing, false);
+            tokio::time::advance(TRUSTED_FOR / 2).await;
+            view.heard(other, true);
+            view.heard(failing, false);
+            assert!(!view.is_outdated());
+            tokio::time::advance(TRUSTED_FOR).await;
+            view.heard(other, true);
+            assert!(view.is_outdated(), "{failing:?}");
+            view.heard(failing, true);
+            assert!(!view.is_outdated());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_follows_any_more_becomes_outdated() {
+        let (views, view) = (Views::default(), Arc::new(View::new(Index::default())));
+        views.publish(None, Arc::clone(&view));
+        views.freeze();
+        assert!(!view.is_outdated());
+        tokio::time::advance(TRUSTED_FOR * 2).await;
+        view.heard(Watch::Namespaces, true);
+        assert!(view.is_outdated());
     }
 }

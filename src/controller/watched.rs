@@ -17,35 +17,69 @@ use serde::{
 };
 use serde_json::Value;
 
-use super::secrets;
-use crate::api::{KeyPair, KeyPairSpec, KeyPairStatus};
+use super::{index::Claimant, secrets};
+use crate::api::{
+    ClaimRequest, KeyPair, KeyPairSpec, KeyPairStatus,
+    status::{IDEMPOTENT_REPLAY, READY},
+    translate,
+};
 
 /// The longest UID in bytes that is taken for one: those of Kubernetes have 36.
 const MAX_UID_BYTES: usize = 64;
 /// The longest name in bytes of an object.
 const MAX_NAME_BYTES: usize = 253;
+/// The longest text in bytes that is read in an object that is not of the schema of this version.
+const MAX_TEXT_BYTES: usize = 1024;
 /// How many owners that are `KeyPair`s an object of ours may have: one, and the one before a restore.
 const MAX_OWNERS: usize = 2;
 
 /// A `KeyPair`, of its metadata no more than what is needed.
 #[derive(Debug, Clone)]
 pub struct WatchedKeyPair {
-    metadata: ObjectMeta,
-    content: Option<(KeyPairSpec, Option<KeyPairStatus>)>,
+    /// Of one that is not of the schema of this version: what it was accepted with, as far as that can be read.
+    key_pair: KeyPair,
+    decoded: Decoded,
+}
+
+/// How much of a `KeyPair` is of the schema of this version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Decoded {
+    Whole,
+    /// Its spec, so that it can be compared with others.
+    Spec,
+    Nothing,
 }
 
 impl WatchedKeyPair {
-    /// The `KeyPair`.
-    ///
-    /// # Errors
-    ///
-    /// Its metadata, where its spec or status is not of the schema of this version. Why is not said: that would quote the
-    /// object, and somebody may have pasted a private key into it.
-    pub fn into_key_pair(self) -> Result<KeyPair, Box<ObjectMeta>> {
-        match self.content {
-            Some((spec, status)) => Ok(KeyPair { metadata: self.metadata, spec, status }),
-            None => Err(Box::new(self.metadata)),
+    /// The `KeyPair`; `None`: it is not of the schema of this version. Why is not said: that would quote the object, and somebody may
+    /// have pasted a private key into it.
+    #[must_use]
+    pub fn decoded(&self) -> Option<&KeyPair> {
+        Some(&self.key_pair).filter(|_| self.is_decoded())
+    }
+
+    /// The same, for good.
+    #[must_use]
+    pub fn into_decoded(self) -> Option<KeyPair> {
+        if self.is_decoded() { Some(self.key_pair) } else { None }
+    }
+}
+
+impl Claimant for WatchedKeyPair {
+    fn claim_request(&self) -> ClaimRequest {
+        match self.decoded {
+            Decoded::Whole => ClaimRequest::of(&self.key_pair),
+            Decoded::Spec => ClaimRequest::of_remains(&self.key_pair, true),
+            Decoded::Nothing => ClaimRequest::of_remains(&self.key_pair, false),
         }
+    }
+
+    fn fingerprint(&self) -> Option<String> {
+        self.decoded().and_then(translate::fingerprint)
+    }
+
+    fn is_decoded(&self) -> bool {
+        self.decoded == Decoded::Whole
     }
 }
 
@@ -57,15 +91,48 @@ impl<'de> Deserialize<'de> for WatchedKeyPair {
             #[serde(default)]
             spec: Value,
             #[serde(default)]
-            status: Option<Value>,
+            status: Value,
         }
         let Object { metadata, spec, status } = Object::deserialize(deserializer)?;
-        let content = || {
-            let status = status.map(serde_json::from_value).transpose().ok()?;
-            Some((serde_json::from_value(spec).ok()?, status))
+        // The functions of the trait: those of the types themselves also take arrays.
+        let read_spec = <KeyPairSpec as Deserialize>::deserialize(&spec).ok();
+        let read_status: Option<Option<KeyPairStatus>> = Option::deserialize(&status).ok();
+        let (spec, status, decoded) = match (read_spec, read_status) {
+            (Some(spec), Some(status)) => (spec, status, Decoded::Whole),
+            (read, _) => {
+                let decoded = if read.is_some() { Decoded::Spec } else { Decoded::Nothing };
+                let spec = read.unwrap_or_else(|| remains_of_spec(&spec));
+                let (spec, status) = accepted_with(metadata.name.as_deref(), spec, &status);
+                (spec, Some(status), decoded)
+            }
         };
-        Ok(Self { content: content(), metadata: metadata.into() })
+        Ok(Self { key_pair: KeyPair { metadata: metadata.into(), spec, status }, decoded })
     }
+}
+
+/// What the ledger needs of a spec that is not of the schema of this version: a newer one has stored it, or it is older than a rule.
+fn remains_of_spec(spec: &Value) -> KeyPairSpec {
+    let text = |field| spec.get(field).and_then(text);
+    KeyPairSpec { key_pair_name: text("keyPairName"), client_token: text("clientToken"), ..KeyPairSpec::default() }
+}
+
+/// What the `KeyPair` of this name was accepted with by what its status says, and that it was.
+fn accepted_with(object: Option<&str>, mut spec: KeyPairSpec, status: &Value) -> (KeyPairSpec, KeyPairStatus) {
+    let conditions = status.get("conditions").and_then(Value::as_array);
+    let is = |condition: &Value, field, value| condition.get(field).and_then(Value::as_str) == Some(value);
+    let is_replay =
+        conditions.into_iter().flatten().any(|it| is(it, "type", READY) && is(it, "reason", IDEMPOTENT_REPLAY));
+    // Whatever the identifier looks like, there is one. That which a replay shows is not its own.
+    let id = status.get("keyPairID").filter(|id| !id.is_null() && !is_replay).map(|id| text(id).unwrap_or_default());
+    let name = status.get("keyPairName").and_then(text);
+    if name.is_some() && name.as_deref() != spec.key_pair_name.as_deref().or(object) {
+        spec.key_pair_name = name;
+    }
+    (spec, KeyPairStatus { key_pair_id: id, ..KeyPairStatus::default() })
+}
+
+fn text(value: &Value) -> Option<String> {
+    value.as_str().filter(|text| text.len() <= MAX_TEXT_BYTES).map(str::to_owned)
 }
 
 /// The metadata of a Secret, no more of it than what is needed.
@@ -205,7 +272,7 @@ impl<'de> Deserialize<'de> for KnownOwners {
 
 /// They are what they wrap, for the client.
 macro_rules! resource {
-    ($type:ty, $of:ty, $metadata:tt, metadata_only: $metadata_only:literal) => {
+    ($type:ty, $of:ty, [$($metadata:tt)+], metadata_only: $metadata_only:literal) => {
         impl Resource for $type {
             type DynamicType = ();
             type Scope = NamespaceResourceScope;
@@ -231,148 +298,18 @@ macro_rules! resource {
             }
 
             fn meta(&self) -> &ObjectMeta {
-                &self.$metadata
+                &self.$($metadata)+
             }
 
             fn meta_mut(&mut self) -> &mut ObjectMeta {
-                &mut self.$metadata
+                &mut self.$($metadata)+
             }
         }
     };
 }
 
-resource!(WatchedKeyPair, KeyPair, metadata, metadata_only: false);
-resource!(WatchedSecret, Secret, 0, metadata_only: true);
+resource!(WatchedKeyPair, KeyPair, [key_pair.metadata], metadata_only: false);
+resource!(WatchedSecret, Secret, [0], metadata_only: true);
 
 #[cfg(test)]
-mod tests {
-    use std::sync::LazyLock;
-
-    use kube::{ResourceExt, runtime::watcher::Event};
-    use serde_json::json;
-
-    use super::*;
-    use crate::{
-        controller::{index::Index, store::CompressedStore, view::View},
-        domain::region::Region,
-    };
-
-    /// What is promised of any object.
-    const KEPT_BYTES: u64 = 2048;
-    const OBJECTS: u64 = 12;
-
-    /// Text that does not compress, other for each seed: a part of one long text.
-    fn noise(length: usize, seed: u64) -> String {
-        static TEXT: LazyLock<String> = LazyLock::new(|| {
-            let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-            let letters = std::iter::repeat_with(|| {
-                state ^= state << 13;
-                state ^= state >> 7;
-                state ^= state << 17;
-                char::from(b"0123456789abcdefghijklmnopqrstuv"[usize::try_from(state % 32).unwrap()])
-            });
-            letters.take(1_100_000).collect()
-        });
-        let start = usize::try_from(seed.wrapping_mul(251) % 99_991).unwrap();
-        TEXT[start..start + length].to_owned()
-    }
-
-    /// As much metadata as etcd stores: labels have no bound of their own, annotations 256 KiB.
-    fn metadata(seed: u64) -> Value {
-        let labels: BTreeMap<String, String> =
-            (0..4000).map(|n| (format!("example.com/{}{n}", noise(50, seed + n)), noise(63, seed + n))).collect();
-        let annotations: BTreeMap<String, String> =
-            (0..60).map(|n| (format!("keypairs.dev/{}{n}", noise(30, seed + n)), noise(4000, seed + n))).collect();
-        json!({
-            "name": noise(253, seed), "namespace": "shop", "uid": format!("0c9b1f8e-4f0e-4d5c-9a51-{seed:012x}"),
-            "resourceVersion": "123456", "generation": 1, "creationTimestamp": "2026-01-01T00:00:00Z",
-            "labels": labels, "annotations": annotations,
-            "managedFields": [{ "manager": noise(100, seed), "fieldsV1": { "f:metadata": { noise(200_000, seed): {} } } }],
-            "ownerReferences": (0..1000).map(|n| json!({
-                "apiVersion": "keypairs.dev/v1alpha1", "kind": "KeyPair", "name": noise(253, n), "uid": noise(64, n),
-            })).collect::<Vec<_>>(),
-        })
-    }
-
-    /// KeyPairs of every shape that takes much room.
-    fn specs(seed: u64) -> Vec<Value> {
-        let line = include_str!("../../tests/vectors/public/rsa2048.pub").trim();
-        vec![
-            json!({ "publicKey": line }),
-            json!({ "publicKey": line, "secret": { "template": { "stringData": { "a": noise(1_000_000, seed) } } } }),
-            json!({ "publicKey": noise(65_536, seed) }),
-            json!({ "profile": "OpenSSH", "keyPairName": "中".repeat(128), "clientToken": noise(64, seed) }),
-            json!({ "keyPairName": noise(500_000, seed), "project": noise(500_000, seed), "clientToken": noise(500_000, seed) }),
-            json!({ "tags": (0..1000).map(|n| json!({ "key": noise(500, n), "value": noise(500, n) })).collect::<Vec<_>>() }),
-            json!({ "secret": { "template": { "labels": { "a": noise(1_000_000, seed) } } } }),
-            json!([noise(1_000_000, seed)]),
-        ]
-    }
-
-    #[test]
-    fn of_the_largest_objects_no_more_is_kept_than_promised() {
-        for kind in 0..specs(0).len() {
-            let view = View::new(Index::with_same_keys());
-            view.index.set_region("shop", Region::with_quota(1000), |_| None);
-            let take_in = |seed| {
-                let text = json!({ "metadata": metadata(seed), "spec": specs(seed).swap_remove(kind) }).to_string();
-                let taken = allocation_counter::measure(|| {
-                    let watched: WatchedKeyPair = serde_json::from_str(&text).unwrap();
-                    let Ok(key_pair) = watched.into_key_pair() else { return };
-                    assert_eq!((key_pair.labels().len(), key_pair.annotations().len()), (0, 0));
-                    let event = Event::Apply(key_pair);
-                    view.index.apply(&event);
-                    view.key_pairs.apply(&event);
-                });
-                taken.bytes_max
-            };
-            // The first also makes what all share, such as regular expressions.
-            let mut peak = take_in(OBJECTS);
-            // What all share may be made once more beside other tests, so it is the best of three that counts.
-            let mut kept = u64::MAX;
-            for round in 1..=3 {
-                let taken = allocation_counter::measure(|| {
-                    for seed in 0..OBJECTS {
-                        peak = take_in(round * 1000 + seed).max(peak);
-                    }
-                });
-                kept = kept.min(u64::try_from(taken.bytes_current).unwrap_or_default() / OBJECTS);
-                if kept <= KEPT_BYTES {
-                    break;
-                }
-            }
-            println!("kind {kind}: {kept} bytes of each are kept, {peak} at once");
-            assert!(kept <= KEPT_BYTES, "kind {kind}: {kept} bytes of each are kept");
-            // The spec itself, as it is read and as it is compressed.
-            assert!(peak <= 12 * 1024 * 1024, "kind {kind}: {peak} bytes at once");
-        }
-    }
-
-    #[test]
-    fn of_the_largest_secrets_as_well() {
-        let store = CompressedStore::<PartialObjectMeta<Secret>>::default();
-        let mut peak = 0;
-        let kept = allocation_counter::measure(|| {
-            for seed in 0..OBJECTS {
-                let mut metadata = metadata(seed);
-                for name in ["keypair", "keypair-uid", "fingerprint", "applied", "replaces"] {
-                    metadata["annotations"][format!("keypairs.dev/{name}")] = json!(noise(250, seed));
-                }
-                metadata["annotations"]["keypairs.dev/applied"] =
-                    json!(json!({ "digest": "0123456789abcdef", "labels": [noise(200_000, seed)] }).to_string());
-                let text = json!({ "metadata": metadata }).to_string();
-                let taken = allocation_counter::measure(|| {
-                    let watched: WatchedSecret = serde_json::from_str(&text).unwrap();
-                    store.apply(&Event::Apply(watched.into()));
-                });
-                peak = taken.bytes_max.max(peak);
-            }
-        });
-        let kept = u64::try_from(kept.bytes_current).unwrap_or_default() / OBJECTS;
-        assert!(kept <= KEPT_BYTES, "{kept} bytes of each are kept");
-        assert!(peak <= 2 * 1024 * 1024, "{peak} bytes at once");
-        let mut digests = Vec::new();
-        store.for_each(|secret| digests.push(secret.annotations()["keypairs.dev/applied"].clone()));
-        assert_eq!(digests[0], r#"{"digest":"0123456789abcdef"}"#);
-    }
-}
+mod tests;

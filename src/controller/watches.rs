@@ -18,12 +18,12 @@ use super::{
     scope,
     secrets::{KEYPAIR_UID_LABEL, OPERATOR, key_pair_name, key_pair_uid},
     store::CompressedStore,
-    view::View,
+    view::{View, Watch},
     watched::{WatchedKeyPair, WatchedSecret},
     watching::{is_forbidden, listening, log_failure, watch_config, watched},
 };
 use crate::{
-    api::{KeyPair, KeyPairSpec},
+    api::KeyPair,
     domain::{
         region::{Policy, Region},
         secret::MANAGED_BY_LABEL,
@@ -32,7 +32,7 @@ use crate::{
 
 /// Follows the `KeyPair`s: each event reaches the index first, then the store, then the reconciler. `seen` is shown each event
 /// before, and `gone` is told the UID of each that is no more.
-pub fn key_pairs<S: Fn(&Event<KeyPair>) + Send, G: Fn(&str) + Send>(
+pub fn key_pairs<S: Fn(&Event<WatchedKeyPair>) + Send, G: Fn(&str) + Send>(
     client: &Client,
     namespace: Option<&str>,
     view: Arc<View>,
@@ -44,7 +44,7 @@ pub fn key_pairs<S: Fn(&Event<KeyPair>) + Send, G: Fn(&str) + Send>(
     let (counting, hearing) = (Arc::clone(&metrics), Arc::clone(&view));
     let client = listening(client, move || {
         counting.watch("KeyPairs", true);
-        hearing.heard(true);
+        hearing.heard(Watch::KeyPairs, true);
         hearing.sight.note(true);
     });
     let api: Api<WatchedKeyPair> = scope(&client, namespace);
@@ -57,12 +57,12 @@ pub fn key_pairs<S: Fn(&Event<KeyPair>) + Send, G: Fn(&str) + Send>(
     stream::once(begin)
         .flatten()
         .filter_map(move |event| {
-            heard.heard(event.is_ok());
+            note(&heard, Watch::KeyPairs, event.as_ref().ok());
             // What a list brings shows what there is when it is complete.
             if !matches!(event, Ok(Event::Init | Event::InitApply(_))) {
                 heard.sight.note(event.is_ok());
             }
-            std::future::ready(log_failure("KeyPairs", event, &metrics).and_then(readable))
+            std::future::ready(log_failure("KeyPairs", event, &metrics))
         })
         .flat_map(move |event| {
             seen(&event);
@@ -72,7 +72,10 @@ pub fn key_pairs<S: Fn(&Event<KeyPair>) + Send, G: Fn(&str) + Send>(
             }
             let mut triggers: Vec<Trigger> = concerned.into_iter().map(Trigger::from).collect();
             match event {
-                Event::Apply(key_pair) => triggers.push(ObjectRef::from_obj(&key_pair).into()),
+                Event::Apply(key_pair) => {
+                    let namespace = key_pair.namespace().unwrap_or_default();
+                    triggers.push(ObjectRef::new(&key_pair.name_any()).within(&namespace).into());
+                }
                 Event::InitDone => {
                     view.index.catch_up(|reference| view.claim_request(reference));
                     triggers = vec![Trigger::All];
@@ -95,9 +98,11 @@ pub fn namespaces(
     metrics: Arc<Metrics>,
     jitter: Randomness,
 ) -> impl Stream<Item = Trigger> + Send + use<> {
-    let counting = Arc::clone(&metrics);
-    let api: Api<PartialObjectMeta<Namespace>> =
-        Api::all(listening(client, move || counting.watch("Namespaces", true)));
+    let (counting, hearing, heard) = (Arc::clone(&metrics), Arc::clone(&view), Arc::clone(&view));
+    let api: Api<PartialObjectMeta<Namespace>> = Api::all(listening(client, move || {
+        counting.watch("Namespaces", true);
+        hearing.heard(Watch::Namespaces, true);
+    }));
     let objects: Api<Namespace> = Api::all(client.clone());
     let config = match &only {
         Some(name) => watch_config().fields(&format!("metadata.name={name}")),
@@ -110,8 +115,12 @@ pub fn namespaces(
             async move {
                 match (event, only) {
                     (Err(error), Some(name)) if is_forbidden(&error) => match objects.get_metadata_opt(&name).await {
-                        Ok(Some(namespace)) => Ok(vec![Event::Apply(namespace), Event::InitDone]),
-                        Ok(None) => Ok(Vec::new()),
+                        // A list of the one, which may be gone.
+                        Ok(namespace) => Ok([Event::Init]
+                            .into_iter()
+                            .chain(namespace.map(Event::InitApply))
+                            .chain([Event::InitDone])
+                            .collect()),
                         Err(_) => Err(error),
                     },
                     (Err(error), _) => Err(error),
@@ -119,12 +128,26 @@ pub fn namespaces(
                 }
             }
         })
-        .filter_map(move |events| std::future::ready(log_failure("Namespaces", events, &metrics)))
+        .filter_map(move |events: Result<Vec<_>, _>| {
+            // Only the last of them can tell that everything is known.
+            note(&heard, Watch::Namespaces, events.as_ref().ok().and_then(|events| events.last()));
+            std::future::ready(log_failure("Namespaces", events, &metrics))
+        })
         .flat_map(move |events| {
             let concerned: Vec<_> =
                 events.into_iter().flat_map(|event| take_in(event, &policy, &view, &mut listed)).collect();
             stream::iter(concerned.into_iter().map(Trigger::from))
         })
+}
+
+/// Notes what an event, or a failure, tells of its watch. That a list begins tells nothing, nor what is on it before its end: as long as it gets no
+/// further, what there is to see is what there was before.
+fn note<K>(view: &View, watch: Watch, event: Option<&Event<K>>) {
+    match event {
+        Some(Event::Init | Event::InitApply(_)) => {}
+        Some(Event::InitDone | Event::Apply(_) | Event::Delete(_)) => view.heard(watch, true),
+        None => view.heard(watch, false),
+    }
 }
 
 /// Takes in an event about a Namespace and returns the `KeyPair`s that it concerns.
@@ -266,24 +289,6 @@ fn key_pair_of(secret: &PartialObjectMeta<Secret>) -> Option<ObjectRef<KeyPair>>
     Some(ObjectRef::new(key_pair_name(secret)?).within(&secret.namespace()?))
 }
 
-/// Passes over an object that cannot be read, so that it does not stop the watch of all others.
-fn readable(event: Event<WatchedKeyPair>) -> Option<Event<KeyPair>> {
-    let is_gone = matches!(event, Event::Delete(_));
-    convert(event, |watched| match watched.into_key_pair() {
-        Ok(key_pair) => Some(key_pair),
-        // What it was does not matter any more.
-        Err(metadata) if is_gone => Some(KeyPair { metadata: *metadata, spec: KeyPairSpec::default(), status: None }),
-        Err(metadata) => {
-            tracing::error!(
-                namespace = metadata.namespace,
-                name = metadata.name,
-                "passing over a KeyPair that is not of the schema of this version"
-            );
-            None
-        }
-    })
-}
-
 /// The same event about what `into` makes of its object, if anything.
 fn convert<A, B>(event: Event<A>, into: impl FnOnce(A) -> Option<B>) -> Option<Event<B>> {
     match event {
@@ -292,5 +297,95 @@ fn convert<A, B>(event: Event<A>, into: impl FnOnce(A) -> Option<B>) -> Option<E
         Event::Init => Some(Event::Init),
         Event::InitApply(object) => into(object).map(Event::InitApply),
         Event::InitDone => Some(Event::InitDone),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        convert::Infallible,
+        sync::atomic::{AtomicBool, Ordering},
+        time::Duration,
+    };
+
+    use http::{Request, Response};
+    use kube::client::Body;
+    use serde_json::json;
+    use tower::service_fn;
+
+    use super::*;
+    use crate::controller::{index::Index, view::Views};
+
+    /// What an API server does that does not work.
+    #[derive(Debug, Clone, Copy)]
+    enum Trouble {
+        /// It answers nothing but errors.
+        Errors,
+        /// A list has a first page, and never a second.
+        HalfAList,
+        /// A stream of what there is begins, and ends before its end.
+        HalfAStream,
+    }
+
+    /// An API server with nothing in it, which does not work any more for what is in this path once it is told so.
+    fn server(broken: &'static str, trouble: Trouble, is_broken: Arc<AtomicBool>) -> Client {
+        let service = service_fn(move |request: Request<Body>| {
+            let is_broken = is_broken.load(Ordering::Acquire) && request.uri().path().ends_with(broken);
+            let query = request.uri().query().unwrap_or_default().to_owned();
+            let (watches, streams) = (query.contains("watch=true"), query.contains("sendInitialEvents=true"));
+            let has_streams = matches!(trouble, Trouble::HalfAStream);
+            let refused =
+                |code: u16| (code, json!({ "status": "Failure", "code": code, "reason": "Invalid" }).to_string());
+            let end = json!({ "type": "BOOKMARK", "object": { "apiVersion": "v1", "kind": "Any", "metadata": {
+                "resourceVersion": "1", "annotations": { "k8s.io/initial-events-end": "true" } } } });
+            let page = |next: &str| {
+                (200, json!({ "metadata": { "resourceVersion": "1", "continue": next }, "items": [] }).to_string())
+            };
+            let (status, body) = match (streams, watches, is_broken, trouble) {
+                (true, _, false, _) if has_streams => (200, format!("{end}\n")),
+                (true, _, true, Trouble::HalfAStream) => (200, String::new()),
+                (true, ..) => refused(422),
+                // A watch that ends at once is begun again.
+                (_, true, ..) if is_broken => refused(500),
+                (_, true, ..) => (200, String::new()),
+                (_, _, true, Trouble::HalfAList) if !query.contains("continue=") => page("more"),
+                (_, _, true, _) => refused(500),
+                _ => page(""),
+            };
+            async move {
+                // So that time passes.
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                Ok::<_, Infallible>(Response::builder().status(status).body(Body::from(body.into_bytes())).unwrap())
+            }
+        });
+        Client::new(service, "default")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_view_is_outdated_when_any_of_its_watches_brings_nothing_but_beginnings() {
+        for trouble in [Trouble::Errors, Trouble::HalfAList, Trouble::HalfAStream] {
+            for broken in ["keypairs", "namespaces"] {
+                let is_broken = Arc::new(AtomicBool::new(false));
+                let client = server(broken, trouble, Arc::clone(&is_broken));
+                let view = Arc::new(View::new(Index::default()));
+                let metrics = Arc::new(Metrics::new(Arc::new(Views::default())));
+                let policy = Policy { quota: 1, ..Policy::default() };
+                let both = stream::select(
+                    namespaces(&client, None, policy, Arc::clone(&view), Arc::clone(&metrics)),
+                    key_pairs(&client, None, Arc::clone(&view), metrics, |_| (), |_| ()),
+                );
+                let following = tokio::spawn(both.for_each(|_| std::future::ready(())));
+                view.key_pairs.wait_until_listed().await;
+                tokio::time::sleep(Duration::from_secs(600)).await;
+                assert!(!view.is_outdated(), "{trouble:?}: it works");
+                is_broken.store(true, Ordering::Release);
+                tokio::time::sleep(Duration::from_secs(300)).await;
+                assert!(view.is_outdated(), "{trouble:?}: nothing is known of {broken}");
+                is_broken.store(false, Ordering::Release);
+                tokio::time::sleep(Duration::from_secs(120)).await;
+                assert!(!view.is_outdated(), "{trouble:?}: it works again");
+                following.abort();
+            }
+        }
     }
 }

@@ -335,7 +335,7 @@ pub(super) fn decide_as(desired: &Desired, observed: &Observed, region: &Region,
         // The index has not seen this version of the object, or is already past it: its own event brings us back.
         Standing::Unknown => return Plan::Rest,
         Standing::NameTaken => return refuse(observed, vec![refusals::name_taken(&desired.parameters)]),
-        Standing::NoSlot => return refuse(observed, vec![refusals::no_slot()]),
+        Standing::NoSlot => return refuse(observed, vec![region.no_slot()]),
         Standing::Replay(original) => return replay(observed, original),
         Standing::ReplayOfPending(original) => return refuse(observed, vec![refusals::in_process(&original)]),
         Standing::TokenReused(original) => return refuse(observed, vec![refusals::token_reused(&original)]),

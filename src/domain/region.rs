@@ -46,8 +46,8 @@ pub const OWN_PREFIX_MAX: usize = 63;
 pub const MAX_PROJECTS: usize = 256;
 /// How many entries of an annotation are looked at, whatever there is behind them.
 const MAX_ENTRIES: usize = 4 * MAX_PROJECTS;
-/// The longest quota in characters: more digits than the greatest number has.
-const MAX_QUOTA_CHARS: usize = 20;
+/// What a quota is.
+const QUOTA_WORDS: &str = "a whole number such as 500";
 /// How many wrong entries of a list are told of.
 const TOLD: usize = 3;
 
@@ -56,8 +56,8 @@ const TOLD: usize = 3;
 pub struct Region {
     /// Whether it is a region at all.
     pub exists: bool,
-    /// How many key pairs it may hold.
-    pub quota: usize,
+    /// How many key pairs it may hold; `None`: the annotation is there, but is no number, so that nobody new is let in.
+    pub quota: Option<usize>,
     /// The projects that it lists; `None`: any.
     pub projects: Option<BTreeSet<String>>,
     /// The project of the key pairs that name none; `None`: the annotation is there, but is no name of a project.
@@ -70,12 +70,18 @@ impl Region {
     /// A region without projects.
     #[must_use]
     pub fn with_quota(quota: usize) -> Self {
-        Self { exists: true, quota, projects: None, default_project: Some(String::new()), own_prefix: String::new() }
+        Self {
+            exists: true,
+            quota: Some(quota),
+            projects: None,
+            default_project: Some(String::new()),
+            own_prefix: String::new(),
+        }
     }
 
     /// The namespace of this name, with these labels and annotations, and what is wrong with the annotations.
     ///
-    /// A quota that is no number leaves the operator's in force. What cannot be the name of a project is left out of the list,
+    /// A quota that is no number lets nobody new in, since nobody knows how many were meant. What cannot be the name of a project is left out of the list,
     /// and a list that has nothing left allows no project, rather than any.
     #[must_use]
     pub fn new(
@@ -85,18 +91,13 @@ impl Region {
         annotations: &BTreeMap<String, String>,
     ) -> (Self, Option<String>) {
         let mut mistakes = Vec::new();
-        let quota = annotations.get(QUOTA_ANNOTATION).map(|text| {
-            let text = text.trim();
-            let number = if text.len() > MAX_QUOTA_CHARS { None } else { text.parse::<usize>().ok() };
-            number.unwrap_or_else(|| {
-                mistakes.push(format!(
-                    "annotation {QUOTA_ANNOTATION} must be a whole number, not {}; the operator's own quota of {} holds",
-                    display::quoted(text),
-                    policy.quota
-                ));
-                policy.quota
-            })
-        });
+        let quota = annotations.get(QUOTA_ANNOTATION).map_or(Some(policy.quota), |text| quota(text));
+        if let (None, Some(text)) = (quota, annotations.get(QUOTA_ANNOTATION)) {
+            mistakes.push(format!(
+                "annotation {QUOTA_ANNOTATION} must be {QUOTA_WORDS}, not {}; no further key pair is accepted",
+                display::quoted(text.trim())
+            ));
+        }
         let projects = annotations.get(PROJECTS_ANNOTATION).and_then(|list| projects(list, &mut mistakes));
         let default = annotations.get(DEFAULT_PROJECT_ANNOTATION).map(|name| name.trim()).unwrap_or_default();
         let default_project = rules::PROJECT.allows(default).then(|| default.to_owned());
@@ -109,7 +110,7 @@ impl Region {
         }
         let region = Self {
             exists: policy.regions.selects(labels),
-            quota: quota.unwrap_or(policy.quota),
+            quota,
             projects,
             default_project,
             own_prefix: if policy.own.namespace == name {
@@ -119,6 +120,27 @@ impl Region {
             },
         };
         (region, (!mistakes.is_empty()).then(|| mistakes.join("; ")))
+    }
+
+    /// How many key pairs may be accepted in it.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.quota.unwrap_or_default()
+    }
+
+    /// Why no more key pairs are accepted in it.
+    #[must_use]
+    pub fn no_slot(&self) -> Refusal {
+        let detail = if self.quota.is_some() {
+            format!(
+                "the namespace holds as many key pairs as its quota allows: delete one, or raise the Namespace's annotation {QUOTA_ANNOTATION}; the oldest that waits is accepted then"
+            )
+        } else {
+            format!(
+                "the Namespace's annotation {QUOTA_ANNOTATION} is no number, so that no further key pair is accepted: have it set to {QUOTA_WORDS}, or removed; the oldest that waits is accepted then"
+            )
+        };
+        Refusal::new(Reason::QuotaExceeded, Parameter::Quota, detail)
     }
 
     /// The project of a key pair that names `project`.
@@ -171,6 +193,12 @@ impl Region {
             "{which} is none of those that the namespace's annotation {PROJECTS_ANNOTATION} lists: {there}"
         ))
     }
+}
+
+/// The quota that an annotation gives, spaces around it aside; `None`: it is no whole number, or a greater one than any number of
+/// objects.
+fn quota(text: &str) -> Option<usize> {
+    text.trim().parse().ok()
 }
 
 /// The projects of an annotation; `None` if it lists nothing. What is wrong with it is added to `mistakes`.
@@ -226,7 +254,7 @@ mod tests {
         let annotations =
             map(&[(QUOTA_ANNOTATION, " 3 "), (PROJECTS_ANNOTATION, "a, b,"), (DEFAULT_PROJECT_ANNOTATION, "b")]);
         let (region, mistake) = Region::new(&policy(), "shop", &map(&[("region", "")]), &annotations);
-        assert_eq!((region.exists, region.quota, mistake), (true, 3, None));
+        assert_eq!((region.exists, region.quota, mistake), (true, Some(3), None));
         assert_eq!(region.effective_project(""), "b");
         assert_eq!(region.effective_project("a"), "a");
         assert_eq!(reasons(&region, ""), []);
@@ -244,13 +272,37 @@ mod tests {
     }
 
     #[test]
-    fn a_quota_that_is_no_number_is_told_and_not_used() {
+    fn a_quota_that_is_no_number_lets_nobody_in_and_is_told() {
         let digits = "9".repeat(100_000);
-        for (quota, told) in [("-1", "\"-1\""), ("1\n\u{1b}[2J", "\"1\\n\\u{1b}[2J\""), (&digits, "9…\"")] {
-            let (region, mistake) = Region::new(&policy(), "shop", &map(&[]), &map(&[(QUOTA_ANNOTATION, quota)]));
+        let region = |quota: &str| Region::new(&policy(), "shop", &map(&[]), &map(&[(QUOTA_ANNOTATION, quota)]));
+        for (quota, told) in [
+            ("-1", "\"-1\""),
+            ("1\n\u{1b}[2J", "\"1\\n\\u{1b}[2J\""),
+            (&digits, "9…\""),
+            ("", "not \"\""),
+            (" \t", "not \"\""),
+            ("500.0", "\"500.0\""),
+            ("5e2", "\"5e2\""),
+            ("0x10", "\"0x10\""),
+            ("1_000", "\"1_000\""),
+            ("1,000", "\"1,000\""),
+            ("1 000", "\"1 000\""),
+            ("５", "\"５\""),
+            ("many", "\"many\""),
+            ("18446744073709551616", "\"18446744073709551616\""),
+        ] {
+            let (region, mistake) = region(quota);
             let mistake = mistake.unwrap();
-            assert_eq!(region.quota, 500);
+            assert_eq!((region.quota, region.limit()), (None, 0), "{quota:?}");
             assert!(mistake.contains(told) && mistake.len() < 1000, "{mistake}");
+            let refusal = region.no_slot();
+            assert_eq!((refusal.reason, refusal.parameter), (Reason::QuotaExceeded, Parameter::Quota));
+            assert!(refusal.detail.contains(QUOTA_ANNOTATION) && refusal.detail.contains("no number"), "{refusal}");
+        }
+        for (quota, number) in [("0", 0), (" 3\n", 3), ("+3", 3), ("007", 7), ("18446744073709551615", usize::MAX)] {
+            let (region, mistake) = region(quota);
+            assert_eq!((region.quota, region.limit(), mistake), (Some(number), number, None), "{quota:?}");
+            assert!(!region.no_slot().detail.contains("no number"));
         }
     }
 

@@ -128,10 +128,20 @@ pub struct TokenUse {
 }
 
 impl TokenUse {
-    /// The use of `token` by a request of this project, of which everything else is in `digest`.
+    /// Stands for the digest of what is not known, since its object could be read in part only.
+    const UNKNOWN: [u8; 32] = [0; 32];
+
+    /// The use of `token` by a request of this project, of which everything else is in `digest`; empty: that is not known.
     #[must_use]
     pub fn new(token: &str, is_named: bool, digest: &str, project: &str) -> Self {
-        Self { token: token.into(), is_named, digest: digest::of_parts([digest, project]) }
+        let digest = if digest.is_empty() { Self::UNKNOWN } else { digest::of_parts([digest, project]) };
+        Self { token: token.into(), is_named, digest }
+    }
+
+    /// Whether it can be compared with another.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.digest != Self::UNKNOWN
     }
 }
 

@@ -73,6 +73,16 @@ impl RequestSummary {
         self
     }
 
+    /// The same of a `KeyPair` that could be read in part only: nobody can say that it is valid. `is_comparable`: it is known what else
+    /// is compared with another request that has its token.
+    #[must_use]
+    pub fn into_remains(self, is_comparable: bool) -> Self {
+        let token = self
+            .token
+            .map(|token| TokenSummary { digest: if is_comparable { token.digest } else { String::new() }, ..token });
+        Self { is_valid: false, token, ..self }
+    }
+
     /// Whether nothing is wrong with the request in this namespace.
     #[must_use]
     pub fn is_valid_in(&self, region: &Region) -> bool {

@@ -1,13 +1,16 @@
 //! What a namespace is to its key pairs: a region or not, with a quota and projects.
 
+use std::io::Error;
+
 use k8s_openapi::api::core::v1::Namespace;
+use keypair_test_harness::eventually;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::{
     expected::status_error,
     mistakes::valid,
-    support::{PROFILES, QUIET, STRICT, Scene, condition},
+    support::{PATIENCE, PROFILES, QUIET, STRICT, STRIPPED, Scene, condition, text, to_json},
 };
 
 /// Merges into the metadata of the scene's Namespace.
@@ -20,6 +23,17 @@ async fn annotate(scene: &Scene, metadata: Value) {
 
 async fn quota(scene: &Scene, quota: Value) {
     annotate(scene, json!({ "annotations": { "keypairs.dev/quota": quota } })).await;
+}
+
+/// Waits until the message of this KeyPair has these words.
+async fn told(scene: &Scene, name: &str, words: &str) {
+    eventually(PATIENCE, &format!("{name} to be told: {words}"), async || {
+        let object = to_json(&scene.key_pairs.get(name).await?);
+        let message = text(&condition(&object, "Ready")["message"]).to_owned();
+        if message.contains(words) { Ok(Some(())) } else { Err(Error::other(message).into()) }
+    })
+    .await
+    .unwrap();
 }
 
 /// With a watch of all namespaces, and with that of the one.
@@ -54,11 +68,21 @@ async fn the_annotation_of_a_namespace_is_its_quota() {
         scene.settled("d", "False/QuotaExceeded").await;
         scene.settled("b", "True/Imported").await;
         scene.settled("c", "False/QuotaExceeded").await;
-        // What is no number does not count, and without the annotation the operator's own quota is in force.
-        quota(scene, json!("many")).await;
+        // What is no number lets nobody new in, says so to those who wait, and puts nobody out.
+        for mistake in ["many", "", "500.0", "-1"] {
+            quota(scene, json!("0")).await;
+            told(scene, "d", "its quota allows").await;
+            quota(scene, json!(mistake)).await;
+            for name in ["c", "d"] {
+                told(scene, name, "annotation keypairs.dev/quota is no number").await;
+                scene.settled(name, "False/QuotaExceeded").await;
+            }
+            scene.settled("b", "True/Imported").await;
+        }
+        // Without the annotation the operator's own quota is in force.
+        quota(scene, json!(null)).await;
         scene.settled("c", "True/Imported").await;
         scene.settled("d", "True/Imported").await;
-        quota(scene, json!(null)).await;
     }
 }
 
@@ -123,4 +147,37 @@ async fn elsewhere_there_is_no_region() {
     for field in ["keyPairID", "fingerprint", "publicKey"] {
         assert_eq!(object["status"][field], accepted["status"][field], "{field}");
     }
+}
+
+/// What a newer version has stored: nothing is done about it, but its slot and its name stay its own.
+#[tokio::test]
+async fn a_key_pair_of_another_version_keeps_what_it_was_accepted_with() {
+    let scene = STRIPPED.scene("region-version").await;
+    quota(&scene, json!("2")).await;
+    let spec = |name: &str| {
+        let mut spec = valid("OpenSSH");
+        spec["keyPairName"] = json!(name);
+        spec
+    };
+    scene.create("newer", &spec("web")).await;
+    let accepted = scene.settled("newer", "True/Imported").await;
+    scene.patch("newer", &json!({ "spec": { "profile": "Cloud9" } })).await;
+    scene.create("other", &spec("db")).await;
+    scene.settled("other", "True/Imported").await;
+    scene.create("same-name", &spec("web")).await;
+    scene.settled("same-name", "False/KeyPairNameConflict").await;
+    scene.create("third", &spec("ci")).await;
+    scene.settled("third", "False/QuotaExceeded").await;
+    let object = to_json(&scene.key_pairs.get("newer").await.unwrap());
+    assert_eq!(
+        object["status"], accepted["status"],
+        "a status of this version would take away what a newer one has in it"
+    );
+    let log = STRIPPED.log();
+    let told = log.lines().filter(|line| line.contains(&scene.namespace) && line.contains("not of the schema"));
+    assert_eq!(told.count(), 1, "{log}");
+    assert!(STRIPPED.metrics().await.contains("\nkeypair_operator_undecoded_key_pairs "));
+    scene.delete("newer").await;
+    scene.settled("same-name", "True/Imported").await;
+    scene.settled("third", "False/QuotaExceeded").await;
 }

@@ -26,6 +26,8 @@ impl Collector for Usage {
             gauge.encode(encoder.encode_descriptor(name, help, None, EncodeMetric::metric_type(&gauge))?)
         };
         total("accepted_key_pairs", "Key pairs that hold a slot, in all namespaces", accepted)?;
+        let undecoded = "KeyPairs that are not of the schema of this version: nothing is done about them";
+        total("undecoded_key_pairs", undecoded, self.0.undecoded())?;
         total("namespaces", "Namespaces in which key pairs hold slots", usage.len())?;
 
         // The fullest first; of those that are as full, the first by name, so that it is always the same ones.

@@ -1,7 +1,12 @@
 //! The end of a reconciliation: what was decided is told, in the status, in an Event and in the log.
 
+use std::time::Duration;
+
 use http::header::ACCEPT;
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+    jiff::Timestamp,
+};
 use kube::{
     Resource, ResourceExt,
     api::{PartialObjectMeta, PostParams},
@@ -16,9 +21,22 @@ use super::{
     Again, Reconciliation,
 };
 use crate::{
-    api::{KeyPair, KeyPairStatus, status::READY},
+    api::{ClaimRequest, KeyPair, KeyPairStatus, status::READY},
     domain::decide::Report,
 };
+
+/// After which time a status can be told from the one before, whose times are in whole seconds.
+const RENEWED_AFTER: Duration = Duration::from_secs(1);
+
+/// Makes a status that says nothing new another one than that which is there, so that its write makes a new version of the object: an
+/// earlier write, which said that the pair is accepted and of which no answer came, can do no more then. Whether it is another.
+fn renew(status: &mut KeyPairStatus) -> bool {
+    let now = Timestamp::now();
+    let is_past = |condition: &Condition| condition.last_transition_time.0.as_second() < now.as_second();
+    let can_be_told = status.conditions.iter().all(is_past);
+    status.conditions.iter_mut().for_each(|condition| condition.last_transition_time = Time(now));
+    can_be_told
+}
 
 impl Reconciliation<'_> {
     /// Makes the status say what `report` says, with one write if it does not yet.
@@ -31,9 +49,23 @@ impl Reconciliation<'_> {
         let outcome = report.refusals.first().map_or("Ready", |refusal| refusal.reason.as_str());
         context.metrics.reconciled(outcome, self.begun.elapsed());
         Span::current().record("keypair.outcome", outcome);
-        let status = KeyPairStatus::from_report(key_pair, &desired.parameters.key_pair_name, report, Timestamp::now());
-        if key_pair.status.as_ref() == Some(&status) {
+        let mut status =
+            KeyPairStatus::from_report(key_pair, &desired.parameters.key_pair_name, report, Timestamp::now());
+        let version = key_pair.resource_version().unwrap_or_default();
+        let is_there = key_pair.status.as_ref() == Some(&status);
+        if is_there && !context.view.index.may_be_accepted(&self.namespace, uid, &version) {
             return Ok(again);
+        }
+        if is_there && !renew(&mut status) {
+            return Ok(Some(RENEWED_AFTER));
+        }
+        let was_accepted = key_pair.status.as_ref().is_some_and(ClaimRequest::is_acceptance);
+        if ClaimRequest::is_acceptance(&status)
+            && !was_accepted
+            && !context.view.index.begin_acceptance(&self.namespace, uid, &version)
+        {
+            // The slot or the name is another's by now. Whatever took it brings us back.
+            return Ok(None);
         }
         if !self.replace_status(&status).await? {
             // Of one that is gone nothing is kept.

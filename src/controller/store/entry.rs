@@ -10,7 +10,10 @@ use kube::{Resource, ResourceExt, api::PartialObjectMeta};
 use lz4_flex::block::{compress_prepend_size_with_dict, decompress_size_prepended_with_dict};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::api::{ClaimRequest, KeyPair};
+use crate::{
+    api::{ClaimRequest, KeyPair},
+    controller::{index::Claimant, watched::WatchedKeyPair},
+};
 
 /// The most that is kept of a `KeyPair` in bytes, the places where its name stands included. Of one that would take more there is a
 /// summary only, and it is read again when it has to be looked at; usual ones, of keys up to RSA-4096, take less.
@@ -84,15 +87,18 @@ pub enum KeyPairEntry {
     Whole(Arc<KeyPair>),
     /// It is too large to be kept.
     Summary(Box<Summary>),
+    /// It is not of the schema of this version.
+    Undecoded(Box<Summary>),
 }
 
-/// What is known of a `KeyPair` that is too large to be kept.
+/// What is known of a `KeyPair` that is not kept.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Summary {
     claim: ClaimRequest,
-    version: Option<String>,
     generation: Option<i64>,
     is_being_deleted: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_undecoded: bool,
 }
 
 impl Summary {
@@ -105,7 +111,7 @@ impl Summary {
     /// The resource version that the watch has shown last.
     #[must_use]
     pub fn version(&self) -> Option<&str> {
-        self.version.as_deref()
+        self.claim.version()
     }
 }
 
@@ -115,7 +121,7 @@ impl KeyPairEntry {
     pub fn uid(&self) -> &str {
         match self {
             Self::Whole(key_pair) => key_pair.metadata.uid.as_deref().unwrap_or_default(),
-            Self::Summary(summary) => summary.uid(),
+            Self::Summary(summary) | Self::Undecoded(summary) => summary.uid(),
         }
     }
 
@@ -124,7 +130,7 @@ impl KeyPairEntry {
     pub fn claim_request(&self) -> ClaimRequest {
         match self {
             Self::Whole(key_pair) => ClaimRequest::of(key_pair),
-            Self::Summary(summary) => summary.claim.clone(),
+            Self::Summary(summary) | Self::Undecoded(summary) => summary.claim.clone(),
         }
     }
 
@@ -134,7 +140,7 @@ impl KeyPairEntry {
         let of = |key_pair: &KeyPair| (key_pair.metadata.generation, key_pair.metadata.deletion_timestamp.is_some());
         let (generation, is_being_deleted) = match self {
             Self::Whole(now) => of(now),
-            Self::Summary(now) => (now.generation, now.is_being_deleted),
+            Self::Summary(now) | Self::Undecoded(now) => (now.generation, now.is_being_deleted),
         };
         (Some(self.uid()), generation, is_being_deleted)
             == (key_pair.metadata.uid.as_deref(), of(key_pair).0, of(key_pair).1)
@@ -149,23 +155,41 @@ impl Stored for KeyPair {
         if whole.len() + NAMES * self.name_any().len() <= MAX_BYTES {
             return Some(Entry::new(self, false, whole));
         }
-        let summary = Summary {
-            claim: ClaimRequest::of(self),
-            version: self.resource_version(),
-            generation: self.metadata.generation,
-            is_being_deleted: self.metadata.deletion_timestamp.is_some(),
-        };
-        Some(Entry::new(self, true, compress(&summary, KEY_PAIR_DICTIONARY)?))
+        summary_entry(self, ClaimRequest::of(self), false)
     }
 
     fn view(entry: &Entry, namespace: &str, name: &str) -> Option<KeyPairEntry> {
         if entry.is_summary {
-            decompress(&entry.json, KEY_PAIR_DICTIONARY).map(|summary| KeyPairEntry::Summary(Box::new(summary)))
+            let summary: Box<Summary> = decompress(&entry.json, KEY_PAIR_DICTIONARY)?;
+            Some(if summary.is_undecoded { KeyPairEntry::Undecoded(summary) } else { KeyPairEntry::Summary(summary) })
         } else {
             let key_pair = with_name(decompress(&entry.json, KEY_PAIR_DICTIONARY)?, namespace, name);
             Some(KeyPairEntry::Whole(Arc::new(key_pair)))
         }
     }
+}
+
+impl Stored for WatchedKeyPair {
+    type View = KeyPairEntry;
+
+    fn entry(&self) -> Option<Entry> {
+        match self.decoded() {
+            Some(key_pair) => key_pair.entry(),
+            None => summary_entry(self, self.claim_request(), true),
+        }
+    }
+
+    fn view(entry: &Entry, namespace: &str, name: &str) -> Option<KeyPairEntry> {
+        KeyPair::view(entry, namespace, name)
+    }
+}
+
+/// The entry of a `KeyPair` of which a summary is all that is kept.
+fn summary_entry(key_pair: &impl Resource, claim: ClaimRequest, is_undecoded: bool) -> Option<Entry> {
+    let metadata = key_pair.meta();
+    let is_being_deleted = metadata.deletion_timestamp.is_some();
+    let summary = Summary { claim, generation: metadata.generation, is_being_deleted, is_undecoded };
+    Some(Entry::new(key_pair, true, compress(&summary, KEY_PAIR_DICTIONARY)?))
 }
 
 impl Stored for PartialObjectMeta<Secret> {

@@ -5,7 +5,6 @@ use crate::domain::{
     display,
     key::{KeySpec, PublicKey},
     reason::{Parameter, Reason, Refusal},
-    region::QUOTA_ANNOTATION,
     request::Parameters,
     secret::ADOPT_ANNOTATION,
 };
@@ -17,16 +16,6 @@ pub(super) fn name_taken(parameters: &Parameters) -> Refusal {
         format!(
             "another KeyPair of this namespace has the key pair name {:?}: choose another, or delete that KeyPair",
             parameters.key_pair_name
-        ),
-    )
-}
-
-pub(super) fn no_slot() -> Refusal {
-    Refusal::new(
-        Reason::QuotaExceeded,
-        Parameter::Quota,
-        format!(
-            "the namespace holds as many key pairs as its quota allows: delete one, or raise the Namespace's annotation {QUOTA_ANNOTATION}; the oldest that waits is accepted then"
         ),
     )
 }

@@ -2,8 +2,10 @@
 //!
 //! A [`Ledger`] is updated from watch events and answers from memory; no answer scans the namespace, each update costs a few
 //! look-ups in trees and hash tables. It grants slots and names by itself, the oldest claim first, as soon as they are free,
-//! and says whose standing changed, so that those can be reconciled without an edit. What it granted stays granted until
-//! the claim is withdrawn: an accepted pair is never evicted, whatever the quota becomes. What it answers never depends on the
+//! and says whose standing changed, so that those can be reconciled without an edit. An accepted pair is never evicted, whatever
+//! the quota becomes, and neither is one whose acceptance may be being written just now ([`Ledger::begin_writing`]): that write
+//! may reach the API server late, and nobody else must have the slot or the name then. What was granted and nobody has been told
+//! of stays granted as long as there is room. What the ledger answers never depends on the
 //! order of a hash table: the same events give the same answers, in the same order.
 //!
 //! Of the claims that share a client token, one is the request: one that has been granted already, or else the oldest. Only
@@ -12,7 +14,8 @@
 mod slots;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt,
     sync::Arc,
 };
 
@@ -47,7 +50,10 @@ impl Claim {
     /// How it stands beside the request for which its token stands.
     fn beside(&self, original: &Self) -> Standing {
         let name = original.seniority.name.to_string();
-        if !self.is_same_request(original) {
+        if original.token.as_ref().is_some_and(|token| !token.is_known()) {
+            // Until it can be read by whoever comes next, nobody can say whether they ask for the same.
+            Standing::ReplayOfPending(name)
+        } else if !self.is_same_request(original) {
             Standing::TokenReused(name)
         } else if original.accepted {
             Standing::Replay(name)
@@ -86,7 +92,7 @@ pub enum Standing {
 }
 
 /// The claims of one namespace.
-#[derive(Debug)]
+#[derive(Clone)]
 pub struct Ledger {
     region: Region,
     slots: Slots,
@@ -105,7 +111,7 @@ impl Ledger {
     #[must_use]
     pub fn new(region: Region) -> Self {
         Self {
-            slots: Slots::new(region.quota),
+            slots: Slots::new(region.limit()),
             region,
             tokened: HashMap::new(),
             originals: HashMap::new(),
@@ -116,7 +122,8 @@ impl Ledger {
 
     /// A ledger of claims that are all known at once: nothing is granted before the last of them is in.
     ///
-    /// `previous` is the ledger that this one replaces, of the same region or of what that was before: what it granted and may be written just now stays granted.
+    /// `previous` is the ledger that this one replaces, of the same region or of what that was before: what it granted stays
+    /// granted as long as there is room, and what may be being written just now stays granted in any case.
     #[must_use]
     pub fn load(region: Region, claims: impl IntoIterator<Item = Claim>, previous: Option<&Self>) -> Self {
         let mut ledger = Self::new(region);
@@ -144,7 +151,9 @@ impl Ledger {
                 asking.extend(ledger.tokened.get(first).cloned());
             }
         }
-        ledger.slots = Slots::load(ledger.region.quota, asking, previous.map(|previous| &previous.slots));
+        ledger.slots = Slots::load(ledger.region.limit(), asking, previous.map(|previous| &previous.slots));
+        ledger.revoke();
+        ledger.slots.grant_free_slots();
         ledger
     }
 
@@ -184,29 +193,46 @@ impl Ledger {
 
     /// Whether `claim` would be the request for which its token stands, in the place of `original`.
     fn would_be_original(&self, claim: &Claim, original: &Claim) -> bool {
-        let is_settled = original.accepted || self.slots.standing(&original.uid) == Standing::Granted;
+        let is_settled = original.accepted || self.slots.has_slot(&original.uid);
         !is_settled && place(claim) < place(original)
-    }
-
-    /// The names of the `KeyPair`s that stand otherwise here than in `previous`.
-    #[must_use]
-    pub fn changed_since(&self, previous: Option<&Self>) -> BTreeSet<String> {
-        let tokened = self.tokened.values().map(|claim| (&*claim.uid, &*claim.seniority.name));
-        self.slots
-            .without_token()
-            .chain(tokened)
-            .filter(|(uid, _)| {
-                let before = previous.map_or(Standing::Unknown, |previous| previous.standing(uid));
-                before != self.standing(uid)
-            })
-            .map(|(_, name)| name.to_owned())
-            .collect()
     }
 
     /// The number of granted claims.
     #[must_use]
     pub fn granted(&self) -> usize {
         self.slots.granted()
+    }
+
+    /// The claim of the `KeyPair` with this UID, as the ledger has it.
+    #[must_use]
+    pub fn get(&self, uid: &str) -> Option<Claim> {
+        self.tokened.get(uid).cloned().or_else(|| self.slots.get(uid))
+    }
+
+    /// Notes that the acceptance of the `KeyPair` with this UID is being written. Whether it may be: whoever has lost what was
+    /// granted must not be told so any more.
+    #[must_use]
+    pub fn begin_writing(&mut self, uid: &str) -> bool {
+        self.slots.begin_writing(uid)
+    }
+
+    /// Notes that no write of an acceptance of the `KeyPair` with this UID can reach the API server any more. Returns the names of
+    /// the `KeyPair`s whose standing changed.
+    pub fn end_writing(&mut self, uid: &str) -> BTreeSet<String> {
+        self.slots.end_writing(uid);
+        self.revoke()
+    }
+
+    /// Says what the namespace is now, which differs in its quota only, so that every claim stays what it is. Returns the names of
+    /// the `KeyPair`s whose standing changed, or the reason for it.
+    pub fn set_quota(&mut self, region: Region) -> BTreeSet<String> {
+        let before = std::mem::replace(&mut self.region, region);
+        let mut changed = self.slots.set_quota(self.region.limit());
+        changed.extend(self.revoke());
+        if before.quota.is_none() != self.region.quota.is_none() {
+            changed.extend(self.slots.without_slot());
+        }
+        changed
     }
 
     /// Takes in a new claim, or one that changed. Returns the names of the other `KeyPair`s whose standing changed, or that
@@ -221,7 +247,23 @@ impl Ledger {
         } else {
             changed.extend(self.slots.claim(claim));
         }
+        changed.extend(self.revoke());
         changed.remove(&*name);
+        changed
+    }
+
+    /// Takes back what must not be granted any more, and lets others be the request for which a token stands where that was one.
+    fn revoke(&mut self) -> BTreeSet<String> {
+        let (revoked, mut changed) = self.slots.revoke();
+        for uid in &revoked {
+            let token = self.tokened.get(uid).and_then(|claim| claim.token.as_ref()).map(|token| token.token.clone());
+            if let Some(token) = token {
+                changed.extend(self.elect(&token));
+            }
+        }
+        if !revoked.is_empty() {
+            changed.extend(self.slots.grant_free_slots());
+        }
         changed
     }
 
@@ -264,6 +306,8 @@ impl Ledger {
         let sharer = (Arc::clone(token), place(&claim));
         if claim.accepted {
             self.accepted.insert(sharer.clone());
+        } else {
+            self.accepted.remove(&sharer);
         }
         self.sharers.insert(sharer);
         self.tokened.insert(Arc::clone(&claim.uid), claim);
@@ -287,7 +331,7 @@ impl Ledger {
         let Some(original) = self.originals.get_mut(token) else { return BTreeSet::new() };
         let is_there =
             self.tokened.get(original).is_some_and(|claim| self.sharers.contains(&(Arc::clone(token), place(claim))));
-        if is_there && self.slots.standing(original) == Standing::Granted {
+        if is_there && self.slots.has_slot(original) {
             return BTreeSet::new();
         }
         // Whoever is granted and not the request has been accepted.
@@ -296,7 +340,7 @@ impl Ledger {
         let wanted = Arc::clone(wanted);
         let before = std::mem::replace(original, Arc::clone(&wanted));
         let mut changed = self.names_of_sharers(token);
-        if self.slots.standing(&before) != Standing::Granted {
+        if !self.slots.has_slot(&before) {
             // It is not the request any more, and so gives back what it waited for.
             changed.extend(self.slots.withdraw(&before));
         }
@@ -304,6 +348,20 @@ impl Ledger {
             changed.extend(self.slots.claim(claim));
         }
         changed
+    }
+}
+
+/// The same for the same claims, whatever the order in which its hash tables have them.
+impl fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ledger")
+            .field("region", &self.region)
+            .field("slots", &self.slots)
+            .field("tokened", &self.tokened.iter().collect::<BTreeMap<_, _>>())
+            .field("originals", &self.originals.iter().collect::<BTreeMap<_, _>>())
+            .field("sharers", &self.sharers)
+            .field("accepted", &self.accepted)
+            .finish()
     }
 }
 

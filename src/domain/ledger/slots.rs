@@ -1,7 +1,8 @@
 //! Who holds a slot of the quota and who holds a name, and who waits for which of the two.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt,
     sync::Arc,
 };
 
@@ -10,25 +11,46 @@ use super::{Claim, Seniority, Standing};
 /// Its seniority and the UID.
 pub(super) type Place = (Seniority, Arc<str>);
 
+/// How far a claim has got. From [`Self::Granted`] on it has its slot and its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    /// It waits for its slot or its name.
+    Waiting,
+    /// Nobody has been told yet, so both can be taken back.
+    Granted,
+    /// That it is accepted may be being written just now.
+    Writing,
+    /// Its status says that it is accepted.
+    Accepted,
+}
+
 /// A claim, in as little room as it can have: of most nobody asks anything any more.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Entry {
     created: i64,
     name: Arc<str>,
     /// Mostly the same text as `name`, and then the same memory.
     key_pair_name: Arc<str>,
     has_token: bool,
-    granted: bool,
+    progress: Progress,
 }
 
 impl Entry {
     fn place(&self, uid: &str) -> Place {
-        (Seniority { created: self.created, name: Arc::clone(&self.name) }, uid.into())
+        (self.seniority(), uid.into())
+    }
+
+    fn seniority(&self) -> Seniority {
+        Seniority { created: self.created, name: Arc::clone(&self.name) }
+    }
+
+    fn is_granted(&self) -> bool {
+        self.progress != Progress::Waiting
     }
 }
 
 /// Slots and names, and the claims that hold them or wait for them.
-#[derive(Debug)]
+#[derive(Clone)]
 pub(super) struct Slots {
     quota: usize,
     /// By UID.
@@ -40,6 +62,12 @@ pub(super) struct Slots {
     waiting: BTreeSet<(Arc<str>, Place)>,
     /// Of every name that is free, the oldest claim that waits for it: what only a slot is missing to.
     next: BTreeSet<Place>,
+    /// The granted claims that can still be taken back.
+    revocable: BTreeSet<Place>,
+    /// Those that may be being accepted just now.
+    writing: BTreeSet<Place>,
+    /// Names that got a second holder since this was last looked at.
+    doubled: BTreeSet<Arc<str>>,
 }
 
 impl Slots {
@@ -52,35 +80,54 @@ impl Slots {
             held_names: HashMap::new(),
             waiting: BTreeSet::new(),
             next: BTreeSet::new(),
+            revocable: BTreeSet::new(),
+            writing: BTreeSet::new(),
+            doubled: BTreeSet::new(),
         }
     }
 
     /// Claims that are all known at once: nothing is granted before the last of them is in.
     ///
-    /// `previous` is what this replaces: what it granted and may be written just now stays granted. But where a pair is accepted that
-    /// it had not granted, the statuses are of another history, in which that was never so: then only what is left stays granted.
-    pub(super) fn load(quota: usize, mut claims: Vec<Claim>, previous: Option<&Self>) -> Self {
+    /// `previous` is what this replaces: what it granted stays granted, as long as there is room.
+    pub(super) fn load(quota: usize, claims: impl IntoIterator<Item = Claim>, previous: Option<&Self>) -> Self {
         let mut slots = Self::new(quota);
-        let had_granted = |claim: &Claim| previous.is_some_and(|previous| previous.has_granted(claim));
-        let is_put_back = previous.is_some() && claims.iter().any(|claim| claim.accepted && !had_granted(claim));
-        claims.sort_by_key(|claim| !claim.accepted);
-        for mut claim in claims {
-            let is_left = slots.granted < quota && !slots.held_names.contains_key(&claim.key_pair_name);
-            claim.accepted |= had_granted(&claim) && (is_left || !is_put_back);
-            slots.insert(claim);
+        for claim in claims {
+            let before = previous.and_then(|previous| previous.progress(&claim));
+            let progress = if claim.accepted { Progress::Accepted } else { before.unwrap_or(Progress::Waiting) };
+            slots.insert(claim, progress);
         }
-        slots.grant_free_slots();
         slots
+    }
+
+    /// How far this claim has got, where it is not said to be accepted.
+    fn progress(&self, claim: &Claim) -> Option<Progress> {
+        let entry = self.entries.get(&claim.uid).filter(|entry| entry.key_pair_name == claim.key_pair_name)?;
+        Some(if entry.progress == Progress::Accepted { Progress::Granted } else { entry.progress })
     }
 
     /// How the claim of the `KeyPair` with this UID stands.
     pub(super) fn standing(&self, uid: &str) -> Standing {
         match self.entries.get(uid) {
             None => Standing::Unknown,
-            Some(entry) if entry.granted => Standing::Granted,
+            Some(entry) if entry.progress == Progress::Writing && self.is_too_many(&entry.place(uid)) => {
+                Standing::NoSlot
+            }
+            Some(entry) if entry.is_granted() => Standing::Granted,
             Some(entry) if self.next.contains(&entry.place(uid)) => Standing::NoSlot,
             Some(_) => Standing::NameTaken,
         }
+    }
+
+    /// Whether this claim has a slot, even if that is only until it is known whether it was accepted.
+    pub(super) fn has_slot(&self, uid: &str) -> bool {
+        self.entries.get(uid).is_some_and(Entry::is_granted)
+    }
+
+    /// Whether this claim, which may be being accepted just now, would be taken back if it were not. It holds what it has until it is
+    /// known what became of it, but must not be accepted if it has not been.
+    fn is_too_many(&self, place: &Place) -> bool {
+        let too_many = self.granted.saturating_sub(self.quota);
+        self.writing.iter().rev().take(too_many).any(|other| other == place)
     }
 
     /// How the claim would stand if it were taken in now.
@@ -97,7 +144,7 @@ impl Slots {
             return Standing::NameTaken;
         }
         // With another name it gives back the slot that it has.
-        let taken = self.granted - usize::from(own.is_some_and(|own| own.granted));
+        let taken = self.granted - usize::from(own.is_some_and(Entry::is_granted));
         let is_next = self.next.iter().find(|(_, uid)| *uid != claim.uid).is_none_or(|next| place < *next);
         if taken < self.quota && is_next { Standing::Granted } else { Standing::NoSlot }
     }
@@ -107,10 +154,21 @@ impl Slots {
         self.granted
     }
 
-    /// The UIDs of the claims without a client token, granted or waiting, with the names of their `KeyPair`s.
-    pub(super) fn without_token(&self) -> impl Iterator<Item = (&str, &str)> {
-        let entries = self.entries.iter().filter(|(_, entry)| !entry.has_token);
-        entries.map(|(uid, entry)| (&**uid, &*entry.name))
+    /// The names of the `KeyPair`s that only a slot is missing to.
+    pub(super) fn without_slot(&self) -> impl Iterator<Item = String> {
+        self.next.iter().map(|(seniority, _)| seniority.name.to_string())
+    }
+
+    /// The claim with this UID, its client token aside.
+    pub(super) fn get(&self, uid: &str) -> Option<Claim> {
+        let (uid, entry) = self.entries.get_key_value(uid)?;
+        Some(Claim {
+            uid: Arc::clone(uid),
+            seniority: entry.seniority(),
+            key_pair_name: Arc::clone(&entry.key_pair_name),
+            accepted: entry.progress == Progress::Accepted,
+            token: None,
+        })
     }
 
     /// Takes in a new claim, or one that changed. Returns the names of the other `KeyPair`s whose standing
@@ -119,15 +177,22 @@ impl Slots {
         let uid = claim.uid.clone();
         let name = claim.seniority.name.clone();
         let mut changed = match self.entries.get_mut(&uid) {
-            // Nothing that matters here has changed: the UID fixes the place, and what is granted stays granted.
-            Some(entry) if entry.key_pair_name == claim.key_pair_name && (entry.granted || !claim.accepted) => {
+            // The UID fixes the place, and what is granted stays granted.
+            Some(entry) if entry.key_pair_name == claim.key_pair_name && (entry.is_granted() || !claim.accepted) => {
                 entry.has_token = claim.token.is_some();
+                let progress = match entry.progress {
+                    _ if claim.accepted => Progress::Accepted,
+                    Progress::Accepted => Progress::Granted,
+                    progress => progress,
+                };
+                self.advance(&uid, progress);
                 return BTreeSet::new();
             }
             Some(_) => self.take_out(&uid),
             None => BTreeSet::new(),
         };
-        changed.extend(self.insert(claim));
+        let progress = if claim.accepted { Progress::Accepted } else { Progress::Waiting };
+        changed.extend(self.insert(claim, progress));
         changed.extend(self.grant_free_slots());
         changed.remove(&*name);
         changed
@@ -141,25 +206,107 @@ impl Slots {
         changed
     }
 
-    pub(super) fn has_granted(&self, claim: &Claim) -> bool {
-        self.entries.get(&claim.uid).is_some_and(|entry| entry.granted && entry.key_pair_name == claim.key_pair_name)
+    /// Sets how many claims may be granted.
+    pub(super) fn set_quota(&mut self, quota: usize) -> BTreeSet<String> {
+        self.quota = quota;
+        self.grant_free_slots()
     }
 
-    fn insert(&mut self, claim: Claim) -> BTreeSet<String> {
-        let granted = claim.accepted;
+    /// Notes that the acceptance of this claim is being written, so that nothing is taken back from it. Whether it is granted.
+    pub(super) fn begin_writing(&mut self, uid: &str) -> bool {
+        if self.standing(uid) != Standing::Granted {
+            return false;
+        }
+        if self.entries.get(uid).is_some_and(|entry| entry.progress == Progress::Granted) {
+            self.advance(uid, Progress::Writing);
+        }
+        true
+    }
+
+    /// Notes that no acceptance of this claim is being written any more.
+    pub(super) fn end_writing(&mut self, uid: &str) {
+        if self.entries.get(uid).is_some_and(|entry| entry.progress == Progress::Writing) {
+            self.advance(uid, Progress::Granted);
+        }
+    }
+
+    pub(super) fn has_granted(&self, claim: &Claim) -> bool {
+        self.progress(claim).is_some_and(|progress| progress != Progress::Waiting)
+    }
+
+    /// Takes back what was granted and must not be any more, since the quota has become smaller or another has been accepted with
+    /// the name: from the youngest first. Returns the UIDs of these claims, and the names of all `KeyPair`s whose standing changed.
+    pub(super) fn revoke(&mut self) -> (Vec<Arc<str>>, BTreeSet<String>) {
+        let (mut revoked, mut changed) = (Vec::new(), BTreeSet::new());
+        for name in std::mem::take(&mut self.doubled) {
+            let holders: Vec<Place> =
+                self.revocable.iter().rev().filter(|place| self.holds(place, &name)).cloned().collect();
+            for place in holders {
+                if self.held_names.get(&name).is_some_and(|holders| *holders > 1) {
+                    changed.extend(self.put_back(&place));
+                    revoked.push(place.1);
+                }
+            }
+        }
+        while self.granted > self.quota
+            && let Some(place) = self.revocable.last().cloned()
+        {
+            changed.extend(self.put_back(&place));
+            revoked.push(place.1);
+        }
+        (revoked, changed)
+    }
+
+    fn holds(&self, (_, uid): &Place, name: &Arc<str>) -> bool {
+        self.entries.get(uid).is_some_and(|entry| entry.key_pair_name == *name)
+    }
+
+    /// Lets a granted claim wait again.
+    fn put_back(&mut self, place: &Place) -> BTreeSet<String> {
+        let Some(claim) = self.get(&place.1) else { return BTreeSet::new() };
+        let has_token = self.entries.get(&place.1).is_some_and(|entry| entry.has_token);
+        let mut changed = self.take_out(&place.1);
+        changed.extend(self.insert(claim, Progress::Waiting));
+        if let Some(entry) = self.entries.get_mut(&place.1) {
+            entry.has_token = has_token;
+        }
+        changed.insert(place.0.name.to_string());
+        changed
+    }
+
+    /// Notes how far a granted claim has got.
+    fn advance(&mut self, uid: &str, progress: Progress) {
+        let Some(entry) = self.entries.get_mut(uid).filter(|entry| entry.progress != progress) else { return };
+        entry.progress = progress;
+        let place = entry.place(uid);
+        self.revocable.remove(&place);
+        self.writing.remove(&place);
+        self.line_up_granted(place, progress);
+    }
+
+    fn line_up_granted(&mut self, place: Place, progress: Progress) {
+        match progress {
+            Progress::Granted => drop(self.revocable.insert(place)),
+            Progress::Writing => drop(self.writing.insert(place)),
+            Progress::Waiting | Progress::Accepted => {}
+        }
+    }
+
+    fn insert(&mut self, claim: Claim, progress: Progress) -> BTreeSet<String> {
         let name = Arc::clone(&claim.seniority.name);
         let key_pair_name =
             if name == claim.key_pair_name { Arc::clone(&name) } else { Arc::clone(&claim.key_pair_name) };
         let mut changed = BTreeSet::new();
-        if granted {
-            changed.extend(self.hold(&key_pair_name));
-        } else {
+        if progress == Progress::Waiting {
             let overtaken = self.head(&key_pair_name);
             self.waiting.insert((Arc::clone(&key_pair_name), place(&claim)));
             changed.extend(self.line_up(&key_pair_name, overtaken));
+        } else {
+            changed.extend(self.hold(&key_pair_name));
+            self.line_up_granted(place(&claim), progress);
         }
         let has_token = claim.token.is_some();
-        let entry = Entry { created: claim.seniority.created, name, key_pair_name, has_token, granted };
+        let entry = Entry { created: claim.seniority.created, name, key_pair_name, has_token, progress };
         self.entries.insert(claim.uid, entry);
         changed
     }
@@ -170,8 +317,11 @@ impl Slots {
         };
         let name = &entry.key_pair_name;
         let before = self.head(name);
-        if entry.granted {
+        let place = entry.place(uid);
+        if entry.is_granted() {
             self.granted -= 1;
+            self.revocable.remove(&place);
+            self.writing.remove(&place);
             if let Some(holders) = self.held_names.get_mut(name) {
                 *holders -= 1;
                 if *holders == 0 {
@@ -179,9 +329,8 @@ impl Slots {
                 }
             }
         } else {
-            let waiting = (Arc::clone(&entry.key_pair_name), entry.place(uid));
-            self.waiting.remove(&waiting);
-            self.next.remove(&waiting.1);
+            self.next.remove(&place);
+            self.waiting.remove(&(Arc::clone(name), place));
         }
         self.line_up(name, before)
     }
@@ -189,7 +338,11 @@ impl Slots {
     /// Gives a slot and the name to one more claim.
     fn hold(&mut self, name: &Arc<str>) -> BTreeSet<String> {
         self.granted += 1;
-        *self.held_names.entry(Arc::clone(name)).or_default() += 1;
+        let holders = self.held_names.entry(Arc::clone(name)).or_default();
+        *holders += 1;
+        if *holders > 1 {
+            self.doubled.insert(Arc::clone(name));
+        }
         // Whoever was next for the name now waits for the name itself.
         let overtaken = self.head(name);
         self.line_up(name, overtaken)
@@ -218,20 +371,39 @@ impl Slots {
         changed
     }
 
-    fn grant_free_slots(&mut self) -> BTreeSet<String> {
+    /// Grants what can be granted, to the oldest claim first.
+    pub(super) fn grant_free_slots(&mut self) -> BTreeSet<String> {
         let mut changed = BTreeSet::new();
         while self.granted < self.quota
-            && let Some((seniority, uid)) = self.next.pop_first()
+            && let Some(place) = self.next.pop_first()
         {
-            let Some(entry) = self.entries.get_mut(&uid) else { continue };
-            entry.granted = true;
-            let waiting = (Arc::clone(&entry.key_pair_name), (seniority, uid));
+            let Some(entry) = self.entries.get_mut(&place.1) else { continue };
+            entry.progress = Progress::Granted;
+            self.revocable.insert(place.clone());
+            let waiting = (Arc::clone(&entry.key_pair_name), place);
             self.waiting.remove(&waiting);
             let (name, (seniority, _)) = waiting;
             changed.extend(self.hold(&name));
             changed.insert(seniority.name.to_string());
         }
         changed
+    }
+}
+
+/// The same for the same claims, whatever the order in which its hash tables have them.
+impl fmt::Debug for Slots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slots")
+            .field("quota", &self.quota)
+            .field("entries", &self.entries.iter().collect::<BTreeMap<_, _>>())
+            .field("granted", &self.granted)
+            .field("held_names", &self.held_names.iter().collect::<BTreeMap<_, _>>())
+            .field("waiting", &self.waiting)
+            .field("next", &self.next)
+            .field("revocable", &self.revocable)
+            .field("writing", &self.writing)
+            .field("doubled", &self.doubled)
+            .finish()
     }
 }
 

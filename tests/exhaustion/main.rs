@@ -1,0 +1,69 @@
+//! Every order of events, within bounds, against the index and the ledgers in it.
+//!
+//! Other tests draw some histories; this one goes through all of a few `KeyPair`s in a namespace: they are created, renamed and
+//! deleted, the namespace is edited, deleted and made anew, each of the two watches lags and is begun anew with a list, the writes that
+//! accept a pair are lost, or reach the API server after everybody has given them up, and the operator starts anew. The API server and
+//! the reconciler are a model ([`world`], [`operator`]); the [`Index`](keypair_operator::controller::Index), its ledgers and what they
+//! make of a `KeyPair` are the operator's own. The model checker visits each state once, and shows the shortest way to a broken promise.
+//!
+//! What is left out: a process whose write arrives after it has ended (docs/reliability.md, one leader).
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
+
+mod model;
+mod operator;
+mod world;
+
+use std::{env, time::Instant};
+
+use stateright::{Checker, Model};
+
+use self::model::{Bounds, Everything};
+
+/// Visits all states within these bounds.
+fn visit(name: &str, bounds: Bounds) {
+    let begun = Instant::now();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let checker = Everything(bounds).checker().threads(threads);
+    let told = |states: usize| println!("{name}: {states} states, {:.1?}", begun.elapsed());
+    if more() == 0 {
+        let checker = checker.spawn_bfs().join();
+        told(checker.unique_state_count());
+        checker.assert_properties();
+    } else {
+        // Not the shortest way to what is broken, but in a tenth of the memory.
+        let checker = checker.spawn_dfs().join();
+        told(checker.unique_state_count());
+        checker.assert_properties();
+    }
+}
+
+/// How much more users do than in a usual run: each one more takes about ten times as long.
+fn more() -> u8 {
+    env::var("KEYPAIR_EXHAUSTION").ok().and_then(|more| more.parse().ok()).unwrap_or_default()
+}
+
+#[test]
+fn a_namespace_is_edited_and_made_anew() {
+    visit("namespaces", Bounds { edits: 3 + more(), is_made_anew: true, ..of(2) });
+}
+
+#[test]
+fn writes_are_lost_and_late() {
+    visit("late writes", Bounds { edits: 1 + more(), losses: 1, are_there: true, ..of(2) });
+}
+
+#[test]
+fn watches_begin_anew_with_a_list() {
+    visit("lists", Bounds { edits: 1 + more(), lists: 1, restarts: 1, are_there: true, ..of(2) });
+}
+
+#[test]
+fn three_want_two_names_and_two_slots() {
+    visit("three pairs", Bounds { edits: 1 + more(), are_there: true, ..of(3) });
+}
+
+/// Nothing happens to so many objects.
+fn of(objects: usize) -> Bounds {
+    Bounds { objects, ..Bounds::default() }
+}

@@ -1,0 +1,222 @@
+//! The operator: its own index, and a reconciler that does nothing but write statuses.
+
+use std::{
+    collections::BTreeSet,
+    fmt,
+    hash::{DefaultHasher, Hash, Hasher},
+};
+
+use keypair_operator::{
+    api::{ClaimRequest, KeyPair},
+    controller::Index,
+    domain::ledger::Standing,
+};
+use kube::runtime::{reflector::ObjectRef, watcher::Event};
+
+use super::world::{Config, NAMESPACE, Pair, Shown, Status, Write};
+
+/// An index that can be told from others by all that is in it.
+#[derive(Clone, Default)]
+pub struct Seen {
+    index: Index,
+    /// Of everything in it.
+    digest: u64,
+}
+
+impl Seen {
+    fn note(&mut self) {
+        let mut hasher = DefaultHasher::new();
+        format!("{:?}", self.index).hash(&mut hasher);
+        self.digest = hasher.finish();
+    }
+}
+
+impl PartialEq for Seen {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest == other.digest
+    }
+}
+
+impl Eq for Seen {}
+
+impl Hash for Seen {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.digest.hash(state);
+    }
+}
+
+impl fmt::Debug for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.index.fmt(f)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Operator {
+    seen: Seen,
+    /// What the watch of `KeyPair`s has shown.
+    pub store: Vec<Option<Pair>>,
+    /// A list that is under way.
+    pub list: Option<Vec<Option<Pair>>>,
+    /// What is to be looked at.
+    pub queue: BTreeSet<usize>,
+    /// The writes that are waited for, by object.
+    pub writes: Vec<Option<Write>>,
+    /// The writes that nobody waits for any more, and that may still arrive.
+    pub late: Vec<Write>,
+    /// The versions that own writes have replaced.
+    written: Vec<Option<(u8, u8)>>,
+}
+
+impl Operator {
+    /// One that has just listed everything.
+    pub fn start(namespace: Option<Config>, pairs: &[Option<Pair>]) -> Self {
+        let count = pairs.len();
+        let mut operator = Self {
+            seen: Seen::default(),
+            store: vec![None; count],
+            list: None,
+            queue: BTreeSet::new(),
+            writes: vec![None; count],
+            late: Vec::new(),
+            written: vec![None; count],
+        };
+        operator.list_namespaces(namespace);
+        operator.begin_list(pairs);
+        operator.end_list();
+        operator
+    }
+
+    fn index(&self) -> &Index {
+        &self.seen.index
+    }
+
+    /// The list of Namespaces.
+    pub fn list_namespaces(&mut self, namespace: Option<Config>) {
+        if let Some(config) = namespace {
+            self.see_namespace(Some(config));
+        }
+        self.index().retain(&namespace.iter().map(|_| NAMESPACE.to_owned()).collect());
+        self.seen.note();
+    }
+
+    /// An event of the watch of Namespaces.
+    pub fn see_namespace(&mut self, event: Option<Config>) {
+        if let Some(config) = event {
+            let region = config.region();
+            for write in self.writes.iter_mut().flatten().chain(&mut self.late) {
+                write.limit = write.limit.max(region.limit());
+            }
+            let concerned = self.index().set_region(NAMESPACE, region, |name| self.request(name));
+            self.trigger(concerned);
+        } else {
+            self.index().forget(NAMESPACE);
+        }
+        self.seen.note();
+    }
+
+    /// An event of the watch of `KeyPair`s.
+    pub fn see_pair(&mut self, pair: Pair, is_there: bool) {
+        let shown = (*pair.shown()).clone();
+        let event = if is_there { Event::Apply(shown) } else { Event::Delete(shown) };
+        let concerned = self.index().apply(&event);
+        self.store[pair.object] = Some(pair).filter(|_| is_there);
+        self.trigger(concerned);
+        if is_there {
+            self.queue.insert(pair.object);
+        } else {
+            self.queue.remove(&pair.object);
+            self.written[pair.object] = None;
+        }
+        self.seen.note();
+    }
+
+    pub fn begin_list(&mut self, pairs: &[Option<Pair>]) {
+        self.index().apply(&Event::<Shown>::Init);
+        for pair in pairs.iter().flatten() {
+            self.index().apply(&Event::InitApply((*pair.shown()).clone()));
+        }
+        self.list = Some(pairs.to_vec());
+        self.seen.note();
+    }
+
+    pub fn end_list(&mut self) {
+        let Some(list) = self.list.take() else { return };
+        self.index().apply(&Event::<Shown>::InitDone);
+        self.store = list;
+        self.index().catch_up(|reference| self.request(&reference.name));
+        self.queue = self.store.iter().flatten().map(|pair| pair.object).collect();
+        self.seen.note();
+    }
+
+    /// Looks at an object: decides, and begins to write a status.
+    pub fn reconcile(&mut self, object: usize) {
+        self.queue.remove(&object);
+        let Some(pair) = self.store[object] else { return };
+        if self.written[object] == Some((pair.uid, pair.version)) {
+            return;
+        }
+        self.written[object] = None;
+        let (uid, version) = (pair.uid_text(), pair.version.to_string());
+        let known = self.index().with_ledger(NAMESPACE, |ledger| (ledger.standing(&uid), ledger.region().clone()));
+        let Some((standing, region)) = known else { return };
+        if pair.is_accepted() {
+            return;
+        }
+        let is_valid = pair.shown().request.claim(&region).is_some();
+        let status = match (is_valid, standing) {
+            (true, Standing::Granted) if self.index().begin_acceptance(NAMESPACE, &uid, &version) => Status::Accepted,
+            (true, Standing::Granted | Standing::Unknown) => return,
+            _ => match pair.status {
+                Status::Refused(times) if self.index().may_be_accepted(NAMESPACE, &uid, &version) => {
+                    Status::Refused(times + 1)
+                }
+                Status::Refused(_) => return,
+                _ => Status::Refused(0),
+            },
+        };
+        self.writes[object] = Some(Write { pair, status, limit: region.limit() });
+        self.seen.note();
+    }
+
+    /// The answer to a write comes.
+    pub fn answered(&mut self, object: usize, is_done: bool) {
+        let Some(write) = self.writes[object].take() else { return };
+        if is_done {
+            self.written[object] = Some((write.pair.uid, write.pair.version));
+        } else if self.store[object].is_some_and(|pair| pair.uid == write.pair.uid) {
+            self.queue.insert(object);
+        }
+    }
+
+    /// No answer comes in time.
+    pub fn give_up(&mut self, object: usize) {
+        let Some(write) = self.writes[object] else { return };
+        self.answered(object, false);
+        self.late.push(write);
+    }
+
+    pub fn standing(&self, pair: &Pair) -> Option<Standing> {
+        self.index().with_ledger(NAMESPACE, |ledger| ledger.standing(&pair.uid_text()))
+    }
+
+    /// What it takes the namespace for, and whether this pair has a valid request there.
+    pub fn is_valid(&self, pair: &Pair) -> bool {
+        let region = self.index().region(NAMESPACE);
+        region.is_some_and(|region| pair.shown().request.claim(&region).is_some())
+    }
+
+    pub fn may_be_accepted(&self, pair: &Pair) -> bool {
+        self.index().may_be_accepted(NAMESPACE, &pair.uid_text(), &pair.version.to_string())
+    }
+
+    fn request(&self, name: &str) -> Option<ClaimRequest> {
+        let pair = self.store.iter().flatten().find(|pair| Pair::object_name(pair.object) == name);
+        pair.map(|pair| pair.shown().request.clone())
+    }
+
+    fn trigger(&mut self, concerned: Vec<ObjectRef<KeyPair>>) {
+        let names: BTreeSet<String> = concerned.into_iter().map(|reference| reference.name).collect();
+        self.queue.extend((0..self.store.len()).filter(|object| names.contains(&Pair::object_name(*object))));
+    }
+}

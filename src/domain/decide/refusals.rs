@@ -24,18 +24,16 @@ pub(super) fn name_taken(parameters: &Parameters) -> Refusal {
 /// adopted.
 pub(super) fn secret_conflict(name: &str, owner: Option<&str>, has_key: bool) -> Refusal {
     let of = owner.map(|owner| format!(" but to {owner}")).unwrap_or_default();
-    let which = if has_key {
-        "if it holds the private key of this KeyPair, to have it adopted"
-    } else {
-        "to have its private key adopted"
-    };
-    Refusal::new(
-        Reason::SecretConflict,
-        Parameter::Secret,
+    let detail = if has_key {
         format!(
-            "Secret {name:?} exists and does not belong to this KeyPair{of}: set spec.secret.name to another name, delete that Secret, or, {which}, annotate it with {ADOPT_ANNOTATION} and this KeyPair's name"
-        ),
-    )
+            "Secret {name:?} exists and does not belong to this KeyPair{of}: set spec.secret.name to another name, delete that Secret, or, if it holds the private key of this KeyPair, annotate it with {ADOPT_ANNOTATION} and this KeyPair's name"
+        )
+    } else {
+        format!(
+            "Secret {name:?} exists and does not belong to this KeyPair{of}: set spec.secret.name to another name, delete that Secret, or, to have its private key adopted, annotate it with {ADOPT_ANNOTATION} and this KeyPair's name"
+        )
+    };
+    Refusal::new(Reason::SecretConflict, Parameter::Secret, detail)
 }
 
 /// The Secret that the key is to be moved to is somebody else's.

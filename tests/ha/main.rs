@@ -59,10 +59,10 @@ impl Stage {
     }
 
     fn replica(&self) -> Replica {
-        self.replica_with(&self.kubeconfig, LEASE)
+        Self::replica_with(&self.kubeconfig, LEASE)
     }
 
-    fn replica_with(&self, kubeconfig: &Path, lease: Duration) -> Replica {
+    fn replica_with(kubeconfig: &Path, lease: Duration) -> Replica {
         let address = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
         let (metrics, lease) = (address.to_string(), lease.as_secs().to_string());
         let args = ["run", "--leader-elect", "--lease-duration", &lease, "--metrics-addr", &metrics];

@@ -31,7 +31,7 @@ async fn whoever_is_told_to_stop_at_any_moment_hands_over_within_two_seconds() {
     println!("seed {seed}");
     let mut dice = Dice::new(seed);
     let stage = Stage::new("ha-stopped").await;
-    let start = || stage.replica_with(&stage.kubeconfig, LONG_LEASE);
+    let start = || Stage::replica_with(&stage.kubeconfig, LONG_LEASE);
     let mut replicas = vec![start(), start()];
     let mut longest = Duration::ZERO;
     for round in 0..ROUNDS {
@@ -72,7 +72,7 @@ async fn whoever_is_told_to_stop_while_it_renews_the_lease_gives_it_back() {
     let proxy = FaultProxy::forwarding(stage.client.clone()).await.unwrap();
     proxy.delay(LATENCY);
     let kubeconfig = proxy.kubeconfig().unwrap();
-    let start = || stage.replica_with(&kubeconfig, Duration::from_secs(20));
+    let start = || Stage::replica_with(&kubeconfig, Duration::from_secs(20));
     let mut replicas = vec![start(), start()];
     let mut longest = Duration::ZERO;
     for round in 0..6 {
@@ -102,7 +102,7 @@ async fn another_leads_within_two_lease_durations_though_one_request_in_five_fai
     let proxy = FaultProxy::forwarding(stage.client.clone()).await.unwrap();
     proxy.fail(200);
     let kubeconfig: TempPath = proxy.kubeconfig().unwrap();
-    let start = || stage.replica_with(&kubeconfig, LEASE);
+    let start = || Stage::replica_with(&kubeconfig, LEASE);
     let mut replicas = vec![start(), start()];
     let mut longest = Duration::ZERO;
     for round in 0..ROUNDS {

@@ -51,8 +51,7 @@ impl Replica {
             shared.metrics.leads(true);
             return controller::finish(work, stop.clone()).await;
         };
-        let (health, metrics) = (Arc::clone(&shared.health), Arc::clone(&shared.metrics));
-        let candidate = Candidate::new(client.clone(), &namespace, duration, terms, health, metrics, shared.randomness);
+        let candidate = Candidate::new(client.clone(), &namespace, duration, terms, &shared);
         tracing::info!(namespace, "standing for the lead");
         candidate.run(work, stop.clone(), &shared.requests).await;
     }

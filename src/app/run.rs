@@ -28,7 +28,7 @@ use super::{
 use crate::{
     controller::{
         Generator, Health, Leadership, Metrics, Pool, Randomness, Requests, RsaGenerator, Settings, Shared, Views,
-        WATCH_SECONDS,
+        WATCH_SECONDS, WallClock,
     },
     domain::region::{OwnNames, Policy},
     webhook,
@@ -93,7 +93,8 @@ async fn operate(args: &RunArgs, metrics: Arc<Metrics>, health: Arc<Health>, vie
     let (leadership, terms) =
         if args.leader_elect { Leadership::for_terms() } else { (Leadership::always(), Leadership::for_terms().1) };
     let randomness = Randomness::of_this_process();
-    let shared = Shared { generator, metrics, health, leadership, views, randomness, requests };
+    let shared =
+        Shared { generator, metrics, health, leadership, views, randomness, clock: WallClock::default(), requests };
     let answers = answer_reviews(args, &client, &shared, stop.clone())?;
     let election = args.leader_elect.then(|| Election {
         namespace: client.default_namespace().to_owned(),

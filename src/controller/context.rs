@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::{
     backoff::Backoff, keys::Keys, leadership::Leadership, metrics::Metrics, randomness::Randomness,
-    secret_watches::SecretWatches, store::CompressedStore, turns::Turns, view::View,
+    secret_watches::SecretWatches, store::CompressedStore, turns::Turns, view::View, wall_clock::WallClock,
 };
 use crate::api::KeyPair;
 
@@ -40,6 +40,8 @@ pub struct Context {
     pub reporter: Reporter,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// What time it is.
+    pub clock: WallClock,
     /// What delays are drawn from.
     pub randomness: Randomness,
     /// When to try again.

@@ -15,18 +15,19 @@ mod tests;
 
 use std::{sync::Arc, time::Duration};
 
-use k8s_openapi::{api::coordination::v1::Lease, jiff::Timestamp};
+use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, Client, api::PostParams};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use self::election::{Answer, Election, Step};
 use super::{
+    Shared,
     answer::in_brief,
     health::Health,
     leadership::Terms,
     metrics::Metrics,
-    randomness::Randomness,
     requests::{Requests, finish},
+    wall_clock::WallClock,
 };
 
 /// The name of the Lease.
@@ -48,23 +49,16 @@ pub struct Candidate {
     terms: Terms,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
+    clock: WallClock,
 }
 
 impl Candidate {
     /// A candidate for the Lease in `namespace`, which is valid for `duration` after each renewal.
     #[must_use]
-    pub fn new(
-        client: Client,
-        namespace: &str,
-        duration: Duration,
-        terms: Terms,
-        health: Arc<Health>,
-        metrics: Arc<Metrics>,
-        randomness: Randomness,
-    ) -> Self {
+    pub fn new(client: Client, namespace: &str, duration: Duration, terms: Terms, shared: &Shared) -> Self {
         // The pod's name, where there is one; what is drawn tells two processes of one pod, or machine, apart.
         let host = std::env::var("HOSTNAME").unwrap_or_else(|_| LEASE_NAME.to_owned());
-        let identity = format!("{host}_{:016x}", randomness.draw("identity"));
+        let identity = format!("{host}_{:016x}", shared.randomness.draw("identity"));
         Self {
             api: Api::namespaced(client, namespace),
             election: Election::new(identity.clone(), duration, Instant::now()),
@@ -74,8 +68,9 @@ impl Candidate {
             told: None,
             told_holder: String::new(),
             terms,
-            health,
-            metrics,
+            health: Arc::clone(&shared.health),
+            metrics: Arc::clone(&shared.metrics),
+            clock: shared.clock.clone(),
         }
     }
 
@@ -97,7 +92,7 @@ impl Candidate {
     /// Stands for the lead, and renews it, until it is dropped.
     async fn stand(&mut self) {
         loop {
-            match self.election.step(Instant::now(), Timestamp::now()) {
+            match self.election.step(Instant::now(), self.clock.now()) {
                 Step::Wait(until) => {
                     // The end of the term is told when it comes.
                     sleep_until(self.told.map_or(until, |term| term.min(until))).await;
@@ -127,7 +122,7 @@ impl Candidate {
         let limit = self.duration / 3;
         let mut has_written = false;
         let release = async {
-            while let Some(step) = self.election.release_step(Timestamp::now()) {
+            while let Some(step) = self.election.release_step(self.clock.now()) {
                 let is_done = if let Step::Replace(lease) = step {
                     has_written = true;
                     let answer = self.write(&lease).await;

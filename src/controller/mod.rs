@@ -29,6 +29,7 @@ mod sight;
 mod store;
 mod turns;
 mod view;
+mod wall_clock;
 mod watched;
 mod watches;
 mod watching;
@@ -46,6 +47,7 @@ pub use randomness::Randomness;
 pub use requests::{Requests, finish};
 pub use secrets::{KEYPAIR_UID_ANNOTATION, OPERATOR};
 pub use view::{View, Views, Watch};
+pub use wall_clock::WallClock;
 pub use watching::{WATCH_SECONDS, listening, watch_config, watched};
 
 use std::{sync::Arc, time::Duration};
@@ -113,6 +115,8 @@ pub struct Shared {
     pub views: Arc<Views>,
     /// What is left to chance.
     pub randomness: Randomness,
+    /// What time it is.
+    pub clock: WallClock,
     /// What became of the requests.
     pub requests: Requests,
 }
@@ -124,7 +128,7 @@ pub async fn run(
     shared: Shared,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) {
-    let Shared { generator, metrics, health, leadership, views, randomness, .. } = shared;
+    let Shared { generator, metrics, health, leadership, views, randomness, clock, .. } = shared;
     let namespace = settings.namespace.clone();
     let view = Arc::new(View::new(settings.index()));
     let reporter = Reporter { controller: secrets::OPERATOR.to_owned(), instance: None };
@@ -141,6 +145,7 @@ pub async fn run(
         reporter,
         metrics: Arc::clone(&metrics),
         randomness,
+        clock,
         backoff: Backoff::new(randomness),
         written: Versions::default(),
         made: Made::default(),

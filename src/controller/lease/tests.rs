@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    num::NonZeroUsize,
     sync::{Arc, Mutex},
 };
 
@@ -13,7 +14,7 @@ use tokio::{runtime, sync::oneshot, task::JoinHandle};
 use tower::service_fn;
 
 use super::*;
-use crate::controller::{Leadership, Views};
+use crate::controller::{Generator, Leadership, Randomness, RsaGenerator, Views};
 
 const LEASE: Duration = Duration::from_secs(15);
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -195,9 +196,19 @@ impl World {
         self.begun += 1;
         let who = format!("replica-{}", self.begun);
         let (leadership, terms) = Leadership::for_terms();
-        let health = Arc::new(Health::new(true, false));
-        let metrics = Arc::new(Metrics::new(Arc::<Views>::default()));
-        let mut candidate = Candidate::new(self.client(&who), "default", LEASE, terms, health, metrics);
+        let views = Arc::<Views>::default();
+        let metrics = Arc::new(Metrics::new(Arc::clone(&views)));
+        let shared = Shared {
+            generator: Generator::new(NonZeroUsize::MIN, RsaGenerator::DEFAULT, None, Arc::clone(&metrics)),
+            metrics,
+            health: Arc::new(Health::new(true, false)),
+            leadership: leadership.clone(),
+            views,
+            randomness: Randomness::from_seed(self.begun.into()),
+            clock: WallClock::default(),
+            requests: Requests::default(),
+        };
+        let mut candidate = Candidate::new(self.client(&who), "default", LEASE, terms, &shared);
         candidate.identity.clone_from(&who);
         candidate.election = Election::new(who.clone(), LEASE, Instant::now());
         let (stop, stopped) = oneshot::channel::<()>();

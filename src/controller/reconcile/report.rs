@@ -30,8 +30,7 @@ const RENEWED_AFTER: Duration = Duration::from_secs(1);
 
 /// Makes a status that says nothing new another one than that which is there, so that its write makes a new version of the object: an
 /// earlier write, which said that the pair is accepted and of which no answer came, can do no more then. Whether it is another.
-fn renew(status: &mut KeyPairStatus) -> bool {
-    let now = Timestamp::now();
+fn renew(status: &mut KeyPairStatus, now: Timestamp) -> bool {
     let is_past = |condition: &Condition| condition.last_transition_time.0.as_second() < now.as_second();
     let can_be_told = status.conditions.iter().all(is_past);
     status.conditions.iter_mut().for_each(|condition| condition.last_transition_time = Time(now));
@@ -50,13 +49,13 @@ impl Reconciliation<'_> {
         context.metrics.reconciled(outcome, self.begun.elapsed());
         Span::current().record("keypair.outcome", outcome);
         let mut status =
-            KeyPairStatus::from_report(key_pair, &desired.parameters.key_pair_name, report, Timestamp::now());
+            KeyPairStatus::from_report(key_pair, &desired.parameters.key_pair_name, report, context.clock.now());
         let version = key_pair.resource_version().unwrap_or_default();
         let is_there = key_pair.status.as_ref() == Some(&status);
         if is_there && !context.view.index.may_be_accepted(&self.namespace, uid, &version) {
             return Ok(again);
         }
-        if is_there && !renew(&mut status) {
+        if is_there && !renew(&mut status, context.clock.now()) {
             return Ok(Some(RENEWED_AFTER));
         }
         let was_accepted = key_pair.status.as_ref().is_some_and(ClaimRequest::is_acceptance);
@@ -78,7 +77,7 @@ impl Reconciliation<'_> {
         if key_pair.status.as_ref().is_none_or(|before| before.conditions.is_empty())
             && let Some(created) = &key_pair.metadata.creation_timestamp
         {
-            let age = Timestamp::now().duration_since(created.0).try_into().unwrap_or_default();
+            let age = context.clock.now().duration_since(created.0).try_into().unwrap_or_default();
             context.metrics.settled(age);
         }
         if let Some(event) = events::transition(key_pair.status.as_ref(), Some(&status)) {

@@ -17,11 +17,12 @@ use http_body::Frame;
 use keypair_operator::{
     app::{Election, Replica},
     controller::{
-        Generator, Health, Leadership, Metrics, OPERATOR, Randomness, Settings, Shared, Views, WATCH_SECONDS,
+        Generator, Health, Leadership, Metrics, OPERATOR, Randomness, Requests, Settings, Shared, Views, WATCH_SECONDS,
+        WallClock,
     },
     domain::region::{OwnNames, Policy},
 };
-use kube::{Client, client::Body};
+use kube::client::{Body, ClientBuilder};
 use tokio::{
     sync::oneshot,
     task::JoinHandle,
@@ -33,7 +34,7 @@ use crate::{
     Server,
     history::{Setup, Weather},
     keys::Keys,
-    network::{Faults, Link, Network, NetworkBody},
+    network::{Faults, Link, Network, NetworkBody, Retrying},
     trace::Trace,
 };
 
@@ -107,8 +108,10 @@ impl Host {
         network.set_faults(self.network.faults());
         self.network = network.clone();
         let door = Door { network: network.clone(), user: self.number, trace: self.trace.clone() };
-        let client = Client::new(door, NAMESPACE);
-        let (replica, (stop, stopped)) = (self.replica(seed), oneshot::channel());
+        // As `run` builds it.
+        let requests = Requests::default();
+        let client = ClientBuilder::new(Retrying::new(door), NAMESPACE).with_layer(&requests).build();
+        let (replica, (stop, stopped)) = (self.replica(seed, requests), oneshot::channel());
         let control = Arc::<Mutex<Control>>::default();
         let work = async move { replica.run(&client, stopped.map(|_| ()).shared()).await };
         let hosted = Hosted { future: Some(Box::pin(work)), control: Arc::clone(&control) };
@@ -116,7 +119,7 @@ impl Host {
         self.running = Some(Running { stop: Some(stop), control, task, network });
     }
 
-    fn replica(&self, seed: u64) -> Replica {
+    fn replica(&self, seed: u64, requests: Requests) -> Replica {
         let Setup { replicas, quota, lease, answers_reviews, concurrency } = self.setup;
         let views = Arc::<Views>::default();
         let metrics = Arc::new(Metrics::new(Arc::clone(&views)));
@@ -130,7 +133,9 @@ impl Host {
         let (for_terms, terms) = Leadership::for_terms();
         let leadership = if elects { for_terms } else { Leadership::always() };
         let randomness = Randomness::from_seed(seed);
-        let shared = Shared { generator, metrics, health, leadership, views, randomness };
+        let server = self.server.clone();
+        let clock = WallClock::simulated(move || server.now());
+        let shared = Shared { generator, metrics, health, leadership, views, randomness, clock, requests };
         let own = OwnNames { namespace: NAMESPACE.to_owned(), prefix: OPERATOR.to_owned() };
         let policy = Policy { quota, own, ..Policy::default() };
         let settings = vec![Settings { namespace: None, policy, concurrency, same_keys: answers_reviews }];

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::{
     expected::status_error,
     mistakes::valid,
-    support::{PATIENCE, PROFILES, QUIET, STRICT, STRIPPED, Scene, condition, text, to_json},
+    support::{PATIENCE, PROFILES, QUIET, STRICT, Scene, condition, text, to_json},
 };
 
 /// Merges into the metadata of the scene's Namespace.
@@ -147,37 +147,4 @@ async fn elsewhere_there_is_no_region() {
     for field in ["keyPairID", "fingerprint", "publicKey"] {
         assert_eq!(object["status"][field], accepted["status"][field], "{field}");
     }
-}
-
-/// What a newer version has stored: nothing is done about it, but its slot and its name stay its own.
-#[tokio::test]
-async fn a_key_pair_of_another_version_keeps_what_it_was_accepted_with() {
-    let scene = STRIPPED.scene("region-version").await;
-    quota(&scene, json!("2")).await;
-    let spec = |name: &str| {
-        let mut spec = valid("OpenSSH");
-        spec["keyPairName"] = json!(name);
-        spec
-    };
-    scene.create("newer", &spec("web")).await;
-    let accepted = scene.settled("newer", "True/Imported").await;
-    scene.patch("newer", &json!({ "spec": { "profile": "Cloud9" } })).await;
-    scene.create("other", &spec("db")).await;
-    scene.settled("other", "True/Imported").await;
-    scene.create("same-name", &spec("web")).await;
-    scene.settled("same-name", "False/KeyPairNameConflict").await;
-    scene.create("third", &spec("ci")).await;
-    scene.settled("third", "False/QuotaExceeded").await;
-    let object = to_json(&scene.key_pairs.get("newer").await.unwrap());
-    assert_eq!(
-        object["status"], accepted["status"],
-        "a status of this version would take away what a newer one has in it"
-    );
-    let log = STRIPPED.log();
-    let told = log.lines().filter(|line| line.contains(&scene.namespace) && line.contains("not of the schema"));
-    assert_eq!(told.count(), 1, "{log}");
-    assert!(STRIPPED.metrics().await.contains("\nkeypair_operator_undecoded_key_pairs "));
-    scene.delete("newer").await;
-    scene.settled("same-name", "True/Imported").await;
-    scene.settled("third", "False/QuotaExceeded").await;
 }

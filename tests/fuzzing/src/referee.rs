@@ -112,6 +112,9 @@ pub const REFUSED_PUBLIC: &[Gap<Refused>] = &[
     Gap::new("any key type", "it keeps what it does not know as opaque bytes", |it| {
         KeyType::from_name(armor::type_name(&it.theirs.blob).unwrap_or_default()).is_none()
     }),
+    Gap::new("ML-DSA-44 with Ed25519 of any length", "it does not know this type and keeps opaque bytes", |it| {
+        armor::type_name(&it.theirs.blob) == Some(KeyType::MlDsa44Ed25519.name())
+    }),
     Gap::new(
         "any RSA numbers that are positive",
         "it checks neither the least size of OpenSSH nor that modulus and exponent can be those of a key",

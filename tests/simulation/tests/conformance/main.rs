@@ -16,6 +16,7 @@
 mod admission;
 mod compare;
 mod drawn;
+mod key_pairs;
 mod objects;
 mod play;
 mod reading;

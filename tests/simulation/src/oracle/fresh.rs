@@ -87,10 +87,13 @@ pub async fn differences_from_an_empty_cluster(
         empty.request("admin", "POST", &path, "application/json", Some(&body));
     };
     server.objects("namespaces").iter().for_each(|object| create("namespaces", object));
-    let secrets = server.objects("secrets");
-    let foreign = secrets.iter().filter(|secret| owner(secret).is_none() && owners(secret).next().is_none());
-    foreign.for_each(|object| create("secrets", object));
     let mut key_pairs = server.objects("keypairs");
+    let uids: BTreeSet<&str> = key_pairs.iter().map(uid).collect();
+    let secrets = server.objects("secrets");
+    // One that a pair has left behind is nobody's, either.
+    let foreign =
+        secrets.iter().filter(|secret| !owner(secret).into_iter().chain(owners(secret)).any(|of| uids.contains(of)));
+    foreign.for_each(|object| create("secrets", object));
     key_pairs.sort_by_key(|object| {
         (text(object, "/metadata/creationTimestamp").unwrap_or_default().to_owned(), name(object).to_owned())
     });

@@ -370,9 +370,10 @@ mod tests {
                 let view = Arc::new(View::new(Index::default()));
                 let metrics = Arc::new(Metrics::new(Arc::new(Views::default())));
                 let policy = Policy { quota: 1, ..Policy::default() };
+                let jitter = Randomness::from_seed(1);
                 let both = stream::select(
-                    namespaces(&client, None, policy, Arc::clone(&view), Arc::clone(&metrics)),
-                    key_pairs(&client, None, Arc::clone(&view), metrics, |_| (), |_| ()),
+                    namespaces(&client, None, policy, Arc::clone(&view), Arc::clone(&metrics), jitter),
+                    key_pairs(&client, None, Arc::clone(&view), metrics, jitter, |_| (), |_| ()),
                 );
                 let following = tokio::spawn(both.for_each(|_| std::future::ready(())));
                 view.key_pairs.wait_until_listed().await;

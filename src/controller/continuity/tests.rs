@@ -11,7 +11,10 @@ use tokio::time::{advance, timeout};
 use tower::service_fn;
 
 use super::*;
-use crate::controller::watching::{listening, watch_config, watched};
+use crate::controller::{
+    randomness::Randomness,
+    watching::{listening, watch_config, watched},
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 const WHOLE: Duration = Duration::from_secs(WATCH_SECONDS as u64);
@@ -119,7 +122,7 @@ async fn follow(server: &Server) -> mpsc::UnboundedReceiver<String> {
     let api = Api::<ConfigMap>::default_namespaced(listening(&server.client(), || ()));
     let (sender, mut told) = mpsc::unbounded();
     tokio::spawn(async move {
-        let mut events = Box::pin(watched(api, watch_config().fields("metadata.name=web")));
+        let mut events = Box::pin(watched(api, watch_config().fields("metadata.name=web"), Randomness::from_seed(1)));
         while let Some(event) = events.next().await {
             if let Ok(Event::Apply(object) | Event::InitApply(object)) = event {
                 sender.unbounded_send(object.resource_version().unwrap()).unwrap();

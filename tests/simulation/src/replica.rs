@@ -107,10 +107,10 @@ impl Host {
         let network = Network::new(self.server.service(&user(self.number)), seed);
         network.set_faults(self.network.faults());
         self.network = network.clone();
-        let door = Door { network: network.clone(), user: self.number, trace: self.trace.clone() };
+        let door = Door { network: Retrying::new(network.clone()), user: self.number, trace: self.trace.clone() };
         // As `run` builds it.
         let requests = Requests::default();
-        let client = ClientBuilder::new(Retrying::new(door), NAMESPACE).with_layer(&requests).build();
+        let client = ClientBuilder::new(door, NAMESPACE).with_layer(&requests).build();
         let (replica, (stop, stopped)) = (self.replica(seed, requests), oneshot::channel());
         let control = Arc::<Mutex<Control>>::default();
         let work = async move { replica.run(&client, stopped.map(|_| ()).shared()).await };
@@ -262,7 +262,7 @@ impl Future for Hosted {
 /// Where requests of a replica leave it: they are noted, and nobody waits for ever for the bytes of an answer.
 #[derive(Clone)]
 struct Door {
-    network: Network,
+    network: Retrying,
     user: usize,
     trace: Trace,
 }

@@ -95,11 +95,11 @@ fn events(criterion: &mut Criterion) {
     for size in SIZES {
         let index = Index::default();
         index.set_region(NAMESPACE, region(), |_| None);
-        index.apply(&Event::Init);
+        index.apply(&Event::<KeyPair>::Init);
         for number in 0..size {
             index.apply(&Event::InitApply(key_pair(number)));
         }
-        index.apply(&Event::InitDone);
+        index.apply(&Event::<KeyPair>::InitDone);
         let (new, gone) = (Event::Apply(key_pair(size)), Event::Delete(key_pair(size)));
         group.bench_function(BenchmarkId::new("create and delete", size), |bencher| {
             bencher.iter(|| {

@@ -35,6 +35,7 @@ struct Failures {
 
 impl Backoff {
     /// Nothing has failed yet. The jitter is drawn from `jitter`.
+    #[must_use]
     pub fn new(jitter: Randomness) -> Self {
         Self { failures: Mutex::default(), jitter }
     }

@@ -137,7 +137,7 @@ fn creation(resource: &str, object: &Value) -> (String, Value) {
         }
     }
     let mut body = Map::from_iter([("metadata".to_owned(), Value::Object(metadata))]);
-    for field in ["spec", "data", "type", "immutable"] {
+    for field in ["apiVersion", "kind", "spec", "data", "type", "immutable"] {
         if let Some(value) = object.get(field).filter(|_| resource != "namespaces") {
             body.insert(field.to_owned(), value.clone());
         }

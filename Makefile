@@ -40,6 +40,7 @@ soak: ## Run the tests that draw values with many more of them, thousands of RSA
 	export KUBEBUILDER_ASSETS=$$assets KEYPAIR_CASES=$${KEYPAIR_CASES:-all} PROPTEST_CASES=$${PROPTEST_CASES:-20000}; \
 	cargo build --workspace; \
 	cargo test --lib --test keys --test cel; \
+	KEYPAIR_SCRIPTS=$${KEYPAIR_SCRIPTS:-300} cargo test --package keypair-simulation --test conformance; \
 	$(MAKE) foreign; \
 	HISTORIES=$${HISTORIES:-60000} $(MAKE) simulate; \
 	KEYPAIR_RSA_KEYS=$${KEYPAIR_RSA_KEYS:-3000} cargo test --test rsa_keys -- --nocapture; \

@@ -2,6 +2,8 @@
 //!
 //! A request that has been sent is carried out even if whoever sent it is gone: it travels in a task of its own.
 
+mod retries;
+
 use std::{
     future::Future,
     io,
@@ -20,6 +22,7 @@ use kube::client::Body;
 use tokio::{sync::watch, time::sleep};
 use tower::Service as _;
 
+pub use self::retries::Retrying;
 use crate::server::{Failure, ServerBody, Service};
 
 /// What goes wrong, in thousandths of all requests.

@@ -121,3 +121,22 @@ async fn watches_break_with_the_link() {
     let end = timeout(Duration::from_secs(1), events.next()).await.unwrap();
     assert!(end.is_none_or(|event| event.is_err()), "the connection is broken");
 }
+
+#[tokio::test(start_paused = true)]
+async fn clients_ask_again_when_they_are_asked_to() {
+    let server = Server::new(1);
+    let network = Network::new(server.service("alice"), 2);
+    let api: Api<Secret> = Api::default_namespaced(Client::new(Retrying::new(network.clone()), "default"));
+    for (refusal, least) in [(Refusal::TooManyRequests, 15), (Refusal::Unavailable, 160)] {
+        network.set_faults(Faults { refuse: 1000, refusals: vec![refusal], ..Faults::default() });
+        let begin = Instant::now();
+        assert!(api.get_opt("a").await.is_err());
+        assert!(begin.elapsed() > Duration::from_secs(least), "{refusal:?}: {:?}", begin.elapsed());
+    }
+    network.set_faults(Faults { refuse: 700, refusals: vec![Refusal::Timeout], ..Faults::default() });
+    assert!(api.create(&PostParams::default(), &secret("a")).await.is_ok());
+    network.set_faults(Faults { refuse: 1000, refusals: vec![Refusal::InternalError], ..Faults::default() });
+    let begin = Instant::now();
+    assert!(api.get_opt("a").await.is_err());
+    assert!(begin.elapsed() < Duration::from_secs(1), "that is not tried again");
+}

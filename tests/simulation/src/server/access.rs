@@ -1,6 +1,6 @@
 //! Rights that users do not have, as RBAC denies them.
 
-use super::{failure::Failure, request::Asked, state::State, watch::is_meant};
+use super::{failure::Failure, request::Asked, state::State, watches::is_meant};
 
 /// Whether `user` may do what is asked.
 pub(super) fn authorize(state: &State, user: &str, asked: &Asked) -> Result<(), Failure> {

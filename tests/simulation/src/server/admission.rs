@@ -124,20 +124,17 @@ fn refusal(effect: &Effect, question: &Question) -> Result<(), Failure> {
             Err(Failure::new(403, "Forbidden", format!("admission webhook \"{webhook}\" denied the request: {words}")))
         }
         Effect::Invalid(policy, words) => {
-            let message = format!(
-                "{resource} \"{name}\" is forbidden: ValidatingAdmissionPolicy '{policy}' with binding '{policy}' denied request: {words}"
-            );
-            Err(Failure::new(422, "Invalid", message).about(resource, "", name).cause("", words, ""))
+            let words = format!("ValidatingAdmissionPolicy '{policy}' with binding '{policy}' denied request: {words}");
+            let message = format!("{resource} \"{name}\" is forbidden: {words}");
+            Err(Failure::new(422, "Invalid", message).about(resource, "", name).cause("", &words, ""))
         }
         Effect::WebhookAway(webhook) => {
-            let message = format!(
-                "Internal error occurred: failed calling webhook \"{webhook}\": failed to call webhook: Post \"https://{webhook}.svc:443/?timeout=10s\": no endpoints available"
+            let service = webhook.split('.').next().unwrap_or_default();
+            let words = format!(
+                "failed calling webhook \"{webhook}\": failed to call webhook: Post \"https://{service}.default.svc:443/?timeout=10s\": service \"{service}\" not found"
             );
-            Err(Failure::new(500, "InternalError", message.clone()).cause(
-                "",
-                message.trim_start_matches("Internal error occurred: "),
-                "",
-            ))
+            let message = format!("Internal error occurred: {words}");
+            Err(Failure::new(500, "InternalError", message).cause("", &words, ""))
         }
         Effect::Quota(quota, most) if question.is_create && question.present >= *most => {
             let message = format!(

@@ -179,27 +179,33 @@ fn delete_dependents(state: &mut State, key: &Key, object: &Value) -> bool {
     if waits { has_changed } else { finalize(state, key, object, FOREGROUND) }
 }
 
-/// Empties a namespace that is to go, and lets it go when it is empty.
+/// Empties a namespace that is to go, one kind at a time in an order that is drawn, and lets it go when it is empty.
 fn end_namespace(state: &mut State, key: &Key, namespace: &Value) -> bool {
     if !object::is_deleting(namespace) {
         return false;
     }
-    let mut has_changed = false;
+    let kinds: Vec<&Resource> = RESOURCES.iter().filter(|resource| resource.is_namespaced).collect();
+    let first = usize::try_from(state.dice.below(kinds.len() as u64)).unwrap_or_default();
     let mut is_empty = true;
-    for resource in RESOURCES.iter().filter(|resource| resource.is_namespaced) {
+    for resource in kinds.iter().cycle().skip(first).take(kinds.len()) {
         let content: Vec<Key> = state.of(resource, Some(&key.2)).map(|(key, _)| key.clone()).collect();
+        is_empty &= content.is_empty();
+        let mut has_changed = false;
         for key in content {
             let Some(there) = state.store.objects.get(&key).cloned() else { continue };
             if object::finalizers(&there).next().is_none() || !object::is_deleting(&there) {
                 remove(state, &key, &there);
                 has_changed = true;
             }
-            is_empty &= !state.store.objects.contains_key(&key);
+        }
+        if has_changed {
+            // The next kind's turn comes a while later: everybody sees a namespace that is half empty.
+            return false;
         }
     }
     if is_empty && object::finalizers(namespace).next().is_none() {
         state.commit(key.clone(), CONTROLLERS, None);
         return true;
     }
-    has_changed
+    false
 }

@@ -63,7 +63,7 @@ impl Failure {
     }
 
     /// There is no such object.
-    pub fn not_found(resource: &Resource, name: &str) -> Self {
+    pub(super) fn not_found(resource: &Resource, name: &str) -> Self {
         Self::new(404, "NotFound", format!("{} \"{name}\" not found", resource.qualified())).about(
             resource.plural,
             resource.group,
@@ -72,7 +72,7 @@ impl Failure {
     }
 
     /// There is nothing that answers at this URL.
-    pub fn no_page() -> Self {
+    pub(super) fn no_page() -> Self {
         Self::new(404, "", "404 page not found\n")
     }
 
@@ -83,7 +83,7 @@ impl Failure {
     }
 
     /// There is one already.
-    pub fn already_exists(resource: &Resource, name: &str) -> Self {
+    pub(super) fn already_exists(resource: &Resource, name: &str) -> Self {
         Self::new(409, "AlreadyExists", format!("{} \"{name}\" already exists", resource.qualified())).about(
             resource.plural,
             resource.group,
@@ -92,20 +92,20 @@ impl Failure {
     }
 
     /// A write that does not fit to what is there.
-    pub fn conflict(resource: &Resource, name: &str, words: &str) -> Self {
+    pub(super) fn conflict(resource: &Resource, name: &str, words: &str) -> Self {
         let message = format!("Operation cannot be fulfilled on {} \"{name}\": {words}", resource.qualified());
         Self::new(409, "Conflict", message).about(resource.plural, resource.group, name)
     }
 
     /// A write of an old version.
-    pub fn modified(resource: &Resource, name: &str) -> Self {
+    pub(super) fn modified(resource: &Resource, name: &str) -> Self {
         const WORDS: &str =
             "the object has been modified; please apply your changes to the latest version and try again";
         Self::conflict(resource, name, WORDS)
     }
 
     /// Something that may not be done.
-    pub fn forbidden(resource: &Resource, name: &str, words: &str) -> Self {
+    pub(super) fn forbidden(resource: &Resource, name: &str, words: &str) -> Self {
         let named = if name.is_empty() { String::new() } else { format!(" \"{name}\"") };
         Self::new(403, "Forbidden", format!("{}{named} is forbidden: {words}", resource.qualified())).about(
             resource.plural,
@@ -115,12 +115,12 @@ impl Failure {
     }
 
     /// A request that cannot be understood.
-    pub fn bad_request(words: impl Into<String>) -> Self {
+    pub(super) fn bad_request(words: impl Into<String>) -> Self {
         Self::new(400, "BadRequest", words)
     }
 
     /// An object that breaks rules.
-    pub fn invalid(resource: &Resource, name: &str, mistakes: &[Mistake]) -> Self {
+    pub(super) fn invalid(resource: &Resource, name: &str, mistakes: &[Mistake]) -> Self {
         let texts: Vec<String> =
             mistakes.iter().map(|mistake| format!("{}: {}", mistake.field, mistake.words)).collect();
         let listed = match &texts[..] {
@@ -136,20 +136,20 @@ impl Failure {
     }
 
     /// Options of a list or a watch that do not go with each other.
-    pub fn invalid_options(mistakes: &[Mistake]) -> Self {
+    pub(super) fn invalid_options(mistakes: &[Mistake]) -> Self {
         let options = Resource { kind: "ListOptions", group: "meta.k8s.io", ..RESOURCES[0] };
         Self::invalid(&options, "", mistakes)
     }
 
     /// A version that is needed and not there, of which is told by the name of the resource.
-    pub fn unversioned(resource: &Resource, name: &str) -> Self {
+    pub(super) fn unversioned(resource: &Resource, name: &str) -> Self {
         let mistake = Mistake::invalid("metadata.resourceVersion", &json!(0), "must be specified for an update");
         let plural = Resource { kind: resource.plural, ..*resource };
         Self::invalid(&plural, name, &[mistake])
     }
 
     /// A UID that is not that of the object.
-    pub fn other_uid(resource: &Resource, namespace: &str, name: &str, wanted: &str, now: &str) -> Self {
+    pub(super) fn other_uid(resource: &Resource, namespace: &str, name: &str, wanted: &str, now: &str) -> Self {
         let place = match (resource.is_custom, resource.is_namespaced) {
             (true, _) => format!("{}/{}/{namespace}/", resource.group, resource.plural),
             (false, true) => format!("{}/{namespace}/", resource.plural),
@@ -188,7 +188,7 @@ impl Failure {
 
 /// A rule that an object breaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mistake {
+pub(super) struct Mistake {
     /// Such as `FieldValueInvalid`.
     pub reason: &'static str,
     /// The path of the field.
@@ -199,25 +199,24 @@ pub struct Mistake {
 
 impl Mistake {
     /// A value that may not be.
-    pub fn invalid(field: impl Into<String>, value: &Value, words: &str) -> Self {
+    pub(super) fn invalid(field: impl Into<String>, value: &Value, words: &str) -> Self {
         Self { reason: "FieldValueInvalid", field: field.into(), words: format!("Invalid value: {value}: {words}") }
     }
 
     /// The same, with words that have paths from this field on.
-    #[must_use]
-    pub fn within(self, field: &str) -> Self {
+    pub(super) fn within(self, field: &str) -> Self {
         let words = self.words.replace(&format!("{field}."), "").replace(&format!("{field} in body"), " in body");
         Self { words, ..self }
     }
 
     /// Something that is missing.
-    pub fn required(field: impl Into<String>, words: &str) -> Self {
+    pub(super) fn required(field: impl Into<String>, words: &str) -> Self {
         let words = if words.is_empty() { "Required value".to_owned() } else { format!("Required value: {words}") };
         Self { reason: "FieldValueRequired", field: field.into(), words }
     }
 
     /// Something that may not be done.
-    pub fn forbidden(field: impl Into<String>, words: &str) -> Self {
+    pub(super) fn forbidden(field: impl Into<String>, words: &str) -> Self {
         Self { reason: "FieldValueForbidden", field: field.into(), words: format!("Forbidden: {words}") }
     }
 }

@@ -22,6 +22,7 @@ mod service;
 mod state;
 mod view;
 mod watch;
+mod watches;
 mod write;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,11 +32,11 @@ use serde_json::Value;
 
 pub use self::{
     admission::{Admission, Effect, Rule},
-    failure::{Failure, Mistake},
+    failure::Failure,
     resource::{RESOURCES, Resource},
     service::{ServerBody, Service},
     state::{Change, ChangeKind, Snapshot},
-    watch::{Lag, Watches},
+    watches::{Lag, Watches},
 };
 use self::{request::Asked, service::Reply, state::State, write::Written};
 
@@ -224,7 +225,9 @@ impl Server {
             while let Some(change) = self.next_untold() {
                 self.0.changed.notify_one();
                 let mut observers = std::mem::take(&mut *lock(&self.0.observers));
-                observers.iter_mut().for_each(|observer| observer(&change));
+                for observer in &mut observers {
+                    observer(&change);
+                }
                 lock(&self.0.observers).splice(..0, observers);
             }
         }

@@ -150,9 +150,11 @@ pub(super) fn list(state: &State, asked: &Asked) -> Result<Value, Failure> {
         }
         // A page that is full does not look whether what follows is selected.
         if limit.is_some_and(|limit| matching.len() >= limit) && there.peek().is_some() {
-            metadata["continue"] = json!(write_token(version, namespace, name));
+            let token = json!(write_token(version, namespace, name));
+            object::set_entry(&mut metadata, &[], "continue", token);
             if !selection.is_narrow() {
-                metadata["remainingItemCount"] = json!(there.count());
+                let remaining = json!(there.count());
+                object::set_entry(&mut metadata, &[], "remainingItemCount", remaining);
             }
             break;
         }

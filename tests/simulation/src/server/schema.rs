@@ -96,7 +96,9 @@ impl Schema {
             }
             Value::Array(items) => {
                 if let Some(schema) = &self.items {
-                    items.iter_mut().for_each(|item| schema.prune(item));
+                    for item in items {
+                        schema.prune(item);
+                    }
                 }
             }
             _ => {}
@@ -124,7 +126,9 @@ impl Schema {
             }
             Value::Array(items) => {
                 if let Some(schema) = &self.items {
-                    items.iter_mut().for_each(|item| schema.fill(item));
+                    for item in items {
+                        schema.fill(item);
+                    }
                 }
             }
             _ => {}

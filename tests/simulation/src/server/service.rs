@@ -9,7 +9,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, header::CONTENT_TYPE};
+use http::{
+    Request, Response,
+    header::{CONTENT_TYPE, RETRY_AFTER},
+};
 use http_body::Frame;
 use kube::client::Body;
 
@@ -70,6 +73,9 @@ fn response(reply: Reply) -> Response<ServerBody> {
     };
     let mut response = Response::new(ServerBody(content));
     *response.status_mut() = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+    if status == 504 {
+        response.headers_mut().insert(RETRY_AFTER, http::HeaderValue::from_static("1"));
+    }
     response.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
     response
 }

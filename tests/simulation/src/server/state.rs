@@ -11,12 +11,7 @@ use keypair_test_harness::Dice;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{
-    admission::Rule,
-    object,
-    resource::Resource,
-    watch::{Watch, WatchSettings},
-};
+use super::{admission::Rule, object, resource::Resource, watch::Watch, watches::WatchSettings};
 
 /// Where an object is: plural, namespace (empty where there is none), name.
 pub type Key = (&'static str, String, String);

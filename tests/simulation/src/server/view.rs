@@ -62,7 +62,7 @@ impl View {
     }
 
     /// What a bookmark shows.
-    pub fn bookmark(self, resource: &Resource, metadata: Value) -> Value {
+    pub fn bookmark(self, resource: &Resource, metadata: &Value) -> Value {
         match self {
             Self::Whole => json!({ "kind": resource.kind, "apiVersion": resource.api_version(), "metadata": metadata }),
             Self::Metadata => {

@@ -1,7 +1,7 @@
 //! Watches: what of a change each is told, and when.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     io,
     pin::Pin,
     sync::Arc,
@@ -14,13 +14,12 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{
-    Server,
-    failure::Failure,
-    object,
+    Server, object,
     resource::Resource,
     selector::Selection,
     state::{Change, State},
     view::View,
+    watches::Lag,
 };
 
 /// How often a watch is told the newest version, if nothing else happens.
@@ -28,62 +27,27 @@ const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
 /// How long a watch lasts that names no end.
 const USUAL_DURATION: Duration = Duration::from_secs(1800);
 
-/// By how much a watch is behind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Lag {
-    /// It is told everything at once.
-    #[default]
-    None,
-    /// The latest so many events are held back.
-    Events(usize),
-    /// What happened is told so much later.
-    Time(Duration),
-}
-
-/// How watches behave, by user and resource.
-#[derive(Debug, Default)]
-pub(super) struct WatchSettings {
-    lags: BTreeMap<(String, String), Lag>,
-    silent: Vec<(String, String)>,
-}
-
-impl WatchSettings {
-    fn lag(&self, user: &str, resource: &str) -> Lag {
-        let rules = self.lags.iter().filter(|((who, what), _)| is_meant(who, user) && is_meant(what, resource));
-        rules.last().map_or(Lag::None, |(_, lag)| *lag)
-    }
-
-    fn is_silent(&self, user: &str, resource: &str) -> bool {
-        self.silent.iter().any(|(who, what)| is_meant(who, user) && is_meant(what, resource))
-    }
-}
-
-/// Whether this name, or `*`, means that one.
-pub(super) fn is_meant(rule: &str, name: &str) -> bool {
-    rule == "*" || rule == name
-}
-
 /// An open watch, as the server knows it.
 pub(super) struct Watch {
-    user: String,
-    resource: &'static Resource,
+    pub user: String,
+    pub resource: &'static Resource,
     selection: Selection,
     view: View,
     /// No event up to this version is told: where it began, or what it has told already.
     told: u64,
     /// What is to be told next, whatever the lag: what there was at first.
-    ready: VecDeque<Bytes>,
-    pending: VecDeque<Arc<Change>>,
-    lag: Lag,
+    pub ready: VecDeque<Bytes>,
+    pub pending: VecDeque<Arc<Change>>,
+    pub lag: Lag,
     bookmarks: bool,
     next_bookmark: Instant,
-    end: Instant,
-    state: Health,
+    pub end: Instant,
+    pub state: Health,
     waker: Option<Waker>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Health {
+pub(super) enum Health {
     Open,
     /// Open, but nothing comes any more, not even its end.
     Silent,
@@ -144,7 +108,7 @@ impl Watch {
         }
     }
 
-    fn wake(&mut self) {
+    pub fn wake(&mut self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
@@ -223,7 +187,7 @@ pub(super) fn bookmark(resource: &Resource, view: View, version: u64, ends_initi
     if ends_initial {
         object::set_entry(&mut metadata, &["annotations"], "k8s.io/initial-events-end", json!("true"));
     }
-    let object = view.bookmark(resource, metadata);
+    let object = view.bookmark(resource, &metadata);
     line("BOOKMARK", &object)
 }
 
@@ -299,73 +263,5 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         self.server.with(|state| drop(state.watches.remove(&self.id)));
-    }
-}
-
-/// The watches of the server, each of a user and a resource; `*` means any.
-pub struct Watches<'a>(pub(super) &'a Server);
-
-impl Watches<'_> {
-    /// Lets watches, those that are open and those to come, be behind.
-    pub fn lag(&self, user: &str, resource: &str, lag: Lag) {
-        self.0.with(|state| {
-            state.watch_settings.lags.insert((user.to_owned(), resource.to_owned()), lag);
-        });
-        self.each(user, resource, |watch| watch.lag = lag);
-    }
-
-    /// Lets the open watches stop without a word: no event comes any more, and no end.
-    pub fn stop(&self, user: &str, resource: &str) {
-        self.each(user, resource, |watch| watch.state = Health::Silent);
-    }
-
-    /// The same, and for watches that are begun until [`Watches::calm`].
-    pub fn stop_all(&self, user: &str, resource: &str) {
-        self.0.with(|state| state.watch_settings.silent.push((user.to_owned(), resource.to_owned())));
-        self.stop(user, resource);
-    }
-
-    /// Breaks the connections of open watches.
-    pub fn cut(&self, user: &str, resource: &str) {
-        self.each(user, resource, |watch| watch.state = Health::Cut);
-    }
-
-    /// Ends open watches in an orderly way.
-    pub fn end(&self, user: &str, resource: &str) {
-        self.each(user, resource, |watch| watch.end = Instant::now());
-    }
-
-    /// Ends open watches with an ERROR event of code 410.
-    pub fn expire(&self, user: &str, resource: &str) {
-        self.each(user, resource, |watch| {
-            let failure = Failure::new(410, "Expired", "too old resource version");
-            watch.pending.clear();
-            watch.ready.push_back(line("ERROR", &failure.to_value()));
-            watch.state = Health::Ending;
-        });
-    }
-
-    /// No more lag and silence for what is begun from now on; open watches catch up, but for those that have stopped.
-    pub fn calm(&self) {
-        self.0.with(|state| state.watch_settings = WatchSettings::default());
-        self.each("*", "*", |watch| watch.lag = Lag::None);
-    }
-
-    /// How many are open.
-    #[must_use]
-    pub fn open(&self, user: &str, resource: &str) -> usize {
-        let meant = |watch: &&Watch| is_meant(user, &watch.user) && is_meant(resource, watch.resource.plural);
-        self.0.with(|state| state.watches.values().filter(meant).count())
-    }
-
-    fn each(&self, user: &str, resource: &str, change: impl Fn(&mut Watch)) {
-        self.0.with(|state| {
-            for watch in state.watches.values_mut() {
-                if is_meant(user, &watch.user) && is_meant(resource, watch.resource.plural) {
-                    change(watch);
-                    watch.wake();
-                }
-            }
-        });
     }
 }

@@ -10,8 +10,11 @@ use crate::{
     script::{Script, Step},
 };
 
+/// Changes an answer where it may differ.
+type PutAlike = fn(&mut Answer);
+
 /// Everything that may differ, and why: both answers are changed so that they are alike where they may be.
-pub const ALLOWED: &[(&str, fn(&mut Answer))] = &[
+const ALLOWED: &[(&str, PutAlike)] = &[
     (
         "The rules in CEL are not evaluated: the domain's checks stand in for them, whose words are others, and which \
               tell of several rules about one field once. The codes and the fields are compared.",
@@ -195,7 +198,9 @@ fn normalized(record: &Record) -> Vec<Answer> {
             let mut body = answer.body.clone();
             names.normalize(&mut body);
             let mut answer = Answer { status: answer.status, body };
-            ALLOWED.iter().for_each(|(_, put_alike)| put_alike(&mut answer));
+            for (_, put_alike) in ALLOWED {
+                put_alike(&mut answer);
+            }
             answer
         })
         .collect()

@@ -156,7 +156,9 @@ fn drawn(seed: u64) -> Script {
     for _ in 0..STEPS {
         drawer.step(&mut script);
     }
-    labels.iter().for_each(|label| script.events(label));
+    for label in &labels {
+        script.events(label);
+    }
     script
 }
 

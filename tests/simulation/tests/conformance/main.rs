@@ -2,7 +2,7 @@
 //!
 //! Scripts of requests are sent to both, and every answer and every event of a watch is compared field by field, once UIDs, versions
 //! and times are put alike. The real server is right: whatever differs is mended in the simulation, or is in the list of what may
-//! differ ([`compare::ALLOWED`]), with the reason.
+//! differ (`ALLOWED` in `compare`), with the reason.
 
 #![allow(
     clippy::expect_used,
@@ -13,8 +13,10 @@
     reason = "a panic fails the test"
 )]
 
+mod admission;
 mod compare;
 mod drawn;
+mod key_pairs;
 mod objects;
 mod play;
 mod reading;
@@ -34,13 +36,16 @@ use kube::{
 
 use script::Script;
 
-static PLANE: LazyLock<ControlPlane> = LazyLock::new(plane);
+static PLANE: LazyLock<ControlPlane> = LazyLock::new(|| plane(None));
 /// One that is restarted, which the scripts that run meanwhile would notice.
-static RESTARTED: LazyLock<ControlPlane> = LazyLock::new(plane);
+static RESTARTED: LazyLock<ControlPlane> = LazyLock::new(|| plane(None));
+/// One whose watches cannot begin with what there is, as those of Kubernetes 1.31 and 1.33.
+static WITHOUT_STREAMS: LazyLock<ControlPlane> = LazyLock::new(|| plane(Some("WatchList=false")));
 
-fn plane() -> ControlPlane {
+fn plane(feature_gates: Option<&str>) -> ControlPlane {
     let crd = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crds/keypairs.keypairs.dev.yaml");
-    ControlPlane::start(&Options { crds: vec![crd], ..Options::default() }).expect("a control plane")
+    let feature_gates = feature_gates.map(str::to_owned);
+    ControlPlane::start(&Options { crds: vec![crd], feature_gates, ..Options::default() }).expect("a control plane")
 }
 
 /// Who has all rights, and who has none.
@@ -49,6 +54,8 @@ pub struct Clients {
     pub alice: Client,
     /// Has the API server end and begin anew.
     pub restart: Box<dyn Fn()>,
+    /// The simulated server, if it is that.
+    pub simulated: Option<Server>,
 }
 
 /// Plays a script against both servers and compares.
@@ -63,7 +70,12 @@ fn conforms_on(plane: &'static ControlPlane, name: &str, script: &Script) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let real = runtime.block_on(async {
         let restart = Box::new(|| plane.restart_apiserver().unwrap());
-        let clients = Clients { admin: client(plane, None).await, alice: client(plane, Some("alice")).await, restart };
+        let clients = Clients {
+            admin: client(plane, None).await,
+            alice: client(plane, Some("alice")).await,
+            restart,
+            simulated: None,
+        };
         play::play(&clients, &space(name), script, Some(&expected)).await
     });
     compare::compare(name, script, &real, &simulated);
@@ -101,7 +113,8 @@ fn simulated(name: &str, script: &Script) -> play::Record {
             let server = server.clone();
             move || server.restart()
         });
-        let clients = Clients { admin: client("admin"), alice: client("alice"), restart };
+        let clients =
+            Clients { admin: client("admin"), alice: client("alice"), restart, simulated: Some(server.clone()) };
         let record = play::play(&clients, &space(name), script, None).await;
         background.abort();
         record

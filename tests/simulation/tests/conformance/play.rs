@@ -13,7 +13,8 @@ use tokio::{
 
 use crate::{
     Clients,
-    script::{Script, Step},
+    objects::{KEY_PAIRS, SECRETS},
+    script::{JSON, Script, Step},
 };
 
 /// How long something that has to come is waited for.
@@ -36,7 +37,8 @@ impl Record {
     pub fn events(&self) -> Vec<usize> {
         self.0
             .iter()
-            .filter_map(|answer| (answer.status == 0).then(|| answer.body.as_array().map_or(0, Vec::len)))
+            .filter(|answer| answer.status == 0)
+            .map(|answer| answer.body.as_array().map_or(0, Vec::len))
             .collect()
     }
 }
@@ -68,9 +70,50 @@ pub async fn play(clients: &Clients, namespace: &str, script: &Script, expected:
                 let number = expected.as_mut().map(|numbers| numbers.next().unwrap_or_default());
                 Answer { status: 0, body: player.events(label, number).await.into() }
             }
+            Step::Setup { real, simulated, path, tried, status, has } => {
+                if let Some(server) = &clients.simulated {
+                    simulated(server);
+                } else {
+                    for (path, object) in real {
+                        let (path, object) = (player.fill(path), player.fill(&object.to_string()));
+                        let answer = send(&clients.admin, "POST", &path, JSON, JSON, Some(object)).await;
+                        assert_eq!(answer.status, 201, "{}", answer.body);
+                    }
+                }
+                let (path, tried) = (player.fill(path), player.fill(&tried.to_string()));
+                let start = Instant::now();
+                loop {
+                    let answer = send(&clients.admin, "POST", &path, JSON, JSON, Some(tried.clone())).await;
+                    if answer.status == *status && answer.body.to_string().contains(has) {
+                        break Answer { status: 200, body: Value::Null };
+                    }
+                    assert!(start.elapsed() < PATIENCE, "it is not in force: {answer:?}");
+                    sleep(Duration::from_millis(50)).await;
+                }
+            }
             Step::Restart => {
                 (clients.restart)();
+                // Each resource is there when it is first asked for and a moment has passed; meanwhile the answer is 429.
+                for collection in [SECRETS, KEY_PAIRS] {
+                    let path = player.fill(collection);
+                    while send(&clients.admin, "GET", &path, "", "application/json", None).await.status != 200 {
+                        sleep(Duration::from_millis(50)).await;
+                    }
+                }
                 Answer { status: 200, body: Value::Null }
+            }
+            Step::Until(path, is_so) => {
+                let path = player.fill(path);
+                let start = Instant::now();
+                loop {
+                    let answer = send(&clients.admin, "GET", &path, "", JSON, None).await;
+                    if is_so(&answer.body) {
+                        // When it became so, and thus its version, is a matter of time.
+                        break Answer { status: 200, body: Value::Null };
+                    }
+                    assert!(start.elapsed() < PATIENCE, "{path} does not become so: {answer:?}");
+                    sleep(Duration::from_millis(50)).await;
+                }
             }
             Step::Gone(path) => {
                 let path = player.fill(path);

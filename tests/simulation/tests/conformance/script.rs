@@ -1,5 +1,6 @@
 //! Requests in an order, to be sent to any server.
 
+use keypair_simulation::Server;
 use serde_json::Value;
 
 /// What is sent, one after the other. In paths and bodies `{ns}` is the script's namespace, and `{label.uid}`, `{label.version}`,
@@ -19,8 +20,20 @@ pub enum Step {
     },
     /// What that watch has told by now.
     Events(String),
+    /// Sets up what only one of the servers has to be told so: these objects are created in the real one, and this is done to the
+    /// simulated one. It is in force when an object is answered with this status, and with this text.
+    Setup {
+        real: Vec<(String, Value)>,
+        simulated: fn(&Server),
+        path: String,
+        tried: Value,
+        status: u16,
+        has: &'static str,
+    },
     /// The API server ends and begins anew.
     Restart,
+    /// Waits until the object is so.
+    Until(String, fn(&Value) -> bool),
     /// Waits until the object is gone.
     Gone(String),
 }

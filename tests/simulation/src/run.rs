@@ -14,7 +14,7 @@ use crate::{
     keys::{Keys, users_entry},
     oracle::{Promises, changes_of_a_fresh_operator, differences_from_an_empty_cluster, unsettled},
     replica::{Host, NAMESPACE, user},
-    server::{Effect, Lag, Rule, Snapshot},
+    server::{Effect, Lag, Resource, Rule, Snapshot},
     trace::Trace,
 };
 
@@ -163,6 +163,10 @@ impl<'a> Stage<'a> {
                 let metadata = object.entry("metadata").or_insert_with(|| json!({}));
                 if let Some(metadata) = metadata.as_object_mut() {
                     metadata.insert("name".to_owned(), json!(name));
+                }
+                if let Some(kind) = Resource::named(resource) {
+                    object.insert("apiVersion".to_owned(), json!(kind.api_version()));
+                    object.insert("kind".to_owned(), json!(kind.kind));
                 }
                 let object = Value::Object(object);
                 self.server.request("admin", "POST", &all, "application/json", Some(&object))

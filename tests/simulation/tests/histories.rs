@@ -6,6 +6,7 @@ use keypair_simulation::{history::draw, run::run};
 /// Request for request, and change for change, but for the wall clock and what is in Secrets.
 #[test]
 fn a_seed_repeats_its_history() {
+    let mut accepted = 0;
     for seed in 1..=12 {
         let history = draw(seed);
         assert_eq!(history, draw(seed));
@@ -15,6 +16,8 @@ fn a_seed_repeats_its_history() {
             panic!("{history}\n{at}:\n{}\n{}", one.get(at).unwrap(), other.get(at).unwrap());
         }
         assert_eq!(one.len(), other.len(), "{history}");
-        assert!(one.len() > 20, "nothing happens in {history}");
+        accepted +=
+            one.iter().filter(|line| line.contains(" True Generated") || line.contains(" True Imported")).count();
     }
+    assert!(accepted > 12, "nothing happens: {accepted} pairs accepted");
 }

@@ -108,3 +108,20 @@ fn key_in(entry: &str) -> Option<Arc<str>> {
     READ.with_borrow_mut(|read| read.insert(hash, found.clone()));
     found
 }
+
+/// Of each private key in PKCS#8 in a Secret the end of its text, as far as that is secret: an elliptic curve's ends with the point.
+pub fn secret_tails(secret: &Value) -> Vec<String> {
+    const LENGTH: usize = 24;
+    let entries = secret.get("data").and_then(Value::as_object);
+    let texts = entries.into_iter().flatten().filter_map(|(_, value)| Base64::decode_vec(value.as_str()?).ok());
+    let tail = |bytes: Vec<u8>| {
+        let text = String::from_utf8(bytes).ok()?;
+        let body =
+            text.trim().strip_prefix("-----BEGIN PRIVATE KEY-----")?.strip_suffix("-----END PRIVATE KEY-----")?;
+        let body: String = body.split_whitespace().collect();
+        let is_curve = body.len() > 64 && body.len() < 800;
+        let body = body.trim_end_matches('=');
+        body.get(body.len().checked_sub(LENGTH)?..).filter(|_| !is_curve).map(str::to_owned)
+    };
+    texts.filter_map(tail).collect()
+}

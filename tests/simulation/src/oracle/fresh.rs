@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use super::{
     Promises,
-    facts::{accepted, annotation, name, namespace, owner, owners, ready, text, uid},
+    facts::{accepted, annotation, name, namespace, owner, owners, ready, text, uid, wanted_secret},
 };
 use crate::{Server, history::Setup, keys::Keys, replica::Host, trace::Trace};
 
@@ -119,7 +119,10 @@ pub async fn differences_from_an_empty_cluster(
         }
         for (object, fresh) in &pairs {
             let shown = |object: &Value| comparable(object).to_string();
-            if shown(object) != shown(fresh) && !has_another_type(server, &empty, object, fresh) {
+            if shown(object) != shown(fresh)
+                && !has_another_type(server, &empty, object, fresh)
+                && !is_in_the_way(server, object)
+            {
                 let (now, fresh) = (shown(object), shown(fresh));
                 found.push(format!("{namespace}/{}: {now}; in an empty cluster: {fresh}", name(object)));
             }
@@ -137,7 +140,7 @@ fn creation(resource: &str, object: &Value) -> (String, Value) {
         }
     }
     let mut body = Map::from_iter([("metadata".to_owned(), Value::Object(metadata))]);
-    for field in ["spec", "data", "type", "immutable"] {
+    for field in ["apiVersion", "kind", "spec", "data", "type", "immutable"] {
         if let Some(value) = object.get(field).filter(|_| resource != "namespaces") {
             body.insert(field.to_owned(), value.clone());
         }
@@ -172,6 +175,14 @@ fn has_another_type(server: &Server, empty: &Server, key_pair: &Value, fresh: &V
         text(&secret, "/type").map(str::to_owned)
     };
     ready(key_pair).1 == "InvalidSecret" && type_of(server, key_pair) != type_of(empty, fresh)
+}
+
+/// Whether a pair waits for a name that the Secret of another pair has: two may each want what the other has.
+fn is_in_the_way(server: &Server, key_pair: &Value) -> bool {
+    let secret = server.object("secrets", namespace(key_pair), wanted_secret(key_pair));
+    let of = secret.as_ref().and_then(owner).filter(|of| *of != uid(key_pair));
+    let is_there = |of: &str| server.objects("keypairs").iter().any(|other| uid(other) == of);
+    ready(key_pair).1 == "SecretConflict" && of.is_some_and(is_there)
 }
 
 /// What the Secret of a pair is like, but for its key.

@@ -60,6 +60,8 @@ struct Seen {
     quotas: BTreeMap<String, Vec<(Instant, usize)>>,
     leader: Option<String>,
     lives: BTreeMap<String, Life>,
+    /// Parts of the private keys that were in Secrets.
+    secret_tails: BTreeSet<String>,
     /// Whether the store was put back.
     is_restored: bool,
     last_write: Option<Instant>,
@@ -81,6 +83,7 @@ impl Promises {
             quotas: BTreeMap::new(),
             leader: None,
             lives: BTreeMap::new(),
+            secret_tails: BTreeSet::new(),
             is_restored: false,
             last_write: None,
             violations: Vec::new(),
@@ -192,7 +195,8 @@ impl Seen {
     fn no_key(&mut self, change: &Change) {
         let Some(object) = change.after.as_deref() else { return };
         let told = if change.resource == "keypairs" { object.get("status").unwrap_or(&Value::Null) } else { object };
-        if told.to_string().contains("PRIVATE KEY-----M") {
+        let told = told.to_string();
+        if told.contains("PRIVATE KEY-----\\n") || self.secret_tails.iter().any(|tail| told.contains(&**tail)) {
             self.violated(&format!("a private key in {}/{}", change.resource, change.name));
         }
     }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{Life, Place, Seen};
 use crate::{
-    oracle::facts::{annotation, is_operator, keys_in, owner, owners},
+    oracle::facts::{annotation, is_operator, keys_in, owner, owners, secret_tails},
     server::Change,
 };
 
@@ -14,6 +14,7 @@ impl Seen {
     pub(super) fn secret(&mut self, change: &Change) {
         let place = (change.namespace.clone(), change.name.clone());
         let before = change.before.clone();
+        self.secret_tails.extend(change.after.as_deref().into_iter().flat_map(secret_tails));
         match &change.after {
             Some(after) => self.secrets.insert(place.clone(), Arc::clone(after)),
             None => self.secrets.remove(&place),

@@ -1,0 +1,181 @@
+//! That what watches over the promises sees when one is broken: each is broken here, in the name of the operator.
+#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, reason = "tests: a panic fails them")]
+
+use base64ct::{Base64, Encoding as _};
+use keypair_operator::domain::key::{Encoding, KeySpec};
+use keypair_simulation::{
+    Server,
+    history::{History, Setup},
+    keys::key,
+    oracle::Promises,
+    replica::user,
+};
+use serde_json::{Value, json};
+
+const NAMESPACE: &str = "shop";
+
+struct World {
+    server: Server,
+    promises: Promises,
+}
+
+impl World {
+    /// A namespace, and two pairs of the same key pair name in it.
+    fn new(quota: usize) -> Self {
+        let setup = Setup { replicas: 2, quota, lease: 15, answers_reviews: false, concurrency: 1 };
+        let promises = Promises::new(&History { seed: 0, setup, steps: Vec::new() });
+        let server = Server::new(0);
+        let seeing = promises.clone();
+        server.observe(move |change| seeing.see(change));
+        let world = Self { server, promises };
+        world.ask("admin", "POST", "/api/v1/namespaces", &json!({ "metadata": { "name": NAMESPACE } }));
+        let spec = json!({ "profile": "OpenSSH", "keyPairName": "same", "generate": { "algorithm": "Ed25519" } });
+        for name in ["web", "api"] {
+            let object = json!({
+                "apiVersion": "keypairs.dev/v1alpha1",
+                "kind": "KeyPair",
+                "metadata": { "name": name },
+                "spec": spec,
+            });
+            world.ask("admin", "POST", &Self::key_pairs(""), &object);
+        }
+        world
+    }
+
+    fn key_pairs(rest: &str) -> String {
+        format!("/apis/keypairs.dev/v1alpha1/namespaces/{NAMESPACE}/keypairs{rest}")
+    }
+
+    fn secrets(rest: &str) -> String {
+        format!("/api/v1/namespaces/{NAMESPACE}/secrets{rest}")
+    }
+
+    fn ask(&self, user: &str, method: &str, path: &str, body: &Value) {
+        let content = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+        let (code, answer) = self.server.request(user, method, path, content, Some(body));
+        assert!(code < 300, "{method} {path}: {answer}");
+    }
+
+    fn as_operator(&self, method: &str, path: &str, body: &Value) {
+        self.ask(&user(0), method, path, body);
+    }
+
+    fn status(&self, name: &str, status: &Value) {
+        self.as_operator("PATCH", &Self::key_pairs(&format!("/{name}/status")), &json!({ "status": status }));
+    }
+
+    fn uid(&self, name: &str) -> Value {
+        self.server.object("keypairs", NAMESPACE, name).unwrap()["metadata"]["uid"].clone()
+    }
+
+    /// Creates the Secret of a pair, with this key.
+    fn secret(&self, of: &str, name: &str, number: usize) {
+        let text = key(KeySpec::Ed25519, number).encode(Encoding::Pkcs8, "").unwrap();
+        let object = json!({
+            "metadata": { "name": name, "annotations": { "keypairs.dev/keypair-uid": self.uid(of) } },
+            "data": { "ssh-privatekey": Base64::encode_string(text.as_bytes()) },
+        });
+        self.as_operator("POST", &Self::secrets(""), &object);
+    }
+
+    #[track_caller]
+    fn is_violated(&self, words: &str) {
+        let found = self.promises.violations();
+        assert!(matches!(&found[..], [one] if one.contains(words)), "{found:?}");
+    }
+}
+
+fn accepted(id: &str) -> Value {
+    json!({ "keyPairID": id })
+}
+
+fn given(id: &str, number: usize) -> Value {
+    let public_key = key(KeySpec::Ed25519, number).public_key("").unwrap();
+    let prints = public_key.fingerprints();
+    json!({ "keyPairID": id, "fingerprints": { "md5": prints.md5, "sha256": prints.sha256 } })
+}
+
+#[test]
+fn more_pairs_than_the_quota() {
+    let world = World::new(1);
+    world.ask("admin", "PATCH", &World::key_pairs("/api"), &json!({ "spec": { "keyPairName": "other" } }));
+    world.status("web", &accepted("kp-aaaaaaaaaaaaaaaaaaaa"));
+    assert!(world.promises.violations().is_empty());
+    world.status("api", &accepted("kp-bbbbbbbbbbbbbbbbbbbb"));
+    world.is_violated("2 accepted pairs, the quota is 1");
+}
+
+#[test]
+fn two_pairs_of_a_name() {
+    let world = World::new(5);
+    world.status("web", &accepted("kp-aaaaaaaaaaaaaaaaaaaa"));
+    world.status("api", &accepted("kp-bbbbbbbbbbbbbbbbbbbb"));
+    world.is_violated("2 accepted pairs of the name same");
+}
+
+#[test]
+fn an_identifier_that_changes_or_goes() {
+    for (after, words) in [(json!("kp-bbbbbbbbbbbbbbbbbbbb"), "keyPairID was"), (Value::Null, "not accepted any more")]
+    {
+        let world = World::new(5);
+        world.status("web", &accepted("kp-aaaaaaaaaaaaaaaaaaaa"));
+        world.status("web", &json!({ "keyPairID": after }));
+        world.is_violated(words);
+    }
+}
+
+#[test]
+fn a_foreign_secret_that_is_changed() {
+    let world = World::new(5);
+    world.ask("admin", "POST", &World::secrets(""), &json!({ "metadata": { "name": "web" } }));
+    world.as_operator("PATCH", &World::secrets("/web"), &json!({ "metadata": { "labels": { "a": "b" } } }));
+    world.is_violated("a foreign Secret was changed");
+}
+
+#[test]
+fn a_key_that_is_lost() {
+    let world = World::new(5);
+    world.secret("web", "web", 0);
+    world.status("web", &given("kp-aaaaaaaaaaaaaaaaaaaa", 0));
+    world.secret("web", "s1", 0);
+    world.as_operator("DELETE", &World::secrets("/web"), &json!({}));
+    assert!(world.promises.violations().is_empty(), "it was moved");
+    world.as_operator("DELETE", &World::secrets("/s1"), &json!({}));
+    world.is_violated("the last copy of a private key");
+}
+
+#[test]
+fn a_key_that_is_doubled() {
+    let world = World::new(5);
+    world.secret("web", "web", 0);
+    world.secret("web", "s1", 1);
+    world.is_violated("a second key for web");
+}
+
+#[test]
+fn a_status_that_tells_of_another_key() {
+    let world = World::new(5);
+    world.status("web", &given("kp-aaaaaaaaaaaaaaaaaaaa", 0));
+    world.status("web", &given("kp-aaaaaaaaaaaaaaaaaaaa", 1));
+    world.is_violated("the status gave out the key");
+}
+
+#[test]
+fn a_write_while_another_leads() {
+    let world = World::new(5);
+    let lease = json!({ "metadata": { "name": "lease" }, "spec": { "holderIdentity": "other" } });
+    world.ask(&user(1), "POST", &format!("/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"), &lease);
+    world.status("web", &accepted("kp-aaaaaaaaaaaaaaaaaaaa"));
+    world.is_violated("led");
+}
+
+#[test]
+fn a_private_key_in_a_status() {
+    let world = World::new(5);
+    world.secret("web", "web", 0);
+    let text = key(KeySpec::Ed25519, 0).encode(Encoding::Pkcs8, "").unwrap();
+    let text = text.lines().nth(1).unwrap();
+    let error = json!({ "reason": "InvalidPublicKey", "code": "c", "message": text, "httpStatus": 400 });
+    world.status("web", &json!({ "error": error }));
+    world.is_violated("a private key in keypairs/web");
+}

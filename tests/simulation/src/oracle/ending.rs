@@ -46,7 +46,14 @@ fn of_key_pair(key_pair: &Value, key_pairs: &[Value], secrets: &[Value], promise
         return found;
     }
     let is_untouched = !promises.is_touched(uid(key_pair));
-    if is_untouched && matches!(reason, "PrivateKeyLost" | "PrivateKeyMismatch") {
+    // A replay says what its original says, whose Secret somebody may have deleted.
+    let repeats = |other: &&Value| {
+        uid(other) != uid(key_pair)
+            && namespace(other) == namespace(key_pair)
+            && text(other, "/spec/clientToken") == text(key_pair, "/spec/clientToken")
+    };
+    let may_repeat = text(key_pair, "/spec/clientToken").is_some() && key_pairs.iter().any(|other| repeats(&other));
+    if is_untouched && !may_repeat && matches!(reason, "PrivateKeyLost" | "PrivateKeyMismatch") {
         found.push(format!("{reason}, and nobody but the operator has touched its Secrets"));
     }
     if reason == "InternalError" {

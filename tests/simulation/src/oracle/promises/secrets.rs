@@ -38,7 +38,7 @@ impl Seen {
         if let Some(before) = before {
             let is_known = |uid: &str| self.lives.contains_key(uid);
             let ours = owner(before).is_some_and(is_known) || owners(before).any(is_known);
-            if !ours && annotation(before, "keypairs.dev/adopt").is_none() && !self.is_restored {
+            if !ours && annotation(before, "keypairs.dev/adopt").is_none() && !self.is_restored && !self.is_mutated {
                 self.violated(&format!("{at}: a foreign Secret was changed"));
             }
         }

@@ -124,8 +124,10 @@ pub struct SecretSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keys: Option<SecretKeys>,
     /// The encoding of the private key: `PKCS8` (PEM, unencrypted), `OpenSSH`, `PKCS1` (RSA only) or `SEC1` (ECDSA only).
-    #[serde(default)]
-    pub encoding: SecretEncoding,
+    /// Default: `PKCS8`; an Ed25519 key of an adopted Secret that is in OpenSSH's format stays in that, since OpenSSH reads it in
+    /// PKCS8 only since version 9.6.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoding: Option<SecretEncoding>,
     /// What becomes of the Secret when the KeyPair is deleted: `Delete` or `Retain`. Default: `Delete`, and `Retain` for a Secret
     /// that was adopted. An edit of it counts when `status.observedGeneration` is `metadata.generation`: wait for that before you
     /// delete the KeyPair.

@@ -120,12 +120,12 @@ fn secret_settings(key_pair: &KeyPair, default_name: String) -> SecretSettings {
         secret_type,
         private_key: private_key.unwrap_or(defaults.private_key),
         public_key: public_key.unwrap_or(defaults.public_key),
-        encoding: match spec.encoding {
+        encoding: spec.encoding.map(|encoding| match encoding {
             SecretEncoding::PKCS8 => Encoding::Pkcs8,
             SecretEncoding::OpenSSH => Encoding::OpenSsh,
             SecretEncoding::PKCS1 => Encoding::Pkcs1,
             SecretEncoding::SEC1 => Encoding::Sec1,
-        },
+        }),
         deletion_policy: spec.deletion_policy.map(|policy| match policy {
             DeletionPolicy::Delete => secret::DeletionPolicy::Delete,
             DeletionPolicy::Retain => secret::DeletionPolicy::Retain,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     digest, display,
-    key::{Algorithm, Encoding},
+    key::{Algorithm, Encoding, PrivateKey},
     reason::{Parameter, Reason, Refusal},
     rules,
     text_rule::TextRule,
@@ -73,8 +73,8 @@ pub struct SecretSettings {
     pub private_key: String,
     /// The data key of the public key.
     pub public_key: String,
-    /// The encoding of the private key.
-    pub encoding: Encoding,
+    /// The encoding of the private key; `None`: see [`SecretSettings::encoding`].
+    pub encoding: Option<Encoding>,
     /// What becomes of the Secret when its `KeyPair` is deleted; `None`: what fits how the operator came by it, see
     /// [`SecretSettings::deletion_policy`].
     pub deletion_policy: Option<DeletionPolicy>,
@@ -97,7 +97,7 @@ impl SecretSettings {
             secret_type: None,
             private_key: DEFAULT_PRIVATE_KEY.to_owned(),
             public_key: DEFAULT_PUBLIC_KEY.to_owned(),
-            encoding: Encoding::Pkcs8,
+            encoding: None,
             deletion_policy: None,
             on_loss: OnLoss::default(),
             labels: BTreeMap::new(),
@@ -133,6 +133,20 @@ impl SecretSettings {
         self.deletion_policy.unwrap_or(default)
     }
 
+    /// The encoding of the private key: PKCS#8 unless the spec gives another.
+    ///
+    /// `adopted` is an adopted key with the text in which its owner keeps it. An Ed25519 key in OpenSSH's format stays in that: OpenSSH
+    /// before 9.6 reads no such key in PKCS#8, and whoever uses the Secret would be locked out by handing it over.
+    #[must_use]
+    pub fn encoding(&self, adopted: Option<(&PrivateKey, &str)>) -> Encoding {
+        self.encoding.unwrap_or(match adopted {
+            Some((key, text)) if key.algorithm() == Algorithm::Ed25519 && Encoding::is_openssh(text) => {
+                Encoding::OpenSsh
+            }
+            _ => Encoding::Pkcs8,
+        })
+    }
+
     /// A short digest of everything that shapes the Secret, which was adopted or made by the operator, by which is seen without
     /// reading a Secret whether it was made by these settings.
     #[must_use]
@@ -141,7 +155,12 @@ impl SecretSettings {
             DeletionPolicy::Delete => "Delete",
             DeletionPolicy::Retain => "Retain",
         };
-        let fixed = [self.effective_type(), &self.private_key, &self.public_key, self.encoding.name(), policy];
+        // What is not given depends on the key where it was adopted.
+        let encoding = match self.encoding {
+            None if adopted => "",
+            _ => self.encoding(None).name(),
+        };
+        let fixed = [self.effective_type(), &self.private_key, &self.public_key, encoding, policy];
         let mut parts: Vec<String> = fixed.map(str::to_owned).to_vec();
         for map in [&self.labels, &self.annotations, &self.string_data] {
             parts.push(map.len().to_string());
@@ -189,11 +208,9 @@ impl SecretSettings {
         if self.string_data.keys().any(|key| !rules::DATA_KEY.allows(key)) {
             details.push(format!("each key of template.stringData must be {}", rules::DATA_KEY.words));
         }
-        if !self.encoding.supports(algorithm) {
-            details.push(format!(
-                "encoding {} cannot hold a key of algorithm {algorithm}: use PKCS8 or OpenSSH",
-                self.encoding
-            ));
+        if let Some(encoding) = self.encoding.filter(|encoding| !encoding.supports(algorithm)) {
+            details
+                .push(format!("encoding {encoding} cannot hold a key of algorithm {algorithm}: use PKCS8 or OpenSSH"));
         }
         let secret_type = self.effective_type();
         if secret_type == SSH_AUTH_TYPE && self.private_key != DEFAULT_PRIVATE_KEY {

@@ -168,6 +168,23 @@ async fn the_key_is_written_as_the_spec_says_and_loads() {
         let applied: Value = serde_json::from_str(&secret.annotations()["keypairs.dev/applied"]).unwrap();
         assert_eq!(applied["encoding"], "OpenSSH", "{name}");
     }
+    // Where the spec names no encoding, an Ed25519 key stays in the one that every OpenSSH loads, in clean text; any other becomes PKCS8.
+    let ecdsa = String::from_utf8(run("openssl", &["ecparam", "-name", "prime256v1", "-genkey", "-noout"], b"")).unwrap();
+    let unnamed = texts.iter().filter(|(name, _)| *name != "pkcs8").map(|(name, content)| (*name, content, "Ed25519"));
+    for (name, content, algorithm) in unnamed.chain([("sec1", &ecdsa, "ECDSA")]) {
+        let name = format!("unnamed-{name}");
+        offer(&scene, &name, json!({}), json!({ "ssh-privatekey": content })).await;
+        scene.create(&name, &json!({ "profile": "OpenSSH", "generate": { "algorithm": algorithm } })).await;
+        scene.settled(&name, "True/Generated").await;
+        let secret = scene.secrets.get(&name).await.unwrap();
+        let (label, encoding) =
+            if algorithm == "Ed25519" { ("OPENSSH PRIVATE KEY", "OpenSSH") } else { ("PRIVATE KEY", "PKCS8") };
+        assert!(data(&secret, "ssh-privatekey").starts_with(&format!("-----BEGIN {label}-----\n")), "{name}");
+        let found = derived(&secret, "ssh-privatekey");
+        assert!(algorithm != "Ed25519" || found == line, "{name}");
+        let applied: Value = serde_json::from_str(&secret.annotations()["keypairs.dev/applied"]).unwrap();
+        assert_eq!(applied["encoding"], encoding, "{name}");
+    }
     let clean = scene.secrets.get("clean").await.unwrap();
     assert_eq!(data(&clean, "ssh-privatekey"), private, "what is right already stays, with its comment");
 }

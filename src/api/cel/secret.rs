@@ -123,7 +123,10 @@ fn encodings() -> Vec<ValidationRule> {
         for algorithm in generated.iter().filter(|algorithm| !encoding.supports(**algorithm)) {
             rules.push(secret_rule(
                 "encoding",
-                &format!("self.secret.encoding != '{encoding}' || {} != '{algorithm}'", effective_algorithm("self")),
+                &format!(
+                    "!has(self.secret.encoding) || self.secret.encoding != '{encoding}' || {} != '{algorithm}'",
+                    effective_algorithm("self")
+                ),
                 &format!("The encoding {encoding} cannot hold a key of algorithm {algorithm}: use PKCS8 or OpenSSH."),
             ));
         }

@@ -144,7 +144,7 @@ impl Reconciliation<'_> {
         moved_from: Option<String>,
     ) -> Result<SecretView, Error> {
         let public_key = key.public_key(secrets::NO_COMMENT)?;
-        let encoding = self.desired.parameters.secret.encoding;
+        let encoding = self.desired.parameters.secret.encoding(None);
         let content = Content::new(key, &public_key, encoding)?.replacing(replaces.clone());
         let content = content.moved_from(moved_from.clone());
         let Created { version, in_sight, missing } = match self.post_secret(name, &content, false).await? {

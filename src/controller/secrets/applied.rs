@@ -88,7 +88,7 @@ impl Applied {
             digest: settings.digest(adopted),
             private_key: settings.private_key.clone(),
             public_key: entries.public_key.clone(),
-            encoding: settings.encoding.name().to_owned(),
+            encoding: entries.encoding.unwrap_or_else(|| settings.encoding(None)).name().to_owned(),
             adopted,
             added_private_key: entries.added_private_key,
             string_data: entries.string_data.clone(),

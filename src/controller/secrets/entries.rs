@@ -12,7 +12,7 @@ use super::{
 };
 use crate::domain::{
     decide::Obstacle,
-    key::{PrivateKey, PublicKey},
+    key::{Encoding, PrivateKey, PublicKey},
     secret::SecretSettings,
 };
 
@@ -22,6 +22,8 @@ pub(super) struct Entries {
     pub(super) changes: Changes,
     /// The data key of the public key; empty: its owner put it there.
     pub(super) public_key: String,
+    /// The encoding of the private key, where it was read.
+    pub(super) encoding: Option<Encoding>,
     /// Whether the entry of the private key is one that we added to an adopted Secret.
     pub(super) added_private_key: bool,
     /// The names of the entries from the template.
@@ -119,10 +121,12 @@ fn private_entry(secret: &Secret, shaping: Shaping<'_>, before: &Applied, entrie
         entries.changes.entry(now.clone()).or_insert(Value::Null);
     }
     let Ok(key) = read(secret, &now) else { return };
-    let text = entry(secret, wanted).and_then(|value| std::str::from_utf8(&value.0).ok());
-    let is_right = is_same(secret, wanted, &key) && text.is_some_and(|text| key.is_written(text, settings.encoding));
+    let text = |name| entry(secret, name).and_then(|value| std::str::from_utf8(&value.0).ok());
+    let encoding = settings.encoding(text(&now).filter(|_| adopted).map(|text| (&key, text)));
+    entries.encoding = Some(encoding);
+    let is_right = is_same(secret, wanted, &key) && text(wanted).is_some_and(|text| key.is_written(text, encoding));
     // The settings have been checked: the encoding can hold a key of this algorithm.
-    if !is_right && let Ok(text) = key.encode(settings.encoding, NO_COMMENT) {
+    if !is_right && let Ok(text) = key.encode(encoding, NO_COMMENT) {
         entries.changes.insert(wanted.clone(), json!(ByteString(text.as_bytes().to_vec())));
     }
 }

@@ -19,7 +19,7 @@ impl Edit {
     fn apply(&self, settings: &mut SecretSettings) {
         match self {
             Self::Name(name) => settings.name = (*name).to_owned(),
-            Self::Encoding(encoding) => settings.encoding = *encoding,
+            Self::Encoding(encoding) => settings.encoding = Some(*encoding),
             Self::Keys(private_key, public_key) => {
                 (settings.private_key, settings.public_key) = ((*private_key).to_owned(), (*public_key).to_owned());
             }

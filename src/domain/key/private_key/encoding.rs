@@ -25,6 +25,12 @@ impl Encoding {
     /// Every encoding.
     pub const ALL: &[Self] = &[Self::Pkcs8, Self::OpenSsh, Self::Pkcs1, Self::Sec1];
 
+    /// Whether a private key that was read from this text is in OpenSSH's own format there.
+    #[must_use]
+    pub fn is_openssh(text: &str) -> bool {
+        text.trim_start().starts_with("-----BEGIN OPENSSH PRIVATE KEY-----")
+    }
+
     /// The name that `spec.secret.encoding` uses: `PKCS8`, `OpenSSH`, `PKCS1` or `SEC1`.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{key_pair::KeyPair, object::read_from_objects};
 use crate::domain::{
-    decide,
+    decide, digest,
     key::{self, Algorithm, PublicKey},
     key_pair_id::KeyPairId,
     profile::Profile,
@@ -155,31 +155,33 @@ impl Fingerprints {
     }
 }
 
-/// What was asked for with a client token, as far as it is compared with other requests.
+/// Digests (SHA256, hex) of what was asked for with a client token, as far as it is compared with other requests. Digests, since somebody
+/// may have pasted a private key into any field.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", remote = "Self")]
 pub struct AcceptedRequest {
-    /// The client token.
-    pub client_token: String,
-    /// A digest (SHA256, hex) of profile, key, description and tags.
+    /// The digest of the client token.
+    pub token_digest: String,
+    /// The digest of profile, key, description and tags.
     pub digest: String,
-    /// The project, as it was given.
+    /// The digest of the project, as it was given.
     #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub project: String,
+    pub project_digest: String,
 }
 
 impl AcceptedRequest {
     /// The same, if the operator can have written it.
     #[must_use]
     pub fn checked(&self) -> Option<decide::AcceptedRequest> {
-        let Self { client_token, digest, project } = self;
-        let is_digest = digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let is_possible = is_digest
-            && !client_token.is_empty()
-            && rules::CLIENT_TOKEN.allows(client_token)
-            && rules::PROJECT.allows(project);
-        let (client_token, digest, project) = (client_token.clone(), digest.clone(), project.clone());
-        is_possible.then_some(decide::AcceptedRequest { client_token, digest, project })
+        let Self { token_digest, digest, project_digest } = self;
+        let is_possible = digest::is_hex(token_digest)
+            && digest::is_hex(digest)
+            && (project_digest.is_empty() || digest::is_hex(project_digest));
+        is_possible.then(|| decide::AcceptedRequest {
+            client_token: token_digest.clone(),
+            digest: digest.clone(),
+            project: project_digest.clone(),
+        })
     }
 }
 
@@ -281,9 +283,9 @@ impl KeyPairStatus {
                 status.key_pair_name = Some(facts.key_pair_name);
             }
             status.accepted_request = facts.request.map(|request| AcceptedRequest {
-                client_token: request.client_token,
+                token_digest: request.client_token,
                 digest: request.digest,
-                project: request.project,
+                project_digest: request.project,
             });
             // What is not known is left out: that is so only where somebody else wrote the status before.
             let known = |text: String| Some(text).filter(|text| !text.is_empty());

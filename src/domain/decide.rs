@@ -15,6 +15,7 @@ mod refusals;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
+    digest,
     key::{Fingerprints, KeySpec, PublicKey},
     key_pair_id::KeyPairId,
     ledger::{Ledger, Standing},
@@ -215,11 +216,11 @@ impl Facts {
 /// edited since.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AcceptedRequest {
-    /// The client token.
+    /// The digest of the client token.
     pub client_token: String,
     /// [`Parameters::digest_without_project`].
     pub digest: String,
-    /// The project, as it was given.
+    /// The digest of the project, as it was given; empty: none.
     pub project: String,
 }
 
@@ -228,9 +229,9 @@ impl AcceptedRequest {
     fn of(parameters: &Parameters) -> Option<Self> {
         let Parameters { client_token, project, .. } = parameters;
         (!client_token.is_empty()).then(|| Self {
-            client_token: client_token.clone(),
+            client_token: digest::of_text(client_token),
             digest: parameters.digest_without_project(),
-            project: project.clone(),
+            project: digest::of_text(project),
         })
     }
 }

@@ -15,6 +15,18 @@ pub fn of_parts<'a>(parts: impl IntoIterator<Item = &'a str>) -> [u8; 32] {
     hash.finalize().into()
 }
 
+/// The digest in hex of a text that is compared and not kept: somebody may have pasted a private key into it. Empty: that of none.
+#[must_use]
+pub fn of_text(text: &str) -> String {
+    if text.is_empty() { String::new() } else { hex(&of_parts([text])) }
+}
+
+/// Whether this can be a digest in hex.
+#[must_use]
+pub fn is_hex(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 /// A digest in lower hex.
 #[must_use]
 pub fn hex(digest: &[u8]) -> String {

@@ -119,7 +119,7 @@ pub fn check_in(region: &Region, parameters: &Parameters, held: Option<&str>) ->
 /// A client token, and what is compared with another request that has the same one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenUse {
-    /// The token.
+    /// The digest of the token.
     pub token: Arc<str>,
     /// Whether the request gives a key pair name.
     pub is_named: bool,
@@ -131,7 +131,8 @@ impl TokenUse {
     /// Stands for the digest of what is not known, since its object could be read in part only.
     const UNKNOWN: [u8; 32] = [0; 32];
 
-    /// The use of `token` by a request of this project, of which everything else is in `digest`; empty: that is not known.
+    /// The use of the token with this digest by a request of the project with this digest, of which everything else is in `digest`; empty:
+    /// that is not known.
     #[must_use]
     pub fn new(token: &str, is_named: bool, digest: &str, project: &str) -> Self {
         let digest = if digest.is_empty() { Self::UNKNOWN } else { digest::of_parts([digest, project]) };

@@ -26,10 +26,11 @@ pub struct RequestSummary {
 /// A client token, and what is compared with another request that has it, the project aside.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct TokenSummary {
+    /// Its digest.
     token: String,
     is_named: bool,
     digest: String,
-    /// The project that it was accepted with; `None`: that which it asks for.
+    /// The digest of the project that it was accepted with; `None`: it is that which it asks for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     project: Option<String>,
 }
@@ -40,7 +41,7 @@ impl RequestSummary {
     pub fn of(parameters: &Parameters) -> Self {
         let is_valid = request::check(parameters).is_ok();
         let token = (!parameters.client_token.is_empty()).then(|| TokenSummary {
-            token: bounded(&parameters.client_token),
+            token: digest::of_text(&parameters.client_token),
             is_named: parameters.is_named,
             digest: parameters.digest_without_project(),
             project: None,
@@ -54,8 +55,8 @@ impl RequestSummary {
         }
     }
 
-    /// The same of a pair that has been accepted: under this name, if that is known, and by a request with this client token, digest
-    /// ([`Parameters::digest_without_project`]) and project. Edits since do not change what it was.
+    /// The same of a pair that has been accepted: under this name, if that is known, and by a request with these digests of its client token,
+    /// of what else is compared ([`Parameters::digest_without_project`]), and of its project. Edits since do not change what it was.
     #[must_use]
     pub fn accepted_as(mut self, key_pair_name: Option<&str>, request: Option<[&str; 3]>) -> Self {
         if let Some(name) = key_pair_name {
@@ -64,10 +65,10 @@ impl RequestSummary {
         if let Some([token, digest, project]) = request {
             let is_named = self.token.as_ref().is_some_and(|token| token.is_named);
             self.token = Some(TokenSummary {
-                token: bounded(token),
+                token: token.to_owned(),
                 is_named,
                 digest: digest.to_owned(),
-                project: Some(bounded(project)),
+                project: Some(project.to_owned()),
             });
         }
         self
@@ -99,9 +100,13 @@ impl RequestSummary {
     /// The client token, if there is one, and what is compared with another request that has it.
     #[must_use]
     pub fn token_use(&self, region: &Region) -> Option<TokenUse> {
-        let TokenSummary { token, is_named, digest, project } = self.token.as_ref()?;
-        let project = project.as_ref().unwrap_or(&self.project);
-        Some(TokenUse::new(token, *is_named, digest, region.effective_project(project)))
+        let TokenSummary { token, is_named, digest: compared, project } = self.token.as_ref()?;
+        let project = match project.as_deref() {
+            Some("") => digest::of_text(region.effective_project("")),
+            Some(accepted) => accepted.to_owned(),
+            None => digest::of_text(region.effective_project(&self.project)),
+        };
+        Some(TokenUse::new(token, *is_named, compared, &project))
     }
 }
 

@@ -169,7 +169,8 @@ async fn the_key_is_written_as_the_spec_says_and_loads() {
         assert_eq!(applied["encoding"], "OpenSSH", "{name}");
     }
     // Where the spec names no encoding, an Ed25519 key stays in the one that every OpenSSH loads, in clean text; any other becomes PKCS8.
-    let ecdsa = String::from_utf8(run("openssl", &["ecparam", "-name", "prime256v1", "-genkey", "-noout"], b"")).unwrap();
+    let ecdsa =
+        String::from_utf8(run("openssl", &["ecparam", "-name", "prime256v1", "-genkey", "-noout"], b"")).unwrap();
     let unnamed = texts.iter().filter(|(name, _)| *name != "pkcs8").map(|(name, content)| (*name, content, "Ed25519"));
     for (name, content, algorithm) in unnamed.chain([("sec1", &ecdsa, "ECDSA")]) {
         let name = format!("unnamed-{name}");

@@ -39,32 +39,47 @@ pub(super) fn read(text: &str) -> Vec<Document> {
 fn json(text: &str) -> Option<Vec<Document>> {
     text.trim_start().starts_with('{').then_some(())?;
     let mut documents: Vec<Document> = Vec::new();
-    for value in serde_json::Deserializer::from_str(text).into_iter::<Value>() {
+    let mut values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
+    let mut read = 0;
+    while let Some(value) = values.next() {
         match value {
             Ok(value) => documents.push(Document { value: Some(value), ..Document::default() }),
             Err(_) if documents.is_empty() => return None,
+            // What follows a line of dashes is YAML, which JSON is, too.
+            Err(_) if text.get(read..).is_some_and(|rest| rest.trim_start().starts_with(SEPARATOR)) => {
+                documents.extend(yaml_from(text, read));
+            }
             Err(error) => documents.push(Document::unreadable(u64::try_from(error.line()).ok())),
         }
+        read = values.byte_offset();
     }
     Some(documents)
 }
 
 fn yaml(text: &str) -> Vec<Document> {
+    yaml_from(text, 0)
+}
+
+/// The documents from this place on.
+fn yaml_from(text: &str, from: usize) -> Vec<Document> {
+    let (before, text) = text.split_at_checked(from).unwrap_or_default();
+    let first_line = before.matches('\n').count();
+    let text = if from == 0 { text } else { text.trim_start_matches([' ', '\t']) };
     let mut documents = Vec::new();
-    let mut begin = (0, 0);
+    let mut begin = (0, first_line);
     let mut place = 0;
     for (number, line) in text.split_inclusive('\n').enumerate() {
         let end = place;
         place += line.len();
         let Some(rest) = line.strip_prefix(SEPARATOR) else { continue };
         documents.extend(document(text.get(begin.0..end).unwrap_or_default(), begin.1));
-        begin = (place, number + 1);
+        begin = (place, first_line + number + 1);
         let rest = rest.trim();
         if !rest.is_empty() && !rest.starts_with('#') {
             documents.push(Document {
                 mistake: Some(format!(
                     "at line {} there is text behind the dashes that separate documents",
-                    number + 1
+                    first_line + number + 1
                 )),
                 ..Document::default()
             });
@@ -145,6 +160,9 @@ mod tests {
         assert_eq!(values("{\"a\": 1}\n {\"a\": 2, \"a\": 3}"), [Some(json!({"a": 1})), Some(json!({"a": 3}))]);
         assert_eq!(values("{\"a\": 1} x"), [Some(json!({"a": 1})), None]);
         assert_eq!(values("{a: 1}"), [Some(json!({"a": 1}))]);
+        let mixed = "{\"a\": 1}\n---\n{\"a\": 2}\n---\na: 3\n---\nb: [\n";
+        assert_eq!(values(mixed), [Some(json!({"a": 1})), Some(json!({"a": 2})), Some(json!({"a": 3})), None]);
+        assert!(read(mixed)[3].mistake.as_ref().unwrap().ends_with(" at line 7"), "{:?}", read(mixed));
     }
 
     #[test]

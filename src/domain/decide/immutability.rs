@@ -5,6 +5,7 @@
 
 use super::Facts;
 use crate::domain::{
+    digest,
     immutable::ImmutableField,
     key::PublicKey,
     key_pair_id::KeyPairId,
@@ -30,7 +31,8 @@ pub(super) fn refusals(parameters: &Parameters, recorded: &Facts, region: &Regio
         _ => false,
     };
     let other_name = !recorded.key_pair_name.is_empty() && recorded.key_pair_name != parameters.key_pair_name;
-    let other_token = recorded.request.as_ref().is_some_and(|request| request.client_token != parameters.client_token);
+    let token = digest::of_text(&parameters.client_token);
+    let other_token = recorded.request.as_ref().is_some_and(|request| request.client_token != token);
     let fields = [
         (other_profile, ImmutableField::Profile),
         (other_name, ImmutableField::KeyPairName),

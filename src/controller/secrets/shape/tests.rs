@@ -98,7 +98,7 @@ fn any_map() -> impl Strategy<Value = BTreeMap<String, String>> {
 
 fn any_settings() -> impl Strategy<Value = SecretSettings> {
     let keys = select(&[("ssh-privatekey", "ssh-publickey"), ("id", "id.pub"), ("a", "ssh-publickey"), ("id", "b")]);
-    let encoding = select(&[Encoding::Pkcs8, Encoding::OpenSsh]);
+    let encoding = select(&[None, Some(Encoding::Pkcs8), Some(Encoding::OpenSsh)]);
     (keys, encoding, any_map(), any_map(), any_map()).prop_map(
         |((private, public), encoding, data, labels, annotations)| {
             let entries: Vec<(&str, &str)> = data.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();

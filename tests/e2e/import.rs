@@ -99,13 +99,14 @@ fn algorithm(key_type: &str) -> &'static str {
         _ if key_type.starts_with("ssh-rsa") => "RSA",
         _ if key_type.starts_with("ssh-dss") => "DSA",
         _ if key_type.starts_with("ecdsa") => "ECDSA",
+        _ if key_type.starts_with("ssh-mldsa44") => "MLDSA44-Ed25519",
         _ => "Ed25519",
     }
 }
 
-/// Alibaba's document lists neither Ed25519 nor keys in FIDO tokens; the other profiles take everything.
+/// Alibaba's document lists neither Ed25519, nor keys in FIDO tokens, nor what OpenSSH has had since; the other profiles take everything.
 fn takes(profile: &str, key_type: &str) -> bool {
-    profile != "Alibaba" || !(key_type.starts_with("ssh-ed25519") || key_type.starts_with("sk-"))
+    profile != "Alibaba" || !["ssh-ed25519", "sk-", "ssh-mldsa44"].iter().any(|other| key_type.starts_with(other))
 }
 
 /// A name that all profiles take: letters, digits and `-`.

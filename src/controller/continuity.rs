@@ -34,8 +34,6 @@ use super::watching::WATCH_SECONDS;
 
 /// Nobody stops an API server, exchanges the data of etcd and starts both in less.
 const INTERRUPTION: Duration = Duration::from_secs(2);
-/// How often everything is listed anew at most because the API server was away.
-const PAUSE: Duration = Duration::from_secs(15);
 /// How often everything is listed anew at most because watches break off, which some load balancers let them do each minute.
 const PATIENCE: Duration = Duration::from_secs(600);
 /// How much earlier than asked for a watch may end without having been cut.
@@ -90,7 +88,8 @@ impl Doubt {
             Self::None => None,
             Self::Silent => Some(Duration::MAX),
             Self::BrokenOff => Some(PATIENCE),
-            Self::Interrupted => Some(PAUSE),
+            // However new the last list is: what it showed may be undone. The pauses between lists that lead nowhere grow by themselves.
+            Self::Interrupted => Some(Duration::ZERO),
         }
     }
 }

@@ -164,10 +164,11 @@ async fn a_server_that_is_silent_is_asked_and_not_listed() {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_server_that_was_away_has_is_listed_anew() {
-    for is_refused in [false, true] {
+    // However new the last list is.
+    for (is_refused, since) in [(false, 60), (true, 60), (false, 1), (true, 1)] {
         let server = Server::at(100);
         let mut told = follow(&server).await;
-        advance(PAUSE).await;
+        advance(since * SECOND).await;
         // It has passed the version that was seen, in another history.
         server.0.version.store(101, Ordering::Relaxed);
         server.0.is_refused.store(is_refused, Ordering::Relaxed);

@@ -103,7 +103,8 @@ async fn users_alone() {
     }
     let compared = compared.into_inner();
     println!("{compared} of {count} outcomes are no matter of time");
-    if failures.is_empty() {
+    // Of a few anything can be so.
+    if failures.is_empty() && count >= 12 {
         assert!(compared * 4 >= count, "too few outcomes are compared: {compared} of {count}");
     }
     told("users alone", begun, count, &failures);
@@ -141,6 +142,6 @@ async fn between_faults() {
         }
     }
     println!("{} faults", operators.suffered);
-    assert!(operators.suffered >= total / 4, "too few faults: {}", operators.suffered);
+    assert!(total < 8 || operators.suffered >= total / 4, "too few faults: {}", operators.suffered);
     told("between faults", begun, done, &failures);
 }

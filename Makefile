@@ -41,6 +41,7 @@ soak: ## Run the tests that draw values with many more of them, thousands of RSA
 	cargo build --workspace; \
 	cargo test --lib --test keys --test cel; \
 	KEYPAIR_SCRIPTS=$${KEYPAIR_SCRIPTS:-300} cargo test --package keypair-simulation --test conformance; \
+	KEYPAIR_WALKS=$${KEYPAIR_WALKS:-2000} KEYPAIR_SEED=$$RANDOM$$RANDOM cargo test --package keypair-simulation --test walks -- --nocapture; \
 	KEYPAIR_EXHAUSTION=$${KEYPAIR_EXHAUSTION:-1} cargo test --test exhaustion -- --nocapture; \
 	$(MAKE) foreign; \
 	HISTORIES=$${HISTORIES:-60000} $(MAKE) simulate; \

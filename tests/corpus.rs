@@ -7,12 +7,17 @@
 
 use std::path::PathBuf;
 
-use keypair_operator::domain::key::PublicKey;
+use keypair_operator::domain::{
+    key::{KeyType, PublicKey},
+    profile::Profile,
+};
 use serde_json::Value;
 
 /// How many keys the corpus holds that must be read, and that must be refused.
 const VALID: usize = 277;
 const MUST_REFUSE: usize = 54;
+/// Of these the one that is read nevertheless. The corpus was sorted by an OpenSSH before 10.4, which did not know the type.
+const KNOWN_SINCE: &str = "0039-openssh-sshkey-mldsa44_ed25519_2.pub";
 
 fn corpus(file: &str) -> Option<Vec<Value>> {
     let folder = std::env::var_os("KEYPAIR_CORPUS")
@@ -62,8 +67,18 @@ fn invalid_keys_are_refused() {
         };
         let name = text(entry, "name");
         match PublicKey::parse(body) {
+            Ok(key) if name == KNOWN_SINCE => only_alibaba_refuses(&key),
+            Err(error) if name == KNOWN_SINCE => panic!("{name}: {error:?}"),
             Ok(key) => panic!("{name} was read as {:?}", key.key_type()),
             Err(error) => println!("{name} [{}]: {error:?}", text(entry, "why")),
         }
     }
+}
+
+/// What `ssh-keygen` of OpenSSH 10.4 makes. Alibaba's list of types is closed; the other profiles take what OpenSSH takes.
+fn only_alibaba_refuses(key: &PublicKey) {
+    assert_eq!(key.key_type(), KeyType::MlDsa44Ed25519);
+    let accepting = Profile::ALL.into_iter().filter(|profile| profile.rules().import_types.contains(&key.key_type()));
+    assert_eq!(accepting.collect::<Vec<_>>(), [Profile::UCloud, Profile::Volcengine, Profile::OpenSSH]);
+    assert_eq!(PublicKey::parse(&key.to_openssh()).as_ref(), Ok(key));
 }

@@ -16,6 +16,7 @@ use keypair_operator::{
     keygen,
 };
 use keypair_test_harness::Dice;
+use serde_json::Value;
 
 /// Keys by their kind, as PKCS#8 in DER.
 type Generated = BTreeMap<String, Vec<Arc<[u8]>>>;
@@ -56,6 +57,20 @@ pub fn users_entry(number: usize) -> String {
     let encoding = if number.is_multiple_of(3) { Encoding::OpenSsh } else { Encoding::Pkcs8 };
     let text = key(spec, number % OF_USERS).encode(encoding, "").expect("a key can be written");
     Base64::encode_string(text.as_bytes())
+}
+
+/// Puts entries with private keys where they are named.
+pub fn with_keys(value: &mut Value) {
+    match value {
+        Value::String(text) => {
+            if let Some(number) = text.strip_prefix("$KEY").and_then(|number| number.parse().ok()) {
+                *text = users_entry(number);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(with_keys),
+        Value::Object(fields) => fields.values_mut().for_each(with_keys),
+        _ => {}
+    }
 }
 
 /// What the operators of one history are given: never the same key twice.

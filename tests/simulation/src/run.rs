@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::{
     runtime,
     time::{Instant, sleep, sleep_until},
@@ -10,11 +10,11 @@ use tokio::{
 
 use crate::{
     Server,
-    history::{Action, History, Policy, Sight, Verb},
-    keys::{Keys, users_entry},
+    history::{Action, History, Policy, Sight, UserRequest, Verb},
+    keys::Keys,
     oracle::{Promises, changes_of_a_fresh_operator, differences_from_an_empty_cluster, unsettled},
     replica::{Host, NAMESPACE, user},
-    server::{Effect, Lag, Resource, Rule, Snapshot},
+    server::{Effect, Lag, Rule, Snapshot},
     trace::Trace,
 };
 
@@ -32,6 +32,10 @@ pub struct Outcome {
     pub trace: Vec<String>,
     /// For how long it ran on its own clock.
     pub lasted: Duration,
+    /// The `KeyPair`s that there are in the end.
+    pub key_pairs: Vec<Value>,
+    /// And the Secrets.
+    pub secrets: Vec<Value>,
 }
 
 /// Runs a history.
@@ -53,7 +57,8 @@ pub fn run(history: &History, notes: bool) -> Outcome {
         // What was done last is under way.
         sleep(Duration::from_millis(1)).await;
         let violations = stage.end().await;
-        Outcome { violations, trace: stage.trace.lines(), lasted: begun.elapsed() }
+        let [key_pairs, secrets] = ["keypairs", "secrets"].map(|resource| stage.server.objects(resource));
+        Outcome { violations, trace: stage.trace.lines(), lasted: begun.elapsed(), key_pairs, secrets }
     })
 }
 
@@ -149,31 +154,9 @@ impl<'a> Stage<'a> {
 
     /// What a user does.
     fn user(&self, verb: Verb, resource: &str, namespace: &str, name: &str, body: &Value) {
-        let all = match resource {
-            "namespaces" => "/api/v1/namespaces".to_owned(),
-            "secrets" => format!("/api/v1/namespaces/{namespace}/secrets"),
-            _ => format!("/apis/keypairs.dev/v1alpha1/namespaces/{namespace}/{resource}"),
-        };
-        let mut body = body.clone();
-        with_keys(&mut body);
-        let one = format!("{all}/{name}");
-        let code = match verb {
-            Verb::Create => {
-                let mut object = body.as_object().cloned().unwrap_or_default();
-                let metadata = object.entry("metadata").or_insert_with(|| json!({}));
-                if let Some(metadata) = metadata.as_object_mut() {
-                    metadata.insert("name".to_owned(), json!(name));
-                }
-                if let Some(kind) = Resource::named(resource) {
-                    object.insert("apiVersion".to_owned(), json!(kind.api_version()));
-                    object.insert("kind".to_owned(), json!(kind.kind));
-                }
-                let object = Value::Object(object);
-                self.server.request("admin", "POST", &all, "application/json", Some(&object))
-            }
-            Verb::Patch => self.server.request("admin", "PATCH", &one, "application/merge-patch+json", Some(&body)),
-            Verb::Delete => self.server.request("admin", "DELETE", &one, "application/json", None),
-        };
+        let request = UserRequest::new(verb, resource, namespace, name, body);
+        let UserRequest { method, path, content_type, body } = &request;
+        let code = self.server.request("admin", method, path, content_type, body.as_ref());
         if code.0 >= 300 {
             self.trace.line(&format!("    {}: {}", code.0, code.1.get("message").unwrap_or(&Value::Null)));
         }
@@ -224,20 +207,6 @@ impl<'a> Stage<'a> {
             found = differences_from_an_empty_cluster(&self.server, setup, *seed, &self.promises).await;
         }
         found
-    }
-}
-
-/// Puts private keys where they are named.
-fn with_keys(value: &mut Value) {
-    match value {
-        Value::String(text) => {
-            if let Some(number) = text.strip_prefix("$KEY").and_then(|number| number.parse().ok()) {
-                *text = users_entry(number);
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(with_keys),
-        Value::Object(fields) => fields.values_mut().for_each(with_keys),
-        _ => {}
     }
 }
 

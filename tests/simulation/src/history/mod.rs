@@ -1,6 +1,7 @@
 //! A history: what users do and what goes wrong, at which times. It is drawn from a seed, and can be shortened.
 
 mod draw;
+mod request;
 mod shrink;
 mod spec;
 
@@ -8,7 +9,7 @@ use std::{fmt, time::Duration};
 
 use serde_json::Value;
 
-pub use self::{draw::draw, shrink::shorten};
+pub use self::{draw::draw, request::UserRequest, shrink::shorten};
 
 /// What a history begins with.
 #[derive(Debug, Clone, PartialEq, Eq)]

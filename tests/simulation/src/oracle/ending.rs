@@ -53,7 +53,12 @@ fn of_key_pair(key_pair: &Value, key_pairs: &[Value], secrets: &[Value], promise
             && text(other, "/spec/clientToken") == text(key_pair, "/spec/clientToken")
     };
     let may_repeat = text(key_pair, "/spec/clientToken").is_some() && key_pairs.iter().any(|other| repeats(&other));
-    if is_untouched && !may_repeat && matches!(reason, "PrivateKeyLost" | "PrivateKeyMismatch") {
+    // What was to be generated has changed after the key was, and before anybody was given it: the operator says to delete the Secret.
+    let is_outdated = reason == "PrivateKeyMismatch"
+        && fingerprint(key_pair).is_none()
+        && accepted(key_pair).is_none()
+        && generation.and_then(Value::as_u64).is_some_and(|generation| generation > 1);
+    if is_untouched && !may_repeat && !is_outdated && matches!(reason, "PrivateKeyLost" | "PrivateKeyMismatch") {
         found.push(format!("{reason}, and nobody but the operator has touched its Secrets"));
     }
     if reason == "InternalError" {

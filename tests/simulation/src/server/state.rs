@@ -74,6 +74,22 @@ pub struct Snapshot {
     pub(super) compacted: u64,
 }
 
+impl Snapshot {
+    /// What etcd has where there are these objects, each with the plural of its resource: those of a real cluster, for example.
+    #[must_use]
+    pub fn of(objects: impl IntoIterator<Item = (&'static str, Value)>) -> Self {
+        let mut snapshot = Self { version: 1, ..Self::default() };
+        for (resource, object) in objects {
+            let of = |pointer: &str| object::text(&object, pointer).to_owned();
+            snapshot.version = snapshot.version.max(of("/metadata/resourceVersion").parse().unwrap_or_default());
+            let key = (resource, of("/metadata/namespace"), of("/metadata/name"));
+            snapshot.objects.insert(key, Arc::new(object));
+        }
+        snapshot.compacted = snapshot.version;
+        snapshot
+    }
+}
+
 /// Everything behind the lock.
 pub(super) struct State {
     pub store: Snapshot,

@@ -1,0 +1,180 @@
+//! What the checks of the simulation say of a history of a real cluster.
+//!
+//! Its record is played to them on a clock that jumps; for the end, a simulated API server is given the objects of the real one, so that
+//! a fresh operator can be run against them, too.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use keypair_simulation::{
+    Server,
+    history::History,
+    oracle::{Promises, changes_of_a_fresh_operator, differences_from_an_empty_cluster, unsettled},
+    replica,
+    server::{Change, ChangeKind, Snapshot},
+    trace::Trace,
+};
+use serde_json::Value;
+
+use crate::recorder::Event;
+
+/// How long after the last write of the operator all is quiet.
+const QUIET: Duration = Duration::from_secs(3);
+const USER: &str = "admin";
+/// The garbage collector and the end of namespaces.
+const CONTROLLERS: &str = "system:kube-controller-manager";
+
+/// What users have done.
+#[derive(Debug, Default, Clone)]
+pub struct Deeds {
+    /// The versions that they were answered; with the patch, for one that changes nothing is answered an old version.
+    pub written: BTreeMap<u64, Option<Value>>,
+    /// The UIDs of what they have deleted.
+    pub deleted: BTreeSet<String>,
+}
+
+/// All that is known of a history.
+pub struct Case {
+    pub history: History,
+    pub begun: Instant,
+    pub events: Vec<Arc<Event>>,
+    pub deeds: Deeds,
+    /// The objects that there are now, by the plurals of their resources.
+    pub objects: Vec<(&'static str, Value)>,
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Verdict {
+    /// Promises that were broken: waiting does not help.
+    pub broken: Vec<String>,
+    /// What has not settled yet.
+    pub unsettled: Vec<String>,
+    pub trace: Vec<String>,
+}
+
+impl Case {
+    /// Takes a moment of processor time.
+    pub fn judge(&self) -> Verdict {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        runtime.expect("a runtime").block_on(async {
+            let (promises, trace) = (Promises::new(&self.history), Trace::new(true));
+            let begun = tokio::time::Instant::now();
+            let mut world = World::default();
+            for event in &self.events {
+                tokio::time::sleep_until(begun + event.at.saturating_duration_since(self.begun)).await;
+                let change = world.change(event, &self.deeds);
+                trace.change(&change);
+                promises.see(&change);
+            }
+            tokio::time::sleep_until(begun + self.begun.elapsed()).await;
+            let mut verdict = Verdict { broken: promises.violations(), unsettled: Vec::new(), trace: trace.lines() };
+            verdict.unsettled = self.unsettled(&promises, &world).await;
+            verdict
+        })
+    }
+
+    async fn unsettled(&self, promises: &Promises, world: &World) -> Vec<String> {
+        if !world.is_of(&self.objects) {
+            return vec!["the record is not that of what there is".to_owned()];
+        }
+        let server = Server::new(self.history.seed);
+        server.restore(&Snapshot::of(self.objects.iter().cloned()));
+        let mut found = unsettled(&server, promises);
+        if promises.last_write().is_some_and(|last| last.elapsed() < QUIET) {
+            found.push("the operator still writes when nothing happens any more".to_owned());
+        }
+        let History { seed, setup, .. } = &self.history;
+        if found.is_empty() {
+            found = changes_of_a_fresh_operator(&server, setup, *seed).await;
+        }
+        if found.is_empty() {
+            found = differences_from_an_empty_cluster(&server, setup, *seed, promises).await;
+        }
+        found
+    }
+}
+
+fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
+    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+type Key = (&'static str, String, String);
+
+fn key(resource: &'static str, object: &Value) -> Key {
+    (resource, text(object, "/metadata/namespace").to_owned(), text(object, "/metadata/name").to_owned())
+}
+
+/// What there is after some of the record.
+#[derive(Default)]
+struct World(BTreeMap<Key, Arc<Value>>);
+
+impl World {
+    fn change(&mut self, event: &Event, deeds: &Deeds) -> Change {
+        let key = key(event.resource, &event.object);
+        let object = Arc::new(event.object.clone());
+        let before = self.0.get(&key).cloned();
+        let user = self.user(event, before.as_deref(), deeds);
+        let after = (event.kind != ChangeKind::Deleted).then_some(object);
+        match &after {
+            Some(after) => self.0.insert(key.clone(), Arc::clone(after)),
+            None => self.0.remove(&key),
+        };
+        let (resource, namespace, name) = key;
+        let (kind, version, at) = (event.kind, event.version, tokio::time::Instant::now());
+        Change { kind, resource, namespace, name, user, before, after, version, at }
+    }
+
+    /// Who did it: a watch does not tell.
+    fn user(&self, event: &Event, before: Option<&Value>, deeds: &Deeds) -> String {
+        let is_users = match event.kind {
+            ChangeKind::Deleted => deeds.deleted.contains(text(&event.object, "/metadata/uid")),
+            _ => deeds.written.get(&event.version).is_some_and(|patch| {
+                let changes = |patch: &Value| before.is_some_and(|before| merged(before, patch) != *before);
+                patch.as_ref().is_none_or(changes)
+            }),
+        };
+        if is_users || event.resource == "namespaces" {
+            return USER.to_owned();
+        }
+        if event.kind == ChangeKind::Deleted && self.is_collected(&event.object) {
+            return CONTROLLERS.to_owned();
+        }
+        replica::user(0)
+    }
+
+    /// Whether its owners, or its namespace, are gone.
+    fn is_collected(&self, object: &Value) -> bool {
+        let uids: BTreeSet<&str> = self.0.values().map(|object| text(object, "/metadata/uid")).collect();
+        let owners = object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+        let is_orphan = owners.is_some_and(|owners| owners.iter().all(|owner| !uids.contains(text(owner, "/uid"))));
+        let namespace = self.0.get(&("namespaces", String::new(), text(object, "/metadata/namespace").to_owned()));
+        is_orphan || namespace.is_none_or(|namespace| namespace.pointer("/metadata/deletionTimestamp").is_some())
+    }
+
+    /// Whether it is what a list told.
+    fn is_of(&self, objects: &[(&'static str, Value)]) -> bool {
+        let version = |object: &Value| text(object, "/metadata/resourceVersion").to_owned();
+        let told: BTreeMap<Key, String> =
+            objects.iter().map(|(resource, object)| (key(resource, object), version(object))).collect();
+        told == self.0.iter().map(|(key, object)| (key.clone(), version(object))).collect()
+    }
+}
+
+/// What a merge patch makes of an object.
+fn merged(object: &Value, patch: &Value) -> Value {
+    let Some(fields) = patch.as_object() else { return patch.clone() };
+    let mut merged = object.as_object().cloned().unwrap_or_default();
+    for (name, value) in fields {
+        if value.is_null() {
+            merged.remove(name);
+        } else {
+            let before = merged.get(name).cloned().unwrap_or_default();
+            merged.insert(name.clone(), self::merged(&before, value));
+        }
+    }
+    Value::Object(merged)
+}

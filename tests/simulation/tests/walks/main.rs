@@ -1,0 +1,147 @@
+//! Histories of the simulation, with a real API server and the program itself.
+//!
+//! The users' steps of drawn histories are sent to a real control plane, many histories at once, each in namespaces of its own, with
+//! one operator for all of them. What the watches tell meanwhile, and what there is in the end, is given to the very checks of the
+//! simulation (`oracle`). Where no faults were drawn and the outcome is no matter of time, it is what the simulation says.
+//!
+//! `KEYPAIR_WALKS` says how many histories there are, `KEYPAIR_SEED` from which seed.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a panic fails the test"
+)]
+
+mod judge;
+mod operators;
+mod outcome;
+mod recorder;
+mod script;
+mod stage;
+mod walk;
+
+use std::{sync::Arc, time::Duration};
+
+use futures::{StreamExt as _, stream};
+use keypair_simulation::history::History;
+use tokio::{sync::Mutex, time::Instant};
+
+use self::{operators::Operators, outcome::outcome_differs, stage::Stage, walk::Walk};
+
+/// How many histories run at once.
+const AT_ONCE: usize = 20;
+/// After so many that fail no more are begun.
+const ENOUGH: usize = 3;
+
+/// All operators see all namespaces.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// How many there are, and from which seed.
+fn walks() -> (u64, u64) {
+    (number("KEYPAIR_WALKS", 36), number("KEYPAIR_SEED", 1))
+}
+
+/// Histories in which enough happens when what a real cluster cannot do is left out.
+fn histories(seed: u64, faults: bool) -> impl Iterator<Item = History> {
+    (seed..).map(move |seed| script::without_what_is_simulated(seed, faults)).filter(script::is_worthwhile)
+}
+
+fn told(what: &str, begun: Instant, done: usize, failures: &[String]) {
+    println!("{what}: {done} histories in {:.0} s, {} fail", begun.elapsed().as_secs_f64(), failures.len());
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+}
+
+/// Two of three histories.
+#[tokio::test(flavor = "multi_thread")]
+async fn users_alone() {
+    let _turn = TURN.lock().await;
+    let (count, seed) = walks();
+    let stage = Arc::new(Stage::start().await);
+    let mut operators = Operators::start(&stage, 1).await;
+    let begun = Instant::now();
+    let failures = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let count = usize::try_from((count * 2).div_ceil(3)).unwrap();
+    let compared = std::sync::atomic::AtomicUsize::new(0);
+    stream::iter(histories(seed, false).take(count))
+        .for_each_concurrent(AT_ONCE, |history| {
+            let (stage, failures, compared) = (Arc::clone(&stage), Arc::clone(&failures), &compared);
+            async move {
+                if failures.lock().unwrap().len() >= ENOUGH {
+                    return;
+                }
+                let walk = Walk::begin(&stage, history);
+                walk.play(Instant::now()).await;
+                let mut settled = walk.settle().await;
+                if settled.found.is_empty() {
+                    match outcome_differs(&walk, &settled).await {
+                        Some(differences) => {
+                            compared.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                            settled.found = differences;
+                        }
+                        None => println!("seed {}: a matter of time, not compared", walk.history.seed),
+                    }
+                }
+                if !settled.found.is_empty() {
+                    let told = walk.explain(&settled).await;
+                    failures.lock().unwrap().push(told);
+                }
+                walk.end().await;
+            }
+        })
+        .await;
+    let mut failures = std::mem::take(&mut *failures.lock().unwrap());
+    if operators.have_ended() {
+        failures.push(format!("the operator ended by itself: {}", operators.logs()));
+    }
+    let compared = compared.into_inner();
+    println!("{compared} of {count} outcomes are no matter of time");
+    // Of a few anything can be so.
+    if failures.is_empty() && count >= 12 {
+        assert!(compared * 4 >= count, "too few outcomes are compared: {compared} of {count}");
+    }
+    told("users alone", begun, count, &failures);
+}
+
+/// One of three: two replicas, which are killed, told to stop, suspended and cut off, for all histories of a group at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn between_faults() {
+    let _turn = TURN.lock().await;
+    let (count, seed) = walks();
+    let stage = Arc::new(Stage::start().await);
+    let begun = Instant::now();
+    let mut failures = Vec::new();
+    let mut left = usize::try_from(count - (count * 2).div_ceil(3)).unwrap();
+    let (total, mut done) = (left, 0);
+    let mut drawn = histories(seed.wrapping_add(1 << 32), true);
+    let mut operators = Operators::start(&stage, 2).await;
+    while left > 0 && failures.len() < ENOUGH {
+        let group: Vec<History> = drawn.by_ref().take(left.min(AT_ONCE)).collect();
+        left -= group.len();
+        let (group, faults) = script::share_faults(group);
+        let walks: Vec<Walk> = group.into_iter().map(|history| Walk::begin(&stage, history)).collect();
+        // Together, so that faults meet them.
+        let start = Instant::now() + Duration::from_millis(100);
+        let playing = futures::future::join_all(walks.iter().map(|walk| walk.play(start)));
+        tokio::join!(playing, operators.suffer(&faults, start));
+        operators.calm().await;
+        let settled = futures::future::join_all(walks.iter().map(Walk::settle)).await;
+        for (walk, settled) in walks.iter().zip(settled) {
+            done += 1;
+            if !settled.found.is_empty() {
+                failures.push(walk.explain(&settled).await);
+            }
+            walk.end().await;
+        }
+    }
+    println!("{} faults", operators.suffered);
+    assert!(total < 8 || operators.suffered >= total / 4, "too few faults: {}", operators.suffered);
+    told("between faults", begun, done, &failures);
+}

@@ -1,0 +1,163 @@
+//! The operators of the walks: processes, which are killed, told to stop, suspended and cut off.
+
+use std::{path::PathBuf, time::Duration};
+
+use keypair_simulation::history::{Action, Step, Weather};
+use keypair_test_harness::{FaultProxy, Operator, Signal, signal};
+use tempfile::TempPath;
+use tokio::time::{Instant, sleep_until};
+
+use crate::{script::QUOTA, stage::Stage};
+
+/// Requests take no longer than this, and no more of a thousand fail: times are short here.
+const SLOWEST: u64 = 300;
+const MOST_FAILING: u64 = 200;
+/// How long one that was told to stop may take.
+const LAST_OF_A_REPLICA: Duration = Duration::from_secs(30);
+
+/// The program under test, which Cargo puts into the directory above that of the tests.
+fn binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("KEYPAIR_OPERATOR_BINARY") {
+        return path.into();
+    }
+    let this = std::env::current_exe().expect("this program's own file");
+    let name = format!("keypair-operator{}", std::env::consts::EXE_SUFFIX);
+    let found = this.ancestors().skip(1).take(2).map(|directory| directory.join(&name)).find(|path| path.is_file());
+    found.expect("build the workspace first: there is no keypair-operator")
+}
+
+pub struct Operators {
+    replicas: Vec<Replica>,
+    /// How many faults there were.
+    pub suffered: usize,
+}
+
+struct Replica {
+    proxy: FaultProxy,
+    kubeconfig: TempPath,
+    elects: bool,
+    /// Whether it was told to stop.
+    is_stopping: bool,
+    running: Option<Operator>,
+}
+
+impl Operators {
+    pub async fn start(stage: &Stage, count: usize) -> Self {
+        let mut replicas = Vec::new();
+        for _ in 0..count {
+            let proxy = FaultProxy::forwarding(stage.client.clone()).await.expect("a proxy");
+            let kubeconfig = proxy.kubeconfig().expect("a kubeconfig");
+            let mut replica = Replica { proxy, kubeconfig, elects: count > 1, is_stopping: false, running: None };
+            replica.start();
+            replicas.push(replica);
+        }
+        Self { replicas, suffered: 0 }
+    }
+
+    /// Does to them what is to be done, each at its time.
+    pub async fn suffer(&mut self, faults: &[Step], start: Instant) {
+        for step in faults {
+            sleep_until(start + step.at).await;
+            let (Action::Crash { replica, .. }
+            | Action::Start(replica)
+            | Action::Stop(replica)
+            | Action::Suspend(replica)
+            | Action::Resume(replica)
+            | Action::Network(replica, _)) = step.action
+            else {
+                continue;
+            };
+            self.suffered += 1;
+            let number = replica % self.replicas.len();
+            self.replicas[number].suffer(&step.action);
+        }
+    }
+
+    /// Ends all faults.
+    pub async fn calm(&mut self) {
+        for replica in &mut self.replicas {
+            replica.resume();
+            replica.weather(Weather::default());
+            if let Some(running) = replica.running.as_mut().filter(|_| replica.is_stopping) {
+                running.wait(LAST_OF_A_REPLICA).await.expect("it does not end");
+            }
+            replica.start();
+        }
+    }
+
+    /// Whether one has ended that nobody has ended.
+    pub fn have_ended(&mut self) -> bool {
+        self.replicas.iter_mut().any(Replica::has_ended)
+    }
+
+    pub fn logs(&self) -> String {
+        let logs = self.replicas.iter().filter_map(|replica| replica.running.as_ref()?.log().ok());
+        let tails = logs.map(|log| {
+            let lines: Vec<&str> = log.lines().collect();
+            lines[lines.len().saturating_sub(40)..].join("\n")
+        });
+        tails.collect::<Vec<_>>().join("\n---\n")
+    }
+}
+
+impl Replica {
+    fn has_ended(&mut self) -> bool {
+        self.running.as_mut().is_none_or(|running| running.ended().expect("its state").is_some())
+    }
+
+    fn start(&mut self) {
+        if !self.has_ended() {
+            return;
+        }
+        let mut args = vec!["run".to_owned(), format!("--quota={QUOTA}"), "--concurrency=16".to_owned()];
+        if self.elects {
+            args.extend(["--leader-elect", "--lease-duration=3"].map(str::to_owned));
+        }
+        let running = Operator::spawn(&binary(), &self.kubeconfig, args, [("RUST_LOG", "info")]);
+        self.is_stopping = false;
+        self.running = Some(running.expect("an operator"));
+    }
+
+    fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// One that has ended gets none.
+    fn signal(&self, which: Signal) {
+        if let Some(running) = &self.running {
+            signal(running.id(), which).ok();
+        }
+    }
+
+    fn suffer(&mut self, action: &Action) {
+        match action {
+            Action::Crash { .. } => {
+                if let Some(running) = &mut self.running {
+                    running.kill().expect("it is killed");
+                }
+            }
+            Action::Start(_) => self.start(),
+            Action::Stop(_) => {
+                self.resume();
+                self.signal(Signal::TERM);
+                self.is_stopping = true;
+            }
+            Action::Suspend(_) => self.signal(Signal::STOP),
+            Action::Resume(_) => self.resume(),
+            Action::Network(_, weather) => self.weather(*weather),
+            _ => {}
+        }
+    }
+
+    fn weather(&self, weather: Weather) {
+        let Weather { latency, lost_requests, lost_replies, late, errors, partitioned, .. } = weather;
+        if partitioned {
+            self.proxy.cut_off();
+        } else {
+            self.proxy.restore();
+        }
+        self.proxy.delay(Duration::from_millis(latency.min(SLOWEST) / 2));
+        let failing = [lost_requests, lost_replies, late, errors].into_iter().max().unwrap_or_default();
+        self.proxy.fail(failing.min(MOST_FAILING));
+    }
+}

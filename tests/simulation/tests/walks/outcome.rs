@@ -1,0 +1,107 @@
+//! What came of a history, in the real cluster and in the simulation.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use keypair_simulation::{
+    history::{Action, History, Step, Verb, Weather},
+    oracle::ready,
+    run::run,
+};
+use serde_json::{Value, json};
+
+use crate::walk::{Settled, Walk};
+
+/// The same history at other times: slower, faster than the operator, from another part of a second on.
+pub fn variants(history: &History) -> Vec<History> {
+    let milliseconds = Duration::from_millis;
+    let variant = |latency: u64, offset: u64, scale: u32, gap: u64| {
+        let mut variant = history.clone();
+        let (mut at, mut before) = (milliseconds(offset), Duration::ZERO);
+        for step in &mut variant.steps {
+            at += (step.at.saturating_sub(before) * scale).max(milliseconds(gap));
+            before = step.at;
+            step.at = at;
+        }
+        let weather = Weather { latency, ..Weather::default() };
+        variant.steps.insert(0, Step { at: Duration::ZERO, action: Action::Network(0, weather) });
+        variant
+    };
+    vec![
+        history.clone(),
+        variant(20, 900, 1, 0),
+        variant(200, 400, 1, 0),
+        variant(2000, 0, 1, 0),
+        variant(20, 500, 3, 0),
+        variant(5, 100, 1, 3000),
+    ]
+}
+
+type Outcome = BTreeMap<String, Value>;
+
+/// What there is in the end, without what is drawn or told by the clock.
+fn outcome<'a>(key_pairs: impl Iterator<Item = &'a Value>, secrets: impl Iterator<Item = &'a Value>) -> Outcome {
+    let text = |object: &'a Value, pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let place = |object: &'a Value| {
+        let namespace = text(object, "/metadata/namespace");
+        // Of the real cluster: `shop-7`.
+        let namespace = namespace.split_once('-').map_or(namespace, |(namespace, _)| namespace);
+        format!("{namespace}/{}", text(object, "/metadata/name"))
+    };
+    let mut outcome = Outcome::new();
+    for object in key_pairs {
+        let (status, reason) = ready(object);
+        let is_accepted = reason != "IdempotentReplay" && object.pointer("/status/keyPairID").is_some();
+        let code = object.pointer("/status/error/code");
+        let told = json!({
+            "ready": status, "reason": reason, "accepted": is_accepted, "code": code, "spec": object.get("spec"),
+            "secret": object.pointer("/status/secretName"),
+        });
+        outcome.insert(format!("keypairs {}", place(object)), told);
+    }
+    for object in secrets {
+        let data = object.get("data").and_then(Value::as_object);
+        let entries: Vec<&String> = data.into_iter().flatten().map(|(name, _)| name).collect();
+        let told = json!({
+            "type": object.get("type"), "entries": entries, "labels": object.pointer("/metadata/labels"),
+        });
+        outcome.insert(format!("secrets {}", place(object)), told);
+    }
+    outcome
+}
+
+/// In what the outcome differs from the simulated one, or nothing where that is a matter of time.
+pub async fn outcome_differs(walk: &Walk, settled: &Settled) -> Option<Vec<String>> {
+    // How long a namespace takes to end is another matter in a real cluster.
+    let ends_namespace =
+        |step: &Step| matches!(step.action, Action::User { verb: Verb::Delete, resource: "namespaces", .. });
+    if walk.history.steps.iter().any(ends_namespace) {
+        return None;
+    }
+    let of = |resource: &'static str| {
+        settled.objects.iter().filter(move |(of, _)| *of == resource).map(|(_, object)| object)
+    };
+    let real = outcome(of("keypairs"), of("secrets"));
+    let history = walk.history.clone();
+    let simulated = tokio::task::spawn_blocking(move || {
+        let mut first = None;
+        for variant in variants(&history) {
+            let run = run(&variant, false);
+            if !run.violations.is_empty() {
+                return Err(run.violations);
+            }
+            let outcome = outcome(run.key_pairs.iter(), run.secrets.iter());
+            if first.get_or_insert_with(|| outcome.clone()) != &outcome {
+                return Ok(None);
+            }
+        }
+        Ok(first)
+    });
+    let simulated = match simulated.await.expect("a simulation") {
+        Ok(simulated) => simulated?,
+        Err(violations) => return Some(violations),
+    };
+    let keys: std::collections::BTreeSet<&String> = real.keys().chain(simulated.keys()).collect();
+    let differing = keys.into_iter().filter(|key| real.get(*key) != simulated.get(*key));
+    let told = |outcome: &Outcome, key: &String| outcome.get(key).map_or("nothing".to_owned(), Value::to_string);
+    Some(differing.map(|key| format!("{key}: {}; simulated: {}", told(&real, key), told(&simulated, key))).collect())
+}

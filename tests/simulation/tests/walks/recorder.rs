@@ -1,0 +1,103 @@
+//! What the watches of the cluster tell, by namespace.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Instant,
+};
+
+use futures::StreamExt as _;
+use keypair_simulation::server::ChangeKind;
+use kube::{
+    Api, Client,
+    api::{DynamicObject, ListParams, WatchEvent, WatchParams},
+    core::{ApiResource, GroupVersionKind},
+};
+use serde_json::Value;
+use tokio::task::JoinSet;
+
+/// The resources that the checks want to see.
+pub const RESOURCES: [(&str, &str, &str, &str); 3] = [
+    ("keypairs", "keypairs.dev", "v1alpha1", "KeyPair"),
+    ("secrets", "", "v1", "Secret"),
+    ("namespaces", "", "v1", "Namespace"),
+];
+
+/// A change of an object.
+#[derive(Debug)]
+pub struct Event {
+    pub version: u64,
+    pub kind: ChangeKind,
+    pub resource: &'static str,
+    /// As it is after the change; a deleted one as it was before.
+    pub object: Value,
+    pub at: Instant,
+}
+
+type Events = BTreeMap<String, Vec<Arc<Event>>>;
+
+/// Watches until it is dropped.
+pub struct Recorder {
+    events: Arc<Mutex<Events>>,
+    _watches: JoinSet<()>,
+}
+
+impl Recorder {
+    pub async fn start(client: &Client) -> Self {
+        let events = Arc::<Mutex<Events>>::default();
+        let mut watches = JoinSet::new();
+        for (resource, group, version, kind) in RESOURCES {
+            let kind = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
+            let api: Api<DynamicObject> = Api::all_with(client.clone(), &kind);
+            let list = api.list(&ListParams::default().limit(1)).await.expect("a list");
+            let version = list.metadata.resource_version.expect("its version");
+            watches.spawn(watch(api, resource, version, Arc::clone(&events)));
+        }
+        Self { events, _watches: watches }
+    }
+
+    /// What has happened in these namespaces so far, in order.
+    pub fn of(&self, namespaces: &[String]) -> Vec<Arc<Event>> {
+        let all = self.events.lock().unwrap();
+        let mut events: Vec<_> =
+            namespaces.iter().filter_map(|namespace| all.get(namespace)).flatten().cloned().collect();
+        events.sort_by_key(|event| event.version);
+        events
+    }
+
+    pub fn forget(&self, namespaces: &[String]) {
+        let mut all = self.events.lock().unwrap();
+        for namespace in namespaces {
+            all.remove(namespace);
+        }
+    }
+}
+
+async fn watch(api: Api<DynamicObject>, resource: &'static str, mut version: String, events: Arc<Mutex<Events>>) {
+    loop {
+        let Ok(stream) = api.watch(&WatchParams::default().timeout(280), &version).await else { continue };
+        let mut stream = stream.boxed();
+        while let Some(Ok(event)) = stream.next().await {
+            let (kind, object) = match event {
+                WatchEvent::Added(object) => (ChangeKind::Created, object),
+                WatchEvent::Modified(object) => (ChangeKind::Updated, object),
+                WatchEvent::Deleted(object) => (ChangeKind::Deleted, object),
+                WatchEvent::Bookmark(bookmark) => {
+                    version = bookmark.metadata.resource_version;
+                    continue;
+                }
+                WatchEvent::Error(error) => panic!("a gap in the record of {resource}: {error}"),
+            };
+            version = object.metadata.resource_version.clone().unwrap_or_default();
+            let namespace = object.metadata.namespace.clone().or_else(|| object.metadata.name.clone());
+            let mut object = serde_json::to_value(object).expect("JSON");
+            if let Some(metadata) = object["metadata"].as_object_mut() {
+                // Nobody looks at it, and it is long.
+                metadata.remove("managedFields");
+            }
+            let event =
+                Event { version: version.parse().expect("a version"), kind, resource, object, at: Instant::now() };
+            events.lock().unwrap().entry(namespace.unwrap_or_default()).or_default().push(Arc::new(event));
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Histories without what a real cluster cannot do in a test.
+
+use std::time::Duration;
+
+use keypair_simulation::history::{Action, History, Step, Verb, draw};
+use serde_json::{Value, json};
+
+/// Nothing is waited for longer than this.
+const LONGEST: Duration = Duration::from_secs(1);
+/// Between two faults of a group of histories.
+const BETWEEN_FAULTS: Duration = Duration::from_millis(700);
+/// The operator that all histories share has this quota.
+pub const QUOTA: usize = 500;
+const ANNOTATION: &str = "keypairs.dev/quota";
+
+/// The history of this seed: no watch lags by command, no clock jumps, the store is not put back, and there are no policies. Pauses
+/// are short. All histories have one operator, so where a namespace has no quota of its own, it is given that of the history's.
+pub fn without_what_is_simulated(seed: u64, faults: bool) -> History {
+    let mut history = draw(seed);
+    let quota = history.setup.quota;
+    history.setup.quota = QUOTA;
+    history.setup.replicas = if faults { 2 } else { 1 };
+    history.setup.lease = 3;
+    history.setup.concurrency = 16;
+    history.setup.answers_reviews = false;
+    let (mut at, mut before) = (Duration::ZERO, Duration::ZERO);
+    let steps = std::mem::take(&mut history.steps).into_iter().filter(|step| is_real(&step.action, faults));
+    history.steps = steps
+        .map(|mut step| {
+            at += step.at.saturating_sub(before).min(LONGEST);
+            before = step.at;
+            step.at = at;
+            if quota != QUOTA {
+                with_quota(&mut step.action, quota);
+            }
+            step
+        })
+        .collect();
+    history
+}
+
+fn is_real(action: &Action, faults: bool) -> bool {
+    match action {
+        Action::User { .. } => true,
+        Action::Crash { .. }
+        | Action::Start(_)
+        | Action::Stop(_)
+        | Action::Suspend(_)
+        | Action::Resume(_)
+        | Action::Network(..) => faults,
+        _ => false,
+    }
+}
+
+fn with_quota(action: &mut Action, quota: usize) {
+    let Action::User { verb, resource: "namespaces", body, .. } = action else { return };
+    let quota = json!(quota.to_string());
+    let annotation = body.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut);
+    match (*verb, annotation) {
+        (Verb::Create, Some(annotations)) => {
+            annotations.entry(ANNOTATION).or_insert(quota);
+        }
+        (Verb::Create, None) => *body = json!({ "metadata": { "annotations": { ANNOTATION: quota } } }),
+        (Verb::Patch, Some(annotations)) => {
+            if let Some(value) = annotations.get_mut(ANNOTATION).filter(|value| value.is_null()) {
+                *value = quota;
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Whether users do enough.
+pub fn is_worthwhile(history: &History) -> bool {
+    history.steps.iter().filter(|step| matches!(step.action, Action::User { .. })).count() >= 6
+}
+
+/// Has all of them meet the faults of each, as far as there is time between these, and says what those are.
+pub fn share_faults(mut histories: Vec<History>) -> (Vec<History>, Vec<Step>) {
+    let is_fault = |step: &Step| !matches!(step.action, Action::User { .. });
+    let drawn = histories.iter_mut().flat_map(|history| history.steps.extract_if(.., |step| is_fault(step)));
+    let mut drawn: Vec<Step> = drawn.collect();
+    drawn.sort_by_key(|step| step.at);
+    let mut faults: Vec<Step> = Vec::new();
+    for step in drawn {
+        // What ends a fault is always done.
+        let ends = match &step.action {
+            Action::Start(_) | Action::Resume(_) => true,
+            Action::Network(_, weather) => !weather.partitioned && weather.errors + weather.lost_replies == 0,
+            _ => false,
+        };
+        if ends || faults.last().is_none_or(|last| step.at >= last.at + BETWEEN_FAULTS) {
+            faults.push(step);
+        }
+    }
+    for history in &mut histories {
+        history.steps.extend(faults.iter().cloned());
+        history.steps.sort_by_key(|step| step.at);
+    }
+    (histories, faults)
+}

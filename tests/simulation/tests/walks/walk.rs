@@ -1,0 +1,205 @@
+//! One history in the real cluster.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use keypair_simulation::{
+    history::{self, Action, History, UserRequest, Verb},
+    run::run,
+};
+use serde_json::Value;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::{
+    judge::{Case, Deeds, Verdict},
+    outcome::variants,
+    stage::Stage,
+};
+
+/// What happens last may take so long to be seen.
+const FIRST_LOOK: Duration = Duration::from_secs(4);
+const BETWEEN_LOOKS: Duration = Duration::from_secs(2);
+/// What a person has to change is looked at again within five minutes.
+const PATIENCE: Duration = Duration::from_secs(340);
+/// After so long it is told what has not settled yet.
+const LONG: Duration = Duration::from_secs(20);
+/// How long a namespace may take to end.
+const LAST_OF_A_NAMESPACE: Duration = Duration::from_secs(60);
+/// The namespaces of all histories, by the names that they have there.
+const NAMESPACES: [&str; 2] = ["shop", "bank"];
+
+pub struct Walk {
+    stage: Arc<Stage>,
+    pub number: u64,
+    pub history: History,
+    begun: std::time::Instant,
+    deeds: Mutex<Deeds>,
+}
+
+/// How it ended.
+pub struct Settled {
+    pub found: Vec<String>,
+    pub objects: Vec<(&'static str, Value)>,
+    pub trace: Vec<String>,
+}
+
+impl Walk {
+    pub fn begin(stage: &Arc<Stage>, history: History) -> Self {
+        let number = Stage::next_number();
+        let begun = std::time::Instant::now();
+        Self { stage: Arc::clone(stage), number, history, begun, deeds: Mutex::default() }
+    }
+
+    fn namespaces(&self) -> Vec<String> {
+        NAMESPACES.iter().map(|name| self.real(name)).collect()
+    }
+
+    fn real(&self, namespace: &str) -> String {
+        format!("{namespace}-{}", self.number)
+    }
+
+    /// Does what the users do, each step at its time.
+    pub async fn play(&self, start: Instant) {
+        for step in &self.history.steps {
+            let Action::User { verb, resource, namespace, name, body } = &step.action else { continue };
+            sleep_until(start + step.at).await;
+            let request = if *resource == "namespaces" {
+                UserRequest::new(*verb, resource, "", &self.real(name), body)
+            } else {
+                UserRequest::new(*verb, resource, &self.real(namespace), name, body)
+            };
+            let deadline = Instant::now() + LAST_OF_A_NAMESPACE;
+            loop {
+                let (status, answer) = self.stage.send(&request).await;
+                let is_ending = (*verb, *resource, status) == (Verb::Create, "namespaces", 409)
+                    && answer["message"].as_str().is_some_and(|message| message.contains("being deleted"));
+                if is_ending && Instant::now() < deadline {
+                    sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+                assert!(status < 500 && status != 429, "{request:?}: {answer}");
+                if status < 300 {
+                    self.note(*verb, &request, &answer);
+                }
+                break;
+            }
+        }
+    }
+
+    fn note(&self, verb: Verb, request: &UserRequest, answer: &Value) {
+        let mut deeds = self.deeds.lock().unwrap();
+        if verb == Verb::Delete {
+            let uid = answer.pointer("/details/uid").or(answer.pointer("/metadata/uid"));
+            deeds.deleted.extend(uid.and_then(Value::as_str).map(str::to_owned));
+            return;
+        }
+        if let Some(version) =
+            answer.pointer("/metadata/resourceVersion").and_then(|version| version.as_str()?.parse().ok())
+        {
+            let patch = (verb == Verb::Patch).then(|| request.body.clone().unwrap_or_default());
+            deeds.written.insert(version, patch);
+        }
+    }
+
+    /// Waits until nothing is found any more.
+    pub async fn settle(&self) -> Settled {
+        let deadline = Instant::now() + PATIENCE;
+        let mut is_told = false;
+        sleep(FIRST_LOOK).await;
+        loop {
+            let (objects, Verdict { mut broken, mut unsettled, trace }) = self.look().await;
+            if !broken.is_empty() || unsettled.is_empty() || Instant::now() > deadline {
+                broken.append(&mut unsettled);
+                return Settled { found: broken, objects, trace };
+            }
+            if !is_told && Instant::now() + PATIENCE > deadline + LONG {
+                println!("seed {} has not settled after {LONG:?}: {}", self.history.seed, unsettled.join("; "));
+                is_told = true;
+            }
+            sleep(BETWEEN_LOOKS).await;
+        }
+    }
+
+    async fn look(&self) -> (Vec<(&'static str, Value)>, Verdict) {
+        let objects = self.objects().await;
+        let case = Case {
+            history: self.history.clone(),
+            begun: self.begun,
+            events: self.stage.recorder.of(&self.namespaces()),
+            deeds: self.deeds.lock().unwrap().clone(),
+            objects: objects.clone(),
+        };
+        let verdict = tokio::task::spawn_blocking(move || case.judge()).await.expect("a verdict");
+        (objects, verdict)
+    }
+
+    async fn objects(&self) -> Vec<(&'static str, Value)> {
+        let mut all = Vec::new();
+        for namespace in self.namespaces() {
+            for (resource, path, api_version, kind) in [
+                (
+                    "keypairs",
+                    format!("/apis/keypairs.dev/v1alpha1/namespaces/{namespace}/keypairs"),
+                    "keypairs.dev/v1alpha1",
+                    "KeyPair",
+                ),
+                ("secrets", format!("/api/v1/namespaces/{namespace}/secrets"), "v1", "Secret"),
+                (
+                    "namespaces",
+                    format!("/api/v1/namespaces?fieldSelector=metadata.name%3D{namespace}"),
+                    "v1",
+                    "Namespace",
+                ),
+            ] {
+                for mut object in self.stage.list(&path).await {
+                    // Built-in objects in a list do not say what they are.
+                    object["apiVersion"] = api_version.into();
+                    object["kind"] = kind.into();
+                    if let Some(metadata) = object["metadata"].as_object_mut() {
+                        metadata.remove("managedFields");
+                    }
+                    all.push((resource, object));
+                }
+            }
+        }
+        all
+    }
+
+    /// What to look at where something was found: a short history, if the simulation finds something, too.
+    pub async fn explain(&self, settled: &Settled) -> String {
+        let history = self.history.clone();
+        let simulated = tokio::task::spawn_blocking(move || {
+            let fails = |history: &History| {
+                let violations = variants(history).into_iter().map(|variant| run(&variant, false).violations);
+                violations.into_iter().find(|violations| !violations.is_empty())
+            };
+            let violations = fails(&history)?;
+            let shortened = history::shorten(&history, |history| fails(history).is_some());
+            Some(format!("the simulation says: {}\nshortened there:\n{shortened}", violations.join("\n    ")))
+        });
+        let simulated = simulated.await.expect("a verdict");
+        let told = simulated.unwrap_or_else(|| {
+            format!(
+                "the simulation finds nothing. The history:\n{}\nThe record:\n{}",
+                self.history,
+                settled.trace.join("\n")
+            )
+        });
+        format!(
+            "seed {}, namespaces {:?}:\n    {}\n{told}",
+            self.history.seed,
+            self.namespaces(),
+            settled.found.join("\n    ")
+        )
+    }
+
+    /// Leaves nothing behind.
+    pub async fn end(&self) {
+        for namespace in self.namespaces() {
+            self.stage.ask("DELETE", &format!("/api/v1/namespaces/{namespace}"), "", None).await;
+        }
+        self.stage.recorder.forget(&self.namespaces());
+    }
+}

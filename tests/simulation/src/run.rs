@@ -23,6 +23,10 @@ const QUIET: Duration = Duration::from_secs(15);
 /// When after the end of all faults it is looked whether everything has settled, in seconds. At the last time it must have: a watch
 /// that has silently died is noticed within 135 s, and what a person has to change is looked at again within five minutes.
 const LOOKS: [u64; 4] = [20, 60, 180, 500];
+/// For how long nobody answers when the store is put back. Less would be no restore: who stops an API server, exchanges the data of
+/// etcd and starts both takes longer than two seconds, which is what the operator knows one by.
+const AWAY: Duration = Duration::from_millis(2500);
+
 /// What came of a history.
 #[derive(Debug)]
 pub struct Outcome {
@@ -113,14 +117,22 @@ impl<'a> Stage<'a> {
             }
             Action::AllowAll => (0..self.hosts.len()).for_each(|number| self.server.allow_all(&user(number))),
             Action::Snapshot => self.snapshot = Some(self.server.snapshot()),
-            Action::Restore => {
-                if let Some(snapshot) = &self.snapshot {
-                    self.server.restore(snapshot);
-                    self.promises.restored(&self.server);
-                }
-            }
+            Action::Restore => self.restore(),
             Action::ClockJump(seconds) => self.server.jump(seconds * 1000),
         }
+    }
+
+    /// Puts the store back: for a while nobody answers, since nothing can be exchanged below an API server that runs.
+    fn restore(&self) {
+        let Some(snapshot) = &self.snapshot else { return };
+        self.server.stop();
+        self.server.restore(snapshot);
+        self.promises.restored(&self.server);
+        let server = self.server.clone();
+        tokio::spawn(async move {
+            sleep(AWAY).await;
+            server.start();
+        });
     }
 
     fn with(&mut self, replica: usize, what: impl FnOnce(&mut Host)) {
@@ -149,6 +161,10 @@ impl<'a> Stage<'a> {
 
     /// What a user does.
     fn user(&self, verb: Verb, resource: &str, namespace: &str, name: &str, body: &Value) {
+        if self.server.is_down() {
+            self.trace.line("    nobody answers");
+            return;
+        }
         let all = match resource {
             "namespaces" => "/api/v1/namespaces".to_owned(),
             "secrets" => format!("/api/v1/namespaces/{namespace}/secrets"),

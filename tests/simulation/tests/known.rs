@@ -120,3 +120,22 @@ fn a_store_that_is_put_back() {
         ]
     });
 }
+
+/// What is done next takes the very versions that became undone: newer ones tell nothing of the exchange.
+#[test]
+fn a_store_that_is_put_back_and_gets_on_at_once() {
+    keeps_its_promises(&setup(3), [0, 68, 500, 2500, 3000], |time| {
+        vec![
+            namespace(0, &json!({})),
+            create(
+                0,
+                "api",
+                &json!({ "profile": "OpenSSH", "generate": { "algorithm": GENERATED }, "secret": { "name": "web" } }),
+            ),
+            step(4, Action::Snapshot),
+            step(1045, Action::Restore),
+            user(1045 + time, Verb::Delete, "keypairs", "api", Value::Null),
+            create(1225 + time, "web", &generated()),
+        ]
+    });
+}

@@ -76,7 +76,7 @@ impl<'a> Stage<'a> {
         let server = Server::new(history.seed);
         let working = server.clone();
         tokio::spawn(async move { working.run().await });
-        let promises = Promises::new(history);
+        let promises = Promises::new(history, server.sightings());
         let trace = Trace::new(notes);
         let (seeing, noting) = (promises.clone(), trace.clone());
         server.observe(move |change| {

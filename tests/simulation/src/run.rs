@@ -12,7 +12,7 @@ use crate::{
     Server,
     history::{Action, History, Policy, Sight, Verb},
     keys::{Keys, users_entry},
-    oracle::{Promises, changes_of_a_fresh_operator, differences_from_an_empty_cluster, unsettled},
+    oracle::{Promises, changes_of_a_fresh_operator, differences_from_an_empty_cluster, unsettled, wrong_answers},
     replica::{Host, NAMESPACE, user},
     server::{Effect, Lag, Resource, Rule, Snapshot},
     trace::Trace,
@@ -233,6 +233,10 @@ impl<'a> Stage<'a> {
             found.push("the operator still writes when nothing happens any more".to_owned());
         }
         let History { seed, setup, .. } = self.history;
+        for (number, views) in self.hosts.iter().filter_map(Host::views).enumerate() {
+            let wrong = wrong_answers(&self.server, setup, &views);
+            found.extend(wrong.into_iter().map(|text| format!("replica {number}: {text}")));
+        }
         if found.is_empty() {
             found = changes_of_a_fresh_operator(&self.server, setup, *seed).await;
         }

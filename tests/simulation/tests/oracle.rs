@@ -1,18 +1,26 @@
 //! That what watches over the promises sees when one is broken: each is broken here, in the name of the operator.
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, reason = "tests: a panic fails them")]
 
-use std::{task::Poll, time::Duration};
+use std::{sync::Arc, task::Poll, time::Duration};
 
 use base64ct::{Base64, Encoding as _};
 use http_body::Body as _;
-use keypair_operator::domain::key::{Encoding, KeySpec};
+use keypair_operator::{
+    api::KeyPair,
+    controller::{Index, View, Views},
+    domain::{
+        key::{Encoding, KeySpec},
+        region::Region,
+    },
+};
 use keypair_simulation::{
     Server,
     history::{History, Setup},
     keys::key,
-    oracle::Promises,
+    oracle::{Promises, wrong_answers},
     replica::user,
 };
+use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
 use tower::Service as _;
 
@@ -216,4 +224,35 @@ async fn a_quota_counts_until_the_operator_has_seen_another() {
             assert!(world.promises.violations().is_empty());
         }
     }
+}
+
+/// What a replica would say that has been shown this of what there is.
+fn wrong_with(world: &World, quota: usize, names: &[&str]) -> Vec<String> {
+    let index = Index::with_same_keys();
+    for namespace in ["default", "kube-system"] {
+        index.set_region(namespace, Region::with_quota(quota), |_| None);
+    }
+    index.set_region(NAMESPACE, Region::with_quota(quota), |_| None);
+    for name in names {
+        let object = world.server.object("keypairs", NAMESPACE, name).unwrap();
+        index.apply::<KeyPair>(&Event::Apply(serde_json::from_value(object).unwrap()));
+    }
+    let views = Views::default();
+    views.publish(None, Arc::new(View::new(index)));
+    let setup = Setup { replicas: 1, quota: 2, lease: 15, answers_reviews: true, concurrency: 1 };
+    wrong_answers(&world.server, &setup, &views)
+}
+
+#[test]
+fn a_review_that_is_answered_by_what_is_not_there() {
+    let world = World::new(2);
+    world.ask("admin", "PATCH", &World::key_pairs("/api"), &json!({ "spec": { "keyPairName": "other" } }));
+    world.status("web", &accepted("kp-aaaaaaaaaaaaaaaaaaaa"));
+    assert_eq!(wrong_with(&world, 2, &["web", "api"]), [""; 0]);
+    assert!(!wrong_with(&world, 2, &[]).is_empty(), "a name that is taken is let in");
+    world.status("api", &accepted("kp-bbbbbbbbbbbbbbbbbbbb"));
+    assert_eq!(wrong_with(&world, 2, &["web", "api"]), [""; 0]);
+    assert!(!wrong_with(&world, 2, &["web"]).is_empty(), "there is no room left");
+    world.ask("admin", "DELETE", &World::key_pairs("/api"), &Value::Null);
+    assert!(wrong_with(&world, 1, &["web"]).iter().any(|text| text.contains("QuotaExceeded")), "there is room");
 }

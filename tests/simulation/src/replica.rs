@@ -68,6 +68,7 @@ struct Running {
     control: Arc<Mutex<Control>>,
     task: JoinHandle<()>,
     network: Network,
+    views: Arc<Views>,
 }
 
 /// What is done to a replica that runs.
@@ -112,11 +113,12 @@ impl Host {
         let requests = Requests::default();
         let client = ClientBuilder::new(door, NAMESPACE).with_layer(&requests).build();
         let (replica, (stop, stopped)) = (self.replica(seed, requests), oneshot::channel());
+        let views = Arc::clone(&replica.shared.views);
         let control = Arc::<Mutex<Control>>::default();
         let work = async move { replica.run(&client, stopped.map(|_| ()).shared()).await };
         let hosted = Hosted { future: Some(Box::pin(work)), control: Arc::clone(&control) };
         let task = tokio::spawn(hosted);
-        self.running = Some(Running { stop: Some(stop), control, task, network });
+        self.running = Some(Running { stop: Some(stop), control, task, network, views });
     }
 
     fn replica(&self, seed: u64, requests: Requests) -> Replica {
@@ -203,6 +205,13 @@ impl Host {
     #[must_use]
     pub fn starts(&self) -> u64 {
         self.starts
+    }
+
+    /// What it answers admission reviews from, if it runs and does.
+    #[must_use]
+    pub fn views(&self) -> Option<Arc<Views>> {
+        let running = self.running.as_ref().filter(|running| !running.task.is_finished());
+        running.filter(|_| self.setup.answers_reviews).map(|running| Arc::clone(&running.views))
     }
 
     /// Whether it runs.

@@ -12,7 +12,7 @@ use crate::{
     Server,
     history::{Action, History, Policy, Sight, UserRequest, Verb},
     keys::Keys,
-    oracle::{Promises, changes_of_a_fresh_operator, differences_from_an_empty_cluster, unsettled},
+    oracle::{Promises, changes_of_a_fresh_operator, differences_from_an_empty_cluster, unsettled, wrong_answers},
     replica::{Host, NAMESPACE, user},
     server::{Effect, Lag, Rule, Snapshot},
     trace::Trace,
@@ -23,6 +23,10 @@ const QUIET: Duration = Duration::from_secs(15);
 /// When after the end of all faults it is looked whether everything has settled, in seconds. At the last time it must have: a watch
 /// that has silently died is noticed within 135 s, and what a person has to change is looked at again within five minutes.
 const LOOKS: [u64; 4] = [20, 60, 180, 500];
+/// For how long nobody answers when the store is put back. Less would be no restore: who stops an API server, exchanges the data of
+/// etcd and starts both takes longer than two seconds, which is what the operator knows one by.
+const AWAY: Duration = Duration::from_millis(2500);
+
 /// What came of a history.
 #[derive(Debug)]
 pub struct Outcome {
@@ -77,7 +81,7 @@ impl<'a> Stage<'a> {
         let server = Server::new(history.seed);
         let working = server.clone();
         tokio::spawn(async move { working.run().await });
-        let promises = Promises::new(history);
+        let promises = Promises::new(history, server.sightings());
         let trace = Trace::new(notes);
         let (seeing, noting) = (promises.clone(), trace.clone());
         server.observe(move |change| {
@@ -118,14 +122,22 @@ impl<'a> Stage<'a> {
             }
             Action::AllowAll => (0..self.hosts.len()).for_each(|number| self.server.allow_all(&user(number))),
             Action::Snapshot => self.snapshot = Some(self.server.snapshot()),
-            Action::Restore => {
-                if let Some(snapshot) = &self.snapshot {
-                    self.server.restore(snapshot);
-                    self.promises.restored(&self.server);
-                }
-            }
+            Action::Restore => self.restore(),
             Action::ClockJump(seconds) => self.server.jump(seconds * 1000),
         }
+    }
+
+    /// Puts the store back: for a while nobody answers, since nothing can be exchanged below an API server that runs.
+    fn restore(&self) {
+        let Some(snapshot) = &self.snapshot else { return };
+        self.server.stop();
+        self.server.restore(snapshot);
+        self.promises.restored(&self.server);
+        let server = self.server.clone();
+        tokio::spawn(async move {
+            sleep(AWAY).await;
+            server.start();
+        });
     }
 
     fn with(&mut self, replica: usize, what: impl FnOnce(&mut Host)) {
@@ -154,6 +166,10 @@ impl<'a> Stage<'a> {
 
     /// What a user does.
     fn user(&self, verb: Verb, resource: &str, namespace: &str, name: &str, body: &Value) {
+        if self.server.is_down() {
+            self.trace.line("    nobody answers");
+            return;
+        }
         let request = UserRequest::new(verb, resource, namespace, name, body);
         let UserRequest { method, path, content_type, body } = &request;
         let code = self.server.request("admin", method, path, content_type, body.as_ref());
@@ -200,6 +216,10 @@ impl<'a> Stage<'a> {
             found.push("the operator still writes when nothing happens any more".to_owned());
         }
         let History { seed, setup, .. } = self.history;
+        for (number, views) in self.hosts.iter().filter_map(Host::views).enumerate() {
+            let wrong = wrong_answers(&self.server, setup, &views);
+            found.extend(wrong.into_iter().map(|text| format!("replica {number}: {text}")));
+        }
         if found.is_empty() {
             found = changes_of_a_fresh_operator(&self.server, setup, *seed).await;
         }

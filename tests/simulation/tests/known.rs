@@ -120,3 +120,43 @@ fn a_store_that_is_put_back() {
         ]
     });
 }
+
+/// Until its watch shows that, the operator goes by the quota of the namespace that was there before.
+#[test]
+fn a_namespace_that_is_made_anew_with_a_smaller_quota() {
+    for sight in [Sight::LagBy(1), Sight::LagFor(2900), Sight::Clear] {
+        for quota in ["0", "many"] {
+            keeps_its_promises(&setup(2), (0..10).map(|time| 30 * time), |time| {
+                vec![
+                    namespace(0, &json!({})),
+                    step(500, Action::Watch(0, "namespaces", sight)),
+                    user(1000, Verb::Delete, "namespaces", "shop", Value::Null),
+                    namespace(2200, &json!({ "keypairs.dev/quota": quota })),
+                    create(2200 + time, "api", &generated()),
+                    create(2300 + time, "web", &generated()),
+                    step(9000, Action::Watch(0, "namespaces", Sight::Clear)),
+                    create(12_000, "job", &generated()),
+                ]
+            });
+        }
+    }
+}
+
+/// What is done next takes the very versions that became undone: newer ones tell nothing of the exchange.
+#[test]
+fn a_store_that_is_put_back_and_gets_on_at_once() {
+    keeps_its_promises(&setup(3), [0, 68, 500, 2500, 3000], |time| {
+        vec![
+            namespace(0, &json!({})),
+            create(
+                0,
+                "api",
+                &json!({ "profile": "OpenSSH", "generate": { "algorithm": GENERATED }, "secret": { "name": "web" } }),
+            ),
+            step(4, Action::Snapshot),
+            step(1045, Action::Restore),
+            user(1045 + time, Verb::Delete, "keypairs", "api", Value::Null),
+            create(1225 + time, "web", &generated()),
+        ]
+    });
+}

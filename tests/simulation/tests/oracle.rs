@@ -1,16 +1,28 @@
 //! That what watches over the promises sees when one is broken: each is broken here, in the name of the operator.
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, reason = "tests: a panic fails them")]
 
+use std::{sync::Arc, task::Poll, time::Duration};
+
 use base64ct::{Base64, Encoding as _};
-use keypair_operator::domain::key::{Encoding, KeySpec};
+use http_body::Body as _;
+use keypair_operator::{
+    api::KeyPair,
+    controller::{Index, View, Views},
+    domain::{
+        key::{Encoding, KeySpec},
+        region::Region,
+    },
+};
 use keypair_simulation::{
     Server,
     history::{History, Setup},
     keys::key,
-    oracle::Promises,
+    oracle::{Promises, wrong_answers},
     replica::user,
 };
+use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
+use tower::Service as _;
 
 const NAMESPACE: &str = "shop";
 
@@ -23,8 +35,8 @@ impl World {
     /// A namespace, and two pairs of the same key pair name in it.
     fn new(quota: usize) -> Self {
         let setup = Setup { replicas: 2, quota, lease: 15, answers_reviews: false, concurrency: 1 };
-        let promises = Promises::new(&History { seed: 0, setup, steps: Vec::new() });
         let server = Server::new(0);
+        let promises = Promises::new(&History { seed: 0, setup, steps: Vec::new() }, server.sightings());
         let seeing = promises.clone();
         server.observe(move |change| seeing.see(change));
         let world = Self { server, promises };
@@ -178,4 +190,69 @@ fn a_private_key_in_a_status() {
     let error = json!({ "reason": "InvalidPublicKey", "code": "c", "message": text, "httpStatus": 400 });
     world.status("web", &json!({ "error": error }));
     world.is_violated("a private key in keypairs/web");
+}
+
+/// The operator's watch of Namespaces, and all that it is told within a second.
+async fn look(world: &World) {
+    let path = "/api/v1/namespaces?watch=true&allowWatchBookmarks=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
+    let request = http::Request::get(path).body(kube::client::Body::empty()).unwrap();
+    let answer = world.server.service(&user(0)).call(request).await.unwrap();
+    let mut body = Box::pin(answer.into_body());
+    let told = std::future::poll_fn(|context| {
+        while let Poll::Ready(Some(_)) = body.as_mut().poll_frame(context) {}
+        Poll::<()>::Pending
+    });
+    tokio::time::timeout(Duration::from_secs(1), told).await.unwrap_err();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quota_counts_until_the_operator_has_seen_another() {
+    let quota = |quota: &str| json!({ "metadata": { "annotations": { "keypairs.dev/quota": quota } } });
+    for has_seen in [false, true] {
+        let world = World::new(1);
+        look(&world).await;
+        tokio::time::sleep(Duration::from_secs(100)).await;
+        world.ask("admin", "PATCH", &format!("/api/v1/namespaces/{NAMESPACE}"), &quota("0"));
+        if has_seen {
+            look(&world).await;
+        }
+        tokio::time::sleep(Duration::from_secs(100)).await;
+        world.status("web", &accepted("kp-aaaaaaaaaaaaaaaaaaaa"));
+        if has_seen {
+            world.is_violated("1 accepted pairs, the quota is 0");
+        } else {
+            assert!(world.promises.violations().is_empty());
+        }
+    }
+}
+
+/// What a replica would say that has been shown this of what there is.
+fn wrong_with(world: &World, quota: usize, names: &[&str]) -> Vec<String> {
+    let index = Index::with_same_keys();
+    for namespace in ["default", "kube-system"] {
+        index.set_region(namespace, Region::with_quota(quota), |_| None);
+    }
+    index.set_region(NAMESPACE, Region::with_quota(quota), |_| None);
+    for name in names {
+        let object = world.server.object("keypairs", NAMESPACE, name).unwrap();
+        index.apply::<KeyPair>(&Event::Apply(serde_json::from_value(object).unwrap()));
+    }
+    let views = Views::default();
+    views.publish(None, Arc::new(View::new(index)));
+    let setup = Setup { replicas: 1, quota: 2, lease: 15, answers_reviews: true, concurrency: 1 };
+    wrong_answers(&world.server, &setup, &views)
+}
+
+#[test]
+fn a_review_that_is_answered_by_what_is_not_there() {
+    let world = World::new(2);
+    world.ask("admin", "PATCH", &World::key_pairs("/api"), &json!({ "spec": { "keyPairName": "other" } }));
+    world.status("web", &accepted("kp-aaaaaaaaaaaaaaaaaaaa"));
+    assert_eq!(wrong_with(&world, 2, &["web", "api"]), [""; 0]);
+    assert!(!wrong_with(&world, 2, &[]).is_empty(), "a name that is taken is let in");
+    world.status("api", &accepted("kp-bbbbbbbbbbbbbbbbbbbb"));
+    assert_eq!(wrong_with(&world, 2, &["web", "api"]), [""; 0]);
+    assert!(!wrong_with(&world, 2, &["web"]).is_empty(), "there is no room left");
+    world.ask("admin", "DELETE", &World::key_pairs("/api"), &Value::Null);
+    assert!(wrong_with(&world, 1, &["web"]).iter().any(|text| text.contains("QuotaExceeded")), "there is room");
 }

@@ -191,15 +191,10 @@ impl History {
         self.steps.iter().any(of)
     }
 
-    /// Whether what somebody does to the watches can make the operator act by what is long past.
+    /// Whether requests of the operator are held up, or it is itself while it sends one.
     #[must_use]
-    pub fn is_blind(&self) -> bool {
-        self.steps.iter().any(|step| {
-            matches!(
-                step.action,
-                Action::Watch(..) | Action::Restore | Action::Network(..) | Action::Suspend(_) | Action::Deny(..)
-            )
-        })
+    pub fn is_held_up(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step.action, Action::Network(..) | Action::Suspend(_)))
     }
 }
 

@@ -16,12 +16,13 @@ use super::facts::{accepted, annotation, effective_name, is_operator, name, name
 use crate::{
     Server,
     history::History,
-    server::{Change, ChangeKind},
+    server::{Change, Sightings},
 };
 
-/// For how long an earlier quota counts, while nothing holds up what the watches tell; and while something does.
-const IN_SIGHT: Duration = Duration::from_secs(10);
-const OUT_OF_SIGHT: Duration = Duration::from_secs(400);
+/// For how long a write is on its way at most that an acceptance rests on: it is decided just before it is sent. And where requests
+/// are held up, or whoever sends them: each is given up after 30 s.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
+const HELD_UP: Duration = Duration::from_secs(35);
 
 type Place = (String, String);
 
@@ -51,13 +52,14 @@ pub struct Life {
 #[allow(clippy::struct_excessive_bools, reason = "of what can be in a history any may be")]
 struct Seen {
     is_late: bool,
-    is_blind: bool,
+    is_held_up: bool,
+    sightings: Sightings,
     is_mutated: bool,
     default_quota: usize,
     key_pairs: BTreeMap<Place, Arc<Value>>,
     secrets: BTreeMap<Place, Arc<Value>>,
-    /// The quotas of each namespace, and since when each was in force.
-    quotas: BTreeMap<String, Vec<(Instant, usize)>>,
+    /// The quotas of each namespace, and from which version on each was in force.
+    quotas: BTreeMap<String, Vec<(u64, usize)>>,
     leader: Option<String>,
     lives: BTreeMap<String, Life>,
     /// Parts of the private keys that were in Secrets.
@@ -70,12 +72,13 @@ struct Seen {
 }
 
 impl Promises {
-    /// Nothing has been seen.
+    /// Nothing has been seen. `sightings` tells what the operator's own watches have shown to it.
     #[must_use]
-    pub fn new(history: &History) -> Self {
+    pub fn new(history: &History, sightings: Sightings) -> Self {
         Self(Arc::new(Mutex::new(Seen {
             is_late: history.is_late(),
-            is_blind: history.is_blind(),
+            is_held_up: history.is_held_up(),
+            sightings,
             is_mutated: history.is_mutated(),
             default_quota: history.setup.quota,
             key_pairs: BTreeMap::new(),
@@ -202,25 +205,25 @@ impl Seen {
     }
 
     fn namespace(&mut self, change: &Change) {
-        let Some(after) = change.after.as_deref() else { return };
-        let quota = annotation(after, "keypairs.dev/quota");
-        // What is no number lets nobody new in.
-        let quota = quota.map_or(self.default_quota, |text| text.trim().parse().unwrap_or(0));
+        // What is no number lets nobody new in, nor does a namespace that is gone.
+        let quota = change.after.as_deref().map_or(0, |after| {
+            let quota = annotation(after, "keypairs.dev/quota");
+            quota.map_or(self.default_quota, |text| text.trim().parse().unwrap_or(0))
+        });
         let quotas = self.quotas.entry(change.name.clone()).or_default();
-        if change.kind == ChangeKind::Created {
-            quotas.clear();
-        }
         if quotas.last().is_none_or(|(_, before)| *before != quota) {
-            quotas.push((Instant::now(), quota));
+            quotas.push((change.version, quota));
         }
     }
 
-    /// The greatest quota that may still have been the one in sight.
-    fn quota(&self, namespace: &str) -> usize {
-        let window = if self.is_blind { OUT_OF_SIGHT } else { IN_SIGHT };
+    /// The greatest quota by which this user may have decided what it has just written: that which its own watch has shown last, or a
+    /// later one. One of a namespace that was deleted and made anew is among them until the watch has shown that.
+    fn quota(&self, namespace: &str, user: &str) -> usize {
+        let way = if self.is_held_up { HELD_UP } else { ON_ITS_WAY };
         let quotas = self.quotas.get(namespace).map(Vec::as_slice).unwrap_or_default();
-        let until = quotas.iter().skip(1).map(|(since, _)| *since).map(Some).chain([None]);
-        let in_sight = quotas.iter().zip(until).filter(|(_, until)| until.is_none_or(|until| until.elapsed() < window));
+        let is_over = |version: u64| self.sightings.told(user, version).is_some_and(|told| told.elapsed() > way);
+        let next = quotas.iter().skip(1).map(|(version, _)| Some(*version)).chain([None]);
+        let in_sight = quotas.iter().zip(next).filter(|(_, next)| !next.is_some_and(is_over));
         in_sight.map(|((_, quota), _)| *quota).max().unwrap_or(self.default_quota)
     }
 }

@@ -33,7 +33,12 @@ pub(super) async fn run(server: &Server) {
         }
         let delay = server.with(|state| state.dice.below(MAX_DELAY));
         sleep(Duration::from_millis(delay)).await;
-        server.with(collect);
+        server.with(|state| {
+            // They would have to ask the API server.
+            if !state.is_down {
+                collect(state);
+            }
+        });
     }
 }
 

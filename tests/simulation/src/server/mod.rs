@@ -19,6 +19,7 @@ mod resource;
 mod schema;
 mod selector;
 mod service;
+mod sightings;
 mod state;
 mod view;
 mod watch;
@@ -35,6 +36,7 @@ pub use self::{
     failure::Failure,
     resource::{RESOURCES, Resource},
     service::{ServerBody, Service},
+    sightings::Sightings,
     state::{Change, ChangeKind, Snapshot},
     watches::{Lag, Watches},
 };
@@ -167,6 +169,12 @@ impl Server {
     #[must_use]
     pub fn admission(&self) -> Admission<'_> {
         Admission(self)
+    }
+
+    /// What watches of Namespaces have shown, and when.
+    #[must_use]
+    pub fn sightings(&self) -> Sightings {
+        self.with(|state| state.sightings.clone())
     }
 
     /// How watches behave.

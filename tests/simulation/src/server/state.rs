@@ -11,7 +11,7 @@ use keypair_test_harness::Dice;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{admission::Rule, object, resource::Resource, watch::Watch, watches::WatchSettings};
+use super::{admission::Rule, object, resource::Resource, sightings::Sightings, watch::Watch, watches::WatchSettings};
 
 /// Where an object is: plural, namespace (empty where there is none), name.
 pub type Key = (&'static str, String, String);
@@ -100,6 +100,7 @@ pub(super) struct State {
     pub watches: BTreeMap<u64, Watch>,
     pub next_watch: u64,
     pub watch_settings: WatchSettings,
+    pub sightings: Sightings,
     /// User, verb, resource.
     pub denied: BTreeSet<(String, String, String)>,
     pub rules: Vec<Rule>,
@@ -126,6 +127,7 @@ impl State {
             watches: BTreeMap::new(),
             next_watch: 0,
             watch_settings: WatchSettings::default(),
+            sightings: Sightings::default(),
             denied: BTreeSet::new(),
             rules: Vec::new(),
             untold: VecDeque::new(),

@@ -225,7 +225,11 @@ impl Stream {
                 if watch.state == Health::Silent {
                     return Some(Err(Some(Instant::now() + USUAL_DURATION)));
                 }
-                if let Some(line) = watch.next_line(version) {
+                let line = watch.next_line(version);
+                if watch.resource.plural == "namespaces" && watch.ready.is_empty() && watch.state == Health::Open {
+                    state.sightings.note(&watch.user, watch.told);
+                }
+                if let Some(line) = line {
                     return Some(Ok(line));
                 }
                 if watch.state == Health::Ending || Instant::now() >= watch.end {

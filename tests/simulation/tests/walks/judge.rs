@@ -14,7 +14,7 @@ use keypair_simulation::{
     history::History,
     oracle::{Promises, changes_of_a_fresh_operator, differences_from_an_empty_cluster, unsettled},
     replica,
-    server::{Change, ChangeKind, Snapshot},
+    server::{Change, ChangeKind, Sightings, Snapshot},
     trace::Trace,
 };
 use serde_json::Value;
@@ -61,7 +61,7 @@ impl Case {
     pub fn judge(&self) -> Verdict {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         runtime.expect("a runtime").block_on(async {
-            let (promises, trace) = (Promises::new(&self.history), Trace::new(true));
+            let (promises, trace) = (Promises::new(&self.history, Sightings::default()), Trace::new(true));
             let begun = tokio::time::Instant::now();
             let mut world = World::default();
             for event in &self.events {

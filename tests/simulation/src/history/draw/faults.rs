@@ -1,5 +1,7 @@
 //! What goes wrong: watches, requests, replicas, policies, the store.
 
+use std::time::Duration;
+
 use super::{Drawing, one};
 use crate::history::{Action, Policy, Sight, Weather};
 
@@ -127,5 +129,7 @@ impl Drawing {
         }
         self.pause();
         self.push(Action::Restore);
+        // Until somebody answers again; some find out that nobody does.
+        self.at += Duration::from_millis(2000 + self.dice.below(1500));
     }
 }

@@ -72,7 +72,7 @@ impl Seen {
             .values()
             .filter(|life| life.is_there && life.id.is_some() && life.place.0 == change.namespace)
             .collect();
-        let (count, quota) = (there.len(), self.quota(&change.namespace));
+        let (count, quota) = (there.len(), self.quota(&change.namespace, &change.user));
         let same = there.iter().filter(|life| life.key_pair_name == effective_name(after)).count();
         if count > quota && !self.is_late {
             self.violated(&format!("{}: {count} accepted pairs, the quota is {quota}", change.namespace));

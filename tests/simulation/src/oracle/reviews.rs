@@ -1,0 +1,89 @@
+//! What a replica would say to who wants to create a pair, compared with what there is.
+
+use keypair_operator::{
+    controller::Views,
+    webhook::{Scopes, envelope, review},
+};
+use serde_json::{Value, json};
+
+use super::facts::{accepted, annotation, effective_name, name, namespace};
+use crate::{Server, history::Setup, replica::NAMESPACE};
+
+/// When it is asked, in seconds since 1970: certificates expire.
+const NOW: u64 = 1_800_000_000;
+
+/// Where what a replica answers is not so.
+#[must_use]
+pub fn wrong_answers(server: &Server, setup: &Setup, views: &Views) -> Vec<String> {
+    let key_pairs = server.objects("keypairs");
+    let mut found = Vec::new();
+    for place in server.objects("namespaces").iter().filter(|place| name(place) != NAMESPACE) {
+        let there: Vec<&Value> = key_pairs.iter().filter(|pair| namespace(pair) == name(place)).collect();
+        found.extend(of_namespace(place, &there, setup.quota, views));
+    }
+    found
+}
+
+fn of_namespace(place: &Value, there: &[&Value], default_quota: usize, views: &Views) -> Vec<String> {
+    let quota = annotation(place, "keypairs.dev/quota");
+    let quota = quota.map_or(default_quota, |text| text.trim().parse().unwrap_or(0));
+    let taken: Vec<&str> =
+        there.iter().filter(|pair| accepted(pair).is_some()).map(|pair| effective_name(pair)).collect();
+    let (place, has_projects) = (name(place), has_projects(place));
+    let mut found = Vec::new();
+    let mut judge = |wanted: &str| {
+        let Some(refused) = answer(views, place, wanted) else {
+            found.push(format!("{place}: a review of {wanted} is not answered"));
+            return;
+        };
+        let refused = refused.as_deref();
+        // Which projects there are decides about all of a namespace.
+        let is_of_project = has_projects && refused.is_some_and(|reason| reason == "ProjectNotFound");
+        let is_right = match refused {
+            None => !taken.contains(&wanted) && taken.len() < quota,
+            Some("KeyPairNameConflict") => there.iter().any(|pair| effective_name(pair) == wanted),
+            // One that waits for something else holds a slot already.
+            Some("QuotaExceeded") => there.len() >= quota,
+            Some(_) => false,
+        };
+        if !is_right && !is_of_project {
+            let count = taken.len();
+            found.push(format!(
+                "{place}: a review of {wanted} says {refused:?}; {count} are accepted of {quota}, {taken:?}"
+            ));
+        }
+    };
+    judge("brand-new");
+    taken.iter().for_each(|name| judge(name));
+    found
+}
+
+fn has_projects(place: &Value) -> bool {
+    ["keypairs.dev/projects", "keypairs.dev/default-project"].iter().any(|name| annotation(place, name).is_some())
+}
+
+/// Why a pair of this key pair name must not be created, if so; `None`: there is no answer.
+fn answer(views: &Views, namespace: &str, wanted: &str) -> Option<Option<String>> {
+    let asked = json!({
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "request": {
+            "uid": "question",
+            "kind": { "group": "keypairs.dev", "version": "v1alpha1", "kind": "KeyPair" },
+            "resource": { "group": "keypairs.dev", "version": "v1alpha1", "resource": "keypairs" },
+            "namespace": namespace,
+            "name": "question",
+            "operation": "CREATE",
+            "userInfo": {},
+            "object": {
+                "apiVersion": "keypairs.dev/v1alpha1",
+                "kind": "KeyPair",
+                "metadata": { "name": "question", "namespace": namespace },
+                "spec": { "profile": "OpenSSH", "keyPairName": wanted, "generate": { "algorithm": "Ed25519" } },
+            },
+        },
+    });
+    let request = envelope::read(asked.to_string().as_bytes())?;
+    let answer = review(request, views, &Scopes::default(), NOW)?;
+    Some(answer.refused.map(|reason| reason.to_string()))
+}

@@ -1,0 +1,38 @@
+//! Since when a user knows of which version, by the watches of Namespaces that have told of it.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::time::Instant;
+
+/// What the watches of Namespaces have shown to each user; a handle.
+#[derive(Debug, Clone, Default)]
+pub struct Sightings(Arc<Mutex<BTreeMap<String, Vec<(Instant, u64)>>>>);
+
+impl Sightings {
+    /// Notes that a user has been told everything up to this version.
+    pub(super) fn note(&self, user: &str, version: u64) {
+        let mut seen = self.lock();
+        if !seen.contains_key(user) {
+            seen.insert(user.to_owned(), Vec::new());
+        }
+        let Some(seen) = seen.get_mut(user) else { return };
+        if seen.last().is_none_or(|(_, last)| *last < version) {
+            seen.push((Instant::now(), version));
+        }
+    }
+
+    /// When a user was told of this version, or of a later one.
+    #[must_use]
+    pub fn told(&self, user: &str, version: u64) -> Option<Instant> {
+        let seen = self.lock();
+        let first = seen.get(user)?.iter().find(|(_, told)| *told >= version)?;
+        Some(first.0)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Vec<(Instant, u64)>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

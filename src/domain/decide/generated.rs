@@ -116,11 +116,14 @@ impl<'a> Case<'a> {
     pub(super) fn settle(self, name: &str, secret: &ReadSecret, key: &PublicKey) -> Plan {
         let Self { desired, observed, region, .. } = self;
         let refuse = |refusal| refuse_until_changed(observed, name, refusal);
-        if !secret.type_fits {
-            return refuse(refusals::type_cannot_change(name));
-        }
-        if let Some(obstacle) = &secret.obstacle {
-            return refuse(refusals::obstacle(name, obstacle));
+        let refusal = if secret.type_fits {
+            secret.obstacle.as_ref().map(|obstacle| refusals::obstacle(name, obstacle))
+        } else {
+            Some(refusals::type_cannot_change(name))
+        };
+        if let Some(refusal) = refusal {
+            // What moves have left behind has nothing to do with it.
+            return moves::clear(self, name, secret).unwrap_or_else(|| refuse(refusal));
         }
         // Where admission lets nothing more be written, it is no use to try: that is told.
         if secret.missing.is_empty() && !(secret.up_to_date && secret.in_sight) {

@@ -105,6 +105,7 @@ fn is_about(plan: &Plan, name: &str) -> bool {
 fn in_the_way(case: Case<'_>, home: &str, found: &SecretView, target: &str, copy: &ReadSecret) -> Plan {
     let refuse = |refusal| refuse_until_changed(case.observed, target, refusal);
     match copy.belongs {
+        Belongs::Foreign if !copy.missing.is_empty() => case.disowned(target, copy),
         Belongs::Ours => refuse(refusals::key_mismatch(target)),
         // Handed over, with the same key: then it need not be copied.
         Belongs::Offered => match case.consider_offer(copy, target) {

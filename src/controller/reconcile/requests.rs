@@ -147,12 +147,12 @@ impl Reconciliation<'_> {
         let encoding = self.desired.parameters.secret.encoding(None);
         let content = Content::new(key, &public_key, encoding)?.replacing(replaces.clone());
         let content = content.moved_from(moved_from.clone());
-        let Created { version, in_sight, missing } = match self.post_secret(name, &content, false).await? {
+        let Created { version, belongs, in_sight, missing } = match self.post_secret(name, &content, false).await? {
             Ok(created) => created,
             Err(instead) => return Ok(instead),
         };
         Ok(SecretView::Read(ReadSecret {
-            belongs: Belongs::Ours,
+            belongs,
             adopted: false,
             in_sight,
             owner: None,

@@ -295,6 +295,8 @@ pub struct Content {
 pub struct Created {
     /// Its resource version.
     pub version: String,
+    /// Whose it is: admission may have taken away all that says so.
+    pub belongs: Belongs,
     /// Whether a watch will show it.
     pub in_sight: bool,
     /// What was sent and did not come back.
@@ -360,6 +362,7 @@ pub async fn create(
     let created: PartialObjectMeta<Secret> = client.request(request).await?;
     Ok(Created {
         version: created.resource_version().unwrap_or_default(),
+        belongs: Marks::of(&created).belongs(key_pair),
         in_sight: in_sight(&created),
         missing: comparison::missing(&json!(secret.0.metadata), &created),
     })

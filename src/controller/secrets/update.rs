@@ -10,8 +10,8 @@ use kube::{
 use serde_json::{Value, json};
 
 use super::{
-    KEYPAIR_UID_LABEL, METADATA_ONLY, MOVED_ANNOTATION, RequestError, comparison, fetch, in_sight, moved, moved_text,
-    shape, shape::Shaping, url, view,
+    KEYPAIR_UID_LABEL, METADATA_ONLY, MOVED_ANNOTATION, Marks, RequestError, comparison, fetch, in_sight, moved,
+    moved_text, shape, shape::Shaping, url, view,
 };
 use crate::{
     api::KeyPair,
@@ -50,7 +50,7 @@ pub async fn update(
     let Attempt { name, settings, version, overruled } = attempt;
     let Some(secret) = fetch(client, key_pair, name).await? else { return Ok(None) };
     let seen = view(&secret.0, key_pair, settings, overruled);
-    if seen.version != version || seen.obstacle.is_some() {
+    if seen.version != version || seen.obstacle.is_some() || seen.belongs == Belongs::Foreign {
         return Ok(Some(seen));
     }
     let shaping = Shaping { key_pair, settings, owned: seen.belongs == Belongs::Ours, overruled };
@@ -66,7 +66,10 @@ pub async fn update(
     }
     let mut sent = json!({ "metadata": patch.get("metadata") });
     let mut patched = apply(client, key_pair, name, patch).await?;
+    // Admission may have taken away all that says whose it is. Then it is nobody's to write to.
+    let belongs = Marks::of(&patched).belongs(key_pair);
     if !in_sight(&patched)
+        && belongs != Belongs::Foreign
         && let Some(uid) = key_pair.uid()
     {
         let mut label = json!({ "metadata": { "resourceVersion": patched.resource_version() } });
@@ -77,7 +80,9 @@ pub async fn update(
     let missing = comparison::missing(sent.get("metadata").unwrap_or(&Value::Null), &patched);
     let version = patched.resource_version().unwrap_or_default();
     let (in_sight, moved) = (in_sight(&patched), moved(&patched));
-    Ok(Some(ReadSecret { belongs: Belongs::Ours, up_to_date: true, in_sight, moved, missing, version, ..seen }))
+    // What did not come back is told, if anything; it is as good as ours as long as it is not nobody's.
+    let belongs = if belongs == Belongs::Foreign { belongs } else { Belongs::Ours };
+    Ok(Some(ReadSecret { belongs, up_to_date: true, in_sight, moved, missing, version, ..seen }))
 }
 
 /// Sets a label or an annotation in a patch.

@@ -92,6 +92,7 @@ impl<'a> Case<'a> {
             }
             // What was answered otherwise has been told.
             (SecretView::Invalid(_) | SecretView::Forbidden(_) | SecretView::Failing(_), _) => Plan::Rest,
+            (SecretView::Read(secret), _) if !secret.missing.is_empty() => self.disowned(home, secret),
             (SecretView::Read(secret), _) => match self.consider_offer(secret, home) {
                 Ok(()) => update(home, secret),
                 Err(refusal) => refuse_until_changed(observed, home, refusal),
@@ -116,11 +117,14 @@ impl<'a> Case<'a> {
     pub(super) fn settle(self, name: &str, secret: &ReadSecret, key: &PublicKey) -> Plan {
         let Self { desired, observed, region, .. } = self;
         let refuse = |refusal| refuse_until_changed(observed, name, refusal);
-        if !secret.type_fits {
-            return refuse(refusals::type_cannot_change(name));
-        }
-        if let Some(obstacle) = &secret.obstacle {
-            return refuse(refusals::obstacle(name, obstacle));
+        let refusal = if secret.type_fits {
+            secret.obstacle.as_ref().map(|obstacle| refusals::obstacle(name, obstacle))
+        } else {
+            Some(refusals::type_cannot_change(name))
+        };
+        if let Some(refusal) = refusal {
+            // What moves have left behind has nothing to do with it.
+            return moves::clear(self, name, secret).unwrap_or_else(|| refuse(refusal));
         }
         // Where admission lets nothing more be written, it is no use to try: that is told.
         if secret.missing.is_empty() && !(secret.up_to_date && secret.in_sight) {
@@ -164,6 +168,20 @@ impl<'a> Case<'a> {
             },
             OnLoss::Report => refuse_until_changed(self.observed, name, refusals::key_lost(name)),
         }
+    }
+
+    /// Admission has taken away all that says whose the Secret is that was just written: it is nobody's now. That is told; nothing is
+    /// accepted, or taken away elsewhere, on the strength of such a one.
+    pub(super) fn disowned(self, name: &str, secret: &ReadSecret) -> Plan {
+        let report = Report {
+            facts: self.observed.recorded.clone(),
+            refusals: vec![refusals::taken_away(name, &secret.missing)],
+            look_again: true,
+            overruled: true,
+            out_of_sight: Some(name.to_owned()),
+            ..Report::default()
+        };
+        Plan::Report(Box::new(report))
     }
 
     /// Whether the Secret of an accepted pair holds another key, and not one that was generated in the place of a lost one just

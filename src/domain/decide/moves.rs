@@ -73,6 +73,11 @@ pub(super) fn decide(case: Case<'_>, home: &str) -> Plan {
         }
         (SecretView::Read(copy), found) => {
             let is_there = matches!(found, SecretView::Read(secret) if case.is_right(secret));
+            let is_unfinished = is_there && source(copy.moved.as_ref(), target) == Some(home) && !copy.adopted;
+            // The type that the spec wants was edited since the copy was made. Nobody goes by the copy yet.
+            if is_unfinished && !copy.type_fits && case.recorded_name().is_none_or(|recorded| recorded == home) {
+                return Plan::DeleteSecret(target.to_owned());
+            }
             if is_there && source(copy.moved.as_ref(), target) != Some(home) {
                 return match copy.missing.as_slice() {
                     [] => mark(home, target, copy),
@@ -100,6 +105,7 @@ fn is_about(plan: &Plan, name: &str) -> bool {
 fn in_the_way(case: Case<'_>, home: &str, found: &SecretView, target: &str, copy: &ReadSecret) -> Plan {
     let refuse = |refusal| refuse_until_changed(case.observed, target, refusal);
     match copy.belongs {
+        Belongs::Foreign if !copy.missing.is_empty() => case.disowned(target, copy),
         Belongs::Ours => refuse(refusals::key_mismatch(target)),
         // Handed over, with the same key: then it need not be copied.
         Belongs::Offered => match case.consider_offer(copy, target) {

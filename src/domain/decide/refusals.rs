@@ -39,11 +39,21 @@ pub(super) fn secret_conflict(name: &str, owner: Option<&str>, has_key: bool) ->
 /// The Secret that the key is to be moved to is somebody else's.
 pub(super) fn name_in_use(home: &str, target: &str, owner: Option<&str>) -> Refusal {
     let of = owner.map(|owner| format!(", and belongs to {owner}")).unwrap_or_default();
+    // Nobody is told to delete what holds the private key of another pair. Of two that want each other's names neither can go first.
+    let remedy = if owner.is_some_and(|owner| owner.starts_with("KeyPair ")) {
+        format!(
+            "it is moved when that KeyPair has given the name up; if that one waits for {home:?}, set spec.secret.name of one of the two to a third name first"
+        )
+    } else {
+        format!(
+            "delete Secret {target:?}, and the key is moved there, or set spec.secret.name to another name or back to {home:?}"
+        )
+    };
     Refusal::new(
         Reason::SecretConflict,
         Parameter::Secret,
         format!(
-            "Secret {target:?}, which spec.secret.name names now, exists already{of}; the private key stays in Secret {home:?}: delete Secret {target:?}, and the key is moved there, or set spec.secret.name to another name or back to {home:?}"
+            "Secret {target:?}, which spec.secret.name names now, exists already{of}; the private key stays in Secret {home:?}: {remedy}"
         ),
     )
 }

@@ -23,9 +23,12 @@ const QUIET: Duration = Duration::from_secs(15);
 /// When after the end of all faults it is looked whether everything has settled, in seconds. At the last time it must have: a watch
 /// that has silently died is noticed within 135 s, and what a person has to change is looked at again within five minutes.
 const LOOKS: [u64; 4] = [20, 60, 180, 500];
-/// For how long nobody answers when the store is put back. Less would be no restore: who stops an API server, exchanges the data of
-/// etcd and starts both takes longer than two seconds, which is what the operator knows one by.
-const AWAY: Duration = Duration::from_millis(2500);
+/// The last time after the store was put back: a watch that broke off, and began again before anybody could know why, lets everything
+/// be listed anew within ten minutes.
+const LAST_LOOK_AFTER_RESTORE: u64 = 800;
+/// For how long nobody answers while the store is put back. Nobody exchanges the data of etcd in less than the two seconds by which the
+/// operator knows it.
+const OUTAGE: Duration = Duration::from_millis(2500);
 
 /// What came of a history.
 #[derive(Debug)]
@@ -55,9 +58,13 @@ pub fn run(history: &History, notes: bool) -> Outcome {
         let begun = Instant::now();
         for step in &history.steps {
             sleep_until(begun + step.at).await;
+            if matches!(step.action, Action::User { .. }) {
+                stage.is_up().await;
+            }
             stage.trace.line(&format!("--- {}", step.action));
             stage.perform(&step.action);
         }
+        stage.is_up().await;
         // What was done last is under way.
         sleep(Duration::from_millis(1)).await;
         let violations = stage.end().await;
@@ -74,6 +81,8 @@ struct Stage<'a> {
     trace: Trace,
     snapshot: Option<Snapshot>,
     panics: usize,
+    /// Since when the API server answers again.
+    up: Instant,
 }
 
 impl<'a> Stage<'a> {
@@ -88,7 +97,8 @@ impl<'a> Stage<'a> {
             noting.change(change);
             seeing.see(change);
         });
-        let mut stage = Self { history, server, hosts: Vec::new(), promises, trace, snapshot: None, panics: 0 };
+        let mut stage =
+            Self { history, server, hosts: Vec::new(), promises, trace, snapshot: None, panics: 0, up: Instant::now() };
         stage.user(Verb::Create, "namespaces", "", NAMESPACE, &Value::Null);
         let keys = Arc::new(Keys::new(history.seed));
         for number in 0..history.setup.replicas {
@@ -122,22 +132,28 @@ impl<'a> Stage<'a> {
             }
             Action::AllowAll => (0..self.hosts.len()).for_each(|number| self.server.allow_all(&user(number))),
             Action::Snapshot => self.snapshot = Some(self.server.snapshot()),
-            Action::Restore => self.restore(),
+            Action::Restore => {
+                if let Some(snapshot) = &self.snapshot {
+                    self.server.stop();
+                    self.server.restore(snapshot);
+                    self.promises.restored(&self.server);
+                    let server = self.server.clone();
+                    self.up = Instant::now() + OUTAGE;
+                    tokio::spawn(async move {
+                        sleep(OUTAGE).await;
+                        server.start();
+                    });
+                }
+            }
             Action::ClockJump(seconds) => self.server.jump(seconds * 1000),
         }
     }
 
-    /// Puts the store back: for a while nobody answers, since nothing can be exchanged below an API server that runs.
-    fn restore(&self) {
-        let Some(snapshot) = &self.snapshot else { return };
-        self.server.stop();
-        self.server.restore(snapshot);
-        self.promises.restored(&self.server);
-        let server = self.server.clone();
-        tokio::spawn(async move {
-            sleep(AWAY).await;
-            server.start();
-        });
+    /// Waits until the API server answers, as users do.
+    async fn is_up(&self) {
+        while self.server.is_down() {
+            sleep_until(self.up + Duration::from_millis(1)).await;
+        }
     }
 
     fn with(&mut self, replica: usize, what: impl FnOnce(&mut Host)) {
@@ -191,7 +207,8 @@ impl<'a> Stage<'a> {
         // One that is to be killed, or to stop, may still be about it.
         let begun = Instant::now();
         let mut found = Vec::new();
-        for look in LOOKS {
+        let last = self.history.is_restored().then_some(LAST_LOOK_AFTER_RESTORE);
+        for look in LOOKS.into_iter().chain(last) {
             while begun.elapsed() < Duration::from_secs(look) {
                 self.hosts.iter_mut().for_each(Host::start);
                 sleep(Duration::from_secs(5)).await;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use keypair_simulation::{
-    history::{Action, History, Setup, Sight, Step, Verb},
+    history::{Action, History, Policy, Setup, Sight, Step, Verb},
     run::run,
 };
 use serde_json::{Value, json};
@@ -116,7 +116,97 @@ fn a_store_that_is_put_back() {
             step(200, Action::Snapshot),
             create(time, "web", &generated()),
             step(time + 200, Action::Restore),
-            create(time + 2000, "api", &generated()),
+            create(time + 4000, "api", &generated()),
+        ]
+    });
+}
+
+#[test]
+fn a_store_that_is_put_back_and_comes_to_the_same_versions() {
+    keeps_its_promises(&setup(1), [384, 600, 900], |time| {
+        vec![
+            namespace(0, &json!({})),
+            create(0, "web", &generated()),
+            step(14, Action::Snapshot),
+            step(time, Action::Restore),
+            user(time + 100, Verb::Delete, "keypairs", "web", Value::Null),
+            create(time + 4000, "web", &generated()),
+        ]
+    });
+}
+
+#[test]
+fn a_type_that_is_edited_while_the_secret_is_moved() {
+    keeps_its_promises(&setup(500), 0..60, |time| {
+        vec![
+            namespace(0, &json!({})),
+            create(0, "web", &generated()),
+            edit(1000, "web", &json!({ "secret": { "name": "s1" } })),
+            edit(1000 + time, "web", &json!({ "secret": { "template": { "type": "Opaque" } } })),
+        ]
+    });
+}
+
+#[test]
+fn a_type_that_is_taken_back() {
+    keeps_its_promises(&setup(500), [20, 140, 1000], |time| {
+        vec![
+            namespace(0, &json!({})),
+            create(0, "web", &generated()),
+            edit(2, "web", &json!({ "secret": { "template": { "type": "Opaque" } } })),
+            edit(2 + time, "web", &json!({ "secret": { "template": { "type": null } } })),
+        ]
+    });
+}
+
+#[test]
+fn policies_that_take_away_whose_a_secret_is() {
+    for [first, later] in [
+        [Policy::RemoveUid, Policy::RemoveLabel],
+        [Policy::RemoveUid, Policy::RemoveOwner],
+        [Policy::RemoveLabel, Policy::RemoveOwner],
+    ] {
+        for edited in [
+            json!({ "deletionPolicy": "Retain" }),
+            json!({ "name": "s1", "deletionPolicy": "Retain" }),
+            json!({ "name": "s1" }),
+        ] {
+            keeps_its_promises(&setup(500), 0..5, |time| {
+                vec![
+                    namespace(0, &json!({})),
+                    create(0, "web", &generated()),
+                    step(500, Action::Policy(first)),
+                    edit(1000, "web", &json!({ "secret": edited })),
+                    step(1000 + 3 * time, Action::Policy(later)),
+                    step(6000, Action::NoPolicy),
+                ]
+            });
+        }
+    }
+}
+
+#[test]
+fn a_kind_of_key_that_is_edited_before_it_is_accepted() {
+    keeps_its_promises(&setup(500), 0..40, |time| {
+        vec![
+            namespace(0, &json!({})),
+            create(0, "web", &generated()),
+            edit(time, "web", &json!({ "generate": { "algorithm": null } })),
+        ]
+    });
+}
+
+#[test]
+fn a_secret_that_is_handed_over_first() {
+    keeps_its_promises(&setup(500), [0, 20, 1000], |time| {
+        let handed_over = json!({
+            "metadata": { "annotations": { "keypairs.dev/adopt": "web" } },
+            "data": { "ssh-privatekey": "$KEY0" },
+        });
+        vec![
+            namespace(0, &json!({})),
+            user(0, Verb::Create, "secrets", "web", handed_over),
+            create(time, "web", &generated()),
         ]
     });
 }

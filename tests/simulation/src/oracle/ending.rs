@@ -49,16 +49,24 @@ fn of_key_pair(key_pair: &Value, key_pairs: &[Value], secrets: &[Value], promise
     // A replay says what its original says, whose Secret somebody may have deleted.
     let repeats = |other: &&Value| {
         uid(other) != uid(key_pair)
+            && accepted(other).is_some()
+            && ready(other).1 == reason
             && namespace(other) == namespace(key_pair)
             && text(other, "/spec/clientToken") == text(key_pair, "/spec/clientToken")
     };
-    let may_repeat = text(key_pair, "/spec/clientToken").is_some() && key_pairs.iter().any(|other| repeats(&other));
-    // What was to be generated has changed after the key was, and before anybody was given it: the operator says to delete the Secret.
-    let is_outdated = reason == "PrivateKeyMismatch"
-        && fingerprint(key_pair).is_none()
+    let may_repeat = accepted(key_pair).is_none()
+        && text(key_pair, "/spec/clientToken").is_some()
+        && key_pairs.iter().any(|other| repeats(&other));
+    // The kind of key was edited after the Secret was made and before the pair was accepted: a key that may be in use is never thrown
+    // away unasked, so whoever edited it is told to delete it.
+    let is_of_an_earlier_kind = reason == "PrivateKeyMismatch"
         && accepted(key_pair).is_none()
-        && generation.and_then(Value::as_u64).is_some_and(|generation| generation > 1);
-    if is_untouched && !may_repeat && !is_outdated && matches!(reason, "PrivateKeyLost" | "PrivateKeyMismatch") {
+        && generation.and_then(Value::as_i64).is_some_and(|generation| generation > 1);
+    if is_untouched
+        && !may_repeat
+        && !is_of_an_earlier_kind
+        && matches!(reason, "PrivateKeyLost" | "PrivateKeyMismatch")
+    {
         found.push(format!("{reason}, and nobody but the operator has touched its Secrets"));
     }
     if reason == "InternalError" {

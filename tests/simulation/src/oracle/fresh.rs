@@ -190,10 +190,20 @@ fn of_secrets(server: &Server, empty: &Server, key_pair: &Value) -> Option<Strin
     let secret = text(key_pair, "/status/secretName").filter(|_| ready(key_pair).1 == "Generated")?;
     let (now, fresh) =
         (server.object("secrets", namespace(key_pair), secret)?, empty.object("secrets", namespace(key_pair), secret)?);
-    if annotation(&now, "keypairs.dev/adopt").is_some() {
+    // One that was handed over is its owner's still, and in the empty cluster nobody hands one over.
+    let is_adopted = |applied: &str| applied.contains(r#""adopted":true"#);
+    if annotation(&now, "keypairs.dev/adopt").is_some()
+        || annotation(&now, "keypairs.dev/applied").is_some_and(is_adopted)
+    {
         return None;
     }
-    let (now, fresh) = (shape(&now), shape(&fresh));
+    let (mut now, mut fresh) = (shape(&now), shape(&fresh));
+    // A type that the spec does not name is that which the Secret was made with: it cannot be changed, and any will do.
+    if text(key_pair, "/spec/secret/template/type").is_none() {
+        [&mut now, &mut fresh].into_iter().filter_map(Value::as_object_mut).for_each(|shape| {
+            shape.remove("type");
+        });
+    }
     (now != fresh).then(|| format!("Secret {}/{secret}: {now}; in an empty cluster: {fresh}", namespace(key_pair)))
 }
 

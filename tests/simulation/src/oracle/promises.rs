@@ -148,7 +148,7 @@ impl Promises {
     #[must_use]
     pub fn is_touched(&self, uid: &str) -> bool {
         let seen = self.lock();
-        seen.is_mutated || seen.is_restored || seen.lives.get(uid).is_none_or(|life| life.is_touched)
+        seen.is_restored || seen.lives.get(uid).is_none_or(|life| life.is_touched)
     }
 }
 

@@ -54,7 +54,6 @@ impl Seen {
         if let (Some(before), Some(now)) = (given_before, given)
             && before != now
             && !may_change
-            && !self.is_mutated
             && !self.is_restored
         {
             self.violated(&format!("{place}: the status gave out the key {before}, and now {now}"));

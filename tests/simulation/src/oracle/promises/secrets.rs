@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{Life, Place, Seen};
 use crate::{
-    oracle::facts::{annotation, is_operator, keys_in, owner, owners, secret_tails},
+    oracle::facts::{annotation, is_operator, keys_in, owner, owners, secret_tails, uid},
     server::Change,
 };
 
@@ -38,7 +38,7 @@ impl Seen {
         if let Some(before) = before {
             let is_known = |uid: &str| self.lives.contains_key(uid);
             let ours = owner(before).is_some_and(is_known) || owners(before).any(is_known);
-            if !ours && annotation(before, "keypairs.dev/adopt").is_none() && !self.is_restored && !self.is_mutated {
+            if !ours && annotation(before, "keypairs.dev/adopt").is_none() && !self.is_restored {
                 self.violated(&format!("{at}: a foreign Secret was changed"));
             }
         }
@@ -51,8 +51,15 @@ impl Seen {
                 self.violated(&format!("{at}: the last copy of a private key that a status gives out was removed"));
             }
         }
+        if let Some(after) = after.filter(|after| self.is_mutated && is_mutated(after)) {
+            let of = annotation(after, "keypairs.dev/keypair").map(|name| (place.0.clone(), name.to_owned()));
+            let uid = of.and_then(|of| self.key_pairs.get(&of)).map(|key_pair| uid(key_pair).to_owned());
+            if let Some(life) = uid.and_then(|uid| self.lives.get_mut(&uid)) {
+                life.is_touched = true;
+            }
+        }
         let Some(uid) = after.and_then(owner) else { return };
-        let excused = self.is_late || self.is_mutated || self.is_restored;
+        let excused = self.is_late || self.is_restored;
         let Some(life) = self.lives.get_mut(uid) else { return };
         life.keys.extend(now);
         if life.keys.len() > 1 && !life.is_touched && !excused {
@@ -60,4 +67,12 @@ impl Seen {
             self.violated(&format!("{at}: a second key for {name}"));
         }
     }
+}
+
+/// Whether something that the operator puts on each Secret is not there: with `Retain` there need not be an owner.
+fn is_mutated(secret: &Value) -> bool {
+    let manager = secret.pointer("/metadata/labels").and_then(|labels| labels.get("app.kubernetes.io/managed-by"));
+    manager.is_none_or(|manager| manager != "keypair-operator")
+        || owner(secret).is_none()
+        || owners(secret).count() == 0
 }

@@ -32,7 +32,7 @@ fn of_namespace(place: &Value, there: &[&Value], default_quota: usize, views: &V
     let (place, has_projects) = (name(place), has_projects(place));
     let mut found = Vec::new();
     let mut judge = |wanted: &str| {
-        let Some(refused) = answer(views, place, wanted) else {
+        let Ok(refused) = answer(views, place, wanted) else {
             found.push(format!("{place}: a review of {wanted} is not answered"));
             return;
         };
@@ -54,7 +54,9 @@ fn of_namespace(place: &Value, there: &[&Value], default_quota: usize, views: &V
         }
     };
     judge("brand-new");
-    taken.iter().for_each(|name| judge(name));
+    for name in &taken {
+        judge(name);
+    }
     found
 }
 
@@ -62,8 +64,11 @@ fn has_projects(place: &Value) -> bool {
     ["keypairs.dev/projects", "keypairs.dev/default-project"].iter().any(|name| annotation(place, name).is_some())
 }
 
-/// Why a pair of this key pair name must not be created, if so; `None`: there is no answer.
-fn answer(views: &Views, namespace: &str, wanted: &str) -> Option<Option<String>> {
+/// A question that is not understood, or to which nothing is known.
+struct Unanswered;
+
+/// Why a pair of this key pair name must not be created, if so.
+fn answer(views: &Views, namespace: &str, wanted: &str) -> Result<Option<String>, Unanswered> {
     let asked = json!({
         "apiVersion": "admission.k8s.io/v1",
         "kind": "AdmissionReview",
@@ -83,7 +88,7 @@ fn answer(views: &Views, namespace: &str, wanted: &str) -> Option<Option<String>
             },
         },
     });
-    let request = envelope::read(asked.to_string().as_bytes())?;
-    let answer = review(request, views, &Scopes::default(), NOW)?;
-    Some(answer.refused.map(|reason| reason.to_string()))
+    let request = envelope::read(asked.to_string().as_bytes()).ok_or(Unanswered)?;
+    let answer = review(request, views, &Scopes::default(), NOW).ok_or(Unanswered)?;
+    Ok(answer.refused.map(|reason| reason.to_string()))
 }

@@ -7,9 +7,12 @@ use std::{
 
 use tokio::time::Instant;
 
+/// By user: at which times up to which version everything was told.
+type Seen = BTreeMap<String, Vec<(Instant, u64)>>;
+
 /// What the watches of Namespaces have shown to each user; a handle.
 #[derive(Debug, Clone, Default)]
-pub struct Sightings(Arc<Mutex<BTreeMap<String, Vec<(Instant, u64)>>>>);
+pub struct Sightings(Arc<Mutex<Seen>>);
 
 impl Sightings {
     /// Notes that a user has been told everything up to this version.
@@ -32,7 +35,7 @@ impl Sightings {
         Some(first.0)
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Vec<(Instant, u64)>>> {
+    fn lock(&self) -> MutexGuard<'_, Seen> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

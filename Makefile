@@ -11,7 +11,7 @@ CRD := crds/keypairs.keypairs.dev.yaml
 CHART_CRD := charts/keypair-operator/files/keypairs.keypairs.dev.yaml
 CHART_POLICIES := charts/keypair-operator/files/admission-policies.yaml
 
-.PHONY: help build demo test fuzz simulate soak foreign fips bench image crds docs picture fmt lint deny
+.PHONY: help build demo test fuzz simulate mutations soak foreign fips bench image crds docs picture fmt lint deny
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -34,6 +34,9 @@ fuzz: ## Fuzz whatever reads what others write, a minute each target (FUZZ_SECON
 
 simulate: ## Run 3000 drawn histories of the operator against a simulated API server (HISTORIES, SEED)
 	@hack/simulate.sh
+
+mutations: ## Plant each mistake of tests/mutations in a copy of the operator, and say what finds it (HISTORIES, SEED, CHECKS=all; takes an hour or two)
+	@hack/mutations.sh
 
 soak: ## Run the tests that draw values with many more of them, thousands of RSA keys, 60,000 histories, and 50 fault runs (KEYPAIR_CASES=all: every Unicode character; takes long)
 	@assets=$$(hack/controlplane.sh); \

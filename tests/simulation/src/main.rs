@@ -40,6 +40,12 @@ struct Args {
     /// Does not stop at the first history that fails, and shortens none.
     #[arg(long)]
     all: bool,
+    /// Stops at the first history that fails, and does not shorten it.
+    #[arg(long, conflicts_with = "all")]
+    first: bool,
+    /// Leaves out the histories of these seeds.
+    #[arg(long, value_delimiter = ',')]
+    except: Vec<u64>,
 }
 
 fn main() -> ExitCode {
@@ -58,7 +64,11 @@ fn main() -> ExitCode {
                     if number >= args.histories {
                         return;
                     }
-                    let history = history::draw(args.seed.wrapping_add(number));
+                    let seed = args.seed.wrapping_add(number);
+                    if args.except.contains(&seed) {
+                        continue;
+                    }
+                    let history = history::draw(seed);
                     if args.no_snapshots && history.is_restored() {
                         continue;
                     }
@@ -68,7 +78,7 @@ fn main() -> ExitCode {
                         continue;
                     }
                     let was_first = !failed.swap(true, Ordering::AcqRel);
-                    if args.all {
+                    if args.all || args.first && was_first {
                         println!(
                             "seed {}: {}",
                             history.seed,
@@ -78,7 +88,7 @@ fn main() -> ExitCode {
                                 .collect::<Vec<_>>()
                                 .join("\n    ")
                         );
-                    } else if was_first {
+                    } else if was_first && !args.first {
                         let _telling = telling.lock().unwrap_or_else(PoisonError::into_inner);
                         explain(&history, &violations);
                     }

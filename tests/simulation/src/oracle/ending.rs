@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{
     Promises,
     facts::{
-        accepted, effective_name, fingerprint, is_import, keys_in, name, namespace, owner, owners, ready, text, uid,
+        accepted, annotation, effective_name, fingerprint, is_import, keys_in, name, namespace, owner, owners, ready, text, uid,
         wanted_secret,
     },
 };
@@ -91,6 +91,9 @@ fn of_key_pair(key_pair: &Value, key_pairs: &[Value], secrets: &[Value], promise
         if !fingerprint(key_pair).is_some_and(|given| keys.contains(given)) {
             found.push(format!("Ready, but its key is not in the Secret {wanted}"));
         }
+        if is_untouched && let Some(secret) = secret {
+            found.extend(of_owners(key_pair, secret));
+        }
     }
     if status == "True" && is_import(key_pair) && reason != "Imported" && reason != "IdempotentReplay" {
         found.push(format!("imported, but {reason}"));
@@ -111,6 +114,17 @@ fn of_key_pair(key_pair: &Value, key_pairs: &[Value], secrets: &[Value], promise
         }
     }
     found
+}
+
+/// Whether the garbage collector takes the Secret of a pair that is deleted, as the deletion policy says. One that was handed over has a
+/// policy of its own.
+fn of_owners(key_pair: &Value, secret: &Value) -> Option<String> {
+    if annotation(secret, "keypairs.dev/applied").is_some_and(|applied| applied.contains("\"adopted\"")) {
+        return None;
+    }
+    let goes = text(key_pair, "/spec/secret/deletionPolicy") != Some("Retain");
+    let is_owned = owners(secret).any(|owner| owner == uid(key_pair));
+    (goes != is_owned).then(|| format!("its Secret has an owner: {is_owned}, and is to go with it: {goes}"))
 }
 
 /// A Secret that was made for nobody.

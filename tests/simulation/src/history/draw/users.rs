@@ -111,14 +111,36 @@ impl Drawing {
     pub(super) fn region(&mut self) {
         match self.dice.below(4) {
             0 => self.recreate_namespace(),
-            1 => {
-                // What a namespace is changes while what was decided about its pairs is being written.
-                self.create();
-                self.at += Duration::from_millis(self.dice.below(25));
-                self.edit_namespace();
-                self.create();
-            }
+            1 => self.contend(),
             _ => self.edit_namespace(),
+        }
+    }
+
+    /// Two pairs of different projects come for one slot, and what the namespace is changes while what was decided about them is being
+    /// written.
+    pub(super) fn contend(&mut self) {
+        let namespace = NAMESPACES[0];
+        if self.dice.happens(700) {
+            let taken = self.specs.keys().filter(|(of, _)| *of == namespace).count();
+            let annotations = json!({ "keypairs.dev/quota": (taken + 1).to_string(), "keypairs.dev/projects": null });
+            self.user(Verb::Patch, "namespaces", "", namespace, json!({ "metadata": { "annotations": annotations } }));
+            // Until then the quota before may be the one in sight.
+            self.at += Duration::from_millis(10_500);
+        }
+        for project in ["red", "blue"] {
+            let name = *one(&mut self.dice, &KEY_PAIRS);
+            let algorithm = *one(&mut self.dice, &["Ed25519", "ECDSA"]);
+            let spec = json!({ "profile": "OpenSSH", "project": project, "generate": { "algorithm": algorithm } });
+            self.specs.entry((namespace, name)).or_insert_with(|| spec.clone());
+            self.user(Verb::Create, "keypairs", namespace, name, json!({ "spec": spec }));
+            self.at += Duration::from_millis(self.dice.below(3));
+        }
+        self.at += Duration::from_millis(self.dice.below(40));
+        if self.dice.happens(700) {
+            let annotations = json!({ "keypairs.dev/projects": one(&mut self.dice, &["red", "blue"]) });
+            self.user(Verb::Patch, "namespaces", "", namespace, json!({ "metadata": { "annotations": annotations } }));
+        } else {
+            self.edit_namespace();
         }
     }
 

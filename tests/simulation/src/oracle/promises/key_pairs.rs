@@ -48,6 +48,10 @@ impl Seen {
                 let reason = ready(after).1;
                 self.violated(&format!("{place}: an accepted pair is not accepted any more ({reason})"));
             }
+            // What it has it keeps, whatever the quota becomes.
+            (Some(_), Some(_)) if matches!(ready(after).1, "QuotaExceeded" | "KeyPairNameConflict") => {
+                self.violated(&format!("{place}: an accepted pair is told {}", ready(after).1));
+            }
             (None, Some(_)) => self.accepted(change, after),
             _ => {}
         }

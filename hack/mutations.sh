@@ -1,0 +1,122 @@
+#!/usr/bin/env bash
+# Plants one mistake after the other into a copy of the operator (tests/mutations), and says which check finds it.
+#
+# Usage: hack/mutations.sh [NUMBER…]    only these
+#   HISTORIES  of the simulation that it is given at most (3000)
+#   SEED       of the first (1)
+#   CHECKS     `all`: where no history finds it, the unit tests and tests/exhaustion are run as well
+# Prints a line for each, as a row of the table in docs/reliability.md, and fails if one is not found or does not apply.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+cd "$root"
+
+histories=${HISTORIES:-3000}
+seed=${SEED:-1}
+work=$root/target/mutations
+tree=$work/tree
+# How long a run of histories may take that goes round in circles, in seconds.
+limit=900
+
+# Git would look for the copy's place in the repository around it.
+export GIT_CEILING_DIRECTORIES=$work CARGO_TARGET_DIR=$work/build
+# Only the operator changes from one to the next: what of it stays the same is compiled once.
+export CARGO_INCREMENTAL=1
+
+# Makes the copy what the checkout is. Times of files that stay the same stay, so that Cargo compiles what has changed.
+copy() {
+  mkdir -p "$tree"
+  git ls-files -z --cached --others --exclude-standard |
+    while IFS= read -r -d '' file; do
+      if [ -f "$file" ] && ! cmp -s "$file" "$tree/$file"; then
+        mkdir -p "$tree/$(dirname "$file")"
+        cp "$file" "$tree/$file"
+      fi
+    done
+}
+
+build() {
+  (cd "$tree" && cargo build --quiet -p keypair-simulation --profile simulation) >"$work/build.log" 2>&1
+}
+
+# Runs the histories, and says which break a promise: `<number of the history>: <what is broken>`.
+broken() {
+  local status=0
+  timeout "$limit" "$CARGO_TARGET_DIR/simulation/keypair-simulation" --histories "$histories" --seed "$seed" \
+    --threads 1 "$@" >"$work/histories.log" 2>/dev/null || status=$?
+  if [ "$status" -eq 124 ]; then
+    echo "$histories: it does not come to an end"
+  fi
+  sed -n 's/^seed \([0-9]*\): \(.*\)/\1 \2/p' "$work/histories.log" | while read -r number line; do
+    echo "$((number - seed + 1)): ${line#[0-9]*s: }"
+  done
+}
+
+# The check that a violation comes from.
+check_of() {
+  case $1 in
+    *" accepted pairs, the quota is"*) echo "quota, at every moment" ;;
+    *" accepted pairs of the name "*) echo "one pair of a name, at every moment" ;;
+    *" while "*" led"*) echo "who does not lead writes nothing" ;;
+    *"a private key in "*) echo "no private key in what people read" ;;
+    *": keyPairID was "* | *"not accepted any more"* | *"an accepted pair is told"*) echo "an accepted pair stays accepted" ;;
+    *"the status gave out the key"*) echo "the key that a status gives out stays" ;;
+    *"a foreign Secret was changed"*) echo "no foreign Secret is changed" ;;
+    *"the last copy of a private key"*) echo "no key that a status gives out is removed" ;;
+    *": a second key for "*) echo "one key for a pair" ;;
+    *"not settled"* | *"InternalError when"* | *"the Secret is "* | *"still writes"* | *": imported, but "*) echo "everything settles" ;;
+    *", and nobody but the operator has touched"* | *"its key is not in the Secret"*) echo "the key is there in the end" ;;
+    *" Secrets are its own"* | *"its owner is gone"* | *"its owner is another"*) echo "no Secret is left over" ;;
+    *"has an owner: "*) echo "the deletion policy holds" ;;
+    *"pairs have the "* | *"the quota was never more"*) echo "quota, names and identifiers in the end" ;;
+    *"a fresh operator changes"*) echo "a fresh operator finds nothing to do" ;;
+    *"in an empty cluster"* | "Secret "*": {"*) echo "as in an empty cluster" ;;
+    *"the operator panicked"*) echo "no panic" ;;
+    *) echo "$1" ;;
+  esac
+}
+
+tests_find() {
+  (cd "$tree" && cargo test --quiet "$@") >"$work/tests.log" 2>&1 && return 1
+  sed -n 's/^    \([a-z0-9_:]*\)$/\1/p' "$work/tests.log" | head -n 1
+}
+
+copy
+say "building without any mistake"
+build || { cat "$work/build.log" >&2; die "it does not compile"; }
+broken --all >"$work/unchanged"
+known=$(while IFS=: read -r number _; do echo $((seed + number - 1)); done <"$work/unchanged" | paste -sd, -)
+[ -z "$known" ] || say "without any mistake the histories of these seeds break a promise as well, and are left out: $known"
+
+survivors=0
+for patch in tests/mutations/*.patch; do
+  name=$(basename "$patch" .patch)
+  [ $# -eq 0 ] || [[ " $* " == *" ${name%%-*} "* ]] || continue
+  SECONDS=0
+  copy
+  if ! git -C "$tree" apply -C1 "$root/$patch" 2>"$work/apply.log"; then
+    echo "| $name | does not apply | |"
+    survivors=$((survivors + 1))
+    continue
+  fi
+  if ! build; then
+    echo "| $name | does not compile | |"
+    survivors=$((survivors + 1))
+    continue
+  fi
+  found=$(broken --first ${known:+--except "$known"})
+  row="| $name | $(head -n 1 "$patch")"
+  if [ -n "$found" ]; then
+    say "${found#*: }"
+    echo "$row | $(check_of "${found#*: }") | ${found%%:*} |"
+  elif [ "${CHECKS:-}" = all ] && found=$(tests_find --lib) && [ -n "$found" ]; then
+    echo "$row | unit test \`$found\` | – |"
+  elif [ "${CHECKS:-}" = all ] && found=$(tests_find --test exhaustion) && [ -n "$found" ]; then
+    echo "$row | \`$found\` in tests/exhaustion | – |"
+  else
+    echo "$row | nothing | – |"
+    survivors=$((survivors + 1))
+  fi
+  say "$name took $(elapsed)"
+done
+copy
+[ "$survivors" -eq 0 ] || die "$survivors mistakes were not found, or could not be planted"

@@ -37,7 +37,9 @@ fn every_mistake_can_be_planted() {
         let text = fs::read_to_string(patch).unwrap();
         let (sentence, diff) = text.split_once("\n\n").unwrap();
         assert!(sentence.ends_with('.') && !sentence.contains(['\n', '|']), "{}: {sentence}", name(patch));
-        let changed = diff.lines().filter(|line| line.starts_with(['+', '-']) && !line.starts_with(["+++", "---"]));
+        let changed = diff
+            .lines()
+            .filter(|line| line.starts_with(['+', '-']) && !(line.starts_with("+++") || line.starts_with("---")));
         assert!(changed.count() <= MAX_LINES, "{} is too large", name(patch));
         let check =
             Command::new("git").args(["apply", "--check", "-C1"]).arg(patch).current_dir(root()).output().unwrap();

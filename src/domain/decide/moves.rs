@@ -72,7 +72,8 @@ pub(super) fn decide(case: Case<'_>, home: &str) -> Plan {
             refuse_until_changed(observed, home, refusals::secret_conflict(home, secret.owner.as_deref(), true))
         }
         (SecretView::Read(copy), found) => {
-            let is_there = matches!(found, SecretView::Read(secret) if case.is_right(secret));
+            // Of a pair that is not accepted yet there can be two keys, of which the one in the place that the spec names counts.
+            let is_there = matches!(found, SecretView::Read(secret) if case.is_right(secret) && secret.public_key == copy.public_key);
             let is_unfinished = is_there && source(copy.moved.as_ref(), target) == Some(home) && !copy.adopted;
             // The type that the spec wants was edited since the copy was made. Nobody goes by the copy yet.
             if is_unfinished && !copy.type_fits && case.recorded_name().is_none_or(|recorded| recorded == home) {
@@ -109,6 +110,9 @@ fn in_the_way(case: Case<'_>, home: &str, found: &SecretView, target: &str, copy
         Belongs::Ours => refuse(refusals::key_mismatch(target)),
         // Handed over, with the same key: then it need not be copied.
         Belongs::Offered => match case.consider_offer(copy, target) {
+            Ok(()) if matches!(found, SecretView::Read(secret) if case.is_right(secret) && secret.public_key != copy.public_key) => {
+                refuse(refusals::offer_of_another_key(target))
+            }
             Ok(()) if matches!(found, SecretView::Read(_)) => mark(home, target, copy),
             Ok(()) => update(target, copy),
             Err(refusal) => refuse(refusal),

@@ -17,6 +17,7 @@ use keypair_simulation::{
 };
 
 /// Runs the operator through histories that are drawn from seeds.
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[derive(Parser)]
 struct Args {
     /// How many histories.

@@ -7,8 +7,8 @@ use serde_json::Value;
 use super::{
     Promises,
     facts::{
-        accepted, annotation, effective_name, fingerprint, is_import, keys_in, name, namespace, owner, owners, ready, text, uid,
-        wanted_secret,
+        accepted, annotation, effective_name, fingerprint, is_import, keys_in, name, namespace, owner, owners, ready,
+        text, uid, wanted_secret,
     },
 };
 use crate::Server;
@@ -77,7 +77,9 @@ fn of_key_pair(key_pair: &Value, key_pairs: &[Value], secrets: &[Value], promise
     }
     let of_this = |secret: &&Value| namespace(secret) == namespace(key_pair) && owner(secret) == Some(uid(key_pair));
     let mine: Vec<&Value> = secrets.iter().filter(of_this).collect();
-    if is_untouched && mine.len() > 1 {
+    // A move goes on when the request is valid in its namespace again.
+    let is_held_up = matches!(reason, "ProjectNotFound" | "RegionNotFound");
+    if is_untouched && !is_held_up && mine.len() > 1 {
         let names: Vec<&str> = mine.iter().map(|secret| name(secret)).collect();
         found.push(format!("{} Secrets are its own: {names:?}", mine.len()));
     }

@@ -122,6 +122,7 @@ pub async fn differences_from_an_empty_cluster(
             if shown(object) != shown(fresh)
                 && !has_another_type(server, &empty, object, fresh)
                 && !is_in_the_way(server, object)
+                && !repeats_what_was_edited(server, object)
             {
                 let (now, fresh) = (shown(object), shown(fresh));
                 found.push(format!("{namespace}/{}: {now}; in an empty cluster: {fresh}", name(object)));
@@ -175,6 +176,24 @@ fn has_another_type(server: &Server, empty: &Server, key_pair: &Value, fresh: &V
         text(&secret, "/type").map(str::to_owned)
     };
     ready(key_pair).1 == "InvalidSecret" && type_of(server, key_pair) != type_of(empty, fresh)
+}
+
+/// Whether a pair repeats the request of another, which has been edited since it was accepted: it is compared with what was asked for then,
+/// and in the empty cluster with what stands there now.
+fn repeats_what_was_edited(server: &Server, key_pair: &Value) -> bool {
+    let token = text(key_pair, "/spec/clientToken");
+    let is_edited = |object: &Value| {
+        object.pointer("/metadata/generation").and_then(Value::as_u64).is_some_and(|generation| generation > 1)
+    };
+    let is_original = |other: &Value| {
+        namespace(other) == namespace(key_pair)
+            && text(other, "/spec/clientToken") == token
+            && accepted(other).is_some()
+            && (is_edited(other) || is_edited(key_pair))
+    };
+    token.is_some()
+        && matches!(ready(key_pair).1, "IdempotentReplay" | "IdempotentParameterMismatch" | "IdempotentProcessing")
+        && server.objects("keypairs").iter().any(is_original)
 }
 
 /// Whether a pair waits for a name that the Secret of another pair has: two may each want what the other has.

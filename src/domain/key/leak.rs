@@ -20,9 +20,6 @@ pub const PRIVATE_KEY_MARKERS: &[&str] = &[
     "PRIVATE-MAC:",            // PuTTY
     "AGE-SECRET-KEY-",         // age
     "B3BLBNNZAC1RZXKTDJE",     // base64 of "openssh-key-v1", in upper case
-    "UFJJVKFURSBLRV",          // base64 of "PRIVATE KEY", in upper case, as the data of a Secret is encoded;
-    "BSSVZBVEUGS0VZ",          // where it begins decides which of the three it is
-    "QUKLWQVRFIETFW",
 ];
 
 /// The shortest run of base64 that is taken for the beginning of a key, in characters.

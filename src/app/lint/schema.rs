@@ -143,14 +143,14 @@ mod tests {
     fn nulls_and_numbers_become_what_is_stored() {
         let mut value = json!({"spec": {
             "profile": null, "publicKey": null, "tags": null, "generate": {"algorithm": null, "bits": 2048.0},
-            "secret": {"encoding": null, "deletionPolicy": null, "template": {"labels": {"a": null, "b": "c"}}},
+            "secret": {"encoding": null, "onLoss": null, "deletionPolicy": null, "template": {"labels": {"a": null, "b": "c"}}},
         }});
         settle(&mut value, &key_pair());
         assert_eq!(
             value,
             json!({"spec": {
                 "profile": "Alibaba", "publicKey": null, "generate": {"algorithm": "RSA", "bits": 2048},
-                "secret": {"encoding": "PKCS8", "template": {"labels": {"b": "c"}}},
+                "secret": {"onLoss": "Report", "template": {"labels": {"b": "c"}}},
             }})
         );
     }

@@ -47,7 +47,7 @@ pub(super) fn decide(case: Case<'_>, home: &str) -> Plan {
     if !matches!(observed.secret(target), SecretView::Unread(_))
         && let SecretView::Read(secret) = observed.secret(home)
         && case.is_right(secret)
-        && case.recorded_name() == Some(home)
+        && case.recorded_name().is_none_or(|recorded| recorded == home)
         && let Some(plan) = clear(case, home, secret)
         && !is_about(&plan, target)
     {

@@ -179,3 +179,16 @@ fn what_one_move_has_left_is_not_forgotten_over_the_next() {
     world.walk(&mut desired, &ledger, &walk.map(|(name, crash)| (Edit::Name(name), crash, false)));
     assert_eq!(world.secrets.keys().collect::<Vec<_>>(), ["web"]);
 }
+
+/// The same of a pair whose acceptance the status does not tell of yet.
+#[test]
+fn what_the_moves_of_a_pair_to_come_have_left_is_not_forgotten() {
+    let mut desired = desired(None, KeySpec::Ed25519);
+    let ledger = granting_ledger();
+    let mut world = World::new(None);
+    world.reconcile(&desired, &ledger, Some(1));
+    let walk = [("third", Some(3)), ("moved", Some(3))];
+    world.walk(&mut desired, &ledger, &walk.map(|(name, crash)| (Edit::Name(name), crash, true)));
+    assert_eq!(world.secrets.keys().collect::<Vec<_>>(), ["moved"]);
+    assert_eq!(world.generated, 1);
+}

@@ -76,7 +76,9 @@ impl Backoff {
 
     fn jittered(&self, uid: &str, count: u32, delay: Duration) -> Duration {
         let jitter = self.jitter.draw((uid, count)) % 1024;
-        delay / 2 + delay / 2 * u32::try_from(jitter).unwrap_or_default() / 1024
+        let delay = delay / 2 + delay / 2 * u32::try_from(jitter).unwrap_or_default() / 1024;
+        // Timers have no finer steps, and what is due first is not to depend on how they round.
+        Duration::from_millis(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX))
     }
 
     /// Notes that the object is settled, or gone.

@@ -2,6 +2,7 @@
 //!
 //! A request that has been sent is carried out even if whoever sent it is gone: it travels in a task of its own.
 
+mod board;
 mod retries;
 
 use std::{
@@ -19,7 +20,7 @@ use http::{Request, Response, StatusCode};
 use http_body::Frame;
 use keypair_test_harness::Dice;
 use kube::client::Body;
-use tokio::{sync::watch, time::sleep};
+use tokio::time::sleep;
 use tower::Service as _;
 
 pub use self::retries::Retrying;
@@ -98,7 +99,7 @@ struct Shared {
     faults: Mutex<Faults>,
     dice: Mutex<Dice>,
     /// And how often it has been down.
-    link: watch::Sender<(Link, u64)>,
+    link: board::Board<(Link, u64)>,
 }
 
 /// An answer as it arrives.
@@ -120,7 +121,7 @@ impl Network {
         let shared = Shared {
             faults: Mutex::default(),
             dice: Mutex::new(Dice::new(seed)),
-            link: watch::Sender::new((Link::Up, 0)),
+            link: board::Board::new((Link::Up, 0)),
         };
         Self { service, shared: Arc::new(shared) }
     }
@@ -191,7 +192,8 @@ impl Draws {
     fn new(dice: &mut Dice, faults: &Faults) -> Self {
         let span = faults.latency.end.saturating_sub(faults.latency.start).as_micros();
         let span = u64::try_from(span).unwrap_or(u64::MAX).max(1);
-        let mut latency = || faults.latency.start + Duration::from_micros(dice.below(span));
+        // In whole milliseconds, as timers are: how they round what is finer is not the seed's.
+        let mut latency = || faults.latency.start + Duration::from_millis(dice.below(span) / 1000);
         let (there, back) = (latency(), latency());
         let [lose_request, lose_reply, late, refused] =
             [faults.lose_request, faults.lose_reply, faults.delay_reply, faults.refuse]
@@ -211,22 +213,22 @@ impl Draws {
 /// What goes over the link since some moment: it breaks when the link is down, even for a moment.
 #[derive(Clone)]
 struct Connection {
-    link: watch::Receiver<(Link, u64)>,
+    link: board::Reader<(Link, u64)>,
     /// How often the link had been down when it began.
     downs: u64,
 }
 
 impl Connection {
-    fn new(link: &watch::Sender<(Link, u64)>) -> Self {
+    fn new(link: &board::Board<(Link, u64)>) -> Self {
         let link = link.subscribe();
-        let (now, downs) = *link.borrow();
+        let (now, downs) = link.get();
         // What begins while the link is down never gets through.
         Self { link, downs: if now == Link::Up { downs } else { downs - 1 } }
     }
 
     /// Whether something gets through now; an error if it never will again.
     fn state(&mut self) -> io::Result<Link> {
-        match *self.link.borrow_and_update() {
+        match self.link.get_and_update() {
             (Link::Silent, _) => Ok(Link::Silent),
             (Link::Refusing, _) => Err(io::ErrorKind::ConnectionRefused.into()),
             (Link::Up, downs) if downs > self.downs => Err(io::ErrorKind::ConnectionReset.into()),
@@ -238,7 +240,7 @@ impl Connection {
     async fn passable(&mut self) -> io::Result<()> {
         while self.state()? == Link::Silent {
             // An error of the channel means that the whole network is gone.
-            self.link.changed().await.map_err(|_| io::Error::from(io::ErrorKind::ConnectionReset))?;
+            self.link.changed().await;
         }
         Ok(())
     }
@@ -316,7 +318,7 @@ impl http_body::Body for NetworkBody {
             let change = this.change.get_or_insert_with(|| {
                 let mut link = this.connection.link.clone();
                 Box::pin(async move {
-                    let _ = link.changed().await;
+                    link.changed().await;
                 })
             });
             if change.as_mut().poll(context).is_pending() {

@@ -52,7 +52,9 @@ impl Retrying {
     fn delay(&self, attempt: u32) -> Duration {
         let base = MIN_DELAY.saturating_mul(2_u32.saturating_pow(attempt)).min(MAX_DELAY);
         let jitter = lock(&self.0.shared.dice).below(2000);
-        (base + base.mul_f64(f64::from(u32::try_from(jitter).unwrap_or_default()) / 1000.0)).min(MAX_DELAY)
+        let delay = base + base.mul_f64(f64::from(u32::try_from(jitter).unwrap_or_default()) / 1000.0);
+        // In whole milliseconds, as timers are.
+        Duration::from_millis(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)).min(MAX_DELAY)
     }
 }
 

@@ -27,8 +27,8 @@ use super::{
 };
 use crate::{
     controller::{
-        Generator, Health, Leadership, Metrics, Pool, Randomness, Requests, RsaGenerator, Settings, Shared, Views,
-        WATCH_SECONDS, WallClock,
+        Generator, Health, Leadership, Metrics, Pool, READ_TIMEOUT, Randomness, Requests, RsaGenerator, Settings,
+        Shared, Views, WallClock,
     },
     domain::region::{OwnNames, Policy},
     webhook,
@@ -62,8 +62,8 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Error> {
 
 async fn operate(args: &RunArgs, metrics: Arc<Metrics>, health: Arc<Health>, views: Arc<Views>) -> Result<(), Error> {
     let (mut config, token) = kubeconfig::load().await?;
-    // A connection over which nothing comes any more: a watch ends before this, and whatever else is asked has been given up.
-    config.read_timeout = Some(Duration::from_secs(u64::from(WATCH_SECONDS) + 15));
+    // A connection over which nothing comes any more is given up.
+    config.read_timeout = Some(READ_TIMEOUT);
     // By this name administrators find the operator in audit logs.
     config
         .headers

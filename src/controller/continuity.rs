@@ -30,10 +30,8 @@ use kube::client::Body;
 use serde::Deserialize;
 use tokio::time::{Instant, sleep_until};
 
-use super::watching::WATCH_SECONDS;
+use super::{sight::INTERRUPTION, watching::WATCH_SECONDS};
 
-/// Nobody stops an API server, exchanges the data of etcd and starts both in less.
-const INTERRUPTION: Duration = Duration::from_secs(2);
 /// How often everything is listed anew at most because watches break off, which some load balancers let them do each minute.
 const PATIENCE: Duration = Duration::from_secs(600);
 /// How much earlier than asked for a watch may end without having been cut.

@@ -48,7 +48,7 @@ pub use requests::{Requests, finish};
 pub use secrets::{KEYPAIR_UID_ANNOTATION, OPERATOR};
 pub use view::{View, Views, Watch};
 pub use wall_clock::WallClock;
-pub use watching::{WATCH_SECONDS, listening, watch_config, watched};
+pub use watching::{READ_TIMEOUT, listening, watch_config, watched};
 
 use std::{sync::Arc, time::Duration};
 
@@ -179,7 +179,7 @@ pub async fn run(
 
 /// Looks at a `KeyPair`, and says after which time to look again, unless the watch does not show what there is.
 async fn look_by_sight(reference: ObjectRef<KeyPair>, context: &Arc<Context>) -> Option<Duration> {
-    let sight = &context.view.sight;
+    let sight = context.view.sight(Watch::KeyPairs);
     // It waits here for a while, and so do all others, instead of in turns without end.
     if tokio::time::timeout(BLIND, sight.until_there()).await.is_err() {
         return Some(BLIND);

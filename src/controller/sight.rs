@@ -1,6 +1,6 @@
-//! Whether the watch of the `KeyPair`s shows what there is.
+//! Whether a watch shows what there is.
 //!
-//! While it does not, nothing is decided, and what is under way is dropped: when the API server is there again, it may have been put
+//! While that of the `KeyPair`s does not, nothing is decided, and what is under way is dropped: when the API server is there again, it may have been put
 //! back to an older state, in which a write that rests on a newer one would still be taken. The watch finds out, and lists anew.
 
 use std::time::Duration;
@@ -10,7 +10,8 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// How long a watch may be lost: most are begun again in less, and an API server is not put back in less.
+/// How long a watch may be lost: most are begun again in less, and nobody stops an API server, exchanges the data of etcd and starts both in
+/// less.
 pub const INTERRUPTION: Duration = Duration::from_secs(2);
 
 /// Since when the watch is lost; `None`: it is there.
@@ -31,6 +32,11 @@ impl Sight {
             *lost = if is_there { None } else { Some(lost.unwrap_or_else(Instant::now)) };
             *lost != before
         });
+    }
+
+    /// Whether the watch has been lost for longer than this.
+    pub fn is_lost_for(&self, time: Duration) -> bool {
+        self.0.borrow().is_some_and(|since| since.elapsed() > time)
     }
 
     /// Resolves when the watch has been lost for [`INTERRUPTION`].

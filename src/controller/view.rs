@@ -7,7 +7,7 @@ use std::{
 };
 
 use kube::runtime::reflector::ObjectRef;
-use tokio::{sync::SetOnce, time::Instant};
+use tokio::sync::SetOnce;
 
 use super::{index::Index, queue::Everything, sight::Sight, store::CompressedStore};
 use crate::api::{ClaimRequest, KeyPair};
@@ -21,14 +21,13 @@ pub struct View {
     pub key_pairs: CompressedStore<KeyPair>,
     /// Set when every namespace that is watched is known.
     pub regions_listed: SetOnce<()>,
-    /// Whether the watch of the `KeyPair`s shows what there is.
-    pub sight: Sight,
-    /// The watches that do not show what there is, each with the time since when.
-    doubtful: Mutex<BTreeMap<Watch, Instant>>,
+    /// Whether the watch of the `KeyPair`s shows what there is, and that of the Namespaces.
+    key_pair_sight: Sight,
+    namespace_sight: Sight,
 }
 
 /// The watches that an answer depends on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Watch {
     /// That of the `KeyPair`s.
     KeyPairs,
@@ -47,8 +46,8 @@ impl View {
             index,
             key_pairs: CompressedStore::default(),
             regions_listed: SetOnce::new(),
-            sight: Sight::default(),
-            doubtful: Mutex::default(),
+            key_pair_sight: Sight::default(),
+            namespace_sight: Sight::default(),
         }
     }
 
@@ -59,22 +58,21 @@ impl View {
 
     /// Notes whether a watch shows what there is, or failed.
     pub fn heard(&self, watch: Watch, works: bool) {
-        let mut doubtful = self.lock();
-        if works {
-            doubtful.remove(&watch);
-        } else {
-            doubtful.entry(watch).or_insert_with(Instant::now);
+        self.sight(watch).note(works);
+    }
+
+    /// Whether a watch shows what there is.
+    pub fn sight(&self, watch: Watch) -> &Sight {
+        match watch {
+            Watch::KeyPairs => &self.key_pair_sight,
+            Watch::Namespaces => &self.namespace_sight,
         }
     }
 
     /// Whether what one of the watches shows may be long past.
     #[must_use]
     pub fn is_outdated(&self) -> bool {
-        self.lock().values().any(|since| since.elapsed() > TRUSTED_FOR)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Watch, Instant>> {
-        self.doubtful.lock().unwrap_or_else(PoisonError::into_inner)
+        [&self.key_pair_sight, &self.namespace_sight].into_iter().any(|sight| sight.is_lost_for(TRUSTED_FOR))
     }
 }
 

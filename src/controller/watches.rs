@@ -45,7 +45,6 @@ pub fn key_pairs<S: Fn(&Event<WatchedKeyPair>) + Send, G: Fn(&str) + Send>(
     let client = listening(client, move || {
         counting.watch("KeyPairs", true);
         hearing.heard(Watch::KeyPairs, true);
-        hearing.sight.note(true);
     });
     let api: Api<WatchedKeyPair> = scope(&client, namespace);
     let (regions, heard) = (Arc::clone(&view), Arc::clone(&view));
@@ -58,10 +57,6 @@ pub fn key_pairs<S: Fn(&Event<WatchedKeyPair>) + Send, G: Fn(&str) + Send>(
         .flatten()
         .filter_map(move |event| {
             note(&heard, Watch::KeyPairs, event.as_ref().ok());
-            // What a list brings shows what there is when it is complete.
-            if !matches!(event, Ok(Event::Init | Event::InitApply(_))) {
-                heard.sight.note(event.is_ok());
-            }
             std::future::ready(log_failure("KeyPairs", event, &metrics))
         })
         .flat_map(move |event| {

@@ -36,6 +36,8 @@ use super::{
 
 /// How long a watch lasts before it is begun again.
 pub const WATCH_SECONDS: u32 = 120;
+/// How long a client waits for the next bytes of an answer: a watch ends before this, and whatever else is asked has been given up.
+pub const READ_TIMEOUT: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 15);
 
 /// How many objects a page of a list has, as long as they are of a usual size: what kube asks for.
 const MAX_PAGE: u32 = 500;

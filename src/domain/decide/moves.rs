@@ -47,7 +47,7 @@ pub(super) fn decide(case: Case<'_>, home: &str) -> Plan {
     if !matches!(observed.secret(target), SecretView::Unread(_))
         && let SecretView::Read(secret) = observed.secret(home)
         && case.is_right(secret)
-        && case.recorded_name().is_none_or(|recorded| recorded == home)
+        && status_allows(case, home)
         && let Some(plan) = clear(case, home, secret)
         && !is_about(&plan, target)
     {
@@ -73,10 +73,10 @@ pub(super) fn decide(case: Case<'_>, home: &str) -> Plan {
         }
         (SecretView::Read(copy), found) => {
             // Of a pair that is not accepted yet there can be two keys, of which the one in the place that the spec names counts.
-            let is_there = matches!(found, SecretView::Read(secret) if case.is_right(secret) && secret.public_key == copy.public_key);
+            let is_there = matches!(found, SecretView::Read(secret) if has_same_key(case, secret, copy));
             let is_unfinished = is_there && source(copy.moved.as_ref(), target) == Some(home) && !copy.adopted;
             // The type that the spec wants was edited since the copy was made. Nobody goes by the copy yet.
-            if is_unfinished && !copy.type_fits && case.recorded_name().is_none_or(|recorded| recorded == home) {
+            if is_unfinished && !copy.type_fits && status_allows(case, home) {
                 return Plan::DeleteSecret(target.to_owned());
             }
             if is_there && source(copy.moved.as_ref(), target) != Some(home) {
@@ -110,15 +110,27 @@ fn in_the_way(case: Case<'_>, home: &str, found: &SecretView, target: &str, copy
         Belongs::Ours => refuse(refusals::key_mismatch(target)),
         // Handed over, with the same key: then it need not be copied.
         Belongs::Offered => match case.consider_offer(copy, target) {
-            Ok(()) if matches!(found, SecretView::Read(secret) if case.is_right(secret) && secret.public_key != copy.public_key) => {
-                refuse(refusals::offer_of_another_key(target))
-            }
-            Ok(()) if matches!(found, SecretView::Read(_)) => mark(home, target, copy),
-            Ok(()) => update(target, copy),
+            Ok(()) => match found {
+                SecretView::Read(secret) if case.is_right(secret) && !has_same_key(case, secret, copy) => {
+                    refuse(refusals::offer_of_another_key(target))
+                }
+                SecretView::Read(_) => mark(home, target, copy),
+                _ => update(target, copy),
+            },
             Err(refusal) => refuse(refusal),
         },
         Belongs::Foreign => refuse(refusals::name_in_use(home, target, copy.owner.as_deref())),
     }
+}
+
+/// Whether the Secret holds the key of this pair, and it is the one in `other`.
+fn has_same_key(case: Case<'_>, secret: &ReadSecret, other: &ReadSecret) -> bool {
+    case.is_right(secret) && secret.public_key == other.public_key
+}
+
+/// Whether the status says that the key is in the Secret of this name, or does not say where it is.
+fn status_allows(case: Case<'_>, name: &str) -> bool {
+    case.recorded_name().is_none_or(|recorded| recorded == name)
 }
 
 /// Makes the Secret what the settings say, with the note that the key comes from `home`.
@@ -135,7 +147,7 @@ pub(super) fn clear(case: Case<'_>, name: &str, secret: &ReadSecret) -> Option<P
     for other in leftovers(case, name, secret.moved.as_ref()) {
         match case.observed.secret(other) {
             SecretView::Unread(_) => return Some(Plan::ReadSecret(other.to_owned())),
-            SecretView::Read(left) if case.is_right(left) && left.public_key == secret.public_key => {
+            SecretView::Read(left) if has_same_key(case, left, secret) => {
                 let other = other.to_owned();
                 return Some(if left.adopted { Plan::ReleaseSecret(other) } else { Plan::DeleteSecret(other) });
             }

@@ -17,7 +17,7 @@ use http_body::Frame;
 use keypair_operator::{
     app::{Election, Replica},
     controller::{
-        Generator, Health, Leadership, Metrics, OPERATOR, Randomness, Requests, Settings, Shared, Views, WATCH_SECONDS,
+        Generator, Health, Leadership, Metrics, OPERATOR, READ_TIMEOUT, Randomness, Requests, Settings, Shared, Views,
         WallClock,
     },
     domain::region::{OwnNames, Policy},
@@ -40,8 +40,6 @@ use crate::{
 
 /// The namespace of the operator, where the Lease is.
 pub const NAMESPACE: &str = "keypair-system";
-/// How long the client waits for the next bytes of an answer: as `run` sets it.
-const READ_TIMEOUT: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 15);
 
 /// The name under which a replica talks to the API server.
 #[must_use]

@@ -7,8 +7,8 @@ use serde_json::Value;
 use super::{
     Promises,
     facts::{
-        accepted, annotation, effective_name, fingerprint, is_import, keys_in, name, namespace, owner, owners, ready,
-        text, uid, wanted_secret,
+        accepted, annotation, effective_name, fingerprint, is_edited, is_import, keys_in, name, namespace, owner,
+        owners, ready, text, uid, wanted_secret,
     },
 };
 use crate::Server;
@@ -59,9 +59,7 @@ fn of_key_pair(key_pair: &Value, key_pairs: &[Value], secrets: &[Value], promise
         && key_pairs.iter().any(|other| repeats(&other));
     // The kind of key was edited after the Secret was made and before the pair was accepted: a key that may be in use is never thrown
     // away unasked, so whoever edited it is told to delete it.
-    let is_of_an_earlier_kind = reason == "PrivateKeyMismatch"
-        && accepted(key_pair).is_none()
-        && generation.and_then(Value::as_i64).is_some_and(|generation| generation > 1);
+    let is_of_an_earlier_kind = reason == "PrivateKeyMismatch" && accepted(key_pair).is_none() && is_edited(key_pair);
     if is_untouched
         && !may_repeat
         && !is_of_an_earlier_kind

@@ -56,6 +56,11 @@ pub fn ready(key_pair: &Value) -> (&str, &str) {
     })
 }
 
+/// Whether its spec was edited since it was created.
+pub fn is_edited(object: &Value) -> bool {
+    object.pointer("/metadata/generation").and_then(Value::as_u64).is_some_and(|generation| generation > 1)
+}
+
 pub fn is_replay(key_pair: &Value) -> bool {
     ready(key_pair).1 == "IdempotentReplay"
 }

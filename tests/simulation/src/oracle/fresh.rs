@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use super::{
     Promises,
-    facts::{accepted, annotation, name, namespace, owner, owners, ready, text, uid, wanted_secret},
+    facts::{accepted, annotation, is_edited, name, namespace, owner, owners, ready, text, uid, wanted_secret},
 };
 use crate::{Server, history::Setup, keys::Keys, replica::Host, trace::Trace};
 
@@ -182,9 +182,6 @@ fn has_another_type(server: &Server, empty: &Server, key_pair: &Value, fresh: &V
 /// and in the empty cluster with what stands there now.
 fn repeats_what_was_edited(server: &Server, key_pair: &Value) -> bool {
     let token = text(key_pair, "/spec/clientToken");
-    let is_edited = |object: &Value| {
-        object.pointer("/metadata/generation").and_then(Value::as_u64).is_some_and(|generation| generation > 1)
-    };
     let is_original = |other: &Value| {
         namespace(other) == namespace(key_pair)
             && text(other, "/spec/clientToken") == token

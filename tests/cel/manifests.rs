@@ -157,7 +157,11 @@ fn fields(random: &mut Random, table: &[(&str, &[&str])], indent: &str, most: us
         if lines.contains(&format!("{indent}{name}:")) && !random.one_in(8) {
             continue;
         }
-        let value = value(random, right);
+        let mut value = value(random, right);
+        if name == "namespace" && !right.contains(&value.as_str()) {
+            // In lists kubectl puts its own in the place of what is no text; that this is a mistake is said all the same.
+            value = format!("{value:?}");
+        }
         lines.push_str(&format!("{indent}{name}: {value}\n"));
     }
     lines
@@ -198,7 +202,7 @@ fn object(random: &mut Random) -> String {
         text.push_str(&format!("status: {}\n", random.pick(&status)));
     }
     if random.one_in(30) {
-        text.push_str(random.pick(&["foo: 1\n", "items: []\n", "kind: KeyPair\n"]));
+        text.push_str(random.pick(&["foo: 1\n", "items: x\n", "kind: KeyPair\n"]));
     }
     text
 }

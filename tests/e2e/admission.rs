@@ -24,11 +24,12 @@ fn ed25519() -> Value {
 struct Policy<'a> {
     scene: &'a Scene,
     kinds: &'static [&'static str],
+    is_changed: fn(&Secret) -> bool,
 }
 
 impl<'a> Policy<'a> {
     /// By this list of JSON patches, as CEL has them. In force when `is_changed` says so of a Secret that could be one of ours.
-    async fn patching(scene: &'a Scene, patches: &str, is_changed: impl Fn(&Secret) -> bool) -> Self {
+    async fn patching(scene: &'a Scene, patches: &str, is_changed: fn(&Secret) -> bool) -> Self {
         let kinds = &["mutatingadmissionpolicy", "mutatingadmissionpolicybinding"];
         let name = &scene.namespace;
         let policy = json!({
@@ -50,6 +51,13 @@ impl<'a> Policy<'a> {
         });
         let list = json!({ "apiVersion": "v1", "kind": "List", "items": [policy, binding] });
         scene.try_kubectl(&["create", "-f", "-"], &list.to_string()).ok().unwrap();
+        let policy = Self { scene, kinds, is_changed };
+        policy.in_force(true).await;
+        policy
+    }
+
+    /// Waits until Secrets are changed, or no more: the API server takes its time with both.
+    async fn in_force(&self, wanted: bool) {
         let probe = json!({ "metadata": {
             "name": "probe",
             "labels": { MANAGED_BY: "probe", "team": "probe", "keypairs.dev/keypair-uid": "probe" },
@@ -58,12 +66,23 @@ impl<'a> Policy<'a> {
         } });
         let probe: Secret = serde_json::from_value(probe).unwrap();
         let dry_run = PostParams { dry_run: true, ..PostParams::default() };
-        eventually(PATIENCE, "the policy to be in force", async || {
-            Ok(is_changed(&scene.secrets.create(&dry_run, &probe).await?).then_some(()))
+        eventually(PATIENCE, &format!("the policy to be in force: {wanted}"), async || {
+            let secret = self.scene.secrets.create(&dry_run, &probe).await?;
+            Ok(((self.is_changed)(&secret) == wanted).then_some(()))
         })
         .await
         .unwrap();
-        Self { scene, kinds }
+    }
+
+    fn delete(&self) {
+        for kind in self.kinds {
+            drop(self.scene.try_kubectl(&["delete", "--ignore-not-found", kind, &self.scene.namespace], ""));
+        }
+    }
+
+    async fn lift(self) {
+        self.delete();
+        self.in_force(false).await;
     }
 
     /// One that sets the label of the manager, as the one of the report does.
@@ -77,9 +96,7 @@ impl<'a> Policy<'a> {
 
 impl Drop for Policy<'_> {
     fn drop(&mut self) {
-        for kind in self.kinds {
-            drop(self.scene.try_kubectl(&["delete", kind, &self.scene.namespace], ""));
-        }
+        self.delete();
     }
 }
 
@@ -151,45 +168,26 @@ async fn no_secret_is_lost_sight_of_where_another_tool_has_the_label() {
     assert!(requests <= 10, "{requests} requests about {COUNT} Secrets that are right");
     lose_and_change("pair-30", "pair-31", "pair-32").await;
     // By hand, where there was no policy before.
-    drop(policy);
+    policy.lift().await;
     let patch = json!({ "metadata": { "labels": { MANAGED_BY: "somebody" } } });
     scene.secrets.patch("pair-10", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
     scene.secrets.delete("pair-10", &DeleteParams::default()).await.unwrap();
     soon(&scene, "pair-10", "False/PrivateKeyLost").await;
 }
 
-#[tokio::test]
-async fn what_admission_takes_away_is_told_and_the_key_stays_usable() {
-    for (topic, words, patch, is_gone) in [
-        (
-            "label",
-            "label team",
-            r#"has(object.metadata.labels) && "team" in object.metadata.labels
-                ? [JSONPatch{op: "remove", path: "/metadata/labels/team"}] : []"#,
-            (|secret| !secret.labels().contains_key("team")) as fn(&Secret) -> bool,
-        ),
-        (
-            "annotation",
-            "annotation keypairs.dev/fingerprint",
-            r#"has(object.metadata.annotations) && "keypairs.dev/fingerprint" in object.metadata.annotations
-                ? [JSONPatch{op: "remove", path: "/metadata/annotations/" + jsonpatch.escapeKey("keypairs.dev/fingerprint")}] : []"#,
-            |secret| !secret.annotations().contains_key("keypairs.dev/fingerprint"),
-        ),
-        (
-            "owner",
-            "the owner reference to the KeyPair",
-            r#"has(object.metadata.ownerReferences) ? [JSONPatch{op: "remove", path: "/metadata/ownerReferences"}] : []"#,
-            |secret| secret.owner_references().is_empty(),
-        ),
-        (
-            "labels",
-            "label app.kubernetes.io/managed-by",
-            r#"has(object.metadata.labels) ? [JSONPatch{op: "remove", path: "/metadata/labels"}] : []"#,
-            |secret| secret.labels().is_empty(),
-        ),
-    ] {
+/// What a policy takes away from a Secret: by which words it is told, by which list of JSON patches it is done, and when it is.
+struct Taken {
+    topic: &'static str,
+    words: &'static str,
+    patches: &'static str,
+    is_gone: fn(&Secret) -> bool,
+}
+
+impl Taken {
+    async fn is_told_and_given_back(&self) {
+        let Self { topic, words, patches, is_gone } = *self;
         let scene = STRICT.scene(&format!("admission-{topic}")).await;
-        let policy = Policy::patching(&scene, patch, is_gone).await;
+        let policy = Policy::patching(&scene, patches, is_gone).await;
         let mut spec = ed25519();
         spec["secret"] = json!({ "template": { "labels": { "team": "ours" } } });
         scene.create("pair", &spec).await;
@@ -210,14 +208,47 @@ async fn what_admission_takes_away_is_told_and_the_key_stays_usable() {
             object["status"]["keyPairID"]
         );
         // It is over with the policy, at the next look.
-        drop(policy);
+        policy.lift().await;
         scene.patch("pair", &json!({ "spec": { "secret": { "template": { "labels": { "team": "anew" } } } } })).await;
         let object = scene.settled("pair", "True/Generated").await;
-        assert_eq!(scene.secrets.get("pair").await.unwrap().labels()["team"], "anew", "{object}");
         let now = scene.secrets.get("pair").await.unwrap();
+        assert_eq!(now.labels()["team"], "anew", "{object}");
         assert_eq!(data(&now, "ssh-privatekey"), data(&secret, "ssh-privatekey"), "{topic}");
         assert_eq!(now.owner_references().len(), 1, "{topic}");
     }
+}
+
+#[tokio::test]
+async fn what_admission_takes_away_is_told_and_the_key_stays_usable() {
+    let taken = [
+        Taken {
+            topic: "label",
+            words: "label team",
+            patches: r#"has(object.metadata.labels) && "team" in object.metadata.labels
+                ? [JSONPatch{op: "remove", path: "/metadata/labels/team"}] : []"#,
+            is_gone: |secret| !secret.labels().contains_key("team"),
+        },
+        Taken {
+            topic: "annotation",
+            words: "annotation keypairs.dev/fingerprint",
+            patches: r#"has(object.metadata.annotations) && "keypairs.dev/fingerprint" in object.metadata.annotations
+                ? [JSONPatch{op: "remove", path: "/metadata/annotations/" + jsonpatch.escapeKey("keypairs.dev/fingerprint")}] : []"#,
+            is_gone: |secret| !secret.annotations().contains_key("keypairs.dev/fingerprint"),
+        },
+        Taken {
+            topic: "owner",
+            words: "the owner reference to the KeyPair",
+            patches: r#"has(object.metadata.ownerReferences) ? [JSONPatch{op: "remove", path: "/metadata/ownerReferences"}] : []"#,
+            is_gone: |secret| secret.owner_references().is_empty(),
+        },
+        Taken {
+            topic: "labels",
+            words: "label app.kubernetes.io/managed-by",
+            patches: r#"has(object.metadata.labels) ? [JSONPatch{op: "remove", path: "/metadata/labels"}] : []"#,
+            is_gone: |secret| secret.labels().is_empty(),
+        },
+    ];
+    futures::future::join_all(taken.iter().map(Taken::is_told_and_given_back)).await;
 }
 
 /// An admission webhook that does not answer.

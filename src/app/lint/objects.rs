@@ -18,10 +18,9 @@ pub(super) fn of(document: Value) -> Vec<Found> {
         };
     };
     match Kind::of(&fields) {
-        Kind::List => items(fields, None),
-        Kind::KeyPairList => {
-            check_list(&fields).map_or_else(|mistake| vec![Err(mistake)], |()| items(fields, Some(&given())))
-        }
+        Kind::List(judge) => items(fields, None, judge),
+        Kind::KeyPairList => check_list(&fields)
+            .map_or_else(|mistake| vec![Err(mistake)], |()| items(fields, Some(&given()), Judge::Kubectl)),
         Kind::KeyPair => vec![Ok(Value::Object(fields))],
         Kind::Wrong(mistake) => vec![Err(mistake)],
         Kind::Other => Vec::new(),
@@ -33,11 +32,19 @@ enum Kind {
     KeyPair,
     KeyPairList,
     /// A list of anything.
-    List,
+    List(Judge),
     /// Of somebody else.
     Other,
     /// What no API server knows, as far as that can be said here.
     Wrong(String),
+}
+
+/// Who judges the items of a list by their schema first.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Judge {
+    Kubectl,
+    /// Of a `List` in a group other than the core one `kubectl` finds no schema, and sends its items as they are.
+    ApiServer,
 }
 
 impl Kind {
@@ -54,7 +61,7 @@ impl Kind {
             if group.is_empty() && api_version != "v1" {
                 return Self::Wrong("apiVersion: expected v1, of a List".to_owned());
             }
-            return Self::List;
+            return Self::List(if group.is_empty() { Judge::Kubectl } else { Judge::ApiServer });
         }
         if api_version == ours {
             return match kind.strip_suffix("List").unwrap_or(kind) == our_kind {
@@ -117,7 +124,7 @@ fn fitting(fields: Map<String, Value>, index: usize) -> Found {
 }
 
 /// The items of a list, which have the type that the list gives them, where it does.
-fn items(mut list: Map<String, Value>, given: Option<&[(&str, String); 2]>) -> Vec<Found> {
+fn items(mut list: Map<String, Value>, given: Option<&[(&str, String); 2]>, judge: Judge) -> Vec<Found> {
     if !matches!(list.get("metadata"), None | Some(Value::Null | Value::Object(_))) {
         return vec![Err("metadata: expected an object".to_owned())];
     }
@@ -134,7 +141,8 @@ fn items(mut list: Map<String, Value>, given: Option<&[(&str, String); 2]>) -> V
                 .extend(given.into_iter().flatten().map(|(field, value)| ((*field).to_owned(), value.as_str().into())));
         }
         match Kind::of(&fields) {
-            Kind::KeyPair => Some(fitting(fields, index)),
+            Kind::KeyPair if judge == Judge::Kubectl => Some(fitting(fields, index)),
+            Kind::KeyPair => Some(Ok(Value::Object(fields))),
             Kind::Other if given.is_none() => None,
             Kind::Wrong(mistake) => Some(Err(format!("items[{index}].{mistake}"))),
             _ if given.is_some() => Some(Err(format!("items[{index}].kind: expected {}", KeyPair::kind(&())))),

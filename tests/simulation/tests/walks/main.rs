@@ -30,7 +30,12 @@ use futures::{StreamExt as _, stream};
 use keypair_simulation::history::History;
 use tokio::{sync::Mutex, time::Instant};
 
-use self::{operators::Operators, outcome::outcome_differs, stage::Stage, walk::Walk};
+use self::{
+    operators::Operators,
+    outcome::outcome_differs,
+    stage::Stage,
+    walk::{Settled, Walk},
+};
 
 /// How many histories run at once.
 const AT_ONCE: usize = 20;
@@ -59,6 +64,15 @@ fn told(what: &str, begun: Instant, done: usize, failures: &[String]) {
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
 }
 
+/// Plays a history to its end, and says in what the outcome differs from the simulated one, where it is no matter of time.
+async fn alone(stage: &Arc<Stage>, history: History) -> (Walk, Settled, Option<Vec<String>>) {
+    let walk = Walk::begin(stage, history);
+    walk.play(Instant::now()).await;
+    let settled = walk.settle().await;
+    let differences = if settled.found.is_empty() { outcome_differs(&walk, &settled).await } else { None };
+    (walk, settled, differences)
+}
+
 /// Two of three histories.
 #[tokio::test(flavor = "multi_thread")]
 async fn users_alone() {
@@ -77,17 +91,22 @@ async fn users_alone() {
                 if failures.lock().unwrap().len() >= ENOUGH {
                     return;
                 }
-                let walk = Walk::begin(&stage, history);
-                walk.play(Instant::now()).await;
-                let mut settled = walk.settle().await;
-                if settled.found.is_empty() {
-                    match outcome_differs(&walk, &settled).await {
-                        Some(differences) => {
-                            compared.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                            settled.found = differences;
-                        }
-                        None => println!("seed {}: a matter of time, not compared", walk.history.seed),
+                let (walk, mut settled, mut differences) = alone(&stage, history).await;
+                if differences.as_ref().is_some_and(|differences| !differences.is_empty()) {
+                    // A busy machine does at another time what the history says. What comes twice is no matter of time.
+                    let (again, settled_again, differences_again) = alone(&stage, walk.history.clone()).await;
+                    again.end().await;
+                    if differences != differences_again {
+                        differences = None;
                     }
+                    settled.found.extend(settled_again.found);
+                }
+                match differences {
+                    Some(differences) => {
+                        compared.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                        settled.found.extend(differences);
+                    }
+                    None => println!("seed {}: a matter of time, not compared", walk.history.seed),
                 }
                 if !settled.found.is_empty() {
                     let told = walk.explain(&settled).await;

@@ -36,6 +36,8 @@ pub struct Walk {
     pub history: History,
     begun: std::time::Instant,
     deeds: Mutex<Deeds>,
+    /// When each step was done, from the start on.
+    done: Mutex<Vec<Duration>>,
 }
 
 /// How it ended.
@@ -49,7 +51,7 @@ impl Walk {
     pub fn begin(stage: &Arc<Stage>, history: History) -> Self {
         let number = Stage::next_number();
         let begun = std::time::Instant::now();
-        Self { stage: Arc::clone(stage), number, history, begun, deeds: Mutex::default() }
+        Self { stage: Arc::clone(stage), number, history, begun, deeds: Mutex::default(), done: Mutex::default() }
     }
 
     fn namespaces(&self) -> Vec<String> {
@@ -63,8 +65,9 @@ impl Walk {
     /// Does what the users do, each step at its time.
     pub async fn play(&self, start: Instant) {
         for step in &self.history.steps {
-            let Action::User { verb, resource, namespace, name, body } = &step.action else { continue };
             sleep_until(start + step.at).await;
+            self.done.lock().unwrap().push(start.elapsed());
+            let Action::User { verb, resource, namespace, name, body } = &step.action else { continue };
             let request = if *resource == "namespaces" {
                 UserRequest::new(*verb, resource, "", &self.real(name), body)
             } else {
@@ -86,6 +89,15 @@ impl Walk {
                 break;
             }
         }
+    }
+
+    /// The history with each step at the time at which it was done.
+    pub fn as_done(&self) -> History {
+        let mut history = self.history.clone();
+        for (step, at) in history.steps.iter_mut().zip(self.done.lock().unwrap().iter()) {
+            step.at = *at;
+        }
+        history
     }
 
     fn note(&self, verb: Verb, request: &UserRequest, answer: &Value) {

@@ -234,7 +234,7 @@ impl<'a> Stage<'a> {
             found.extend(wrong.into_iter().map(|text| format!("replica {number}: {text}")));
         }
         if found.is_empty() {
-            found = changes_of_a_fresh_operator(&self.server, setup, *seed).await;
+            found = changes_of_a_fresh_operator(&self.server, setup, *seed, &self.promises).await;
         }
         if found.is_empty() {
             found = differences_from_an_empty_cluster(&self.server, setup, *seed, &self.promises).await;

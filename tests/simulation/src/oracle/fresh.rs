@@ -34,20 +34,45 @@ async fn run(server: &Server, setup: &Setup, seed: u64, time: Duration) {
 }
 
 /// What a fresh operator changes of what there is. It should find nothing to do.
-pub async fn changes_of_a_fresh_operator(server: &Server, setup: &Setup, seed: u64) -> Vec<String> {
+pub async fn changes_of_a_fresh_operator(
+    server: &Server,
+    setup: &Setup,
+    seed: u64,
+    promises: &Promises,
+) -> Vec<String> {
     let copy = Server::new(seed ^ 1);
     copy.restore(&server.snapshot());
     let before = state(&copy);
     run(&copy, setup, seed, TIME).await;
     let after = state(&copy);
     let keys: BTreeSet<_> = before.keys().chain(after.keys()).collect();
-    let changed = keys.into_iter().filter(|key| before.get(*key) != after.get(*key));
+    let key_pairs = server.objects("keypairs");
+    let open: BTreeSet<&str> =
+        key_pairs.iter().filter(|key_pair| is_open(key_pair, &key_pairs, promises)).map(uid).collect();
+    let is_about = |object: &Value| open.contains(uid(object)) || owner(object).is_some_and(|of| open.contains(of));
+    let may_change = |key: &str| [&before, &after].iter().any(|state| state.get(key).is_some_and(is_about));
+    let changed = keys.into_iter().filter(|key| before.get(*key) != after.get(*key) && !may_change(key));
     changed
         .map(|key| {
             let told = |state: &BTreeMap<String, Value>| state.get(key).map_or("nothing".to_owned(), brief);
             format!("a fresh operator changes {key}: from {} to {}", told(&before), told(&after))
         })
         .collect()
+}
+
+/// Whether the next operator may decide otherwise about a pair that is not accepted: where a policy took from its Secret what says whose it
+/// is, and where two of the same second want one slot or name.
+fn is_open(key_pair: &Value, key_pairs: &[Value], promises: &Promises) -> bool {
+    let waits = |of: &Value| matches!(ready(of).1, "QuotaExceeded" | "KeyPairNameConflict");
+    let created = |of: &Value| text(of, "/metadata/creationTimestamp").map(str::to_owned);
+    let is_rival = |other: &Value| {
+        uid(other) != uid(key_pair)
+            && namespace(other) == namespace(key_pair)
+            && accepted(other).is_none()
+            && created(other) == created(key_pair)
+            && (waits(key_pair) || waits(other))
+    };
+    accepted(key_pair).is_none() && (promises.is_disowned(uid(key_pair)) || key_pairs.iter().any(is_rival))
 }
 
 /// The objects that the operator writes, without what is no part of what they say.
@@ -121,6 +146,8 @@ pub async fn differences_from_an_empty_cluster(
             let shown = |object: &Value| comparable(object).to_string();
             if shown(object) != shown(fresh)
                 && !has_another_type(server, &empty, object, fresh)
+                && !is_offered_another_key(server, object)
+                && !both_wait_for_a_secret(object, fresh)
                 && !is_in_the_way(server, object)
                 && !repeats_what_was_edited(server, object)
             {
@@ -176,6 +203,18 @@ fn has_another_type(server: &Server, empty: &Server, key_pair: &Value, fresh: &V
         text(&secret, "/type").map(str::to_owned)
     };
     ready(key_pair).1 == "InvalidSecret" && type_of(server, key_pair) != type_of(empty, fresh)
+}
+
+/// Whether a pair that has a key waits for a name whose Secret is offered to it: a pair that has none would take that one.
+fn is_offered_another_key(server: &Server, key_pair: &Value) -> bool {
+    let secret = server.object("secrets", namespace(key_pair), wanted_secret(key_pair));
+    let is_offered = |secret: &Value| annotation(secret, "keypairs.dev/adopt") == Some(name(key_pair));
+    ready(key_pair).1 == "SecretConflict" && accepted(key_pair).is_some() && secret.as_ref().is_some_and(is_offered)
+}
+
+/// Whether a pair is not accepted in either cluster, for a Secret in its way. What it is told to do depends on what it and others have.
+fn both_wait_for_a_secret(key_pair: &Value, fresh: &Value) -> bool {
+    [key_pair, fresh].iter().all(|of| ready(of).1 == "SecretConflict" && accepted(of).is_none())
 }
 
 /// Whether a pair repeats the request of another, which has been edited since it was accepted: it is compared with what was asked for then,

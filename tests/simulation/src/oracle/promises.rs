@@ -150,6 +150,13 @@ impl Promises {
         let seen = self.lock();
         seen.is_restored || seen.lives.get(uid).is_none_or(|life| life.is_touched)
     }
+
+    /// Whether a policy may have taken from a Secret of this `KeyPair` what says whose it is.
+    #[must_use]
+    pub fn is_disowned(&self, uid: &str) -> bool {
+        let seen = self.lock();
+        seen.is_mutated && seen.lives.get(uid).is_none_or(|life| life.is_touched)
+    }
 }
 
 impl Life {

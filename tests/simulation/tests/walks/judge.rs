@@ -89,7 +89,7 @@ impl Case {
         }
         let History { seed, setup, .. } = &self.history;
         if found.is_empty() {
-            found = changes_of_a_fresh_operator(&server, setup, *seed).await;
+            found = changes_of_a_fresh_operator(&server, setup, *seed, promises).await;
         }
         if found.is_empty() {
             found = differences_from_an_empty_cluster(&server, setup, *seed, promises).await;

@@ -60,11 +60,11 @@ check_of() {
     *"a private key in "*) echo "no private key in what people read" ;;
     *": keyPairID was "* | *"not accepted any more"* | *"an accepted pair is told"*) echo "an accepted pair stays accepted" ;;
     *"the status gave out the key"*) echo "the key that a status gives out stays" ;;
-    *"a foreign Secret was changed"*) echo "no foreign Secret is changed" ;;
+    *"a foreign Secret was changed"* | *"a Secret was taken from another"* | *"that somebody else had made was deleted"*) echo "no foreign Secret is changed" ;;
     *"the last copy of a private key"*) echo "no key that a status gives out is removed" ;;
-    *": a second key for "*) echo "one key for a pair" ;;
+    *": a second key for "* | *": another key for "*) echo "one key for a pair" ;;
     *"not settled"* | *"InternalError when"* | *"the Secret is "* | *"still writes"* | *": imported, but "*) echo "everything settles" ;;
-    *", and nobody but the operator has touched"* | *"its key is not in the Secret"*) echo "the key is there in the end" ;;
+    *"its key is told to be lost"* | *", and nobody but the operator has touched"* | *"its key is not in the Secret"*) echo "the key is there in the end" ;;
     *" Secrets are its own"* | *"its owner is gone"* | *"its owner is another"*) echo "no Secret is left over" ;;
     *"has an owner: "*) echo "the deletion policy holds" ;;
     *"pairs have the "* | *"the quota was never more"*) echo "quota, names and identifiers in the end" ;;

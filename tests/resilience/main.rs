@@ -241,6 +241,8 @@ async fn a_namespace_that_is_deleted() {
         stage.pair(&namespace, &format!("pair-{number}"));
     }
     stage.kubectl(&["delete", "namespace", &namespace, "--timeout=90s"]);
+    // Once each pair is looked at whose Secret went first.
+    tokio::time::sleep(Duration::from_secs(5)).await;
     let requests = stage.requests().await;
     assert!(requests < 20, "{requests} requests in {WATCHED:?}");
     assert!(operator.ended().unwrap().is_none());

@@ -191,7 +191,15 @@ impl Reconciliation<'_> {
                 return Ok(Ok(created));
             }
             Err(RequestError::Kube(kube::Error::Api(status))) if status.is_already_exists() => {
-                self.read_secret(name).await?
+                if !in_doubt {
+                    // It was there before: unless it says that it is this pair's, it is somebody else's.
+                    made.forget(&self.desired.uid, &self.namespace, name);
+                }
+                let found = self.read_secret(name).await?;
+                if matches!(&found, SecretView::Read(secret) if secret.belongs == Belongs::Ours) {
+                    made.note(&self.desired.uid, &self.namespace, name);
+                }
+                found
             }
             Err(error) => {
                 let refusal = refused(error).map_err(Error::CreateSecret)?;

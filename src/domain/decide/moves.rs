@@ -68,6 +68,10 @@ pub(super) fn decide(case: Case<'_>, home: &str) -> Plan {
         (SecretView::Absent, SecretView::Read(secret)) if secret.belongs == Belongs::Ours => {
             refuse_until_changed(observed, home, refusals::key_mismatch(home))
         }
+        // It was thought to be this pair's when no answer came, and is not: nothing is lost where the spec says now.
+        (SecretView::Absent, SecretView::Read(secret)) if observed.recorded.is_none() && secret.missing.is_empty() => {
+            Plan::CreateSecret { name: target.to_owned(), spec: case.spec, replaces: None }
+        }
         (SecretView::Absent, SecretView::Read(secret)) => {
             refuse_until_changed(observed, home, refusals::secret_conflict(home, secret.owner.as_deref(), true))
         }
@@ -119,8 +123,16 @@ fn in_the_way(case: Case<'_>, home: &str, found: &SecretView, target: &str, copy
             },
             Err(refusal) => refuse(refusal),
         },
+        // What was thought to be this pair's when no answer came, and is not, is not where its key stays.
+        Belongs::Foreign if case.observed.recorded.is_none() && is_anothers(found) => {
+            refuse(refusals::secret_conflict(target, copy.owner.as_deref(), false))
+        }
         Belongs::Foreign => refuse(refusals::name_in_use(home, target, copy.owner.as_deref())),
     }
+}
+
+fn is_anothers(found: &SecretView) -> bool {
+    matches!(found, SecretView::Read(secret) if secret.belongs != Belongs::Ours)
 }
 
 /// Whether the Secret holds the key of this pair, and it is the one in `other`.

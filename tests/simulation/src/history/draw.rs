@@ -149,6 +149,9 @@ impl Drawing {
             let body = if theme == Theme::Regions { self.namespace_metadata() } else { Value::Null };
             self.user(Verb::Create, "namespaces", "", namespace, body);
         }
+        if theme == Theme::Regions && self.dice.happens(400) {
+            self.contend();
+        }
         for _ in 0..=self.dice.below(3) {
             self.create();
         }

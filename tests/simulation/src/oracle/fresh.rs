@@ -11,7 +11,9 @@ use tokio::time::sleep;
 
 use super::{
     Promises,
-    facts::{accepted, annotation, is_edited, name, namespace, owner, owners, ready, text, uid, wanted_secret},
+    facts::{
+        accepted, annotation, is_edited, is_import, name, namespace, owner, owners, ready, text, uid, wanted_secret,
+    },
 };
 use crate::{Server, history::Setup, keys::Keys, replica::Host, trace::Trace};
 
@@ -61,16 +63,16 @@ pub async fn changes_of_a_fresh_operator(
 }
 
 /// Whether the next operator may decide otherwise about a pair that is not accepted: where a policy took from its Secret what says whose it
-/// is, and where two of the same second want one slot or name.
+/// is, and where an older one, or one of the same second, wants the slot or name that it has been given.
 fn is_open(key_pair: &Value, key_pairs: &[Value], promises: &Promises) -> bool {
     let waits = |of: &Value| matches!(ready(of).1, "QuotaExceeded" | "KeyPairNameConflict");
     let created = |of: &Value| text(of, "/metadata/creationTimestamp").map(str::to_owned);
+    let is_passed_over = |waiting: &Value, other: &Value| waits(waiting) && created(waiting) <= created(other);
     let is_rival = |other: &Value| {
         uid(other) != uid(key_pair)
             && namespace(other) == namespace(key_pair)
             && accepted(other).is_none()
-            && created(other) == created(key_pair)
-            && (waits(key_pair) || waits(other))
+            && (is_passed_over(key_pair, other) || is_passed_over(other, key_pair))
     };
     accepted(key_pair).is_none() && (promises.is_disowned(uid(key_pair)) || key_pairs.iter().any(is_rival))
 }
@@ -185,13 +187,16 @@ fn creation(resource: &str, object: &Value) -> (String, Value) {
 fn comparable(key_pair: &Value) -> Value {
     let (status, reason) = ready(key_pair);
     let field = |name: &str| key_pair.pointer("/status").and_then(|status| status.get(name)).cloned();
+    // One that says nothing of its key may have adopted any, and have moved it since.
+    let is_any = !is_import(key_pair) && key_pair.pointer("/spec/generate").is_none();
+    let kind = |name: &str| field(name).filter(|_| !is_any);
     json!({
         "ready": status,
         "reason": reason,
         "name": field("keyPairName"),
         "secret": field("secretName"),
-        "algorithm": field("algorithm"),
-        "bits": field("bits"),
+        "algorithm": kind("algorithm"),
+        "bits": kind("bits"),
         "error": field("error"),
     })
 }

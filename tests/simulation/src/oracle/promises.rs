@@ -47,6 +47,8 @@ pub struct Life {
     pub is_touched: bool,
     /// Whether a lost key may be generated anew.
     regenerates: bool,
+    /// Whether it might, at any time until now: what was decided by an earlier spec can be on its way.
+    has_regenerated: bool,
 }
 
 #[allow(clippy::struct_excessive_bools, reason = "of what can be in a history any may be")]
@@ -64,6 +66,8 @@ struct Seen {
     lives: BTreeMap<String, Life>,
     /// Parts of the private keys that were in Secrets.
     secret_tails: BTreeSet<String>,
+    /// The UIDs of the Secrets that the operator has created.
+    made: BTreeSet<String>,
     /// Whether the store was put back.
     is_restored: bool,
     last_write: Option<Instant>,
@@ -87,6 +91,7 @@ impl Promises {
             leader: None,
             lives: BTreeMap::new(),
             secret_tails: BTreeSet::new(),
+            made: BTreeSet::new(),
             is_restored: false,
             last_write: None,
             violations: Vec::new(),

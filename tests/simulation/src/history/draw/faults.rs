@@ -12,6 +12,9 @@ impl Drawing {
     pub(super) fn watch(&mut self) {
         let replica = self.replica_number();
         let resource = *one(&mut self.dice, &WATCHED);
+        if self.dice.happens(100) {
+            return self.deleted_unseen(replica, resource);
+        }
         let sight = match self.dice.below(10) {
             0..=2 => Sight::LagBy(1 + usize::try_from(self.dice.below(4)).unwrap_or_default()),
             3..=5 => Sight::LagFor(20 + self.dice.below(3000)),
@@ -25,6 +28,16 @@ impl Drawing {
             let after = 100 + self.dice.below(10_000);
             self.later(after, Action::Watch(replica, resource, Sight::Clear));
         }
+    }
+
+    /// What is deleted while nothing comes is missing on the list that follows.
+    fn deleted_unseen(&mut self, replica: usize, resource: &'static str) {
+        self.push(Action::Watch(replica, resource, Sight::Silent));
+        self.at += Duration::from_millis(self.dice.below(200));
+        self.delete();
+        self.at += Duration::from_millis(self.dice.below(2000));
+        self.push(Action::Watch(replica, resource, Sight::Expired));
+        self.later(100, Action::Watch(replica, resource, Sight::Clear));
     }
 
     pub(super) fn network(&mut self) {

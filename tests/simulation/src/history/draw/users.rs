@@ -6,7 +6,7 @@ use keypair_test_harness::Dice;
 use serde_json::{Map, Value, json};
 
 use super::{Drawing, KEY_PAIRS, NAMESPACES, one};
-use crate::history::{Action, Sight, Verb, spec::edit};
+use crate::history::{Action, Sight, Verb, Weather, spec::edit};
 
 const UID: &str = "keypairs.dev/keypair-uid";
 const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
@@ -34,6 +34,11 @@ impl Drawing {
 
     pub(super) fn delete(&mut self) {
         let (namespace, name) = self.known();
+        if self.dice.happens(200) {
+            let patch = json!({ "spec": { "secret": { "deletionPolicy": "Retain" } } });
+            self.user(Verb::Patch, "keypairs", namespace, name, patch);
+            self.at += Duration::from_millis(self.dice.below(1500));
+        }
         let before = self.specs.remove(&(namespace, name));
         self.user(Verb::Delete, "keypairs", namespace, name, Value::Null);
         if self.dice.happens(500) {
@@ -65,12 +70,16 @@ impl Drawing {
         let name = *one(&mut self.dice, &SECRETS);
         let number = self.dice.below(4);
         let key = format!("$KEY{number}");
-        match self.dice.below(12) {
+        match self.dice.below(14) {
+            12 => self.hand_over(),
+            13 => self.disown(),
             0..=2 => self.user(Verb::Delete, "secrets", namespace, name, Value::Null),
             3..=4 => {
                 let (_, adopter) = self.place();
                 let body = if self.dice.happens(333) {
                     json!({ "data": { "words": "d29yZHM=" } })
+                } else if self.dice.happens(333) {
+                    json!({ "data": { "ssh-privatekey": key } })
                 } else {
                     json!({
                         "metadata": { "annotations": { "keypairs.dev/adopt": adopter } },
@@ -98,6 +107,49 @@ impl Drawing {
         }
     }
 
+    /// A pair adopts a Secret, and is given another name for it, at times there and back.
+    fn hand_over(&mut self) {
+        let (namespace, name) = self.place();
+        let secret = *one(&mut self.dice, &SECRETS);
+        let body = json!({
+            "metadata": { "annotations": { "keypairs.dev/adopt": name } },
+            "data": { "ssh-privatekey": format!("$KEY{}", self.dice.below(4)) },
+        });
+        self.user(Verb::Create, "secrets", namespace, secret, body);
+        let spec = json!({ "profile": "OpenSSH", "secret": { "name": secret } });
+        self.specs.entry((namespace, name)).or_insert_with(|| spec.clone());
+        self.user(Verb::Create, "keypairs", namespace, name, json!({ "spec": spec }));
+        self.rename(namespace, name, secret);
+    }
+
+    /// The Secret of a pair gets another name, and at times the former again.
+    fn rename(&mut self, namespace: &str, name: &str, before: &str) {
+        let moment = self.moment();
+        self.at += Duration::from_millis(moment);
+        let patch = |secret: &str| json!({ "spec": { "secret": { "name": secret } } });
+        let other = *one(&mut self.dice, &SECRETS);
+        self.user(Verb::Patch, "keypairs", namespace, name, patch(other));
+        if self.dice.happens(400) {
+            let moment = self.moment();
+            self.users_later(moment, Verb::Patch, "keypairs", namespace, name, patch(before));
+        }
+    }
+
+    /// Somebody takes a Secret for other uses, or puts another key into it, while its key is being moved.
+    fn disown(&mut self) {
+        let (namespace, name) = self.known();
+        let before = self.specs.get(&(namespace, name)).and_then(|spec| spec.pointer("/secret/name")?.as_str());
+        let before = before.unwrap_or(name).to_owned();
+        self.rename(namespace, name, &before);
+        self.at += Duration::from_millis(self.dice.below(40));
+        let patch = if self.dice.happens(700) {
+            json!({ "metadata": { "annotations": null, "labels": null, "ownerReferences": null } })
+        } else {
+            json!({ "data": { "ssh-privatekey": format!("$KEY{}", self.dice.below(4)) } })
+        };
+        self.user(Verb::Patch, "secrets", namespace, &before, patch);
+    }
+
     pub(super) fn namespace_metadata(&mut self) -> Value {
         let mut annotations = Map::new();
         for (name, share) in [("quota", 500), ("projects", 300), ("default-project", 300)] {
@@ -120,9 +172,15 @@ impl Drawing {
     /// written.
     pub(super) fn contend(&mut self) {
         let namespace = NAMESPACES[0];
+        // An edit is to come while an answer is under way.
+        let latency = *one(&mut self.dice, &[5, 20, 200]);
+        for replica in 0..self.replicas {
+            self.push(Action::Network(replica, Weather { latency, ..Weather::default() }));
+        }
         if self.dice.happens(700) {
-            let taken = self.specs.keys().filter(|(of, _)| *of == namespace).count();
-            let annotations = json!({ "keypairs.dev/quota": (taken + 1).to_string(), "keypairs.dev/projects": null });
+            let taken = self.specs.keys().filter(|(of, _)| *of == namespace).count() as u64;
+            let quota = *one(&mut self.dice, &[taken + 1, 1, 2]);
+            let annotations = json!({ "keypairs.dev/quota": quota.to_string(), "keypairs.dev/projects": null });
             self.user(Verb::Patch, "namespaces", "", namespace, json!({ "metadata": { "annotations": annotations } }));
             // Until then the quota before may be the one in sight.
             self.at += Duration::from_millis(10_500);
@@ -135,12 +193,15 @@ impl Drawing {
             self.user(Verb::Create, "keypairs", namespace, name, json!({ "spec": spec }));
             self.at += Duration::from_millis(self.dice.below(3));
         }
-        self.at += Duration::from_millis(self.dice.below(40));
+        self.at += Duration::from_millis(self.dice.below(40 + 5 * latency));
         if self.dice.happens(700) {
             let annotations = json!({ "keypairs.dev/projects": one(&mut self.dice, &["red", "blue"]) });
             self.user(Verb::Patch, "namespaces", "", namespace, json!({ "metadata": { "annotations": annotations } }));
         } else {
             self.edit_namespace();
+        }
+        for replica in 0..self.replicas {
+            self.later(4000, Action::Network(replica, Weather { latency: 5, ..Weather::default() }));
         }
     }
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{Life, Seen};
 use crate::{
-    oracle::facts::{accepted, effective_name, fingerprint, is_import, is_replay, ready, uid},
+    oracle::facts::{accepted, effective_name, fingerprint, is_import, is_operator, is_replay, ready, uid},
     server::Change,
 };
 
@@ -28,6 +28,8 @@ impl Seen {
             life.born(&place, after);
         }
         life.regenerates = after.pointer("/spec/secret/onLoss").is_some_and(|on_loss| on_loss == "Regenerate");
+        life.has_regenerated |= life.regenerates;
+        let is_untouched = !life.is_touched;
         let before = life.id.clone();
         let given =
             fingerprint(after).filter(|_| !is_replay(after) && id.is_some() && !is_import(after)).map(Arc::from);
@@ -61,6 +63,14 @@ impl Seen {
             && !self.is_restored
         {
             self.violated(&format!("{place}: the status gave out the key {before}, and now {now}"));
+        }
+        if is_operator(&change.user)
+            && ready(after).1 == "PrivateKeyLost"
+            && id.is_some()
+            && is_untouched
+            && !self.is_restored
+        {
+            self.violated(&format!("{place}: its key is told to be lost, and nobody has touched its Secrets"));
         }
         self.no_key(change);
     }

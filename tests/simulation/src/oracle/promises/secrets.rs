@@ -38,9 +38,21 @@ impl Seen {
         if let Some(before) = before {
             let is_known = |uid: &str| self.lives.contains_key(uid);
             let ours = owner(before).is_some_and(is_known) || owners(before).any(is_known);
-            if !ours && annotation(before, "keypairs.dev/adopt").is_none() && !self.is_restored {
+            let is_offered = annotation(before, "keypairs.dev/adopt").is_some();
+            if !ours && !is_offered && !self.is_restored {
                 self.violated(&format!("{at}: a foreign Secret was changed"));
             }
+            let changes_hands = after.and_then(owner).zip(owner(before)).is_some_and(|(now, before)| now != before);
+            if changes_hands && !is_offered {
+                self.violated(&format!("{at}: a Secret was taken from another KeyPair"));
+            }
+        }
+        match (before, after) {
+            (None, Some(after)) => self.created(&at, after),
+            (Some(before), None) if !self.made.contains(uid(before)) && !self.is_restored => {
+                self.violated(&format!("{at}: a Secret that somebody else had made was deleted"));
+            }
+            _ => {}
         }
         let now = after.map(keys_in).unwrap_or_default();
         for key in before.map(keys_in).unwrap_or_default() {
@@ -65,6 +77,26 @@ impl Seen {
         if life.keys.len() > 1 && !life.is_touched && !excused {
             let name = life.place.1.clone();
             self.violated(&format!("{at}: a second key for {name}"));
+        }
+    }
+}
+
+impl Seen {
+    /// The operator has made a Secret: where a key is not to be generated anew, it is the one that the status gives out.
+    fn created(&mut self, at: &str, secret: &Value) {
+        self.made.insert(uid(secret).to_owned());
+        let Some(life) = owner(secret).and_then(|uid| self.lives.get(uid)) else { return };
+        let keys = keys_in(secret);
+        let is_another = life.given.as_ref().is_some_and(|given| !keys.contains(given));
+        // Somebody may have put another key into the Secret that is being copied.
+        let namespace = &life.place.0;
+        let is_copy = || {
+            let others = self.secrets.iter().filter(|((of, _), other)| of == namespace && uid(other) != uid(secret));
+            others.flat_map(|(_, other)| keys_in(other)).any(|key| keys.contains(&key))
+        };
+        if is_another && !is_copy() && !life.has_regenerated && !self.is_restored {
+            let name = life.place.1.clone();
+            self.violated(&format!("{at}: another key for {name}, unasked"));
         }
     }
 }

@@ -1,7 +1,7 @@
-# Everything that is done with this repository. `make` alone lists it.
+# The tasks of this repository. Run `make` to list them.
 #
-# What the tests and the demo need beyond Rust, Go, git and make is built or installed by the scripts in hack/, which
-# keep it in a user cache and say what they wait for.
+# The scripts in hack/ build or install everything that tests and demo need beyond Rust, Go, git and make. They keep it in a
+# user cache, and report what they wait for.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -11,34 +11,34 @@ CRD := crds/keypairs.keypairs.dev.yaml
 CHART_CRD := charts/keypair-operator/files/keypairs.keypairs.dev.yaml
 CHART_POLICIES := charts/keypair-operator/files/admission-policies.yaml
 
-.PHONY: help build demo test fuzz simulate mutations soak foreign fips bench image crds docs picture fmt lint deny
+.PHONY: help build demo test fuzz simulate mutations soak foreign fips bench image crds docs picture fmt lint zizmor msrv deny advisories
 
 help: ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
-build: ## Build the operator and what the tests start
+build: ## Build the operator and the programs that the tests start
 	cargo build --workspace
 
-demo: ## Run the operator against a real API server on loopback and show what it does (KEEP=1: leave it running)
+demo: ## Run the operator against a real API server on loopback and show the results (KEEP=1: leave it running)
 	@hack/demo.sh
 
-test: ## Run every test
+test: ## Run all tests
 	@hack/test-tools.sh
 	@assets=$$(hack/controlplane.sh); helm=$$(hack/helm.sh); gitops=$$(hack/gitops-tools.sh); \
 	export KUBEBUILDER_ASSETS=$$assets HELM=$$helm GITOPS_TOOLS=$$gitops; \
 	cargo build --workspace; \
 	cargo test --workspace --no-fail-fast
 
-fuzz: ## Fuzz whatever reads what others write, a minute each target (FUZZ_SECONDS=600: ten)
+fuzz: ## Fuzz the code that parses input, one minute for each target (FUZZ_SECONDS=600: ten)
 	@hack/fuzz.sh
 
-simulate: ## Run 3000 drawn histories of the operator against a simulated API server (HISTORIES, SEED)
+simulate: ## Run 3000 random histories of the operator against a simulated API server (HISTORIES, SEED)
 	@hack/simulate.sh
 
-mutations: ## Plant each mistake of tests/mutations in a copy of the operator, and say what finds it (HISTORIES, SEED, CHECKS=all; takes an hour or two)
+mutations: ## Apply each mutation of tests/mutations to a copy of the operator, and report which check finds it (HISTORIES, SEED, CHECKS=all; takes one to two hours)
 	@hack/mutations.sh
 
-soak: ## Run the tests that draw values with many more of them, thousands of RSA keys, 60,000 histories, and 50 fault runs (KEYPAIR_CASES=all: every Unicode character; takes long)
+soak: ## Run the randomized tests with many more values, thousands of RSA keys, 60,000 histories, and 50 fault runs (KEYPAIR_CASES=all: every Unicode character; takes long)
 	@assets=$$(hack/controlplane.sh); \
 	export KUBEBUILDER_ASSETS=$$assets KEYPAIR_CASES=$${KEYPAIR_CASES:-all} PROPTEST_CASES=$${PROPTEST_CASES:-20000}; \
 	cargo build --workspace; \
@@ -51,23 +51,23 @@ soak: ## Run the tests that draw values with many more of them, thousands of RSA
 	KEYPAIR_RSA_KEYS=$${KEYPAIR_RSA_KEYS:-3000} cargo test --test rsa_keys -- --nocapture; \
 	KEYPAIR_FAULT_RUNS=$${KEYPAIR_FAULT_RUNS:-50} cargo test --test faults -- --nocapture
 
-foreign: ## Run the unit tests compiled for arm64, or, on such a machine, for amd64, with an emulator
+foreign: ## Run the unit tests for arm64 (on arm64: for amd64) in an emulator
 	@hack/foreign-test.sh $(if $(filter aarch64,$(shell uname -m)),amd64,arm64)
 
-fips: ## Build with the FIPS module of AWS-LC, and run the unit tests with it (needs CMake and Go)
+fips: ## Build with the FIPS module of AWS-LC, and run the unit tests (needs CMake and Go)
 	@hack/fips-test.sh
 
-bench: ## Measure everything beside what others take, and write docs/benchmarks.md (takes an hour; KEYPAIR_BENCH_PAIRS=10000 shortens)
+bench: ## Run all benchmarks and comparisons, and write docs/benchmarks.md (takes an hour; KEYPAIR_BENCH_PAIRS=10000: less)
 	cargo bench --bench ledger --bench parts --bench keygen
 	@assets=$$(hack/controlplane.sh); export KUBEBUILDER_ASSETS=$$assets; \
 	cargo build --release --workspace; \
 	cargo bench --bench admission; \
 	cargo bench --bench scale
 
-image: ## Build the container image (target/image, an OCI layout) without a registry, and run it (ARCHITECTURES="amd64 arm64": for both)
+image: ## Build the container image (target/image, an OCI layout) and test it, without a registry (ARCHITECTURES="amd64 arm64": for both)
 	@ARCHITECTURES="$(ARCHITECTURES)" hack/image-test.sh
 
-crds: ## Write CRD and admission policies from the Rust types and tables, for kubectl and for the chart
+crds: ## Generate the CRD and the admission policies from the Rust types and tables, for kubectl and for the chart
 	cargo run --quiet -- crd > $(CRD).new
 	mv $(CRD).new $(CRD)
 	mkdir -p $(dir $(CHART_CRD))
@@ -76,14 +76,14 @@ crds: ## Write CRD and admission policies from the Rust types and tables, for ku
 	  --service-account release-service-account --webhook-service release-webhook-service > $(CHART_POLICIES).new
 	mv $(CHART_POLICIES).new $(CHART_POLICIES)
 
-docs: ## Write what is generated of the documentation and the chart, from the tables of the code and from what is answered
+docs: ## Generate the tables of the documentation and the chart's values schema, from the code and from real answers
 	@assets=$$(hack/controlplane.sh); helm=$$(hack/helm.sh); export KUBEBUILDER_ASSETS=$$assets HELM=$$helm; \
 	cargo build --workspace; \
 	UPDATE_DOCS=1 cargo test --quiet --test docs; \
 	UPDATE_DOCS=1 cargo test --quiet --test chart values; \
 	UPDATE_DOCS=1 cargo test --quiet --test webhook conformance
 
-picture: ## Draw the dashboard (docs/dashboard.svg) from what Prometheus answers to its queries during two minutes of load
+picture: ## Draw the dashboard (docs/dashboard.svg) from a Prometheus under two minutes of load
 	@hack/test-tools.sh
 	@assets=$$(hack/controlplane.sh); export KUBEBUILDER_ASSETS=$$assets; \
 	cargo build --workspace; \
@@ -92,13 +92,25 @@ picture: ## Draw the dashboard (docs/dashboard.svg) from what Prometheus answers
 fmt: ## Format the sources
 	cargo fmt --all
 
-lint: ## Check formatting, lints and documentation
+lint: ## Check formatting, lints, documentation, shell scripts and workflows
 	cargo fmt --all --check
+	@hack/shellcheck.sh
+	@$$(hack/actionlint.sh)
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --workspace --no-deps --document-private-items --quiet
 
-deny: ## Check the licences, sources and versions of the dependencies
+zizmor: ## Check the workflows for security problems (the first run builds zizmor, which takes minutes)
+	@$$(hack/cargo-tool.sh zizmor) .github
+
+msrv: ## Check that no dependency needs a compiler newer than rust-version in Cargo.toml, and compile with that version if it is installed
+	@hack/msrv.sh
+
+deny: ## Check the licenses, sources and versions of the dependencies
 	@cargo fetch --locked --quiet
 	@deny=$$(hack/cargo-tool.sh cargo-deny); $$deny --offline --workspace check bans licenses sources; \
 	cargo fetch --locked --quiet --manifest-path fuzz/Cargo.toml; \
 	$$deny --offline --config deny.toml --manifest-path fuzz/Cargo.toml check bans licenses sources
+
+advisories: ## Check the dependencies for known vulnerabilities (needs the RustSec advisory database, which is on GitHub)
+	@deny=$$(hack/cargo-tool.sh cargo-deny); $$deny --workspace check advisories; \
+	$$deny --config deny.toml --manifest-path fuzz/Cargo.toml check advisories

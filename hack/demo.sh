@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Shows the main job on a real API server: starts a control plane on loopback, installs the CRD, runs the operator,
-# applies examples/ and shows what became of them. Cleans up after itself, unless KEEP=1: then all stays up until Ctrl-C.
+# Demonstrates the operator on a real API server: starts a control plane on loopback, installs the CRD, runs the operator,
+# applies examples/ and shows the results. Then it cleans up; with KEEP=1, everything keeps running until Ctrl-C.
 set -euo pipefail
 # shellcheck source=hack/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -27,7 +27,7 @@ operator=''
 finish() {
   trap - EXIT INT TERM HUP
   [ -z "$operator" ] || kill "$operator" 2>/dev/null || true
-  # The control plane ends its servers when its standard input ends, however this script ends.
+  # The control plane stops its servers when its standard input is closed, however this script ends.
   exec 9>&-
   [ -z "$operator" ] || wait "$operator" 2>/dev/null || true
   [ -z "$control_plane" ] || wait "$control_plane" 2>/dev/null || true
@@ -42,35 +42,35 @@ mkfifo "$work/hold"
 control_plane=$!
 exec 9>"$work/hold"
 until [ -s "$work/ready.json" ]; do
-  kill -0 "$control_plane" 2>/dev/null || die "the control plane did not start"
+  kill -0 "$control_plane" 2>/dev/null || die "the control plane did not start; its output is above"
   sleep 0.2
 done
 KUBECONFIG=$(sed 's/.*"kubeconfig":"\([^"]*\)".*/\1/' "$work/ready.json")
 export KUBECONFIG
 PATH=$assets:$PATH
 
-title "Install the CRD, and run the operator"
+title "Install the CRD and run the operator"
 show kubectl apply --server-side -f crds/
 show kubectl wait --for=condition=Established crd/keypairs.keypairs.dev --timeout=60s
 printf '\n$ keypair-operator run &\n'
 "$bin/keypair-operator" run 9>&- 2>"$work/operator.log" &
 operator=$!
 
-title "Apply the examples: pairs to import and pairs to generate, one profile each"
+title "Apply the examples: imported and generated key pairs of every profile"
 show kubectl apply -f examples/
 show kubectl wait --for=condition=Ready keypair --all --timeout=120s >/dev/null || {
   kubectl get keypairs
   cat "$work/operator.log" >&2
-  die "not every key pair became Ready"
+  die "not every key pair became Ready: see READY and REASON above, and the operator's log"
 }
 show kubectl get keypairs
 
-title "The private key of a generated pair is in a Secret"
+title "The private key of a generated key pair is in a Secret"
 show kubectl get secrets
 printf '\n$ %s\n' "kubectl get secret minimal -o jsonpath='{.data.ssh-privatekey}' | base64 -d | head -n 2"
 kubectl get secret minimal -o jsonpath='{.data.ssh-privatekey}' | base64 -d | sed -n 1,2p
 
-title "A mistake is refused at once, in the words of the profile's cloud"
+title "The API server rejects a mistake, with the error code and message of the profile's cloud"
 printf '\n$ kubectl apply -f - <<EOF\n'
 cat <<'MANIFEST' | tee "$work/refused.yaml"
 apiVersion: keypairs.dev/v1alpha1
@@ -84,7 +84,7 @@ MANIFEST
 echo EOF
 kubectl apply -f "$work/refused.yaml" 2>&1 || true
 
-title "What only the operator can see is in the status"
+title "The status reports a mistake that only the operator can detect"
 printf '\n$ kubectl apply -f - <<EOF\n'
 cat <<'MANIFEST' | tee "$work/broken.yaml"
 apiVersion: keypairs.dev/v1alpha1
@@ -102,7 +102,8 @@ printf '\n$ %s\n' "kubectl get keypair broken -o jsonpath='{.status.error}'"
 kubectl get keypair broken -o jsonpath='{.status.error}{"\n"}'
 
 if [ -n "${KEEP:-}" ]; then
-  title "Everything stays up until Ctrl-C. In another terminal:"
+  title "Everything keeps running until Ctrl-C. In another terminal:"
+  # shellcheck disable=SC2016 # $PATH is for the other terminal's shell
   printf 'export KUBECONFIG=%s PATH=%s:$PATH\nkubectl get keypairs\n' "$KUBECONFIG" "$assets"
   wait "$operator"
 fi

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Prints what to add to the environment of Cargo so that it compiles for a target other than this machine's:
+# Prints the environment variables with which Cargo compiles for a target other than this machine's:
 # hack/foreign-target.sh aarch64-unknown-linux-gnu
 #
-# The linker and the C library are those of Debian and Ubuntu; elsewhere it says what to install. Rust's standard library for
-# the target is rustup's; where that cannot be had, it is that of the distribution, with the distribution's compiler.
+# It installs the linker and the C library on Debian and Ubuntu; on other systems it says what to install. Rust's standard library
+# for the target comes from rustup, or, if that fails, from the distribution, together with the distribution's compiler.
 set -euo pipefail
 # shellcheck source=hack/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -12,7 +12,7 @@ target=${1:?usage: hack/foreign-target.sh TARGET, such as aarch64-unknown-linux-
 case $target in
   aarch64-unknown-linux-gnu) architecture=arm64 packages="gcc-aarch64-linux-gnu libc6-dev-arm64-cross" ;;
   x86_64-unknown-linux-gnu) architecture=amd64 packages="gcc-x86-64-linux-gnu libc6-dev-amd64-cross" ;;
-  *) die "images are built for aarch64 and x86_64, not for $target" ;;
+  *) die "unsupported target $target: use aarch64-unknown-linux-gnu or x86_64-unknown-linux-gnu" ;;
 esac
 gcc=${target%%-*}-linux-gnu-gcc
 
@@ -23,25 +23,25 @@ has_std() {
 }
 
 if [ -n "$(missing "$gcc")" ]; then
-  can_install || die "missing: $gcc, a C compiler for $target, and its C library; install them with the packages of your system"
-  # shellcheck disable=SC2086 # one word for each
+  can_install || die "missing: $gcc, a C compiler for $target, and its C library; install them with your package manager"
+  # shellcheck disable=SC2086 # one word for each package
   install_packages $packages
 fi
 
 compiler=rustc
 if ! has_std "$compiler" && [ -n "$(command -v rustup)" ]; then
   say "fetching Rust's standard library for $target"
-  timeout 120 rustup --quiet target add "$target" >&2 || say "rustup did not succeed"
+  timeout 120 rustup --quiet target add "$target" >&2 || say "rustup target add $target failed; trying the distribution's packages"
 fi
 if ! has_std "$compiler"; then
   compiler=/usr/bin/rustc
   if ! has_std "$compiler"; then
-    can_install || die "no standard library of Rust for $target: rustup target add $target"
+    can_install || die "Rust's standard library for $target is missing: run rustup target add $target"
     as_root dpkg --add-architecture "$architecture"
-    # Debian keeps one compiler up to date in its stable releases, for browsers.
+    # rustc-web is the compiler that Debian keeps up to date in stable releases, for browsers.
     install_packages rustc-web libstd-rust-web-dev libstd-rust-web-dev:"$architecture"
   fi
-  has_std "$compiler" || die "the distribution's $("$compiler" --version) has no standard library for $target"
+  has_std "$compiler" || die "the distribution's $("$compiler" --version) has no standard library for $target: install rustup"
   say "compiling with the distribution's $("$compiler" --version)"
   echo "export RUSTC=$compiler"
 fi

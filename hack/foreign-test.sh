@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Runs the program for another architecture with an emulator: hack/foreign-test.sh arm64 PROGRAM
-# Without PROGRAM it compiles the unit tests for that architecture, and runs them: hack/foreign-test.sh arm64
+# Tests a program for another architecture in an emulator: hack/foreign-test.sh arm64 PROGRAM
+# Without PROGRAM, it compiles the unit tests for that architecture, and runs them: hack/foreign-test.sh arm64
 #
-# What differs between architectures is the arithmetic of keys: the program reads, checks and fingerprints them all, the unit
-# tests generate them, too.
+# Architectures differ in the arithmetic of keys: the program reads, checks and fingerprints all of them, and the unit tests also
+# generate keys.
 set -euo pipefail
 # shellcheck source=hack/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -12,32 +12,32 @@ cd "$root"
 case ${1:?usage: hack/foreign-test.sh ARCHITECTURE [PROGRAM]} in
   arm64) target=aarch64-unknown-linux-gnu ;;
   amd64) target=x86_64-unknown-linux-gnu ;;
-  *) die "there is no emulator here for $1" ;;
+  *) die "unsupported architecture $1: use arm64 or amd64" ;;
 esac
 program=${2:-}
 emulator=qemu-${target%%-*}-static
 if [ -n "$(missing "$emulator")" ]; then
-  can_install || die "missing: $emulator; install it with the packages of your system"
+  can_install || die "missing: $emulator; install it with your package manager"
   install_packages qemu-user-static
 fi
 
 if [ -z "$program" ]; then
-  say "compiling the unit tests for $1, which takes some minutes, and running them by $emulator"
+  say "compiling the unit tests for $1, which takes some minutes, and running them in $emulator"
   eval "$(hack/foreign-target.sh "$target")"
-  # Static, since the emulator does not get along with the threads of every C library that it would load.
+  # Static, since the emulator does not support the threads of every C library.
   RUSTFLAGS=$(static_flags)
   export RUSTFLAGS
-  # Optimized as the image is, of which everything else has been compiled then.
+  # With the profile of the image, to reuse its build of the dependencies.
   cargo test --release --locked --target "$target" --config "target.$target.runner = '$emulator'" --lib
   exit
 fi
 
-say "the program for $1, run by $emulator, says what this machine's says"
+say "comparing the output of the program for $1, in $emulator, with that of this machine's program"
 cargo build --quiet --workspace
 ours=${CARGO_TARGET_DIR:-target}/debug/keypair-operator
-[ "$("$emulator" "$program" --version)" = "$("$ours" --version)" ] || die "it says another version"
-[ "$("$emulator" "$program" crd)" = "$("$ours" crd)" ] || die "it says another CRD"
-"$emulator" "$program" lint examples/*.yaml >/dev/null || die "it refuses what this machine's accepts"
+[ "$("$emulator" "$program" --version)" = "$("$ours" --version)" ] || die "$program --version differs"
+[ "$("$emulator" "$program" crd)" = "$("$ours" crd)" ] || die "$program crd differs"
+"$emulator" "$program" lint examples/*.yaml >/dev/null || die "$program lint rejects examples that this machine's program accepts"
 for key in tests/vectors/public/*.pub; do
-  [ "$("$emulator" "$program" fingerprint "$key" 2>&1)" = "$("$ours" fingerprint "$key" 2>&1)" ] || die "it says another fingerprint of $key"
+  [ "$("$emulator" "$program" fingerprint "$key" 2>&1)" = "$("$ours" fingerprint "$key" 2>&1)" ] || die "$program fingerprint $key differs"
 done

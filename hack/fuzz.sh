@@ -1,22 +1,22 @@
 #!/usr/bin/env bash
-# Fuzzes whatever reads what others write: hack/fuzz.sh [TARGET…]
+# Fuzzes the code that parses input: hack/fuzz.sh [TARGET…]
 #
-#   FUZZ_SECONDS  how long each target runs, by default a minute
-#   FUZZ_SEED     what is drawn by, by default another number each time
-#   FUZZ_JOBS     how many run at once, by default as many as there are processors
+#   FUZZ_SECONDS  how long each target runs; default: 60
+#   FUZZ_SEED     seed; default: random
+#   FUZZ_JOBS     how many targets run at once; default: the number of processors
 #
-# An input that breaks a target is kept in target/fuzz-artifacts and printed in base64, and the script fails. Put it into
-# tests/fuzzing/regressions/TARGET, where `make test` tries it, too. What was found to lead somewhere stays in
-# target/fuzz-corpus, and the next run begins with it.
+# If an input breaks a target, the script stores it in target/fuzz-artifacts, prints it in base64, and fails. Add the input to
+# tests/fuzzing/regressions/TARGET, so that `make test` checks it. Inputs that reach new code stay in target/fuzz-corpus, and the
+# next run starts with them.
 #
-# The stable compiler will do: libFuzzer needs its instrumentation, and no sanitizer is asked for, since only one file has
-# unsafe code, which none of the targets calls. Debug assertions and overflow checks are on.
+# The stable compiler suffices: it supports libFuzzer's instrumentation, and sanitizers are off, since only one file has unsafe
+# code, which no target calls. Debug assertions and overflow checks are on.
 set -euo pipefail
 # shellcheck source=hack/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$root"
 
-# Each target with the length of its longest input in bytes.
+# Each target, with the maximum length of its inputs in bytes.
 targets='public_key:8192 private_key:8192 rfc4716:4096 leak:8192 admission:16384 label_selector:512 linear:64'
 seconds=${FUZZ_SECONDS:-60}
 jobs=${FUZZ_JOBS:-$(getconf _NPROCESSORS_ONLN)}
@@ -24,7 +24,7 @@ jobs=${FUZZ_JOBS:-$(getconf _NPROCESSORS_ONLN)}
 require cargo https://rustup.rs
 # libFuzzer is C++.
 if [ -n "$(missing "${CXX:-c++}")" ]; then
-  can_install || die "${CXX:-c++} is not installed"
+  can_install || die "${CXX:-c++} is not installed: install a C++ compiler"
   install_packages g++
 fi
 fuzz=$(hack/cargo-tool.sh cargo-fuzz)
@@ -37,7 +37,7 @@ cargo run --quiet --locked --package keypair-fuzzing --bin fuzz-seeds -- target/
 programs=target/fuzz/$(rustc -vV | sed -n 's/^host: //p')/release
 say "built in $(elapsed)"
 
-# run TARGET LENGTH: fuzzes it, and says how it went in target/fuzz-artifacts/TARGET.
+# run TARGET LENGTH: fuzzes a target; the log is in target/fuzz-artifacts/TARGET.
 run() {
   local artifacts=target/fuzz-artifacts/$1 status=0 input program
   rm -rf "$artifacts"
@@ -53,7 +53,7 @@ run() {
       "coverage $(sed -n 's/.* cov: \([0-9]*\) .*/\1/p' "$artifacts/log" | tail -n 1)"
     return
   fi
-  say "$1: broken, the end of its output:"
+  say "$1: failed; the end of its output:"
   grep -v '^stat::' "$artifacts/log" | tail -n 40 >&2
   for input in "$artifacts"/*-*; do
     [ ! -f "$input" ] || say "$1: $input in base64: $(base64 <"$input" | tr -d '\n')"
@@ -63,13 +63,13 @@ run() {
 
 failed=''
 running=''
-# Waits for the oldest of those that run.
+# Waits for the oldest running target.
 finish() {
   wait "${running%% *}" || failed=yes
   running=${running#"${running%% *}"}
   running=${running# }
 }
-# What runs when the script is ended is ended with it.
+# Stop running targets when the script ends.
 trap '[ -z "$running" ] || kill $running 2>/dev/null || true' EXIT
 for target in $targets; do
   name=${target%:*}
@@ -84,4 +84,4 @@ done
 while [ -n "$running" ]; do
   finish
 done
-[ -z "$failed" ] || die "a target is broken"
+[ -z "$failed" ] || die "at least one target failed: see above"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Prints the path of a program that does and says what GitOps tools do and say (Argo CD's engine, kstatus), after building it
-# from tests/gitops-tools if that has not been done yet.
+# Prints the path of a program that runs the libraries of GitOps tools (Argo CD's engine, kstatus), and builds it from
+# tests/gitops-tools first if necessary.
 set -euo pipefail
 # shellcheck source=hack/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -13,7 +13,7 @@ export GOWORK=off
 
 build() {
   say "building Argo CD's engine into $entry"
-  say "this takes half a minute after the control plane, which shares most of it, and some minutes without; only this once"
+  say "this takes half a minute after the control plane, with which it shares most packages, otherwise some minutes; later runs reuse the build"
   watch_build go build -v -trimpath -buildvcs=false -ldflags "-s -w" -o "$1/gitops-tools" .
 }
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Prints the path of helm, after building it from its sources if that has not been done yet.
+# Prints the path of helm, and builds it from source first if necessary.
 #
-#   HELM           a helm to use instead: its path is printed and nothing is built
-#   KEYPAIR_CACHE  where to keep the build, by default ~/.cache/keypair-operator (XDG_CACHE_HOME is respected)
+#   HELM           path of an existing helm, which is printed instead
+#   KEYPAIR_CACHE  where to store the build; default: ~/.cache/keypair-operator (XDG_CACHE_HOME is respected)
 set -euo pipefail
 # shellcheck source=hack/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -16,7 +16,7 @@ export GOWORK=off
 
 build() {
   say "building helm $version into $entry"
-  say "this takes about 4 minutes on two cores, only this once"
+  say "this takes about 4 minutes on two cores; later runs reuse the build"
   GOBIN=$1 watch_build go install -v "${flags[@]}" "helm.sh/helm/v4/cmd/helm@$version"
 }
 

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# Runs the image that hack/image.sh built with a real OCI runtime, and looks at what it is: one static program, which answers,
-# run by a user without rights on a file system that cannot be written to. The program for another architecture than this
-# machine's is run by an emulator.
+# Builds the image with hack/image.sh, runs it with a real OCI runtime, and checks it: one static program, run by an unprivileged
+# user on a read-only file system. A program for another architecture runs in an emulator.
 set -euo pipefail
 # shellcheck source=hack/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -17,10 +16,10 @@ digest() {
   sha256sum "$layout/index.json" | cut -d' ' -f1
 }
 
-say "building it again gives the same image"
+say "checking that a second build gives the same image"
 first=$(digest)
 hack/image.sh >/dev/null
-[ "$(digest)" = "$first" ] || die "the image differs from the one that was built of the same sources just now"
+[ "$(digest)" = "$first" ] || die "the build is not reproducible: two builds of the same sources gave different images"
 
 work=$(mktemp -d)
 container=keypair-operator-test-$$
@@ -32,14 +31,14 @@ trap cleanup EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-say "whoever pulls it gets the image of his architecture"
-skopeo copy --quiet --all "oci:$layout:$version" "dir:$work/pulled" || die "it cannot be copied as a registry would have it"
+say "checking that each architecture has its image"
+skopeo copy --quiet --all "oci:$layout:$version" "dir:$work/pulled" || die "skopeo cannot copy the image"
 for architecture in $ARCHITECTURES; do
   found=$(skopeo inspect --override-os linux --override-arch "$architecture" --format '{{.Architecture}}' "oci:$layout:$version")
-  [ "$found" = "$architecture" ] || die "who asks for $architecture gets $found"
+  [ "$found" = "$architecture" ] || die "the image for $architecture is one for $found"
 done
 
-# bundle NAME ARCHITECTURE ARGUMENT…: unpacks the image with these arguments for its program.
+# bundle NAME ARCHITECTURE ARGUMENT…: unpacks the image into a bundle that runs the program with these arguments.
 bundle() {
   local name=$1 architecture=$2 flags=() argument
   shift 2
@@ -62,15 +61,15 @@ for architecture in $ARCHITECTURES; do
   bundle "$architecture" "$architecture" --version
   rootfs=$work/$architecture/rootfs
   files=$(cd "$rootfs" && as_root find . -type f | sort)
-  [ "$files" = "$expected" ] || die "there is something else in the image than the program, licences and bill of materials: $files"
+  [ "$files" = "$expected" ] || die "the image must contain the program, licenses and bill of materials only; it contains: $files"
   sbom=$rootfs/usr/share/sbom/keypair-operator.cdx.json
   for word in '"bomFormat": "CycloneDX"' '"name": "aws-lc-rs"' '"name": "kube-client"'; do
-    grep -qF "$word" "$sbom" || die "the bill of materials does not have $word"
+    grep -qF "$word" "$sbom" || die "the bill of materials lacks $word"
   done
-  ! grep -qE '"name": "(proptest|criterion)"' "$sbom" || die "the bill of materials has what is needed for tests only"
-  ! grep -qF "$root" "$sbom" || die "the bill of materials has a path of this machine"
+  ! grep -qE '"name": "(proptest|criterion)"' "$sbom" || die "the bill of materials lists crates that only tests need"
+  ! grep -qF "$root" "$sbom" || die "the bill of materials contains a path of this machine: $root"
   for word in 'Apache License' 'MIT License' '^aws-lc-rs ' '^kube '; do
-    grep -q "$word" "$rootfs/usr/share/licenses/keypair-operator/THIRD-PARTY.txt" || die "the licences do not have $word"
+    grep -q "$word" "$rootfs/usr/share/licenses/keypair-operator/THIRD-PARTY.txt" || die "THIRD-PARTY.txt lacks $word"
   done
   [ "$architecture" = "$native" ] || hack/foreign-test.sh "$architecture" "$rootfs/keypair-operator"
 done
@@ -83,30 +82,30 @@ start() {
     runc) as_root runc --root "$work/state" run --bundle "$work/$1" "$container" ;;
     chroot)
       arguments=$(sed -n '/"args": \[/,/\]/ s/^[[:space:]]*"\(.*\)",\{0,1\}$/\1/p' "$work/$1/config.json")
-      # shellcheck disable=SC2086 # one word for each
+      # shellcheck disable=SC2086 # one word for each argument
       as_root chroot --userspec="$user:$user" "$work/$1/rootfs" $arguments
       ;;
   esac
 }
 
-# A sandbox may forbid containers, whatever is in them.
+# A sandbox may forbid all containers.
 bundle probe "$native" --help
 user=$(as_root sed -n 's/.*"uid": \([0-9]*\).*/\1/p' "$work/probe/config.json" | head -1)
-[ "${user:-0}" != 0 ] || die "the image does not say that it is run by another user than root"
+[ "${user:-0}" != 0 ] || die "the image runs as root: its configuration must name another user"
 if ! start probe >"$work/output" 2>&1 </dev/null && ! grep -q 'Usage: keypair-operator' "$work/output"; then
-  say "runc cannot start a container on this machine, so the image is run with chroot: $(tail -1 "$work/output")"
+  say "runc cannot start a container on this machine, so the test uses chroot: $(tail -1 "$work/output")"
   runtime=chroot
 fi
-say "it says its version"
+say "checking the version"
 said=$(start "$native" </dev/null)
-[ "$said" = "keypair-operator $version" ] || die "it says $said"
+[ "$said" = "keypair-operator $version" ] || die "the version is wrong: expected keypair-operator $version, got $said"
 
-say "it is run by a user without rights"
+say "checking the user"
 bundle waiting "$native" lint -
 mkfifo "$work/input"
 start waiting <"$work/input" >"$work/output" 2>&1 &
 exec 3>"$work/input"
-# By what it was started from, which is this directory and nobody else's.
+# Find the process by its root directory, which no other process has.
 for _ in $(seq 100); do
   pid=$(as_root find /proc -maxdepth 2 -name root -lname "$work/waiting/rootfs*" 2>/dev/null | cut -d/ -f3 | head -1) || true
   [ "$runtime" = chroot ] ||
@@ -117,6 +116,6 @@ done
 users=$(sed -n 's/^Uid:\t//p' "/proc/$pid/status" | tr '\t' '\n' | sort -u)
 exec 3>&-
 wait
-[ "$users" = 65532 ] || die "it is run by the users $users"
-grep -q '0 KeyPairs checked' "$work/output" || die "it did not answer: $(cat "$work/output")"
-say "$image is one static program, says its version, and is run by user $users"
+[ "$users" = 65532 ] || die "the program runs as user $users instead of 65532"
+grep -q '0 KeyPairs checked' "$work/output" || die "unexpected output of lint: $(cat "$work/output")"
+say "$image passed: one static program of version $version, run by user $users"

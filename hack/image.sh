@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Builds the container image of the operator into the OCI layout target/image, without a registry, a daemon or root: one
-# static program from scratch, run by a user without rights, with its licences and its bill of materials. Prints where it is.
+# Builds the operator's container image into the OCI layout target/image, without a registry, a daemon or root: a static program
+# from scratch, run by an unprivileged user, with its licenses and its bill of materials. Prints the layout and the tag.
 #
-#   ARCHITECTURES  for which, such as "amd64 arm64"; by default that of this machine
+#   ARCHITECTURES  e.g. "amd64 arm64"; default: that of this machine
 #
-# The same sources and the same compiler give the same image: no time but that of the commit is in it, and no path of this
-# machine. The layout has the tag VERSION, an index of all architectures, and VERSION-ARCHITECTURE for each of them.
+# The image is reproducible with the same sources and the same compiler: all times are that of the commit, and no path of this
+# machine is in it. The tag VERSION is an index of all architectures; VERSION-ARCHITECTURE is the image of one.
 set -euo pipefail
 # shellcheck source=hack/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -18,7 +18,7 @@ host=$(rustc -vV | sed -n 's/^host: //p')
 case $host in
   x86_64-*-linux-gnu) native=amd64 ;;
   aarch64-*-linux-gnu) native=arm64 ;;
-  *) die "images are built on Linux with glibc, on x86_64 or aarch64; this is $host" ;;
+  *) die "unsupported host $host: build images on Linux with glibc, on x86_64 or aarch64" ;;
 esac
 ARCHITECTURES=${ARCHITECTURES:-$native}
 version=$(cargo metadata --no-deps --format-version=1 --locked | sed -n 's/.*"name":"keypair-operator","version":"\([^"]*\)".*/\1/p')
@@ -29,7 +29,7 @@ layout=target/image
 rm -rf "$layout"
 mkdir -p "$layout/blobs/sha256"
 
-# build ARCHITECTURE TARGET: the program, static, for TARGET.
+# build ARCHITECTURE TARGET: builds the static program for TARGET.
 build() {
   say "building a static program for $1"
   (
@@ -40,7 +40,7 @@ build() {
   )
 }
 
-# package ARCHITECTURE TARGET: the image for one architecture, in a layout of its own.
+# package ARCHITECTURE TARGET: creates the image for one architecture, in its own layout.
 package() {
   local one=target/image-$1 files=target/image-files
   rm -rf "$one" "$files"
@@ -69,12 +69,12 @@ package() {
   rm -rf "$files"
 }
 
-# descriptor FILE MEDIA-TYPE FIELDS: what an index says of a blob, with more FIELDS.
+# descriptor FILE MEDIA-TYPE FIELDS: prints the descriptor of a blob for an index, with additional FIELDS.
 descriptor() {
   printf '{"mediaType":"%s","digest":"sha256:%s","size":%d,%s}' "$2" "$(sha256sum "$1" | cut -d' ' -f1)" "$(wc -c <"$1")" "$3"
 }
 
-# tagged TAG: the annotation by which an entry of the layout is found.
+# tagged TAG: prints the annotation that gives an entry of the layout its tag.
 tagged() {
   printf '"annotations":{"org.opencontainers.image.ref.name":"%s"}' "$1"
 }
@@ -86,7 +86,7 @@ for architecture in $ARCHITECTURES; do
   case $architecture in
     amd64) target=x86_64-unknown-linux-gnu ;;
     arm64) target=aarch64-unknown-linux-gnu ;;
-    *) die "ARCHITECTURES: images are built for amd64 and arm64, not for $architecture" ;;
+    *) die "ARCHITECTURES: unsupported architecture $architecture: use amd64 or arm64" ;;
   esac
   build "$architecture" "$target"
   package "$architecture" "$target"
@@ -105,5 +105,5 @@ printf '{"schemaVersion":2,"mediaType":"%s","manifests":[%s]}' $index "$entries"
 printf '{"imageLayoutVersion":"1.0.0"}' >"$layout/oci-layout"
 
 size=$(du -sk "$layout" | cut -f1)
-say "image keypair-operator:$version ($ARCHITECTURES, $((size / 1024)) MiB compressed); to push it: skopeo copy --all oci:$layout:$version docker://REGISTRY/keypair-operator:$version"
+say "built image keypair-operator:$version ($ARCHITECTURES, $((size / 1024)) MiB compressed); to push it, run: skopeo copy --all oci:$layout:$version docker://REGISTRY/keypair-operator:$version"
 echo "$layout:$version"

@@ -1,8 +1,8 @@
-# Shared by the scripts of this directory: source it, do not run it.
+# shellcheck shell=bash
+# Functions for the scripts of this directory: source this file, do not run it.
 #
-# The tools that tests and demo need and no package registry offers as a binary are built once into a user cache,
-# and each script prints on stdout only where its tool is. Everything meant for people goes to stderr.
-# Written for the bash 3.2 of macOS as well, and without tools beyond POSIX, git and Go.
+# If no package registry offers a tool as a binary, its script builds it once into a user cache, and prints only its path on
+# stdout. Messages go to stderr. The functions support bash 3.2 (macOS), and need no tools beyond POSIX, git and Go.
 
 unset CDPATH
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -16,22 +16,22 @@ die() {
   exit 1
 }
 
-# Where what is built stays between runs. Each entry has a name of its own and may be deleted at any time.
+# Prints the directory of the build cache. You can delete its entries at any time.
 cache_dir() {
   echo "${KEYPAIR_CACHE:-${XDG_CACHE_HOME:-${HOME:?set HOME or KEYPAIR_CACHE}/.cache}/keypair-operator}"
 }
 
-# A short name for whatever comes on stdin: the same input, the same name.
+# Prints a short name for the contents of stdin: the same input gives the same name.
 fingerprint() {
   git hash-object --stdin | cut -c1-16
 }
 
-# require COMMAND URL: ends the script if the command is not there.
+# require COMMAND URL: ends the script if the command is not installed.
 require() {
   command -v "$1" >/dev/null || die "$1 is not installed; see $2"
 }
 
-# use_instead VARIABLE: if the variable is set, prints it and ends the script, so that nothing is built.
+# use_instead VARIABLE: if the variable is set, prints its value and ends the script, so that nothing is built.
 use_instead() {
   if [ -n "${!1:-}" ]; then
     echo "${!1}"
@@ -39,7 +39,7 @@ use_instead() {
   fi
 }
 
-# How the image's program is compiled: static, and without a path of this machine.
+# Prints the compiler flags of the image's program: static, and without paths of this machine.
 static_flags() {
   echo "-C target-feature=+crt-static --remap-path-prefix=$root=. --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo"
 }
@@ -50,11 +50,10 @@ elapsed() {
 
 # build_once NAME FUNCTION
 #
-# Makes the cache entry NAME by calling FUNCTION with an empty directory to fill, unless the entry exists, and sets
-# `entry` to its path. The directory gets its name only when FUNCTION has succeeded, so an entry is always complete.
-# A second run waits for the first. (The lock is a symbolic link to the holder's process id, which any system makes
-# atomically and which tells whether the holder is still there. Should two runs win it all the same, both build and
-# the later one's result is dropped.)
+# Sets `entry` to the path of the cache entry NAME. If the entry does not exist, calls FUNCTION with an empty directory to fill, and
+# renames the directory only after FUNCTION has succeeded, so an entry is always complete. A second run waits for the first. (The lock
+# is a symbolic link to the holder's process id: every system creates it atomically, and the id shows whether the holder still runs. If
+# two runs get the lock nevertheless, both build, and the later result is discarded.)
 build_once() {
   local name=$1 build=$2 cache holder waited=''
   cache=$(cache_dir)
@@ -69,7 +68,7 @@ build_once() {
       rm -f "$lock"
       continue
     fi
-    [ -n "$waited" ] || say "waiting for the build of process ${holder#pid-} (if there is none, remove $lock)"
+    [ -n "$waited" ] || say "waiting for the build of process ${holder#pid-} (if no such process builds, remove $lock)"
     waited=yes
     sleep 1
   done
@@ -79,7 +78,7 @@ build_once() {
   trap 'exit 130' INT
   trap 'exit 143' TERM HUP
 
-  # What we waited for may have appeared.
+  # Another run may have finished the build.
   if [ ! -d "$entry" ]; then
     "$build" "$unfinished"
     chmod 755 "$unfinished"
@@ -89,14 +88,14 @@ build_once() {
   trap - EXIT INT TERM HUP
 }
 
-# Ends a build that still runs and removes what it left.
+# Stops a running build and removes its files.
 clean_up() {
   if [ -n "$child" ]; then
     kill "$child" 2>/dev/null || true
     wait "$child" 2>/dev/null || true
     child=''
   fi
-  # The compilers of a build that was ended may write for another moment.
+  # Compilers of a stopped build may still write for a moment.
   rm -rf "$unfinished"* 2>/dev/null || { sleep 1 && rm -rf "$unfinished"*; }
   if [ "$(readlink "$lock" || true)" = "pid-$$" ]; then
     rm -f "$lock"
@@ -105,13 +104,12 @@ clean_up() {
 
 # watch_build COMMAND...
 #
-# Runs a `go build -v`, `go install -v` or `cargo install` and tells every half a minute how far it is: Go and Cargo
-# print a line for each module or crate they download and for each one they compile. Ends the script with the end of
-# that output if it fails.
+# Runs `go build -v`, `go install -v` or `cargo install`, and reports progress every 30 seconds: Go and Cargo print a line for each
+# module or crate that they download or compile. If the build fails, prints the end of its output and ends the script.
 watch_build() {
   local log=$unfinished.log next=30 status=0
   SECONDS=0
-  # Go leaves its temporary files when it is ended; here clean_up finds them.
+  # Go does not remove its temporary files when it is stopped; clean_up removes them here.
   mkdir "$unfinished.work"
   GOTMPDIR=$unfinished.work "$@" >"$log" 2>&1 &
   child=$!
@@ -133,7 +131,7 @@ watch_build() {
   say "built in $(elapsed)"
 }
 
-# missing TOOL…: prints those that are not installed.
+# missing TOOL…: prints the tools that are not installed.
 missing() {
   local tool
   for tool in "$@"; do
@@ -141,7 +139,7 @@ missing() {
   done
 }
 
-# as_root COMMAND…: as root, or with a sudo that asks no password.
+# as_root COMMAND…: runs the command as root, if necessary with a sudo that needs no password.
 as_root() {
   if [ "$(id -u)" -eq 0 ]; then
     "$@"
@@ -150,7 +148,7 @@ as_root() {
   fi
 }
 
-# Whether packages of Debian or Ubuntu can be installed.
+# Succeeds if packages of Debian or Ubuntu can be installed.
 can_install() {
   command -v apt-get >/dev/null && as_root true 2>/dev/null
 }

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Plants one mistake after the other into a copy of the operator (tests/mutations), and says which check finds it.
+# Applies each mutation of tests/mutations to a copy of the operator, one at a time, and reports which check finds it.
 #
-# Usage: hack/mutations.sh [NUMBER…]    only these
-#   HISTORIES  of the simulation that it is given at most (3000)
-#   SEED       of the first (1)
-#   CHECKS     `all`: where no history finds it, the unit tests and tests/exhaustion are run as well
-# Prints a line for each, as a row of the table in docs/reliability.md, and fails if one is not found or does not apply.
+# Usage: hack/mutations.sh [NUMBER…]    only these mutations
+#   HISTORIES  maximum number of histories of the simulation for each mutation (3000)
+#   SEED       seed of the first history (1)
+#   CHECKS     `all`: if no history finds a mutation, run the unit tests and tests/exhaustion as well
+# Prints a row of the table in docs/reliability.md for each mutation. Fails if a mutation is not found or does not apply.
 set -euo pipefail
+# shellcheck source=hack/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$root"
 
@@ -14,15 +15,15 @@ histories=${HISTORIES:-3000}
 seed=${SEED:-1}
 work=$root/target/mutations
 tree=$work/tree
-# How long a run of histories may take that goes round in circles, in seconds.
+# Timeout of a run of histories that does not terminate, in seconds.
 limit=900
 
-# Git would look for the copy's place in the repository around it.
+# Prevent git from treating the copy as part of the surrounding repository.
 export GIT_CEILING_DIRECTORIES=$work CARGO_TARGET_DIR=$work/build
-# Only the operator changes from one to the next: what of it stays the same is compiled once.
+# Only the operator differs between mutations, so incremental compilation saves most of the work.
 export CARGO_INCREMENTAL=1
 
-# Makes the copy what the checkout is. Times of files that stay the same stay, so that Cargo compiles what has changed.
+# Copies the checkout. Unchanged files keep their times, so that Cargo compiles only changed ones.
 copy() {
   mkdir -p "$tree"
   git ls-files -z --cached --others --exclude-standard |
@@ -35,25 +36,25 @@ copy() {
 }
 
 build() {
-  # Of the operator less is optimised, so that it is compiled in seconds.
+  # With less optimization, the operator compiles in seconds.
   (cd "$tree" && cargo build --quiet -p keypair-simulation --profile simulation \
     --config 'profile.simulation.package.keypair-operator.opt-level=1') >"$work/build.log" 2>&1
 }
 
-# Runs the histories, and says which break a promise: `<number of the history>: <what is broken>`.
+# Runs the histories, and prints those that break a guarantee: `<number of the history>: <violation>`.
 broken() {
   local status=0
   timeout "$limit" "$CARGO_TARGET_DIR/simulation/keypair-simulation" --histories "$histories" --seed "$seed" \
     --threads 1 "$@" >"$work/histories.log" 2>/dev/null || status=$?
   if [ "$status" -eq 124 ]; then
-    echo "$histories: it does not come to an end"
+    echo "$histories: the histories do not terminate"
   fi
   sed -n 's/^seed \([0-9]*\): \(.*\)/\1 \2/p' "$work/histories.log" | while read -r number line; do
     echo "$((number - seed + 1)): ${line#[0-9]*s: }"
   done
 }
 
-# The check that a violation comes from.
+# Prints the check that reports a violation.
 check_of() {
   case $1 in
     *" accepted pairs, the quota is"*) echo "quota, at every moment" ;;
@@ -83,11 +84,11 @@ tests_find() {
 }
 
 copy
-say "building without any mistake"
-build || { cat "$work/build.log" >&2; die "it does not compile"; }
+say "building without mutations"
+build || { cat "$work/build.log" >&2; die "the unchanged operator does not compile; the log is above"; }
 broken --all >"$work/unchanged"
 known=$(while IFS=: read -r number _; do echo $((seed + number - 1)); done <"$work/unchanged" | paste -sd, -)
-[ -z "$known" ] || say "without any mistake the histories of these seeds break a promise as well, and are left out: $known"
+[ -z "$known" ] || say "ignoring the histories of these seeds, since they break a guarantee even without mutations: $known"
 
 survivors=0
 for patch in tests/mutations/*.patch; do
@@ -121,4 +122,4 @@ for patch in tests/mutations/*.patch; do
   say "$name took $(elapsed)"
 done
 copy
-[ "$survivors" -eq 0 ] || die "$survivors mistakes were not found, or could not be planted"
+[ "$survivors" -eq 0 ] || die "$survivors mutations were not found or could not be applied: see the table above"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Prints the licences of every crate that is compiled into the program for a target, as they come with the crates, each text
-# once: hack/notices.sh x86_64-unknown-linux-gnu
+# Prints the licenses of all crates that are compiled into the program for a target, as the crates contain them, each text once:
+# hack/notices.sh x86_64-unknown-linux-gnu
 set -euo pipefail
 # shellcheck source=hack/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -13,12 +13,12 @@ trap 'rm -rf "$work"' EXIT
 mkdir "$work/texts" "$work/crates"
 
 cargo fetch --quiet --locked
-# One line a crate: its name, v and version, (proc-macro) where it is none of the program, and its licence.
+# One line for each crate: name, version, and license. A "(proc-macro)" is not part of the program.
 cargo tree --locked --target "$target" --edges normal,no-proc-macro --prefix none --format '{p};{l}' |
   sed 's/ (\*)$//' | grep -v '^keypair-' | sort -u >"$work/list"
-[ -s "$work/list" ] || die "no crates are compiled into the program for $target"
+[ -s "$work/list" ] || die "cargo tree lists no crates for $target"
 
-echo 'The keypair-operator program is linked with these crates, by the licences that follow.'
+echo 'The keypair-operator program is linked with these crates, under the licenses that follow.'
 echo
 while IFS=';' read -r crate licence; do
   name=${crate%% *} version=${crate##* v}

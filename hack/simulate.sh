@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Runs the operator through histories that are drawn from seeds, against a simulated API server.
-#   HISTORIES  how many (3000)
-#   SEED       of the first; that of the next is greater by one (drawn, and printed)
-#   PROFILE    how the operator is built (simulation: optimised; dev: as for the tests, of use for few histories)
-# A violation is shortened and printed with how to repeat it.
+# Runs the operator through random histories against a simulated API server.
+#   HISTORIES  number of histories (3000)
+#   SEED       seed of the first history, printed at the start; each further history has the next seed (random)
+#   PROFILE    build profile: simulation is optimized; dev is that of the tests, and suffices for few histories (simulation)
+# Shortens a history that breaks a guarantee, and prints how to repeat it.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# Makes sure that the independent tools are there with which the tests check the operator: ssh, sftp, sshd, ssh-keygen
-# and openssl for its keys, prometheus and promtool for its metrics. On Debian and Ubuntu it installs what is missing, as
-# root or with a sudo that asks no password; elsewhere it says what to install. It starts no service, now or at the next
-# boot: the tests run their own sshd and their own Prometheus.
+# Checks for the independent tools with which the tests check the operator: ssh, sftp, sshd, ssh-keygen and openssl for keys,
+# prometheus and promtool for metrics. On Debian and Ubuntu it installs missing tools, as root or with a sudo that needs no
+# password; on other systems it says what to install. It starts no service, neither now nor at boot: the tests run their own sshd
+# and their own Prometheus.
 set -euo pipefail
 # shellcheck source=hack/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-# sshd usually lives outside the PATH of ordinary users.
+# sshd is usually outside the PATH of ordinary users.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
 tools=(ssh sftp ssh-keygen sshd openssl prometheus promtool)
 
-# A package's scripts ask /usr/sbin/policy-rc.d before they start a service; 101 means no.
+# Package scripts call /usr/sbin/policy-rc.d before they start a service; exit code 101 forbids it.
 policy=/usr/sbin/policy-rc.d
 
 forbid_services() {
@@ -47,7 +47,7 @@ install_on_debian() {
   forbid_services
   install_packages "${packages[@]}"
   allow_services
-  # Only if it was this script that brought them: somebody else's may be meant to run.
+  # Only if this script has installed them; otherwise somebody may want them to run.
   case $1 in *sshd*) disable ssh.service ssh.socket ;; esac
   case $1 in *prometheus*) disable prometheus.service ;; esac
 }
@@ -60,7 +60,7 @@ disable() {
 
 wanted=$(missing "${tools[@]}")
 if [ -n "$wanted" ] && can_install; then
-  install_on_debian "$wanted" || say "apt-get did not succeed"
+  install_on_debian "$wanted" || say "apt-get failed"
   wanted=$(missing "${tools[@]}")
 fi
 if [ -n "$wanted" ]; then
@@ -73,7 +73,7 @@ if [ -n "$wanted" ]; then
   exit 1
 fi
 
-# Debian's sshd refuses to run as root without this directory, which otherwise only its service makes.
+# Debian's sshd, as root, needs this directory, which otherwise only its service creates.
 if [ "$(id -u)" -eq 0 ] && [ -e /etc/debian_version ]; then
   mkdir -p /run/sshd
 fi

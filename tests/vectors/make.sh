@@ -17,6 +17,7 @@ mkdir -p public private/plain private/encrypted
 trap 'rm -rf "$tmp"' EXIT
 
 # RFC 4251 types, written to standard output.
+# shellcheck disable=SC2059 # the bytes are in the format
 u32() { printf "\\x$(printf %02x $(($1 >> 24 & 255)))\\x$(printf %02x $(($1 >> 16 & 255)))\\x$(printf %02x $(($1 >> 8 & 255)))\\x$(printf %02x $(($1 & 255)))"; }
 string() { u32 "${#1}"; printf %s "$1"; }
 string_file() { u32 "$(stat -c %s "$1")"; cat "$1"; }

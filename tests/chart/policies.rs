@@ -107,7 +107,7 @@ async fn they_come_by_an_upgrade_and_go_with_the_release() {
     .await
     .unwrap();
     assert!(
-        refused.contains("spec.secret.name: alice has no right to create secrets in namespace default"),
+        refused.contains("spec.secret.name: alice has no permission to create secrets in namespace default"),
         "{refused}"
     );
     // What was there before is not judged anew by an edit of something else.

@@ -14,10 +14,10 @@ fn commands() -> Vec<(String, String)> {
     let blocks = section.split("```console\n$ ").skip(1).map(|block| block.split("```").next().unwrap());
     blocks
         .map(|block| {
-            // A command goes on where its line ends in &&.
+            // A command continues after a line that ends in && or a backslash.
             let mut lines = block.lines();
             let mut command = lines.next().unwrap().to_owned();
-            while command.ends_with("&&") {
+            while command.ends_with("&&") || command.ends_with('\\') {
                 command = format!("{command}\n{}", lines.next().unwrap());
             }
             (command, lines.collect::<Vec<_>>().join("\n"))

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     of_kind,
-    support::{CHART, helm},
+    support::{CHART, HELM, helm},
     template,
 };
 
@@ -86,13 +86,18 @@ fn the_pod_may_as_little_as_possible() {
     let objects = template(&[]);
     let pod = pod(&objects);
     let container = &pod["containers"][0];
-    assert_eq!(pod["securityContext"], json!({ "runAsNonRoot": true, "seccompProfile": { "type": "RuntimeDefault" } }));
+    let expected = json!({
+        "runAsNonRoot": true, "runAsUser": 65532, "runAsGroup": 65532, "seccompProfile": { "type": "RuntimeDefault" },
+    });
+    assert_eq!(pod["securityContext"], expected);
     let expected = json!({
         "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": { "drop": ["ALL"] },
     });
     assert_eq!(container["securityContext"], expected);
     assert_eq!(pod["volumes"], Value::Null);
-    assert!(container["resources"]["limits"]["memory"].is_string());
+    for resource in ["memory", "ephemeral-storage"] {
+        assert!(container["resources"]["limits"][resource].is_string());
+    }
     assert_eq!(container["resources"]["limits"]["cpu"], Value::Null);
     for probe in ["livenessProbe", "readinessProbe"] {
         assert_eq!(container[probe]["httpGet"]["port"], "metrics");
@@ -232,6 +237,31 @@ fn the_versions_are_in_step() {
     assert!(released("CHANGELOG.md").contains("## [Unreleased]\n\n## [7.8.9] - "));
     assert!(released("Cargo.lock").contains("name = \"keypair-operator\"\nversion = \"7.8.9\""));
     assert_eq!(run("git", &["status", "--porcelain"]), "");
+}
+
+/// A published chart says which image it is for and where its source is.
+#[test]
+fn the_package_names_its_image_and_its_source() {
+    let (image, source) = ("registry.example.com/keypair-operator", "https://example.com/keypair-operator");
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let output = Command::new("hack/chart.sh")
+        .args([image, source])
+        .env("HELM", &*HELM)
+        .env("IMAGE_DIGEST", &digest)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let package = Path::new(env!("CARGO_MANIFEST_DIR")).join(String::from_utf8(output.stdout).unwrap().trim());
+    let chart: Value = serde_saphyr::from_str(&helm(None, &["show", "chart", package.to_str().unwrap()])).unwrap();
+    let annotation = |name: &str| -> Value {
+        serde_saphyr::from_str(chart["annotations"][format!("artifacthub.io/{name}")].as_str().unwrap()).unwrap()
+    };
+    assert_eq!(annotation("images")[0]["image"], format!("{image}@{digest}"));
+    assert!(annotation("links")[0]["url"].as_str().unwrap().starts_with(source));
+    assert_eq!(annotation("crds")[0]["name"], "keypairs.keypairs.dev");
+    assert!(annotation("changes")[0]["description"].is_string());
+    assert_eq!(chart["sources"], json!([source]));
 }
 
 #[test]

@@ -149,6 +149,13 @@ fn every_value_is_described() {
 }
 
 #[test]
+fn the_image_must_be_named() {
+    let output = Command::new(&*HELM).args(["template", "test", CHART]).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && stderr.contains("image.repository is not set"), "{stderr}");
+}
+
+#[test]
 fn what_is_no_value_or_none_of_its_kind_is_refused() {
     for (flag, words) in [
         ("replica=3", "replica"),

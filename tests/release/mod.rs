@@ -19,11 +19,20 @@ pub static HELM: LazyLock<String> = LazyLock::new(|| {
     })
 });
 
+/// The chart has no default for its image. No kubelet is here to pull this one.
+const IMAGE: &str = "image.repository=registry.example.com/keypair-operator";
+
 /// Runs helm, which must succeed, and returns what it printed.
 pub fn helm(kubeconfig: Option<&Path>, args: &[&str]) -> String {
     let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("helm");
     let mut command = Command::new(&*HELM);
-    command.args(args).env_remove("HTTPS_PROXY").env_remove("https_proxy");
+    let (name, rest) = args.split_first().expect("a command of helm");
+    command.arg(name);
+    if ["install", "upgrade", "template", "lint"].contains(name) {
+        // A flag among the rest takes precedence.
+        command.args(["--set", IMAGE]);
+    }
+    command.args(rest).env_remove("HTTPS_PROXY").env_remove("https_proxy");
     // The user's own repositories and plugins are none of our business.
     for variable in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
         command.env(variable, home.join(variable));

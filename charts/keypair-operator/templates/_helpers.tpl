@@ -2,7 +2,7 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
 
-{{/* The release name, or release and chart name where the first does not contain the second. */}}
+{{/* The release name, followed by the chart name unless the release name contains it. */}}
 {{- define "keypair-operator.fullname" -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" -}}
@@ -24,7 +24,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* What never changes during the life of a release: usable in a selector. */}}
+{{/* Labels for selectors: they never change during the life of a release. */}}
 {{- define "keypair-operator.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "keypair-operator.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -40,7 +40,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end }}
 {{- end -}}
 
-{{/* The annotations of an object, as a field, where there are any: its own, given behind the context, and those of every object. */}}
+{{/* The field `annotations` of an object, if it has any. Arguments: the context, and the annotations of this object alone. */}}
 {{- define "keypair-operator.annotations" -}}
 {{- $context := first . -}}
 {{- with merge (deepCopy (last .)) $context.Values.commonAnnotations }}
@@ -49,35 +49,44 @@ annotations:
 {{- end }}
 {{- end -}}
 
+{{/* The image reference: by digest if there is one, otherwise by tag. */}}
+{{- define "keypair-operator.image" -}}
+{{- $repository := required "image.repository is not set: set it to the registry and repository that you pushed the operator's image to, e.g. --set image.repository=registry.example.com/keypair-operator" .Values.image.repository -}}
+{{- if .Values.image.digest -}}
+{{- printf "%s@%s" $repository .Values.image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" $repository (default .Chart.AppVersion .Values.image.tag) -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "keypair-operator.webhookName" -}}
 {{ printf "%s-webhook" (include "keypair-operator.fullname" . | trunc 55 | trimSuffix "-") }}
 {{- end -}}
 
 {{/*
-What the operator does: in a ClusterRole when it watches all namespaces, in a Role for each of them when watchNamespaces
-is set. Nothing else: tests/chart/rights.rs takes each verb away in turn and sees what fails. Each rule names the step that
-needs it.
+The operator's permissions: in a ClusterRole, or in a Role for each namespace of watchNamespaces. Each rule names the step that
+needs it, and none is superfluous: tests/chart/rights.rs removes each verb in turn and checks that something fails.
 */}}
 {{- define "keypair-operator.rules" -}}
-# Observe: the operator's own resource, by watches; a list of one is how a KeyPair too large to be kept is read again. It
-# never writes the spec.
+# Observe: watch KeyPairs; list also reads a single KeyPair again that is too large for the cache. The operator never writes
+# the spec.
 - apiGroups: [keypairs.dev]
   resources: [keypairs]
   verbs: [list, watch]
-# Apply: the status is written with PUT on the status subresource, so that resourceVersion guards every write.
+# Apply: write the status by PUT on the status subresource, so that resourceVersion protects every write.
 - apiGroups: [keypairs.dev]
   resources: [keypairs/status]
   verbs: [update]
-# Observe: list and watch, metadata only, of the Secrets labelled app.kubernetes.io/managed-by=keypair-operator, and of up
-# to 32 without that label, each by its name, which are in the way or have been lost; get of the one Secret that a KeyPair
-# names. RBAC cannot restrict a rule to a label.
-# Apply: create for a generated key; patch where spec.secret has changed, or a Secret is handed over for adoption or given
-# back; delete of the Secret under its old name once the key is read under a new one (spec.secret.name). With its KeyPair, a Secret is
-# deleted by the garbage collector.
+# Observe: list and watch the metadata of Secrets with the label app.kubernetes.io/managed-by=keypair-operator, and of up to 32
+# Secrets without it, each by name: those that conflict with a KeyPair or are missing. Get the Secret that a KeyPair names. RBAC
+# cannot restrict a rule to a label.
+# Apply: create the Secret of a generated key; patch it after a change of spec.secret, and when it is adopted or given back; delete the
+# Secret under the old name after a change of spec.secret.name, once the key has been read under the new one. When a KeyPair is
+# deleted, the garbage collector deletes its Secret.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, list, watch, create, patch, delete]
-# Apply: Events on KeyPairs. No patch: each has a note of its own, so none is counted up.
+# Apply: create Events about KeyPairs. No patch: each Event has its own note, so none is aggregated.
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create]

@@ -279,7 +279,7 @@ async fn main() {
     let before = processor_time(operator.id());
     let arms = ARMS.map(|(arm, _)| arm);
     let mut table =
-        Table::new("Milliseconds for a create, and how many more than without:", &[&[""], &arms[..]].concat());
+        Table::new("Milliseconds per create, and the difference to no webhook:", &[&[""], &arms[..]].concat());
     println!("creating, {CONCURRENT} at a time at most; {}:", arms.join(" | "));
     for rate in RATES {
         measure(&client, &spaces, Some(rate), true, &mut table).await;
@@ -291,13 +291,13 @@ async fn main() {
     let reviews: u32 = reviews.map(|line| line.rsplit(' ').next().unwrap().parse::<u32>().unwrap()).sum();
     let busy = processor_time(operator.id()).saturating_sub(before);
     let each = format!(
-        "{reviews} reviews, {:.0} µs of the operator's processor time each.",
+        "{reviews} reviews, {:.0} µs of the operator's CPU time each.",
         busy.as_secs_f64() * 1e6 / f64::from(reviews)
     );
     println!("{each}");
     let method = format!(
-        "What the webhook adds to a create of an RSA-2048 import with {pairs} KeyPairs in the index, {CONCURRENT} at a time at most. \
-         A bare webhook admits everything and looks at nothing, so no webhook can be faster. {each}"
+        "The time that the webhook adds to the create of an RSA-2048 import, with {pairs} KeyPairs in the index and at most \
+         {CONCURRENT} requests at a time. A bare webhook admits everything without looking at it, so no webhook can be faster. {each}"
     );
     let figures = BTreeMap::new();
     Section { title: "Admission".to_owned(), method, tables: vec![table], figures }.save("admission");

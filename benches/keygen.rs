@@ -163,7 +163,7 @@ fn main() {
         env::var("OPENSSL_ia32cap").as_deref().unwrap_or("not set"),
     );
     let mut peers = Peers::start();
-    let mut table = Table::new("", &["key", "generator", "keys", "mean, ms", "times the operator's"]);
+    let mut table = Table::new("", &["key", "generator", "keys", "mean, ms", "relative to the operator"]);
     for &spec in KeySpec::ALL {
         let divisor = match spec {
             KeySpec::Rsa3072 => 2,
@@ -178,11 +178,11 @@ fn main() {
     let section = Section {
         title: "Keys".to_owned(),
         method: format!(
-            "Processor time of one thread, in turns: the operator's generator, that of Go's standard library, which \
-             comparable operators use, `openssl genpkey` with its start, and for RSA AWS-LC's own, which makes all \
-             other keys of the operator. ECDSA and Ed25519 keys are timed {BATCH} at a time. The operator's time has in it \
-             that each key is read again from the document that is handed out, which checks it, signs, and is verified: \
-             most of what an ECDSA or Ed25519 key takes. Go's has the key alone."
+            "CPU time of one thread, in turns: the operator's generator; that of Go's standard library, which comparable \
+             operators use; `openssl genpkey`, including its start; and, for RSA, AWS-LC's own generator, which generates all \
+             other keys of the operator. ECDSA and Ed25519 keys are timed {BATCH} at a time. The operator's time includes that \
+             it reads each key again from the document that the user gets, which checks it, creates a signature and verifies \
+             that: most of the time of an ECDSA or Ed25519 key. Go's time is for the key alone."
         ),
         tables: vec![table],
         figures: BTreeMap::new(),

@@ -37,7 +37,7 @@ fn decisions(criterion: &mut Criterion) {
         let mut ledger = ledger(size);
         let uid = claim(size / 3, true).uid;
         group.bench_with_input(BenchmarkId::new("standing", size), &size, |bencher, _| {
-            bencher.iter(|| black_box(ledger.standing(black_box(&uid))));
+            bencher.iter(|| black_box(ledger.claim_state(black_box(&uid))));
         });
         group.bench_with_input(BenchmarkId::new("create and delete", size), &size, |bencher, _| {
             let new = claim(size + 1, false);

@@ -13,9 +13,9 @@ use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use k8s_openapi::jiff::Timestamp;
 use keypair_operator::{
     api::{ClaimRequest, KeyPair, KeyPairSpec, KeyPairStatus, translate},
-    controller::Index,
+    cache::Index,
     domain::{
-        decide::{Observed, Plan, decide},
+        decide::{NextStep, Observed, decide},
         key::PublicKey,
         ledger::Ledger,
         region::Region,
@@ -59,7 +59,7 @@ fn region() -> Region {
 /// The status that the operator gives an import.
 fn settle(key_pair: &KeyPair, ledger: &Ledger) -> KeyPairStatus {
     let desired = translate::desired(key_pair);
-    let Plan::Report(report) = decide(&desired, &observed(key_pair), ledger) else {
+    let NextStep::Report(report) = decide(&desired, &observed(key_pair), ledger) else {
         panic!("an import is reported on")
     };
     KeyPairStatus::from_report(key_pair, &desired.parameters.key_pair_name, *report, Timestamp::UNIX_EPOCH)

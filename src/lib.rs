@@ -1,13 +1,17 @@
 //! A Kubernetes operator for SSH key pairs.
 //!
-//! The arrows go one way only: [`domain`] (pure) ← [`api`] (the custom resource) ← [`controller`] (observe, decide, apply)
-//! ← [`webhook`] (answer at admission) ← [`app`] (command line and wiring). [`keygen`] draws the randomness that the domain may not,
-//! and [`server`] is what the webhook, metrics and probes are served with.
+//! Dependencies point one way: [`domain`] (pure logic) ← [`api`] (the custom resource) ← [`cache`] (the state from watches) ←
+//! [`controller`] (observe, decide, apply) and [`webhook`] (admission) ← [`app`] (command line and wiring). [`keygen`] generates keys,
+//! because the domain must not use randomness. [`server`] serves the webhook, metrics and probes, and [`leader`] elects the leader.
 
 pub mod api;
 pub mod app;
+pub mod cache;
+pub mod client;
 pub mod controller;
 pub mod domain;
 pub mod keygen;
+pub mod leader;
+pub mod observe;
 pub mod server;
 pub mod webhook;

@@ -6,8 +6,8 @@ use clap::Parser;
 use keypair_operator::app::{self, Args};
 use zeroizing_alloc::ZeroAlloc;
 
-/// Memory is wiped when it is freed: private keys also pass through buffers of the JSON, HTTP and TLS libraries, which do
-/// not wipe them themselves.
+/// Overwrites memory with zeros when it is freed. Private keys also pass through buffers of the JSON, HTTP and TLS libraries, which do
+/// not zero them.
 #[global_allocator]
 static ALLOCATOR: ZeroAlloc<std::alloc::System> = ZeroAlloc(std::alloc::System);
 

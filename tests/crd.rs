@@ -52,7 +52,7 @@ fn the_repository_has_what_the_program_prints() {
 }
 
 #[test]
-fn names_scope_and_status_are_those_of_the_contract() {
+fn names_scope_and_status_are_as_published() {
     assert_eq!(CRD["metadata"]["name"], "keypairs.keypairs.dev");
     assert_eq!(CRD["spec"]["group"], "keypairs.dev");
     assert_eq!(CRD["spec"]["scope"], "Namespaced");
@@ -123,7 +123,7 @@ fn every_rule_has_a_message_and_a_path() {
 }
 
 #[test]
-fn columns_are_those_of_the_contract() {
+fn columns_are_as_published() {
     let columns: Vec<&str> = version()["additionalPrinterColumns"]
         .as_array()
         .unwrap()

@@ -6,14 +6,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::Path,
-    sync::Arc,
     time::Duration,
 };
 
-use keypair_operator::{
-    controller::{Metrics, Views},
-    domain::reason::Reason,
-};
+use keypair_operator::{cache::Usage, domain::reason::Reason, observe::Metrics};
 use regex::Regex;
 use serde_json::Value;
 
@@ -23,7 +19,7 @@ fn read(path: &str) -> String {
 
 /// Everything that the operator counts, counted once: what has never happened is not shown.
 fn rendered() -> String {
-    let metrics = Metrics::new(Arc::<Views>::default());
+    let metrics = Metrics::new(Usage::default());
     metrics.reconciled("Ready", Duration::from_millis(1));
     metrics.failed("WriteStatus");
     metrics.settled(Duration::from_secs(1));
@@ -117,7 +113,7 @@ fn outcomes_are_reasons() {
 /// A counter that comes into being with its first increment has not increased: the alert would miss a single loss of a key.
 #[test]
 fn what_alerts_want_the_increase_of_is_there_from_the_start() {
-    let fresh = Metrics::new(Arc::<Views>::default()).render().unwrap();
+    let fresh = Metrics::new(Usage::default()).render().unwrap();
     let increase = Regex::new(r#"increase\((\w+)\{outcome=~"([A-Za-z|]+)"\}"#).unwrap();
     let alerts = alerts();
     let expressions = || alerts.iter().map(|rule| rule["expr"].as_str().unwrap());

@@ -128,15 +128,15 @@ pub async fn run() {
     row("import, p50 / p99", &|seen| both(&seen.imports));
     row("Ed25519, p50 / p99", &|seen| both(&seen.small));
     row("`/livez`, p50 / p99", &|seen| both(&seen.alive));
-    row("between two renewals of the Lease, at most", &|seen| format!("{:.1} s", percentile(&seen.renewals, 1000)));
-    row("cores that the operator uses", &|seen| format!("{:.2} of {cores}", seen.cores));
+    row("longest time between two renewals of the Lease", &|seen| format!("{:.1} s", percentile(&seen.renewals, 1000)));
+    row("cores used by the operator", &|seen| format!("{:.2} of {cores}", seen.cores));
     let section = Section {
         title: "Fairness".to_owned(),
         method: format!(
-            "{burst} RSA-4096 pairs are asked for at once in one namespace. Meanwhile imports come in in another, and Ed25519 \
-             requests in a third, {RATE} a second each; the same before without the burst. `/livez` is asked ten times a second, \
-             and the operator stands for election with a Lease of 15 seconds, which it renews every three. The API server and the \
-             load generator need some of the cores for themselves.",
+            "The load generator requests {burst} RSA-4096 pairs at once in one namespace. Meanwhile it creates imports in a second \
+             namespace and Ed25519 pairs in a third, {RATE} a second each; before, it does the same without the burst. It reads \
+             `/livez` ten times a second. The operator takes part in leader election with a Lease of 15 seconds, which it renews \
+             every three. The API server and the load generator also use the cores.",
         ),
         tables: vec![table],
         figures: BTreeMap::from([

@@ -25,28 +25,28 @@ const FEATURES: [&str; 8] = ["aes", "adx", "bmi2", "avx2", "avx512f", "avx512ifm
 const INTRODUCTION: &str = "\
 # Benchmarks
 
-Written by `make bench`. Each section is one run on one machine; absolute figures are that machine's, the ratios to what ran
-beside it are what to look at. `cargo bench --bench scale -- report` puts this page together anew from what is in `target/bench`.
+`make bench` writes this page. Each section is one run on one machine. Absolute figures depend on that machine; compare the ratios to
+the programs that ran beside the operator. `cargo bench --bench scale -- report` generates the page again from `target/bench`.
 
 ![Throughput, memory and start](benchmarks.svg)
 ";
 
 const PEERS: &str = "\
-## Beside others
+## Other operators
 
-Measured before, with the same load and on the same kind of machine (two cores shared by operator, API server, etcd and load
-generator), each with its defaults unless it says otherwise:
+Measured earlier, with the same load on the same kind of machine (two cores shared by operator, API server, etcd and load
+generator), each with its default settings unless noted:
 
-| operator | 200 RSA-2048 | requests a key | 500 Ed25519 | memory |
+| operator | 200 RSA-2048 | requests per key | 500 Ed25519 | memory |
 |---|---|---|---|---|
 | mittwald/kubernetes-secret-generator 3.4.1 | 23 s | 2 | | 39 MiB |
 | carvel secretgen-controller 0.17.0 | 29 s | 5 | | 48 MiB |
 | external-secrets 2.9.0 | 30 s | 7 | 50 s | 96 MiB; 142 MiB for 2,000 pairs |
-| the same, 16 workers, client throttling off | 11.5 s | 7 | 5.8 s | |
+| external-secrets, 16 workers, no client throttling | 11.5 s | 7 | 5.8 s | |
 ";
 
 const PEERS_END: &str = "\
-At a restart with 2,000 pairs external-secrets reads every Secret again: 2,000 requests, 39 s.
+When external-secrets restarts with 2,000 pairs, it reads every Secret again: 2,000 requests, 39 s.
 ";
 
 pub fn run() {
@@ -67,7 +67,7 @@ pub fn run() {
         }
     }
     if let Some(table) = micro() {
-        write!(page, "\n## Parts\n\nOf the work of one KeyPair (Criterion's medians):\n").unwrap();
+        write!(page, "\n## Micro-benchmarks\n\nParts of the work for one KeyPair (medians from Criterion):\n").unwrap();
         write_table(&mut page, &table);
     }
     fs::write(docs.join("benchmarks.md"), page).unwrap();
@@ -111,7 +111,7 @@ fn peers(settle: &Section) -> String {
         rate.map_or(String::new(), |rate| format!("{:.1} s", count / rate))
     };
     let (rsa, small) = (time(200.0, "RSA-2048"), time(500.0, "Ed25519"));
-    format!("{PEERS}| this one, in this run | {rsa} | 2 | {small} | see below |\n\n{PEERS_END}")
+    format!("{PEERS}| keypair-operator, in this run | {rsa} | 2 | {small} | see below |\n\n{PEERS_END}")
 }
 
 /// The machine in neutral words.
@@ -135,7 +135,7 @@ fn machine() -> String {
     ];
     let versions: Vec<String> = versions.into_iter().flatten().chain(kubernetes()).collect();
     format!(
-        "| machine | |\n|---|---|\n| cores | {cores} ({}, shared by all) |\n| processor features | {} |\n\
+        "| machine | |\n|---|---|\n| cores | {cores} ({}, shared by all programs) |\n| processor features | {} |\n\
          | memory | {:.0} GiB |\n| versions | {} |\n",
         std::env::consts::ARCH,
         flags.join(", "),

@@ -96,11 +96,11 @@ pub async fn run() {
     let cluster = Cluster::start().await;
     let namespaces = cluster.namespaces("scale", NAMESPACES).await;
     let mut filling = Table::new(
-        "Memory of the operator that has settled the last of them, until it is idle:",
+        "Memory of the operator after it has settled the last KeyPairs and is idle:",
         &["pairs", "resident"],
     );
     let mut starts = Table::new(
-        "A start:",
+        "Start:",
         &[
             "pairs",
             "bare list",
@@ -113,11 +113,11 @@ pub async fn run() {
         ],
     );
     let mut memory = Table::new(
-        "Memory, when idle after a start:",
-        &["pairs", "resident", "peak", "a pair beyond none", "with webhook", "a pair beyond none"],
+        "Memory when idle after a start:",
+        &["pairs", "resident", "peak", "added per pair", "with webhook", "added per pair"],
     );
     let mut asked = Table::new(
-        "Requests of a start beside its three watches, and what of them writes:",
+        "Requests of a start besides its three watches, and how many of them write:",
         &["pairs", "requests", "writes"],
     );
     let mut figures = BTreeMap::new();
@@ -178,11 +178,11 @@ pub async fn run() {
     let section = Section {
         title: "Restart and memory".to_owned(),
         method: format!(
-            "By turns an imported RSA-2048 and a generated Ed25519 pair, over {NAMESPACES} namespaces, created and settled by the \
-             operator itself. Then it is started anew {ROUNDS} times, by turns with two bare programs of the same client library, \
-             which read the same Namespaces, KeyPairs and Secrets (metadata) into the same types, and drop them: one lists them in \
-             pages of 500, one is streamed them (`sendInitialEvents`), as the operator is. Ready is \
-             when `/readyz` says so, idle when no processor time is used any more. Medians.",
+            "The operator creates and settles KeyPairs over {NAMESPACES} namespaces, alternately an imported RSA-2048 and a \
+             generated Ed25519 pair. Then it starts {ROUNDS} times, in turns with two bare programs that use the same client \
+             library. These read the same Namespaces, KeyPairs and Secrets (metadata) into the same types and drop them: one lists \
+             them in pages of 500, the other streams them (`sendInitialEvents`), as the operator does. A start is ready when \
+             `/readyz` says so, and idle when it uses no more CPU time. All figures are medians.",
         ),
         tables: vec![starts, memory, asked, filling],
         figures,

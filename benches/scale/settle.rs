@@ -128,14 +128,15 @@ pub async fn run() {
     let mut section = Section {
         title: "From create to Ready".to_owned(),
         method: format!(
-            "KeyPairs are created all at once over {NAMESPACES} namespaces, {} of each kind (RSA: {}), and then again one after \
-             another (25 a second; RSA: 5), and watched until they are Ready. Null operators and ours run by turns, never at \
-             once, {rounds} times each; rates are medians, and ratios the medians of those of each round. A null operator is a \
-             watch of KeyPairs that patches the status of each new one with fixed words, and creates a Secret with fixed bytes \
-             before where there is no public key: what is left of an operator that does nothing. One writes a public key and a \
-             condition, the other as many words as ours, so that the API server has as much to store and to tell. They are \
-             written with the same client library, and do as many at once (32). They generate no keys, so their RSA is as fast \
-             as their Ed25519. The load generator, the API server, etcd and the operator share the machine's cores.",
+            "The load generator creates KeyPairs in {NAMESPACES} namespaces, {} of each kind (RSA: {}): first all at once, then one \
+             after another (25 a second; RSA: 5). It watches them until they are Ready. Null operators and this operator run in \
+             turns, never at the same time, {rounds} times each. Rates are medians; ratios are medians of the ratios of each round. \
+             A null operator watches KeyPairs and patches the status of each new one with a fixed text. For a KeyPair without a \
+             public key it first creates a Secret with fixed bytes. It is the minimum that any operator has to do. One null \
+             operator writes a public key and a condition; the other writes as much text as this operator, so that the API server \
+             stores and sends the same amount. Both use the same client library and the same concurrency (32). They generate no \
+             keys, so their RSA is as fast as their Ed25519. The load generator, the API server, etcd and the operator share the \
+             cores of the machine.",
             burst,
             burst * 2 / 5,
         ),
@@ -148,14 +149,14 @@ pub async fn run() {
             "",
             "",
             "pairs/s",
-            "ours to this",
-            "CPU ms a pair",
-            "the API server's",
-            "at once: p50 / p99 ms",
+            "ours / this",
+            "CPU ms per pair",
+            "CPU ms of the API server",
+            "all at once: p50 / p99 ms",
             "one by one: p50 / p99 ms",
         ],
     );
-    let mut counts = Table::new("Requests for each pair:", &["", "verb and resource", "null", "ours"]);
+    let mut counts = Table::new("Requests per KeyPair:", &["", "verb and resource", "null", "ours"]);
     for work in &works {
         let mut measured: [Measured; ARMS.len()] = Default::default();
         for number in 0..rounds {

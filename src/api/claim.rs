@@ -1,17 +1,18 @@
-//! What a `KeyPair` asks of the ledger of its namespace, in a bounded size whatever the size of the object.
+//! The claim of a `KeyPair` on the ledger of its namespace, in bounded size.
 
 use kube::ResourceExt;
 use serde::{Deserialize, Serialize};
 
 use super::{KeyPair, KeyPairStatus, status::AcceptedRequest, translate};
 use crate::domain::{
+    admission::Candidate,
     ledger::{Claim, Seniority},
     region::Region,
     request::Parameters,
     request_summary::RequestSummary,
 };
 
-/// What a `KeyPair` asks for, whatever its namespace is.
+/// The request of a `KeyPair`, independent of its namespace. [`ClaimRequest::claim`] turns it into a claim.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClaimRequest {
     /// `metadata.uid`.
@@ -28,21 +29,21 @@ pub struct ClaimRequest {
 }
 
 impl ClaimRequest {
-    /// What `key_pair` asks for.
+    /// The request of `key_pair`.
     #[must_use]
     pub fn of(key_pair: &KeyPair) -> Self {
         Self::with(key_pair, &translate::parameters(key_pair))
     }
 
-    /// What counts of a `KeyPair` that could be read in part only: what it was accepted with. Where it was not accepted it asks for
-    /// nothing, since nobody knows what it would ask for. `is_comparable`: its spec is whole.
+    /// The request of a `KeyPair` that could be decoded only in part: what it was accepted with. A `KeyPair` that was not accepted
+    /// requests nothing, because its request is unknown. `is_comparable`: the spec is complete.
     #[must_use]
     pub fn of_remains(key_pair: &KeyPair, is_comparable: bool) -> Self {
         let whole = Self::of(key_pair);
         Self { request: whole.request.into_remains(is_comparable), ..whole }
     }
 
-    /// The same, where its parameters are known already.
+    /// As [`ClaimRequest::of`], with parameters that are already translated.
     pub(super) fn with(key_pair: &KeyPair, parameters: &Parameters) -> Self {
         let status = key_pair.status.as_ref();
         let accepted = status.filter(|status| Self::is_acceptance(status));
@@ -50,10 +51,10 @@ impl ClaimRequest {
         let request = match accepted {
             Some(status) => {
                 let name = status.recorded_name();
-                let asked = status.accepted_request.as_ref().and_then(AcceptedRequest::checked);
-                let asked =
-                    asked.as_ref().map(|it| [it.client_token.as_str(), it.digest.as_str(), it.project.as_str()]);
-                request.accepted_as(name.as_deref(), asked)
+                let recorded = status.accepted_request.as_ref().and_then(AcceptedRequest::checked);
+                let recorded =
+                    recorded.as_ref().map(|it| [it.client_token.as_str(), it.digest.as_str(), it.project.as_str()]);
+                request.accepted_as(name.as_deref(), recorded)
             }
             None => request,
         };
@@ -68,7 +69,7 @@ impl ClaimRequest {
         }
     }
 
-    /// Whether this status says that a pair has been accepted: a replay shows the identifier of the pair that it repeats.
+    /// Whether this status says that the key pair is accepted. A replay is not: it shows the identifier of the original.
     #[must_use]
     pub fn is_acceptance(status: &KeyPairStatus) -> bool {
         status.key_pair_id.is_some() && !status.is_replay()
@@ -86,17 +87,17 @@ impl ClaimRequest {
         self.version.as_deref()
     }
 
-    /// Whether the status says that the pair has been accepted, as a pair of its own and not as a replay.
+    /// Whether the key pair is accepted, and not a replay.
     #[must_use]
     pub fn is_accepted(&self) -> bool {
         self.is_accepted
     }
 
-    /// The claim to a slot and a name of `region`; `None`: a request that is not valid takes no place in the queue.
+    /// The claim on a slot and a name in `region`, or `None` for an invalid request, which does not enter the queue.
     #[must_use]
     pub fn claim(&self, region: &Region) -> Option<Claim> {
         let is_valid = !self.is_being_deleted && self.request.is_valid_in(region);
-        // What is accepted keeps its slot and its name until it is gone, whatever later rules would say of it.
+        // An accepted key pair keeps its slot and its name until it is deleted, even if it breaks a later rule.
         if self.uid.is_empty() || !(self.is_accepted || is_valid) {
             return None;
         }
@@ -107,5 +108,16 @@ impl ClaimRequest {
             key_pair_name: self.request.key_pair_name().into(),
             accepted: self.is_accepted,
         })
+    }
+}
+
+/// The request of `key_pair` as it is judged before it is stored.
+#[must_use]
+pub fn candidate(key_pair: &KeyPair, region: &Region) -> Candidate {
+    let desired = translate::desired(key_pair);
+    Candidate {
+        recorded: translate::facts(key_pair),
+        claim: ClaimRequest::with(key_pair, &desired.parameters).claim(region),
+        desired,
     }
 }

@@ -1,4 +1,4 @@
-//! The `CustomResourceDefinition`, as it is installed.
+//! The `CustomResourceDefinition` of `KeyPair`.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
@@ -23,15 +23,16 @@ pub fn crd() -> CustomResourceDefinition {
     for version in &mut crd.spec.versions {
         if let Some(root) = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut()) {
             strip_unknown_formats(root);
-            take_null_for_absent(root);
-            describe(root);
+            treat_null_as_absent(root);
+            describe_rules(root);
             root.x_kubernetes_validations = Some(object_rules());
-            if let Some(status) = descend(root, "status") {
-                // An object that the operator has not seen yet is in progress; without this, kstatus calls it current.
+            if let Some(status) = schema_at(root, "status") {
+                // A new object must count as in progress until the operator reconciles it; without this, kstatus reports it as
+                // current.
                 status.default = Some(JSON(json!({ "observedGeneration": -1 })));
             }
-            if let Some(spec) = descend(root, "spec") {
-                limit(spec);
+            if let Some(spec) = schema_at(root, "spec") {
+                set_bounds(spec);
                 spec.x_kubernetes_validations = Some(spec_rules());
             }
         }
@@ -39,8 +40,8 @@ pub fn crd() -> CustomResourceDefinition {
     crd
 }
 
-/// Adds the rules on texts to what the fields say of themselves.
-fn describe(root: &mut JSONSchemaProps) {
+/// Appends the rules on texts to the descriptions of the fields.
+fn describe_rules(root: &mut JSONSchemaProps) {
     let ruled = [
         ("spec/description", &rules::DESCRIPTION),
         ("spec/project", &rules::PROJECT),
@@ -62,8 +63,8 @@ fn describe(root: &mut JSONSchemaProps) {
     for (map, sentence) in maps {
         add_sentence(root, &format!("spec/secret/template/{map}"), &sentence);
     }
-    add_sentence(root, "spec/secret/template", &format!("At most {TEMPLATE_MAX_BYTES} bytes in all."));
-    add_sentence(root, "spec/tags", &format!("At most {}.", rules::MAX_TAGS));
+    add_sentence(root, "spec/secret/template", &format!("At most {TEMPLATE_MAX_BYTES} bytes in total."));
+    add_sentence(root, "spec/tags", &format!("At most {} tags.", rules::MAX_TAGS));
     add_sentence(root, "spec/publicKey", &format!("At most {} characters.", rules::PUBLIC_KEY_MAX_CHARS));
     for profile in Profile::ALL {
         let ProfileRules { import_name, generate_name, .. } = profile.rules();
@@ -77,17 +78,17 @@ fn describe(root: &mut JSONSchemaProps) {
 }
 
 fn add_sentence(root: &mut JSONSchemaProps, path: &str, sentence: &str) {
-    if let Some(description) = descend(root, path).and_then(|schema| schema.description.as_mut()) {
+    if let Some(description) = schema_at(root, path).and_then(|schema| schema.description.as_mut()) {
         description.push(' ');
         description.push_str(sentence);
     }
 }
 
-/// Bounds every text, list and map of `spec`, without which the API server must take the cost of a CEL rule to be unbounded.
+/// Bounds every text, list and map of `spec`. Without bounds, the API server estimates the cost of a CEL rule as unbounded.
 ///
-/// The bounds are wider than the rules, so that whoever goes past a rule reads the rule's own message with the cloud's error
-/// code: the API server evaluates no CEL once the schema is broken.
-fn limit(spec: &mut JSONSchemaProps) {
+/// The bounds are wider than the rules, so that a value beyond a rule gets the message of the rule, with the cloud's error code:
+/// the API server evaluates no CEL rule if the schema validation fails.
+fn set_bounds(spec: &mut JSONSchemaProps) {
     const SLACK: usize = 2;
     const TEXT: usize = 512;
     const TEMPLATE_VALUE: usize = TEMPLATE_MAX_BYTES * SLACK;
@@ -109,22 +110,22 @@ fn limit(spec: &mut JSONSchemaProps) {
         ("secret/template/stringData/*", TEMPLATE_VALUE),
     ];
     for (path, max_chars) in texts {
-        if let Some(text) = descend(spec, path) {
+        if let Some(text) = schema_at(spec, path) {
             text.max_length = i64::try_from(max_chars).ok();
         }
     }
-    if let Some(tags) = descend(spec, "tags") {
+    if let Some(tags) = schema_at(spec, "tags") {
         tags.max_items = i64::try_from(rules::MAX_TAGS * SLACK).ok();
     }
     for map in ["labels", "annotations", "stringData"] {
-        if let Some(map) = descend(spec, &format!("secret/template/{map}")) {
+        if let Some(map) = schema_at(spec, &format!("secret/template/{map}")) {
             map.max_properties = i64::try_from(TEMPLATE_ENTRIES).ok();
         }
     }
 }
 
-/// The schema at `path`, in which `*` stands for the values of a map and the items of a list are passed through.
-fn descend<'a>(schema: &'a mut JSONSchemaProps, path: &str) -> Option<&'a mut JSONSchemaProps> {
+/// The schema at `path`. `*` selects the values of a map; a list is replaced by its items.
+fn schema_at<'a>(schema: &'a mut JSONSchemaProps, path: &str) -> Option<&'a mut JSONSchemaProps> {
     path.split('/').try_fold(schema, |schema, step| {
         let schema = if schema.items.is_none() {
             schema
@@ -144,7 +145,7 @@ fn descend<'a>(schema: &'a mut JSONSchemaProps, path: &str) -> Option<&'a mut JS
     })
 }
 
-/// Removes the formats that Kubernetes does not know and warns about (`uint32`, …).
+/// Removes the formats that Kubernetes does not know and warns about, such as `uint32`.
 fn strip_unknown_formats(schema: &mut JSONSchemaProps) {
     if schema.format.as_ref().is_some_and(|format| format.starts_with("uint")) {
         schema.format = None;
@@ -155,13 +156,14 @@ fn strip_unknown_formats(schema: &mut JSONSchemaProps) {
     }
 }
 
-/// Null is none of the values of an enumeration, whatever `nullable` says; without that the API server takes it for absent.
-fn take_null_for_absent(schema: &mut JSONSchemaProps) {
+/// Removes `nullable` from enumerations. Null is not one of their values, so a nullable enumeration still rejects it; without
+/// `nullable`, the API server treats null as absent.
+fn treat_null_as_absent(schema: &mut JSONSchemaProps) {
     if schema.enum_.is_some() {
         schema.nullable = None;
     }
-    schema.properties.iter_mut().flatten().for_each(|(_, property)| take_null_for_absent(property));
+    schema.properties.iter_mut().flatten().for_each(|(_, property)| treat_null_as_absent(property));
     if let Some(JSONSchemaPropsOrArray::Schema(items)) = schema.items.as_mut() {
-        take_null_for_absent(items);
+        treat_null_as_absent(items);
     }
 }

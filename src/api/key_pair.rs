@@ -1,7 +1,7 @@
 //! The `KeyPair` custom resource.
 //!
-//! The doc comments of this file are what `kubectl explain keypair` prints. Rules on values are not written here: the
-//! schema gets them from the tables of the domain (see [`cel`](super::cel)).
+//! `kubectl explain keypair` prints the doc comments of this file. They do not state the rules on values: the schema gets those
+//! from the tables of the domain (see [`cel`](super::cel)).
 
 use std::collections::BTreeMap;
 
@@ -14,9 +14,9 @@ use crate::domain::profile::Profile;
 
 read_from_objects!(KeyPairSpec, GenerateSpec, Tag, SecretSpec, SecretTemplate, SecretKeys);
 
-/// The desired SSH key pair. With `publicKey` it is imported; without, it is generated and its private key put into a
-/// Secret. Once accepted (`status.keyPairID` is set), `profile`, `keyPairName`, `publicKey`, `generate` and
-/// `clientToken` are immutable.
+/// The desired SSH key pair. If `publicKey` is set, the operator imports that key. Otherwise it generates a key pair and stores
+/// the private key in a Secret. Once the key pair is accepted (`status.keyPairID` is set), `profile`, `keyPairName`,
+/// `publicKey`, `generate` and `clientToken` are immutable.
 #[allow(clippy::duplicated_attributes, reason = "columns are not duplicates because they have the same type")]
 #[derive(CustomResource, Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
@@ -29,7 +29,7 @@ read_from_objects!(KeyPairSpec, GenerateSpec, Tag, SecretSpec, SecretTemplate, S
     namespaced,
     status = "KeyPairStatus",
     derive = "PartialEq",
-    doc = "An SSH key pair of a namespace, as the key pair services of clouds have it for a region.",
+    doc = "An SSH key pair in a namespace, modeled on the key pairs that clouds offer in a region.",
     printcolumn(name = "Key-Pair-Name", type_ = "string", json_path = ".status.keyPairName"),
     printcolumn(name = "Profile", type_ = "string", json_path = ".spec.profile"),
     printcolumn(name = "Algorithm", type_ = "string", json_path = ".status.algorithm"),
@@ -42,47 +42,48 @@ read_from_objects!(KeyPairSpec, GenerateSpec, Tag, SecretSpec, SecretTemplate, S
 )]
 #[serde(rename_all = "camelCase", remote = "Self")]
 pub struct KeyPairSpec {
-    /// Whose rules the key pair obeys: name rule, key types, form of the fingerprint and error codes. `Alibaba`, `UCloud`
-    /// and `Volcengine` are the clouds of these names; `OpenSSH` is the neutral one: everything OpenSSH can do.
+    /// The rules for the key pair: its name, its key types, the format of its fingerprint and the error codes. `Alibaba`,
+    /// `UCloud` and `Volcengine` follow the clouds of these names. `OpenSSH` is neutral and supports everything that OpenSSH
+    /// supports.
     #[serde(default)]
     pub profile: Profile,
     /// The name of the key pair, unique in the namespace. Default: `metadata.name`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_pair_name: Option<String>,
-    /// The public key to import: an OpenSSH line, an RFC 4716 block or a PEM public key (SPKI or PKCS#1). Excludes
-    /// `generate`. Never put a private key here.
+    /// The public key to import: an OpenSSH line, an RFC 4716 block or a PEM public key (SPKI or PKCS#1). Mutually exclusive
+    /// with `generate`. Never put a private key here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public_key: Option<String>,
-    /// What to generate when there is no `publicKey`. Default: RSA with 2048 bits.
+    /// The key pair to generate if `publicKey` is not set. Default: RSA with 2048 bits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generate: Option<GenerateSpec>,
-    /// A description, for people.
+    /// A description for human readers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// The project that the key pair belongs to. Default: that which the Namespace annotation
-    /// `keypairs.dev/default-project` names. Where `keypairs.dev/projects` lists projects, it must be one of them.
+    /// The project that the key pair belongs to. Default: the value of the Namespace annotation `keypairs.dev/default-project`.
+    /// If the Namespace annotation `keypairs.dev/projects` lists projects, it must be one of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub project: Option<String>,
-    /// Tags. No key stands twice.
+    /// The tags of the key pair. Their keys must be unique.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<Tag>,
-    /// Makes creation idempotent: of the KeyPairs of a namespace with the same token the oldest is the request, and others
-    /// that ask for the same are replays of it.
+    /// Makes creation idempotent. Among the KeyPairs of a namespace that have the same token, the oldest is the request. Others
+    /// with the same parameters are replays of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_token: Option<String>,
-    /// The Secret that the private key of a generated pair is put into; without meaning for an imported one.
+    /// The Secret that stores the private key of a generated key pair. Ignored for an imported key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<SecretSpec>,
 }
 
-/// What to generate.
+/// The key pair to generate.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", remote = "Self")]
 pub struct GenerateSpec {
-    /// The algorithm. The profile `Alibaba` generates RSA only.
+    /// The algorithm. The profile `Alibaba` generates only RSA.
     #[serde(default)]
     pub algorithm: GenerateAlgorithm,
-    /// The size of the key in bits. RSA: 2048 (default), 3072 or 4096; ECDSA: 256 (default), 384 or 521; Ed25519: 256.
+    /// The size of the key in bits. RSA: 2048 (default), 3072 or 4096. ECDSA: 256 (default), 384 or 521. Ed25519: 256.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bits: Option<i32>,
 }
@@ -103,48 +104,43 @@ pub enum GenerateAlgorithm {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", remote = "Self")]
 pub struct Tag {
-    /// The tag's key.
+    /// The key of the tag.
     pub key: String,
-    /// The tag's value; may be empty or left out.
+    /// The value of the tag. It may be empty or omitted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
 }
 
-/// Where and how the private key is kept.
+/// Where and how the private key is stored.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", remote = "Self")]
 pub struct SecretSpec {
     /// The name of the Secret. Default: `metadata.name`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// What else the Secret shall have.
+    /// Further contents of the Secret: its type, and labels, annotations and data to add.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<SecretTemplate>,
     /// The names of the data keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keys: Option<SecretKeys>,
-    /// The encoding of the private key: `PKCS8` (PEM, unencrypted), `OpenSSH`, `PKCS1` (RSA only) or `SEC1` (ECDSA only).
-    /// Default: `PKCS8`; an Ed25519 key of an adopted Secret that is in OpenSSH's format stays in that, since OpenSSH reads it in
-    /// PKCS8 only since version 9.6.
+    /// The encoding of the private key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encoding: Option<SecretEncoding>,
-    /// What becomes of the Secret when the KeyPair is deleted: `Delete` or `Retain`. Default: `Delete`, and `Retain` for a Secret
-    /// that was adopted. An edit of it counts when `status.observedGeneration` is `metadata.generation`: wait for that before you
-    /// delete the KeyPair.
+    /// What happens to the Secret when the KeyPair is deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<DeletionPolicy>,
-    /// What is done when the Secret of an accepted pair is gone: `Report` (`PrivateKeyLost`) or `Regenerate` (another key
-    /// pair is generated in its place).
+    /// What happens if the Secret of an accepted key pair is missing: `Report` (`PrivateKeyLost`) or `Regenerate` (the operator
+    /// generates a new key pair).
     #[serde(default)]
     pub on_loss: OnLoss,
 }
 
-/// What a Secret shall have beside the key pair.
+/// The type of the Secret, and what it contains besides the key pair.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", remote = "Self")]
 pub struct SecretTemplate {
-    /// The type of the Secret. Default: `kubernetes.io/ssh-auth`, or `Opaque` where `keys.privateKey` is not
-    /// `ssh-privatekey`.
+    /// The type of the Secret. Default: `kubernetes.io/ssh-auth`, or `Opaque` if `keys.privateKey` is not `ssh-privatekey`.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     pub secret_type: Option<String>,
     /// Labels to add.
@@ -170,7 +166,10 @@ pub struct SecretKeys {
     pub public_key: Option<String>,
 }
 
-/// The encodings of a private key.
+// For an optional enumeration, the CRD has the description of the type, not that of the field.
+/// The encoding of the private key: `PKCS8` (PEM, unencrypted), `OpenSSH`, `PKCS1` (RSA only) or `SEC1` (ECDSA only).
+/// Default: `PKCS8`. An Ed25519 key in an adopted Secret stays in OpenSSH format if it has that format, because OpenSSH
+/// before 9.6 cannot read Ed25519 keys in PKCS8.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum SecretEncoding {
     /// PKCS#8 PEM, unencrypted.
@@ -184,21 +183,23 @@ pub enum SecretEncoding {
     SEC1,
 }
 
-/// What becomes of the Secret when the KeyPair is deleted.
+/// What happens to the Secret when the KeyPair is deleted: `Delete` or `Retain`. Default: `Delete`, or `Retain` for an adopted
+/// Secret. A change takes effect when `status.observedGeneration` equals `metadata.generation`: wait for that before you
+/// delete the KeyPair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum DeletionPolicy {
-    /// It is deleted, too.
+    /// The Secret is deleted with the KeyPair.
     Delete,
-    /// It stays.
+    /// The Secret is kept.
     Retain,
 }
 
-/// What is done when the Secret of an accepted pair is gone.
+/// What happens if the Secret of an accepted key pair is missing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum OnLoss {
-    /// It is reported.
+    /// The KeyPair reports `PrivateKeyLost`.
     #[default]
     Report,
-    /// Another key pair is generated.
+    /// The operator generates a new key pair.
     Regenerate,
 }

@@ -1,4 +1,4 @@
-//! The `KeyPair` custom resource: its types, its schema and its translation to and from the domain.
+//! The `KeyPair` custom resource: its types, its schema, its admission policies, and its translation to and from the domain.
 
 pub mod cel;
 pub mod claim;
@@ -6,6 +6,7 @@ pub mod crd;
 pub mod key_pair;
 mod object;
 pub mod policy;
+pub mod secret;
 pub mod status;
 pub mod translate;
 

@@ -1,10 +1,9 @@
-//! Reading the types of the API from JSON objects, and from nothing else.
+//! Deserializes the types of the API from JSON objects only.
 //!
-//! The code that serde derives for a struct takes an array of its fields, too: `spec: []` would be a `KeyPair` with every default.
-//! The API server lets no such object in, but one can be there that was stored before there was a schema, and `lint` and the
-//! webhook read what nobody has looked at. So the types of the API do not use that code as it is, but through [`Object`], which
-//! takes fields by their names only. Whoever reads one of them, anywhere and within whatever, reads an
-//! object.
+//! The code that serde derives for a struct also accepts an array of its fields: `spec: []` would be a `KeyPair` with every
+//! default. The API server rejects such an object. But the object may have been stored before the CRD had a schema, and `lint` and
+//! the webhook read unvalidated input. So the types of the API use the derived code through [`Object`], which accepts fields by
+//! name only, at any depth.
 
 use std::fmt;
 
@@ -14,7 +13,7 @@ use serde::{
     forward_to_deserialize_any,
 };
 
-/// A deserializer that takes an object where a struct is wanted.
+/// A deserializer that accepts only an object for a struct.
 pub struct Object<D>(pub D);
 
 impl<'de, D: Deserializer<'de>> Deserializer<'de> for Object<D> {
@@ -43,7 +42,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Object<D> {
     }
 }
 
-/// A visitor of a struct that takes its fields by their names, and not in their order.
+/// A visitor of a struct that accepts its fields by name, not by position.
 struct Fields<V>(V);
 
 impl<'de, V: Visitor<'de>> Visitor<'de> for Fields<V> {
@@ -58,12 +57,12 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Fields<V> {
     }
 }
 
-/// Has these types, which say `#[serde(remote = "Self")]`, read from objects only.
+/// Implements `Deserialize` and `Serialize` for types with `#[serde(remote = "Self")]`, so that they are read from objects only.
 macro_rules! read_from_objects {
     ($($type:ty),+ $(,)?) => {$(
         impl<'de> serde::Deserialize<'de> for $type {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                // The function of the type itself, which serde derives under this name, not that of the trait.
+                // `#[serde(remote)]` derives an inherent function of this name; this is not a call of the trait method.
                 <$type>::deserialize($crate::api::object::Object(deserializer))
             }
         }
@@ -78,7 +77,7 @@ macro_rules! read_from_objects {
 
 pub(crate) use read_from_objects;
 
-/// A struct of another crate, read from an object only; what is within it is not looked at.
+/// A struct of another crate, read from an object only. Structs nested in it may still be arrays.
 #[derive(Debug)]
 pub struct FromObject<T>(pub T);
 
@@ -122,7 +121,7 @@ mod tests {
         })
     }
 
-    /// The place of every object within `value`.
+    /// The JSON pointers of all objects in `value`.
     fn objects(value: &Value, at: &str, found: &mut Vec<String>) {
         match value {
             Value::Object(fields) => {
@@ -136,7 +135,7 @@ mod tests {
         }
     }
 
-    /// Whether it is read as text, as a value, and by the guard of the watch.
+    /// Whether `value` is accepted as text, as a `Value`, and by the guard of the watch.
     fn is_read(value: &Value) -> [bool; 3] {
         fn by<T: DeserializeOwned>(value: &Value) -> Option<T> {
             serde_json::from_str(&value.to_string()).ok()

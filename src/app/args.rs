@@ -1,4 +1,4 @@
-//! The command line. Each flag of `run` is an environment variable, too, since that is how Deployments are patched.
+//! The command line. Each flag of `run` is also an environment variable, so that you can patch it in a Deployment.
 
 use std::{
     net::SocketAddr,
@@ -17,23 +17,22 @@ use crate::{
     domain::{label_selector::LabelSelector, profile::Profile, rules, secret::OPERATOR},
 };
 
-const TO_BEGIN: &str = "\
-To begin, install the CRD and the admission policies, and run the operator against the cluster of your kubeconfig:
+const GETTING_STARTED: &str = "\
+To get started, install the CRD and the admission policies, then run the operator against the cluster of your kubeconfig:
 
     keypair-operator crd | kubectl apply --server-side -f -
     keypair-operator policy | kubectl apply --server-side -f -
     keypair-operator run";
 
-/// The version of the program, and whether it has the FIPS module of AWS-LC in it.
+/// The version of the program. Builds with the FIPS module of AWS-LC say so.
 pub const VERSION: &str =
     if FIPS { concat!(env!("CARGO_PKG_VERSION"), " (FIPS module)") } else { env!("CARGO_PKG_VERSION") };
 
-/// SSH key pairs as Kubernetes resources: import a public key, or have a pair generated and its private key put into a
-/// Secret.
+/// SSH key pairs as Kubernetes resources: import a public key, or generate a key pair, with its private key in a Secret.
 #[derive(Debug, Parser)]
-#[command(name = "keypair-operator", version = VERSION, max_term_width = 120, after_help = TO_BEGIN)]
+#[command(name = "keypair-operator", version = VERSION, max_term_width = 120, after_help = GETTING_STARTED)]
 pub struct Args {
-    /// What to do.
+    /// The command to execute.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -41,36 +40,38 @@ pub struct Args {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run the operator, in a cluster or against that of the kubeconfig.
+    /// Run the operator, in a cluster or against the cluster of the kubeconfig.
     Run(Box<RunArgs>),
     /// Print the CustomResourceDefinition as YAML.
     Crd,
-    /// Print the admission policies as YAML, for those who install without the chart.
+    /// Print the admission policies as YAML, for an installation without the Helm chart.
     ///
-    /// Each is a ValidatingAdmissionPolicy with its binding, for Kubernetes 1.30 or later. Whoever gives spec.secret.name or
-    /// spec.secret.template of a KeyPair needs the right to create Secrets in its namespace; whoever changes spec.secret of an accepted
-    /// pair, the right to get its Secret. The others keep the operator's service account to what the operator does.
+    /// Each policy is a ValidatingAdmissionPolicy with its binding. They need Kubernetes 1.30 or later. To set spec.secret.name or
+    /// spec.secret.template of a KeyPair, a user needs permission to create Secrets in its namespace. To change spec.secret of an
+    /// accepted key pair, a user needs permission to get its Secret. The other policies restrict the operator's service account to
+    /// the requests that the operator makes.
     Policy(PolicyArgs),
-    /// Check manifests offline, by the same rules as the operator.
+    /// Check manifests offline, with the same rules as the operator.
     ///
-    /// Reads YAML or JSON, any number of documents in each file; whatever is not a KeyPair is passed over. Prints a line for
-    /// each mistake (file, document, error code of the profile's cloud, message, field and what to do) and exits with 1
-    /// if there was one; what is legal but unwise is told on standard error. What needs a cluster to be known (quota, names taken, Secrets) is not checked.
+    /// Reads YAML or JSON files with any number of documents and ignores objects that are not KeyPairs. Prints one line for each
+    /// error (file, document, error code of the profile's cloud, message, field and remedy) and exits with 1 if it finds one.
+    /// Discouraged settings produce a warning on standard error. Does not check what only the cluster knows: quota, names in use,
+    /// Secrets.
     Lint(LintArgs),
     /// Print the fingerprint of a public key.
     ///
-    /// Reads any form that spec.publicKey may have. Without a profile, prints what `ssh-keygen -l` prints, for SHA256 and for
-    /// MD5; with one, only the fingerprint in that profile's form.
+    /// Reads every format that spec.publicKey accepts. Without --profile, prints what `ssh-keygen -l` prints, for SHA256 and for
+    /// MD5. With --profile, prints only the fingerprint in the format of that profile.
     Fingerprint(FingerprintArgs),
 }
 
 /// The flags of `run`.
 #[derive(Debug, clap::Args)]
 pub struct RunArgs {
-    /// How many key pairs a namespace may have; its annotation keypairs.dev/quota overrides it.
+    /// Maximum number of accepted key pairs in a namespace. The Namespace annotation keypairs.dev/quota overrides it.
     #[arg(long, env = "KEYPAIR_OPERATOR_QUOTA", default_value_t = 500)]
     pub quota: usize,
-    /// Which namespaces are regions, as a label selector on Namespaces; KeyPairs elsewhere are refused. Default: all.
+    /// Label selector for the Namespaces that are regions. KeyPairs in other namespaces are refused. Default: all namespaces.
     #[arg(
         long,
         env = "KEYPAIR_OPERATOR_REGION_SELECTOR",
@@ -79,29 +80,29 @@ pub struct RunArgs {
         hide_default_value = true
     )]
     pub region_selector: LabelSelector,
-    /// Watch only this namespace; may be given more than once, or with commas between.
+    /// Namespace to watch. To watch several, repeat the flag or separate the names with commas. Default: all namespaces.
     #[arg(long = "namespace", env = "KEYPAIR_OPERATOR_NAMESPACE", value_name = "NAMESPACE", value_delimiter = ',')]
     pub namespaces: Vec<String>,
-    /// Run with other replicas, of which one leads, elected by the Lease keypair-operator in the namespace of the pod, or of
-    /// the kubeconfig.
+    /// Elect one of several replicas as the leader, with the Lease keypair-operator in the namespace of the pod or of the
+    /// kubeconfig.
     #[arg(long, env = "KEYPAIR_OPERATOR_LEADER_ELECT")]
     pub leader_elect: bool,
-    /// How many seconds after its last renewal the Lease of a leader that is gone may be taken by another replica.
+    /// Duration of the Lease in seconds. If the leader fails, another replica takes over this long after the last renewal.
     #[arg(long, env = "KEYPAIR_OPERATOR_LEASE_DURATION", value_name = "SECONDS", default_value = "15", value_parser = clap::value_parser!(u16).range(3..))]
     pub lease_duration: u16,
-    /// How many KeyPairs to reconcile at once, in each --namespace where any is given.
+    /// Maximum number of concurrent reconciliations. With --namespace, the limit applies to each namespace.
     #[arg(long, env = "KEYPAIR_OPERATOR_CONCURRENCY", default_value = "32")]
     pub concurrency: NonZeroU16,
-    /// How many threads may generate keys at once. Default: one for each core.
+    /// Maximum number of threads that generate keys. Default: one for each CPU core.
     #[arg(long, env = "KEYPAIR_OPERATOR_KEYGEN_THREADS")]
     pub keygen_threads: Option<NonZeroUsize>,
-    /// How many RSA keys of each kind that is wanted to make in idle time, at low priority, so that they are there when they
-    /// are asked for. They are kept in memory only. Default: none.
+    /// Number of RSA keys of each requested size to generate in advance, in idle time and at low priority. They are kept in
+    /// memory only. Default: none.
     #[arg(long, env = "KEYPAIR_OPERATOR_KEY_POOL", value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub key_pool: usize,
-    /// What generates RSA keys, those of the key pool included. fast: FIPS 186-5 A.1.3 with the arithmetic of AWS-LC, two to
-    /// three times as fast, on x86-64; on other processors the same as library. library: AWS-LC's own generator. A build with the FIPS
-    /// module has library only, and that is its default.
+    /// Generator of RSA keys, also for the key pool. fast: FIPS 186-5 A.1.3 with the arithmetic of AWS-LC, two to three times
+    /// as fast on x86-64; on other processors the same as library. library: AWS-LC's own generator. A build with the FIPS module
+    /// supports only library, which is its default.
     #[arg(
         long,
         env = "KEYPAIR_OPERATOR_RSA_GENERATOR",
@@ -110,19 +111,21 @@ pub struct RunArgs {
         value_parser = EnumValueParser::<RsaGeneratorArg>::new().try_map(available)
     )]
     pub rsa_generator: RsaGeneratorArg,
-    /// Serve /metrics, /livez and /readyz on this address, such as 0.0.0.0:8080. Default: serve nothing.
+    /// Address for /metrics, /livez and /readyz, such as 0.0.0.0:8080. Default: none of them is served.
     #[arg(long, env = "KEYPAIR_OPERATOR_METRICS_ADDR", value_name = "ADDRESS")]
     pub metrics_addr: Option<SocketAddr>,
-    /// Answer admission reviews on this address, such as 0.0.0.0:9443, so that mistakes are refused at once in the cloud's
-    /// words. Default: do not.
+    /// Address for the admission webhook, such as 0.0.0.0:9443. The webhook refuses invalid KeyPairs at admission, with the
+    /// error of the cloud. Default: no webhook is served.
     #[arg(long, env = "KEYPAIR_OPERATOR_WEBHOOK_ADDR", value_name = "ADDRESS")]
     pub webhook_addr: Option<SocketAddr>,
-    /// Register the webhook under this https URL, at which the API server finds the address above. For an operator outside
-    /// the cluster; inside, the chart registers it. To end it, delete the configurations of the name below.
+    /// https URL at which the API server reaches --webhook-addr. The operator registers the webhook under this URL. For an
+    /// operator outside the cluster; inside, the chart registers the webhook. To unregister it, delete the webhook configurations
+    /// that --webhook-configuration names.
     #[arg(long, env = "KEYPAIR_OPERATOR_WEBHOOK_URL", value_name = "URL", requires = "webhook_addr", value_parser = https_url)]
     pub webhook_url: Option<Uri>,
-    /// The name of the MutatingWebhookConfiguration and ValidatingWebhookConfiguration of the webhook. In the operator's namespace,
-    /// no KeyPair makes a Secret of this name, or of one that begins with it and a "-": those are the operator's own.
+    /// Name of the MutatingWebhookConfiguration and ValidatingWebhookConfiguration of the webhook. In the operator's namespace,
+    /// no KeyPair can use a Secret with this name, or with a name that starts with it and "-": those names are reserved for the
+    /// operator.
     #[arg(
         long,
         env = "KEYPAIR_OPERATOR_WEBHOOK_CONFIGURATION",
@@ -130,23 +133,24 @@ pub struct RunArgs {
         default_value = "keypair-operator"
     )]
     pub webhook_configuration: String,
-    /// A directory with tls.crt and tls.key for the webhook, such as cert-manager's, which is followed. Default: the operator
-    /// makes and renews a certificate, and keeps it in a Secret named after the configurations, with -webhook behind.
+    /// Directory with tls.crt and tls.key for the webhook, for example from cert-manager. The operator reloads them when they
+    /// change. Default: the operator issues and renews a certificate and stores it in a Secret with the name of the webhook
+    /// configurations and the suffix -webhook.
     #[arg(long, env = "KEYPAIR_OPERATOR_WEBHOOK_CERT_DIR", value_name = "DIRECTORY")]
     pub webhook_cert_dir: Option<PathBuf>,
-    /// For how many seconds a certificate that the operator makes is valid. It is renewed after half of that.
+    /// Validity in seconds of a certificate that the operator issues. The operator renews it after half of this time.
     #[arg(long, env = "KEYPAIR_OPERATOR_WEBHOOK_CERT_LIFETIME", value_name = "SECONDS", default_value = "7776000", value_parser = clap::value_parser!(u32).range(8..))]
     pub webhook_cert_lifetime: u32,
-    /// Export spans to this OpenTelemetry collector, by OTLP over HTTP: http://otel-collector:4318, to which /v1/traces is
-    /// added. The usual OTEL_ variables set the rest. Default: export nothing.
+    /// URL of the OpenTelemetry collector to which spans are exported with OTLP over HTTP, such as http://otel-collector:4318.
+    /// The operator appends /v1/traces. The standard OTEL_ variables set the rest. Default: no spans are exported.
     #[arg(long, env = "KEYPAIR_OPERATOR_OTLP_ENDPOINT", value_name = "URL", value_parser = http_url)]
     pub otlp_endpoint: Option<Uri>,
-    /// How to write the log.
+    /// Format of the log.
     #[arg(long, env = "KEYPAIR_OPERATOR_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
 }
 
-/// The generators of RSA keys, as the command line spells them.
+/// The values of `--rsa-generator`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum RsaGeneratorArg {
     /// FIPS 186-5 A.1.3 with the arithmetic of AWS-LC, on x86-64.
@@ -161,7 +165,7 @@ const DEFAULT_RSA_GENERATOR: RsaGeneratorArg = match RsaGenerator::DEFAULT {
 };
 
 impl RsaGeneratorArg {
-    /// As it is spelt.
+    /// The value of the flag.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -184,15 +188,15 @@ fn available(generator: RsaGeneratorArg) -> Result<RsaGeneratorArg, String> {
     if RsaGenerator::from(generator).is_available() {
         return Ok(generator);
     }
-    Err("this build leaves RSA keys to the FIPS module of AWS-LC: use library, or leave the flag out".to_owned())
+    Err("this build generates RSA keys only with the FIPS module of AWS-LC: use library, or omit the flag".to_owned())
 }
 
-/// Reads a URL that the API server takes for a webhook.
+/// Parses a URL that the API server accepts for a webhook.
 fn https_url(text: &str) -> Result<Uri, String> {
     url(text, &["https"], "https")
 }
 
-/// Reads the URL of a collector.
+/// Parses the URL of a collector.
 fn http_url(text: &str) -> Result<Uri, String> {
     url(text, &["http", "https"], "http[s]")
 }
@@ -206,19 +210,19 @@ fn url(text: &str, schemes: &[&str], expected: &str) -> Result<Uri, String> {
     Ok(url)
 }
 
-/// The formats of the log. What is logged is set as usual with `RUST_LOG`.
+/// The formats of the log. `RUST_LOG` sets its level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// Lines for people.
+    /// Human-readable lines.
     Text,
-    /// A JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
 /// The arguments of `lint`.
 #[derive(Debug, clap::Args)]
 pub struct LintArgs {
-    /// The files to check; `-` is standard input.
+    /// Files to check; `-` is standard input.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
 }
@@ -226,27 +230,27 @@ pub struct LintArgs {
 /// The flags of `policy`.
 #[derive(Debug, clap::Args)]
 pub struct PolicyArgs {
-    /// What the names of the policies begin with.
+    /// Prefix of the names of the policies.
     #[arg(long, value_name = "NAME", default_value = OPERATOR, value_parser = name)]
     pub name: String,
-    /// The namespace in which the operator runs.
+    /// Namespace in which the operator runs.
     #[arg(long, value_name = "NAMESPACE", default_value = OPERATOR, value_parser = name)]
     pub namespace: String,
-    /// The service account in that namespace by which the operator runs.
+    /// Service account of the operator, in that namespace.
     #[arg(long, value_name = "NAME", default_value = OPERATOR, value_parser = name)]
     pub service_account: String,
-    /// The name of the webhook's configurations, as `run` is told it.
+    /// Name of the webhook configurations, as in the flag of `run`.
     #[arg(long, value_name = "NAME", default_value = OPERATOR, value_parser = name)]
     pub webhook_configuration: String,
-    /// The name of the Service in that namespace under which the API server asks the webhook.
+    /// Name of the Service, in that namespace, through which the API server calls the webhook.
     #[arg(long, value_name = "NAME", default_value = "keypair-operator-webhook", value_parser = name)]
     pub webhook_service: String,
-    /// The URL under which the operator registers the webhook itself, where `run` is told one. Default: it registers none.
+    /// URL under which the operator registers the webhook, as in the flag of `run`. Default: the operator does not register it.
     #[arg(long, value_name = "URL", value_parser = https_url)]
     pub webhook_url: Option<Uri>,
 }
 
-/// Reads the name of an object.
+/// Parses the name of an object.
 fn name(text: &str) -> Result<String, String> {
     let rule = &rules::SECRET_NAME;
     if rule.allows(text) { Ok(text.to_owned()) } else { Err(format!("the name must be {}", rule.words)) }
@@ -255,21 +259,21 @@ fn name(text: &str) -> Result<String, String> {
 /// The arguments of `fingerprint`.
 #[derive(Debug, clap::Args)]
 pub struct FingerprintArgs {
-    /// The profile in whose form to print it.
+    /// Profile whose fingerprint format to print.
     #[arg(long, value_enum, ignore_case = true)]
     pub profile: Option<ProfileArg>,
-    /// UCloud: the project that the key pair belongs to.
+    /// UCloud: project of the key pair.
     #[arg(long, default_value = "")]
     pub project: String,
-    /// UCloud: the identifier of the key pair, as in status.keyPairID.
+    /// UCloud: identifier of the key pair, from status.keyPairID.
     #[arg(long = "key-pair-id", value_name = "ID", default_value = "")]
     pub key_pair_id: String,
-    /// The file with the public key; `-` is standard input.
+    /// File with the public key; `-` is standard input.
     #[arg(default_value = "-", value_name = "FILE")]
     pub file: PathBuf,
 }
 
-/// The profiles, as the command line spells them.
+/// The values of `--profile`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "verbatim")]
 pub enum ProfileArg {
@@ -306,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fast_generator_is_refused_where_there_is_the_module() {
+    fn the_fast_generator_is_refused_in_a_fips_build() {
         let parse = |flags: &[&str]| {
             let args = Args::try_parse_from([&["keypair-operator", "run"], flags].concat());
             args.map_err(|error| error.to_string()).map(|args| match args.command {

@@ -5,7 +5,7 @@ use std::{
     process::ExitCode,
 };
 
-use super::{Error, args::FingerprintArgs, read_input, shown};
+use super::{Error, args::FingerprintArgs, escaped_path, read_input};
 use crate::domain::{key::PublicKey, key_pair_id::KeyPairId, profile::Profile};
 
 /// Prints the fingerprint of one public key.
@@ -14,7 +14,7 @@ pub fn fingerprint(args: &FingerprintArgs) -> Result<ExitCode, Error> {
     let key = match PublicKey::parse(&body) {
         Ok(key) => key,
         Err(error) => {
-            writeln!(io::stderr(), "error: {}: {error}", shown(&args.file))?;
+            writeln!(io::stderr(), "error: {}: {error}", escaped_path(&args.file))?;
             return Ok(ExitCode::FAILURE);
         }
     };
@@ -24,9 +24,9 @@ pub fn fingerprint(args: &FingerprintArgs) -> Result<ExitCode, Error> {
         writeln!(output, "{}", Profile::from(profile).fingerprint(&key, &body, &args.project, &id))?;
     } else {
         let fingerprints = key.fingerprints();
-        // What begins with a number sign is a comment on the line, not on the key, to `ssh-keygen -l`.
-        let is_none = key.comment().is_empty() || key.comment().starts_with('#');
-        let comment = if is_none { "no comment" } else { key.comment() };
+        // `ssh-keygen -l` takes a comment that begins with '#' as a comment on the line, not on the key.
+        let has_no_comment = key.comment().is_empty() || key.comment().starts_with('#');
+        let comment = if has_no_comment { "no comment" } else { key.comment() };
         for fingerprint in [fingerprints.sha256, format!("MD5:{}", fingerprints.md5)] {
             writeln!(output, "{} {fingerprint} {comment} ({})", key.bits(), key.algorithm())?;
         }

@@ -1,8 +1,8 @@
-//! How the cluster is found: by a kubeconfig, read as kubectl reads it, or from within a pod.
+//! Finds the cluster: from a kubeconfig, read as kubectl reads it, or from the service account of a pod.
 //!
-//! kube reads and merges the files. What it takes otherwise than kubectl does is put right here: a file that is listed and not
-//! there, empty strings for what is not set, line breaks in base64, a token file with white space around the token, a server
-//! without a scheme, and which proxy is meant for whom.
+//! kube reads and merges the files. This module corrects where it differs from kubectl: a listed file that does not exist, empty
+//! strings for unset fields, line breaks in base64, white space around the token in a token file, a server without a scheme, and
+//! which proxy applies to which server.
 
 use std::{
     env,
@@ -27,32 +27,32 @@ use tokio::time::Instant;
 /// How long a token is used before its file is read again.
 const TOKEN_AGE: Duration = Duration::from_secs(60);
 
-/// Why no cluster was found.
+/// Why there is no usable configuration of a cluster.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There is a kubeconfig, and it is of no use.
+    /// The kubeconfig is invalid.
     #[error("{0}")]
     Kubeconfig(#[from] KubeconfigError),
-    /// There is none, nor is this a pod.
-    #[error("there is no kubeconfig at {paths}, and this is no pod: {in_cluster}")]
-    Nowhere {
-        /// Where it was looked for.
+    /// There is no kubeconfig, and the process does not run in a pod.
+    #[error("there is no kubeconfig at {paths}, and this is not a pod: {in_cluster}")]
+    NotFound {
+        /// The paths of the kubeconfig.
         paths: String,
-        /// What a pod would have.
+        /// Why the configuration of a pod cannot be read.
         in_cluster: InClusterError,
     },
-    /// The file of the token cannot be used.
+    /// The token file cannot be used.
     #[error("cannot get a token: {0}")]
     Token(#[from] AuthError),
 }
 
-/// What is known of the cluster: how to reach it, and the token to add to each request, if that is in a file.
+/// Loads the configuration of the client, and the token to add to each request if it comes from a file.
 pub async fn load() -> Result<(Config, Option<TokenFile>), Error> {
     let paths = paths(env::var_os("KUBECONFIG").as_deref(), env::home_dir());
     let mut config = match read(&paths)? {
         Some(kubeconfig) => configure(kubeconfig, |name| env::var(name).ok()).await?,
-        None => Config::incluster().map_err(|in_cluster| Error::Nowhere {
-            paths: paths.iter().map(|path| super::shown(path)).collect::<Vec<_>>().join(", "),
+        None => Config::incluster().map_err(|in_cluster| Error::NotFound {
+            paths: paths.iter().map(|path| super::escaped_path(path)).collect::<Vec<_>>().join(", "),
             in_cluster,
         })?,
     };
@@ -61,20 +61,20 @@ pub async fn load() -> Result<(Config, Option<TokenFile>), Error> {
     Ok((config, token))
 }
 
-/// Where to look for kubeconfigs.
+/// The paths of the kubeconfig files.
 fn paths(listed: Option<&OsStr>, home: Option<PathBuf>) -> Vec<PathBuf> {
     let paths = listed.into_iter().flat_map(env::split_paths).filter(|path| !path.as_os_str().is_empty());
     let paths: Vec<PathBuf> = paths.collect();
     if paths.is_empty() { home.into_iter().map(|home| home.join(".kube").join("config")).collect() } else { paths }
 }
 
-/// What those say that are there; `None`: nothing.
+/// Reads and merges the files that exist; `None` if they configure nothing.
 fn read(paths: &[PathBuf]) -> Result<Option<Kubeconfig>, KubeconfigError> {
     let mut merged = Kubeconfig::default();
     for path in paths {
         match Kubeconfig::read_from(path) {
             Ok(mut kubeconfig) => {
-                tidy(&mut kubeconfig);
+                normalize(&mut kubeconfig);
                 merged = merged.merge(kubeconfig)?;
             }
             Err(KubeconfigError::ReadConfig(error, _)) if error.kind() == io::ErrorKind::NotFound => {}
@@ -85,8 +85,8 @@ fn read(paths: &[PathBuf]) -> Result<Option<Kubeconfig>, KubeconfigError> {
     Ok((!is_empty).then_some(merged))
 }
 
-/// Takes away what is not set, and line breaks, which base64 may have.
-fn tidy(kubeconfig: &mut Kubeconfig) {
+/// Unsets empty fields and removes line breaks from base64.
+fn normalize(kubeconfig: &mut Kubeconfig) {
     unset(&mut kubeconfig.current_context);
     for cluster in kubeconfig.clusters.iter_mut().filter_map(|named| named.cluster.as_mut()) {
         let Cluster { server, certificate_authority, certificate_authority_data, tls_server_name, proxy_url, .. } =
@@ -121,7 +121,7 @@ fn unset(text: &mut Option<String>) {
     text.take_if(|text| text.is_empty());
 }
 
-/// What was empty has become the folder of the kubeconfig.
+/// kube has resolved an empty path to the directory of the kubeconfig.
 fn unset_path(path: &mut Option<String>) {
     path.take_if(|path| path.is_empty() || path.ends_with(MAIN_SEPARATOR));
 }
@@ -155,14 +155,14 @@ async fn configure(
         proxy.clone_from(&cluster.proxy_url);
     }
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-    let proxy = proxy.or_else(|| proxy_of_environment(&config.cluster_url, variable));
+    let proxy = proxy.or_else(|| proxy_from_environment(&config.cluster_url, variable));
     config.proxy_url = proxy.map(|proxy| proxy.parse()).transpose().map_err(KubeconfigError::ParseProxyUrl)?;
     Ok(config)
 }
 
-/// The proxy that the environment names for this server. Never for what is on this machine.
-fn proxy_of_environment(server: &Uri, variable: impl Fn(&str) -> Option<String>) -> Option<String> {
-    let of = |name: &str| {
+/// The proxy that the environment sets for this server. Never for loopback addresses.
+fn proxy_from_environment(server: &Uri, variable: impl Fn(&str) -> Option<String>) -> Option<String> {
+    let value = |name: &str| {
         let set = variable(name).or_else(|| variable(&name.to_lowercase()));
         set.filter(|value| !value.is_empty())
     };
@@ -170,17 +170,17 @@ fn proxy_of_environment(server: &Uri, variable: impl Fn(&str) -> Option<String>)
     if host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback()) {
         return None;
     }
-    let proxy = of(if server.scheme_str() == Some("http") { "HTTP_PROXY" } else { "HTTPS_PROXY" })?;
+    let proxy = value(if server.scheme_str() == Some("http") { "HTTP_PROXY" } else { "HTTPS_PROXY" })?;
     let proxy = if proxy.contains("://") { proxy } else { format!("http://{proxy}") };
-    let none = of("NO_PROXY").unwrap_or_default();
-    if none.split(',').any(|hosts| hosts.trim() == "*") {
+    let no_proxy = value("NO_PROXY").unwrap_or_default();
+    if no_proxy.split(',').any(|hosts| hosts.trim() == "*") {
         return None;
     }
-    let matcher = Matcher::builder().all(proxy.clone()).no(none).build();
+    let matcher = Matcher::builder().all(proxy.clone()).no(no_proxy).build();
     matcher.intercept(server).map(|_| proxy)
 }
 
-/// A token in a file, which is read again each minute: whoever puts it there exchanges it.
+/// A token in a file. It is reread every minute, because the kubelet or another program renews it.
 #[derive(Clone)]
 pub struct TokenFile(Arc<Mutex<Token>>);
 
@@ -191,7 +191,7 @@ struct Token {
 }
 
 impl TokenFile {
-    /// Takes the file from what kube would use, which would take white space at its end for a part of the token.
+    /// Takes over the token file from kube, which would treat trailing white space as part of the token.
     fn take_from(user: &mut AuthInfo) -> Result<Option<Self>, AuthError> {
         let Some(path) = user.token_file.take().map(PathBuf::from) else { return Ok(None) };
         match read_token(&path) {
@@ -199,7 +199,7 @@ impl TokenFile {
                 user.token = None;
                 Ok(Some(Self(Arc::new(Mutex::new(Token { path, header, read: Instant::now() })))))
             }
-            // The kubeconfig has one as well.
+            // The kubeconfig also has a token inline.
             Err(_) if user.token.is_some() => Ok(None),
             Err(error) => Err(error),
         }
@@ -209,10 +209,10 @@ impl TokenFile {
     pub fn header(&self) -> HeaderValue {
         let mut token = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if token.read.elapsed() >= TOKEN_AGE {
-            // What was read last may still be valid.
+            // The last token may still be valid.
             match read_token(&token.path) {
                 Ok(header) => token.header = header,
-                Err(error) => tracing::warn!(%error, "cannot read the token again; using the last one"),
+                Err(error) => tracing::warn!(%error, "cannot reread the token file; using the last token"),
             }
             token.read = Instant::now();
         }
@@ -225,7 +225,7 @@ fn read_token(path: &Path) -> Result<HeaderValue, AuthError> {
     let text = fs::read_to_string(path).map_err(failed)?;
     let token = text.trim();
     if token.is_empty() {
-        return Err(failed(io::Error::new(io::ErrorKind::UnexpectedEof, "it is empty")));
+        return Err(failed(io::Error::new(io::ErrorKind::UnexpectedEof, "the file is empty")));
     }
     let mut header = HeaderValue::try_from(format!("Bearer {token}")).map_err(AuthError::InvalidBearerToken)?;
     header.set_sensitive(true);
@@ -238,7 +238,7 @@ mod tests {
 
     use super::*;
 
-    /// Base64 of a PEM file that `pem` reads, in lines.
+    /// Base64, with line breaks, of a PEM file that `pem` accepts.
     const CERTIFICATE: &str =
         "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCk1BPT0KLS0tLS1FTkQgQ0VSVElG\n      SUNBVEUtLS0tLQo=";
 
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_that_is_not_there_is_passed_over() {
+    async fn a_missing_file_is_ignored() {
         let folder = TempDir::new().unwrap();
         let good = file(&folder, "good", &kubeconfig("good", "    server: https://good.example.com", "    {}"));
         let (missing, broken) = (folder.path().join("missing"), file(&folder, "broken", "clusters: 7"));
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_list_is_no_list() {
+    fn an_empty_list_falls_back_to_the_home_directory() {
         let home = Some(PathBuf::from("/home/somebody"));
         for listed in [None, Some(""), Some(":")] {
             let paths = paths(listed.map(OsStr::new), home.clone());
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_first_file_wins_unless_it_says_nothing() {
+    async fn the_first_file_that_is_not_empty_wins() {
         let folder = TempDir::new().unwrap();
         let none = file(&folder, "none", "current-context: \"\"\nclusters: null\nusers: []\n");
         let first = file(&folder, "first", &kubeconfig("first", "    server: https://first.example.com", "    {}"));
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_empty_is_not_set() {
+    async fn empty_fields_are_unset() {
         let folder = TempDir::new().unwrap();
         let cluster = "    server: https://a.example.com\n    certificate-authority: \"\"\n    certificate-authority-data: \"\"\n    \
                        tls-server-name: \"\"\n    proxy-url: \"\"";
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn base64_may_have_lines_and_paths_are_those_of_their_file() {
+    async fn base64_may_have_line_breaks_and_paths_are_relative_to_their_file() {
         let folder = TempDir::new().unwrap();
         fs::create_dir(folder.path().join("sub")).unwrap();
         let cluster = format!("    server: a.example.com:6443\n    certificate-authority-data: |\n      {CERTIFICATE}");
@@ -325,13 +325,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_token_is_read_again_and_kept_where_that_fails() {
+    async fn a_token_is_reread_and_kept_if_that_fails() {
         let folder = TempDir::new().unwrap();
         let path = file(&folder, "token", "first\n");
-        let told = path.display().to_string();
-        let mut user = AuthInfo { token: Some("given".into()), token_file: Some(told), ..AuthInfo::default() };
+        let token_file = path.display().to_string();
+        let mut user = AuthInfo { token: Some("given".into()), token_file: Some(token_file), ..AuthInfo::default() };
         let token = TokenFile::take_from(&mut user).unwrap().unwrap();
-        assert!(user.token.is_none(), "the file comes before it");
+        assert!(user.token.is_none(), "the file takes precedence");
         fs::write(&path, "second\n").unwrap();
         assert_eq!(token.header(), "Bearer first");
         for (text, expected) in
@@ -350,10 +350,10 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_is_for_those_it_is_meant_for() {
+    fn a_proxy_applies_to_its_scheme_and_not_to_no_proxy() {
         let proxy = |server: &'static str, set: &[(&str, &str)]| {
             let value = |name: &str| set.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
-            proxy_of_environment(&Uri::from_static(server), value)
+            proxy_from_environment(&Uri::from_static(server), value)
         };
         let (https, no) = (("HTTPS_PROXY", "http://proxy:3128"), |hosts| ("NO_PROXY", hosts));
         assert_eq!(proxy("https://10.0.0.1:6443", &[https]).as_deref(), Some("http://proxy:3128"));
@@ -368,13 +368,13 @@ mod tests {
         for hosts in ["*", "10.0.0.0/8", "example.com,10.0.0.1", " 10.0.0.1 "] {
             assert_eq!(proxy("https://10.0.0.1:6443", &[https, no(hosts)]), None, "{hosts}");
         }
-        // Of the proxy it says nothing.
+        // NO_PROXY lists servers, not proxies.
         assert!(proxy("https://10.0.0.1:6443", &[https, no("proxy,.example.com")]).is_some());
         assert_eq!(proxy("https://a.example.com", &[https, no(".example.com")]), None);
     }
 
     #[tokio::test]
-    async fn a_proxy_of_the_kubeconfig_is_used_whatever_the_environment_says() {
+    async fn the_proxy_of_the_kubeconfig_overrides_the_environment() {
         let folder = TempDir::new().unwrap();
         let cluster = "    server: https://a.example.com\n    proxy-url: http://proxy:3128";
         let read = read(&[file(&folder, "proxy", &kubeconfig("proxy", cluster, "    {}"))]).unwrap().unwrap();

@@ -1,4 +1,4 @@
-//! The command line and what each command connects.
+//! The command line and the wiring of each command.
 
 mod args;
 mod fingerprint;
@@ -18,15 +18,15 @@ use std::{
 
 pub use args::Args;
 pub use policy::policies_yaml;
-pub use replica::{Election, Replica};
+pub use replica::Replica;
 
 use self::args::Command;
 use crate::{api, domain::display};
 
 /// Executes one command.
 ///
-/// The exit code is 0 on success, 1 if the answer is no (a manifest with a mistake, a key that cannot be read) or the
-/// command failed; the parser of the command line itself exits with 2.
+/// The exit code is 0 on success and 1 if the command fails or rejects its input (an invalid manifest or key). The parser of the
+/// command line itself exits with 2.
 #[must_use]
 pub fn execute(args: Args) -> ExitCode {
     let result = match args.command {
@@ -38,10 +38,10 @@ pub fn execute(args: Args) -> ExitCode {
     };
     match result {
         Ok(code) => code,
-        // Whoever reads our output has enough of it, as `| head` does: not an error.
+        // The reader closed the pipe, as `| head` does: not an error.
         Err(Error::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            // Nothing is left to be done if stderr is gone.
+            // If stderr is closed, there is nowhere left to report to.
             let message = error.to_string();
             let lines: Vec<_> = message.lines().map(display::escaped).collect();
             let _ = writeln!(io::stderr(), "error: {}", lines.join("\n"));
@@ -64,18 +64,18 @@ pub enum Error {
     /// The output could not be written.
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
-    /// What is to be printed could not be written as YAML.
+    /// The output could not be serialized as YAML.
     #[error("cannot write YAML: {0}")]
     Yaml(#[from] serde_saphyr::ser::Error),
-    /// No configuration of a cluster.
+    /// There is no usable configuration of a cluster.
     #[error(
-        "no cluster to talk to: {0}. Outside a cluster, set KUBECONFIG or write ~/.kube/config; check it with `kubectl cluster-info`"
+        "no cluster to connect to: {0}. Outside a cluster, set KUBECONFIG or create ~/.kube/config; check it with `kubectl cluster-info`"
     )]
     Kubeconfig(#[from] kubeconfig::Error),
-    /// No client could be made of the configuration.
-    #[error("cannot talk to the cluster of the kubeconfig: {0}")]
+    /// The configuration does not yield a client.
+    #[error("cannot connect to the cluster of the kubeconfig: {0}")]
     Client(#[from] kube::Error),
-    /// The address for metrics and probes cannot be used.
+    /// The address for metrics and probes cannot be bound.
     #[error("cannot listen on {address} for metrics and probes: {source}")]
     Listen {
         /// The address as given.
@@ -89,7 +89,7 @@ pub enum Error {
     /// Spans cannot be exported.
     #[error("cannot export spans: {0}")]
     Telemetry(#[from] telemetry::Error),
-    /// The signals of the operating system cannot be heard, or no thread can be started.
+    /// A signal handler or a thread could not be set up.
     #[error("cannot start: {0}")]
     Start(io::Error),
 }
@@ -104,12 +104,12 @@ fn read_input(path: &Path) -> Result<String, Error> {
     };
     match read {
         Ok(()) => Ok(text),
-        Err(source) => Err(Error::Input { path: shown(path), source }),
+        Err(source) => Err(Error::Input { path: escaped_path(path), source }),
     }
 }
 
-/// A path, as it may be shown: a file can be called anything.
-fn shown(path: &Path) -> String {
+/// A path, escaped for output: a file name can contain control characters.
+fn escaped_path(path: &Path) -> String {
     display::escaped(&path.display().to_string()).into_owned()
 }
 
@@ -118,7 +118,7 @@ fn print_crd() -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The CRD as YAML, as `crds/` and the chart carry it.
+/// The CRD as YAML, as in `crds/` and the chart.
 ///
 /// # Errors
 ///

@@ -5,10 +5,10 @@ use std::{
     process::ExitCode,
 };
 
-use super::{Error, args::PolicyArgs};
 use crate::{
     api::policy::{Installation, Policy, policies},
-    controller::LEASE_NAME,
+    app::{Error, args::PolicyArgs},
+    leader::LEASE_NAME,
 };
 
 /// Prints the admission policies of the installation that the flags describe.
@@ -26,7 +26,7 @@ pub fn print(args: PolicyArgs) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The policies as YAML, each with its binding behind it.
+/// The policies as YAML, each followed by its binding.
 ///
 /// # Errors
 ///

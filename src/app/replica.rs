@@ -1,63 +1,57 @@
-//! One replica of the operator: it stands for the lead, works while it leads, and follows what happens while it does not.
+//! One replica of the operator: it takes part in leader election, reconciles while it leads, and otherwise only watches.
 //!
-//! All that a process brings with it is left to [`run`](super::run): the command line, signals, servers, threads. So a simulation runs
-//! what a cluster runs.
+//! Everything that belongs to the process is in [`run`](super::run): command line, signals, servers, threads. So the simulation runs
+//! the same code as a cluster.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use futures::future;
 use kube::Client;
 use tokio::task::JoinSet;
 
-use crate::controller::{self, Candidate, Settings, Shared, Terms};
+use crate::{
+    client,
+    controller::{self, Settings, Shared},
+    leader::{ElectionSettings, LeaderElector},
+};
 
 /// One replica of the operator.
 #[derive(Debug)]
 pub struct Replica {
-    /// How the controller of each scope is run.
+    /// The settings of the controller of each scope.
     pub settings: Vec<Settings>,
-    /// Whether it follows what happens while another replica leads, to answer admission reviews.
+    /// Whether it also watches while another replica leads, to answer admission reviews.
     pub answers_reviews: bool,
-    /// What the controllers share.
+    /// The state that the controllers share.
     pub shared: Shared,
-    /// How a leader is elected; `None`: there is no other replica.
-    pub election: Option<Election>,
-}
-
-/// How a leader is elected.
-#[derive(Debug)]
-pub struct Election {
-    /// Where the Lease is.
-    pub namespace: String,
-    /// For how long the Lease is valid after a renewal.
-    pub duration: Duration,
-    /// Where the outcome is told; the other end is in [`Shared`].
-    pub terms: Terms,
+    /// The settings of leader election; `None` for a single replica.
+    pub election: Option<ElectionSettings>,
 }
 
 impl Replica {
-    /// Runs until `stop` resolves, what is under way is finished, and the lead is given back.
+    /// Runs until `stop` resolves, then finishes reconciliations in progress and releases the Lease.
     pub async fn run(self, client: &Client, stop: future::Shared<impl Future<Output = ()> + Send + 'static>) {
         let Self { settings, answers_reviews, shared, election } = self;
-        let beating = Arc::clone(&shared.health);
+        let heartbeat = Arc::clone(&shared.health);
         let work = async {
             tokio::select! {
                 biased;
                 () = work(client, &settings, answers_reviews, &shared, stop.clone()) => {}
-                () = beating.keep_beating() => {}
+                () = heartbeat.keep_beating() => {}
             }
         };
-        let Some(Election { namespace, duration, terms }) = election else {
+        let Some(election) = election else {
             shared.metrics.leads(true);
-            return controller::finish(work, stop.clone()).await;
+            return client::finish(work, stop.clone()).await;
         };
-        let candidate = Candidate::new(client.clone(), &namespace, duration, terms, &shared);
-        tracing::info!(namespace, "standing for the lead");
-        candidate.run(work, stop.clone(), &shared.requests).await;
+        tracing::info!(namespace = election.namespace, "starting leader election");
+        let Shared { randomness, clock, health, metrics, .. } = shared.clone();
+        let elector = LeaderElector::new(client.clone(), election, randomness, clock, health, metrics);
+        elector.run(work, stop.clone(), &shared.requests).await;
     }
 }
 
-/// Works while this process leads, and stands by while it does not, until it is told to stop.
+/// Reconciles while this process leads, and stands by otherwise, until `stop` resolves.
 async fn work(
     client: &Client,
     settings: &[Settings],
@@ -66,7 +60,7 @@ async fn work(
     stop: future::Shared<impl Future<Output = ()> + Send + 'static>,
 ) {
     loop {
-        // A replica that stands by answers admission reviews, too.
+        // A standby replica answers admission reviews too.
         let mut observers = JoinSet::new();
         if answers_reviews && shared.leadership.remaining().is_none() {
             shared.health.observes(settings.len());
@@ -80,7 +74,7 @@ async fn work(
             () = shared.leadership.acquired() => {}
         }
         shared.health.begins(settings.len());
-        // Everything is listed anew: only so does this process know all that the leader before it has written.
+        // A new list shows everything that the previous leader wrote.
         let controllers = future::join_all(
             settings
                 .iter()
@@ -93,8 +87,8 @@ async fn work(
         };
         tokio::select! {
             biased;
-            // Before all else: who has lost the lead begins nothing more.
-            () = shared.leadership.lost() => tracing::warn!("no longer leading: nothing is written any more"),
+            // Polled first: a replica that lost the Lease must not start anything.
+            () = shared.leadership.lost() => tracing::warn!("no longer the leader: all writes stop"),
             _ = controllers => return,
             () = listed => {}
         }

@@ -1,4 +1,4 @@
-//! `keypair-operator run`: connects the client, the controller and the server of metrics and probes.
+//! `keypair-operator run`: wires the client, the controllers, the webhook, and the server of metrics and probes.
 
 use std::{num::NonZeroUsize, process::ExitCode, sync::Arc, thread, time::Duration};
 
@@ -18,61 +18,62 @@ use tower::{
     util::{MapRequestLayer, MapResultLayer},
 };
 
-use super::{
-    Error,
-    args::{RunArgs, VERSION},
-    kubeconfig,
-    replica::{Election, Replica},
-    server, telemetry,
-};
 use crate::{
-    controller::{
-        Generator, Health, Leadership, Metrics, Pool, READ_TIMEOUT, Randomness, Requests, RsaGenerator, Settings,
-        Shared, Views, WallClock,
+    app::{
+        Error,
+        args::{RunArgs, VERSION},
+        kubeconfig,
+        replica::Replica,
+        server, telemetry,
     },
+    cache::{READ_TIMEOUT, Usage, Views},
+    client::{Randomness, Requests, WallClock},
+    controller::{Generator, Pool, RsaGenerator, Settings, Shared},
     domain::region::{OwnNames, Policy},
+    leader::{ElectionSettings, Leadership},
+    observe::{Health, Metrics},
     webhook,
 };
 
-/// Runs the operator until it is told to stop.
+/// Runs the operator until it receives SIGTERM or SIGINT.
 pub fn run(args: &RunArgs) -> Result<ExitCode, Error> {
-    // One thread for all that waits for the API server, which takes much longer over each request than this does: with more
-    // of them, a third of the processor time went into waking each other up. Keys, probes and the webhook have threads of their own.
+    // One thread for all work that waits for the API server, which dominates the time of each request. With several threads, a
+    // third of the CPU time went into waking each other up. Key generation, probes and the webhook have their own threads.
     let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Start)?;
     let telemetry = {
         let _on = runtime.enter();
         telemetry::start(args.log_format, args.otlp_endpoint.as_ref())?
     };
     let views = Arc::<Views>::default();
-    let metrics = Arc::new(Metrics::new(Arc::clone(&views)));
+    let metrics = Arc::new(Metrics::new(Usage(Arc::clone(&views))));
     let health = Arc::new(Health::new(args.leader_elect, args.webhook_addr.is_some()));
     if let Some(address) = args.metrics_addr {
         server::serve(address, Arc::clone(&metrics), Arc::clone(&health))?;
     }
-    let operated = runtime.block_on(async {
-        let operated = operate(args, metrics, health, views).await;
-        // It sends what is left from another thread, through the connections of this one; it does not panic.
+    let outcome = runtime.block_on(async {
+        let outcome = operate(args, metrics, health, views).await;
+        // It exports the remaining spans from another thread, over the connections of this runtime. It does not panic.
         task::spawn_blocking(|| telemetry.end()).await.ok();
-        operated
+        outcome
     });
-    // A key that is being generated is of no use any more, and is not waited for.
+    // Does not wait for a key that is being generated: nobody needs it any more.
     runtime.shutdown_background();
-    operated.map(|()| ExitCode::SUCCESS)
+    outcome.map(|()| ExitCode::SUCCESS)
 }
 
 async fn operate(args: &RunArgs, metrics: Arc<Metrics>, health: Arc<Health>, views: Arc<Views>) -> Result<(), Error> {
     let (mut config, token) = kubeconfig::load().await?;
-    // A connection over which nothing comes any more is given up.
+    // Gives up a connection that has gone silent.
     config.read_timeout = Some(READ_TIMEOUT);
-    // By this name administrators find the operator in audit logs.
+    // Identifies the operator in audit logs.
     config
         .headers
         .push((USER_AGENT, HeaderValue::from_static(concat!("keypair-operator/", env!("CARGO_PKG_VERSION")))));
     let rsa_generator = args.rsa_generator.as_str();
     tracing::info!(version = VERSION, cluster = %config.cluster_url, rsa_generator, "starting");
-    let counting = Arc::clone(&metrics);
+    let request_metrics = Arc::clone(&metrics);
     let count = MapResultLayer::new(move |result: Result<http::Response<Box<client::DynBody>>, BoxError>| {
-        counting.requested(result.as_ref().map_or(0, |response| response.status().as_u16()));
+        request_metrics.requested(result.as_ref().map_or(0, |response| response.status().as_u16()));
         result
     });
     let requests = Requests::default();
@@ -95,8 +96,8 @@ async fn operate(args: &RunArgs, metrics: Arc<Metrics>, health: Arc<Health>, vie
     let randomness = Randomness::of_this_process();
     let shared =
         Shared { generator, metrics, health, leadership, views, randomness, clock: WallClock::default(), requests };
-    let answers = answer_reviews(args, &client, &shared, stop.clone())?;
-    let election = args.leader_elect.then(|| Election {
+    let webhook = answer_reviews(args, &client, &shared, stop.clone())?;
+    let election = args.leader_elect.then(|| ElectionSettings {
         namespace: client.default_namespace().to_owned(),
         duration: Duration::from_secs(args.lease_duration.into()),
         terms,
@@ -107,15 +108,15 @@ async fn operate(args: &RunArgs, metrics: Arc<Metrics>, health: Arc<Health>, vie
     if let Some(pool) = pool {
         pool.wipe();
     }
-    if let Some(answers) = answers {
-        // Questions that are under way have their answers.
-        let _ = answers.await;
+    if let Some(webhook) = webhook {
+        // Waits for the reviews in progress.
+        let _ = webhook.await;
     }
     tracing::info!("stopped");
     Ok(())
 }
 
-/// Answers admission reviews until it is told to stop, if it is to.
+/// Starts the webhook, if `--webhook-addr` is set. It answers admission reviews until `stop` resolves.
 fn answer_reviews(
     args: &RunArgs,
     client: &Client,
@@ -136,7 +137,7 @@ fn answer_reviews(
     Ok(Some(tokio::spawn(webhook::serve(client.clone(), settings, views, metrics, health, stop))))
 }
 
-/// How the controller of each scope is run.
+/// The settings of the controller of each scope.
 fn settings(args: &RunArgs, client: &Client) -> Vec<Settings> {
     let own = OwnNames { namespace: client.default_namespace().to_owned(), prefix: args.webhook_configuration.clone() };
     let policy = Policy { quota: args.quota, regions: args.region_selector.clone(), own };
@@ -146,12 +147,12 @@ fn settings(args: &RunArgs, client: &Client) -> Vec<Settings> {
             namespace,
             policy: policy.clone(),
             concurrency: args.concurrency.get(),
-            same_keys: args.webhook_addr.is_some(),
+            duplicate_keys: args.webhook_addr.is_some(),
         })
         .collect()
 }
 
-/// The namespaces to watch, each once, or all of them with one watch.
+/// The namespaces to watch, without duplicates; a single `None` stands for all namespaces.
 fn scopes(namespaces: &[String]) -> Vec<Option<String>> {
     let mut namespaces: Vec<&String> = namespaces.iter().filter(|namespace| !namespace.is_empty()).collect();
     namespaces.sort();
@@ -162,12 +163,12 @@ fn scopes(namespaces: &[String]) -> Vec<Option<String>> {
     namespaces.into_iter().map(|namespace| Some(namespace.clone())).collect()
 }
 
-/// Resolves when the operator is told to stop, by a cluster (SIGTERM) or at a terminal (SIGINT).
+/// Resolves on SIGTERM, which the kubelet sends, or SIGINT, from a terminal.
 fn stop_signal() -> Result<impl Future<Output = ()>, Error> {
     let mut terminate = unix::signal(unix::SignalKind::terminate()).map_err(Error::Start)?;
     let mut interrupt = unix::signal(unix::SignalKind::interrupt()).map_err(Error::Start)?;
     Ok(async move {
         future::select(Box::pin(terminate.recv()), Box::pin(interrupt.recv())).await;
-        tracing::info!("stopping: finishing what is under way");
+        tracing::info!("stopping: finishing work in progress");
     })
 }

@@ -18,21 +18,21 @@ use axum::{
 };
 use tokio::{runtime, sync::watch};
 
-use super::Error;
 use crate::{
-    controller::{Check, Health, Metrics},
+    app::Error,
+    observe::{Check, Health, Metrics},
     server::{self, Protocol},
 };
 
-/// Of the time, at most one part in so many goes into rendering metrics, however often they are asked for, but for what is free.
+/// However often metrics are scraped, rendering takes at most one tenth of the time, beyond a free allowance.
 const RENDERING_SHARE: u32 = 10;
 const FREE_RENDERING: Duration = Duration::from_millis(100);
 
-/// Serves metrics and probes on a thread and a runtime of their own, so that they answer however busy the operator is.
+/// Serves metrics and probes on their own thread and runtime, so that they answer however busy the operator is.
 ///
 /// # Errors
 ///
-/// If the address cannot be used or no thread can be started.
+/// If the address cannot be bound or no thread can be started.
 pub fn serve(address: SocketAddr, metrics: Arc<Metrics>, health: Arc<Health>) -> Result<(), Error> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Start)?;
     let listener = {
@@ -48,15 +48,15 @@ pub fn serve(address: SocketAddr, metrics: Arc<Metrics>, health: Arc<Health>) ->
     thread::Builder::new()
         .name("probes".to_owned())
         .spawn(move || {
-            // It answers until the process ends.
-            let (_never, stop) = watch::channel(false);
+            // Serves until the process ends.
+            let (_never_stopped, stop) = watch::channel(false);
             runtime.block_on(server::serve(listener, Protocol::Http, router, stop, Duration::ZERO));
         })
         .map_err(Error::Start)?;
     Ok(())
 }
 
-/// The metrics; those of a moment ago, where they are asked for so often that probes would have to wait.
+/// The rendered metrics. If they are scraped so often that probes would have to wait, the last rendering is served again.
 struct Rendered {
     metrics: Arc<Metrics>,
     last: Mutex<Option<Rendering>>,
@@ -65,27 +65,27 @@ struct Rendered {
 struct Rendering {
     text: Bytes,
     at: Instant,
-    /// How long all the renderings took, less the share of the time that has passed since.
+    /// The total time of all renderings, less `1 / RENDERING_SHARE` of the time that has passed since.
     spent: Duration,
 }
 
 impl Rendered {
     fn text(&self) -> Result<Bytes, fmt::Error> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let begun = Instant::now();
+        let now = Instant::now();
         let spent = last
             .as_ref()
-            .map_or(Duration::ZERO, |last| last.spent.saturating_sub(begun.duration_since(last.at) / RENDERING_SHARE));
+            .map_or(Duration::ZERO, |last| last.spent.saturating_sub(now.duration_since(last.at) / RENDERING_SHARE));
         if let Some(last) = last.as_ref().filter(|_| spent > FREE_RENDERING) {
             return Ok(last.text.clone());
         }
         let text = Bytes::from(self.metrics.render()?);
-        *last = Some(Rendering { text: text.clone(), at: begun, spent: spent + begun.elapsed() });
+        *last = Some(Rendering { text: text.clone(), at: now, spent: spent + now.elapsed() });
         Ok(text)
     }
 }
 
-/// To be restarted is of use only to a process that is stuck: what it waits for is told by [`ready`].
+/// Fails only if the process is stuck, because a restart helps with nothing else. [`ready`] says what the operator waits for.
 async fn alive(State(health): State<Arc<Health>>) -> impl IntoResponse {
     if health.is_alive() {
         (StatusCode::OK, "ok\n")
@@ -94,7 +94,7 @@ async fn alive(State(health): State<Arc<Health>>) -> impl IntoResponse {
     }
 }
 
-/// `?verbose` tells of every check, as the API server's own `/readyz` does.
+/// `?verbose` lists every check, as `/readyz` of the API server does.
 async fn ready(State(health): State<Arc<Health>>, RawQuery(query): RawQuery) -> impl IntoResponse {
     let waits_for = health.waits_for();
     let status = if waits_for.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

@@ -1,4 +1,4 @@
-//! What the operator tells of its work while it runs: the log, and spans for an OpenTelemetry collector.
+//! The log, and the export of spans to an OpenTelemetry collector.
 
 use std::{
     env, fmt,
@@ -30,27 +30,27 @@ use tracing_subscriber::{
 use super::args::LogFormat;
 use crate::domain::display;
 
-/// How long the last spans may take to go out, and each export on its way.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// What is logged by default. What the libraries log at INFO repeats what is logged here, in their own words; the library of HTTP/2
-/// warns of what peers do, so that whoever reaches the webhook could fill the log.
+/// The timeout of an export, and of the last one at shutdown.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The default of `RUST_LOG`. At INFO, the libraries repeat what the operator logs. The HTTP/2 library warns about the behavior of
+/// peers, so anyone who can reach the webhook could fill the log.
 const DEFAULT_FILTER: &str = "warn,h2=error,keypair_operator=info";
 
-/// Why spans cannot be exported. A collector that does not answer is none of these: that is logged, and the operator works on.
+/// Why the export of spans cannot be set up. A collector that does not answer is not an error: the operator logs it and goes on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No client could be made for the collector.
-    #[error("no client for the collector: {0}")]
+    /// The client for the collector cannot be created.
+    #[error("cannot create a client for the collector: {0}")]
     Client(#[from] kube::Error),
-    /// The settings, from flags and `OTEL_` variables, are not usable.
+    /// The settings, from flags and `OTEL_` variables, are invalid.
     #[error(transparent)]
     Settings(#[from] ExporterBuildError),
 }
 
-/// Log and spans, until [`Telemetry::end`].
+/// The exporter of spans, until [`Telemetry::end`].
 pub struct Telemetry(Option<SdkTracerProvider>);
 
-/// Begins to log, and to export spans to `collector` where there is one. To be called on the runtime.
+/// Starts the log, and the export of spans if there is a `collector`. Call this within the runtime.
 pub fn start(format: LogFormat, collector: Option<&Uri>) -> Result<Telemetry, Error> {
     let provider = collector.map(provider).transpose()?;
     let spans = provider.as_ref().map(|provider| {
@@ -68,12 +68,12 @@ pub fn start(format: LogFormat, collector: Option<&Uri>) -> Result<Telemetry, Er
 }
 
 impl Telemetry {
-    /// Sends what has not been sent yet. The runtime must be running meanwhile, on another thread.
+    /// Exports the remaining spans. The runtime must still be running, on another thread.
     pub fn end(self) {
         if let Some(provider) = self.0
-            && let Err(error) = provider.shutdown_with_timeout(PATIENCE)
+            && let Err(error) = provider.shutdown_with_timeout(EXPORT_TIMEOUT)
         {
-            tracing::warn!(%error, "the last spans could not be exported");
+            tracing::warn!(%error, "cannot export the last spans");
         }
     }
 }
@@ -85,32 +85,32 @@ where
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
     let is_terminal = io::stderr().is_terminal();
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(move || Escaping { format, has_colours: is_terminal, output: io::stderr() })
+        .with_writer(move || Escaping { format, has_colors: is_terminal, output: io::stderr() })
         .with_ansi(is_terminal)
         .with_target(false);
     let lines = match format {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
-    lines.with_filter(filter).with_filter(filter_fn(|metadata| !quotes(metadata)))
+    lines.with_filter(filter).with_filter(filter_fn(|metadata| !quotes_responses(metadata)))
 }
 
-/// Writes one line for each event, whatever text from outside there is in it: what is not plain to see is escaped.
+/// Writes one line for each event. Escapes control and invisible characters, because an event can contain text from outside.
 struct Escaping<W> {
     format: LogFormat,
-    /// Whether the line has colours.
-    has_colours: bool,
+    /// Whether the line contains color codes.
+    has_colors: bool,
     output: W,
 }
 
 impl<W: Write> Write for Escaping<W> {
-    /// Is given whole events, each with its final line break.
+    /// Expects whole events, each with its final line break.
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(event);
         let line = text.strip_suffix('\n').unwrap_or(&text);
         let escaped = match self.format {
             LogFormat::Json => display::escaped_json(line),
-            LogFormat::Text if self.has_colours => between_colours(line).into(),
+            LogFormat::Text if self.has_colors => escaped_between_colors(line).into(),
             LogFormat::Text => display::escaped(line),
         };
         self.output.write_all(escaped.as_bytes())?;
@@ -123,30 +123,30 @@ impl<W: Write> Write for Escaping<W> {
     }
 }
 
-/// A line with colours, escaped but for those that tracing-subscriber uses. That others wrote one of them is all that they can do.
-fn between_colours(line: &str) -> String {
-    static COLOUR: LazyLock<Regex> = LazyLock::new(|| {
+/// Escapes a line, except for the color codes of tracing-subscriber. These are the only codes that text from outside can add.
+fn escaped_between_colors(line: &str) -> String {
+    static COLOR: LazyLock<Regex> = LazyLock::new(|| {
         Regex::new(r"\x1b\[(?:[0-3]|3[0-7])m").expect("the pattern is a constant that a test compiles")
     });
     let mut escaped = String::with_capacity(line.len());
     let mut end = 0;
-    for colour in COLOUR.find_iter(line) {
-        escaped.push_str(&display::escaped(line.get(end..colour.start()).unwrap_or_default()));
-        escaped.push_str(colour.as_str());
-        end = colour.end();
+    for color in COLOR.find_iter(line) {
+        escaped.push_str(&display::escaped(line.get(end..color.start()).unwrap_or_default()));
+        escaped.push_str(color.as_str());
+        end = color.end();
     }
     escaped.push_str(&display::escaped(line.get(end..).unwrap_or_default()));
     escaped
 }
 
-/// Whether it repeats what the API server answered, which may quote a private key: the client does so with what it cannot
-/// read, and its watcher with what is refused, at any level. The operator says itself that a watch failed.
-fn quotes(metadata: &Metadata<'_>) -> bool {
+/// Whether an event may repeat a response of the API server, which can quote a private key. At any level, the client quotes what it
+/// cannot parse and the watcher quotes errors. The operator logs failed watches itself.
+fn quotes_responses(metadata: &Metadata<'_>) -> bool {
     metadata.target() == "kube_client::client" || metadata.target().starts_with("kube_runtime::watcher")
 }
 
-/// Whether this span or event is exported: the operator's own spans, the requests that are made within them, and what is
-/// logged meanwhile. Leases and watches, which never end, would be but noise.
+/// Whether a span or event is exported: the operator's own spans, and the requests and log events within them. Requests outside
+/// of spans (Leases and endless watches) would only be noise.
 fn is_exported(metadata: &Metadata<'_>, within_a_span: impl FnOnce() -> bool) -> bool {
     match metadata.target() {
         target if target.starts_with("keypair_operator") => {
@@ -167,17 +167,17 @@ fn provider(collector: &Uri) -> Result<SdkTracerProvider, Error> {
         .with_http()
         .with_http_client(Collector::new(collector)?)
         .with_endpoint(endpoint)
-        .with_timeout(PATIENCE)
+        .with_timeout(EXPORT_TIMEOUT)
         .build()?;
     let mut resource = Resource::builder().with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")));
-    // It would count more than the variable.
+    // A service name set here would override the variable.
     if env::var_os("OTEL_SERVICE_NAME").is_none() {
         resource = resource.with_service_name("keypair-operator");
     }
     Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource.build()).build())
 }
 
-/// The connection to the collector: kube's client, which has TLS and proxies already.
+/// An HTTP client for the collector. Uses kube's client, which already supports TLS and proxies.
 struct Collector {
     client: Client,
     runtime: Handle,
@@ -185,11 +185,11 @@ struct Collector {
 
 impl Collector {
     fn new(collector: &Uri) -> Result<Self, Error> {
-        // Paths are those of the requests.
+        // Each request has its own path.
         let mut server = collector.clone().into_parts();
         server.path_and_query = Some(PathAndQuery::from_static("/"));
         let mut config = Config::new(Uri::from_parts(server).unwrap_or_else(|_| collector.clone()));
-        (config.connect_timeout, config.read_timeout) = (Some(PATIENCE), Some(PATIENCE));
+        (config.connect_timeout, config.read_timeout) = (Some(EXPORT_TIMEOUT), Some(EXPORT_TIMEOUT));
         Ok(Self { client: ClientBuilder::try_from(config)?.build(), runtime: Handle::current() })
     }
 }
@@ -208,7 +208,7 @@ impl HttpClient for Collector {
             let (head, body) = client.send(request.map(Body::from)).await?.into_parts();
             Ok::<_, kube::Error>(Response::from_parts(head, body.collect_bytes().await?))
         };
-        // The SDK asks from a thread of its own, on which no connection can be made; and an export that made spans would never end.
+        // The SDK calls this from its own thread, which has no runtime. Spans of the export itself would cause endless exports.
         let exchange = self.runtime.spawn(exchange.with_subscriber(NoSubscriber::default()));
         Ok(exchange.await??)
     }
@@ -218,9 +218,9 @@ impl HttpClient for Collector {
 mod tests {
     use super::*;
 
-    fn written(format: LogFormat, has_colours: bool, event: &str) -> String {
+    fn written(format: LogFormat, has_colors: bool, event: &str) -> String {
         let mut output = Vec::new();
-        Escaping { format, has_colours, output: &mut output }.write_all(event.as_bytes()).unwrap();
+        Escaping { format, has_colors, output: &mut output }.write_all(event.as_bytes()).unwrap();
         String::from_utf8(output).unwrap()
     }
 
@@ -233,15 +233,15 @@ mod tests {
     }
 
     #[test]
-    fn colours_stay_where_there_is_a_terminal() {
+    fn colors_are_kept_on_a_terminal() {
         let event = "\u{1b}[33mWARN\u{1b}[0m a\u{200b}b\n";
         assert_eq!(written(LogFormat::Text, true, event), "\u{1b}[33mWARN\u{1b}[0m a\\u{200b}b\n");
         assert_eq!(written(LogFormat::Text, false, event), "\\u{1b}[33mWARN\\u{1b}[0m a\\u{200b}b\n");
     }
 
-    /// The layer gives each event to the writer whole, and escapes what could be taken for a colour.
+    /// The layer passes each event to the writer whole, and escapes what could be taken for a color code.
     #[test]
-    fn what_is_logged_goes_through_it() {
+    fn logged_events_are_escaped() {
         #[derive(Clone, Default)]
         struct Shared(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
         impl Write for Shared {
@@ -252,11 +252,11 @@ mod tests {
                 Ok(())
             }
         }
-        for has_colours in [false, true] {
+        for has_colors in [false, true] {
             let shared = Shared::default();
             let output = shared.clone();
-            let writer = move || Escaping { format: LogFormat::Text, has_colours, output: output.clone() };
-            let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(has_colours);
+            let writer = move || Escaping { format: LogFormat::Text, has_colors, output: output.clone() };
+            let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(has_colors);
             tracing::subscriber::with_default(Registry::default().with(lines), || {
                 let hostile = "a\nforged\u{1b}[2J\u{202e}";
                 tracing::warn!(error = %hostile, name = hostile, "{hostile}");

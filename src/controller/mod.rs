@@ -1,127 +1,87 @@
-//! The controller: watches `KeyPair`s, Secrets and Namespaces, decides, and writes what was decided.
+//! The controller: watches `KeyPair`s, Secrets and Namespaces, decides, and applies the decisions.
 //!
-//! `index` follows the watch and keeps each namespace's ledger; `reconcile` observes one object, asks the pure
-//! [`decide`](crate::domain::decide::decide) and applies its answer; [`run`] connects the two.
+//! The index of [`cache`](crate::cache) follows the watches and keeps the ledger of each namespace. `key_pair::reconcile` observes one
+//! object, calls the pure function [`decide`](crate::domain::decide::decide) and applies the result. [`run`] connects the two.
 
-mod answer;
-mod backoff;
 mod context;
-mod continuity;
-mod error;
-mod events;
-mod generator;
-mod health;
-mod index;
-mod keys;
-mod leadership;
-mod lease;
-mod metrics;
-mod pool;
+mod jobs;
+mod key_pair;
 mod queue;
-mod randomness;
-mod reconcile;
-mod requests;
-mod rounds;
-mod same_keys;
-mod secret_watches;
-mod secrets;
-mod sight;
-mod store;
-mod turns;
-mod view;
-mod wall_clock;
-mod watched;
-mod watches;
-mod watching;
+mod sources;
 
-pub use answer::in_brief;
-pub use backoff::Backoff;
-pub use generator::{Generator, KeySource};
-pub use health::{Check, Health};
-pub use index::{Claimant, Index};
-pub use leadership::{Leadership, Terms};
-pub use lease::{Candidate, LEASE_NAME};
-pub use metrics::Metrics;
-pub use pool::Pool;
-pub use randomness::Randomness;
-pub use requests::{Requests, finish};
-pub use secrets::{KEYPAIR_UID_ANNOTATION, OPERATOR};
-pub use view::{View, Views, Watch};
-pub use wall_clock::WallClock;
-pub use watching::{READ_TIMEOUT, listening, watch_config, watched};
+pub use jobs::{Generator, KeySource, Pool};
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use futures::{Stream, StreamExt, future, stream};
 use kube::{
-    Api, Client, Resource, ResourceExt,
+    Api, Client, Resource,
     core::NamespaceResourceScope,
-    runtime::{events::Reporter, reflector::ObjectRef, watcher::Event},
+    runtime::{events::Reporter, watcher::Event},
 };
 
 use self::{
-    context::{Context, Made, Overruled, Versions},
-    error::Error,
-    keys::Keys,
-    queue::Trigger,
-    secret_watches::SecretWatches,
-    store::{CompressedStore, KeyPairEntry},
-    turns::Turns,
-    watched::WatchedKeyPair,
-    watches::OurSecrets,
+    context::Context,
+    jobs::pending::PendingKeys,
+    key_pair::{created_secrets::CreatedSecrets, overruled::Overruled, own_writes::OwnWrites},
+    queue::{Trigger, fair_semaphore::FairSemaphore},
+    sources::{OurSecrets, secret_watches::SecretWatches},
 };
 pub use crate::keygen::{FIPS, RsaGenerator};
-use crate::{api::KeyPair, domain::region::Policy};
+use crate::{
+    cache::{Index, View, Views, store::CompressedStore, watched::WatchedKeyPair},
+    client::{Backoff, Randomness, Requests, WallClock},
+    domain::{region::Policy, secret::OPERATOR},
+    leader::Leadership,
+    observe::{Health, Metrics},
+};
 
-/// How many `KeyPair`s that are too large to be kept are in memory at once.
+/// How many `KeyPair`s that are too large for the cache are in memory at once.
 const MAX_LARGE: usize = 4;
-/// How many other answers that may be large are in memory at once.
+/// How many other responses that may be large are in memory at once.
 const MAX_READING: usize = 8;
 
-/// How long to wait for the watch to show what there is before something else has its turn, or the end comes.
-const BLIND: Duration = Duration::from_millis(500);
-
-/// How the controller is run.
+/// The settings of the controller of one scope.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The namespace to watch; `None`: all of them.
+    /// The namespace to watch; `None` for all.
     pub namespace: Option<String>,
-    /// What holds for namespaces that do not say otherwise.
+    /// The defaults for namespaces without annotations of their own.
     pub policy: Policy,
-    /// How many objects are reconciled at once.
+    /// How many objects are reconciled concurrently.
     pub concurrency: u16,
-    /// Whether it is to be known which `KeyPair`s have the same key, which costs memory.
-    pub same_keys: bool,
+    /// Whether to index which `KeyPair`s have the same key; that needs memory.
+    pub duplicate_keys: bool,
 }
 
 impl Settings {
     fn index(&self) -> Index {
-        if self.same_keys { Index::with_same_keys() } else { Index::default() }
+        if self.duplicate_keys { Index::with_same_keys() } else { Index::default() }
     }
 }
 
-/// What the controllers of all scopes share.
+/// The state that the controllers of all scopes share.
 #[derive(Debug, Clone)]
 pub struct Shared {
-    /// Where key pairs are generated.
+    /// Generates key pairs.
     pub generator: Generator,
-    /// What is counted.
+    /// The metrics.
     pub metrics: Arc<Metrics>,
-    /// What probes are told.
+    /// The state that probes report.
     pub health: Arc<Health>,
     /// Whether this process may write.
     pub leadership: Leadership,
-    /// Where what is seen can be looked up.
+    /// The caches of all scopes, for lookups.
     pub views: Arc<Views>,
-    /// What is left to chance.
+    /// The source of randomness.
     pub randomness: Randomness,
-    /// What time it is.
+    /// The clock.
     pub clock: WallClock,
-    /// What became of the requests.
+    /// The outcomes of requests to the API server.
     pub requests: Requests,
 }
 
-/// Runs the controller until `shutdown` resolves and what is under way is done.
+/// Runs the controller until `shutdown` resolves and the reconciliations in progress are done.
 pub async fn run(
     client: Client,
     settings: Settings,
@@ -131,8 +91,8 @@ pub async fn run(
     let Shared { generator, metrics, health, leadership, views, randomness, clock, .. } = shared;
     let namespace = settings.namespace.clone();
     let view = Arc::new(View::new(settings.index()));
-    let reporter = Reporter { controller: secrets::OPERATOR.to_owned(), instance: None };
-    let (keys, generated) = Keys::new(generator);
+    let reporter = Reporter { controller: OPERATOR.to_owned(), instance: None };
+    let (keys, generated) = PendingKeys::new(generator);
     let (secret_watches, changed_hands) = SecretWatches::new(&client, randomness);
     let context = Arc::new(Context {
         client: client.clone(),
@@ -147,25 +107,24 @@ pub async fn run(
         randomness,
         clock,
         backoff: Backoff::new(randomness),
-        written: Versions::default(),
-        made: Made::default(),
+        own_writes: OwnWrites::default(),
+        created_secrets: CreatedSecrets::default(),
         overruled: Overruled::default(),
-        large: Turns::new(MAX_LARGE),
-        reading: Turns::new(MAX_READING),
+        large: FairSemaphore::new(MAX_LARGE),
+        reading: FairSemaphore::new(MAX_READING),
     });
-    let (seeing, forgetting) = (Arc::clone(&context), Arc::clone(&context));
-    let seen = move |event: &Event<WatchedKeyPair>| seeing.seen(event);
-    let gone = move |uid: &str| forgetting.forget(uid);
+    let (noting, forgetting) = (Arc::clone(&context), Arc::clone(&context));
+    let on_event = move |event: &Event<WatchedKeyPair>| noting.note_event(event);
+    let on_gone = move |uid: &str| forgetting.forget(uid);
     let triggers = stream::select_all([
-        see(&client, &settings, &view, &metrics, randomness, seen, gone).boxed(),
-        watches::secrets(namespace.as_deref(), Arc::clone(&context), OurSecrets::Labelled).boxed(),
-        watches::secrets(namespace.as_deref(), Arc::clone(&context), OurSecrets::Relabelled).boxed(),
+        follow(&client, &settings, &view, &metrics, randomness, on_event, on_gone).boxed(),
+        sources::secrets(namespace.as_deref(), Arc::clone(&context), OurSecrets::Labelled).boxed(),
+        sources::secrets(namespace.as_deref(), Arc::clone(&context), OurSecrets::Relabelled).boxed(),
         generated.map(Trigger::from).boxed(),
         changed_hands.boxed(),
     ])
     .take_until(Box::pin(shutdown));
-    // A decision that does not know which KeyPairs there are would grant too much, and one that does not know which Secrets there
-    // are would read each of them.
+    // A decision without the list of KeyPairs would grant too much, and one without the list of Secrets would read each of them.
     let listed = async {
         view.key_pairs.wait_until_listed().await;
         context.secrets.wait_until_listed().await;
@@ -174,97 +133,51 @@ pub async fn run(
         views.publish(namespace, Arc::clone(&view));
         health.listed();
     };
-    queue::run(triggers, listed, settings.concurrency, &*view, |reference| look_by_sight(reference, &context)).await;
+    queue::run(triggers, listed, settings.concurrency, &*view, |reference| {
+        key_pair::reconcile_in_sync(reference, &context)
+    })
+    .await;
 }
 
-/// Looks at a `KeyPair`, and says after which time to look again, unless the watch does not show what there is.
-async fn look_by_sight(reference: ObjectRef<KeyPair>, context: &Arc<Context>) -> Option<Duration> {
-    let sight = context.view.sight(Watch::KeyPairs);
-    // It waits here for a while, and so do all others, instead of in turns without end.
-    if tokio::time::timeout(BLIND, sight.until_there()).await.is_err() {
-        return Some(BLIND);
-    }
-    tokio::select! {
-        biased;
-        () = sight.until_lost() => Some(BLIND),
-        again = look(reference, context) => again,
-    }
-}
-
-/// Looks at a `KeyPair`, and says after which time to look again.
-async fn look(reference: ObjectRef<KeyPair>, context: &Arc<Context>) -> Option<Duration> {
-    let summary = match context.view.key_pairs.get(&reference)? {
-        KeyPairEntry::Whole(key_pair) => return look_at(key_pair, context).await,
-        KeyPairEntry::Summary(summary) => summary,
-        // A status that this version writes would take away what a newer one has in it.
-        KeyPairEntry::Undecoded(_) => return None,
-    };
-    let _turn = context.large.take(reference.namespace.as_deref().unwrap_or_default()).await;
-    match reconcile::read(&reference, context).await {
-        // A newer version is not in the ledger yet. Its event brings us back.
-        Ok(Some(key_pair)) if key_pair.resource_version().as_deref() == summary.version() => {
-            look_at(Arc::new(key_pair), context).await
-        }
-        Ok(_) => Some(context.backoff.failed(summary.uid())),
-        Err(error) => Some(try_again(&reference, summary.uid(), &error, context)),
-    }
-}
-
-async fn look_at(key_pair: Arc<KeyPair>, context: &Arc<Context>) -> Option<Duration> {
-    match reconcile::reconcile(Arc::clone(&key_pair), Arc::clone(context)).await {
-        Ok(again) => again,
-        Err(error) => {
-            let uid = key_pair.metadata.uid.as_deref().unwrap_or_default();
-            Some(try_again(&ObjectRef::from_obj(&*key_pair), uid, &error, context))
-        }
-    }
-}
-
-/// Follows the `KeyPair`s and Namespaces and lets them be looked up, for as long as it is polled; writes nothing.
+/// Watches the `KeyPair`s and Namespaces for lookups, as long as it is polled. Writes nothing.
 pub async fn observe(client: Client, settings: Settings, shared: Shared) {
     let view = Arc::new(View::new(settings.index()));
-    let seeing = see(&client, &settings, &view, &shared.metrics, shared.randomness, |_| (), |_| ());
+    let triggers = follow(&client, &settings, &view, &shared.metrics, shared.randomness, |_| (), |_| ());
     let listed = async {
         view.key_pairs.wait_until_listed().await;
-        // Once this process leads, its own list is the one that counts.
+        // Once this process leads, the list of `run` counts.
         if shared.leadership.remaining().is_none() {
-            tracing::info!("standing by: every KeyPair is listed");
+            tracing::info!("standing by: all KeyPairs are listed");
             shared.views.publish(settings.namespace.clone(), Arc::clone(&view));
             shared.health.listed();
         }
     };
-    future::join(listed, seeing.for_each(|_| std::future::ready(()))).await;
+    future::join(listed, triggers.for_each(|_| std::future::ready(()))).await;
 }
 
-/// Follows the `KeyPair`s and Namespaces of a scope.
-fn see<S: Fn(&Event<WatchedKeyPair>) + Send, G: Fn(&str) + Send>(
+/// Watches the `KeyPair`s and Namespaces of a scope.
+fn follow<S: Fn(&Event<WatchedKeyPair>) + Send, G: Fn(&str) + Send>(
     client: &Client,
     settings: &Settings,
     view: &Arc<View>,
     metrics: &Arc<Metrics>,
     jitter: Randomness,
-    seen: S,
-    gone: G,
+    on_event: S,
+    on_gone: G,
 ) -> impl Stream<Item = Trigger> + Send + use<S, G> {
     let Settings { namespace, policy, .. } = settings.clone();
     stream::select(
-        watches::namespaces(client, namespace.clone(), policy, Arc::clone(view), Arc::clone(metrics), jitter),
-        watches::key_pairs(client, namespace.as_deref(), Arc::clone(view), Arc::clone(metrics), jitter, seen, gone),
+        sources::namespaces(client, namespace.clone(), policy, Arc::clone(view), Arc::clone(metrics), jitter),
+        sources::key_pairs(
+            client,
+            namespace.as_deref(),
+            Arc::clone(view),
+            Arc::clone(metrics),
+            jitter,
+            on_event,
+            on_gone,
+        ),
     )
-}
-
-/// Notes a failure and says when to try again.
-fn try_again(reference: &ObjectRef<KeyPair>, uid: &str, error: &Error, context: &Context) -> Duration {
-    let delay = context.backoff.failed(uid);
-    context.metrics.failed(error.step());
-    tracing::warn!(
-        namespace = reference.namespace,
-        name = reference.name,
-        retry_in = ?delay,
-        error = %error,
-        "reconciliation failed"
-    );
-    delay
 }
 
 fn scope<K>(client: &Client, namespace: Option<&str>) -> Api<K>

@@ -1,63 +1,66 @@
-//! What is said of a `KeyPair` before it is stored.
+//! The decision about a `KeyPair` at admission, before it is stored.
 //!
-//! The same decision as the controller's, about a `KeyPair` that the ledger does not know yet. It is an early answer and
-//! grants nothing: two requests for the last slot may both be let in, and the controller accepts one of them.
+//! It is the controller's decision, for a `KeyPair` that the ledger does not know yet. It is a preview and grants nothing:
+//! two requests for the last slot may both be admitted, and the controller accepts one of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{
-    decide::{Desired, Facts, Observed, Plan, decide_as},
+use crate::domain::{
+    decide::{AcceptedKeyPair, Desired, NextStep, Observed, decide_as},
     immutable,
-    ledger::{Claim, Standing},
+    ledger::{Claim, ClaimState},
     reason::{Parameter, Reason, Refusal},
     region::Region,
     request::Parameters,
 };
 
-/// A `KeyPair` as it is stored, or is to be.
+/// A `KeyPair` as it is stored or would be stored.
 #[derive(Debug, Clone)]
 pub struct Candidate {
-    /// What it asks for.
+    /// The desired state.
     pub desired: Desired,
-    /// The facts that its status records; `Some` once the pair has been accepted.
-    pub recorded: Option<Facts>,
-    /// The claim that it lays to a slot and a name; `None`: its request is not valid.
+    /// The facts in its status; `Some` once the pair is accepted.
+    pub recorded: Option<AcceptedKeyPair>,
+    /// Its claim to a slot and a name; `None`: the request is invalid.
     pub claim: Option<Claim>,
 }
 
-/// Why `new` must not be stored in `region`, in the place of `old` if there is one; the error that the cloud would have answered
-/// with first. Empty: nothing speaks against it. `foresee` says how a claim would stand.
+/// The reasons to refuse `new` in `region`, as a new object or as an update of `old`. Empty: admit it.
 ///
-/// An update is refused for what it makes worse, and for what it touches and leaves wrong. So an object that is older than a
-/// rule can still be labelled and described, and one that waits can be mended: it goes on waiting.
+/// The first refusal is the error that the cloud would have answered with. `preview` returns the state that a claim would
+/// have.
+///
+/// An update is refused for new mistakes, and for fields that it changes but leaves invalid. So an update may change the
+/// labels and the description of an object that is older than a rule. It may also correct an object that waits, which then
+/// keeps waiting.
 #[must_use]
 pub fn review(
     new: &Candidate,
     old: Option<&Candidate>,
     region: &Region,
-    foresee: impl Fn(&Claim) -> Standing,
+    preview: impl Fn(&Claim) -> ClaimState,
 ) -> Vec<Refusal> {
     if new.desired.deleting {
         return Vec::new();
     }
-    let Some(old) = old else { return refusals(new, region, foresee) };
+    let Some(old) = old else { return refusals(new, region, preview) };
     let (before, after) = (&old.desired.parameters, &new.desired.parameters);
     if before == after {
         return Vec::new();
     }
     let mut found = if old.recorded.is_some() { immutable::refusals(before, after) } else { Vec::new() };
-    let known = refusals(old, region, &foresee);
+    let known = refusals(old, region, &preview);
     let is_worse = |refusal: &Refusal| {
         let waits = matches!(refusal.reason, Reason::QuotaExceeded | Reason::IdempotentProcessing);
-        !waits && (!known.contains(refusal) || is_touched(refusal.parameter, before, after))
+        !waits && (!known.contains(refusal) || is_affected(refusal.parameter, before, after))
     };
-    found.extend(refusals(new, region, foresee).into_iter().filter(is_worse));
+    found.extend(refusals(new, region, preview).into_iter().filter(is_worse));
     found.sort_by_key(|refusal| refusal.reason);
     found
 }
 
-/// Whether anything that decides about `parameter` differs.
-fn is_touched(parameter: Parameter, before: &Parameters, after: &Parameters) -> bool {
+/// Whether the update changes a field that `parameter` depends on.
+fn is_affected(parameter: Parameter, before: &Parameters, after: &Parameters) -> bool {
     let profile = before.profile != after.profile;
     let key = profile || before.public_key != after.public_key || before.generate != after.generate;
     match parameter {
@@ -75,10 +78,10 @@ fn is_touched(parameter: Parameter, before: &Parameters, after: &Parameters) -> 
     }
 }
 
-fn refusals(candidate: &Candidate, region: &Region, foresee: impl Fn(&Claim) -> Standing) -> Vec<Refusal> {
-    let standing = candidate.claim.as_ref().map_or(Standing::Unknown, foresee);
-    if matches!(standing, Standing::Replay(_)) {
-        // It will have the answer that the original has had.
+fn refusals(candidate: &Candidate, region: &Region, preview: impl Fn(&Claim) -> ClaimState) -> Vec<Refusal> {
+    let claim_state = candidate.claim.as_ref().map_or(ClaimState::Unknown, preview);
+    if matches!(claim_state, ClaimState::Replay(_)) {
+        // A replay gets the answer of the original.
         return Vec::new();
     }
     let observed = Observed {
@@ -88,8 +91,8 @@ fn refusals(candidate: &Candidate, region: &Region, foresee: impl Fn(&Claim) -> 
         refused: None,
         secrets: BTreeMap::new(),
     };
-    match decide_as(&candidate.desired, &observed, region, standing) {
-        Plan::Report(report) => report.refusals,
+    match decide_as(&candidate.desired, &observed, region, claim_state) {
+        NextStep::Report(report) => report.refusals,
         _ => Vec::new(),
     }
 }

@@ -1,44 +1,44 @@
-//! What is legal but unwise: warned of, never refused.
+//! Warnings about settings that are valid but discouraged.
 
 use super::key::{Algorithm, CertificateVersion, PublicKey};
 
-/// The least size of an RSA key in bits that nobody is warned of (NIST SP 800-131A).
-const RSA_WISE_BITS: u32 = 2048;
+/// RSA keys with fewer bits produce a warning (NIST SP 800-131A).
+const RSA_RECOMMENDED_BITS: u32 = 2048;
 
-/// What is unwise about importing `key` at the time `now`, in seconds since 1970. Each in a sentence that says what to do.
+/// Warnings about an import of `key` at the time `now`, in seconds since 1970. Each says what to do.
 #[must_use]
 pub fn on_key(key: &PublicKey, now: u64) -> Vec<String> {
     let mut advice = Vec::new();
-    let mut warn = |words: String| advice.push(format!("spec.publicKey: {words}"));
+    let mut warn = |message: String| advice.push(format!("spec.publicKey: {message}"));
     match key.algorithm() {
         Algorithm::Dsa => warn(
-            "this is a DSA key, which OpenSSH refuses since version 7.0 and does not know since 10.0: use Ed25519 or ECDSA"
+            "this is a DSA key, which OpenSSH disabled in version 7.0 and removed in 10.0: use Ed25519 or ECDSA"
                 .to_owned(),
         ),
-        Algorithm::Rsa if key.bits() < RSA_WISE_BITS => warn(format!(
-            "this RSA key has {} bits, and fewer than {RSA_WISE_BITS} are not safe any more: use a longer one, or Ed25519",
+        Algorithm::Rsa if key.bits() < RSA_RECOMMENDED_BITS => warn(format!(
+            "this RSA key has {} bits, and fewer than {RSA_RECOMMENDED_BITS} are no longer secure: use a longer key, or Ed25519",
             key.bits()
         )),
         Algorithm::MlDsa44Ed25519 => warn(
-            "this is an ML-DSA-44 and Ed25519 key, which is experimental and only OpenSSH 10.4 and later know: check that your servers do, or use Ed25519"
+            "this is an ML-DSA-44 and Ed25519 key, which is experimental and needs OpenSSH 10.4 or later: check that your servers support it, or use Ed25519"
                 .to_owned(),
         ),
         _ => {}
     }
     if key.key_type().certificate_version() == Some(CertificateVersion::V00) {
-        warn("this is a certificate of version 00, which OpenSSH does not know since version 7.0: have the key signed anew".to_owned());
+        warn("this is a certificate of version 00, which OpenSSH does not support since version 7.0: have the key signed again".to_owned());
     }
     if key.valid_before().is_some_and(|end| end <= now) {
-        warn("this certificate has expired, and no server will take it: have the key signed anew".to_owned());
+        warn("this certificate has expired, and servers reject it: have the key signed again".to_owned());
     }
     advice
 }
 
-/// That another `KeyPair` of the namespace has the same key.
+/// The warning that another `KeyPair` in the namespace has the same key.
 #[must_use]
 pub fn on_same_key(name: &str) -> String {
     format!(
-        "spec.publicKey: KeyPair {name:?} of this namespace has the same key: whoever holds its private key can use both"
+        "spec.publicKey: KeyPair {name:?} in this namespace has the same key: anyone with the private key can use both"
     )
 }
 
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn warns_of_what_is_old_weak_or_over() {
+    fn warns_about_obsolete_weak_and_experimental_keys() {
         for (file, words) in [
             ("dsa.pub", &["DSA"] as &[&str]),
             ("rsa1024.pub", &["1024 bits"]),
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_expires_when_it_says() {
+    fn a_certificate_expires_at_the_end_of_its_validity() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/public/ed25519-by-rsa2048.cert");
         let key = PublicKey::parse(&std::fs::read_to_string(path).unwrap()).unwrap();
         let end = key.valid_before().unwrap();

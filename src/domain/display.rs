@@ -1,8 +1,8 @@
-//! Text from outside as it may be shown: in a status, an Event, a log line or on a terminal.
+//! Safe display of untrusted text: in a status, an Event, a log line or on a terminal.
 //!
-//! A control character moves the cursor of whoever reads it, a line break makes one message look like two, and an invisible
-//! or bidirectional format character makes a text look like another. So text that others wrote is shown only by the functions
-//! of this module, which escape such characters and bound the length.
+//! A control character can move the cursor, a line break can make one message look like two, and an invisible or
+//! bidirectional format character can make one text look like another. So untrusted text is shown only through the
+//! functions of this module, which escape such characters and limit the length.
 
 use std::{borrow::Cow, fmt::Write as _, sync::LazyLock};
 
@@ -10,25 +10,25 @@ use regex::Regex;
 
 use super::text_rule::invisible;
 
-/// The longest text that is quoted whole, in characters: the longest name that Kubernetes has.
+/// The longest text that is quoted in full, in characters: the longest name in Kubernetes.
 const QUOTED_MAX_CHARS: usize = 253;
-/// The longest sentence that is told, in characters: more than twice as long as what a status shows of it.
+/// The longest sentence, in characters: more than twice as long as what a status shows of it.
 const SENTENCE_MAX_CHARS: usize = 2048;
-/// How many names are listed.
+/// How many names of a list are shown.
 const LISTED_MAX: usize = 10;
-/// Stands for what is left out.
+/// Marks truncated text.
 const ELLIPSIS: char = '…';
 
-/// The characters that are neither visible nor a plain space, and are not control characters either.
+/// Invisible characters, without spaces and control characters.
 static INVISIBLE: LazyLock<Regex> = LazyLock::new(|| class(concat!("[", invisible!(), "]")));
-/// The same, and control characters.
+/// [`INVISIBLE`] and control characters.
 static UNPRINTABLE: LazyLock<Regex> = LazyLock::new(|| class(concat!(r"[\p{Cc}", invisible!(), "]")));
 
 fn class(pattern: &str) -> Regex {
     Regex::new(pattern).expect("the pattern is a constant that a test compiles")
 }
 
-/// Characters that are pasted without anybody noticing, with their names; the API server says the names, too.
+/// Characters that are easily pasted unnoticed, with their Unicode names. The CEL rules use these names, too.
 pub const NAMED_CHARACTERS: &[(char, &str)] = &[
     ('\u{00a0}', "NO-BREAK SPACE"),
     ('\u{00ad}', "SOFT HYPHEN"),
@@ -56,8 +56,8 @@ pub const NAMED_CHARACTERS: &[(char, &str)] = &[
     ('\u{feff}', "BYTE ORDER MARK"),
 ];
 
-/// Characters that show nothing though they are letters, marks or symbols, or change what is before them: a name may have them,
-/// a key never.
+/// Letters, marks and symbols that show nothing, or only change the character before them. A name may contain them, a key
+/// never does.
 const BLANK: &[std::ops::RangeInclusive<char>] = &[
     '\u{034f}'..='\u{034f}',
     '\u{115f}'..='\u{1160}',
@@ -70,7 +70,7 @@ const BLANK: &[std::ops::RangeInclusive<char>] = &[
     '\u{e0100}'..='\u{e01ef}',
 ];
 
-/// What a character is called: `U+202E RIGHT-TO-LEFT OVERRIDE`, or only its number.
+/// The code point of a character, and its name if it is one of [`NAMED_CHARACTERS`]: `U+202E RIGHT-TO-LEFT OVERRIDE`.
 #[must_use]
 pub fn name_of(character: char) -> String {
     let mut name = format!("U+{:04X}", u32::from(character));
@@ -81,7 +81,7 @@ pub fn name_of(character: char) -> String {
     name
 }
 
-/// The first invisible character of `text`, control characters aside, and which of its characters that is, from 1.
+/// The first invisible character of `text`, except control characters, and its position in characters, from 1.
 #[must_use]
 pub fn first_invisible(text: &str) -> Option<(char, usize)> {
     let at = INVISIBLE.find(text)?.start();
@@ -90,9 +90,11 @@ pub fn first_invisible(text: &str) -> Option<(char, usize)> {
     Some((character, before.chars().count() + 1))
 }
 
-/// The first character of a text that cannot be read as a key which nobody sees there: one of the above, a space that is not the
-/// one of ASCII, as web pages and word processors make, a control character, a carriage return alone. And which of its
-/// characters that is, from 1.
+/// The first character of `text` that a reader does not see but that makes a key invalid, and its position in characters,
+/// from 1.
+///
+/// Such a character is a blank letter, mark or symbol, a space other than ASCII (as web pages and word processors insert), a
+/// control character, or a carriage return without a line feed.
 #[must_use]
 pub fn first_unseen(text: &str) -> Option<(char, usize)> {
     let after = text.chars().skip(1).chain(['\n']);
@@ -111,42 +113,42 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
     UNPRINTABLE.replace_all(text, |found: &regex::Captures<'_>| found[0].escape_default().to_string())
 }
 
-/// The same for a text that is JSON already: its strings mean what they meant.
+/// [`escaped`] for JSON: the strings keep their values.
 #[must_use]
 pub fn escaped_json(json: &str) -> Cow<'_, str> {
     UNPRINTABLE.replace_all(json, |found: &regex::Captures<'_>| {
         let mut escape = String::new();
         for unit in found[0].encode_utf16() {
-            // Writing to a String does not fail.
+            // Writing to a `String` does not fail.
             let _ = write!(escape, r"\u{unit:04x}");
         }
         escape
     })
 }
 
-/// `text` in quotation marks, escaped, and cut off where it is longer than any name.
+/// `text` in quotation marks, escaped, and truncated if it is longer than any name.
 #[must_use]
 pub fn quoted(text: &str) -> String {
-    format!("{:?}", cut(text, QUOTED_MAX_CHARS))
+    format!("{:?}", truncated(text, QUOTED_MAX_CHARS))
 }
 
-/// A sentence that may hold text from outside: escaped and bounded.
+/// A sentence that may contain untrusted text, escaped and truncated.
 #[must_use]
 pub fn sentence(text: &str) -> String {
-    cut(&escaped(text), SENTENCE_MAX_CHARS).into_owned()
+    truncated(&escaped(text), SENTENCE_MAX_CHARS).into_owned()
 }
 
-/// The first names of a list, and how many more there are.
+/// The first names of a list, and the number of the others.
 pub fn listed<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
     let more = names.len().saturating_sub(LISTED_MAX);
-    let mut told: Vec<Cow<'_, str>> = names.take(LISTED_MAX).map(|name| escaped(name).into_owned().into()).collect();
+    let mut shown: Vec<Cow<'_, str>> = names.take(LISTED_MAX).map(|name| escaped(name).into_owned().into()).collect();
     if more > 0 {
-        told.push(format!("and {more} more").into());
+        shown.push(format!("and {more} more").into());
     }
-    told.join(", ")
+    shown.join(", ")
 }
 
-fn cut(text: &str, max_chars: usize) -> Cow<'_, str> {
+fn truncated(text: &str, max_chars: usize) -> Cow<'_, str> {
     match text.char_indices().nth(max_chars) {
         Some((end, _)) => format!("{}{ELLIPSIS}", text.get(..end).unwrap_or_default()).into(),
         None => text.into(),
@@ -172,7 +174,7 @@ mod tests {
             assert!(is_plain(shown), "{shown:?}");
             assert!(shown.contains("\\u{202e}") && shown.contains("\\n"), "{shown}");
         }
-        // The standard library's notion of what is printable, which `quoted` relies on, has every character of the class.
+        // `quoted` relies on the standard library to escape every character of the class.
         for c in ('\0'..=char::MAX).filter(|c| UNPRINTABLE.is_match(c.encode_utf8(&mut [0; 4]))) {
             assert!(is_plain(&format!("{:?}", c.to_string())), "U+{:04X}", u32::from(c));
         }
@@ -205,9 +207,9 @@ mod tests {
     }
 
     #[test]
-    fn an_invisible_character_is_named_with_its_place() {
-        let (character, place) = first_invisible("né\u{202e}w").unwrap();
-        assert_eq!((name_of(character).as_str(), place), ("U+202E RIGHT-TO-LEFT OVERRIDE", 3));
+    fn an_invisible_character_is_named_with_its_position() {
+        let (character, position) = first_invisible("né\u{202e}w").unwrap();
+        assert_eq!((name_of(character).as_str(), position), ("U+202E RIGHT-TO-LEFT OVERRIDE", 3));
         assert_eq!(name_of('\u{e0041}'), "U+E0041");
     }
 }

@@ -1,7 +1,7 @@
-//! What must not change once a pair is accepted.
+//! The fields that are immutable once a pair is accepted.
 //!
-//! Compared are the effective values: writing out a default, or a final newline, changes nothing. The CEL rules of the CRD
-//! are made from the same table.
+//! Effective values are compared: an explicit default or a final newline is no change. The CEL rules of the CRD are generated
+//! from the same table.
 
 use super::{
     key::KeySpec,
@@ -9,14 +9,14 @@ use super::{
     request::Parameters,
 };
 
-/// A field of the spec that must not change.
+/// An immutable field of the spec.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ImmutableField {
     /// `spec.profile`.
     Profile,
-    /// `spec.keyPairName`, or `metadata.name` in its place.
+    /// `spec.keyPairName`, or `metadata.name` if it is not set.
     KeyPairName,
-    /// `spec.publicKey`, without the white space around it.
+    /// `spec.publicKey`, without surrounding white space.
     PublicKey,
     /// `spec.generate.algorithm`.
     Algorithm,
@@ -27,11 +27,11 @@ pub enum ImmutableField {
 }
 
 impl ImmutableField {
-    /// Every such field.
+    /// Every immutable field.
     pub const ALL: [Self; 6] =
         [Self::Profile, Self::KeyPairName, Self::PublicKey, Self::Algorithm, Self::Bits, Self::ClientToken];
 
-    /// The path of the field below the spec.
+    /// The path of the field below `spec`.
     #[must_use]
     pub const fn path(self) -> &'static [&'static str] {
         match self {
@@ -44,7 +44,7 @@ impl ImmutableField {
         }
     }
 
-    /// What a change of it is refused for.
+    /// The reason for which a change is refused, and the parameter.
     #[must_use]
     pub const fn about(self) -> (Reason, Parameter) {
         match self {
@@ -56,7 +56,7 @@ impl ImmutableField {
         }
     }
 
-    /// What is wrong with a change, and what to do.
+    /// What is wrong with a change, and what to do instead.
     #[must_use]
     pub fn words(self) -> String {
         format!("{} is immutable once the key pair is accepted: create another KeyPair instead", self.path().join("."))
@@ -91,7 +91,7 @@ impl ImmutableField {
     }
 }
 
-/// What an accepted pair must not be made: the refusal of each field that would change.
+/// The refusals of an update of an accepted pair, one for each immutable field that changes.
 #[must_use]
 pub fn refusals(before: &Parameters, after: &Parameters) -> Vec<Refusal> {
     let changed = ImmutableField::ALL.into_iter().filter(|field| field.differs(before, after));

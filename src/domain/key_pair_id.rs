@@ -4,9 +4,9 @@ use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-/// `kp-` and 20 of `[a-z0-9]`, in the form of Volcengine's `KeyPairId`.
+/// `kp-` and 20 characters of `[a-z0-9]`, in the form of Volcengine's `KeyPairId`.
 ///
-/// Derived from the UID of the `KeyPair`, so that it is the same after any restart and no two pairs share one.
+/// Derived from the UID of the `KeyPair`, so that it survives every restart and no two pairs share one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct KeyPairId(String);
 
@@ -19,7 +19,7 @@ impl KeyPairId {
     #[must_use]
     pub fn from_uid(uid: &str) -> Self {
         let digest = Sha256::digest(uid.as_bytes());
-        // 36^20 is below 2^104: the first 16 bytes are enough, and their bias towards some identifiers below 2^-24.
+        // 36^20 is below 2^104: 16 bytes are enough, and favor some identifiers by less than 2^-24.
         let mut rest = digest.iter().take(16).fold(0_u128, |number, byte| number << 8 | u128::from(*byte));
         let mut id = String::from(Self::PREFIX);
         for _ in 0..Self::LENGTH {
@@ -30,15 +30,15 @@ impl KeyPairId {
         Self(id)
     }
 
-    /// An identifier that was recorded; `None` if it is none.
+    /// Parses a recorded identifier; `None` if it does not have this form.
     #[must_use]
     pub fn parse(id: &str) -> Option<Self> {
         let symbols = id.strip_prefix(Self::PREFIX)?;
-        let is_one = symbols.len() == Self::LENGTH && symbols.bytes().all(|byte| Self::ALPHABET.contains(&byte));
-        is_one.then(|| Self(id.to_owned()))
+        let is_valid = symbols.len() == Self::LENGTH && symbols.bytes().all(|byte| Self::ALPHABET.contains(&byte));
+        is_valid.then(|| Self(id.to_owned()))
     }
 
-    /// An identifier that was made before, taken as it is.
+    /// A recorded identifier, without validation.
     #[must_use]
     pub fn from_text(id: &str) -> Self {
         Self(id.to_owned())
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn is_known_by_its_form() {
+    fn parses_only_its_own_form() {
         let id = KeyPairId::from_uid("5f2c7c62-9c5c-4a3b-8d0c-0f4e6a0b7d11");
         assert_eq!(KeyPairId::parse(id.as_str()), Some(id));
         for wrong in [

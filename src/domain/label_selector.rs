@@ -1,10 +1,10 @@
-//! Label selectors as `kubectl --selector` takes them, evaluated here: which namespaces are regions.
+//! Label selectors in the syntax of `kubectl --selector`; they select the namespaces that are regions.
 
 use std::{collections::BTreeMap, str::FromStr};
 
 use super::display;
 
-/// A list of requirements, all of which a set of labels must meet; the empty list selects everything.
+/// Requirements that a set of labels must all meet. An empty list selects everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LabelSelector(Vec<Requirement>);
 
@@ -13,20 +13,20 @@ enum Requirement {
     Exists(String),
     Absent(String),
     In(String, Vec<String>),
-    /// Met by a label of another value and by none, as Kubernetes has it.
+    /// As in Kubernetes, a missing label meets this, too.
     NotIn(String, Vec<String>),
 }
 
-/// Why a text is no label selector.
+/// A text that is not a label selector.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{} is not a requirement on labels: write key=value, key!=value, key in (a,b), key notin (a,b), key or !key",
+    "{} is not a label requirement: use key=value, key!=value, key in (a,b), key notin (a,b), key or !key",
     display::quoted(.0)
 )]
 pub struct LabelSelectorError(String);
 
 impl LabelSelector {
-    /// Whether the selector selects an object with these labels.
+    /// Whether the selector matches these labels.
     #[must_use]
     pub fn selects(&self, labels: &BTreeMap<String, String>) -> bool {
         self.0.iter().all(|requirement| match requirement {
@@ -49,10 +49,10 @@ impl FromStr for LabelSelector {
     }
 }
 
-/// What may stand between the parts.
+/// White space between tokens.
 const SPACE: [char; 4] = [' ', '\t', '\r', '\n'];
 
-/// The parts between the commas that are not within parentheses.
+/// Splits at commas outside parentheses.
 fn split(text: &str) -> Vec<&str> {
     let mut within = false;
     text.split(|c| {
@@ -62,7 +62,7 @@ fn split(text: &str) -> Vec<&str> {
     .collect()
 }
 
-/// One requirement, by the grammar of `k8s.io/apimachinery/pkg/labels`, but for `>` and `<`.
+/// Parses one requirement. The grammar is that of `k8s.io/apimachinery/pkg/labels`, without `>` and `<`.
 fn requirement(text: &str) -> Result<Requirement, LabelSelectorError> {
     parse_requirement(text).ok_or_else(|| LabelSelectorError(text.to_owned()))
 }
@@ -94,7 +94,7 @@ fn parse_requirement(text: &str) -> Option<Requirement> {
     }
 }
 
-/// A word, and what follows it and the space after it.
+/// The first word, and the rest after the white space that follows it.
 fn split_word(text: &str) -> (&str, &str) {
     let end = text.find(|c| SPACE.contains(&c) || "=!()<>".contains(c)).unwrap_or(text.len());
     let (word, rest) = text.split_at(end);
@@ -105,20 +105,20 @@ fn value(text: &str) -> Option<String> {
     Some(text.trim_matches(SPACE)).filter(|text| is_value(text)).map(str::to_owned)
 }
 
-/// A qualified name: `example.com/name`, or a name alone.
+/// Whether `text` is a qualified name: `example.com/name`, or `name` alone.
 fn is_key(text: &str) -> bool {
     let (prefix, name) = text.split_once('/').map_or((None, text), |(prefix, name)| (Some(prefix), name));
     !name.is_empty() && is_value(name) && prefix.is_none_or(is_subdomain)
 }
 
-/// A name of DNS (RFC 1123), in lower case.
+/// Whether `text` is a DNS subdomain (RFC 1123) in lower case.
 fn is_subdomain(text: &str) -> bool {
     let is_inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     let is_label = |label: &str| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-');
     text.len() <= 253 && text.split('.').all(|label| is_label(label) && label.chars().all(is_inner))
 }
 
-/// Nothing, or a name that begins and ends with a letter or a digit.
+/// Whether `text` is empty, or a name that begins and ends with a letter or digit.
 fn is_value(text: &str) -> bool {
     let is_end = |c: char| c.is_ascii_alphanumeric();
     text.len() <= 63
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn every_operator_means_what_kubectl_means_by_it() {
+    fn operators_have_the_meaning_that_kubectl_gives_them() {
         let labels = [("tier", "gold"), ("example.com/region", "")];
         for yes in [
             "",
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_selector_is_refused() {
+    fn invalid_selectors_are_refused() {
         for text in [
             "a b",
             "=b",

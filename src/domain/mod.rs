@@ -1,8 +1,8 @@
-//! What a key pair is and may be: the rules of the four cloud API documents, key handling, the index of a namespace and the
-//! decision what to do about a `KeyPair`.
+//! The domain: the rules of the four cloud API documents, key handling, the index of a namespace, and the decision about
+//! each `KeyPair`.
 //!
-//! Everything here is pure: the same input gives the same output, with no Kubernetes client, no runtime, no clock, no
-//! randomness, no file and no network. A test of the source (`tests/layout.rs`) keeps it so.
+//! Everything here is pure: the same input gives the same output, without a Kubernetes client, runtime, clock, randomness,
+//! file or network. `tests/layout.rs` enforces this.
 
 pub mod admission;
 pub mod advice;

@@ -1,7 +1,7 @@
-//! The profiles: whose rules a `KeyPair` obeys.
+//! The profiles: the sets of rules that a `KeyPair` can follow.
 //!
 //! Each profile is one table ([`ProfileRules`]) in a file of its own. The Rust checks, the CEL rules of the CRD, the tables
-//! of the documentation and the tests are all made from these tables; a new profile is a new file, a new variant and a new
+//! of the documentation and the tests are all generated from these tables. To add a profile, add a file, a variant and an
 //! arm of [`Profile::rules`].
 
 mod alibaba;
@@ -21,7 +21,10 @@ use super::{
     text_rule::TextRule,
 };
 
-/// Whose rules a key pair obeys: name rule, key types, form of the fingerprint and error codes.
+/// The algorithms of a profile that restricts none.
+static EVERY_ALGORITHM: &[Algorithm] = &[Algorithm::Rsa, Algorithm::Ecdsa, Algorithm::Ed25519];
+
+/// The rules that a key pair follows: name rule, key types, form of the fingerprint and error codes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Profile {
     /// Alibaba Cloud ECS, `ImportKeyPair` and `CreateKeyPair`.
@@ -48,22 +51,22 @@ pub enum FingerprintForm {
     Sha256,
 }
 
-/// Everything in which profiles differ.
+/// Everything that differs between profiles.
 #[derive(Debug)]
 pub struct ProfileRules {
     /// The name rule of an imported pair.
     pub import_name: &'static TextRule,
     /// The name rule of a generated pair.
     pub generate_name: &'static TextRule,
-    /// The key types taken on import.
+    /// The key types accepted on import.
     pub import_types: &'static [KeyType],
-    /// The algorithms offered for generation.
+    /// The algorithms for generated pairs.
     pub generates: &'static [Algorithm],
     /// The form of `status.fingerprint`.
     pub fingerprint: FingerprintForm,
-    /// What the cloud calls its parameters.
+    /// The cloud's names of the parameters.
     pub parameters: ParameterNames,
-    /// Where the cloud's errors differ from the neutral ones, which are Volcengine's.
+    /// The cloud's errors that differ from the neutral ones, which are Volcengine's.
     pub errors: &'static [ErrorRow],
 }
 
@@ -95,8 +98,8 @@ impl Profile {
 
     /// The fingerprint of `key` in the profile's form.
     ///
-    /// `body` is the public key as the user gave it; `UCloud` hashes it with the project and the identifier, the others
-    /// hash the key blob (of a certificate: the blob of its plain key, as `ssh-keygen -l` does).
+    /// `body` is the public key as the user wrote it. `UCloud` hashes it with the project and the identifier. The others hash
+    /// the key blob; for a certificate that is the blob of its plain key, as in `ssh-keygen -l`.
     #[must_use]
     pub fn fingerprint(self, key: &PublicKey, body: &str, project: &str, id: &KeyPairId) -> String {
         match self.rules().fingerprint {
@@ -109,13 +112,13 @@ impl Profile {
         }
     }
 
-    /// What the profile's cloud would have answered, and then what is wrong with this object and what to do.
+    /// The message that the profile's cloud would have answered with, then what is wrong with this object and what to do.
     #[must_use]
     pub fn explain(self, refusal: &Refusal) -> String {
         format!("{}. {refusal}", self.error(refusal).message.trim_end_matches('.'))
     }
 
-    /// What the profile's cloud would have answered to the request that was refused.
+    /// The error that the profile's cloud would have answered with.
     #[must_use]
     pub fn error(self, refusal: &Refusal) -> ApiError {
         let rules = self.rules();
@@ -169,9 +172,9 @@ mod tests {
         Parameter::Secret,
     ];
 
-    /// Every refusal that the rules can make has a row of its own, with nothing left to fill in.
+    /// Every refusal has a row of its own, without unfilled placeholders.
     #[test]
-    fn every_reason_has_an_answer_in_every_profile() {
+    fn every_reason_has_an_error_in_every_profile() {
         for profile in Profile::ALL {
             for reason in Reason::ALL {
                 for parameter in PARAMETERS {
@@ -194,7 +197,7 @@ mod tests {
         }
     }
 
-    /// The patterns compile here, so that [`TextRule::allows`] cannot panic later, and CEL can quote them.
+    /// Compiles every pattern, so that [`TextRule::allows`] cannot panic. CEL needs patterns without single quotes.
     #[test]
     fn every_rule_is_well_formed() {
         use crate::domain::rules::{

@@ -1,4 +1,4 @@
-//! Why a `KeyPair` is not Ready, and the words in which each cloud API says so.
+//! Why a `KeyPair` is not Ready, and the types of each cloud API's error table.
 
 use std::fmt;
 
@@ -11,40 +11,40 @@ pub enum Reason {
     MissingParameter,
     /// The key pair name breaks the profile's name rule.
     InvalidKeyPairName,
-    /// Another key pair of the namespace has the name.
+    /// Another key pair in the namespace has the name.
     KeyPairNameConflict,
-    /// The public key, or the kind of key asked for, is not one that the profile takes.
+    /// The profile does not accept the public key or the requested kind of key.
     InvalidPublicKey,
     /// The description breaks its rule.
     InvalidDescription,
-    /// A tag breaks the rule of keys or of values.
+    /// A tag breaks the rule of tag keys or of tag values.
     InvalidTag,
     /// The client token breaks its rule.
     InvalidClientToken,
-    /// The settings of the Secret contradict each other or the key. Kubernetes only: no cloud API has a Secret.
+    /// The settings of the Secret contradict each other or the key. Specific to Kubernetes: no cloud API has a Secret.
     InvalidSecret,
-    /// The namespace holds as many key pairs as its quota allows.
+    /// The namespace has reached its quota of key pairs.
     QuotaExceeded,
     /// The namespace is not a region.
     RegionNotFound,
-    /// The project is not one of the namespace's.
+    /// The project is not one of those that the namespace lists.
     ProjectNotFound,
     /// An older request has the same client token and other parameters.
     IdempotentParameterMismatch,
-    /// An older request with the same client token is still under way.
+    /// An older request with the same client token is still in process.
     IdempotentProcessing,
-    /// A Secret of that name exists and belongs to somebody else.
+    /// A Secret of that name exists and does not belong to this `KeyPair`.
     SecretConflict,
     /// The Secret with the private key is gone.
     PrivateKeyLost,
     /// The Secret holds another private key than the one generated.
     PrivateKeyMismatch,
-    /// The operator failed in a way that is not the user's to mend.
+    /// The operator failed in a way that the user cannot fix.
     InternalError,
 }
 
 impl Reason {
-    /// Every reason, in the order of the contract's table.
+    /// Every reason, in the order of the reference table.
     pub const ALL: [Self; 17] = [
         Self::MissingParameter,
         Self::InvalidKeyPairName,
@@ -65,7 +65,7 @@ impl Reason {
         Self::InternalError,
     ];
 
-    /// The reason in `CamelCase`, as conditions and Events want it.
+    /// The reason in `CamelCase`, as conditions and Events require.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -95,9 +95,9 @@ impl Reason {
         Self::ALL.into_iter().find(|reason| reason.as_str() == name)
     }
 
-    /// Whether nothing but an edit of the `KeyPair` can help, which kstatus calls stalled.
+    /// Whether only an edit of the `KeyPair` can help; kstatus calls that stalled.
     ///
-    /// The others may pass without one: another key pair is deleted, a namespace labelled, a Secret restored.
+    /// The other causes can go away without one: another key pair is deleted, a namespace labelled, a Secret restored.
     #[must_use]
     pub const fn needs_edit(self) -> bool {
         matches!(
@@ -119,12 +119,12 @@ impl fmt::Display for Reason {
     }
 }
 
-/// What an error is about, by the name that Kubernetes users know; [`ParameterNames`] has the cloud's.
+/// The parameter that an error is about; [`ParameterNames`] has the name that a cloud API uses for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Parameter {
     /// `spec.profile`.
     Profile,
-    /// `spec.keyPairName`, or `metadata.name` in its place.
+    /// `spec.keyPairName`, or `metadata.name` as its default.
     KeyPairName,
     /// `spec.publicKey`.
     PublicKey,
@@ -149,7 +149,7 @@ pub enum Parameter {
 }
 
 impl Parameter {
-    /// The field of the `KeyPair` to look at.
+    /// The field of the `KeyPair`.
     #[must_use]
     pub const fn field(self) -> &'static str {
         match self {
@@ -167,7 +167,7 @@ impl Parameter {
     }
 }
 
-/// What a cloud API calls the parameters that its messages name.
+/// The names that a cloud API's messages use for the parameters.
 #[derive(Debug)]
 pub struct ParameterNames {
     /// The key pair name.
@@ -186,12 +186,12 @@ pub struct ParameterNames {
     pub project: &'static str,
     /// The region.
     pub region: &'static str,
-    /// The key pairs of a region, as a number.
+    /// The number of key pairs in a region.
     pub quota: &'static str,
 }
 
 impl ParameterNames {
-    /// The cloud's name of `parameter`; what only Kubernetes has keeps its own.
+    /// The cloud's name of `parameter`; one that only Kubernetes has keeps its own name.
     #[must_use]
     pub const fn get(&self, parameter: Parameter) -> &'static str {
         match parameter {
@@ -209,13 +209,13 @@ impl ParameterNames {
     }
 }
 
-/// One row of a profile's table of errors. `{parameter}` in `code` and `message` stands for the cloud's name of the
-/// parameter, `{detail}` for what is wrong with this object and what to do.
+/// One row of a profile's error table. In `code` and `message`, `{parameter}` is a placeholder for the cloud's name of the parameter,
+/// and `{detail}` for what is wrong with this object and what to do.
 #[derive(Debug)]
 pub struct ErrorRow {
-    /// The reason that the row answers.
+    /// The reason that the row is for.
     pub reason: Reason,
-    /// The parameter that the row is for; `None`: any.
+    /// The parameter that the row is for; `None` for any.
     pub parameter: Option<Parameter>,
     /// The cloud's error code; UCloud's is its `RetCode` as text.
     pub code: &'static str,
@@ -254,17 +254,17 @@ impl ErrorRow {
 /// What is wrong with one `KeyPair`: the reason, where, and a sentence that says what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// Why.
+    /// The reason.
     pub reason: Reason,
-    /// About what.
+    /// The parameter at fault.
     pub parameter: Parameter,
-    /// What is wrong here and what to do; never holds a byte of a key, a control character or an invisible one.
+    /// What is wrong and what to do; never contains a byte of a key, a control character or an invisible character.
     pub detail: String,
 }
 
 impl Refusal {
-    /// A refusal with its sentence. All that status, Events, webhook and `lint` say goes through here, so this is where
-    /// whatever others wrote in it is made safe to show.
+    /// A refusal with its message. Every message of status, Events, webhook and `lint` passes through here, so this is where text from
+    /// others is made safe to show.
     pub fn new(reason: Reason, parameter: Parameter, detail: impl AsRef<str>) -> Self {
         Self { reason, parameter, detail: display::sentence(detail.as_ref()) }
     }
@@ -276,15 +276,15 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// What the cloud API would have answered.
+/// The error that the cloud API would return.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiError {
-    /// Why, in the operator's own vocabulary.
+    /// The operator's reason.
     pub reason: Reason,
     /// The cloud's error code.
     pub code: String,
     /// The cloud's message.
     pub message: String,
-    /// The HTTP status that the cloud would have answered with.
+    /// The HTTP status that the cloud API would return.
     pub http_status: u16,
 }

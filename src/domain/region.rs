@@ -1,4 +1,4 @@
-//! What a namespace is to its key pairs: whether it is a region, how many it may hold, and which projects it has.
+//! The region of a key pair: its namespace, with the quota and the projects that apply there.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,65 +9,66 @@ use super::{
     rules,
 };
 
-/// The annotation of a Namespace with its quota, in the place of the operator's.
+/// The Namespace annotation with its quota, which overrides the operator's.
 pub const QUOTA_ANNOTATION: &str = "keypairs.dev/quota";
-/// The annotation of a Namespace with its projects, separated by commas.
+/// The Namespace annotation with its projects, separated by commas.
 pub const PROJECTS_ANNOTATION: &str = "keypairs.dev/projects";
-/// The annotation of a Namespace with the project of the key pairs that name none.
+/// The Namespace annotation with the project of the key pairs that do not set one.
 pub const DEFAULT_PROJECT_ANNOTATION: &str = "keypairs.dev/default-project";
 
-/// To how many characters the chart shortens the name of its release before it puts `-webhook` behind it.
+/// The chart truncates the name of its release to this many characters before it appends `-webhook`.
 const CHART_PREFIX_MAX: usize = 55;
 
-/// What holds for every namespace that does not say otherwise.
+/// The operator's settings for namespaces.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Policy {
-    /// How many key pairs a namespace may hold.
+    /// The quota of a namespace without the annotation.
     pub quota: usize,
-    /// Which namespaces are regions, by their labels.
+    /// Selects the namespaces that are regions.
     pub regions: LabelSelector,
-    /// What the operator itself has in one of them.
+    /// The names of the operator's own Secrets.
     pub own: OwnNames,
 }
 
-/// The names of the operator's own Secrets: in its namespace, the name that its installation has, and whatever begins with that and
-/// a `-`. So has the certificate of its webhook, `<configuration>-webhook`, and whatever cert-manager keeps for the chart.
+/// The names that are reserved for the operator's own Secrets: in its namespace, the name of its installation, and every name
+/// that begins with it and `-`. Among them are the webhook's certificate, `<configuration>-webhook`, and the Secrets that
+/// cert-manager keeps for the chart.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OwnNames {
     /// The operator's namespace.
     pub namespace: String,
-    /// The name of its installation; empty: it has nothing of its own.
+    /// The name of its installation; empty: no name is reserved.
     pub prefix: String,
 }
 
-/// The longest name of an installation in characters, which is that of objects with the name of a DNS label.
+/// The longest name of an installation in characters: that of a DNS label.
 pub const OWN_PREFIX_MAX: usize = 63;
-/// How many projects a namespace can list.
+/// The maximum number of projects of a namespace.
 pub const MAX_PROJECTS: usize = 256;
-/// How many entries of an annotation are looked at, whatever there is behind them.
+/// How many entries of the annotation are read; the rest is ignored.
 const MAX_ENTRIES: usize = 4 * MAX_PROJECTS;
-/// What a quota is.
+/// The form of a quota, to follow "must be".
 const QUOTA_WORDS: &str = "a whole number such as 500";
-/// How many wrong entries of a list are told of.
-const TOLD: usize = 3;
+/// How many invalid entries a message quotes.
+const MAX_QUOTED: usize = 3;
 
-/// A namespace, as far as its key pairs depend on it.
+/// A namespace, with everything that its key pairs depend on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Region {
-    /// Whether it is a region at all.
+    /// Whether the namespace is a region.
     pub exists: bool,
-    /// How many key pairs it may hold; `None`: the annotation is there, but is no number, so that nobody new is let in.
+    /// How many key pairs it may hold; `None`: the annotation is not a whole number, so no further key pair is accepted.
     pub quota: Option<usize>,
-    /// The projects that it lists; `None`: any.
+    /// The projects that it lists; `None`: any project is allowed.
     pub projects: Option<BTreeSet<String>>,
-    /// The project of the key pairs that name none; `None`: the annotation is there, but is no name of a project.
+    /// The project of the key pairs that do not set one; `None`: the annotation is not a valid project name.
     pub default_project: Option<String>,
-    /// The name that the operator's own Secrets in this namespace have or begin with; empty: it has none here.
+    /// The name that the operator's own Secrets in this namespace have or begin with; empty: no name is reserved here.
     pub own_prefix: String,
 }
 
 impl Region {
-    /// A region without projects.
+    /// A region with this quota, in which any project is allowed.
     #[must_use]
     pub fn with_quota(quota: usize) -> Self {
         Self {
@@ -79,10 +80,10 @@ impl Region {
         }
     }
 
-    /// The namespace of this name, with these labels and annotations, and what is wrong with the annotations.
+    /// The region of the namespace with this name, labels and annotations, and a message if an annotation is invalid.
     ///
-    /// A quota that is no number lets nobody new in, since nobody knows how many were meant. What cannot be the name of a project is left out of the list,
-    /// and a list that has nothing left allows no project, rather than any.
+    /// An invalid quota accepts no further key pair, since the intended number is unknown. Invalid project names are
+    /// ignored, and a list without a valid one allows no project, rather than any.
     #[must_use]
     pub fn new(
         policy: &Policy,
@@ -103,7 +104,7 @@ impl Region {
         let default_project = rules::PROJECT.allows(default).then(|| default.to_owned());
         if default_project.is_none() {
             mistakes.push(format!(
-                "annotation {DEFAULT_PROJECT_ANNOTATION} must be {}, not {}; key pairs that name no project are refused",
+                "annotation {DEFAULT_PROJECT_ANNOTATION} must be {}, not {}; key pairs without spec.project are refused",
                 rules::PROJECT.words,
                 display::quoted(default)
             ));
@@ -122,60 +123,60 @@ impl Region {
         (region, (!mistakes.is_empty()).then(|| mistakes.join("; ")))
     }
 
-    /// How many key pairs may be accepted in it.
+    /// How many key pairs may be accepted.
     #[must_use]
     pub fn limit(&self) -> usize {
         self.quota.unwrap_or_default()
     }
 
-    /// Why no more key pairs are accepted in it.
+    /// The refusal of a key pair for which there is no slot.
     #[must_use]
     pub fn no_slot(&self) -> Refusal {
         let detail = if self.quota.is_some() {
             format!(
-                "the namespace holds as many key pairs as its quota allows: delete one, or raise the Namespace's annotation {QUOTA_ANNOTATION}; the oldest that waits is accepted then"
+                "the namespace holds as many key pairs as its quota allows: delete a KeyPair, or raise the Namespace annotation {QUOTA_ANNOTATION}; the operator then accepts the oldest waiting KeyPair"
             )
         } else {
             format!(
-                "the Namespace's annotation {QUOTA_ANNOTATION} is no number, so that no further key pair is accepted: have it set to {QUOTA_WORDS}, or removed; the oldest that waits is accepted then"
+                "the Namespace annotation {QUOTA_ANNOTATION} is not a whole number, so no further key pair is accepted: set it to {QUOTA_WORDS}, or remove it; the operator then accepts the oldest waiting KeyPair"
             )
         };
         Refusal::new(Reason::QuotaExceeded, Parameter::Quota, detail)
     }
 
-    /// The project of a key pair that names `project`.
+    /// The project that applies to a key pair whose `spec.project` is `project`.
     #[must_use]
     pub fn effective_project<'a>(&'a self, project: &'a str) -> &'a str {
         if project.is_empty() { self.default_project.as_deref().unwrap_or_default() } else { project }
     }
 
-    /// What is wrong with a Secret of this name, if it is one of the operator's own names.
+    /// The refusal of this name of a Secret, if it is reserved for the operator.
     #[must_use]
     pub fn reserved(&self, secret: &str) -> Option<Refusal> {
         let prefix = Some(self.own_prefix.as_str()).filter(|prefix| !prefix.is_empty())?;
-        // The chart shortens a long name before it adds to it.
+        // The chart truncates a long name before it appends a suffix.
         let short = prefix.get(..CHART_PREFIX_MAX).unwrap_or(prefix).trim_end_matches('-');
         let begins =
             |prefix| secret.strip_prefix(prefix).is_some_and(|rest: &str| rest.is_empty() || rest.starts_with('-'));
         (begins(prefix) || begins(short)).then(|| {
             let detail = format!(
-                "name must not be {prefix} or begin with {prefix}- in the operator's own namespace, where it keeps its own Secrets under such names: set spec.secret.name to another name"
+                "name must not be {prefix} or begin with {prefix}- in the operator's own namespace, where these names are reserved for its own Secrets: set spec.secret.name to another name"
             );
             Refusal::new(Reason::InvalidSecret, Parameter::Secret, detail)
         })
     }
 
-    /// What is wrong with a key pair of `project` in this namespace.
+    /// The refusals of a key pair of `project` in this namespace.
     #[must_use]
     pub fn refusals(&self, project: &str) -> Vec<Refusal> {
         if !self.exists {
-            let detail = "this namespace is not a region: the operator's --region-selector leaves it out; label the namespace so that it is selected, or use another one";
+            let detail = "this namespace is not a region: the operator's --region-selector does not select it; label the namespace so that it matches, or use another namespace";
             return vec![Refusal::new(Reason::RegionNotFound, Parameter::Region, detail)];
         }
         let refuse = |detail: &str| vec![Refusal::new(Reason::ProjectNotFound, Parameter::Project, detail)];
         if project.is_empty() && self.default_project.is_none() {
             return refuse(&format!(
-                "the namespace's annotation {DEFAULT_PROJECT_ANNOTATION} is no name of a project: name one here, or have the annotation corrected"
+                "the Namespace annotation {DEFAULT_PROJECT_ANNOTATION} is not a valid project name: set spec.project, or correct the annotation"
             ));
         }
         let effective = self.effective_project(project);
@@ -184,52 +185,49 @@ impl Region {
             return Vec::new();
         }
         let which = if project.is_empty() { "the namespace's default project" } else { "this project" };
-        let there = if projects.is_empty() {
-            "have it listed; no entry of the annotation is a name that a project can have".to_owned()
+        let remedy = if projects.is_empty() {
+            "add it there; no entry of the annotation is a valid project name".to_owned()
         } else {
-            format!("use one of {}, or have it listed", display::listed(projects.iter().map(String::as_str)))
+            format!("use one of {}, or add it there", display::listed(projects.iter().map(String::as_str)))
         };
-        refuse(&format!(
-            "{which} is none of those that the namespace's annotation {PROJECTS_ANNOTATION} lists: {there}"
-        ))
+        refuse(&format!("{which} is not in the Namespace annotation {PROJECTS_ANNOTATION}: {remedy}"))
     }
 }
 
-/// The quota that an annotation gives, spaces around it aside; `None`: it is no whole number, or a greater one than any number of
-/// objects.
+/// The quota in an annotation, without surrounding spaces; `None`: it is not a whole number, or too large.
 fn quota(text: &str) -> Option<usize> {
     text.trim().parse().ok()
 }
 
-/// The projects of an annotation; `None` if it lists nothing. What is wrong with it is added to `mistakes`.
+/// The projects in an annotation; `None` if it has no entry. Adds messages about invalid entries to `mistakes`.
 fn projects(list: &str, mistakes: &mut Vec<String>) -> Option<BTreeSet<String>> {
     let mut entries = list.split(',').map(str::trim).filter(|name| !name.is_empty());
-    let (mut projects, mut wrong, mut over) = (BTreeSet::new(), Vec::new(), false);
+    let (mut projects, mut invalid, mut is_too_long) = (BTreeSet::new(), Vec::new(), false);
     for name in entries.by_ref().take(MAX_ENTRIES) {
         if !rules::PROJECT.allows(name) {
-            wrong.push(name);
+            invalid.push(name);
         } else if projects.len() < MAX_PROJECTS {
             projects.insert(name.to_owned());
         } else {
-            over |= !projects.contains(name);
+            is_too_long |= !projects.contains(name);
         }
     }
-    over |= entries.next().is_some();
-    if !wrong.is_empty() {
-        let quoted: Vec<String> = wrong.iter().take(TOLD).map(|name| display::quoted(name)).collect();
-        let more = if wrong.len() > TOLD { " and others" } else { "" };
+    is_too_long |= entries.next().is_some();
+    if !invalid.is_empty() {
+        let quoted: Vec<String> = invalid.iter().take(MAX_QUOTED).map(|name| display::quoted(name)).collect();
+        let more = if invalid.len() > MAX_QUOTED { " and others" } else { "" };
         mistakes.push(format!(
-            "in the annotation {PROJECTS_ANNOTATION} {}{more} cannot be the name of a project, which is {}: left out",
-            quoted.join(", "),
-            rules::PROJECT.words
+            "annotation {PROJECTS_ANNOTATION}: a project name must be {}; ignored: {}{more}",
+            rules::PROJECT.words,
+            quoted.join(", ")
         ));
     }
-    if over {
+    if is_too_long {
         mistakes.push(format!(
-            "the annotation {PROJECTS_ANNOTATION} lists more than {MAX_PROJECTS} projects: the others are left out"
+            "annotation {PROJECTS_ANNOTATION} lists more than {MAX_PROJECTS} projects; the others are ignored"
         ));
     }
-    (!projects.is_empty() || !wrong.is_empty()).then_some(projects)
+    (!projects.is_empty() || !invalid.is_empty()).then_some(projects)
 }
 
 #[cfg(test)]
@@ -250,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn annotations_override_what_holds_elsewhere() {
+    fn annotations_override_the_settings_of_the_operator() {
         let annotations =
             map(&[(QUOTA_ANNOTATION, " 3 "), (PROJECTS_ANNOTATION, "a, b,"), (DEFAULT_PROJECT_ANNOTATION, "b")]);
         let (region, mistake) = Region::new(&policy(), "shop", &map(&[("region", "")]), &annotations);
@@ -263,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn without_annotations_everything_goes() {
+    fn without_annotations_any_project_is_allowed() {
         let (region, mistake) = Region::new(&policy(), "shop", &map(&[("region", "x")]), &map(&[]));
         assert_eq!((&region, mistake), (&Region::with_quota(500), None));
         assert_eq!(reasons(&region, "any"), []);
@@ -272,10 +270,10 @@ mod tests {
     }
 
     #[test]
-    fn a_quota_that_is_no_number_lets_nobody_in_and_is_told() {
+    fn an_invalid_quota_accepts_no_pair_and_is_reported() {
         let digits = "9".repeat(100_000);
         let region = |quota: &str| Region::new(&policy(), "shop", &map(&[]), &map(&[(QUOTA_ANNOTATION, quota)]));
-        for (quota, told) in [
+        for (quota, expected) in [
             ("-1", "\"-1\""),
             ("1\n\u{1b}[2J", "\"1\\n\\u{1b}[2J\""),
             (&digits, "9…\""),
@@ -294,29 +292,32 @@ mod tests {
             let (region, mistake) = region(quota);
             let mistake = mistake.unwrap();
             assert_eq!((region.quota, region.limit()), (None, 0), "{quota:?}");
-            assert!(mistake.contains(told) && mistake.len() < 1000, "{mistake}");
+            assert!(mistake.contains(expected) && mistake.len() < 1000, "{mistake}");
             let refusal = region.no_slot();
             assert_eq!((refusal.reason, refusal.parameter), (Reason::QuotaExceeded, Parameter::Quota));
-            assert!(refusal.detail.contains(QUOTA_ANNOTATION) && refusal.detail.contains("no number"), "{refusal}");
+            assert!(
+                refusal.detail.contains(QUOTA_ANNOTATION) && refusal.detail.contains("not a whole number"),
+                "{refusal}"
+            );
         }
         for (quota, number) in [("0", 0), (" 3\n", 3), ("+3", 3), ("007", 7), ("18446744073709551615", usize::MAX)] {
             let (region, mistake) = region(quota);
             assert_eq!((region.quota, region.limit(), mistake), (Some(number), number, None), "{quota:?}");
-            assert!(!region.no_slot().detail.contains("no number"));
+            assert!(!region.no_slot().detail.contains("not a whole number"));
         }
     }
 
-    /// Whoever may annotate a Namespace writes no line of his own into the statuses of its key pairs, nor megabytes.
+    /// An annotation cannot put lines of its own, or megabytes, into the statuses of key pairs.
     #[test]
-    fn what_cannot_be_a_project_is_left_out_and_told() {
+    fn invalid_project_names_are_ignored_and_reported() {
         let labels = map(&[("region", "")]);
         let region = |projects: &str| Region::new(&policy(), "shop", &labels, &map(&[(PROJECTS_ANNOTATION, projects)]));
         let (region_of_two, mistake) = region("a, b\nReady: True ,\u{1b}[2J,c\u{202e}d,\u{200b},e f");
         let mistake = mistake.unwrap();
         assert_eq!(region_of_two.projects, Some(["a".to_owned()].into()));
         assert!(mistake.contains(r#""b\nReady: True", "\u{1b}[2J", "c\u{202e}d" and others"#), "{mistake}");
-        assert!(region_of_two.refusals("x")[0].detail.contains("use one of a, or have it listed"));
-        // Nothing left is not the same as no list.
+        assert!(region_of_two.refusals("x")[0].detail.contains("use one of a, or add it there"));
+        // A list without a valid name differs from no list.
         let (none_left, mistake) = region("\u{202e}");
         assert!(mistake.is_some() && none_left.projects == Some(BTreeSet::new()));
         assert_eq!(reasons(&none_left, "a"), [Reason::ProjectNotFound]);
@@ -325,18 +326,18 @@ mod tests {
     }
 
     #[test]
-    fn the_list_is_bounded_and_so_is_what_is_told_of_it() {
+    fn the_list_and_its_messages_are_bounded() {
         let names: Vec<String> = (0..10_000).map(|n| format!("p{n:05}")).collect();
         let annotations = map(&[(PROJECTS_ANNOTATION, &names.join(","))]);
         let (region, mistake) = Region::new(&policy(), "shop", &map(&[("region", "")]), &annotations);
         assert_eq!(region.projects.as_ref().unwrap().len(), MAX_PROJECTS);
         assert!(mistake.unwrap().contains("lists more than 256 projects"));
         let detail = &region.refusals("other")[0].detail;
-        assert!(detail.contains("p00009, and 246 more, or have it listed") && detail.len() < 400, "{detail}");
+        assert!(detail.contains("p00009, and 246 more, or add it there") && detail.len() < 400, "{detail}");
     }
 
     #[test]
-    fn a_default_that_cannot_be_a_project_is_no_default() {
+    fn an_invalid_default_project_is_not_used() {
         let annotations = map(&[(DEFAULT_PROJECT_ANNOTATION, "a\nb")]);
         let (region, mistake) = Region::new(&policy(), "shop", &map(&[("region", "")]), &annotations);
         assert!(mistake.unwrap().contains(r#""a\nb""#));
@@ -346,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn the_operators_own_names_are_its_own_in_its_namespace() {
+    fn the_operators_own_names_are_reserved_in_its_namespace() {
         let region = |name| Region::new(&policy(), name, &map(&[("region", "")]), &map(&[])).0;
         for name in ["keys", "keys-webhook", "keys-webhook-tls", "keys-"] {
             let refusal = region("system").reserved(name).unwrap();
@@ -364,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn a_default_project_that_is_not_listed_is_none() {
+    fn a_default_project_that_is_not_listed_is_refused() {
         let annotations = map(&[(PROJECTS_ANNOTATION, "a"), (DEFAULT_PROJECT_ANNOTATION, "z")]);
         let (region, _) = Region::new(&policy(), "shop", &map(&[("region", "")]), &annotations);
         assert_eq!(reasons(&region, ""), [Reason::ProjectNotFound]);

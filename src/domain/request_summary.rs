@@ -1,4 +1,4 @@
-//! What the ledger needs of a request, in a bounded size whatever the size of the request.
+//! What the ledger needs of a request, in bounded size.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,35 +8,43 @@ use super::{
     request::{self, Parameters, TokenUse},
 };
 
-/// The longest key pair name in bytes that is kept as it is. The ledger compares names and never shows them, so a longer one
-/// is as good as its digest.
+/// The longest name in bytes that is kept as it is. The ledger compares names and never shows them, so the digest of a longer
+/// name is enough.
 const MAX_NAME_BYTES: usize = 64;
 
-/// A request as the ledger sees it. Which namespace it is made in is not known yet: see [`Self::is_valid_in`].
+/// A request as the ledger sees it, independent of its namespace: see [`Self::is_valid_in`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestSummary {
     is_valid: bool,
     key_pair_name: String,
     project: String,
-    /// How the name of the Secret of a generated pair begins; `None`: the pair is imported.
+    /// The beginning of the name of the Secret of a generated pair; `None`: the pair is imported.
     secret: Option<String>,
     token: Option<TokenSummary>,
 }
 
-/// A client token, and what is compared with another request that has it, the project aside.
+/// A client token, and what is compared with another request that has the same token, except the project.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct TokenSummary {
-    /// Its digest.
+    /// The digest of the token.
     token: String,
     is_named: bool,
     digest: String,
-    /// The digest of the project that it was accepted with; `None`: it is that which it asks for.
+    /// The digest of the project with which the pair was accepted; `None`: the requested project applies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     project: Option<String>,
 }
 
+impl Parameters {
+    /// The use of the client token, if there is one.
+    #[must_use]
+    pub fn token_use(&self, region: &Region) -> Option<TokenUse> {
+        RequestSummary::of(self).token_use(region)
+    }
+}
+
 impl RequestSummary {
-    /// The summary of this request.
+    /// The summary of a request.
     #[must_use]
     pub fn of(parameters: &Parameters) -> Self {
         let is_valid = request::check(parameters).is_ok();
@@ -50,13 +58,15 @@ impl RequestSummary {
             is_valid,
             key_pair_name: bounded(&parameters.key_pair_name),
             project: bounded(&parameters.project),
-            secret: (!parameters.is_import()).then(|| beginning(&parameters.secret.name)),
+            secret: (!parameters.is_import()).then(|| name_prefix(&parameters.secret.name)),
             token,
         }
     }
 
-    /// The same of a pair that has been accepted: under this name, if that is known, and by a request with these digests of its client token,
-    /// of what else is compared ([`Parameters::digest_without_project`]), and of its project. Edits since do not change what it was.
+    /// The summary of an accepted pair, which later edits of its spec do not change.
+    ///
+    /// `key_pair_name` is the name with which it was accepted, if known. `request` has the digests of its client token, of
+    /// the other parameters ([`Parameters::digest_without_project`]) and of its project.
     #[must_use]
     pub fn accepted_as(mut self, key_pair_name: Option<&str>, request: Option<[&str; 3]>) -> Self {
         if let Some(name) = key_pair_name {
@@ -74,8 +84,8 @@ impl RequestSummary {
         self
     }
 
-    /// The same of a `KeyPair` that could be read in part only: nobody can say that it is valid. `is_comparable`: it is known what else
-    /// is compared with another request that has its token.
+    /// The summary of a `KeyPair` that could be decoded only in part, and so does not count as valid. `is_comparable`: the
+    /// digest of its parameters is known.
     #[must_use]
     pub fn into_remains(self, is_comparable: bool) -> Self {
         let token = self
@@ -84,20 +94,20 @@ impl RequestSummary {
         Self { is_valid: false, token, ..self }
     }
 
-    /// Whether nothing is wrong with the request in this namespace.
+    /// Whether the request is valid in this namespace.
     #[must_use]
     pub fn is_valid_in(&self, region: &Region) -> bool {
         let secret = self.secret.as_deref().and_then(|name| region.reserved(name));
         self.is_valid && secret.is_none() && region.refusals(&self.project).is_empty()
     }
 
-    /// The key pair name, or what stands for a long one.
+    /// The key pair name, or the digest of a long one.
     #[must_use]
     pub fn key_pair_name(&self) -> &str {
         &self.key_pair_name
     }
 
-    /// The client token, if there is one, and what is compared with another request that has it.
+    /// The use of the client token, if there is one.
     #[must_use]
     pub fn token_use(&self, region: &Region) -> Option<TokenUse> {
         let TokenSummary { token, is_named, digest: compared, project } = self.token.as_ref()?;
@@ -110,13 +120,13 @@ impl RequestSummary {
     }
 }
 
-/// The text, or, if it is long, its digest, which equals no text that is a valid name, project or token.
+/// `text`, or its digest if it is long. The digest never equals a valid name, project or token.
 fn bounded(text: &str) -> String {
     if text.len() <= MAX_NAME_BYTES { text.to_owned() } else { format!("\0{}", digest::hex(&digest::of_parts([text]))) }
 }
 
-/// As much of a name as decides whether it is one of the operator's own.
-fn beginning(name: &str) -> String {
+/// The part of a Secret's name that decides whether the name is reserved for the operator.
+fn name_prefix(name: &str) -> String {
     name.chars().take(OWN_PREFIX_MAX + 1).collect()
 }
 
@@ -141,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_valid_where_the_request_is() {
+    fn a_summary_is_valid_where_the_request_is() {
         let region = Region::with_quota(1);
         for (name, project) in [("web", ""), ("", ""), ("a b", ""), ("web", "a/b"), ("web", "shop")] {
             let parameters = Parameters { project: project.to_owned(), ..parameters(name) };
@@ -154,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn its_size_is_bounded_and_long_names_still_differ() {
+    fn size_is_bounded_and_long_names_still_differ() {
         let long = |last: char| {
             let text: String = std::iter::repeat_n('n', 1_000_000).chain([last]).collect();
             let long = Parameters { project: text.clone(), client_token: text.clone(), ..parameters(&text) };

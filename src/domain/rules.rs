@@ -1,18 +1,18 @@
-//! The rules that are the same in every profile.
+//! The rules that apply in every profile.
 
 use super::text_rule::{TextRule, han};
 
-/// The part of the key of a label or annotation that every such key has, without its prefix, as a pattern.
+/// The pattern of the key of a label or annotation, without its optional prefix.
 macro_rules! qualified_name {
     () => {
         "[a-zA-Z0-9](?:[-_.a-zA-Z0-9]{0,61}[a-zA-Z0-9])?"
     };
 }
 
-/// `spec.publicKey`: the greatest number of characters.
+/// `spec.publicKey`: the maximum number of characters.
 pub const PUBLIC_KEY_MAX_CHARS: usize = 32_768;
 
-/// `spec.tags`: the greatest number of tags (`CreateKeyPair`: `Tag.n`, n from 1 to 20).
+/// `spec.tags`: the maximum number of tags (`CreateKeyPair`: `Tag.n`, n from 1 to 20).
 pub const MAX_TAGS: usize = 20;
 
 const RESERVED_TAG_PREFIXES: &[&str] = &["aliyun", "acs:", "http://", "https://"];
@@ -42,7 +42,7 @@ pub static TAG_VALUE: TextRule =
 /// `spec.clientToken` (Volcengine); empty means none.
 pub static CLIENT_TOKEN: TextRule = TextRule::new(0, 64, r"[\x00-\x7F]*", "at most 64 ASCII characters");
 
-/// `spec.secret.name`: what Kubernetes takes as the name of a Secret.
+/// `spec.secret.name`: a name of a Secret, as Kubernetes validates it.
 pub static SECRET_NAME: TextRule = TextRule::new(
     1,
     253,
@@ -50,14 +50,14 @@ pub static SECRET_NAME: TextRule = TextRule::new(
     "a DNS subdomain: 1 to 253 lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit",
 );
 
-/// A resource version, which is opaque, but a word of its own wherever Kubernetes shows it.
+/// A resource version: opaque, but always a single word.
 pub static RESOURCE_VERSION: TextRule =
     TextRule::new(1, 64, "[a-zA-Z0-9_.:-]+", "1 to 64 letters, digits, '_', '.', ':' and '-'");
 
-/// The UID of an object: a UUID, but no program may rely on that.
+/// The UID of an object: a UUID, but clients must not rely on that.
 pub static UID: TextRule = TextRule::new(1, 64, "[a-zA-Z0-9_.-]+", "1 to 64 letters, digits, '_', '.' and '-'");
 
-/// `spec.secret.keys.*`: what Kubernetes takes as a key of a Secret's data.
+/// `spec.secret.keys.*`: a key of a Secret's data, as Kubernetes validates it.
 pub static DATA_KEY: TextRule = TextRule::new(
     1,
     253,
@@ -65,16 +65,16 @@ pub static DATA_KEY: TextRule = TextRule::new(
     "1 to 253 characters: letters, digits, '-', '_' and '.', not beginning with '..'",
 );
 
-/// The keys of a template's labels: what Kubernetes takes as the key of a label. Kubernetes allows 317 characters, of which 253
-/// before the slash; nobody needs more than those.
+/// The keys of a template's labels, as Kubernetes validates them, but shorter: Kubernetes allows 317 characters, of which 253
+/// before the slash.
 pub static LABEL_KEY: TextRule = TextRule::new(
     1,
     253,
     concat!("(?:", r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*", "/)?", qualified_name!()),
-    "at most 253 characters: where there is one, a DNS subdomain and '/', and then 1 to 63 letters, digits, '-', '_' and '.', beginning and ending with a letter or digit",
+    "at most 253 characters: an optional DNS subdomain and '/', then 1 to 63 letters, digits, '-', '_' and '.', beginning and ending with a letter or digit",
 );
 
-/// The values of a template's labels: what Kubernetes takes as the value of a label.
+/// The values of a template's labels, as Kubernetes validates them.
 pub static LABEL_VALUE: TextRule = TextRule::new(
     0,
     63,
@@ -82,7 +82,7 @@ pub static LABEL_VALUE: TextRule = TextRule::new(
     "at most 63 letters, digits, '-', '_' and '.', beginning and ending with a letter or digit",
 );
 
-/// The keys of a template's annotations: as [`LABEL_KEY`], but Kubernetes takes capital letters before the slash, too.
+/// The keys of a template's annotations: like [`LABEL_KEY`], but Kubernetes also allows capital letters before the slash.
 pub static ANNOTATION_KEY: TextRule = TextRule::new(
     1,
     253,

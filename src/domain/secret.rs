@@ -1,4 +1,4 @@
-//! Where and how the private key of a generated pair is kept: `spec.secret`.
+//! The settings of the Secret of a generated pair: `spec.secret`.
 
 use std::collections::BTreeMap;
 
@@ -10,40 +10,40 @@ use super::{
     text_rule::TextRule,
 };
 
-/// The type that Kubernetes has for SSH keys; the API server insists on a data key [`DEFAULT_PRIVATE_KEY`] in it.
+/// The Secret type for SSH keys. The API server requires the data key [`DEFAULT_PRIVATE_KEY`] in it.
 pub const SSH_AUTH_TYPE: &str = "kubernetes.io/ssh-auth";
-/// The type without any demands, for Secrets whose data keys are named otherwise.
+/// The Secret type without required data keys.
 pub const OPAQUE_TYPE: &str = "Opaque";
 /// The default data key of the private key.
 pub const DEFAULT_PRIVATE_KEY: &str = "ssh-privatekey";
 /// The default data key of the public key.
 pub const DEFAULT_PUBLIC_KEY: &str = "ssh-publickey";
-/// The prefix of this operator's own labels and annotations, which a template may not set.
+/// The prefix of the operator's own labels and annotations, which a template must not set.
 pub const OWN_PREFIX: &str = "keypairs.dev/";
-/// The annotation with which whoever has a Secret hands it over to the `KeyPair` that it names.
+/// The annotation with which the owner of a Secret hands it over to the `KeyPair` that it names.
 pub const ADOPT_ANNOTATION: &str = "keypairs.dev/adopt";
-/// The annotation with the UID of the `KeyPair`: what makes a Secret ours, also where it outlives its `KeyPair` and so
-/// has no owner reference.
+/// The annotation with the UID of the `KeyPair` that a Secret belongs to. Unlike an owner reference it is also on a Secret
+/// that outlives its `KeyPair`.
 pub const KEYPAIR_UID_ANNOTATION: &str = "keypairs.dev/keypair-uid";
 /// The value of [`MANAGED_BY_LABEL`], and the name of the operator everywhere else.
 pub const OPERATOR: &str = "keypair-operator";
 /// The label by which the operator watches its Secrets.
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
-/// The prefixes of Secret types that Kubernetes or Helm acts on. Of these only [`SSH_AUTH_TYPE`] is of use for a key, and the
-/// others would let whoever may create a `KeyPair` make, say, a service account's token or a release. Both compare types
-/// exactly, so that other cases and spaces around one make a type that nobody acts on.
+/// The prefixes of Secret types that Kubernetes or Helm acts on. Only [`SSH_AUTH_TYPE`] of these is useful for a key. With the
+/// others, a user who may create a `KeyPair` could make, for example, a service account token or a release. Kubernetes and
+/// Helm compare types exactly, so other case or white space is harmless.
 pub const RESERVED_TYPE_PREFIXES: &[&str] = &["kubernetes.io/", "bootstrap.kubernetes.io/", "helm.sh/"];
 
-/// The prefix of the names of Helm's releases, which a Secret may not have.
+/// The prefix of the names of Helm's release Secrets.
 pub const RELEASE_NAME_PREFIX: &str = "sh.helm.release.";
-/// The labels by which others take a Secret for something of their own whatever its type is, so that a template may not set
-/// them: Helm looks for its releases by `owner=helm`, exactly so.
+/// The labels by which other tools find their own Secrets, whatever the type, so that a template must not set them. Helm
+/// selects its releases by exactly `owner=helm`.
 pub const RESERVED_LABELS: &[(&str, &str)] = &[("owner", "helm")];
-/// How much a template may hold: the bytes (UTF-8) of its type and of all keys and values of its labels, annotations and data.
-/// It is kept with every `KeyPair`, in etcd and in the operator's memory.
+/// The maximum size of a template in bytes: its type, and all keys and values of its labels, annotations and data. etcd and
+/// the operator's memory hold a copy for every `KeyPair`.
 pub const TEMPLATE_MAX_BYTES: usize = 16 * 1024;
 
-/// What becomes of the Secret when its `KeyPair` is deleted.
+/// What happens to the Secret when its `KeyPair` is deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeletionPolicy {
     /// The Secret is owned by the `KeyPair` and garbage collected with it.
@@ -52,13 +52,13 @@ pub enum DeletionPolicy {
     Retain,
 }
 
-/// What is done when the Secret of an accepted pair is gone.
+/// What the operator does when the Secret of an accepted pair is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnLoss {
-    /// It is reported; the Secret can be restored from a backup.
+    /// Reports the loss; the Secret can be restored from a backup.
     #[default]
     Report,
-    /// Another key pair is generated in its place, and said so.
+    /// Generates and reports a new key pair.
     Regenerate,
 }
 
@@ -75,21 +75,20 @@ pub struct SecretSettings {
     pub public_key: String,
     /// The encoding of the private key; `None`: see [`SecretSettings::encoding`].
     pub encoding: Option<Encoding>,
-    /// What becomes of the Secret when its `KeyPair` is deleted; `None`: what fits how the operator came by it, see
-    /// [`SecretSettings::deletion_policy`].
+    /// What happens to the Secret when its `KeyPair` is deleted; `None`: see [`SecretSettings::deletion_policy`].
     pub deletion_policy: Option<DeletionPolicy>,
-    /// What is done when the Secret is gone.
+    /// What the operator does when the Secret is gone.
     pub on_loss: OnLoss,
     /// Labels to add.
     pub labels: BTreeMap<String, String>,
     /// Annotations to add.
     pub annotations: BTreeMap<String, String>,
-    /// Entries to add to the data.
+    /// Data entries to add.
     pub string_data: BTreeMap<String, String>,
 }
 
 impl SecretSettings {
-    /// A Secret of this name, and every default.
+    /// The default settings of a Secret with this name.
     #[must_use]
     pub fn named(name: String) -> Self {
         Self {
@@ -116,7 +115,8 @@ impl SecretSettings {
         }
     }
 
-    /// Whether a Secret that is there may have this type: it cannot be changed, so any that is not contradicted will do.
+    /// Whether an existing Secret may have this type. A type is immutable, so every type is allowed that the settings do not
+    /// contradict.
     #[must_use]
     pub fn allows_type(&self, secret_type: &str) -> bool {
         match &self.secret_type {
@@ -125,18 +125,18 @@ impl SecretSettings {
         }
     }
 
-    /// What becomes of the Secret when its `KeyPair` is deleted. One that was adopted is somebody else's, with whatever else is
-    /// in it: it stays, unless the spec says otherwise.
+    /// What happens to the Secret when its `KeyPair` is deleted. An adopted Secret may hold other data of its owner, so it stays
+    /// unless the spec says otherwise.
     #[must_use]
     pub fn deletion_policy(&self, adopted: bool) -> DeletionPolicy {
         let default = if adopted { DeletionPolicy::Retain } else { DeletionPolicy::Delete };
         self.deletion_policy.unwrap_or(default)
     }
 
-    /// The encoding of the private key: PKCS#8 unless the spec gives another.
+    /// The encoding of the private key: PKCS#8 unless the spec sets another.
     ///
-    /// `adopted` is an adopted key with the text in which its owner keeps it. An Ed25519 key in OpenSSH's format stays in that: OpenSSH
-    /// before 9.6 reads no such key in PKCS#8, and whoever uses the Secret would be locked out by handing it over.
+    /// `adopted` is an adopted key with its text in the Secret. An Ed25519 key in OpenSSH's format keeps that format: OpenSSH
+    /// before 9.6 cannot read such a key in PKCS#8, so the adoption would lock its users out.
     #[must_use]
     pub fn encoding(&self, adopted: Option<(&PrivateKey, &str)>) -> Encoding {
         self.encoding.unwrap_or(match adopted {
@@ -147,15 +147,15 @@ impl SecretSettings {
         })
     }
 
-    /// A short digest of everything that shapes the Secret, which was adopted or made by the operator, by which is seen without
-    /// reading a Secret whether it was made by these settings.
+    /// A short digest of everything that determines the content of the Secret. It shows whether a Secret was written with these
+    /// settings, without reading the Secret.
     #[must_use]
     pub fn digest(&self, adopted: bool) -> String {
         let policy = match self.deletion_policy(adopted) {
             DeletionPolicy::Delete => "Delete",
             DeletionPolicy::Retain => "Retain",
         };
-        // What is not given depends on the key where it was adopted.
+        // The default encoding of an adopted key depends on the key.
         let encoding = match self.encoding {
             None if adopted => "",
             _ => self.encoding(None).name(),
@@ -171,19 +171,19 @@ impl SecretSettings {
         format!("{first:016x}")
     }
 
-    /// What is wrong with the settings of any pair, also of an imported one, for which they mean nothing but are stored.
+    /// The refusal of a template that is too large. Imported pairs are checked, too: their settings have no effect, but are stored.
     pub(super) fn size_refusal(&self) -> Option<Refusal> {
         let maps = [&self.labels, &self.annotations, &self.string_data];
         let entries = maps.into_iter().flatten().map(|(key, value)| key.len() + value.len());
         let size = self.secret_type.as_deref().unwrap_or_default().len() + entries.sum::<usize>();
         (size > TEMPLATE_MAX_BYTES).then(|| {
             invalid(format!(
-                "template has {size} bytes in type, labels, annotations and stringData, and may have {TEMPLATE_MAX_BYTES}: put what is longer into another Secret"
+                "template has {size} bytes in type, labels, annotations and stringData, more than the maximum of {TEMPLATE_MAX_BYTES}: move large values to another Secret"
             ))
         })
     }
 
-    /// Everything that is wrong with the settings for a key of `algorithm`.
+    /// The refusals of the settings for a key of `algorithm`.
     pub(super) fn refusals(&self, algorithm: Algorithm) -> Vec<Refusal> {
         let mut details = Vec::new();
         if !rules::SECRET_NAME.allows(&self.name) {
@@ -191,7 +191,7 @@ impl SecretSettings {
         }
         if self.name.starts_with(RELEASE_NAME_PREFIX) {
             details.push(format!(
-                "name, or metadata.name in its place, must not begin with {RELEASE_NAME_PREFIX}, as Helm's releases do: give another name"
+                "name (default: metadata.name) must not begin with {RELEASE_NAME_PREFIX}, which Helm uses for its releases: set another name"
             ));
         }
         for (field, key) in [("keys.privateKey", &self.private_key), ("keys.publicKey", &self.public_key)] {
@@ -199,7 +199,9 @@ impl SecretSettings {
                 details.push(format!("{field} must be {}", rules::DATA_KEY.words));
             }
             if self.string_data.contains_key(key) {
-                details.push(format!("template.stringData must leave the key that {field} names to the operator"));
+                details.push(format!(
+                    "template.stringData must not contain the key that {field} names, which the operator sets"
+                ));
             }
         }
         if self.private_key == self.public_key {
@@ -209,13 +211,12 @@ impl SecretSettings {
             details.push(format!("each key of template.stringData must be {}", rules::DATA_KEY.words));
         }
         if let Some(encoding) = self.encoding.filter(|encoding| !encoding.supports(algorithm)) {
-            details
-                .push(format!("encoding {encoding} cannot hold a key of algorithm {algorithm}: use PKCS8 or OpenSSH"));
+            details.push(format!("encoding {encoding} does not support {algorithm} keys: use PKCS8 or OpenSSH"));
         }
         let secret_type = self.effective_type();
         if secret_type == SSH_AUTH_TYPE && self.private_key != DEFAULT_PRIVATE_KEY {
             details.push(format!(
-                "template.type {SSH_AUTH_TYPE} needs keys.privateKey to be {DEFAULT_PRIVATE_KEY}: leave template.type out"
+                "template.type {SSH_AUTH_TYPE} requires keys.privateKey to be {DEFAULT_PRIVATE_KEY}: omit template.type"
             ));
         }
         if secret_type != SSH_AUTH_TYPE && RESERVED_TYPE_PREFIXES.iter().any(|prefix| secret_type.starts_with(prefix)) {
@@ -226,35 +227,37 @@ impl SecretSettings {
         if self.labels.keys().any(|key| key == MANAGED_BY_LABEL)
             || self.labels.keys().chain(self.annotations.keys()).any(|key| key.starts_with(OWN_PREFIX))
         {
-            details.push(format!("template must not set the label {MANAGED_BY_LABEL} or anything under {OWN_PREFIX}"));
+            details.push(format!(
+                "template must not set the label {MANAGED_BY_LABEL}, or labels or annotations with the prefix {OWN_PREFIX}"
+            ));
         }
         for (key, value) in RESERVED_LABELS {
             if self.labels.get(*key).is_some_and(|given| given == value) {
                 details.push(format!(
-                    "template.labels must not have {key}: {value}, by which others take the Secret for theirs"
+                    "template.labels must not contain {key}: {value}, by which another tool finds its own Secrets"
                 ));
             }
         }
-        details.extend(wrong_entries("labels", "key", self.labels.keys(), &rules::LABEL_KEY));
-        details.extend(wrong_entries("labels", "value", self.labels.values(), &rules::LABEL_VALUE));
-        details.extend(wrong_entries("annotations", "key", self.annotations.keys(), &rules::ANNOTATION_KEY));
+        details.extend(invalid_entries("labels", "key", self.labels.keys(), &rules::LABEL_KEY));
+        details.extend(invalid_entries("labels", "value", self.labels.values(), &rules::LABEL_VALUE));
+        details.extend(invalid_entries("annotations", "key", self.annotations.keys(), &rules::ANNOTATION_KEY));
         details.into_iter().map(invalid).collect()
     }
 }
 
-/// What is wrong with the keys or values of a map of the template, which are not quoted: a private key pasted by mistake can be
-/// among them. Which of them it is about, the order of the keys tells.
-fn wrong_entries<'a>(
+/// A message about invalid keys or values of a map of the template. It gives their positions in the order of the keys and
+/// quotes none of them, since a user may have pasted a private key.
+fn invalid_entries<'a>(
     map: &str,
     part: &str,
     texts: impl Iterator<Item = &'a String>,
     rule: &TextRule,
 ) -> Option<String> {
-    let wrong: Vec<String> =
+    let invalid: Vec<String> =
         texts.enumerate().filter(|(_, text)| !rule.allows(text)).map(|(index, _)| (index + 1).to_string()).collect();
-    (!wrong.is_empty()).then(|| {
-        let which = display::listed(wrong.iter().map(String::as_str));
-        format!("template.{map}: each {part} must be {}; wrong, in the order of the keys: {which}", rule.words)
+    (!invalid.is_empty()).then(|| {
+        let which = display::listed(invalid.iter().map(String::as_str));
+        format!("template.{map}: each {part} must be {}; invalid, in the order of the keys: {which}", rule.words)
     })
 }
 
@@ -282,22 +285,25 @@ mod tests {
     }
 
     #[test]
-    fn no_release_of_helm_can_be_made() {
+    fn a_template_cannot_make_a_helm_release() {
         assert!(label("owner", "helm")[0].contains("owner: helm"));
-        // Helm asks for exactly this label.
+        // Helm selects exactly this label.
         for (key, value) in
             [("owner", "Helm"), ("owner", "helm2"), ("owner", ""), ("Owner", "helm"), ("x/owner", "helm")]
         {
             assert_eq!(label(key, value), Vec::<String>::new(), "{key}: {value}");
         }
         for name in ["sh.helm.release.", "sh.helm.release.v1.app.v2"] {
-            assert!(details(|settings| settings.name = name.to_owned()).iter().any(|it| it.contains("Helm")), "{name}");
+            assert!(
+                details(|settings| settings.name = name.to_owned()).iter().any(|detail| detail.contains("Helm")),
+                "{name}"
+            );
         }
         assert_eq!(details(|settings| settings.name = "sh.helm.releases".to_owned()), Vec::<String>::new());
     }
 
     #[test]
-    fn a_template_has_16_kib_in_all() {
+    fn a_template_has_at_most_16_kib() {
         let fill = |settings: &mut SecretSettings, more: usize| {
             settings.secret_type = Some("Opaque".to_owned());
             settings.labels.insert("a".to_owned(), "b".to_owned());
@@ -309,9 +315,9 @@ mod tests {
         assert!(details(|settings| fill(settings, 1))[0].contains("16385 bytes"));
     }
 
-    /// As `k8s.io/apimachinery/pkg/util/validation` has it.
+    /// The rules are those of `k8s.io/apimachinery/pkg/util/validation`.
     #[test]
-    fn labels_and_annotations_are_what_kubernetes_takes() {
+    fn labels_and_annotations_are_validated_as_in_kubernetes() {
         let name = "n".repeat(63);
         for key in ["a", "A.b_c-9", "example.com/a", "a/b", name.as_str(), &format!("{}/{name}", "p".repeat(189))] {
             assert_eq!((label(key, "v"), annotation(key, "any\n")), (vec![], vec![]), "{key}");

@@ -1,27 +1,26 @@
-//! Rules on short texts (names, descriptions, tags), stated once for every place that checks them.
+//! Rules for short texts (names, descriptions, tags), defined once for every place that checks them.
 //!
 //! A [`TextRule`] is data: the Rust check, the CEL rule of the CRD, the documentation and the tests are all derived from
-//! it. Its pattern is written in the intersection of Rust's `regex` and Go's RE2 (which evaluates CEL) on which both
-//! agree whatever version of Unicode each was built with.
+//! it. Its pattern uses only syntax to which Rust's `regex` and Go's RE2 (which evaluates CEL) give the same meaning,
+//! whatever version of Unicode each is built with.
 
 use std::sync::OnceLock;
 
 use regex::Regex;
 
-/// The characters that the documents call Chinese, as the inside of a character class.
+/// The characters that the cloud documents call Chinese, as the inside of a character class.
 ///
-/// Whole blocks rather than `\p{Han}`: an API server and this operator are built with different versions of Unicode, and
-/// an ideograph that only one of them knows would be admitted by one and refused by the other. Planes 2 and 3 are
-/// reserved for ideographs as a whole.
+/// Whole blocks rather than `\p{Han}`: the API server and the operator are built with different versions of Unicode, so
+/// one would admit an ideograph that the other refuses. Planes 2 and 3 are reserved for ideographs.
 macro_rules! han {
     () => {
         r"\x{2E80}-\x{2FDF}\x{3005}\x{3007}\x{3021}-\x{3029}\x{3038}-\x{303B}\x{3400}-\x{4DBF}\x{4E00}-\x{9FFF}\x{F900}-\x{FAFF}\x{20000}-\x{3FFFD}"
     };
 }
 
-/// Characters that show nothing, or show what is around them otherwise than it is, as the inside of a character class: format
-/// characters, line and paragraph separators, private use and noncharacters. Control characters, which some texts may have,
-/// and spaces are not among them.
+/// Characters that show nothing, or change how the text around them is shown, as the inside of a character class: format
+/// characters, line and paragraph separators, private use and noncharacters. Spaces are not included, nor are control
+/// characters, which some texts may contain.
 macro_rules! invisible {
     () => {
         concat!(
@@ -36,8 +35,8 @@ macro_rules! invisible {
 
 /// Letters, digits, punctuation and symbols of any script, as a whole character class.
 ///
-/// Said by what it is not (separators, controls, invisible format characters, private use, noncharacters), because those sets
-/// no longer change from one version of Unicode to the next, while letters and symbols are added by every one.
+/// Defined by what it excludes (separators, controls, invisible format characters, private use, noncharacters), because
+/// those sets no longer change, while every version of Unicode adds letters and symbols.
 macro_rules! visible {
     () => {
         concat!(r"[^\p{Z}\p{Cc}", $crate::domain::text_rule::invisible!(), "]")
@@ -46,16 +45,16 @@ macro_rules! visible {
 
 pub(crate) use {han, invisible, visible};
 
-/// What a text may look like. Lengths count characters (Unicode scalar values), not bytes.
+/// A rule for a text. Lengths count characters (Unicode scalar values), not bytes.
 #[derive(Debug)]
 pub struct TextRule {
-    /// The least number of characters.
+    /// The minimum number of characters.
     pub min_chars: usize,
-    /// The greatest number of characters.
+    /// The maximum number of characters.
     pub max_chars: usize,
-    /// What the whole text must match, without anchors and single quotes; `None`: anything.
+    /// The pattern that the whole text must match, without anchors and single quotes; `None`: any text.
     pub pattern: Option<&'static str>,
-    /// What the text must not begin with, in lower case as the documents write it.
+    /// What the text must not begin with, in lower case as in the documents.
     pub forbidden_prefixes: &'static [&'static str],
     /// The rule in words, to follow "must be".
     pub words: &'static str,
@@ -63,36 +62,36 @@ pub struct TextRule {
 }
 
 impl TextRule {
-    /// A rule on length and characters.
+    /// A rule for length and characters.
     #[must_use]
     pub const fn new(min_chars: usize, max_chars: usize, pattern: &'static str, words: &'static str) -> Self {
         Self { min_chars, max_chars, pattern: Some(pattern), forbidden_prefixes: &[], words, compiled: OnceLock::new() }
     }
 
-    /// A rule on the length alone.
+    /// A rule for the length alone.
     #[must_use]
     pub const fn any(min_chars: usize, max_chars: usize, words: &'static str) -> Self {
         Self { min_chars, max_chars, pattern: None, forbidden_prefixes: &[], words, compiled: OnceLock::new() }
     }
 
-    /// The same rule, refusing texts that begin with one of `prefixes` too.
+    /// The same rule, which also refuses texts that begin with one of `prefixes`.
     #[must_use]
     pub const fn without_prefixes(mut self, prefixes: &'static [&'static str]) -> Self {
         self.forbidden_prefixes = prefixes;
         self
     }
 
-    /// The pattern with its anchors, as both regular-expression engines take it.
+    /// The pattern with anchors, for both regular-expression engines.
     #[must_use]
     pub fn anchored(&self) -> Option<String> {
         self.pattern.map(|pattern| format!("^(?:{pattern})$"))
     }
 
-    /// Whether `text` obeys the rule.
+    /// Whether `text` follows the rule.
     ///
     /// # Panics
     ///
-    /// Never on input: only if the rule's own pattern, a constant of this crate, did not compile, which a test excludes.
+    /// Only if the pattern, a constant of this crate, does not compile. A test compiles every pattern.
     #[must_use]
     pub fn allows(&self, text: &str) -> bool {
         let compile = || {

@@ -1,11 +1,10 @@
-//! Big numbers of AWS-LC, behind a safe interface: the one module of the crate with `unsafe` in it.
+//! A safe interface to the big numbers of AWS-LC: the only module of the crate that contains `unsafe`.
 //!
-//! Each function wraps one call. What the calls have in common: a [`Number`], a [`Scratch`] and a [`Modulus`] each own what
-//! their pointer points to, from a successful allocation until they are dropped, and nobody else has the pointer. A number is
-//! initialised when it is allocated, so a reference to one can be read; what a call writes is a fresh number or behind a `&mut`.
-//! AWS-LC allocates results itself, as long as they have to be.
+//! Each function wraps one call. All calls rely on these invariants: a [`Number`], [`Scratch`] or [`Modulus`] is the only owner of
+//! its pointer's target, from a successful allocation until it is dropped. A number is initialized when it is allocated, so it can
+//! be read through a reference. A call writes only to a new number or through a `&mut`. AWS-LC allocates the memory for results.
 //!
-//! Memory is overwritten when it is freed: that of a number by `BN_clear_free`, and all else by AWS-LC's own allocator.
+//! Freed memory is overwritten: `BN_clear_free` overwrites numbers, and AWS-LC's own allocator everything else.
 
 #![expect(unsafe_code, reason = "AWS-LC's safe interface has no arithmetic with big numbers")]
 #![deny(clippy::undocumented_unsafe_blocks)]
@@ -18,9 +17,9 @@ use zeroize::Zeroizing;
 
 use super::KeygenError;
 
-/// AWS-LC could not compute something: no memory, or an argument that it does not take.
+/// AWS-LC could not compute a result: it is out of memory, or an argument is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the cryptographic library could not calculate with big numbers")]
+#[error("big-number arithmetic failed in the cryptographic library")]
 pub(super) struct ArithmeticError;
 
 impl From<ArithmeticError> for KeygenError {
@@ -31,51 +30,51 @@ impl From<ArithmeticError> for KeygenError {
 
 type Result<T> = std::result::Result<T, ArithmeticError>;
 
-/// The bytes of the words that the library's numbers consist of.
+/// The size of a word of the library's numbers, in bytes.
 const WORD: usize = size_of::<sys::BN_ULONG>();
 
-/// A number that is not negative. Overwritten when dropped.
+/// A non-negative number, overwritten on drop.
 pub(super) struct Number(NonNull<sys::BIGNUM>);
 
-/// Where AWS-LC keeps what it calculates in between.
+/// Space for AWS-LC's intermediate results.
 pub(super) struct Scratch(NonNull<sys::BN_CTX>);
 
-/// An odd number to calculate modulo of.
+/// An odd modulus, with its Montgomery context.
 pub(super) struct Modulus {
     number: Number,
     montgomery: NonNull<sys::BN_MONT_CTX>,
 }
 
-/// One power to compute: of what, and the exponent.
+/// The operands of a modular exponentiation.
 #[derive(Clone, Copy)]
 pub(super) struct Power<'a> {
     pub(super) modulus: &'a Modulus,
     /// Below the modulus.
     pub(super) base: &'a Number,
-    /// Not longer than the modulus.
+    /// At most as long as the modulus.
     pub(super) exponent: &'a Number,
 }
 
-fn done(code: c_int) -> Result<()> {
+fn check_result(code: c_int) -> Result<()> {
     if code == 1 { Ok(()) } else { Err(ArithmeticError) }
 }
 
 impl Number {
     fn zero() -> Result<Self> {
-        // SAFETY: It takes nothing, and gives a number that is ours, or null.
+        // SAFETY: The call takes no arguments and returns a number that we own, or null.
         NonNull::new(unsafe { sys::BN_new() }).map(Self).ok_or(ArithmeticError)
     }
 
-    /// Fills a fresh number by a call that says whether it succeeded.
+    /// Creates a number and passes it to a call that writes it and returns 1 on success.
     fn from_call(call: impl FnOnce(*mut sys::BIGNUM) -> c_int) -> Result<Self> {
         let number = Self::zero()?;
-        done(call(number.0.as_ptr()))?;
+        check_result(call(number.0.as_ptr()))?;
         Ok(number)
     }
 
     pub(super) fn from_be_bytes(bytes: &[u8]) -> Result<Self> {
         let number = Self::zero()?;
-        // SAFETY: As many bytes as are said can be read, and the number is ours to be written.
+        // SAFETY: The slice has the given number of readable bytes, and we own the number that is written.
         let read = unsafe { sys::BN_bin2bn(bytes.as_ptr(), bytes.len(), number.0.as_ptr()) };
         if read.is_null() { Err(ArithmeticError) } else { Ok(number) }
     }
@@ -84,22 +83,22 @@ impl Number {
         Self::from_be_bytes(&word.to_be_bytes())
     }
 
-    /// The number in exactly `length` bytes, which must suffice. In constant time.
+    /// The number in exactly `length` bytes; an error if it is longer. In constant time.
     pub(super) fn to_be_bytes(&self, length: usize) -> Result<Zeroizing<Vec<u8>>> {
         let mut bytes = Zeroizing::new(vec![0; length]);
-        // SAFETY: As many bytes as are said can be written, and the number can be read.
-        done(unsafe { sys::BN_bn2bin_padded(bytes.as_mut_ptr(), length, self.0.as_ptr()) })?;
+        // SAFETY: The buffer has the given number of writable bytes, and the number can be read.
+        check_result(unsafe { sys::BN_bn2bin_padded(bytes.as_mut_ptr(), length, self.0.as_ptr()) })?;
         Ok(bytes)
     }
 
-    /// How long the number is. Zero has no bits.
+    /// The length in bits. Zero has no bits.
     pub(super) fn bits(&self) -> usize {
         // SAFETY: The number can be read.
         let bits = unsafe { sys::BN_num_bits(self.0.as_ptr()) };
         usize::try_from(bits).unwrap_or(usize::MAX)
     }
 
-    /// How many zeros the binary digits end with. In constant time.
+    /// The number of trailing zero bits. In constant time.
     pub(super) fn trailing_zeros(&self) -> usize {
         // SAFETY: The number can be read.
         let zeros = unsafe { sys::BN_count_low_zero_bits(self.0.as_ptr()) };
@@ -108,41 +107,41 @@ impl Number {
 
     pub(super) fn shifted_right(&self, bits: usize) -> Result<Self> {
         let bits = c_int::try_from(bits).map_err(|_| ArithmeticError)?;
-        // SAFETY: One fresh number is written, one is read.
+        // SAFETY: The call writes a new number and reads one.
         Self::from_call(|result| unsafe { sys::BN_rshift(result, self.0.as_ptr(), bits) })
     }
 
     pub(super) fn plus(&self, other: &Self) -> Result<Self> {
-        // SAFETY: One fresh number is written, two are read.
+        // SAFETY: The call writes a new number and reads two.
         Self::from_call(|result| unsafe { sys::BN_add(result, self.0.as_ptr(), other.0.as_ptr()) })
     }
 
-    /// The difference; an error if `other` is the greater one.
+    /// The difference; an error if `other` is greater.
     pub(super) fn minus(&self, other: &Self) -> Result<Self> {
-        // SAFETY: One fresh number is written, two are read; a negative difference is refused by the call.
+        // SAFETY: The call writes a new number and reads two; it refuses a negative difference.
         Self::from_call(|result| unsafe { sys::BN_usub(result, self.0.as_ptr(), other.0.as_ptr()) })
     }
 
-    /// Whether the numbers are the same. In constant time.
+    /// Whether the numbers are equal. In constant time.
     pub(super) fn equals(&self, other: &Self) -> bool {
         // SAFETY: Both numbers can be read.
         unsafe { sys::BN_equal_consttime(self.0.as_ptr(), other.0.as_ptr()) == 1 }
     }
 
-    /// Whether AWS-LC's own test takes the number for a prime: division by small primes, and at least 16 rounds of Miller-Rabin
-    /// with bases from its own generator. In constant time for a prime.
+    /// Whether the number passes AWS-LC's own primality test: division by small primes, and at least 16 rounds of Miller-Rabin with
+    /// bases from its own generator. In constant time for a prime.
     pub(super) fn is_probably_prime(&self, scratch: &mut Scratch) -> Result<bool> {
-        // As many rounds as AWS-LC makes for keys of its own, with division, without anybody to report to.
+        // The number of rounds that AWS-LC uses for its own keys, with division, and without a progress callback.
         let (checks, divide, report) = (sys::BN_prime_checks_for_generation, 1, std::ptr::null_mut());
         let mut verdict = 0;
-        // SAFETY: An integer of ours is written, one number is read; nobody else uses the scratch space.
-        done(unsafe {
+        // SAFETY: The call writes a local integer and reads a number; the scratch space is borrowed exclusively.
+        check_result(unsafe {
             sys::BN_primality_test(&raw mut verdict, self.0.as_ptr(), checks, scratch.0.as_ptr(), divide, report)
         })?;
         Ok(verdict == 1)
     }
 
-    /// Which number is greater. In constant time.
+    /// Compares the numbers. In constant time.
     pub(super) fn compare(&self, other: &Self) -> Ordering {
         // SAFETY: Both numbers can be read.
         unsafe { sys::BN_ucmp(self.0.as_ptr(), other.0.as_ptr()) }.cmp(&0)
@@ -151,34 +150,34 @@ impl Number {
 
 impl Drop for Number {
     fn drop(&mut self) {
-        // SAFETY: The number is ours, and this is the last that is done with it.
+        // SAFETY: We own the number, and it is not used after this.
         unsafe { sys::BN_clear_free(self.0.as_ptr()) }
     }
 }
 
 impl Scratch {
     pub(super) fn new() -> Result<Self> {
-        // Once for the process: what the processor can do is looked up here.
+        // Once per process: AWS-LC detects the features of the processor here.
         aws_lc_rs::init();
-        // SAFETY: It takes nothing, and gives a context that is ours, or null.
+        // SAFETY: The call takes no arguments and returns a context that we own, or null.
         NonNull::new(unsafe { sys::BN_CTX_new() }).map(Self).ok_or(ArithmeticError)
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // SAFETY: The context is ours, and this is the last that is done with it.
+        // SAFETY: We own the context, and it is not used after this.
         unsafe { sys::BN_CTX_free(self.0.as_ptr()) }
     }
 }
 
 impl Modulus {
-    /// An error if the number is even or has fewer than 65 bits. In constant time, but for its length.
+    /// An error if the number is even or has fewer than 65 bits. In constant time, except for the length.
     pub(super) fn new(number: Number, scratch: &mut Scratch) -> Result<Self> {
         if number.bits() <= 64 {
             return Err(ArithmeticError);
         }
-        // SAFETY: The number is read; nobody else uses the scratch space; the context is ours, or null.
+        // SAFETY: The call reads the number and returns a context that we own, or null; the scratch space is borrowed exclusively.
         let montgomery = unsafe { sys::BN_MONT_CTX_new_consttime(number.0.as_ptr(), scratch.0.as_ptr()) };
         let montgomery = NonNull::new(montgomery).ok_or(ArithmeticError)?;
         Ok(Self { number, montgomery })
@@ -188,64 +187,65 @@ impl Modulus {
         &self.number
     }
 
-    /// How many bytes [`Modulus::spread`] takes: 64 bits more than there are in whole words of the modulus.
-    pub(super) fn spread_length(&self) -> usize {
+    /// The number of bytes for [`Modulus::reduce_random`]: the words of the modulus and 64 bits more.
+    pub(super) fn random_length(&self) -> usize {
         self.number.bits().div_ceil(8).next_multiple_of(WORD) + 8
     }
 
-    /// A number below the modulus, from bytes that are drawn at random: each comes with the same probability, but for a
-    /// relative difference below 2^-64. In constant time.
+    /// Reduces random bytes to a number below the modulus. All results are equally likely, except for a relative difference below
+    /// 2^-64. In constant time.
     ///
-    /// It is `bytes / R`, where `R` is what the Montgomery form multiplies by.
-    pub(super) fn spread(&self, bytes: &[u8], scratch: &mut Scratch) -> Result<Number> {
-        // Below 2^64 R, and so below R times the modulus, which is what the reduction takes.
-        if bytes.len() != self.spread_length() {
+    /// The result is `bytes / R`, where `R` is the factor of the Montgomery form.
+    pub(super) fn reduce_random(&self, bytes: &[u8], scratch: &mut Scratch) -> Result<Number> {
+        // The number is below 2^64 R, and so below R times the modulus, as the reduction requires.
+        if bytes.len() != self.random_length() {
             return Err(ArithmeticError);
         }
         let number = Number::from_be_bytes(bytes)?;
         let (number, montgomery, scratch) = (number.0.as_ptr(), self.montgomery.as_ptr(), scratch.0.as_ptr());
-        // SAFETY: One fresh number is written, one and the context are read; nobody else uses the scratch space.
+        // SAFETY: The call writes a new number and reads one and the context; the scratch space is borrowed exclusively.
         Number::from_call(|result| unsafe { sys::BN_from_montgomery(result, number, montgomery, scratch) })
     }
 
     /// The Montgomery form of a number below the modulus. In constant time.
     pub(super) fn to_montgomery(&self, number: &Number, scratch: &mut Scratch) -> Result<Number> {
         let (number, montgomery, scratch) = (number.0.as_ptr(), self.montgomery.as_ptr(), scratch.0.as_ptr());
-        // SAFETY: One fresh number is written, one and the context are read; nobody else uses the scratch space.
+        // SAFETY: The call writes a new number and reads one and the context; the scratch space is borrowed exclusively.
         Number::from_call(|result| unsafe { sys::BN_to_montgomery(result, number, montgomery, scratch) })
     }
 
     /// The square of a number in Montgomery form. In constant time.
     pub(super) fn squared(&self, number: &Number, scratch: &mut Scratch) -> Result<Number> {
         let (number, montgomery, scratch) = (number.0.as_ptr(), self.montgomery.as_ptr(), scratch.0.as_ptr());
-        // SAFETY: One fresh number is written, one and the context are read; nobody else uses the scratch space.
+        // SAFETY: The call writes a new number and reads one and the context; the scratch space is borrowed exclusively.
         Number::from_call(|result| unsafe { sys::BN_mod_mul_montgomery(result, number, number, montgomery, scratch) })
     }
 }
 
 impl Drop for Modulus {
     fn drop(&mut self) {
-        // SAFETY: The context is ours, and this is the last that is done with it.
+        // SAFETY: We own the context, and it is not used after this.
         unsafe { sys::BN_MONT_CTX_free(self.montgomery.as_ptr()) }
     }
 }
 
 impl Power<'_> {
-    /// AWS-LC's exponentiation for two takes for granted that its arguments are of these sizes.
+    /// AWS-LC's function for two exponentiations assumes operands of these sizes without checking them.
     fn check(&self) -> Result<()> {
         let modulus = self.modulus.number();
         let fits = self.base.compare(modulus) == Ordering::Less && self.exponent.bits() <= modulus.bits();
         if fits { Ok(()) } else { Err(ArithmeticError) }
     }
 
-    /// Two powers. In constant time, and in little more than that of one where the processor has AVX-512 IFMA and the moduli
-    /// are of 1024, 1536 or 2048 bits.
+    /// Computes two powers. In constant time, and in little more time than one if the processor has AVX-512 IFMA and the moduli
+    /// have 1024, 1536 or 2048 bits.
     pub(super) fn compute_two([one, two]: [Self; 2], scratch: &mut Scratch) -> Result<[Number; 2]> {
         one.check()?;
         two.check()?;
         let results = [Number::zero()?, Number::zero()?];
-        // SAFETY: Two fresh numbers are written, six and the contexts of the two moduli are read; the scratch space is ours.
-        done(unsafe {
+        // SAFETY: The call writes two new numbers and reads six numbers and two contexts; the scratch space is borrowed
+        // exclusively.
+        check_result(unsafe {
             sys::BN_mod_exp_mont_consttime_x2(
                 results[0].0.as_ptr(),
                 one.base.0.as_ptr(),
@@ -307,8 +307,8 @@ mod tests {
         assert!(Modulus::new(number(1 << 100), &mut scratch).is_err());
         assert!(Modulus::new(number((1 << 64) - 1), &mut scratch).is_err());
         let modulus = Modulus::new(number((1 << 100) + 1), &mut scratch).unwrap();
-        assert!(modulus.spread(&[1; 23], &mut scratch).is_err());
-        assert!(modulus.spread(&[0xff; 24], &mut scratch).unwrap().compare(modulus.number()) == Ordering::Less);
+        assert!(modulus.reduce_random(&[1; 23], &mut scratch).is_err());
+        assert!(modulus.reduce_random(&[0xff; 24], &mut scratch).unwrap().compare(modulus.number()) == Ordering::Less);
         for (base, exponent) in [((1 << 100) + 1, 1), (1, 1 << 101)] {
             let (base, exponent) = (number(base), number(exponent));
             let power = Power { modulus: &modulus, base: &base, exponent: &exponent };
@@ -316,7 +316,7 @@ mod tests {
         }
     }
 
-    /// The power, by another library.
+    /// The power, computed by another library.
     fn power(power: &Power<'_>) -> Vec<u8> {
         let bits = u32::try_from(power.modulus.number().bits()).unwrap();
         let [modulus, base, exponent] = [power.modulus.number(), power.base, power.exponent].map(|number| {
@@ -327,8 +327,8 @@ mod tests {
         BoxedMontyForm::new(base, &parameters).pow(&exponent).retrieve().to_be_bytes().into_vec()
     }
 
-    /// Two exponentiations at once give what each gives alone by another library, in every size that AWS-LC has its own code
-    /// for.
+    /// Two exponentiations at once give the same results as another library gives for each, in every size for which AWS-LC has
+    /// special code.
     #[test]
     fn two_powers_are_the_powers() {
         let mut scratch = Scratch::new().unwrap();
@@ -366,15 +366,15 @@ mod tests {
         }
     }
 
-    /// A number goes into the Montgomery form and, spread over the modulus, comes out again.
+    /// `reduce_random` is the inverse of `to_montgomery`.
     #[test]
     fn spreading_undoes_the_montgomery_form() {
         let mut scratch = Scratch::new().unwrap();
         let modulus = Modulus::new(number((1 << 127) + 29), &mut scratch).unwrap();
         for plain in [0, 1, 2, (1 << 127) + 28] {
             let form = modulus.to_montgomery(&number(plain), &mut scratch).unwrap();
-            let bytes = form.to_be_bytes(modulus.spread_length()).unwrap();
-            assert_eq!(value(&modulus.spread(&bytes, &mut scratch).unwrap()), plain);
+            let bytes = form.to_be_bytes(modulus.random_length()).unwrap();
+            assert_eq!(value(&modulus.reduce_random(&bytes, &mut scratch).unwrap()), plain);
         }
     }
 }

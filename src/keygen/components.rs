@@ -9,10 +9,10 @@ use super::KeygenError;
 use super::primes::ConfirmedPrime;
 use super::sieve::EXPONENT;
 
-/// A secret number. Overwritten when dropped.
+/// A secret number, zeroized on drop.
 type Secret<T = BoxedUint> = Zeroizing<T>;
 
-/// The numbers of RFC 8017 §A.1.2, but for the public exponent.
+/// The numbers of RFC 8017 §A.1.2, except the public exponent.
 pub(super) struct Components {
     modulus: BoxedUint,
     private_exponent: Secret,
@@ -30,16 +30,16 @@ impl From<der::Error> for KeygenError {
 }
 
 impl Components {
-    /// The key of two primes with a modulus of `bits` bits. The larger prime is the first one of the key.
+    /// The key with these two primes and a modulus of `bits` bits. The larger prime becomes `prime1`.
     ///
     /// # Errors
     ///
-    /// [`KeygenError::Refused`] if the modulus has another length, or FIPS 186-5 A.1.1 allows no key of these primes.
+    /// [`KeygenError::Refused`] if the modulus has another length, or if FIPS 186-5 A.1.1 allows no key with these primes.
     pub(super) fn new(bits: u32, primes: [&ConfirmedPrime; 2]) -> Result<Self, KeygenError> {
         let half = bits / 2;
         let [p, q] = primes.map(|prime| BoxedUint::from_be_slice(prime.as_bytes(), half).map(Secret::new));
         let (p, q) = (p.map_err(|_| KeygenError::Refused)?, q.map_err(|_| KeygenError::Refused)?);
-        // Which one was found first says nothing about them.
+        // The order in which the primes were found does not matter.
         let [p, q] = if *p < *q { [q, p] } else { [p, q] };
         let modulus = p.concatenating_mul(&*q);
         if modulus.bits() != bits {
@@ -54,7 +54,7 @@ impl Components {
         let lcm = secret(reduced.concatenating_mul(&**q_less_one).into_nz())?;
         let exponent = BoxedUint::from(EXPONENT).resize(bits);
         let private_exponent = secret(exponent.invert_mod(&lcm))?;
-        // It is odd, so it is not two to the power of `half`.
+        // The exponent is odd, so it cannot equal 2^half.
         if private_exponent.bits() <= half {
             return Err(KeygenError::Refused);
         }
@@ -70,7 +70,7 @@ impl Components {
         })
     }
 
-    /// An `RSAPrivateKey` in DER.
+    /// The `RSAPrivateKey` in DER.
     pub(super) fn to_der(&self) -> Result<Zeroizing<Vec<u8>>, KeygenError> {
         let numbers = [&self.private_exponent, &self.prime1, &self.prime2, &self.exponent1, &self.exponent2];
         let [private_exponent, prime1, prime2, exponent1, exponent2] = numbers.map(|number| be_bytes(number));
@@ -87,7 +87,7 @@ impl Components {
             coefficient: UintRef::new(&coefficient)?,
             other_prime_infos: None,
         };
-        // In a buffer of exactly its length, so that nothing is left behind by growth.
+        // The buffer has the exact length: a growing one would leave copies in memory.
         let length = usize::try_from(key.encoded_len()?).map_err(|_| KeygenError::Generation)?;
         let mut der = Zeroizing::new(vec![0; length]);
         key.encode_to_slice(&mut der)?;
@@ -139,7 +139,7 @@ mod tests {
         }
     }
 
-    /// From the primes of a key that `openssl` made all its numbers follow, to the byte.
+    /// The primes of a key from `openssl` yield the same numbers as `openssl`'s, to the byte.
     #[test]
     fn the_numbers_are_those_of_openssl() {
         assert_all_numbers_follow(2048, &vector("rsa2048"));
@@ -165,7 +165,7 @@ mod tests {
         }
     }
 
-    /// `p - 1` is a multiple of the public exponent, so there is no private one.
+    /// `p - 1` is a multiple of the public exponent, so there is no private exponent.
     #[test]
     fn primes_without_a_private_exponent_are_refused() {
         let [prime, unfit] = [PRIMES[0], UNFIT].map(|hex| confirmed(&bytes(hex)));

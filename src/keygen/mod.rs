@@ -1,7 +1,6 @@
-//! Drawing new key pairs. This is the one place where keys meet randomness: AWS-LC's generator,
-//! seeded by the system.
+//! Generates key pairs. This is the only module that uses randomness for keys: AWS-LC's generator, which the system seeds.
 
-// With the FIPS module all RSA keys are made by it.
+// With the FIPS module, the module generates all RSA keys.
 #[cfg(not(feature = "fips"))]
 mod bignum;
 #[cfg(not(feature = "fips"))]
@@ -24,66 +23,67 @@ use aws_lc_rs::signature::{
     EcdsaSigningAlgorithm, EcdsaVerificationAlgorithm, Ed25519KeyPair, RsaPublicKeyComponents, UnparsedPublicKey,
 };
 
-use crate::domain::key::wire::{Reader, WireError};
-use crate::domain::key::{KeySpec, PrivateKey, PrivateKeyError};
+use crate::domain::key::{
+    KeySpec, PrivateKey, PrivateKeyError,
+    wire::{Reader, WireError},
+};
 
-/// What is signed to see that a new key pair is one.
+/// The message that is signed to test a new key pair.
 const MESSAGE: &[u8] = b"keypair-operator pairwise consistency test";
 
-/// Why a key pair could not be generated. None of these can be mended by the user; trying again may
-/// help.
+/// Why a key pair could not be generated. The user cannot fix any of these errors; a retry may succeed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeygenError {
-    /// The library did not give a key.
-    #[error("the key pair could not be generated")]
+    /// The cryptographic library failed.
+    #[error("the cryptographic library failed to generate the key pair")]
     Generation,
-    /// No prime was found in as many attempts as FIPS 186-5 allows: less likely than 2^-40.
-    #[error("no prime was found in as many attempts as FIPS 186-5 allows")]
+    /// No prime was found in the number of attempts that FIPS 186-5 allows. The probability is below 2^-40.
+    #[error("no prime was found in the number of attempts that FIPS 186-5 allows")]
     NoPrime,
-    /// A number that had passed the operator's primality test failed AWS-LC's, so no key was made of it. The number is not in
-    /// the message, since it may have been a prime.
+    /// A number passed the operator's primality test and failed AWS-LC's, so no key was built from it. The message does not contain
+    /// the number, because it may be prime.
     #[error(
-        "AWS-LC's primality test contradicts the operator's, so the key was dropped; \
+        "AWS-LC's primality test contradicts the operator's, so the key was discarded; \
          set --rsa-generator=library and report this"
     )]
     NotPrime,
-    /// Primes were found, but FIPS 186-5 allows no key of them, or they have not the size that was asked for.
-    #[error("the prime numbers that were found do not make a key")]
+    /// Primes were found, but FIPS 186-5 allows no key with them, or they have the wrong size.
+    #[error("the primes that were found do not form a valid key")]
     Refused,
-    /// The library gave a key that cannot be read again.
-    #[error("the generated key pair cannot be read: {0}")]
+    /// The generated private key cannot be parsed.
+    #[error("the generated key pair cannot be parsed: {0}")]
     Unreadable(#[from] PrivateKeyError),
-    /// What the private key signs, the public key does not verify.
-    #[error("the generated private and public key do not belong together")]
+    /// The public key does not verify a signature of the private key.
+    #[error("the generated private key and public key do not match")]
     NotAPair,
 }
 
-/// What generates RSA keys.
+/// The generator of RSA keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RsaGenerator {
-    /// FIPS 186-5 A.1.3 with AWS-LC's arithmetic, on x86-64, where that was measured to be faster; elsewhere and with the FIPS
-    /// module it is [`RsaGenerator::Library`].
+    /// FIPS 186-5 A.1.3 with AWS-LC's arithmetic on x86-64, where measurements show that it is faster. On other processors and with
+    /// the FIPS module, the same as [`RsaGenerator::Library`].
     Fast,
     /// AWS-LC's own generator.
     Library,
 }
 
 impl RsaGenerator {
-    /// What [`generate`] uses: the faster one that this build has.
+    /// The generator that [`generate`] uses: the faster one in this build.
     pub const DEFAULT: Self = if FIPS { Self::Library } else { Self::Fast };
 
-    /// Whether this build can be told to use it: with the FIPS module, keys are the module's.
+    /// Whether this build has the generator: with the FIPS module, only [`RsaGenerator::Library`].
     #[must_use]
     pub const fn is_available(self) -> bool {
         !FIPS || matches!(self, Self::Library)
     }
 }
 
-/// Whether this build has the FIPS module of AWS-LC in it, instead of AWS-LC as it is developed.
+/// Whether this build uses the FIPS module of AWS-LC instead of the development version.
 pub const FIPS: bool = cfg!(feature = "fips");
 
-/// Generates a key pair, RSA by [`RsaGenerator::DEFAULT`].
+/// Generates a key pair, an RSA key with [`RsaGenerator::DEFAULT`].
 ///
 /// # Errors
 ///
@@ -92,19 +92,17 @@ pub fn generate(spec: KeySpec) -> Result<PrivateKey, KeygenError> {
     generate_with(spec, RsaGenerator::DEFAULT)
 }
 
-/// Generates a key pair, with this generator if it is RSA.
+/// Generates a key pair, an RSA key with the generator `rsa`.
 ///
-/// This computes on the calling thread without yielding: microseconds for ECDSA and Ed25519, but
-/// from tenths of a second to several seconds for RSA. In asynchronous code it belongs on a
-/// blocking thread.
+/// This blocks the calling thread: microseconds for ECDSA and Ed25519, but tenths of a second to several seconds for RSA. In
+/// asynchronous code, run it on a blocking thread.
 ///
-/// AWS-LC tests new pairs itself only in its FIPS module. So each pair is tested
-/// here: the private key is taken from the document that will be handed out, it signs, and the
-/// public key that was derived from it verifies.
+/// AWS-LC tests new key pairs only in its FIPS module, so each key pair is tested here: the private key from the document that the
+/// user gets signs a message, and the derived public key verifies it.
 ///
 /// # Errors
 ///
-/// [`KeygenError`] if the library fails or the test does. Neither is expected. Nothing is tried again here.
+/// [`KeygenError`] if the library or the test fails. Neither is expected. There is no retry here.
 pub fn generate_with(spec: KeySpec, rsa: RsaGenerator) -> Result<PrivateKey, KeygenError> {
     match spec {
         KeySpec::Rsa2048 => generate_rsa(rsa, 2048, KeySize::Rsa2048),
@@ -140,7 +138,7 @@ fn fast_rsa(_: usize, size: KeySize) -> Result<PrivateKey, KeygenError> {
     library_rsa(size)
 }
 
-/// A key pair by AWS-LC's own generator.
+/// Generates a key pair with AWS-LC's own generator.
 fn library_rsa(size: KeySize) -> Result<PrivateKey, KeygenError> {
     let pair = KeyPair::generate(size).map_err(|_| KeygenError::Generation)?;
     let der: Pkcs8V1Der<'_> = pair.as_der().map_err(|_| KeygenError::Generation)?;
@@ -170,7 +168,7 @@ fn generate_ecdsa(
     let pair = EcdsaKeyPair::from_pkcs8(signing, key.pkcs8_der()).map_err(|_| KeygenError::NotAPair)?;
     let signed = pair.sign(&SystemRandom::new(), MESSAGE).map_err(|_| KeygenError::NotAPair)?;
     let blob = public_blob(&key)?;
-    let point = last_field(&blob, 2).map_err(|_| KeygenError::NotAPair)?;
+    let point = string_field(&blob, 2).map_err(|_| KeygenError::NotAPair)?;
     UnparsedPublicKey::new(verification, point).verify(MESSAGE, signed.as_ref()).map_err(|_| KeygenError::NotAPair)?;
     Ok(key)
 }
@@ -180,11 +178,11 @@ fn generate_ed25519() -> Result<PrivateKey, KeygenError> {
     let der = pair.to_pkcs8v1().map_err(|_| KeygenError::Generation)?;
     let key = PrivateKey::from_pkcs8_der(der.as_ref())?;
 
-    // The checked reader wants the public key in the document; there is none in version 1.
+    // The checked constructor requires the public key in the document, and version 1 does not contain it.
     let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(key.pkcs8_der()).map_err(|_| KeygenError::NotAPair)?;
     let signed = pair.try_sign(MESSAGE).map_err(|_| KeygenError::NotAPair)?;
     let blob = public_blob(&key)?;
-    let public = last_field(&blob, 1).map_err(|_| KeygenError::NotAPair)?;
+    let public = string_field(&blob, 1).map_err(|_| KeygenError::NotAPair)?;
     UnparsedPublicKey::new(&ED25519, public).verify(MESSAGE, signed.as_ref()).map_err(|_| KeygenError::NotAPair)?;
     Ok(key)
 }
@@ -193,17 +191,17 @@ fn public_blob(key: &PrivateKey) -> Result<Vec<u8>, KeygenError> {
     Ok(key.public_key("")?.blob().to_vec())
 }
 
-/// Exponent and modulus within an RSA blob (RFC 4253 §6.6).
+/// The exponent and modulus in an RSA blob (RFC 4253 §6.6).
 fn rsa_fields(blob: &[u8]) -> Result<(&[u8], &[u8]), WireError> {
     let mut reader = Reader::new(blob);
     let _type = reader.string()?;
     Ok((reader.positive_mpint()?, reader.positive_mpint()?))
 }
 
-/// The string after the first `skip` strings of a blob.
-fn last_field(blob: &[u8], skip: usize) -> Result<&[u8], WireError> {
+/// The string at `index` in a blob.
+fn string_field(blob: &[u8], index: usize) -> Result<&[u8], WireError> {
     let mut reader = Reader::new(blob);
-    for _ in 0..skip {
+    for _ in 0..index {
         reader.string()?;
     }
     reader.string()
@@ -229,7 +227,7 @@ mod tests {
         assert_eq!(RsaGenerator::Fast.is_available(), !FIPS);
     }
 
-    /// Also on architectures where it is not used.
+    /// Also on architectures that do not use it.
     #[cfg(not(feature = "fips"))]
     #[test]
     fn our_own_makes_keys() {

@@ -1,6 +1,6 @@
-//! The Miller-Rabin test (FIPS 186-5 B.3.1) with AWS-LC's arithmetic, and AWS-LC's own test of what is left at the end.
+//! The Miller-Rabin test (FIPS 186-5 B.3.1) with AWS-LC's arithmetic, and AWS-LC's own test of the numbers that pass it.
 //!
-//! A number that passes is tested in constant time, whatever it is; one that fails may leave early, since it is thrown away.
+//! The test takes constant time for a number that passes. It may stop early for one that fails, because that is discarded.
 
 use zeroize::Zeroizing;
 
@@ -8,23 +8,23 @@ use super::KeygenError;
 use super::bignum::{ArithmeticError, Modulus, Number, Power, Scratch};
 use super::random::{Random, RandomError};
 
-/// So many squarings are made in each round at least, so that their number does not tell how often two divides `p - 1`. That
-/// it divides more often happens once in 2^63 primes.
+/// The minimum number of squarings in each round, so that it does not reveal how often two divides `p - 1`. Two divides more often
+/// for one in 2^63 primes.
 const SQUARINGS: usize = 63;
 
-/// An odd number that may be prime, `w`, with what each round of its test needs.
+/// An odd number `w` that may be prime, with precomputed values for the rounds of its test.
 pub(super) struct Candidate {
     modulus: Modulus,
-    /// `w - 1` is `odd` times two to the power of `twos`.
+    /// `w - 1` is `odd * 2^twos`.
     twos: usize,
     odd: Number,
-    /// In Montgomery form.
+    /// 1 in Montgomery form.
     one: Number,
-    /// In Montgomery form: `w - 1`.
+    /// `w - 1` in Montgomery form.
     minus_one: Number,
 }
 
-/// A number that AWS-LC's own test takes for a prime, big-endian: what a key can be built of.
+/// A number that passed AWS-LC's own test, big-endian. A key is built only from these.
 pub(super) struct ConfirmedPrime(Zeroizing<Vec<u8>>);
 
 impl ConfirmedPrime {
@@ -50,8 +50,8 @@ impl Candidate {
         self.modulus.number()
     }
 
-    /// One round for each of two candidates, which may be the same one: whether the candidate may be prime still. The powers
-    /// are computed side by side.
+    /// One round for each of two candidates, which may be the same one: whether each may still be prime. The two powers are
+    /// computed together.
     pub(super) fn round(
         pair: [&Self; 2],
         random: &mut impl Random,
@@ -63,7 +63,7 @@ impl Candidate {
         Ok([first.passes(&one, scratch)?, second.passes(&two, scratch)?])
     }
 
-    /// Whether the number passes `rounds` rounds, or one more if that is odd.
+    /// Whether the number passes `rounds` rounds, or one more if `rounds` is odd.
     pub(super) fn passes_rounds(
         &self,
         rounds: usize,
@@ -78,8 +78,8 @@ impl Candidate {
         Ok(true)
     }
 
-    /// Asks AWS-LC's own test, which shares neither rounds nor bases with this one, about a number that passed all rounds. So a
-    /// fault of this test makes no key. `length` is that of the number in bytes.
+    /// Tests a number that passed all rounds with AWS-LC's own test, which shares neither rounds nor bases with this one. So a
+    /// bug in this test does not lead to a key. `length` is the length of the number in bytes.
     ///
     /// # Errors
     ///
@@ -97,12 +97,12 @@ impl Candidate {
 
     /// A number from 2 to `w - 2`.
     ///
-    /// The standard draws until one is below `w - 1`, and how often tells something of `w`. This draws once, 64 bits more than
-    /// needed, and reduces. That 0, 1 or `w - 1` comes out does not happen with a sound generator, so it is an error.
+    /// The standard draws until a number is below `w - 1`, and the number of draws reveals something about `w`. This draws once, 64
+    /// bits more than needed, and reduces. A sound generator never yields 0, 1 or `w - 1`, so these are an error.
     fn base(&self, random: &mut impl Random, scratch: &mut Scratch) -> Result<Number, KeygenError> {
-        let mut bytes = Zeroizing::new(vec![0; self.modulus.spread_length()]);
+        let mut bytes = Zeroizing::new(vec![0; self.modulus.random_length()]);
         random.fill(&mut bytes)?;
-        let base = self.modulus.spread(&bytes, scratch)?;
+        let base = self.modulus.reduce_random(&bytes, scratch)?;
         let next = base.plus(&Number::from_word(1)?)?;
         if base.bits() < 2 || next.equals(self.number()) {
             return Err(RandomError.into());
@@ -110,12 +110,12 @@ impl Candidate {
         Ok(base)
     }
 
-    /// Steps 4.4 and 4.5: whether the power is 1, or becomes -1 when it is squared less than `twos` times.
+    /// Steps 4.4 and 4.5: whether the power is 1, or becomes -1 after fewer than `twos` squarings.
     fn passes(&self, power: &Number, scratch: &mut Scratch) -> Result<bool, ArithmeticError> {
         let mut power = self.modulus.to_montgomery(power, scratch)?;
         let mut passes = power.equals(&self.one) | power.equals(&self.minus_one);
         for squarings in 1..self.twos.max(SQUARINGS) {
-            // All that are allowed are made, and in vain: composite.
+            // The number is composite: none of the allowed squarings gave -1.
             if !passes && squarings >= self.twos {
                 break;
             }
@@ -133,7 +133,7 @@ mod tests {
 
     use super::*;
 
-    /// So many that no composite passes by chance: less than 2^-128.
+    /// The number of rounds with which a composite passes by chance with a probability below 2^-128.
     const MANY: usize = 64;
 
     fn from_hex(hex: &str) -> Number {
@@ -171,7 +171,7 @@ mod tests {
         let candidate = Candidate::new(number, &mut scratch).unwrap();
         let mut random = SystemRandom::new();
         let passes = candidate.passes_rounds(MANY, &mut random, &mut scratch).unwrap();
-        // Beside a prime the verdict is the same.
+        // The verdict beside a prime is the same.
         let prime = Candidate::new(shifted(1, 127).minus(&word(1)).unwrap(), &mut scratch).unwrap();
         let beside = (0..MANY).all(|_| {
             let [verdict, of_prime] = Candidate::round([&candidate, &prime], &mut random, &mut scratch).unwrap();
@@ -189,11 +189,11 @@ mod tests {
 
     #[test]
     fn primes_pass() {
-        // Mersenne's: two divides p - 1 once.
+        // Mersenne primes: two divides p - 1 once.
         for exponent in [89, 107, 127, 521, 607, 1279] {
             assert!(is_prime(shifted(1, exponent).minus(&word(1)).unwrap()), "2^{exponent} - 1");
         }
-        // Proth's: it divides p - 1 very often.
+        // Proth primes: two divides p - 1 very often.
         for exponent in [66, 189, 201, 209, 276, 353, 408] {
             assert!(is_prime(shifted(3, exponent).plus(&word(1)).unwrap()), "3 * 2^{exponent} + 1");
         }
@@ -208,14 +208,14 @@ mod tests {
             let one_less = shifted(1, exponent).minus(&word(composite)).unwrap();
             assert!(!is_prime(one_less), "2^{exponent} - {composite}");
         }
-        // Fermat's numbers, strong pseudoprimes to base 2.
+        // Fermat numbers, strong pseudoprimes to base 2.
         for exponent in [128, 256, 512, 1024] {
             assert!(!is_prime(shifted(1, exponent).plus(&word(1)).unwrap()), "2^{exponent} + 1");
         }
     }
 
-    /// The least composites that pass with each of the first 12 and the first 13 primes as a base, and Arnault's of 397
-    /// digits, a Carmichael number that passes with each base below 307.
+    /// The smallest composites that pass with each of the first 12 and 13 primes as a base, and Arnault's number of 397 digits, a
+    /// Carmichael number that passes with each base below 307.
     #[test]
     fn strong_pseudoprimes_fail() {
         for composite in ["437ae92817f9fc85b7e5", "2be6951adc5b22410a5fd"] {
@@ -239,7 +239,7 @@ mod tests {
         assert!(!is_prime(from_hex(arnault)));
     }
 
-    /// `(6k + 1)(12k + 1)(18k + 1)` of 1024 bits, which Fermat's test takes for a prime.
+    /// `(6k + 1)(12k + 1)(18k + 1)` of 1024 bits, which passes the Fermat test.
     #[test]
     fn carmichael_numbers_fail() {
         let k = from_hex("33c862f430a8ebe327be4e1141916573fceb589e29ad16d5d7273e41aa3d57b81e35bb1ede3d7cbb15cee");
@@ -250,7 +250,7 @@ mod tests {
         assert!(factors.into_iter().all(is_prime));
     }
 
-    /// `p (2p - 1)`, of which a quarter of the bases tell nothing: the most that there can be.
+    /// `p (2p - 1)`, which passes with a quarter of all bases, the maximum for a composite.
     #[test]
     fn a_round_is_passed_by_a_quarter_at_most() {
         let mut scratch = Scratch::new().unwrap();
@@ -265,7 +265,7 @@ mod tests {
             let verdicts = Candidate::round([&candidate; 2], &mut SystemRandom::new(), &mut scratch).unwrap();
             passed += verdicts.iter().map(|passes| u32::from(*passes)).sum::<u32>();
         }
-        // 250 are expected, and 14 is the standard deviation.
+        // The expected value is 250, and the standard deviation is 14.
         assert!((160..340).contains(&passed), "{passed} of 1000");
         assert!(!candidate.passes_rounds(MANY, &mut SystemRandom::new(), &mut scratch).unwrap());
         assert!(is_prime(prime) && is_prime(other));

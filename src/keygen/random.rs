@@ -1,10 +1,10 @@
-//! Where random bytes come from.
+//! The source of random bytes.
 
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 
 use super::KeygenError;
 
-/// No random bytes could be had, or they were not random.
+/// The generator failed, or its output is not random.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the random number generator failed")]
 pub(super) struct RandomError;
@@ -15,7 +15,7 @@ impl From<RandomError> for KeygenError {
     }
 }
 
-/// A source of random bytes. Tests have others than [`SystemRandom`].
+/// A source of random bytes. Tests use deterministic ones.
 pub(super) trait Random {
     fn fill(&mut self, bytes: &mut [u8]) -> Result<(), RandomError>;
 }

@@ -1,7 +1,7 @@
-//! RSA key pairs as FIPS 186-5 A.1.3 makes them, from probable primes. `docs/rsa-generation.md` argues each step.
+//! Generates RSA keys from probable primes as in FIPS 186-5 A.1.3. `docs/rsa-generation.md` explains each step.
 //!
-//! Every candidate is drawn anew, and the first one that passes is taken: so each prime of the interval is as likely as any
-//! other. Two candidates are tested at the same time, but in their order.
+//! Every candidate is drawn independently, and the first one that passes is used, so all primes in the interval are equally likely.
+//! Two candidates are tested at a time, in the order in which they were drawn.
 
 use std::cmp::Ordering;
 
@@ -14,27 +14,27 @@ use super::primes::Candidate;
 use super::random::Random;
 use super::sieve;
 
-/// How often a prime is tested: once beside another candidate, then in pairs. FIPS 186-5 wants 5 rounds for primes of 1024
-/// bits, and 4 for longer ones.
+/// The minimum number of Miller-Rabin rounds for a prime: one together with another candidate, the rest in pairs. FIPS 186-5
+/// requires 5 rounds for primes of 1024 bits, and 4 for longer ones.
 const ROUNDS: usize = 5;
 
-/// The first 64 bits of the square root of 2. No candidate may be less, as a fraction of the greatest.
+/// The first 64 bits of the square root of 2. The first 64 bits of a candidate must be greater.
 const ROOT_OF_TWO: u64 = 0xb504_f333_f9de_6484;
 
 /// Generates a key pair with a modulus of `bits` bits, as an `RSAPrivateKey` in DER.
 ///
-/// What AWS-LC would refuse, such as numbers that do not belong together, is left to whoever reads it.
+/// It does not check that the numbers of the key are consistent: AWS-LC does when the key is parsed.
 pub(super) fn generate(bits: usize, random: &mut impl Random) -> Result<Zeroizing<Vec<u8>>, KeygenError> {
     let mut scratch = Scratch::new()?;
     let p = find_prime(bits, 5 * bits, None, random, &mut scratch)?;
     let q = find_prime(bits, 10 * bits, Some(p.number()), random, &mut scratch)?;
-    // A key can only be built of primes that AWS-LC's own test has confirmed.
+    // A key is built only from primes that AWS-LC's own test confirms.
     let [p, q] = [p.confirm(bits / 16, &mut scratch)?, q.confirm(bits / 16, &mut scratch)?];
     let bits = u32::try_from(bits).map_err(|_| KeygenError::Refused)?;
     Components::new(bits, [&p, &q])?.to_der()
 }
 
-/// Steps 4 and 5: draws candidates of half of `bits` until one is prime, far enough from the `other` prime.
+/// Steps 4 and 5: draws candidates of half of `bits` until one is prime and far enough from the `other` prime.
 fn find_prime(
     bits: usize,
     attempts: usize,
@@ -44,7 +44,7 @@ fn find_prime(
 ) -> Result<Candidate, KeygenError> {
     let mut search = Search::new(bits, attempts, other);
     while let Some(first) = search.next(random, scratch)? {
-        // Where the attempts are used up, the last candidate has two rounds instead.
+        // If no attempts are left, the last candidate takes both rounds.
         let second = search.next(random, scratch)?;
         let [one, two] = Candidate::round([&first, second.as_ref().unwrap_or(&first)], random, scratch)?;
         for (candidate, passed) in [(Some(first), one), (second, two)] {
@@ -58,19 +58,21 @@ fn find_prime(
     Err(KeygenError::NoPrime)
 }
 
-/// How many candidates are drawn at a time: drawing them one by one takes longer.
+/// The number of candidates that are drawn at a time, which is faster than one by one.
 const BATCH: usize = 16;
 
-/// The candidates for one prime.
+/// The search for one prime.
 struct Search<'a> {
-    /// Those of the modulus.
+    /// The length of the modulus.
     bits: usize,
-    /// How many more may be tried, and drawn: more than a third of what is drawn is too small to be tried.
+    /// How many more candidates may be tried.
     attempts: usize,
+    /// How many more may be drawn: more than a third of the drawn numbers are too small to be tried.
     draws: usize,
     other: Option<&'a Number>,
-    /// Random bytes for candidates, of which so many are used.
+    /// Random bytes for candidates.
     drawn: Zeroizing<Vec<u8>>,
+    /// How many of them are used.
     used: usize,
 }
 
@@ -89,25 +91,25 @@ impl<'a> Search<'a> {
         let length = self.bits / 16;
         let candidate = self.drawn.get_mut(self.used..self.used + length).ok_or(KeygenError::Generation)?;
         self.used += length;
-        // A number without its highest bit would be thrown away in step 4.4; with it, all others stay as likely as they were.
+        // Step 4.4 would discard a number without its highest bit; setting it keeps all others equally likely.
         candidate.first_mut().into_iter().for_each(|byte| *byte |= 0x80);
         candidate.last_mut().into_iter().for_each(|byte| *byte |= 1);
         Ok(candidate)
     }
 
-    /// The next candidate that small primes leave over and whose `p - 1` has no factor in common with the exponent. `None`:
-    /// no more may be drawn.
+    /// The next candidate that has no small factor and whose `p - 1` is coprime to the exponent, or `None` if the attempts or draws
+    /// are used up.
     fn next(&mut self, random: &mut impl Random, scratch: &mut Scratch) -> Result<Option<Candidate>, KeygenError> {
         let mut words = Zeroizing::new(vec![0; self.bits / 128]);
         while self.attempts > 0 && self.draws > 0 {
             self.draws -= 1;
             let bytes = self.draw(random)?;
             words.iter_mut().zip(sieve::words(bytes)).for_each(|(word, value)| *word = value);
-            // Step 4.4. That the first bits are those of the root happens once in 2^64 times; it counts as less.
+            // Step 4.4. If the first bits equal those of the root, which happens once in 2^64, the number counts as less.
             if words.last().is_none_or(|highest| *highest <= ROOT_OF_TWO) {
                 continue;
             }
-            // The exponent is prime, so it has a factor in common with multiples of it only.
+            // The exponent is prime, so only its multiples are not coprime to it.
             let promising = !sieve::has_small_factor(&words) && sieve::modulo_exponent(&words) != 1;
             let number = if promising { Some(Number::from_be_bytes(bytes)?) } else { None };
             self.attempts -= 1;
@@ -120,7 +122,7 @@ impl<'a> Search<'a> {
         Ok(None)
     }
 
-    /// Step 5.5: whether the difference is greater than two to the power of half the bits less 100.
+    /// Step 5.5: whether the difference is greater than 2^(bits/2 - 100).
     fn is_far_enough(&self, number: &Number) -> Result<bool, KeygenError> {
         let Some(other) = self.other else {
             return Ok(true);
@@ -145,13 +147,13 @@ pub(super) mod tests {
     use super::super::random::RandomError;
     use super::*;
 
-    /// Of 256 bits, the first two set.
+    /// Primes of 256 bits with the first two bits set.
     pub(in super::super) const PRIMES: [&str; 3] = [
         "f37bf96a531f017cf4ced850bd7831be4357eae1ab744e88b25622c7071ff5c9",
         "fbcf8de8d359c706fc377f4c0ada61e5786b5be3e5febd0c1adbecb1d4c1c3c5",
         "e9273aa899641e82ad815fe236c94fb4167d90c80e2f58c39c1b82d81b91ae29",
     ];
-    /// One prime and the next.
+    /// Two consecutive primes.
     pub(in super::super) const NEIGHBOURS: [&str; 2] = [
         "b73efc9c1e2d556339de8a6355d786225035a75e46a2a72046dce912d8f997f9",
         "b73efc9c1e2d556339de8a6355d786225035a75e46a2a72046dce912d8f998b3",
@@ -160,18 +162,18 @@ pub(super) mod tests {
     pub(in super::super) const UNFIT: &str = "dd8b661e7370d51e8c64397f23602397762beebe75e6c4fc87c479d79df54ca7";
     /// A prime below the root of 2^511.
     const SMALL: &str = "acce5e40fe6abb01a2371bc58eb0e8df457886ce288e31aa3ade1fe3f45d939f";
-    /// A product of two primes of 128 bits: no small prime divides it.
+    /// A product of two primes of 128 bits, without small factors.
     const COMPOSITE: &str = "ec85acf5a4e2442e4d23c1ce6f6e20ef7b1ba485e82ff72489f0cead1c169975";
-    /// `p (2p - 1)`, which a quarter of all bases take for a prime.
+    /// `p (2p - 1)`, which passes with a quarter of all bases.
     const OFTEN_PASSES: &str = "e31102565dd45e17c2b90e62ad287a5935b0995344bd779642996e1833f0d833";
-    /// The bits of a modulus of such primes.
+    /// The length of a modulus of two such primes.
     const BITS: usize = 512;
 
     pub(in super::super) fn bytes(hex: &str) -> Vec<u8> {
         (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
     }
 
-    /// Gives the candidates that it is told, then even ones divided by 3, and bases at random.
+    /// Returns scripted candidates, then multiples of 3, and random bases.
     struct Script(VecDeque<Vec<u8>>);
 
     impl Script {
@@ -186,7 +188,7 @@ pub(super) mod tests {
                 return SystemRandom::new().fill(buffer).map_err(|_| RandomError);
             }
             for candidate in buffer.chunks_mut(BITS / 16) {
-                // Three times something: a number of 256 bits whose digits are all F.
+                // 2^256 - 1 is a multiple of 3.
                 let next = self.0.pop_front().unwrap_or_else(|| vec![0xff; BITS / 16]);
                 candidate.copy_from_slice(&next);
             }
@@ -214,7 +216,7 @@ pub(super) mod tests {
         assert_found(&[COMPOSITE, b, a], b);
         assert_found(&[COMPOSITE, COMPOSITE, c, a, b], c);
         assert_found(&[COMPOSITE, COMPOSITE, COMPOSITE, a, c], a);
-        // Beyond what is drawn at a time.
+        // More than one batch.
         let late = [[COMPOSITE; 2 * BATCH].as_slice(), &[c, a]].concat();
         assert_found(&late, c);
     }
@@ -261,7 +263,7 @@ pub(super) mod tests {
             assert_eq!(find(&candidates, composites + 1, None), Ok(bytes(a)), "{composites}");
             assert_eq!(find(&candidates, composites, None), Err(KeygenError::NoPrime), "{composites}");
         }
-        // What is too small counts as drawn only.
+        // A number that is too small counts only as a draw.
         assert_eq!(find(&[SMALL, SMALL, SMALL, a], 1, None), Ok(bytes(a)));
         assert_eq!(find(&[SMALL, SMALL, SMALL, SMALL, a], 1, None), Err(KeygenError::NoPrime));
     }
@@ -283,7 +285,7 @@ pub(super) mod tests {
         assert_eq!(generate(2048, &mut Constant(Err(RandomError))), Err(KeygenError::Generation));
     }
 
-    /// Gives the candidates that it is told, and always the same base.
+    /// Returns scripted candidates, and always the same base.
     struct OneBase {
         candidates: Script,
         base: Vec<u8>,
@@ -313,7 +315,7 @@ pub(super) mod tests {
         }
     }
 
-    /// A composite that passes all rounds, as one would if they had a fault: AWS-LC's own test refuses it, be it `p` or `q`.
+    /// A composite that passes all rounds, as if the test had a bug: AWS-LC's own test refuses it, as `p` or as `q`.
     #[test]
     fn what_only_one_test_takes_for_a_prime_makes_no_key() {
         let [prime, other, _] = PRIMES;
@@ -322,13 +324,13 @@ pub(super) mod tests {
             (OFTEN_PASSES, prime, Some(KeygenError::NotPrime)),
             (prime, OFTEN_PASSES, Some(KeygenError::NotPrime)),
         ] {
-            // Each prime is looked for among candidates that are drawn for it.
+            // Each prime comes from a batch of its own.
             let mut candidates = vec![COMPOSITE; 2 * BATCH];
             (candidates[0], candidates[BATCH]) = (first, second);
             let mut random = OneBase { candidates: Script::new(&candidates), base: base_that_lies() };
             let made = generate(BITS, &mut random);
             assert_eq!(made.err(), expected);
-            // It is given up at once: nothing is drawn after the two primes.
+            // There is no retry: nothing is drawn after the two primes.
             assert!(random.candidates.0.is_empty());
         }
     }

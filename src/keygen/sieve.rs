@@ -1,8 +1,8 @@
-//! Trial division of candidates by small primes, and what else a candidate's words tell.
+//! Trial division of candidates by small primes, and their remainder by the public exponent.
 //!
-//! There is no division in it, and no branch or address that depends on a candidate, but for the answer: a candidate that no
-//! prime divides takes the same time whatever it is. One that is divided leaves early; it is thrown away, and candidates are
-//! independent, so how early it left tells nothing of the next.
+//! It uses no division instruction, and no branch or address depends on a candidate, except for the result: every candidate without
+//! a small factor takes the same time. One with a small factor stops early. It is discarded, and candidates are independent, so the
+//! time reveals nothing about the next one.
 
 use std::{
     array,
@@ -10,8 +10,8 @@ use std::{
     sync::OnceLock,
 };
 
-/// Up to which prime a number of so many words is divided: where divisions begin to cost more than the exponentiations that
-/// they save. That is a broad minimum; without AVX-512 IFMA twice as much would be as good.
+/// The limit of the small primes for numbers of this many words: beyond it, divisions cost more than the exponentiations that they
+/// save. The minimum is broad; without AVX-512 IFMA, twice the limit is as good.
 const fn bound(words: usize) -> usize {
     4096 * words
 }
@@ -19,21 +19,21 @@ const fn bound(words: usize) -> usize {
 /// The public exponent.
 pub(super) const EXPONENT: u64 = 65537;
 
-/// How many small primes are multiplied at most: as many as fit into a word where they are as long as most of them are.
+/// The maximum number of small primes in a product. Most primes are so long that no more fit into a word.
 const FACTORS: usize = 4;
 
-/// The small primes, for numbers of so many words, in products that fit into a word, the smallest first: 0.4, 0.8 and 1.3 MB for
-/// the three lengths, made when the first number of a length comes.
+/// The small primes for numbers of `WORDS` words, in products that fit into a word, smallest first: 0.4, 0.8 and 1.3 MB for the
+/// three lengths, computed for the first number of each length.
 struct Sieve<const WORDS: usize>(Vec<Product<WORDS>>);
 
 struct Product<const WORDS: usize> {
-    /// What each word of a number counts for: the powers of 2^64, modulo the product.
+    /// The weights of the words of a number: the powers of 2^64, modulo the product.
     weights: [u64; WORDS],
-    /// Odd, and so small that a sum of words times weights fits into two words.
+    /// The product: odd, and so small that the weighted sum of the words fits into two words.
     value: u64,
     /// `-1 / value` modulo 2^64.
     negative_inverse: u64,
-    /// Where it has fewer, the first one again.
+    /// The factors. If there are fewer, the first one is repeated.
     primes: [Prime; FACTORS],
 }
 
@@ -41,12 +41,12 @@ struct Product<const WORDS: usize> {
 struct Prime {
     /// `1 / prime` modulo 2^64.
     inverse: u64,
-    /// The greatest quotient that a word has.
+    /// The greatest quotient of a word.
     greatest: u64,
 }
 
-/// Whether one of the small primes divides the number, whose words begin with the lowest. A number that has not the length of
-/// a prime of a key is not divided.
+/// Whether a small prime divides the number, given as words from the lowest. False if the number does not have the length of a
+/// prime of a key.
 ///
 /// The number must be greater than all small primes.
 pub(super) fn has_small_factor(words: &[u64]) -> bool {
@@ -57,23 +57,23 @@ pub(super) fn has_small_factor(words: &[u64]) -> bool {
     has_factor.or_else(|| divide(&OF_4096_BITS, words)).unwrap_or(false)
 }
 
-/// `None`: the sieve is for numbers of another length.
+/// `None` if the sieve is for numbers of another length.
 fn divide<const WORDS: usize>(sieve: &OnceLock<Sieve<WORDS>>, words: &[u64]) -> Option<bool> {
     let words = words.try_into().ok()?;
     Some(sieve.get_or_init(Sieve::new).divides(words))
 }
 
-/// The number modulo [`EXPONENT`], which divides 2^64 - 1: so a number is congruent to the sum of its words.
+/// The number modulo [`EXPONENT`]. The exponent divides 2^64 - 1, so a number is congruent to the sum of its words.
 pub(super) fn modulo_exponent(words: &[u64]) -> u64 {
     words.iter().fold(0, |sum, word| (sum + word % EXPONENT) % EXPONENT)
 }
 
-/// The words of a big-endian number, the lowest first.
+/// The words of a big-endian number, lowest first.
 pub(super) fn words(bytes: &[u8]) -> impl Iterator<Item = u64> {
     bytes.rchunks(8).map(|chunk| chunk.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)))
 }
 
-/// `1 / odd` modulo 2^64. An odd number is its own inverse modulo 8, and each step of Newton's doubles the digits.
+/// `1 / odd` modulo 2^64. An odd number is its own inverse modulo 8, and each Newton step doubles the number of correct bits.
 fn inverse(odd: u64) -> u64 {
     (0..5).fold(odd, |inverse, _| inverse.wrapping_mul(2_u64.wrapping_sub(odd.wrapping_mul(inverse))))
 }
@@ -87,14 +87,14 @@ impl<const WORDS: usize> Sieve<WORDS> {
     fn divides(&self, words: &[u64; WORDS]) -> bool {
         self.0.iter().any(|product| {
             let residue = product.reduce(words);
-            // All of them, since a branch for each would cost more.
+            // All primes are checked, because a branch for each would cost more.
             product.primes.iter().fold(false, |divides, prime| divides | prime.divides(residue))
         })
     }
 }
 
 impl<const WORDS: usize> Product<WORDS> {
-    /// A sum of so many products of words below 2^64 and below this, and one more for its reduction, is below 2^128.
+    /// The limit of a product: with it, the weighted sum of the words and one more term for its reduction are below 2^128.
     const LIMIT: u64 = u64::MAX / (WORDS as u64 + 1);
 
     /// The product of the next primes.
@@ -110,20 +110,20 @@ impl<const WORDS: usize> Product<WORDS> {
         let mut next = 1;
         let weights = array::from_fn(|_| {
             let weight = next;
-            next = low((u128::from(weight) << 64) % u128::from(value));
+            next = low_word((u128::from(weight) << 64) % u128::from(value));
             weight
         });
         Some(Self { weights, value, negative_inverse: inverse(value).wrapping_neg(), primes: factors })
     }
 
-    /// A word that is congruent to the number over 2^64, modulo the product (Montgomery's reduction, of the weighted sum of the
-    /// words). That factor has no prime in common with the product, so the same primes divide both.
+    /// A word that is congruent to the number divided by 2^64, modulo the product (Montgomery reduction of the weighted sum of the
+    /// words). 2^64 is coprime to the product, so the same primes divide the word and the number.
     fn reduce(&self, words: &[u64; WORDS]) -> u64 {
         let weighted = self.weights.iter().zip(words).map(|(weight, word)| u128::from(*weight) * u128::from(*word));
         let sum: u128 = weighted.sum();
-        let multiple = low(sum).wrapping_mul(self.negative_inverse);
-        // The low word is zero now.
-        low((sum + u128::from(multiple) * u128::from(self.value)) >> 64)
+        let multiple = low_word(sum).wrapping_mul(self.negative_inverse);
+        // The low word of the sum is zero.
+        low_word((sum + u128::from(multiple) * u128::from(self.value)) >> 64)
     }
 }
 
@@ -132,14 +132,14 @@ impl Prime {
         Self { inverse: inverse(prime), greatest: u64::MAX / prime }
     }
 
-    /// A multiple times the inverse is the quotient; what is no multiple comes out greater than any quotient.
+    /// A multiple times the inverse is the quotient. For any other number, the result is greater than every quotient.
     const fn divides(&self, number: u64) -> bool {
         number.wrapping_mul(self.inverse) <= self.greatest
     }
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the low word is what is wanted")]
-const fn low(number: u128) -> u64 {
+const fn low_word(number: u128) -> u64 {
     number as u64
 }
 
@@ -164,14 +164,14 @@ mod tests {
 
     fn modulo(words: &[u64], divisor: u64) -> u64 {
         let divide = |rest: u128, word: &u64| (rest << 64 | u128::from(*word)) % u128::from(divisor);
-        low(words.iter().rev().fold(0, divide))
+        low_word(words.iter().rev().fold(0, divide))
     }
 
     fn is_divided(words: &[u64]) -> bool {
         odd_primes(bound(words.len())).any(|prime| modulo(words, prime) == 0)
     }
 
-    /// A number as long as a prime of a key.
+    /// A number with the length of a prime of a key.
     fn number() -> impl Strategy<Value = Vec<u64>> {
         prop::sample::select(vec![16, 24, 32]).prop_flat_map(|words| prop::collection::vec(any::<u64>(), words))
     }
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn the_primes_are_the_primes() {
-        // As many as there are below 2^16, 98304 and 2^17, without 2.
+        // The numbers of primes below 2^16, 98304 and 2^17, without 2.
         check_primes::<16>(6541, 65_521);
         check_primes::<24>(9438, 98_299);
         check_primes::<32>(12_250, 131_071);
@@ -233,7 +233,7 @@ mod tests {
         fn words_are_bytes(number: u128, zeros in 0_usize..9) {
             let bytes = [vec![0; zeros], number.to_be_bytes().to_vec()].concat();
             let words: Vec<u64> = words(&bytes).collect();
-            prop_assert_eq!(&words[..2], &[low(number), low(number >> 64)]);
+            prop_assert_eq!(&words[..2], &[low_word(number), low_word(number >> 64)]);
             prop_assert!(words[2..].iter().all(|word| *word == 0));
         }
     }

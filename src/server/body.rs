@@ -1,4 +1,4 @@
-//! How the body of a request is read: what may come, in which time, and where it is kept meanwhile.
+//! Reads the bodies of requests, with limits on size, time and memory.
 
 use std::{
     fmt,
@@ -23,79 +23,79 @@ use super::{
     stream::Overhead,
 };
 
-/// How much of bodies a connection keeps by itself, before it has been answered and after.
-const NEWCOMERS_SHARE: usize = 32 * 1024;
-const REGULARS_SHARE: usize = 128 * 1024;
+/// How many bytes of bodies a connection can buffer outside of the pool, before its first answer and after.
+const NEW_SHARE: usize = 32 * 1024;
+const ESTABLISHED_SHARE: usize = 128 * 1024;
 
-/// How a body is read from the connection it comes over; an extension of every request.
+/// Reads the bodies of one connection; an extension of every request.
 #[derive(Debug, Clone)]
-pub struct Bodies(Arc<Inner>);
+pub struct BodyReader(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     connection: Arc<Connection>,
     overhead: Arc<Overhead>,
     pool: Arc<Pool>,
-    /// How much this connection keeps by itself at present.
+    /// How many bytes the connection buffers outside of the pool.
     used: AtomicUsize,
 }
 
 /// Why a body was not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
-    /// It is greater than it may be.
+pub enum BodyError {
+    /// The body exceeds the maximum size.
     TooLarge,
-    /// It did not come to its end in time.
+    /// The body did not arrive in time.
     TooSlow,
-    /// Others needed the room, or there is none.
-    NoRoom,
-    /// It broke off.
-    Broken,
+    /// The pool is full, or the buffer was evicted for another body.
+    NoCapacity,
+    /// The connection failed before the end of the body.
+    Incomplete,
 }
 
-impl IntoResponse for Refused {
+impl IntoResponse for BodyError {
     fn into_response(self) -> Response {
         let (status, text) = match self {
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body is too large\n"),
-            Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "the body did not come in time\n"),
-            Self::NoRoom => (StatusCode::SERVICE_UNAVAILABLE, "there is no room for the body: try again\n"),
-            Self::Broken => (StatusCode::BAD_REQUEST, "the body broke off\n"),
+            Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time\n"),
+            Self::NoCapacity => (StatusCode::SERVICE_UNAVAILABLE, "the server has no memory for the body: try again\n"),
+            Self::Incomplete => (StatusCode::BAD_REQUEST, "the body is incomplete\n"),
         };
         (status, text).into_response()
     }
 }
 
-impl Bodies {
+impl BodyReader {
     pub(super) fn new(connection: Arc<Connection>, overhead: Arc<Overhead>, pool: Arc<Pool>) -> Self {
         Self(Arc::new(Inner { connection, overhead, pool, used: AtomicUsize::new(0) }))
     }
 
-    /// Reads a body of at most `most` bytes, for `time` at most.
+    /// Reads a body of at most `max_bytes` within `time_limit`.
     ///
     /// # Errors
     ///
-    /// If it is larger, slower, or there is no room for it.
-    pub async fn read(&self, body: Body, most: usize, time: Duration) -> Result<Received, Refused> {
-        // What it says itself is enough to refuse it, and never to make room for it.
-        if body.size_hint().lower() > u64::try_from(most).unwrap_or(u64::MAX) {
-            return Err(Refused::TooLarge);
+    /// If the body is too large, too slow or incomplete, or there is no memory for it.
+    pub async fn read(&self, body: Body, max_bytes: usize, time_limit: Duration) -> Result<Received, BodyError> {
+        // The declared size is enough to refuse the body, but memory is never reserved for it.
+        if body.size_hint().lower() > u64::try_from(max_bytes).unwrap_or(u64::MAX) {
+            return Err(BodyError::TooLarge);
         }
-        let read = tokio::time::timeout(time, self.read_all(body, most)).await;
-        let received = read.unwrap_or(Err(Refused::TooSlow))?;
+        let read = tokio::time::timeout(time_limit, self.read_all(body, max_bytes)).await;
+        let received = read.unwrap_or(Err(BodyError::TooSlow))?;
         self.0.connection.received();
         Ok(received)
     }
 
-    async fn read_all(&self, body: Body, most: usize) -> Result<Received, Refused> {
+    async fn read_all(&self, body: Body, max_bytes: usize) -> Result<Received, BodyError> {
         let mut chunks = body.into_data_stream();
-        let mut buffer = Buffer { bodies: &self.0, place: Place::Share(Vec::new()) };
+        let mut buffer = Buffer { reader: &self.0, storage: Storage::Connection(Vec::new()) };
         let mut length = 0;
         while let Some(chunk) = chunks.next().await {
-            let chunk = chunk.map_err(|_| Refused::Broken)?;
-            self.0.overhead.was_body(chunk.len());
+            let chunk = chunk.map_err(|_| BodyError::Incomplete)?;
+            self.0.overhead.read_body(chunk.len());
             length += chunk.len();
-            if length > most {
-                return Err(Refused::TooLarge);
+            if length > max_bytes {
+                return Err(BodyError::TooLarge);
             }
             buffer.extend(&chunk)?;
         }
@@ -104,62 +104,63 @@ impl Bodies {
 }
 
 impl Inner {
-    fn may_keep(&self, more: usize) -> bool {
-        let share = if self.connection.is_known() { REGULARS_SHARE } else { NEWCOMERS_SHARE };
+    fn try_reserve(&self, more: usize) -> bool {
+        let share = if self.connection.is_established() { ESTABLISHED_SHARE } else { NEW_SHARE };
         let add = |used: usize| used.checked_add(more).filter(|sum| *sum <= share);
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
     }
 }
 
-/// A body that comes.
+/// The buffer of a body that is being read.
 struct Buffer<'a> {
-    bodies: &'a Arc<Inner>,
-    place: Place,
+    reader: &'a Arc<Inner>,
+    storage: Storage,
 }
 
-enum Place {
-    /// In the share of its connection.
-    Share(Vec<u8>),
+enum Storage {
+    /// In the share of the connection.
+    Connection(Vec<u8>),
+    /// In the pool, under this identifier.
     Pool(u64),
 }
 
 impl Buffer<'_> {
-    fn extend(&mut self, bytes: &[u8]) -> Result<(), Refused> {
-        let pool = &self.bodies.pool;
-        let id = match &mut self.place {
-            Place::Pool(id) => *id,
-            Place::Share(body) => {
+    fn extend(&mut self, bytes: &[u8]) -> Result<(), BodyError> {
+        let pool = &self.reader.pool;
+        let id = match &mut self.storage {
+            Storage::Pool(id) => *id,
+            Storage::Connection(body) => {
                 let more = growth(body, bytes.len());
-                if self.bodies.may_keep(more) {
+                if self.reader.try_reserve(more) {
                     body.reserve_exact(body.capacity() - body.len() + more);
                     body.extend_from_slice(bytes);
                     return Ok(());
                 }
                 let (id, body) = (pool.begin(), std::mem::take(body));
                 let moved = pool.extend(id, &body);
-                self.bodies.used.fetch_sub(body.capacity(), Ordering::Relaxed);
-                self.place = Place::Pool(id);
+                self.reader.used.fetch_sub(body.capacity(), Ordering::Relaxed);
+                self.storage = Storage::Pool(id);
                 if !moved {
-                    return Err(Refused::NoRoom);
+                    return Err(BodyError::NoCapacity);
                 }
                 id
             }
         };
-        if pool.extend(id, bytes) { Ok(()) } else { Err(Refused::NoRoom) }
+        if pool.extend(id, bytes) { Ok(()) } else { Err(BodyError::NoCapacity) }
     }
 
-    fn complete(mut self) -> Result<Received, Refused> {
-        let pool = &self.bodies.pool;
-        // It is not given back when this is dropped, but with what is returned.
-        match std::mem::replace(&mut self.place, Place::Share(Vec::new())) {
-            Place::Share(bytes) => {
-                let room = Room::Share(Arc::clone(self.bodies), bytes.capacity());
-                Ok(Received { bytes, _room: room })
+    fn complete(mut self) -> Result<Received, BodyError> {
+        let pool = &self.reader.pool;
+        // The reservation passes to the returned body, so dropping this buffer must not release it.
+        match std::mem::replace(&mut self.storage, Storage::Connection(Vec::new())) {
+            Storage::Connection(bytes) => {
+                let reservation = Reservation::Connection(Arc::clone(self.reader), bytes.capacity());
+                Ok(Received { bytes, _reservation: reservation })
             }
-            Place::Pool(id) => {
-                let bytes = pool.take(id).ok_or(Refused::NoRoom)?;
-                let room = Room::Pool(Arc::clone(pool), bytes.capacity());
-                Ok(Received { bytes, _room: room })
+            Storage::Pool(id) => {
+                let bytes = pool.take(id).ok_or(BodyError::NoCapacity)?;
+                let reservation = Reservation::Pool(Arc::clone(pool), bytes.capacity());
+                Ok(Received { bytes, _reservation: reservation })
             }
         }
     }
@@ -167,30 +168,30 @@ impl Buffer<'_> {
 
 impl Drop for Buffer<'_> {
     fn drop(&mut self) {
-        match &self.place {
-            Place::Share(body) => drop(self.bodies.used.fetch_sub(body.capacity(), Ordering::Relaxed)),
-            Place::Pool(id) => self.bodies.pool.forget(*id),
+        match &self.storage {
+            Storage::Connection(body) => drop(self.reader.used.fetch_sub(body.capacity(), Ordering::Relaxed)),
+            Storage::Pool(id) => self.reader.pool.discard(*id),
         }
     }
 }
 
-/// A whole body.
+/// A complete body.
 pub struct Received {
     bytes: Vec<u8>,
-    /// After the bytes: it is free when they are.
-    _room: Room,
+    /// The last field, so that the bytes are dropped before their memory is released.
+    _reservation: Reservation,
 }
 
-enum Room {
-    Share(Arc<Inner>, usize),
+enum Reservation {
+    Connection(Arc<Inner>, usize),
     Pool(Arc<Pool>, usize),
 }
 
-impl Drop for Room {
+impl Drop for Reservation {
     fn drop(&mut self) {
         match self {
-            Self::Share(bodies, capacity) => drop(bodies.used.fetch_sub(*capacity, Ordering::Relaxed)),
-            Self::Pool(pool, capacity) => pool.give_back(*capacity),
+            Self::Connection(reader, capacity) => drop(reader.used.fetch_sub(*capacity, Ordering::Relaxed)),
+            Self::Pool(pool, capacity) => pool.release(*capacity),
         }
     }
 }
@@ -203,7 +204,7 @@ impl Deref for Received {
     }
 }
 
-/// Without the bytes: there may be a private key among them.
+/// Omits the bytes, which can contain a private key.
 impl fmt::Debug for Received {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Received").field("length", &self.bytes.len()).finish_non_exhaustive()

@@ -1,9 +1,10 @@
-//! Which connections are open, and which one is closed for another.
+//! The table of open connections, and which one to evict for another.
 //!
-//! A newcomer has not been answered yet; a regular has. Each class has a limit of its own, and when it is full, one of its own
-//! goes for the next: of the address with the most in it, the one that was of use the longest ago. So whoever holds connections
-//! loses them to those who come later, and silence costs those who are answered nothing. A newcomer is cut off; a regular, which
-//! may be an API server with a question on its way, is told to leave, and has its answers before.
+//! A connection is new until its first answer, and established after. Each class has its own limit. When a class is full, a
+//! connection of the same class is evicted: of the address with the most connections in it, the one with the oldest activity. So
+//! peers that hold many connections lose them to later ones, and idle new connections do not displace established ones. An evicted
+//! new connection is closed at once. An established one, which may be an API server with a request in progress, is drained: it gets
+//! its responses first.
 
 use std::{
     collections::BTreeMap,
@@ -14,16 +15,16 @@ use std::{
 
 use tokio::{sync::Notify, task::AbortHandle, time::Instant};
 
-/// How many connections there may be of each class, and how many requests under way on all of them together.
+/// The maximum number of connections of each class, and of requests in progress on all of them together.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    pub newcomers: usize,
-    pub regulars: usize,
-    pub leaving: usize,
+    pub new: usize,
+    pub established: usize,
+    pub draining: usize,
     pub requests: usize,
-    /// How long after it was accepted a newcomer must have been answered.
+    /// How long a connection may take from accept to its first answer.
     pub first_answer: Duration,
-    /// How long a regular may go without being answered.
+    /// How long an established connection may stay without activity.
     pub idle: Duration,
 }
 
@@ -36,85 +37,85 @@ pub struct Connections {
 
 #[derive(Debug, Default)]
 struct State {
-    next: u64,
-    open: BTreeMap<u64, Open>,
-    /// Requests under way on all of them.
+    next_id: u64,
+    open: BTreeMap<u64, Entry>,
+    /// Requests in progress on all connections.
     requests: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Class {
-    Newcomer,
-    Regular,
-    Leaving,
+    New,
+    Established,
+    Draining,
 }
 
 #[derive(Debug)]
-struct Open {
-    /// Whose it is, as far as can be told from the address.
+struct Entry {
+    /// The network of the peer, which stands for its owner.
     peer: IpAddr,
     accepted: Instant,
-    /// When it was of use last: when it was accepted, a request was complete, or it was answered.
-    useful: Instant,
+    /// The time of the last accept, complete request or answer.
+    last_active: Instant,
     class: Class,
     /// Whether it has been answered more than once.
     is_frequent: bool,
     requests: usize,
     task: Option<AbortHandle>,
-    /// Notified when it is to leave.
-    leave: Arc<Notify>,
+    /// Notified when the connection must drain.
+    drain: Arc<Notify>,
 }
 
-/// An open connection. When this is dropped, it is none any more.
+/// An open connection. Dropping it removes it from the table.
 #[derive(Debug)]
 pub struct Connection {
     id: u64,
-    leave: Arc<Notify>,
+    drain: Arc<Notify>,
     connections: Arc<Connections>,
 }
 
-/// A request under way.
+/// A request in progress, until it is dropped.
 #[derive(Debug)]
-pub struct Underway(Arc<Connection>);
+pub struct RequestGuard(Arc<Connection>);
 
 impl Connections {
     pub fn new(limits: Limits) -> Self {
         Self { limits, state: Mutex::default() }
     }
 
-    /// Takes in a new connection, for which another is closed where there are too many.
+    /// Adds a new connection, and evicts another if there are too many.
     pub fn admit(self: &Arc<Self>, peer: IpAddr) -> Connection {
         let mut state = self.lock();
-        state.make_room(Class::Newcomer, self.limits.newcomers);
-        let (id, now, leave) = (state.next, Instant::now(), Arc::<Notify>::default());
-        state.next += 1;
-        let open = Open {
-            peer: owner(peer),
+        state.evict_to_below(Class::New, self.limits.new);
+        let (id, now, drain) = (state.next_id, Instant::now(), Arc::<Notify>::default());
+        state.next_id += 1;
+        let entry = Entry {
+            peer: network(peer),
             accepted: now,
-            useful: now,
-            class: Class::Newcomer,
+            last_active: now,
+            class: Class::New,
             is_frequent: false,
             requests: 0,
             task: None,
-            leave: Arc::clone(&leave),
+            drain: Arc::clone(&drain),
         };
-        state.open.insert(id, open);
+        state.open.insert(id, entry);
         drop(state);
-        Connection { id, leave, connections: Arc::clone(self) }
+        Connection { id, drain, connections: Arc::clone(self) }
     }
 
-    /// Says which task serves the connection `id`, so that it can be ended.
-    pub fn serves(&self, id: u64, task: AbortHandle) {
+    /// Records the task that serves the connection `id`, so that it can be aborted.
+    pub fn set_task(&self, id: u64, task: AbortHandle) {
         match self.lock().open.get_mut(&id) {
-            Some(open) => open.task = Some(task),
+            Some(entry) => entry.task = Some(task),
             None => task.abort(),
         }
     }
 
-    /// Closes the connection that is of the least use, so that what it holds is free.
-    pub fn close_one(&self) {
+    /// Evicts one connection to free its file descriptor and memory; an established one only if there is no other.
+    pub fn evict_one(&self) {
         let mut state = self.lock();
-        let victim = state.victim(|open| open.class != Class::Regular).or_else(|| state.victim(|_| true));
+        let victim = state.victim(|entry| entry.class != Class::Established).or_else(|| state.victim(|_| true));
         if let Some(victim) = victim {
             state.close(victim);
         }
@@ -126,44 +127,47 @@ impl Connections {
 }
 
 impl State {
-    /// Sees to it that there are fewer than `most` of a class, by closing others.
-    fn make_room(&mut self, class: Class, most: usize) {
-        while self.count(class) >= most {
-            let Some(victim) = self.victim(|open| open.class == class) else { return };
+    /// Closes connections of a class until there are fewer than `limit`.
+    fn evict_to_below(&mut self, class: Class, limit: usize) {
+        while self.count(class) >= limit {
+            let Some(victim) = self.victim(|entry| entry.class == class) else { return };
             self.close(victim);
         }
     }
 
-    /// The same for those that are to leave: one that has its answers goes before one that waits for some.
-    fn make_room_to_leave(&mut self, most: usize) {
-        while self.count(Class::Leaving) >= most {
-            let is_leaving = |open: &Open| open.class == Class::Leaving;
-            let victim = self.victim(|open| is_leaving(open) && open.requests == 0).or_else(|| self.victim(is_leaving));
+    /// Does the same for draining connections. Those without requests in progress are closed first.
+    fn evict_draining_to_below(&mut self, limit: usize) {
+        while self.count(Class::Draining) >= limit {
+            let is_draining = |entry: &Entry| entry.class == Class::Draining;
+            let victim =
+                self.victim(|entry| is_draining(entry) && entry.requests == 0).or_else(|| self.victim(is_draining));
             let Some(victim) = victim else { return };
             self.close(victim);
         }
     }
 
     fn count(&self, class: Class) -> usize {
-        self.open.values().filter(|open| open.class == class).count()
+        self.open.values().filter(|entry| entry.class == class).count()
     }
 
-    /// Of those of the address that has the most among `which`, the one that was of use the longest ago; one that has been answered
-    /// once before one that asks again and again, as an API server does.
-    fn victim(&self, which: impl Fn(&Open) -> bool) -> Option<u64> {
-        let mut of_peer = BTreeMap::<IpAddr, usize>::new();
-        for open in self.open.values().filter(|open| which(open)) {
-            *of_peer.entry(open.peer).or_default() += 1;
+    /// The connection to evict among those that match `filter`: of the peer with the most of them, the one with the oldest activity.
+    /// One that was answered once comes before one with frequent requests, such as that of an API server.
+    fn victim(&self, filter: impl Fn(&Entry) -> bool) -> Option<u64> {
+        let mut per_peer = BTreeMap::<IpAddr, usize>::new();
+        for entry in self.open.values().filter(|entry| filter(entry)) {
+            *per_peer.entry(entry.peer).or_default() += 1;
         }
-        let candidates = self.open.iter().filter(|(_, open)| which(open));
-        let key = |open: &Open| (of_peer.get(&open.peer).copied(), !open.is_frequent, std::cmp::Reverse(open.useful));
-        candidates.max_by_key(|(id, open)| (key(open), std::cmp::Reverse(**id))).map(|(id, _)| *id)
+        let candidates = self.open.iter().filter(|(_, entry)| filter(entry));
+        let key = |entry: &Entry| {
+            (per_peer.get(&entry.peer).copied(), !entry.is_frequent, std::cmp::Reverse(entry.last_active))
+        };
+        candidates.max_by_key(|(id, entry)| (key(entry), std::cmp::Reverse(**id))).map(|(id, _)| *id)
     }
 
     fn close(&mut self, id: u64) {
-        let Some(open) = self.open.remove(&id) else { return };
-        self.requests -= open.requests;
-        if let Some(task) = open.task {
+        let Some(entry) = self.open.remove(&id) else { return };
+        self.requests -= entry.requests;
+        if let Some(task) = entry.task {
             task.abort();
         }
     }
@@ -174,69 +178,71 @@ impl Connection {
         self.id
     }
 
-    /// Notes that a request has begun. Of too many, those of the connection that is of the least use are given up.
-    pub fn begin(self: &Arc<Self>) -> Underway {
+    /// Records that a request has begun. If there are too many, closes another connection with its requests.
+    pub fn begin_request(self: &Arc<Self>) -> RequestGuard {
         let mut state = self.connections.lock();
         while state.requests >= self.connections.limits.requests {
-            let busy = |open: &Open| open.requests > 0;
-            let victim = state.victim(|open| busy(open) && open.class != Class::Regular).or_else(|| state.victim(busy));
+            let is_busy = |entry: &Entry| entry.requests > 0;
+            let victim = state
+                .victim(|entry| is_busy(entry) && entry.class != Class::Established)
+                .or_else(|| state.victim(is_busy));
             let Some(victim) = victim else { break };
             state.close(victim);
         }
-        if let Some(open) = state.open.get_mut(&self.id) {
-            open.requests += 1;
+        if let Some(entry) = state.open.get_mut(&self.id) {
+            entry.requests += 1;
             state.requests += 1;
         }
         drop(state);
-        Underway(Arc::clone(self))
+        RequestGuard(Arc::clone(self))
     }
 
-    /// Notes that a request has come to its end, and is going to be answered.
+    /// Records that a request has been received completely.
     pub fn received(&self) {
-        if let Some(open) = self.connections.lock().open.get_mut(&self.id) {
-            open.useful = Instant::now();
+        if let Some(entry) = self.connections.lock().open.get_mut(&self.id) {
+            entry.last_active = Instant::now();
         }
     }
 
-    /// Notes that a request was answered that could be: from now on it is a regular.
+    /// Records that a valid request was answered, which makes the connection established.
     pub fn answered(&self) {
         let mut state = self.connections.lock();
-        let Some(open) = state.open.get_mut(&self.id) else { return };
-        open.useful = Instant::now();
-        if open.class != Class::Newcomer {
-            open.is_frequent = true;
+        let Some(entry) = state.open.get_mut(&self.id) else { return };
+        entry.last_active = Instant::now();
+        if entry.class != Class::New {
+            entry.is_frequent = true;
             return;
         }
         let limits = self.connections.limits;
-        while state.count(Class::Regular) >= limits.regulars {
-            state.make_room_to_leave(limits.leaving);
-            let leaving = state.victim(|open| open.class == Class::Regular);
-            let Some(open) = leaving.and_then(|id| state.open.get_mut(&id)) else { break };
-            open.class = Class::Leaving;
-            open.leave.notify_one();
+        while state.count(Class::Established) >= limits.established {
+            state.evict_draining_to_below(limits.draining);
+            let victim = state.victim(|entry| entry.class == Class::Established);
+            let Some(entry) = victim.and_then(|id| state.open.get_mut(&id)) else { break };
+            entry.class = Class::Draining;
+            entry.drain.notify_one();
         }
-        if let Some(open) = state.open.get_mut(&self.id) {
-            open.class = Class::Regular;
+        if let Some(entry) = state.open.get_mut(&self.id) {
+            entry.class = Class::Established;
         }
     }
 
-    /// Resolves when it is to end, and to take no more requests.
-    pub async fn is_to_leave(&self) {
-        self.leave.notified().await;
+    /// Resolves when the connection must drain: finish its requests and accept no more.
+    pub async fn drain_requested(&self) {
+        self.drain.notified().await;
     }
 
-    /// Whether it has been answered.
-    pub fn is_known(&self) -> bool {
-        self.connections.lock().open.get(&self.id).is_some_and(|open| open.class != Class::Newcomer)
+    /// Whether the connection has had an answer.
+    pub fn is_established(&self) -> bool {
+        self.connections.lock().open.get(&self.id).is_some_and(|entry| entry.class != Class::New)
     }
 
-    /// When it is to be closed, unless it is of use before.
-    pub fn due(&self) -> Instant {
+    /// When the connection is closed, unless there is activity before.
+    pub fn deadline(&self) -> Instant {
         let limits = self.connections.limits;
         let state = self.connections.lock();
-        state.open.get(&self.id).map_or_else(Instant::now, |open| match open.class {
-            Class::Newcomer => open.accepted + limits.first_answer,
-            Class::Regular | Class::Leaving => open.useful + limits.idle,
+        state.open.get(&self.id).map_or_else(Instant::now, |entry| match entry.class {
+            Class::New => entry.accepted + limits.first_answer,
+            Class::Established | Class::Draining => entry.last_active + limits.idle,
         })
     }
 }
@@ -247,19 +253,19 @@ impl Drop for Connection {
     }
 }
 
-impl Drop for Underway {
+impl Drop for RequestGuard {
     fn drop(&mut self) {
         let mut state = self.0.connections.lock();
-        // Those of a connection that was closed are not counted any more.
-        if let Some(open) = state.open.get_mut(&self.0.id) {
-            open.requests -= 1;
+        // Closing the connection has already subtracted its requests.
+        if let Some(entry) = state.open.get_mut(&self.0.id) {
+            entry.requests -= 1;
             state.requests -= 1;
         }
     }
 }
 
-/// Whoever has an address of IPv6 has the 64 bits behind it, too.
-fn owner(address: IpAddr) -> IpAddr {
+/// The network that counts as one peer: an IPv4 address, or the /64 of an IPv6 address, which usually has one owner.
+fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();
@@ -278,9 +284,9 @@ mod tests {
     fn connections() -> Arc<Connections> {
         let seconds = Duration::from_secs;
         Arc::new(Connections::new(Limits {
-            newcomers: 3,
-            regulars: 2,
-            leaving: 1,
+            new: 3,
+            established: 2,
+            draining: 1,
             requests: 4,
             first_answer: seconds(10),
             idle: seconds(100),
@@ -297,20 +303,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_oldest_newcomer_goes_and_no_regular() {
+    async fn the_oldest_new_connection_is_evicted() {
         let all = connections();
-        let regular = admit(&all, "10.0.0.1").await;
-        regular.answered();
+        let established = admit(&all, "10.0.0.1").await;
+        established.answered();
         let mut crowd = Vec::new();
         for _ in 0..5 {
             crowd.push(admit(&all, "10.0.0.1").await);
         }
         assert_eq!(open(&crowd.iter().collect::<Vec<_>>()), [false, false, true, true, true]);
-        assert_eq!(open(&[&regular]), [true]);
+        assert_eq!(open(&[&established]), [true]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_crowd_at_one_address_displaces_itself() {
+    async fn many_connections_of_one_peer_evict_each_other() {
         let all = connections();
         let other = admit(&all, "2001:db8:0:1::1").await;
         let mut crowd = Vec::new();
@@ -322,7 +328,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_regular_that_was_answered_the_longest_ago_goes() {
+    async fn the_established_connection_with_the_oldest_answer_drains() {
         let all = connections();
         let (first, second, third) =
             (admit(&all, "10.0.0.1").await, admit(&all, "10.0.0.1").await, admit(&all, "10.0.0.1").await);
@@ -332,16 +338,16 @@ mod tests {
         tokio::time::advance(Duration::from_secs(1)).await;
         first.answered();
         third.answered();
-        let told = |connection: &Connection| connection.is_to_leave().now_or_never().is_some();
-        assert_eq!([&first, &second, &third].map(|connection| told(connection)), [false, true, false]);
-        // It has time for that until others are to leave.
+        let drains = |connection: &Connection| connection.drain_requested().now_or_never().is_some();
+        assert_eq!([&first, &second, &third].map(|connection| drains(connection)), [false, true, false]);
+        // It stays open until others must drain.
         assert_eq!(open(&[&first, &second, &third]), [true, true, true]);
         admit(&all, "10.0.0.1").await.answered();
         assert_eq!(open(&[&first, &second, &third]), [true, false, true]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_asks_once_displaces_nobody_who_asks_often_or_waits_for_an_answer() {
+    async fn single_requests_evict_neither_frequent_nor_busy_connections() {
         let all = connections();
         let often = admit(&all, "10.0.0.1").await;
         often.answered();
@@ -351,43 +357,43 @@ mod tests {
             once.push(admit(&all, "10.0.0.1").await);
             once.last().unwrap().answered();
         }
-        assert!(open(&[&often])[0] && often.is_to_leave().now_or_never().is_none());
-        let all = Arc::new(Connections::new(Limits { leaving: 2, ..all.limits }));
+        assert!(open(&[&often])[0] && often.drain_requested().now_or_never().is_none());
+        let all = Arc::new(Connections::new(Limits { draining: 2, ..all.limits }));
         let mut once = Vec::new();
         for _ in 0..4 {
             once.push(admit(&all, "10.0.0.1").await);
             once.last().unwrap().answered();
         }
-        let _underway = once[0].begin();
+        let _request = once[0].begin_request();
         admit(&all, "10.0.0.1").await.answered();
         assert_eq!(open(&[&once[0], &once[1]]), [true, false]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_holds_too_many_requests_loses_them_to_who_is_answered() {
+    async fn a_new_connection_with_too_many_requests_is_evicted() {
         let all = connections();
-        let (crowd, regular) = (admit(&all, "10.0.0.1").await, admit(&all, "10.0.0.1").await);
-        regular.answered();
-        let held: Vec<Underway> = (0..4).map(|_| crowd.begin()).collect();
-        let underway = regular.begin();
-        assert_eq!(open(&[&crowd, &regular]), [false, true]);
+        let (new, established) = (admit(&all, "10.0.0.1").await, admit(&all, "10.0.0.1").await);
+        established.answered();
+        let held: Vec<RequestGuard> = (0..4).map(|_| new.begin_request()).collect();
+        let request = established.begin_request();
+        assert_eq!(open(&[&new, &established]), [false, true]);
         drop(held);
         assert_eq!(all.lock().requests, 1);
-        drop(underway);
+        drop(request);
         assert_eq!(all.lock().requests, 0);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn each_is_due_by_its_class() {
+    async fn each_class_has_its_deadline() {
         let all = connections();
         let one = admit(&all, "10.0.0.1").await;
         let accepted = Instant::now();
         tokio::time::advance(Duration::from_secs(5)).await;
-        // A request that cannot be answered gives no more time.
+        // A request without an answer does not extend the deadline.
         one.received();
-        assert_eq!(one.due(), accepted + Duration::from_secs(10));
+        assert_eq!(one.deadline(), accepted + Duration::from_secs(10));
         one.answered();
-        assert_eq!(one.due(), Instant::now() + Duration::from_secs(100));
+        assert_eq!(one.deadline(), Instant::now() + Duration::from_secs(100));
         drop(one);
         assert!(all.lock().open.is_empty());
     }

@@ -1,17 +1,17 @@
-//! Servers that bear a crowd: HTTP, and HTTPS with HTTP/2, for whoever can connect, with a bound for everything that a peer
-//! can make them hold, and with the means to lose those who hold it without being of use.
+//! HTTP and HTTPS servers (with HTTP/2) that stay available under load and attack. Every resource that a peer can occupy is limited,
+//! and idle peers lose theirs to active ones.
 //!
-//! | what | bound |
+//! | resource | limit |
 //! |---|---|
-//! | connections | 224 that have not been answered yet, 64 that have, 32 that are told to leave; for one more, the one that was of use the longest ago goes |
-//! | time | handshake 3 s, head of a request 5 s, first answer 10 s, without a request 2 min, an answer that nobody reads 5 s |
-//! | requests under way | 1,024 over all connections, 100 streams on one |
+//! | connections | 224 new, 64 established (with an answer), 32 draining; for one more, the one with the oldest activity is evicted |
+//! | time | handshake 3 s, head of a request 5 s, first answer 10 s, idle connection 2 min, unread response 5 s |
+//! | requests in progress | 1,024 over all connections, 100 streams on one |
 //! | heads | 16 KiB and 64 headers over HTTP/1, 8 KiB over HTTP/2 |
-//! | bodies | 40 MiB together: of each connection 32 KiB, or 128 KiB when it has been answered, and a pool of 24 MiB |
-//! | what is neither body nor answered | 16 KiB, with a request under way 112 KiB, then 4 KiB in a tenth of a second |
+//! | bodies | 40 MiB together: 32 KiB on a new connection, 128 KiB on an established one, and a pool of 24 MiB |
+//! | overhead (neither body nor answered request) | 16 KiB, with a request in progress 112 KiB, then 4 KiB in a tenth of a second |
 //!
-//! Timers and most of the limits are hyper's. What is added here: the table of connections ([`connections`]), turns for
-//! connections that send without end and an end for those that do not read ([`stream`]), and the room for bodies ([`pool`]).
+//! hyper provides the timers and most of the limits. This module adds the table of connections ([`connections`]), fair scheduling of
+//! connections that send endlessly and a timeout for those that do not read ([`stream`]), and the memory for bodies ([`pool`]).
 
 mod body;
 mod connection;
@@ -19,7 +19,7 @@ mod connections;
 mod pool;
 mod stream;
 
-pub use body::{Bodies, Received, Refused};
+pub use body::{BodyError, BodyReader, Received};
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -39,51 +39,51 @@ use self::{
 };
 
 const LIMITS: Limits = Limits {
-    // An API server that has many requests and no connection opens one for each.
-    newcomers: 224,
-    regulars: 64,
-    leaving: 32,
+    // An API server with many requests and no connection opens one for each request.
+    new: 224,
+    established: 64,
+    draining: 32,
     requests: 1024,
     first_answer: Duration::from_secs(10),
     idle: Duration::from_secs(120),
 };
-/// The room for bodies that are too large for the share of their connection, in bytes.
-const POOL: usize = 24 * 1024 * 1024;
-/// How many connections the kernel keeps for us: those that come at once, while we are at others.
+/// The memory for bodies that exceed the share of their connection.
+const POOL_BYTES: usize = 24 * 1024 * 1024;
+/// How many connections the kernel queues until they are accepted.
 const BACKLOG: u32 = 1024;
-/// How much the kernel keeps of what comes and goes over a connection; by itself it would take megabytes of it, which count as well.
+/// The size of the socket buffers of a connection. By default, the kernel grows them to megabytes, which count as memory of the pod.
 const SOCKET_BUFFER: u32 = 64 * 1024;
-/// How long to wait after no connection could be taken, for want of file descriptors or memory.
+/// How long to wait after a connection could not be accepted for lack of file descriptors or memory.
 const RETRY: Duration = Duration::from_millis(100);
-/// How often that is told.
-const TOLD: Duration = Duration::from_secs(60);
+/// How often to log that.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How a server speaks to its peers.
+/// The protocol of a server.
 #[derive(Debug, Clone)]
 pub enum Protocol {
     /// HTTP/1 without TLS.
     Http,
-    /// HTTP/2 or HTTP/1, with the newest of these certificates.
+    /// HTTP/2 or HTTP/1 with TLS, with the latest configuration of the channel.
     Https(watch::Receiver<Arc<ServerConfig>>),
 }
 
-/// Listens at an address. To be called on the runtime that serves.
+/// Listens on an address. Call this within the runtime that serves.
 ///
 /// # Errors
 ///
-/// If it cannot be used.
+/// If the address cannot be bound.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // As the standard library does: the address may have been in use a moment ago.
+    // As the standard library does, so that a restart can bind the address again at once.
     socket.set_reuseaddr(true)?;
-    // Connections have from it what it has.
+    // Accepted connections inherit the sizes.
     socket.set_send_buffer_size(SOCKET_BUFFER)?;
     socket.set_recv_buffer_size(SOCKET_BUFFER)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
 
-/// Serves until `stop` is true, and then gives what is under way `grace` to end.
+/// Serves until `stop` is true, then waits at most `grace` for the requests in progress.
 pub async fn serve(
     listener: TcpListener,
     protocol: Protocol,
@@ -92,9 +92,9 @@ pub async fn serve(
     grace: Duration,
 ) {
     let connections = Arc::new(Connections::new(LIMITS));
-    let common = Common { protocol, router, pool: Arc::new(Pool::new(POOL)), stop: stop.clone() };
+    let common = Common { protocol, router, pool: Arc::new(Pool::new(POOL_BYTES)), stop: stop.clone() };
     let mut tasks = JoinSet::new();
-    let mut told: Option<Instant> = None;
+    let mut logged: Option<Instant> = None;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -105,19 +105,19 @@ pub async fn serve(
             Ok((stream, peer)) => {
                 let connection = connections.admit(peer.ip());
                 let id = connection.id();
-                connections.serves(id, tasks.spawn(connection::serve(stream, connection, common.clone())));
+                connections.set_task(id, tasks.spawn(connection::serve(stream, connection, common.clone())));
             }
-            Err(error) if is_of_one(&error) => {}
+            Err(error) if is_connection_error(&error) => {}
             Err(error) => {
-                if told.is_none_or(|told| told.elapsed() > TOLD) {
-                    tracing::warn!(%error, "cannot take a connection; closing another for it");
-                    told = Some(Instant::now());
+                if logged.is_none_or(|logged| logged.elapsed() > LOG_INTERVAL) {
+                    tracing::warn!(%error, "cannot accept a connection; closing another one");
+                    logged = Some(Instant::now());
                 }
-                connections.close_one();
+                connections.evict_one();
                 sleep(RETRY).await;
             }
         }
-        // Each connection has its turn before there is another one that it could be closed for.
+        // Lets each connection run before the next one can evict it.
         yield_now().await;
     }
     drop(listener);
@@ -127,8 +127,8 @@ pub async fn serve(
     }
 }
 
-/// Whether it was this connection that failed, and not the server.
-fn is_of_one(error: &io::Error) -> bool {
+/// Whether the connection failed, and not the server.
+fn is_connection_error(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }

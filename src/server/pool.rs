@@ -1,78 +1,78 @@
-//! The room for bodies that are too large for the share of their connection.
+//! The memory for bodies that exceed the share of their connection.
 
 use std::{
     collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// Buffers that together never hold more than the room there is. For a body that comes, the one that has been coming the
-/// longest is given up: so whoever lets bodies wait loses them to those who send theirs.
+/// A pool of buffers with a total capacity. When it is full, an arriving body evicts the oldest incomplete one, so that slow peers lose
+/// their buffers to fast ones.
 #[derive(Debug)]
 pub struct Pool {
-    room: usize,
+    capacity: usize,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// What all buffers take, also those that have been taken out.
+    /// The size of all buffers, including those that were taken out.
     used: usize,
-    next: u64,
-    /// What has come of each body, in the order in which they came here.
-    coming: BTreeMap<u64, Vec<u8>>,
+    next_id: u64,
+    /// The incomplete bodies, from the oldest to the newest.
+    incomplete: BTreeMap<u64, Vec<u8>>,
 }
 
 impl Pool {
-    pub fn new(room: usize) -> Self {
-        Self { room, state: Mutex::default() }
+    pub fn new(capacity: usize) -> Self {
+        Self { capacity, state: Mutex::default() }
     }
 
-    /// Begins with an empty buffer.
+    /// Creates an empty buffer and returns its identifier.
     pub fn begin(&self) -> u64 {
         let mut state = self.lock();
-        let id = state.next;
-        state.next += 1;
-        state.coming.insert(id, Vec::new());
+        let id = state.next_id;
+        state.next_id += 1;
+        state.incomplete.insert(id, Vec::new());
         id
     }
 
-    /// Adds to a body. Is it `false`, then it was given up for others, or there is no room for it.
+    /// Appends to a body. Returns `false` if the body was evicted or the pool is full.
     pub fn extend(&self, id: u64, bytes: &[u8]) -> bool {
         let mut state = self.lock();
-        let Some(mut body) = state.coming.remove(&id) else { return false };
+        let Some(mut body) = state.incomplete.remove(&id) else { return false };
         let more = growth(&body, bytes.len());
-        while state.used + more > self.room {
-            // Whatever came here later has the better right to the room.
-            let Some(oldest) = state.coming.first_entry().filter(|oldest| *oldest.key() < id) else {
+        while state.used + more > self.capacity {
+            // Only older bodies are evicted.
+            let Some(oldest) = state.incomplete.first_entry().filter(|oldest| *oldest.key() < id) else {
                 state.used -= body.capacity();
                 return false;
             };
-            let given_up = oldest.remove();
-            state.used -= given_up.capacity();
+            let evicted = oldest.remove();
+            state.used -= evicted.capacity();
         }
-        let before = body.capacity();
-        body.reserve_exact(before - body.len() + more);
+        let old_capacity = body.capacity();
+        body.reserve_exact(old_capacity - body.len() + more);
         body.extend_from_slice(bytes);
-        state.used = state.used - before + body.capacity();
-        state.coming.insert(id, body);
+        state.used = state.used - old_capacity + body.capacity();
+        state.incomplete.insert(id, body);
         true
     }
 
-    /// Takes out a body that is complete, unless it was given up. Its room is in use until it is [given back](Self::give_back).
+    /// Takes out a complete body, unless it was evicted. Its memory counts as used until it is [released](Self::release).
     pub fn take(&self, id: u64) -> Option<Vec<u8>> {
-        self.lock().coming.remove(&id)
+        self.lock().incomplete.remove(&id)
     }
 
-    /// Gives up a body that is still coming, if it is.
-    pub fn forget(&self, id: u64) {
+    /// Discards an incomplete body, if it exists.
+    pub fn discard(&self, id: u64) {
         let mut state = self.lock();
-        if let Some(body) = state.coming.remove(&id) {
+        if let Some(body) = state.incomplete.remove(&id) {
             state.used -= body.capacity();
         }
     }
 
-    /// Gives back the room of a body that was taken out.
-    pub fn give_back(&self, capacity: usize) {
+    /// Releases the memory of a body that was taken out.
+    pub fn release(&self, capacity: usize) {
         self.lock().used -= capacity;
     }
 
@@ -81,8 +81,8 @@ impl Pool {
     }
 }
 
-/// By how much a buffer is to grow so that `more` bytes fit: by what it has, so that a body is copied a few times only, but by
-/// a mebibyte at most. Never by what a peer says it is going to send.
+/// By how much a buffer must grow so that `more` bytes fit. It doubles, so that a body is copied only a few times, but grows by at
+/// most 1 MiB at a time. It never reserves what a peer merely declares.
 pub fn growth(buffer: &Vec<u8>, more: usize) -> usize {
     let free = buffer.capacity() - buffer.len();
     if more <= free {
@@ -98,14 +98,14 @@ mod tests {
     const KIB: usize = 1024;
 
     #[test]
-    fn what_has_been_coming_the_longest_is_given_up() {
+    fn the_oldest_incomplete_body_is_evicted() {
         let pool = Pool::new(100 * KIB);
         let (first, second) = (pool.begin(), pool.begin());
         assert!(pool.extend(first, &vec![1; 60 * KIB]));
         assert!(pool.extend(second, &vec![2; 60 * KIB]));
         assert!(!pool.extend(first, &[1]));
         assert_eq!(pool.take(first), None);
-        // There is nobody left to be given up for it but itself.
+        // No older body is left to evict.
         let third = pool.begin();
         assert!(pool.extend(third, &vec![3; 30 * KIB]));
         assert!(!pool.extend(second, &vec![2; 40 * KIB]));
@@ -113,27 +113,27 @@ mod tests {
     }
 
     #[test]
-    fn what_is_complete_is_not_given_up() {
+    fn a_complete_body_is_not_evicted() {
         let pool = Pool::new(100 * KIB);
         let (first, second) = (pool.begin(), pool.begin());
         assert!(pool.extend(first, &vec![1; 60 * KIB]));
         let complete = pool.take(first).unwrap();
         assert!(!pool.extend(second, &vec![2; 60 * KIB]));
-        pool.give_back(complete.capacity());
+        pool.release(complete.capacity());
         let third = pool.begin();
         assert!(pool.extend(third, &vec![3; 100 * KIB]));
-        pool.forget(third);
+        pool.discard(third);
         assert_eq!(pool.lock().used, 0);
     }
 
     #[test]
-    fn a_body_takes_what_has_come_of_it_and_a_little_more() {
+    fn a_buffer_is_at_most_twice_its_content() {
         let pool = Pool::new(8 * KIB * KIB);
         let id = pool.begin();
         for _ in 0..7 * 64 {
             assert!(pool.extend(id, &vec![0; 16 * KIB]));
             let state = pool.lock();
-            let body = state.coming.get(&id).unwrap();
+            let body = state.incomplete.get(&id).unwrap();
             assert_eq!(state.used, body.capacity());
             assert!(body.capacity() <= (2 * body.len()).min(body.len() + KIB * KIB));
         }

@@ -1,4 +1,4 @@
-//! A stream that takes its turns, moves on or ends.
+//! A stream that yields to other connections, slows down peers that send overhead, and ends if its peer does not read.
 
 use std::{
     io::{self, ErrorKind},
@@ -16,100 +16,100 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-/// How many bytes are read before the other connections have their turn: some hundred frames of HTTP/2 at most.
-const TURN: usize = 4 * 1024;
-/// The same for what is written, of which each piece counts as much as `PIECE` at least: an answer costs more than its bytes.
-const WRITE_TURN: usize = 64 * 1024;
-const PIECE: usize = 16 * 1024;
-/// How many bytes may come that are neither a body nor belong to a request that can be answered (pings, settings, resets, heads
-/// without end) before each turn is followed by a pause.
+/// How many bytes are read before the stream yields: at most some hundred HTTP/2 frames.
+const READ_BUDGET: usize = 4 * 1024;
+/// The same for writes. Each write counts as at least `MIN_WRITE_COST`, because a response costs more than its bytes.
+const WRITE_BUDGET: usize = 64 * 1024;
+const MIN_WRITE_COST: usize = 16 * 1024;
+/// How many bytes of overhead (pings, settings, resets, endless heads) are free before each read is followed by a pause. Bodies and
+/// answered requests are not overhead.
 const FREE_OVERHEAD: usize = 16 * 1024;
-/// How many more they may be while a request is under way: what the windows of HTTP/2 let in, and heads beside it. A body is
-/// known to be one only when it is read.
-const FREE_WHILE_ASKED: usize = 96 * 1024;
+/// How many more bytes are free while a request is in progress: the HTTP/2 windows and further heads. The bytes of a body count as
+/// overhead until the body is read.
+const FREE_IN_REQUEST: usize = 96 * 1024;
 const PAUSE: Duration = Duration::from_millis(100);
-/// What of this a request is worth that can be answered.
-const WORTH: usize = 16 * 1024;
-/// How long a peer may leave what it is sent unread.
-const STALL: Duration = Duration::from_secs(5);
+/// How many bytes of overhead an answered request makes up for.
+const REQUEST_CREDIT: usize = 16 * 1024;
+/// How long a peer may leave a response unread.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How much has come over a connection that was of no use.
+/// The overhead that a connection has received.
 #[derive(Debug, Default)]
 pub struct Overhead {
     bytes: AtomicUsize,
-    /// Requests under way.
+    /// Requests in progress.
     requests: AtomicUsize,
 }
 
-/// A request under way.
+/// A request in progress, until it is dropped.
 #[derive(Debug)]
-pub struct Asked(Arc<Overhead>);
+pub struct RequestGuard(Arc<Overhead>);
 
 impl Overhead {
-    /// Notes that a request is under way, until what is returned is dropped.
-    pub fn asked(self: &Arc<Self>) -> Asked {
+    /// Records a request in progress, until the guard is dropped.
+    pub fn begin_request(self: &Arc<Self>) -> RequestGuard {
         self.requests.fetch_add(1, Ordering::Relaxed);
-        Asked(Arc::clone(self))
+        RequestGuard(Arc::clone(self))
     }
 
-    /// Notes that so many bytes were part of a body.
-    pub fn was_body(&self, bytes: usize) {
-        // It never fails, for there is always a next value.
+    /// Records that `bytes` were part of a body.
+    pub fn read_body(&self, bytes: usize) {
+        // Never fails, because the closure always returns a value.
         let _ = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| Some(now.saturating_sub(bytes)));
     }
 
-    /// Notes that a request could be answered.
-    pub fn was_request(&self) {
-        self.was_body(WORTH);
+    /// Records that a valid request was answered.
+    pub fn answered_request(&self) {
+        self.read_body(REQUEST_CREDIT);
     }
 
-    /// Notes that so many bytes came, and says whether that is too much.
-    fn came(&self, bytes: usize) -> bool {
-        let asked = self.requests.load(Ordering::Relaxed) > 0;
-        let free = FREE_OVERHEAD + if asked { FREE_WHILE_ASKED } else { 0 };
+    /// Records that `bytes` were received, and returns whether the overhead exceeds what is free.
+    fn received(&self, bytes: usize) -> bool {
+        let in_request = self.requests.load(Ordering::Relaxed) > 0;
+        let free = FREE_OVERHEAD + if in_request { FREE_IN_REQUEST } else { 0 };
         self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > free
     }
 }
 
-impl Drop for Asked {
+impl Drop for RequestGuard {
     fn drop(&mut self) {
         self.0.requests.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// A stream that lets others have their turn, however much is sent over it.
+/// A stream that yields to other connections, however much data arrives.
 #[derive(Debug)]
 pub struct FairStream<S> {
     inner: S,
-    /// What is left of its turns.
-    turn: usize,
-    write_turn: usize,
+    /// How many bytes can be read and written before the stream yields.
+    read_budget: usize,
+    write_budget: usize,
     overhead: Arc<Overhead>,
-    /// Until when nothing is read.
+    /// The pause until the next read.
     pause: Option<Pin<Box<Sleep>>>,
-    /// Until when what is sent must have been taken.
-    stalled: Option<Pin<Box<Sleep>>>,
+    /// The timeout of a pending write.
+    write_timeout: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> FairStream<S> {
     pub fn new(inner: S, overhead: Arc<Overhead>) -> Self {
-        Self { inner, turn: TURN, write_turn: WRITE_TURN, overhead, pause: None, stalled: None }
+        Self { inner, read_budget: READ_BUDGET, write_budget: WRITE_BUDGET, overhead, pause: None, write_timeout: None }
     }
 
-    /// Gives up sending to whom takes nothing.
-    fn unless_stalled<T>(&mut self, sent: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
-        if sent.is_pending() {
-            let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(STALL)));
-            ready!(stalled.as_mut().poll(context));
+    /// Fails a write that is pending for too long.
+    fn with_timeout<T>(&mut self, written: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if written.is_pending() {
+            let write_timeout = self.write_timeout.get_or_insert_with(|| Box::pin(sleep(WRITE_TIMEOUT)));
+            ready!(write_timeout.as_mut().poll(context));
             return Poll::Ready(Err(ErrorKind::TimedOut.into()));
         }
-        self.stalled = None;
-        sent
+        self.write_timeout = None;
+        written
     }
 }
 
-/// Comes back when all others have had their turn.
-fn let_others<T>(context: &mut Context<'_>) -> Poll<T> {
+/// Yields to the other tasks.
+fn yield_to_others<T>(context: &mut Context<'_>) -> Poll<T> {
     context.waker().wake_by_ref();
     Poll::Pending
 }
@@ -121,18 +121,18 @@ impl<S: AsyncRead + Unpin> AsyncRead for FairStream<S> {
             ready!(pause.as_mut().poll(context));
             this.pause = None;
         }
-        if this.turn == 0 {
-            this.turn = TURN;
-            return let_others(context);
+        if this.read_budget == 0 {
+            this.read_budget = READ_BUDGET;
+            return yield_to_others(context);
         }
-        let mut piece = [0; TURN];
-        let length = this.turn.min(buffer.remaining());
+        let mut piece = [0; READ_BUDGET];
+        let length = this.read_budget.min(buffer.remaining());
         let mut piece = ReadBuf::new(piece.get_mut(..length).unwrap_or_default());
         ready!(Pin::new(&mut this.inner).poll_read(context, &mut piece))?;
         let read = piece.filled().len();
         buffer.put_slice(piece.filled());
-        this.turn -= read;
-        if this.overhead.came(read) {
+        this.read_budget -= read;
+        if this.overhead.received(read) {
             this.pause = Some(Box::pin(sleep(PAUSE)));
         }
         Poll::Ready(Ok(()))
@@ -142,26 +142,26 @@ impl<S: AsyncRead + Unpin> AsyncRead for FairStream<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for FairStream<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        if this.write_turn == 0 {
-            this.write_turn = WRITE_TURN;
-            return let_others(context);
+        if this.write_budget == 0 {
+            this.write_budget = WRITE_BUDGET;
+            return yield_to_others(context);
         }
-        let bytes = bytes.get(..this.write_turn).unwrap_or(bytes);
-        let sent = Pin::new(&mut this.inner).poll_write(context, bytes);
-        let sent = ready!(this.unless_stalled(sent, context))?;
-        this.write_turn = this.write_turn.saturating_sub(sent.max(PIECE));
-        Poll::Ready(Ok(sent))
+        let bytes = bytes.get(..this.write_budget).unwrap_or(bytes);
+        let written = Pin::new(&mut this.inner).poll_write(context, bytes);
+        let written = ready!(this.with_timeout(written, context))?;
+        this.write_budget = this.write_budget.saturating_sub(written.max(MIN_WRITE_COST));
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let sent = Pin::new(&mut this.inner).poll_flush(context);
-        this.unless_stalled(sent, context)
+        let written = Pin::new(&mut this.inner).poll_flush(context);
+        this.with_timeout(written, context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let sent = Pin::new(&mut this.inner).poll_shutdown(context);
-        this.unless_stalled(sent, context)
+        let written = Pin::new(&mut this.inner).poll_shutdown(context);
+        this.with_timeout(written, context)
     }
 }

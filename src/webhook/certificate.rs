@@ -1,10 +1,9 @@
-//! Certificates of the webhook: how they are made, and when the next one is due.
+//! Certificates of the webhook: how they are issued, and when the next one is due.
 //!
-//! Each has an authority of its own, which signs it and nothing else: the authority's key is forgotten at once. So there is
-//! no key that could sign another certificate, and renewing the authority is no special case. A renewal has two steps, that
-//! no connection is ever refused: first the API server is told to trust the next authority, too; then, when every API server
-//! has heard of it, the next certificate is served. The last authority is trusted until it expires, for replicas that are
-//! slower.
+//! Each certificate has its own certificate authority, which signs nothing else: its key is dropped at once. So no key exists that
+//! could sign another certificate, and renewing the authority is no special case. A renewal has two steps, so that no connection is
+//! refused. First the API server also trusts the next authority; then, after every API server has had time to load it, the next
+//! certificate is served. The previous authority stays trusted until it expires, for slower replicas.
 
 use std::{
     collections::BTreeSet,
@@ -30,18 +29,18 @@ use zeroize::Zeroizing;
 
 use super::Error;
 
-/// By how much a certificate begins before it is made, for API servers whose clocks are late.
+/// How long before its creation a certificate becomes valid, for API servers whose clocks are slow.
 const BACKDATED: Duration = Duration::from_secs(300);
-/// The longest time that API servers get to hear of an authority before a certificate that it signed is served.
+/// The longest time that API servers get to load an authority before its certificate is served.
 const LONGEST_NOTICE: Duration = Duration::from_secs(60);
 
 /// A certificate, with its private key.
 pub struct Certificate {
-    /// The certificate, and behind it that of its authority, in PEM.
+    /// The certificate, followed by that of its authority, in PEM.
     pub chain: String,
     /// The private key in PEM (PKCS#8).
     pub key: Zeroizing<String>,
-    /// What the API server is to trust, in PEM.
+    /// The authority that signed it.
     pub authority: Authority,
     /// The names and addresses for which it is valid.
     pub hosts: BTreeSet<String>,
@@ -50,22 +49,22 @@ pub struct Certificate {
 /// The certificate of an authority.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Authority {
-    /// In PEM.
+    /// The certificate in PEM.
     pub pem: String,
-    /// When it, and what it signed, expires.
+    /// When it, and the certificate that it signed, expires.
     pub expires: SystemTime,
 }
 
 impl Certificate {
-    /// Makes a certificate for these hosts.
+    /// Issues a certificate for these hosts.
     ///
     /// # Errors
     ///
-    /// If a host is no name and no address.
+    /// If a host is neither a DNS name nor an IP address.
     pub fn issue(hosts: &BTreeSet<String>, now: SystemTime, lifetime: Duration) -> Result<Self, Error> {
         let (from, until) = (now - BACKDATED, now + lifetime);
         let mut authority = CertificateParams::new(Vec::new())?;
-        // Two authorities of one name would be taken for each other.
+        // Clients would confuse two authorities with the same name.
         let number = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
         authority.distinguished_name.push(DnType::CommonName, format!("keypair-operator webhook authority {number}"));
         authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -93,8 +92,8 @@ impl Certificate {
         })
     }
 
-    /// Reads what was made before; `None`: it is not that, since its authority did not sign it for its hosts, say, or it is not valid
-    /// yet.
+    /// Reads an issued certificate; `None` if it is not one, for example because its authority did not sign it for its hosts, or it is
+    /// not valid yet.
     #[must_use]
     pub fn read(chain: &str, key: &str, now: SystemTime) -> Option<Self> {
         let certificates: Vec<CertificateDer<'_>> =
@@ -105,10 +104,10 @@ impl Certificate {
         let validity = parsed.tbs_certificate().validity();
         let begins = SystemTime::UNIX_EPOCH + validity.not_before.to_unix_duration();
         let ends = SystemTime::UNIX_EPOCH + validity.not_after.to_unix_duration();
-        // One that has expired still tells for which hosts it was.
+        // An expired certificate still tells for which hosts it was issued.
         if begins > now + BACKDATED
             || hosts.is_empty()
-            || !is_signed(leaf, authority, &hosts, now.min(ends).max(begins))
+            || !is_trusted(leaf, authority, &hosts, now.min(ends).max(begins))
         {
             return None;
         }
@@ -124,7 +123,7 @@ impl Certificate {
         self.authority.expires
     }
 
-    /// How to serve with it.
+    /// The TLS configuration of a server with this certificate.
     ///
     /// # Errors
     ///
@@ -134,8 +133,8 @@ impl Certificate {
     }
 }
 
-/// Whether an API server that trusts the authority takes `leaf` for each of these hosts at the time `when`.
-fn is_signed(
+/// Whether a client that trusts the authority accepts `leaf` for each of these hosts at the time `when`.
+fn is_trusted(
     leaf: &CertificateDer<'_>,
     authority: &CertificateDer<'_>,
     hosts: &BTreeSet<String>,
@@ -158,11 +157,11 @@ fn is_signed(
 
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 
-/// How to serve with this certificate, with those of its authorities behind it, and this private key, in PEM.
+/// The TLS configuration of a server with this certificate, followed by those of its authorities, and this private key, in PEM.
 ///
 /// # Errors
 ///
-/// If they are no such thing, or do not belong to each other.
+/// If they are not valid PEM, or the key does not match the certificate.
 pub fn server_config(chain: &str, key: &str) -> Result<Arc<ServerConfig>, Error> {
     let chain = CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<Vec<_>, _>>();
     let chain = chain.map_err(|_| Error::Pem("tls.crt".to_owned()))?;
@@ -171,12 +170,12 @@ pub fn server_config(chain: &str, key: &str) -> Result<Arc<ServerConfig>, Error>
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
-    // API servers send all requests over one connection where they can.
+    // With HTTP/2, API servers send all requests over one connection.
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
 
-/// The authorities in a bundle; what cannot be read is left out.
+/// The authorities in a bundle, without unreadable ones.
 #[must_use]
 pub fn authorities(bundle: &str) -> Vec<Authority> {
     let blocks = bundle
@@ -205,32 +204,32 @@ fn hosts(leaf: &x509_cert::Certificate) -> Option<BTreeSet<String>> {
     names.0.iter().map(host).collect()
 }
 
-/// What is kept.
+/// The certificates of the webhook at one moment.
 #[derive(Default)]
-pub struct Kept {
-    /// The certificate that is served.
+pub struct CertState {
+    /// The certificate in use.
     pub current: Option<Certificate>,
-    /// The one that will be.
+    /// The certificate to serve next.
     pub next: Option<Certificate>,
-    /// What the API server is to trust.
+    /// The authorities that the API server trusts.
     pub trusted: Vec<Authority>,
 }
 
-/// What is to be done next.
+/// The next step of the rotation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Nothing before this moment.
+    /// Do nothing before this moment.
     Keep(SystemTime),
-    /// Make a certificate and serve it at once, since there is none that could be served.
+    /// Issue a certificate and serve it at once, because no usable one exists.
     Issue,
-    /// Make the next certificate and have its authority trusted.
+    /// Issue the next certificate and have its authority trusted.
     Prepare,
     /// Serve the next certificate.
     Promote,
 }
 
-impl Kept {
-    /// Puts what is served, or will be, among what is to be trusted, whatever was found there.
+impl CertState {
+    /// Adds the authorities of the current and the next certificate to the trusted ones, if they are missing.
     pub fn complete(&mut self) {
         for certificate in self.current.iter().chain(&self.next) {
             if !self.trusted.contains(&certificate.authority) {
@@ -239,22 +238,22 @@ impl Kept {
         }
     }
 
-    /// Says what is to be done about the certificates for these hosts, which are valid for `lifetime` each.
+    /// The next step for the certificates of these hosts, which are valid for `lifetime` each.
     #[must_use]
     pub fn next_step(&self, hosts: &BTreeSet<String>, now: SystemTime, lifetime: Duration) -> Step {
         let notice = LONGEST_NOTICE.min(lifetime / 8);
         let usable = |certificate: &&Certificate| certificate.hosts.is_superset(hosts) && certificate.expires() > now;
         let Some(current) = self.current.as_ref().filter(usable) else { return Step::Issue };
         let (due, step) = if let Some(next) = self.next.as_ref().filter(usable) {
-            let made = next.expires() - lifetime;
-            ((made + notice).min(current.expires() - notice), Step::Promote)
+            let issued = next.expires() - lifetime;
+            ((issued + notice).min(current.expires() - notice), Step::Promote)
         } else {
             (current.expires() - lifetime / 2, Step::Prepare)
         };
         if due <= now { step } else { Step::Keep(due) }
     }
 
-    /// Takes that step. `Keep` is none.
+    /// Takes that step; `Keep` does nothing.
     ///
     /// # Errors
     ///
@@ -269,7 +268,7 @@ impl Kept {
         match step {
             Step::Keep(_) => return Ok(()),
             Step::Issue => {
-                // Replicas that are called by different names need them all, and would undo each other's otherwise.
+                // Replicas may have different host names. The certificate needs all of them, or replicas would replace each other's.
                 let known = self.current.take().filter(|certificate| certificate.expires() > now);
                 let hosts = known.into_iter().flat_map(|certificate| certificate.hosts).chain(hosts.iter().cloned());
                 self.current = Some(Certificate::issue(&hosts.collect(), now, lifetime)?);
@@ -286,7 +285,7 @@ impl Kept {
         Ok(())
     }
 
-    /// What the API server is to trust, in PEM.
+    /// The trusted authorities, in PEM.
     #[must_use]
     pub fn bundle(&self) -> String {
         self.trusted.iter().map(|authority| authority.pem.as_str()).collect()
@@ -331,65 +330,68 @@ mod tests {
     #[test]
     fn what_is_served_is_always_trusted_before() {
         let hosts = hosts(&["localhost"]);
-        let mut kept = Kept::default();
+        let mut state = CertState::default();
         let mut now = now();
         let mut trusted_since = Vec::new();
         let (mut steps, mut served) = (Vec::new(), Vec::new());
         for _ in 0..4000 {
-            let step = kept.next_step(&hosts, now, LIFETIME);
+            let step = state.next_step(&hosts, now, LIFETIME);
             if let Step::Keep(due) = step {
                 assert!(due > now);
             } else {
                 steps.push(step);
-                kept.take(step, &hosts, now, LIFETIME).unwrap();
+                state.take(step, &hosts, now, LIFETIME).unwrap();
             }
-            for authority in &kept.trusted {
+            for authority in &state.trusted {
                 if !trusted_since.iter().any(|(known, _)| known == authority) {
                     trusted_since.push((authority.clone(), now));
                 }
             }
-            let current = kept.current.as_ref().unwrap();
+            let current = state.current.as_ref().unwrap();
             assert!(current.expires() > now);
-            assert!(kept.trusted.contains(&current.authority));
+            assert!(state.trusted.contains(&current.authority));
             if served.last() != Some(&current.authority) {
                 let since = trusted_since.iter().find(|(known, _)| *known == current.authority).unwrap().1;
-                assert!(served.is_empty() || now - LONGEST_NOTICE >= since, "it was trusted only just now");
-                // A replica that has not heard of it yet serves the last one.
-                assert!(served.last().is_none_or(|last| kept.trusted.contains(last)));
+                assert!(served.is_empty() || now - LONGEST_NOTICE >= since, "its authority was trusted too late");
+                // A replica that has not loaded it yet serves the previous one.
+                assert!(served.last().is_none_or(|last| state.trusted.contains(last)));
                 served.push(current.authority.clone());
             }
             now += SECOND;
         }
         assert!(served.len() > 7, "{steps:?}");
-        assert!(kept.trusted.len() <= 3);
+        assert!(state.trusted.len() <= 3);
         assert_eq!(steps.iter().filter(|step| **step == Step::Issue).count(), 1);
     }
 
     #[test]
     fn what_cannot_be_served_is_replaced_at_once() {
         let (here, elsewhere) = (hosts(&["localhost"]), hosts(&["127.0.0.1"]));
-        let mut kept = Kept::default();
-        kept.take(Step::Issue, &here, now(), LIFETIME).unwrap();
-        assert!(matches!(kept.next_step(&here, now(), LIFETIME), Step::Keep(_)));
-        assert_eq!(kept.next_step(&elsewhere, now(), LIFETIME), Step::Issue);
-        kept.take(Step::Issue, &elsewhere, now(), LIFETIME).unwrap();
+        let mut state = CertState::default();
+        state.take(Step::Issue, &here, now(), LIFETIME).unwrap();
+        assert!(matches!(state.next_step(&here, now(), LIFETIME), Step::Keep(_)));
+        assert_eq!(state.next_step(&elsewhere, now(), LIFETIME), Step::Issue);
+        state.take(Step::Issue, &elsewhere, now(), LIFETIME).unwrap();
         for hosts in [&here, &elsewhere] {
-            assert!(matches!(kept.next_step(hosts, now(), LIFETIME), Step::Keep(_)), "replicas undo each other's work");
+            assert!(
+                matches!(state.next_step(hosts, now(), LIFETIME), Step::Keep(_)),
+                "replicas undo each other's work"
+            );
         }
-        assert_eq!(kept.next_step(&here, now() + LIFETIME, LIFETIME), Step::Issue);
-        kept.take(Step::Issue, &here, now() + LIFETIME, LIFETIME).unwrap();
-        assert_eq!(kept.trusted.len(), 1, "what has expired is not trusted any more");
-        kept.trusted.clear();
-        kept.complete();
-        assert_eq!(kept.trusted.len(), 1, "what is served is trusted, whatever the Secret says");
+        assert_eq!(state.next_step(&here, now() + LIFETIME, LIFETIME), Step::Issue);
+        state.take(Step::Issue, &here, now() + LIFETIME, LIFETIME).unwrap();
+        assert_eq!(state.trusted.len(), 1, "what has expired is not trusted any more");
+        state.trusted.clear();
+        state.complete();
+        assert_eq!(state.trusted.len(), 1, "what is served is trusted, whatever the Secret says");
     }
 
     #[test]
     fn a_shorter_lifetime_does_not_keep_the_next_one_waiting() {
         let here = hosts(&["localhost"]);
-        let mut kept = Kept::default();
-        kept.take(Step::Issue, &here, now() + 2 * SECOND - LIFETIME, LIFETIME).unwrap();
-        kept.take(Step::Prepare, &here, now(), LIFETIME * 9).unwrap();
-        assert_eq!(kept.next_step(&here, now(), LIFETIME), Step::Promote);
+        let mut state = CertState::default();
+        state.take(Step::Issue, &here, now() + 2 * SECOND - LIFETIME, LIFETIME).unwrap();
+        state.take(Step::Prepare, &here, now(), LIFETIME * 9).unwrap();
+        assert_eq!(state.next_step(&here, now(), LIFETIME), Step::Promote);
     }
 }

@@ -1,4 +1,4 @@
-//! The AdmissionReview around the objects: what it is made of are objects, never the arrays of fields that serde takes as well.
+//! Parses the AdmissionReview. Accepts only JSON objects where serde would also accept arrays of their fields.
 
 use kube::core::{
     DynamicObject,
@@ -8,26 +8,26 @@ use serde::Deserialize;
 
 use crate::api::{FromObject, KeyPair};
 
-/// The request of a review; `None` if it is no review, or an object in it is not of the schema.
+/// Parses a review; `None` if it is not a review, or an object in it does not match the schema.
 #[must_use]
 pub fn read(body: &[u8]) -> Option<AdmissionRequest<KeyPair>> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Request {
         #[serde(rename = "object", default)]
-        _object: Option<FromObject<Anything>>,
+        _object: Option<FromObject<AnyObject>>,
         #[serde(rename = "oldObject", default)]
-        _old_object: Option<FromObject<Anything>>,
+        _old_object: Option<FromObject<AnyObject>>,
     }
-    // Whatever fields there are: they are passed over.
+    // Ignores all fields.
     #[derive(Deserialize)]
-    struct Anything {}
+    struct AnyObject {}
 
-    within::<Request>(body)?;
+    read_request::<Request>(body)?;
     serde_json::from_slice::<AdmissionReview<KeyPair>>(body).ok()?.try_into().ok()
 }
 
-/// Lets in what is not of the schema, which is for the API server to refuse, or is being mended.
+/// Admits a review whose objects do not match the schema: the API server refuses them, or the update repairs a stored object.
 #[must_use]
 pub fn admit_unread(body: &[u8]) -> Option<AdmissionReview<DynamicObject>> {
     #[derive(Deserialize)]
@@ -35,15 +35,15 @@ pub fn admit_unread(body: &[u8]) -> Option<AdmissionReview<DynamicObject>> {
         uid: String,
     }
 
-    let Request { uid } = within(body)?;
+    let Request { uid } = read_request(body)?;
     let mut response = AdmissionResponse::invalid("");
     response.allowed = true;
     response.uid = uid;
     Some(response.into_review())
 }
 
-/// The request of a review, read as a `T`.
-fn within<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Option<T> {
+/// Parses the request of a review as a `T`.
+fn read_request<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Option<T> {
     #[derive(Deserialize)]
     struct Review<T> {
         request: FromObject<T>,
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn arrays_are_not_read() {
+    fn arrays_are_rejected() {
         let is_read = |review: &Value| read(review.to_string().as_bytes()).is_some();
         let is_admitted = |review: &Value| admit_unread(review.to_string().as_bytes()).is_some();
         assert!(is_read(&review()) && is_admitted(&review()));

@@ -1,13 +1,13 @@
-//! What can go wrong with the webhook. None of it ends the operator; it is logged and tried again.
+//! The errors of the webhook. None of them ends the operator: they are logged and retried.
 
 use std::{io, net::SocketAddr};
 
-use crate::controller::in_brief;
+use crate::client::summarize;
 
-/// Why the webhook cannot be served, or not be kept up to date.
+/// Why the webhook cannot be served or updated.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The address cannot be used.
+    /// The address cannot be bound.
     #[error("cannot listen on {address}: {source}")]
     Listen {
         /// The address.
@@ -15,59 +15,59 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
-    /// No certificate could be made.
-    #[error("cannot make a certificate: {0}")]
+    /// The certificate cannot be issued.
+    #[error("cannot issue the certificate of the webhook: {0}")]
     Issue(#[from] rcgen::Error),
     /// The certificate cannot be used.
-    #[error("cannot use the certificate: {0}")]
+    #[error("cannot use the certificate of the webhook: {0}")]
     Tls(#[from] rustls::Error),
-    /// A file of a certificate could not be read.
+    /// A certificate file cannot be read.
     #[error("cannot read {path}: {source}")]
     File {
-        /// Its path.
+        /// The path of the file.
         path: String,
         /// Why.
         source: io::Error,
     },
-    /// A file is no certificate, or no private key.
-    #[error("{0} does not hold what it should, in PEM")]
+    /// A file contains no certificate, or no private key, in PEM.
+    #[error("cannot parse {0} as PEM: check the certificate of the webhook")]
     Pem(String),
-    /// The API server refused something.
-    #[error("cannot {action}: {}", in_brief(.source))]
+    /// A request to the API server failed.
+    #[error("cannot {action}: {}", summarize(.source))]
     Kube {
-        /// What was to be done.
+        /// What the request was for.
         action: &'static str,
-        /// Why not.
+        /// Why.
         source: kube::Error,
     },
-    /// The API server does not know the webhook, and it is not for the operator to say what it is.
-    #[error("there is no {0}: the chart makes it; outside a cluster, --webhook-url does")]
+    /// There is no webhook configuration, and the operator must not create it.
+    #[error("there is no {0}: install the chart with the webhook, or set --webhook-url outside a cluster")]
     NotRegistered(String),
-    /// There is a Secret of that name that this operator did not make. Whoever put it there is not believed.
+    /// The Secret of the certificate exists, but the operator did not create it. Its content is not trusted.
     #[error(
-        "Secret {namespace}/{name} has the name of the webhook's certificate but was not made for it: {why}; nothing in it is \
-         served, trusted or overwritten. Find out who put it there, and delete it"
+        "Secret {namespace}/{name} has the name of the webhook's certificate, but the operator did not create it: {why}. The \
+         operator neither uses nor overwrites it. Find out who created it, then delete it"
     )]
     Foreign {
-        /// The operator's namespace.
+        /// The namespace of the operator.
         namespace: String,
         /// The name of the Secret.
         name: String,
-        /// By what that is seen.
+        /// What shows it.
         why: &'static str,
     },
-    /// Somebody else was faster, several times.
-    #[error("the Secret of the certificate, or the configuration, is being changed by others all the time")]
+    /// Every write conflicted with a write by another client.
+    #[error("another client keeps changing the Secret of the webhook's certificate or a webhook configuration")]
     Contended,
 }
 
 impl Error {
-    /// Says what was to be done when the API server refused.
+    /// Adds what the failed request was for.
     pub fn refused(action: &'static str) -> impl FnOnce(kube::Error) -> Self {
         move |source| Self::Kube { action, source }
     }
 
-    /// Whether somebody else has changed the object meanwhile, or created it.
+    /// Whether another client has changed or created the object meanwhile.
     #[must_use]
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Kube { source: kube::Error::Api(status), .. } if status.code == 409)

@@ -1,14 +1,15 @@
-//! The admission webhook: says at once what the controller would say later, in the words and with the HTTP status of the
+//! The admission webhook: refuses at admission what the controller would refuse later, with the message and HTTP status of the
 //! cloud.
 //!
-//! [`review()`] answers, from a [view](crate::controller::Views) that every replica keeps, by the decision of the domain;
-//! `server` speaks HTTPS, and [`envelope`] reads what it is sent. `certificate` makes certificates and says when they are due,
-//! `keeper` keeps them in a Secret that all replicas share, and `registration` tells the API server whom to trust and, outside a cluster, whom to ask.
+//! [`review()`] answers from a [view](crate::cache::Views) that every replica keeps, with the decision of the domain. `server`
+//! serves HTTPS, and [`envelope`] parses requests. `certificate` issues certificates and schedules their renewal, `cert_rotator`
+//! stores them in a Secret that all replicas share, and `registration` writes the CA bundle (outside a cluster, the whole webhook
+//! configuration) to the API server.
 
+mod cert_rotator;
 mod certificate;
 pub mod envelope;
 mod error;
-mod keeper;
 mod registration;
 mod review;
 mod secret;
@@ -28,34 +29,37 @@ use http::Uri;
 use kube::Client;
 
 use self::{
-    keeper::{Directory, Keeper},
+    cert_rotator::{CertDirectory, CertRotator},
     registration::Registration,
     server::Server,
 };
-use crate::controller::{Health, Metrics, Views};
+use crate::{
+    cache::Views,
+    observe::{Health, Metrics},
+};
 
-/// How the webhook is served.
+/// The settings of the webhook.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where to listen.
+    /// The address to listen on.
     pub address: SocketAddr,
-    /// Where the API server finds it; `None`: where the configuration says that is in the cluster already.
+    /// The URL for the webhook configurations; `None`: the chart writes them, with the Service of the webhook.
     pub url: Option<Uri>,
-    /// The name of the configurations by which the API server knows it.
+    /// The name of the webhook configurations.
     pub configuration: String,
-    /// The directory with `tls.crt` and `tls.key`; `None`: the certificate is made here, and kept in a Secret.
+    /// The directory with `tls.crt` and `tls.key`; `None`: the operator issues a certificate and stores it in a Secret.
     pub certificates: Option<PathBuf>,
-    /// How long a certificate that is made here is valid.
+    /// The validity of a certificate that the operator issues.
     pub lifetime: Duration,
-    /// Which namespaces are answered for.
+    /// The namespaces whose KeyPairs are reviewed.
     pub scopes: Scopes,
 }
 
-/// Finds out at once whether the address can be used.
+/// Checks that the address can be bound, so that a wrong address fails at startup.
 ///
 /// # Errors
 ///
-/// If it cannot.
+/// If the address cannot be bound.
 pub fn check(address: SocketAddr) -> Result<(), Error> {
     TcpListener::bind(address).map(drop).map_err(|source| Error::Listen { address, source })
 }
@@ -71,14 +75,14 @@ pub async fn serve(
 ) {
     let mut server = Server::new(settings.address, settings.scopes.clone(), views, metrics, health);
     let registration = Registration::new(&client, &settings);
-    let keep = async {
+    let rotation = async {
         match settings.certificates {
-            Some(directory) => Directory::new(directory, registration).keep(&mut server).await,
-            None => Keeper::new(&client, registration, settings.lifetime).keep(&mut server).await,
+            Some(directory) => CertDirectory::new(directory, registration).run(&mut server).await,
+            None => CertRotator::new(&client, registration, settings.lifetime).run(&mut server).await,
         }
     };
     tokio::select! {
-        () = keep => {}
+        () = rotation => {}
         () = stop => {}
     }
     server.stop().await;

@@ -1,10 +1,11 @@
-//! What the API server knows of the webhook: the configurations of this name, and in them whom to ask and whom to trust.
+//! Registers the webhook with the API server: the webhook configurations, with its address and CA bundle.
 //!
-//! There are two, which ask the same question of the same webhook. The validating one is asked about what is really going to
-//! be stored. That is after the rules of the CRD, to which the API server answers 422 whatever the cloud does; so whatever
-//! breaks them is asked about before, by a mutating one, which mutates nothing.
+//! There are two configurations for the same webhook. The API server calls the validating one with the object as it will be stored,
+//! but only after the rules of the CRD, whose violations it answers with 422. So a mutating configuration, which changes nothing,
+//! first sends objects that violate a rule to the webhook, which answers with the HTTP status of the cloud.
 //!
-//! In a cluster the chart makes them, and only the authorities are filled in here. With `--webhook-url` they are made here.
+//! In a cluster, the chart creates the configurations and the operator only fills in the CA bundle. With `--webhook-url`, the
+//! operator creates them.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -17,17 +18,19 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::{Error, Settings, review::Scopes};
-use crate::api::{KeyPair, cel};
+use crate::{
+    api::{KeyPair, cel},
+    webhook::{Error, Settings, review::Scopes},
+};
 
 /// The kinds of the configurations, each with the name of its webhook.
 const KINDS: [(&str, &str); 2] = [(MUTATING, "answer.keypairs.dev"), (VALIDATING, "validate.keypairs.dev")];
 const MUTATING: &str = "MutatingWebhookConfiguration";
 const VALIDATING: &str = "ValidatingWebhookConfiguration";
-/// How long the API server waits for an answer, in seconds. It has one in milliseconds, or none.
+/// How long the API server waits for an answer, in seconds. The webhook answers within milliseconds.
 const TIMEOUT_SECONDS: u8 = 3;
 
-/// The configurations of one name.
+/// The webhook configurations of one name.
 pub struct Registration {
     configurations: Vec<Configuration>,
     name: String,
@@ -42,7 +45,6 @@ struct Configuration {
 }
 
 impl Registration {
-    /// Nothing is asked or said yet.
     pub fn new(client: &Client, settings: &Settings) -> Self {
         let configurations = KINDS.map(|(kind, webhook)| {
             let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("admissionregistration.k8s.io", "v1", kind));
@@ -61,21 +63,21 @@ impl Registration {
         &self.name
     }
 
-    /// Whether the configurations are of the operator's own making.
-    pub fn makes_itself(&self) -> bool {
+    /// Whether the operator creates the configurations itself.
+    pub fn is_self_managed(&self) -> bool {
         self.url.is_some()
     }
 
-    /// The configurations, to watch each with a client of its own.
+    /// The APIs of the configurations, each with its own client, for watches.
     pub fn apis(&self, client: impl Fn() -> Client) -> impl Iterator<Item = Api<DynamicObject>> {
         self.configurations.iter().map(move |configuration| Api::all_with(client(), &configuration.kind))
     }
 
-    /// The names and addresses by which the API server calls the webhook.
+    /// The host names and addresses at which the API server calls the webhook.
     ///
     /// # Errors
     ///
-    /// If nobody has registered it, or the API server does not say.
+    /// If there are no configurations, or they cannot be read.
     pub async fn hosts(&self) -> Result<BTreeSet<String>, Error> {
         if let Some(url) = &self.url {
             return Ok(host(url).into_iter().collect());
@@ -84,18 +86,18 @@ impl Registration {
         for configuration in &self.configurations {
             let found = configuration.get(&self.name).await?;
             for webhook in found.iter().flat_map(webhooks) {
-                hosts.extend(called(webhook));
+                hosts.extend(webhook_host(webhook));
             }
         }
-        if hosts.is_empty() { Err(Error::NotRegistered(self.described())) } else { Ok(hosts) }
+        if hosts.is_empty() { Err(Error::NotRegistered(self.description())) } else { Ok(hosts) }
     }
 
-    /// Makes the API server trust these authorities, in PEM, and with `--webhook-url` ask the webhook at all. Whether it did not
-    /// before.
+    /// Writes the CA bundle, in PEM, to the configurations. With `--webhook-url`, writes all of them. Returns whether anything
+    /// changed.
     ///
     /// # Errors
     ///
-    /// If the API server refuses, because somebody else has changed the object meanwhile, perhaps.
+    /// If a request fails, for example with a conflict.
     pub async fn trust(&self, bundle: &str) -> Result<bool, Error> {
         let bundle = json!(ByteString(bundle.as_bytes().to_vec()));
         let mut has_changed = false;
@@ -104,17 +106,17 @@ impl Registration {
             let Some(before) = found else {
                 if let Some(url) = &self.url {
                     has_changed = true;
-                    configuration.create(&self.name, self.wanted(url, configuration, &bundle)).await?;
-                    tracing::info!(kind = configuration.kind.kind, name = self.name, %url, "webhook registered");
+                    configuration.create(&self.name, self.desired(url, configuration, &bundle)).await?;
+                    tracing::info!(kind = configuration.kind.kind, name = self.name, %url, "registered the webhook");
                 }
-                // The chart may have been told to leave it out.
+                // The values of the chart can leave it out.
                 continue;
             };
             let mut after = before.clone();
             if let Some(url) = &self.url {
-                let wanted = self.wanted(url, configuration, &bundle);
-                if !is_within(&wanted, &after.data) {
-                    after.data = wanted;
+                let desired = self.desired(url, configuration, &bundle);
+                if !is_subset(&desired, &after.data) {
+                    after.data = desired;
                 }
             } else if let Some(webhooks) = after.data.get_mut("webhooks").and_then(Value::as_array_mut) {
                 for client in webhooks.iter_mut().filter_map(|webhook| webhook.get_mut("clientConfig")?.as_object_mut())
@@ -125,18 +127,22 @@ impl Registration {
             if after.data != before.data {
                 has_changed = true;
                 configuration.replace(&self.name, &after).await?;
-                tracing::info!(kind = configuration.kind.kind, name = self.name, "webhook's authorities updated");
+                tracing::info!(
+                    kind = configuration.kind.kind,
+                    name = self.name,
+                    "updated the CA bundle of the webhook"
+                );
             }
         }
         Ok(has_changed)
     }
 
-    fn described(&self) -> String {
+    fn description(&self) -> String {
         format!("{} {:?}", KINDS.map(|(kind, _)| kind).join(" or "), self.name)
     }
 
-    /// What a configuration of the operator's own making says.
-    fn wanted(&self, url: &Uri, configuration: &Configuration, bundle: &Value) -> Value {
+    /// The content of a configuration that the operator creates.
+    fn desired(&self, url: &Uri, configuration: &Configuration, bundle: &Value) -> Value {
         let selector = match self.scopes.namespaces() {
             None => json!({}),
             Some(namespaces) => json!({ "matchExpressions": [
@@ -150,12 +156,12 @@ impl Registration {
             "rules": [{
                 "apiGroups": [<KeyPair as kube::Resource>::group(&())],
                 "apiVersions": [<KeyPair as kube::Resource>::version(&())],
-                // Not its status, and no deletions.
+                // Neither the status nor deletions need a review.
                 "resources": [<KeyPair as kube::Resource>::plural(&())],
                 "operations": ["CREATE", "UPDATE"],
                 "scope": "Namespaced",
             }],
-            // The controller is the authority: an answer that does not come is no reason to refuse.
+            // The controller checks every object again, so a missing answer must not block writes.
             "failurePolicy": "Ignore",
             "matchPolicy": "Equivalent",
             "sideEffects": "None",
@@ -168,7 +174,7 @@ impl Registration {
 }
 
 impl Configuration {
-    /// When the webhook is asked.
+    /// The match conditions of the webhook.
     fn conditions(&self) -> Vec<Value> {
         if self.kind.kind == MUTATING {
             vec![json!({ "name": "breaks-a-rule", "expression": cel::refused_condition() })]
@@ -187,7 +193,7 @@ impl Configuration {
         created.map(drop).map_err(Error::refused("register the webhook"))
     }
 
-    /// Guarded by the resource version.
+    /// Replaces the object, guarded by its resource version.
     async fn replace(&self, name: &str, object: &DynamicObject) -> Result<(), Error> {
         debug_assert!(object.resource_version().is_some());
         let replaced = self.api.replace(name, &PostParams::default(), object).await;
@@ -199,8 +205,8 @@ fn webhooks(configuration: &DynamicObject) -> &[Value] {
     configuration.data.get("webhooks").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
-/// The host by which a webhook is called.
-fn called(webhook: &Value) -> Option<String> {
+/// The host at which the API server calls a webhook.
+fn webhook_host(webhook: &Value) -> Option<String> {
     let text = |pointer| webhook.pointer(pointer).and_then(Value::as_str);
     if let Some(url) = text("/clientConfig/url") {
         return host(&url.parse().ok()?);
@@ -208,25 +214,25 @@ fn called(webhook: &Value) -> Option<String> {
     Some(format!("{}.{}.svc", text("/clientConfig/service/name")?, text("/clientConfig/service/namespace")?))
 }
 
-/// The host of a URL, an address without the brackets.
+/// The host of a URL, with an IPv6 address without brackets.
 fn host(url: &Uri) -> Option<String> {
     let host = url.host()?.trim_start_matches('[').trim_end_matches(']');
-    // An address is written in one way, as it is read from a certificate.
+    // Normalizes an address, to compare it with the addresses in a certificate.
     Some(host.parse().map_or_else(|_| host.to_ascii_lowercase(), |address: IpAddr| address.to_string()))
 }
 
-/// Whether `value` says all that `wanted` does; it may say more, by default.
-fn is_within(wanted: &Value, value: &Value) -> bool {
-    match (wanted, value) {
-        (Value::Object(wanted), Value::Object(value)) => {
-            wanted.iter().all(|(key, wanted)| is_within(wanted, value.get(key).unwrap_or(&Value::Null)))
+/// Whether `value` has everything in `desired`. It can have more, because the API server fills in defaults.
+fn is_subset(desired: &Value, value: &Value) -> bool {
+    match (desired, value) {
+        (Value::Object(desired), Value::Object(value)) => {
+            desired.iter().all(|(key, desired)| is_subset(desired, value.get(key).unwrap_or(&Value::Null)))
         }
-        // An empty list is left out.
-        (Value::Array(wanted), Value::Null) => wanted.is_empty(),
-        (Value::Array(wanted), Value::Array(value)) => {
-            wanted.len() == value.len() && wanted.iter().zip(value).all(|(wanted, value)| is_within(wanted, value))
+        // The API server omits empty lists.
+        (Value::Array(desired), Value::Null) => desired.is_empty(),
+        (Value::Array(desired), Value::Array(value)) => {
+            desired.len() == value.len() && desired.iter().zip(value).all(|(desired, value)| is_subset(desired, value))
         }
-        _ => wanted == value,
+        _ => desired == value,
     }
 }
 
@@ -235,21 +241,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_hosts_are_those_that_are_called() {
+    fn hosts_come_from_service_or_url() {
         let service = json!({ "clientConfig": { "service": { "name": "keys", "namespace": "system", "path": "/" } } });
-        assert_eq!(called(&service).as_deref(), Some("keys.system.svc"));
+        assert_eq!(webhook_host(&service).as_deref(), Some("keys.system.svc"));
         let url = json!({ "clientConfig": { "url": "https://[::1]:9443/x" } });
-        assert_eq!(called(&url).as_deref(), Some("::1"));
+        assert_eq!(webhook_host(&url).as_deref(), Some("::1"));
         let long = json!({ "clientConfig": { "url": "https://[0:0:0:0:0:0:0:1]/" } });
-        assert_eq!(called(&long).as_deref(), Some("::1"));
-        assert_eq!(called(&json!({})), None);
+        assert_eq!(webhook_host(&long).as_deref(), Some("::1"));
+        assert_eq!(webhook_host(&json!({})), None);
     }
 
     #[test]
-    fn defaults_make_no_difference() {
-        let wanted = json!({ "webhooks": [{ "name": "a", "rules": [1] }] });
-        assert!(is_within(&wanted, &json!({ "webhooks": [{ "name": "a", "rules": [1], "objectSelector": {} }] })));
-        assert!(!is_within(&wanted, &json!({ "webhooks": [{ "name": "b", "rules": [1] }] })));
-        assert!(!is_within(&wanted, &json!({ "webhooks": [] })));
+    fn defaults_are_not_a_difference() {
+        let desired = json!({ "webhooks": [{ "name": "a", "rules": [1] }] });
+        assert!(is_subset(&desired, &json!({ "webhooks": [{ "name": "a", "rules": [1], "objectSelector": {} }] })));
+        assert!(!is_subset(&desired, &json!({ "webhooks": [{ "name": "b", "rules": [1] }] })));
+        assert!(!is_subset(&desired, &json!({ "webhooks": [] })));
     }
 }

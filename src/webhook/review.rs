@@ -12,32 +12,32 @@ use kube::{
 };
 
 use crate::{
-    api::{KeyPair, translate},
-    controller::{View, Views},
+    api::{KeyPair, claim, translate},
+    cache::{View, Views},
     domain::{
         admission, advice,
         key::PublicKey,
-        ledger::{Claim, Standing},
+        ledger::{Claim, ClaimState},
         profile::Profile,
         reason::{Reason, Refusal},
         region::Region,
     },
 };
 
-/// How many mistakes the message tells of. The causes have all of them.
-const MOST_TOLD: usize = 10;
+/// How many refusals the message lists. The causes list all of them.
+const MAX_LISTED: usize = 10;
 
-/// Which namespaces are answered for: those that the operator watches.
+/// The namespaces that the operator watches, and whose KeyPairs the webhook reviews.
 #[derive(Debug, Clone, Default)]
 pub struct Scopes(Option<BTreeSet<String>>);
 
 impl Scopes {
-    /// Those of these views, each a namespace, or `None` for all.
+    /// Creates the scopes: each a namespace, or `None` for all namespaces.
     pub fn new(scopes: impl IntoIterator<Item = Option<String>>) -> Self {
         Self(scopes.into_iter().collect())
     }
 
-    /// The namespaces; `None`: all.
+    /// The namespaces; `None`: all namespaces.
     #[must_use]
     pub fn namespaces(&self) -> Option<&BTreeSet<String>> {
         self.0.as_ref()
@@ -48,22 +48,22 @@ impl Scopes {
     }
 }
 
-/// What is to be said, and why the request is refused, if it is.
+/// The answer to a review.
 pub struct Answer {
-    /// What the API server is told.
+    /// The response to the API server.
     pub response: AdmissionResponse,
-    /// The reason of the refusal.
+    /// The reason, if the request is refused.
     pub refused: Option<Reason>,
 }
 
-/// Answers a review at the time `now`, in seconds since 1970. `None`: it is not known yet what there is in the namespace, and
-/// the API server is to do as its failure policy says.
+/// Answers a review at the time `now`, in seconds since 1970. `None`: the KeyPairs of the namespace are not listed yet, so the API
+/// server must apply the failure policy.
 #[must_use]
 pub fn review(request: AdmissionRequest<KeyPair>, views: &Views, scopes: &Scopes, now: u64) -> Option<Answer> {
     let mut response = AdmissionResponse::from(&request);
     let admitted = |response| Some(Answer { response, refused: None });
     let namespace = request.namespace.clone().unwrap_or_default();
-    // Deletions; the subresources are the operator's own.
+    // A deletion has no object. Subresources are written by the operator.
     let Some(mut new) = request.object else { return admitted(response) };
     if !scopes.contains(&namespace) || request.sub_resource.is_some() {
         return admitted(response);
@@ -87,7 +87,8 @@ pub fn review(request: AdmissionRequest<KeyPair>, views: &Views, scopes: &Scopes
     Some(Answer { refused: Some(first.reason), response })
 }
 
-/// Fills in what the API server will, and takes out what it will not store: at the first question it has not done so yet.
+/// Fills in what the API server fills in, and removes what it does not store. It has not done so before it calls the mutating
+/// configuration.
 fn complete(new: &mut KeyPair, namespace: &str, uid: &str, old: Option<&KeyPair>) {
     new.metadata.namespace = Some(namespace.to_owned());
     translate::assume_name(new);
@@ -105,44 +106,44 @@ fn complete(new: &mut KeyPair, namespace: &str, uid: &str, old: Option<&KeyPair>
 }
 
 fn refusals(view: &View, namespace: &str, new: &KeyPair, old: Option<&KeyPair>) -> Vec<Refusal> {
-    // A namespace that has just been made, or a watch that has been down for long: the request itself can still be judged.
+    // For a new namespace, or after a watch was down for long, only the request itself is checked.
     let known = view.index.region(namespace).filter(|_| !view.is_outdated());
-    // One of this name is there: the API server will say so, or it has just been deleted.
-    let is_there = old.is_none() && view.index.has(namespace, &new.name_any());
-    let can_foresee = known.is_some() && !is_there;
-    let foresee = |claim: &Claim| {
-        let foreseen = view.index.with_ledger(namespace, |ledger| ledger.foresee(claim));
-        foreseen.filter(|_| can_foresee).unwrap_or(Standing::Granted)
+    // If an object of this name exists, the API server refuses the request, or the object was deleted a moment ago.
+    let exists = old.is_none() && view.index.has(namespace, &new.name_any());
+    let can_preview = known.is_some() && !exists;
+    let preview = |claim: &Claim| {
+        let previewed = view.index.with_ledger(namespace, |ledger| ledger.preview(claim));
+        previewed.filter(|_| can_preview).unwrap_or(ClaimState::Granted)
     };
     let region = known.unwrap_or_else(|| Region::with_quota(usize::MAX));
-    let mut candidate = translate::candidate(new, &region);
+    let mut candidate = claim::candidate(new, &region);
     if old.is_none()
         && let Some(claim) = &mut candidate.claim
     {
-        // The youngest of all.
+        // A new object is the youngest.
         claim.seniority.created = i64::MAX;
     }
-    let old = old.map(|old| translate::candidate(old, &region));
-    admission::review(&candidate, old.as_ref(), &region, foresee)
+    let old = old.map(|old| claim::candidate(old, &region));
+    admission::review(&candidate, old.as_ref(), &region, preview)
 }
 
 fn warnings(view: &View, namespace: &str, new: &KeyPair, now: u64) -> Vec<String> {
     let Some(Ok(key)) = new.spec.public_key.as_deref().map(PublicKey::parse) else { return Vec::new() };
     let mut warnings = advice::on_key(&key, now);
-    let same = view.index.with_same_key(namespace, &new.name_any(), &key.fingerprints().sha256);
-    warnings.extend(same.map(|name| advice::on_same_key(&name)));
+    let duplicates = view.index.with_same_key(namespace, &new.name_any(), &key.fingerprints().sha256);
+    warnings.extend(duplicates.map(|name| advice::on_same_key(&name)));
     warnings
 }
 
-/// What the cloud would have answered, and then everything that is wrong.
+/// The error of the cloud, followed by all refusals.
 fn status(profile: Profile, first: &Refusal, refusals: &[Refusal]) -> Status {
     let error = profile.error(first);
     let mut message = profile.explain(first);
-    for refusal in refusals.iter().take(MOST_TOLD).skip(1) {
+    for refusal in refusals.iter().take(MAX_LISTED).skip(1) {
         let _ = write!(message, "; {refusal}");
     }
-    if refusals.len() > MOST_TOLD {
-        let _ = write!(message, "; and {} more", refusals.len() - MOST_TOLD);
+    if refusals.len() > MAX_LISTED {
+        let _ = write!(message, "; and {} more", refusals.len() - MAX_LISTED);
     }
     let causes = refusals.iter().map(|refusal| StatusCause {
         reason: refusal.reason.to_string(),

@@ -22,61 +22,61 @@ use tokio::{
     time::timeout,
 };
 
-use super::{
-    Error,
-    envelope::{admit_unread, read},
-    review::{Scopes, review},
-};
 use crate::{
-    controller::{Health, Metrics, Views},
-    server::{self, Bodies, Protocol},
+    cache::Views,
+    observe::{Health, Metrics},
+    server::{self, BodyReader, Protocol},
+    webhook::{
+        Error,
+        envelope::{admit_unread, read},
+        review::{Scopes, review},
+    },
 };
 
-/// The greatest review in bytes: two objects of the greatest size that the API server takes (3 MiB as JSON), and what is
-/// around them.
+/// The maximum size of a review: two objects of the maximum size that the API server accepts (3 MiB as JSON), and their envelope.
 const MAX_REVIEW_BYTES: usize = 7 * 1024 * 1024;
-/// How long a review may take to come: as long as the API server waits for an answer.
-const BODY_TIME: Duration = Duration::from_secs(3);
-/// A review that is larger is read on a thread of its own, one at a time, so that nobody else waits for it; a KeyPair as people
-/// write them is a twentieth of it. What is read takes several times its size.
-const LARGE: usize = 64 * 1024;
-/// How long a large review waits for its turn.
-const TURN_TIME: Duration = Duration::from_secs(2);
-/// How many commas there may be in a large review outside of its texts, which bounds what reading it takes: of three bytes it makes
-/// three hundred. A KeyPair as people write them has some hundreds.
+/// How long the body of a review may take to arrive: as long as the API server waits for an answer.
+const BODY_TIMEOUT: Duration = Duration::from_secs(3);
+/// A larger review is parsed on another thread, one at a time, so that other reviews need not wait. Parsing takes several times the
+/// size of the body. A typical KeyPair has a twentieth of this size.
+const LARGE_REVIEW_BYTES: usize = 64 * 1024;
+/// How long a large review waits for the one before it.
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(2);
+/// The maximum number of commas outside of strings in a large review. It bounds the memory for parsing, which can turn three bytes
+/// into three hundred. A typical KeyPair has some hundreds.
 const MAX_COMMAS: usize = 50_000;
-/// How long connections get to end what is under way when the server stops.
-const GRACE: Duration = Duration::from_secs(3);
+/// How long requests in progress may take when the server stops.
+const GRACE_PERIOD: Duration = Duration::from_secs(3);
 
-/// A server that begins to serve when it has its first certificate.
+/// A server that starts to listen when it has its first certificate.
 pub struct Server {
     address: SocketAddr,
-    answering: Answering,
+    context: Context,
     health: Arc<Health>,
-    /// The certificate that is served.
+    /// The certificate chain that is served, in PEM.
     chain: String,
-    serving: Option<Serving>,
+    listener: Option<Listener>,
 }
 
-struct Serving {
+struct Listener {
     config: watch::Sender<Arc<ServerConfig>>,
     stop: watch::Sender<bool>,
-    /// Resolves when it has ended.
+    /// Resolves when the server has ended.
     end: oneshot::Receiver<()>,
 }
 
-/// What a request is answered from.
+/// The state that the handler of requests shares.
 #[derive(Clone)]
-struct Answering {
+struct Context {
     views: Arc<Views>,
     metrics: Arc<Metrics>,
     scopes: Arc<Scopes>,
-    /// Whose turn it is of those who sent a large review.
+    /// Admits one large review at a time.
     large: Arc<Semaphore>,
 }
 
 impl Server {
-    /// A server that does not listen yet: who connects is refused at once, and not kept waiting for a certificate.
+    /// Creates a server that does not listen yet, so that connections are refused instead of waiting for a certificate.
     pub fn new(
         address: SocketAddr,
         scopes: Scopes,
@@ -84,20 +84,20 @@ impl Server {
         metrics: Arc<Metrics>,
         health: Arc<Health>,
     ) -> Self {
-        let answering = Answering { views, metrics, scopes: Arc::new(scopes), large: Arc::new(Semaphore::new(1)) };
-        Self { address, answering, health, chain: String::new(), serving: None }
+        let context = Context { views, metrics, scopes: Arc::new(scopes), large: Arc::new(Semaphore::new(1)) };
+        Self { address, context, health, chain: String::new(), listener: None }
     }
 
-    /// Notes that the API server trusts the certificate, so that its questions are answered.
-    pub fn is_trusted(&self) {
+    /// Records that the API server trusts the certificate, so that the replica is ready for reviews.
+    pub fn mark_trusted(&self) {
         self.health.answers_reviews();
     }
 
-    /// From now on serves with the certificate `chain`. Connections that are open stay so.
+    /// Serves the certificate `chain` from now on. Keeps open connections.
     ///
     /// # Errors
     ///
-    /// If the certificate or the address cannot be used: then it serves as before.
+    /// If the certificate or the address cannot be used. The server then keeps its certificate.
     pub fn serve_with(
         &mut self,
         chain: &str,
@@ -107,29 +107,29 @@ impl Server {
             return Ok(());
         }
         let config = config()?;
-        if let Some(serving) = &self.serving {
-            serving.config.send_replace(config);
+        if let Some(listener) = &self.listener {
+            listener.config.send_replace(config);
         } else {
-            self.serving = Some(Serving::start(self.address, config, self.answering.clone())?);
+            self.listener = Some(Listener::start(self.address, config, self.context.clone())?);
         }
         chain.clone_into(&mut self.chain);
         Ok(())
     }
 
-    /// Takes no more connections, tells those that are open to end, and waits until they have, for a while.
+    /// Accepts no more connections, closes open ones gracefully, and waits for them during the grace period.
     pub async fn stop(self) {
-        if let Some(Serving { stop, end, .. }) = self.serving {
+        if let Some(Listener { stop, end, .. }) = self.listener {
             stop.send_replace(true);
-            // Its end is all that is waited for.
+            // An error also means that the server has ended.
             let _ = end.await;
         }
     }
 }
 
-impl Serving {
-    fn start(address: SocketAddr, config: Arc<ServerConfig>, answering: Answering) -> Result<Self, Error> {
-        // The path is whatever the configuration says.
-        let router = Router::new().fallback_service(post(answer).with_state(answering));
+impl Listener {
+    fn start(address: SocketAddr, config: Arc<ServerConfig>, context: Context) -> Result<Self, Error> {
+        // The webhook configuration can name any path.
+        let router = Router::new().fallback_service(post(handle).with_state(context));
         let failed = |source| Error::Listen { address, source };
         let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let listener = {
@@ -139,10 +139,10 @@ impl Serving {
         let (config, configs) = watch::channel(config);
         let (stop, stopped) = watch::channel(false);
         let (ended, end) = oneshot::channel();
-        // On a thread and a runtime of its own, so that nobody waits for an answer until an event has been taken in.
+        // On its own thread and runtime, so that a review does not wait for the processing of watch events.
         let serve = move || {
-            runtime.block_on(server::serve(listener, Protocol::Https(configs), router, stopped, GRACE));
-            // Nobody may be waiting for it.
+            runtime.block_on(server::serve(listener, Protocol::Https(configs), router, stopped, GRACE_PERIOD));
+            // Fails if nobody waits for the end.
             let _ = ended.send(());
         };
         thread::Builder::new().name("webhook".to_owned()).spawn(serve).map_err(failed)?;
@@ -150,28 +150,28 @@ impl Serving {
     }
 }
 
-async fn answer(State(answering): State<Answering>, bodies: Extension<Bodies>, request: Request) -> Response {
-    let body = match bodies.read(request.into_body(), MAX_REVIEW_BYTES, BODY_TIME).await {
+async fn handle(State(context): State<Context>, bodies: Extension<BodyReader>, request: Request) -> Response {
+    let body = match bodies.read(request.into_body(), MAX_REVIEW_BYTES, BODY_TIMEOUT).await {
         Ok(body) => body,
-        Err(refused) => return refused.into_response(),
+        Err(error) => return error.into_response(),
     };
-    if body.len() <= LARGE {
-        return answer_to(&body, &answering);
+    if body.len() <= LARGE_REVIEW_BYTES {
+        return answer(&body, &context);
     }
     if commas(&body) > MAX_COMMAS {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     }
-    let Ok(Ok(turn)) = timeout(TURN_TIME, Arc::clone(&answering.large).acquire_owned()).await else {
+    let Ok(Ok(permit)) = timeout(QUEUE_TIMEOUT, Arc::clone(&context.large).acquire_owned()).await else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
     let answered = spawn_blocking(move || {
-        let _turn = turn;
-        answer_to(&body, &answering)
+        let _permit = permit;
+        answer(&body, &context)
     });
     answered.await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
 }
 
-/// How many commas there are in a JSON text outside of its strings.
+/// The number of commas outside of strings in a JSON text.
 fn commas(json: &[u8]) -> usize {
     let (mut count, mut in_string, mut escaped) = (0, false, false);
     for byte in json {
@@ -186,25 +186,25 @@ fn commas(json: &[u8]) -> usize {
     count
 }
 
-fn answer_to(body: &[u8], answering: &Answering) -> Response {
+fn answer(body: &[u8], context: &Context) -> Response {
     let Some(request) = read(body) else {
         return match admit_unread(body) {
             Some(review) => Json(review).into_response(),
-            // What exactly is wrong is not said: it would quote from a body with a private key in it, perhaps.
-            None => (StatusCode::BAD_REQUEST, "this is no AdmissionReview\n").into_response(),
+            // Without details: they could quote a private key from the body.
+            None => (StatusCode::BAD_REQUEST, "the body is not an AdmissionReview\n").into_response(),
         };
     };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let namespace = request.namespace.clone();
-    let Some(answer) = review(request, &answering.views, &answering.scopes, now) else {
-        answering.metrics.reviewed("Unavailable");
+    let Some(answer) = review(request, &context.views, &context.scopes, now) else {
+        context.metrics.reviewed("Unavailable");
         return (StatusCode::SERVICE_UNAVAILABLE, "the KeyPairs are not listed yet\n").into_response();
     };
     if let Some(reason) = answer.refused {
-        // Without its name: what is refused is not stored, and nobody knows what stands in its place.
-        tracing::debug!(namespace, %reason, "refused at admission");
+        // Without the name of the object, because a refused request can contain anything in its place.
+        tracing::debug!(namespace, %reason, "refused a KeyPair at admission");
     }
-    answering.metrics.reviewed(answer.refused.map_or("Admitted", |reason| reason.as_str()));
+    context.metrics.reviewed(answer.refused.map_or("Admitted", |reason| reason.as_str()));
     Json(answer.response.into_review()).into_response()
 }
 
@@ -213,7 +213,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn commas_count_outside_of_texts() {
+    fn commas_in_strings_do_not_count() {
         for (json, count) in
             [("", 0), ("[1,2,3]", 2), (r#"["a,b","c\",d",1]"#, 2), (r#"["\\",1]"#, 1), (r#"{"a":",,,","b":[]}"#, 1)]
         {

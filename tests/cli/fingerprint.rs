@@ -24,9 +24,9 @@ fn without_a_profile_it_prints_what_ssh_keygen_prints() {
     let mut compared = 0;
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
-        // Of these ssh-keygen prints the comment, too; a certificate it calls RSA-CERT.
+        // ssh-keygen also prints the comment of these, and calls a certificate RSA-CERT.
         let is_line = path.extension().is_some_and(|extension| extension == "pub");
-        // Before version 10.4 it knows no ML-DSA; those rows of public.tsv are its authors' own.
+        // ssh-keygen supports ML-DSA only since version 10.4. Those rows of public.tsv come from its authors.
         if !is_line || path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("mldsa44")) {
             continue;
         }
@@ -45,7 +45,7 @@ fn without_a_profile_it_prints_what_ssh_keygen_prints() {
 }
 
 #[test]
-fn each_profile_has_its_form() {
+fn each_profile_has_its_format() {
     let path = repository("tests/vectors/public/rsa2048.pub").display().to_string();
     let printed = |args: &[&str]| {
         let output = execute(&[&["fingerprint", &path], args].concat());
@@ -62,9 +62,9 @@ fn each_profile_has_its_form() {
     assert_eq!(printed(&["--profile", "openssh"]), format!("{sha256}\n"));
 }
 
-/// UCloud hashes no key blob but a text, which any MD5 program can hash, too.
+/// UCloud hashes a text, not the key blob, so any MD5 program can verify it.
 #[test]
-fn that_of_ucloud_is_over_project_identifier_and_body() {
+fn the_ucloud_fingerprint_covers_project_identifier_and_body() {
     let body = vector("public/rsa2048.pub");
     let id = "kp-0123456789abcdefghij";
     let args = ["fingerprint", "--profile=UCloud", "--project=org-shop", "--key-pair-id", id, "-"];
@@ -90,7 +90,7 @@ fn standard_input_is_the_default() {
 }
 
 #[test]
-fn what_is_no_public_key_is_refused_and_not_repeated() {
+fn an_invalid_public_key_is_refused_and_not_repeated() {
     let private = ["rsa2048.pkcs8", "rsa2048.traditional", "ed25519.openssh"];
     let bodies = private.map(|name| vector(&format!("private/plain/{name}")));
     for body in
@@ -106,7 +106,7 @@ fn what_is_no_public_key_is_refused_and_not_repeated() {
     assert!(missing.stderr.contains("/no/such/key.pub"), "{}", missing.stderr);
 }
 
-/// What `ssh-keygen -l` prints of a comment with a tab; and the name of a character that nobody sees.
+/// Prints comments as `ssh-keygen -l` does, and names an invisible character.
 #[test]
 fn comments_are_read_as_ssh_keygen_reads_them() {
     let key = vector("public/ed25519.pub");

@@ -1,4 +1,4 @@
-//! `--help`, `crd`, and what is wrong with a command line itself.
+//! `--help`, `crd`, `policy`, and invalid command lines.
 
 use std::process::Stdio;
 
@@ -8,9 +8,9 @@ use serde_json::Value;
 
 use crate::{execute, program};
 
-/// The parser knows every flag, so its own help must tell of every one, and more than the name.
+/// The help must list every flag of the parser, and explain it with more than its name.
 #[test]
-fn help_tells_of_every_flag_and_variable() {
+fn help_lists_every_flag_and_variable() {
     let command = Args::command();
     let commands = ["run", "crd", "policy", "lint", "fingerprint"];
     let known: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
@@ -48,7 +48,7 @@ fn version_is_that_of_the_package() {
 }
 
 #[test]
-fn a_wrong_command_line_ends_with_2() {
+fn an_invalid_command_line_exits_with_2() {
     for args in [
         &["run", "--no-such-flag"][..],
         &["no-such-command"],
@@ -77,7 +77,7 @@ fn crd_prints_the_definition() {
     assert_eq!(read, serde_json::to_value(keypair_operator::api::crd()).unwrap());
 }
 
-/// Every flag is told of somewhere in them, and what it says stands in no other place.
+/// Every flag changes the policies: its value appears in them, and not without the flag.
 #[test]
 fn policy_prints_the_policies_of_the_installation() {
     let policies = |args: &[&str]| {
@@ -106,7 +106,7 @@ fn policy_prints_the_policies_of_the_installation() {
 
 /// As in `keypair-operator crd | head -1`.
 #[test]
-fn a_reader_that_has_enough_is_no_error() {
+fn a_closed_pipe_is_not_an_error() {
     for args in [&["crd"][..], &["policy"], &["lint", "-"], &["fingerprint", "-"]] {
         let mut child = program(args)
             .stdin(std::fs::File::open(crate::repository("tests/vectors/public/rsa2048.pub")).unwrap())

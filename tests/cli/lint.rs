@@ -13,12 +13,12 @@ fn findings(text: &str) -> Vec<String> {
     let output = execute_with(&["lint", "-"], text);
     let lines: Vec<String> = output.stdout.lines().map(str::to_owned).collect();
     assert_eq!(output.code, Some(i32::from(!lines.is_empty())), "{lines:?}");
-    assert!(output.stderr.contains(&format!("{} mistakes", lines.len())), "{}", output.stderr);
+    assert!(output.stderr.contains(&format!("{} errors", lines.len())), "{}", output.stderr);
     lines
 }
 
 #[test]
-fn what_is_right_is_passed() {
+fn valid_manifests_pass() {
     assert_eq!(findings(GOOD), Vec::<String>::new());
     assert_eq!(findings(OTHER), Vec::<String>::new());
     assert_eq!(findings(""), Vec::<String>::new());
@@ -26,7 +26,7 @@ fn what_is_right_is_passed() {
 }
 
 #[test]
-fn a_mistake_is_told_with_file_document_name_and_code() {
+fn an_error_names_file_document_object_and_code() {
     let path = file("mistake.yaml", &format!("{GOOD}---\n{OTHER}---\n{BAD}"));
     let output = execute(&["lint", &path]);
     assert_eq!(output.code, Some(1));
@@ -38,18 +38,18 @@ fn a_mistake_is_told_with_file_document_name_and_code() {
 }
 
 #[test]
-fn what_is_unwise_is_warned_of_and_passed() {
+fn discouraged_settings_produce_a_warning() {
     let path =
         file("unwise.yaml", &GOOD.replace("{}", &format!("{{publicKey: \"{}\"}}", vector("public/dsa.pub").trim())));
     let output = execute(&["lint", &path]);
     assert_eq!((output.code, output.stdout.as_str()), (Some(0), ""));
     let warning = format!("{path}: document 1 (KeyPair good): warning: spec.publicKey: this is a DSA key");
     assert!(output.stderr.starts_with(&warning), "{}", output.stderr);
-    assert!(output.stderr.contains("1 KeyPairs checked, 0 mistakes"), "{}", output.stderr);
+    assert!(output.stderr.contains("1 KeyPairs checked, 0 errors"), "{}", output.stderr);
 }
 
 #[test]
-fn each_file_is_checked_and_named() {
+fn every_file_is_checked_and_named() {
     let (good, bad, worse) =
         (file("good.yaml", GOOD), file("bad.yaml", BAD), file("worse.yaml", &BAD.replace("1st", "2nd")));
     let output = execute(&["lint", &bad, &good, &worse]);
@@ -57,12 +57,12 @@ fn each_file_is_checked_and_named() {
     let lines: Vec<&str> = output.stdout.lines().collect();
     assert_eq!(lines.len(), 2, "{lines:?}");
     assert!(lines[0].starts_with(&bad) && lines[1].starts_with(&worse), "{lines:?}");
-    assert!(output.stderr.contains("3 KeyPairs checked, 2 mistakes"), "{}", output.stderr);
+    assert!(output.stderr.contains("3 KeyPairs checked, 2 errors"), "{}", output.stderr);
     assert_eq!(execute(&["lint", &good, "-"]).code, Some(0));
 }
 
 #[test]
-fn lists_and_json_are_read_too() {
+fn lists_and_json_are_accepted() {
     let indented = |text: &str| text.trim_end().replace('\n', "\n  ");
     let list = format!("apiVersion: v1\nkind: List\nitems:\n- {}\n- {}\n", indented(GOOD), indented(BAD));
     let found = findings(&list);
@@ -76,7 +76,7 @@ fn lists_and_json_are_read_too() {
 }
 
 #[test]
-fn every_mistake_of_an_object_is_told() {
+fn every_error_of_an_object_is_reported() {
     let text = BAD.replace(
         "{keyPairName: 1st}",
         "{keyPairName: 1st, description: ' x', clientToken: 中, project: a b, tags: [{key: aliyun, value: 'acs:'}], tpyo: 1}",
@@ -96,7 +96,7 @@ fn every_mistake_of_an_object_is_told() {
 }
 
 #[test]
-fn what_is_no_manifest_is_told() {
+fn an_invalid_manifest_is_reported() {
     for text in ["kind: [", "kind: \"KeyPair", "{\"kind\": \"KeyPair\""] {
         let found = findings(text);
         assert!(found.len() == 1 && found[0].contains(": InvalidManifest: "), "{text:?}: {found:?}");
@@ -126,7 +126,7 @@ fn a_file_that_cannot_be_read_is_an_error() {
 }
 
 #[test]
-fn every_example_is_right() {
+fn every_example_is_valid() {
     let mut examples: Vec<String> =
         fs::read_dir(repository("examples")).unwrap().map(|file| file.unwrap().path().display().to_string()).collect();
     examples.sort();
@@ -163,9 +163,9 @@ fn a_private_key_in_a_manifest_is_not_repeated() {
     }
 }
 
-/// No struct is read from an array of its fields.
+/// serde would also accept an array of the fields of a struct.
 #[test]
-fn an_array_is_no_object() {
+fn an_array_is_not_an_object() {
     for (spec, place) in [
         ("[]", "spec: "),
         ("[OpenSSH, web]", "spec: "),
@@ -180,7 +180,7 @@ fn an_array_is_no_object() {
     }
 }
 
-/// Names of files, objects and fields are whatever somebody wrote: each finding is one line, and no command to the terminal.
+/// Names of files, objects and fields can contain anything. Each finding must be one line without terminal control sequences.
 #[test]
 fn what_is_printed_is_plain_text() {
     let hostile = "a\u{1b}[2J\u{202e}b\u{200b}";
@@ -214,9 +214,8 @@ fn what_is_printed_is_plain_text() {
     }
 }
 
-/// A private key that was pasted as a field's name is as little repeated as one that is a value.
 #[test]
-fn a_private_key_in_the_place_of_a_name_is_not_repeated() {
+fn a_private_key_as_a_field_name_is_not_repeated() {
     let key = vector("private/plain/ed25519.openssh");
     let flat = key.replace('\n', "\\n");
     for spec in [

@@ -1,4 +1,4 @@
-//! The command line, run as its users run it.
+//! The command line, as users run it.
 
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, missing_docs, reason = "a panic fails the test")]
 
@@ -17,14 +17,14 @@ use std::{
 
 const BINARY: &str = env!("CARGO_BIN_EXE_keypair-operator");
 
-/// What a run of the program said.
+/// The result of running the program.
 struct Output {
     code: Option<i32>,
     stdout: String,
     stderr: String,
 }
 
-/// The program, without what the environment of the test might tell it.
+/// The program, without variables from the environment of the test.
 fn program(args: &[&str]) -> Command {
     let mut command = Command::new(BINARY);
     command.args(args);
@@ -40,7 +40,7 @@ fn run_command(mut command: Command, input: &str) -> Output {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let output = thread::scope(|scope| {
-        // A program that needs no input may have ended already.
+        // A program that needs no input may have exited already.
         scope.spawn(move || stdin.write_all(input.as_bytes()).ok());
         child.wait_with_output().unwrap()
     });
@@ -64,12 +64,12 @@ fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// The text of a vector.
+/// The content of a test vector.
 fn vector(path: &str) -> String {
     fs::read_to_string(repository("tests/vectors").join(path)).unwrap()
 }
 
-/// A new file of this content; each name is used once.
+/// Creates a file. Use each name once.
 fn file(name: &str, content: &str) -> String {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cli");
     fs::create_dir_all(&directory).unwrap();
@@ -78,7 +78,7 @@ fn file(name: &str, content: &str) -> String {
     path.display().to_string()
 }
 
-/// Nothing that was printed repeats a part of the key in `body`.
+/// Checks that the output repeats no part of the key in `body`.
 fn assert_not_repeated(body: &str, output: &Output) {
     for line in body.lines().filter(|line| line.len() >= 24 && !line.starts_with("---")) {
         for start in (0..=line.len() - 16).step_by(8) {

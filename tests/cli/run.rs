@@ -1,4 +1,4 @@
-//! `keypair-operator run`: how it begins and how it ends.
+//! `keypair-operator run`: start and stop.
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -17,7 +17,7 @@ use crate::{BINARY, Output, program, run_command};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Runs `run` where there is no cluster; `env` is all its environment.
+/// Runs `run` without a cluster. `env` is its complete environment.
 fn without_cluster(args: &[&str], env: &[(&str, &str)]) -> Output {
     let mut command = program(&[&["run"], args].concat());
     command.env_clear().envs(env.iter().copied());
@@ -35,14 +35,14 @@ fn without_a_cluster_it_says_what_to_do() {
     for env in [&homeless[..], &misled, &[]] {
         let output = without_cluster(&[], env);
         assert_eq!(output.code, Some(1), "{}", output.stderr);
-        assert!(output.stderr.contains("error: no cluster to talk to: "), "{}", output.stderr);
+        assert!(output.stderr.contains("error: no cluster to connect to: "), "{}", output.stderr);
         assert!(output.stderr.contains("KUBECONFIG"), "{}", output.stderr);
         assert!(!output.stderr.contains("panicked"), "{}", output.stderr);
     }
 }
 
 #[test]
-fn an_address_that_is_taken_is_an_error() {
+fn an_address_in_use_is_an_error() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let flag = format!("--metrics-addr={}", taken.local_addr().unwrap());
     let output = without_cluster(&[&flag], &[]);
@@ -50,23 +50,23 @@ fn an_address_that_is_taken_is_an_error() {
     assert!(output.stderr.contains("error: cannot listen on 127.0.0.1:"), "{}", output.stderr);
 }
 
-/// It is refused as a mistake in the command line, or goes on to look for a cluster.
+/// An invalid value is a command line error; with a valid one, the operator goes on to find a cluster.
 #[test]
-fn the_rsa_generator_is_chosen_by_flag_and_variable() {
+fn flag_and_variable_select_the_rsa_generator() {
     let variable = |value| [("KEYPAIR_OPERATOR_RSA_GENERATOR", value)];
     for (value, code) in [("library", 1), ("fast", if cfg!(feature = "fips") { 2 } else { 1 }), ("quick", 2)] {
         let flag = format!("--rsa-generator={value}");
         for output in [without_cluster(&[&flag], &[]), without_cluster(&[], &variable(value))] {
             assert_eq!(output.code, Some(code), "{value}: {}", output.stderr);
-            let told = if code == 1 { "no cluster to talk to" } else { "--rsa-generator <GENERATOR>" };
-            assert!(output.stderr.contains(told), "{value}: {}", output.stderr);
+            let expected = if code == 1 { "no cluster to connect to" } else { "--rsa-generator <GENERATOR>" };
+            assert!(output.stderr.contains(expected), "{value}: {}", output.stderr);
         }
     }
 }
 
-/// The definition is missing, then is installed; the operator finds it without a restart.
+/// The CRD is installed later; the operator finds it without a restart.
 #[tokio::test]
-async fn it_waits_for_the_definition_and_then_works() {
+async fn it_waits_for_the_crd() {
     let plane = ControlPlane::start(&Options::default()).unwrap();
     let address: SocketAddr = ([127, 0, 0, 1], free_port().unwrap()).into();
     let env = [("KEYPAIR_OPERATOR_METRICS_ADDR", address.to_string())];
@@ -103,7 +103,7 @@ async fn it_waits_for_the_definition_and_then_works() {
     stops_at_once(&mut operator).await;
 }
 
-/// What kubectl can use, the operator can.
+/// The operator accepts every kubeconfig that kubectl accepts.
 #[tokio::test]
 async fn it_reads_kubeconfigs_as_kubectl_does() {
     let plane = ControlPlane::start(&Options::default()).unwrap();
@@ -183,7 +183,7 @@ async fn stops_at_once(operator: &mut Operator) {
     assert!(begin.elapsed() < Duration::from_secs(10), "it took {:?}", begin.elapsed());
 }
 
-/// A Deployment that is rolled back before its definition is there must not hang for its grace period.
+/// A Deployment that is rolled back before its CRD is installed must not hang for its grace period.
 #[tokio::test]
 async fn it_stops_while_it_waits() {
     let plane = ControlPlane::start(&Options::default()).unwrap();
@@ -195,7 +195,7 @@ async fn it_stops_while_it_waits() {
     stops_at_once(&mut operator).await;
 }
 
-/// The cluster may be away for a while; that is no reason to end, and none not to.
+/// An unreachable cluster neither ends the operator nor keeps it from stopping.
 #[tokio::test]
 async fn it_waits_for_the_api_server_and_stops_while_it_waits() {
     let plane = ControlPlane::start(&Options::default()).unwrap();

@@ -1,4 +1,4 @@
-//! The errors as the contract (§3) and the four documents have them, copied by hand.
+//! The expected errors, copied by hand from the four cloud documents.
 
 use serde_json::{Value, json};
 

@@ -204,7 +204,7 @@ async fn arrays_in_the_place_of_objects_are_passed_over() {
         let line = format!("name=\"{name}\"");
         let text = log.log().unwrap();
         assert!(
-            text.lines().any(|it| it.contains(&line) && it.contains("is not of the schema of this version")),
+            text.lines().any(|it| it.contains(&line) && it.contains("does not match the schema of this version")),
             "{spec}: {text}"
         );
     }

@@ -3,7 +3,7 @@
 //! Every operator has the rights that the chart grants, and no others. One control plane and one operator, with the arguments
 //! and the environment of the chart's Deployment, serve all tests that need nothing special ([`support::STRICT`]); each test has a
 //! namespace of its own. Two more control planes are there for those that do ([`support::STRIPPED`], [`support::QUIET`]).
-//! What is expected is written out by hand, from the contract and the four documents, and not taken from the crate: a
+//! What is expected is written out by hand, from the four cloud documents, and not taken from the crate: a
 //! mistake in its tables must fail a test.
 
 #![allow(

@@ -28,7 +28,7 @@ impl Needles {
         }
         let mut private = Self::default();
         // In PEM the lines belong together; words like BEGIN and headers are no secret.
-        let lines: Vec<&str> = text.lines().filter(|line| !line.contains("--") && !line.contains(": ")).collect();
+        let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("--") && !line.contains(": ")).collect();
         let in_json = |c: char| matches!(c, '"' | '{' | '}' | ':' | ',');
         for word in lines.concat().split(|c: char| c.is_whitespace() || in_json(c)).filter(|word| word.len() >= PIECE) {
             private.text.extend(pieces(name, word.as_bytes()));

@@ -74,7 +74,7 @@ async fn the_annotation_of_a_namespace_is_its_quota() {
             told(scene, "d", "its quota allows").await;
             quota(scene, json!(mistake)).await;
             for name in ["c", "d"] {
-                told(scene, name, "annotation keypairs.dev/quota is no number").await;
+                told(scene, name, "annotation keypairs.dev/quota is not a whole number").await;
                 scene.settled(name, "False/QuotaExceeded").await;
             }
             scene.settled("b", "True/Imported").await;

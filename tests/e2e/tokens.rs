@@ -56,7 +56,7 @@ async fn the_same_request_is_answered_with_the_same_pair() {
         assert_eq!(heir["status"]["fingerprints"], original["status"]["fingerprints"]);
         scene.wait_for_events(&second, &["Warning/ReplayPromoted"]).await;
         let told = text(&condition(&heir, "Ready")["message"]).to_owned();
-        assert!(told.contains("a request of its own"), "{told}");
+        assert!(told.contains("a separate key pair"), "{told}");
         // And when that is gone, what was a mismatch is a request like any other.
         scene.delete(&second).await;
         scene.settled(&third, "True/Imported").await;

@@ -3,10 +3,10 @@
 //! Other tests draw some histories; this one goes through all of a few `KeyPair`s in a namespace: they are created, renamed and
 //! deleted, the namespace is edited, deleted and made anew, each of the two watches lags and is begun anew with a list, the writes that
 //! accept a pair are lost, or reach the API server after everybody has given them up, and the operator starts anew. The API server and
-//! the reconciler are a model ([`world`], [`operator`]); the [`Index`](keypair_operator::controller::Index), its ledgers and what they
+//! the reconciler are a model ([`world`], [`operator`]); the [`Index`](keypair_operator::cache::Index), its ledgers and what they
 //! make of a `KeyPair` are the operator's own. The model checker visits each state once, and shows the shortest way to a broken promise.
 //!
-//! What is left out: a process whose write arrives after it has ended (docs/reliability.md, one leader).
+//! What is left out: a process whose write arrives after it has ended (docs/reliability.md, Late writes).
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
 

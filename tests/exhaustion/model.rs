@@ -1,6 +1,6 @@
 //! All that can happen next, and what must hold.
 
-use keypair_operator::domain::ledger::Standing;
+use keypair_operator::domain::ledger::ClaimState;
 use stateright::{Model, Property};
 
 use super::{
@@ -98,7 +98,7 @@ impl State {
     /// Whether every accepted pair that the operator knows of has what it was accepted with.
     fn holds_what_is_accepted(&self) -> bool {
         let accepted = self.operator.store.iter().flatten().filter(|pair| pair.is_accepted());
-        accepted.map(|pair| self.operator.standing(pair)).all(|it| matches!(it, None | Some(Standing::Granted)))
+        accepted.map(|pair| self.operator.claim_state(pair)).all(|it| matches!(it, None | Some(ClaimState::Granted)))
     }
 
     fn accepted(&self) -> usize {

@@ -8,8 +8,8 @@ use std::{
 
 use keypair_operator::{
     api::{ClaimRequest, KeyPair},
-    controller::Index,
-    domain::ledger::Standing,
+    cache::Index,
+    domain::ledger::ClaimState,
 };
 use kube::runtime::{reflector::ObjectRef, watcher::Event};
 
@@ -158,15 +158,15 @@ impl Operator {
         }
         self.written[object] = None;
         let (uid, version) = (pair.uid_text(), pair.version.to_string());
-        let known = self.index().with_ledger(NAMESPACE, |ledger| (ledger.standing(&uid), ledger.region().clone()));
-        let Some((standing, region)) = known else { return };
+        let known = self.index().with_ledger(NAMESPACE, |ledger| (ledger.claim_state(&uid), ledger.region().clone()));
+        let Some((claim_state, region)) = known else { return };
         if pair.is_accepted() {
             return;
         }
         let is_valid = pair.shown().request.claim(&region).is_some();
-        let status = match (is_valid, standing) {
-            (true, Standing::Granted) if self.index().begin_acceptance(NAMESPACE, &uid, &version) => Status::Accepted,
-            (true, Standing::Granted | Standing::Unknown) => return,
+        let status = match (is_valid, claim_state) {
+            (true, ClaimState::Granted) if self.index().begin_acceptance(NAMESPACE, &uid, &version) => Status::Accepted,
+            (true, ClaimState::Granted | ClaimState::Unknown) => return,
             _ => match pair.status {
                 Status::Refused(times) if self.index().may_be_accepted(NAMESPACE, &uid, &version) => {
                     Status::Refused(times + 1)
@@ -196,8 +196,8 @@ impl Operator {
         self.late.push(write);
     }
 
-    pub fn standing(&self, pair: &Pair) -> Option<Standing> {
-        self.index().with_ledger(NAMESPACE, |ledger| ledger.standing(&pair.uid_text()))
+    pub fn claim_state(&self, pair: &Pair) -> Option<ClaimState> {
+        self.index().with_ledger(NAMESPACE, |ledger| ledger.claim_state(&pair.uid_text()))
     }
 
     /// What it takes the namespace for, and whether this pair has a valid request there.

@@ -14,7 +14,7 @@ use k8s_openapi::{
 };
 use keypair_operator::{
     api::{ClaimRequest, KeyPair, KeyPairSpec, KeyPairStatus},
-    controller::Claimant,
+    cache::Claimant,
     domain::{profile::Profile, region::Region},
 };
 use kube::Resource;

@@ -41,7 +41,7 @@ async fn secrets_that_somebody_acts_on_are_not_made() {
         let account = marked(json!({ "annotations": { "kubernetes.io/service-account.name": "default" } }));
         let helm =
             marked(json!({ "labels": { "owner": "helm", "name": "app", "status": "deployed", "version": "2" } }));
-        let (acted_on, release) = ("of a type that Kubernetes or Helm acts on", "that Helm takes for a release");
+        let (acted_on, release) = ("of a type that Kubernetes or Helm acts on", "that Helm treats as a release");
         let attacks = [
             (secret("token", "kubernetes.io/service-account-token", &account), acted_on),
             (secret("bootstrap-token-abcdef", "bootstrap.kubernetes.io/token", &marks()), acted_on),
@@ -50,18 +50,18 @@ async fn secrets_that_somebody_acts_on_are_not_made() {
             (with_data("docker", "kubernetes.io/dockerconfigjson", &[".dockerconfigjson"]), acted_on),
             (secret("labelled-release", "Opaque", &helm), release),
             (secret("sh.helm.release.v1.app.v2", "Opaque", &marks()), release),
-            (secret("unmarked", "Opaque", &json!({})), "without the mark of a KeyPair"),
+            (secret("unmarked", "Opaque", &json!({})), "without the operator's annotation, owner reference or label"),
             (
                 secret("managed", "Opaque", &json!({ "labels": { "app.kubernetes.io/managed-by": "Helm" } })),
-                "without the mark",
+                "without the operator's annotation",
             ),
             (
                 secret("foreign-owner", "Opaque", &json!({ "ownerReferences": owner("example.com", "KeyPair") })),
-                "without the mark",
+                "without the operator's annotation",
             ),
             (
                 secret("named-owner", "Opaque", &json!({ "ownerReferences": owner("keypairs.dev", "Other") })),
-                "without the mark",
+                "without the operator's annotation",
             ),
         ];
         for (object, words) in attacks {
@@ -86,7 +86,7 @@ async fn foreign_secrets_are_neither_changed_nor_deleted() {
             scene.admin.create(&scene.secrets(""), &secret(name, "Opaque", metadata)).await.admitted();
             scene.secrets(name)
         };
-        let words = "that was neither made for a KeyPair nor handed over to one";
+        let words = "that was neither created for a KeyPair nor handed over to one";
         let (labels, annotations) = (marks()["labels"].clone(), marks()["annotations"].clone());
         for (name, metadata) in [
             ("overwritten", json!({})),
@@ -98,10 +98,14 @@ async fn foreign_secrets_are_neither_changed_nor_deleted() {
             let path = foreign(name, &json!({})).await;
             let edit = json!({ "metadata": metadata, "stringData": { "ssh-privatekey": "mine" } });
             // The new object has to bear the marks first.
-            let words = if name == "overwritten" { "without the mark of a KeyPair" } else { words };
+            let words = if name == "overwritten" {
+                "without the operator's annotation, owner reference or label"
+            } else {
+                words
+            };
             judge(&scene, name, SECRETS, words, &thief.merge(&path, &edit).await);
         }
-        let words = "delete a Secret that was not made for a KeyPair";
+        let words = "delete a Secret that was not created for a KeyPair";
         for (name, metadata) in [("deleted", json!({})), ("deleted-label", json!({ "labels": labels }))] {
             let path = foreign(name, &metadata).await;
             judge(&scene, name, SECRETS, words, &thief.delete(&path).await);
@@ -112,7 +116,7 @@ async fn foreign_secrets_are_neither_changed_nor_deleted() {
         let path = foreign("ours", &marks()).await;
         let helm = json!({ "metadata": { "labels": { "owner": "helm" } } });
         if scene.stage.has_policies {
-            thief.merge(&path, &helm).await.refused_by(SECRETS, &["that Helm takes for a release"]);
+            thief.merge(&path, &helm).await.refused_by(SECRETS, &["that Helm treats as a release"]);
         }
     }
 }
@@ -124,7 +128,7 @@ async fn leases_and_events_are_its_own() {
         let (scene, thief) = (stage.scene("leases").await, stage.thief().await);
         let leases = |namespace: &str| format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases");
         let lease = |name: &str| json!({ "metadata": { "name": name }, "spec": { "holderIdentity": "thief" } });
-        let words = "write a Lease that is not that of its leader election";
+        let words = "write a Lease other than the one of its leader election";
         for (namespace, name) in [(scene.namespace.as_str(), "keypair-operator"), ("fenced-system", "other")] {
             let answer = thief.create(&leases(namespace), &lease(name)).await;
             judge(&scene, name, &policy("leases"), words, &answer);

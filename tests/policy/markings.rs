@@ -79,9 +79,9 @@ async fn try_all(scene: &Scene) -> Vec<(&'static str, Value)> {
             let words = [
                 "spec.secret.template: ",
                 &tenant.name,
-                " has no right to create secrets ",
+                " has no permission to create secrets ",
                 &namespace,
-                "leave it out",
+                "omit it",
             ];
             answer.refused_by("-secret-settings", &words);
             assert_eq!(scene.admin.get(&scene.pairs(name)).await.status, 404);

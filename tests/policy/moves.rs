@@ -27,7 +27,7 @@ async fn anothers_key_is_not_moved_to_where_the_attacker_reads_it() {
         assert_eq!(attacker.get(&scene.secrets("key-of-victim")).await.status, 403);
         let moved = attacker.merge(&scene.pairs("victim"), &json!({ "spec": { "secret": { "name": MINE } } })).await;
         if scene.stage.has_policies {
-            moved.refused_by(POLICY, &["spec.secret.name: ", &attacker.name, " has no right to create secrets "]);
+            moved.refused_by(POLICY, &["spec.secret.name: ", &attacker.name, " has no permission to create secrets "]);
             scene.made("key-of-victim").await;
         } else {
             moved.admitted();
@@ -96,7 +96,7 @@ async fn nothing_about_the_secret_of_an_accepted_pair_is_changed_without_the_rig
                 }
                 for answer in answers {
                     if scene.stage.has_policies {
-                        answer.refused_by(POLICY, &["spec.secret", &user.name, " has no right to "]);
+                        answer.refused_by(POLICY, &["spec.secret", &user.name, " has no permission to "]);
                     } else {
                         answer.admitted();
                     }
@@ -105,7 +105,7 @@ async fn nothing_about_the_secret_of_an_accepted_pair_is_changed_without_the_rig
         }
         if scene.stage.has_policies {
             let answer = attacker.merge(&path, &json!({ "spec": { "secret": { "encoding": "OpenSSH" } } })).await;
-            answer.refused_by(POLICY, &["get the Secret key-of-victim in namespace ", "leave spec.secret as it is"]);
+            answer.refused_by(POLICY, &["get the Secret key-of-victim in namespace ", "leave spec.secret unchanged"]);
         }
     }
 }
@@ -156,7 +156,7 @@ async fn a_pair_that_waits_is_not_sent_elsewhere() {
         ] {
             let answer = attacker.merge(&dry, &json!({ "spec": { "secret": edit } })).await;
             if scene.stage.has_policies {
-                answer.refused_by(POLICY, &["spec.secret.", " has no right to "]);
+                answer.refused_by(POLICY, &["spec.secret.", " has no permission to "]);
             } else {
                 answer.admitted();
             }

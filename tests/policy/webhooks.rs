@@ -29,7 +29,7 @@ async fn attack(stage: &'static Stage, kind: &str) {
             answer.admitted();
         }
     };
-    let groups = "have a webhook asked about other API groups than its own";
+    let groups = "register a webhook for API groups other than its own";
     for rule in [
         json!({ "apiGroups": ["*"] }),
         json!({ "apiGroups": [""], "resources": ["secrets"] }),
@@ -50,7 +50,7 @@ async fn attack(stage: &'static Stage, kind: &str) {
         object["webhooks"].as_array_mut().unwrap().push(webhook);
     });
     judge(groups, added.await);
-    let elsewhere = "have another webhook asked than its own";
+    let elsewhere = "register a webhook other than its own";
     for client in [
         json!({ "url": "https://attacker/" }),
         json!({ "service": { "name": "attacker", "namespace": "fenced-system" } }),
@@ -61,7 +61,7 @@ async fn attack(stage: &'static Stage, kind: &str) {
     }
     let mut other = thief.get(&format!("{GROUP}/{kind}/{NAME}")).await.admitted();
     other["metadata"] = json!({ "name": "other" });
-    judge("that is not its own", thief.create(&format!("{GROUP}/{kind}?dryRun=All"), &other).await);
+    judge("configuration other than its own", thief.create(&format!("{GROUP}/{kind}?dryRun=All"), &other).await);
 
     // What it does do.
     let trusts = |object: &mut Value| object["webhooks"][0]["clientConfig"]["caBundle"] = json!("bWluZQ==");
@@ -122,11 +122,11 @@ async fn it_is_registered_under_the_url_that_the_policy_knows() {
         account
             .create(&path, &attacker)
             .await
-            .refused_by("own-fence-webhooks", &["have another webhook asked than its own"]);
+            .refused_by("own-fence-webhooks", &["register a webhook other than its own"]);
         account
             .create(&path, &configuration("other", url))
             .await
-            .refused_by("own-fence-webhooks", &["that is not its own"]);
+            .refused_by("own-fence-webhooks", &["configuration other than its own"]);
         account.create(&path, &configuration("own", url)).await.admitted();
     }
     // What the other policies demand of it is demanded of it alone.
@@ -137,6 +137,9 @@ async fn it_is_registered_under_the_url_that_the_policy_knows() {
     })
     .await
     .unwrap();
-    account.create(&secrets, &unmarked).await.refused_by("own-fence-secrets", &["without the mark of a KeyPair"]);
+    account
+        .create(&secrets, &unmarked)
+        .await
+        .refused_by("own-fence-secrets", &["without the operator's annotation, owner reference or label"]);
     scene.admin.create(&secrets, &unmarked).await.admitted();
 }

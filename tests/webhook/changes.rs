@@ -184,7 +184,7 @@ async fn what_is_unwise_is_warned_of() {
     // The certificate's plain key is that of `wise`.
     let warnings = import("v00", &vector("rsa2048-v00.cert")).await;
     assert!(warnings.iter().any(|warning| warning.contains("version 00")), "{warnings:?}");
-    assert!(warnings.iter().any(|warning| warning.contains(r#"KeyPair "wise" of this namespace has the same key"#)));
+    assert!(warnings.iter().any(|warning| warning.contains(r#"KeyPair "wise" in this namespace has the same key"#)));
     // An edit that is not about the key is not warned of again, by the same words at least twice a day.
     let labelled = stage.patch(&space, "dsa", &json!({ "metadata": { "labels": { "a": "b" } } })).await;
     assert_eq!(labelled.warnings, Vec::<String>::new());

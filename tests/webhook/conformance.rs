@@ -1,4 +1,4 @@
-//! Every row of the contract's table of errors, for every profile, through the API server.
+//! Every error of every profile, through the API server.
 //!
 //! What is expected is written out by hand ([`expected`](crate::expected)); what was answered is written into
 //! `docs/conformance.md` by `make docs`, and compared with it otherwise.

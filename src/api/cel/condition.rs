@@ -1,13 +1,14 @@
-//! The rules as the condition of a webhook.
+//! The CEL rules as a match condition of a webhook.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::ValidationRule;
 
 use super::{object_rules, spec_rules};
 
-/// The CEL expression, for `matchConditions` of a webhook, that is true where a rule of the CRD will refuse the object.
+/// The CEL expression, for `matchConditions` of a webhook, that is true if a rule of the CRD rejects the object.
 ///
-/// The API server asks mutating webhooks before it looks at the rules, and answers 422 to whatever breaks them. A webhook
-/// that has the cloud's own answer is to be asked then, and only then: whatever keeps the rules it is asked about later.
+/// The API server calls mutating webhooks before it evaluates the rules, and answers 422 if an object breaks one. The mutating
+/// webhook gives the cloud's own answer to such objects and is called only for them; the validating webhook gets all others
+/// later.
 #[must_use]
 pub fn refused_condition() -> String {
     let spec = spec_rules();
@@ -18,18 +19,18 @@ pub fn refused_condition() -> String {
     format!("!({})", kept.join(" && "))
 }
 
-/// A rule on `this`, which is a part of the object that there is to be.
+/// The rule with `self` replaced by `this`, the new object or a part of it.
 fn within(rule: &ValidationRule, this: &str) -> String {
     let is_optional = rule.optional_old_self == Some(true);
     let is_transition = rule.rule.contains("oldSelf");
     let rule = rule.rule.replace("oldSelf.hasValue()", "oldObject != null").replace("oldSelf.value()", "oldObject");
     let rule = rule.replace("oldSelf", "oldObject").replace("self.", &format!("{this}."));
-    // Where the API server will generate the name, it has not done so yet; it adds five characters.
+    // With `generateName`, the object has no name yet. The API server appends five characters to the prefix.
     let rule = rule.replace(
         "object.metadata.name",
         "(has(object.metadata.name) ? object.metadata.name : object.metadata.generateName + 'xxxxx')",
     );
-    // On creation there is nothing that could be changed.
+    // On creation there is no old object to compare with.
     if is_transition && !is_optional { format!("oldObject == null || {rule}") } else { rule }
 }
 

@@ -1,4 +1,4 @@
-//! What must not change once the pair is accepted: the table of [`ImmutableField`] in CEL.
+//! The immutable fields of an accepted key pair: the table of [`ImmutableField`] in CEL.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::ValidationRule;
 

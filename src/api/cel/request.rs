@@ -1,4 +1,4 @@
-//! Names, keys, texts and tags.
+//! The rules on names, keys, texts and tags.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::ValidationRule;
 
@@ -12,8 +12,8 @@ use crate::domain::{
     text_rule::{TextRule, invisible},
 };
 
-/// Whether everything on which the rule for `metadata.name` depends is as it was. On the spec, the API server itself spares
-/// unchanged values the rules that came after them; on the whole object, which a status write changes, it does not.
+/// Whether all fields that the rule on `metadata.name` depends on are unchanged. For rules on the spec, the API server itself
+/// ignores violations by unchanged values. For rules on the whole object, which every status write changes, it does not.
 const UNCHANGED: &str = "(oldSelf.hasValue() && oldSelf.value().spec.profile == self.spec.profile && \
     has(oldSelf.value().spec.keyPairName) == has(self.spec.keyPairName) && \
     has(oldSelf.value().spec.publicKey) == has(self.spec.publicKey))";
@@ -21,12 +21,12 @@ const UNCHANGED: &str = "(oldSelf.hasValue() && oldSelf.value().spec.profile == 
 /// The characters that [`first_invisible`](crate::domain::display::first_invisible) finds.
 const INVISIBLE: &str = concat!("[", invisible!(), "]");
 
-/// The rules on everything in the spec but the Secret.
+/// The rules on all fields of the spec except `secret`.
 pub fn rules() -> Vec<ValidationRule> {
     [missing(), names(Level::Spec), public_key(), generate(), texts(), tags()].concat()
 }
 
-/// The name rules where there is no `spec.keyPairName`, so that `metadata.name` is the name.
+/// The name rules for objects without `spec.keyPairName`, whose name is `metadata.name`.
 pub fn default_name_rules() -> Vec<ValidationRule> {
     names(Level::Object)
 }
@@ -40,20 +40,20 @@ fn missing() -> Vec<ValidationRule> {
             "keyPairName",
             "!has(self.keyPairName) || self.keyPairName != ''",
             Parameter::KeyPairName,
-            "Give a name, or leave the field out to use metadata.name.",
+            "Set a name, or omit the field to use metadata.name.",
         ),
         required(
             "publicKey",
             "!has(self.publicKey) || self.publicKey.trim() != ''",
             Parameter::PublicKey,
-            "Give a public key, or leave the field out to have a pair generated.",
+            "Set a public key, or omit the field to generate a key pair.",
         ),
     ]
 }
 
 fn names(level: Level) -> Vec<ValidationRule> {
     let spec = level.spec();
-    // An empty name is missing, not malformed.
+    // An empty name is a missing parameter, not a malformed one.
     let (name, elsewhere) = match level {
         Level::Spec => ("self.keyPairName", "!has(self.keyPairName) || self.keyPairName == ''".to_owned()),
         Level::Object => ("self.metadata.name", format!("has(self.spec.keyPairName) || {UNCHANGED}")),
@@ -89,29 +89,29 @@ fn public_key() -> Vec<ValidationRule> {
         rule(Level::Spec, "publicKey", profiles, &condition, (Reason::InvalidPublicKey, Parameter::PublicKey), words)
     };
     let mut rules = vec![
-        invisible(key_rule(
+        with_character_name(key_rule(
             &Profile::ALL,
             &format!("!self.publicKey.matches(r'{INVISIBLE}')"),
-            "There is an invisible character in the public key: remove it.",
+            "The public key contains an invisible character: remove it.",
         )),
         key_rule(
             &Profile::ALL,
             "!has(self.generate)",
-            "publicKey and generate exclude each other: give a public key to import it, or leave it out to have a pair generated.",
+            "publicKey and generate are mutually exclusive: set publicKey to import a key, or omit it to generate a key pair.",
         ),
         key_rule(
             &Profile::ALL,
             &format!("size(self.publicKey) <= {PUBLIC_KEY_MAX_CHARS}"),
             &format!("The public key must be at most {PUBLIC_KEY_MAX_CHARS} characters."),
         ),
-        // Refused here already, a private key is not stored.
+        // If admission rejects a private key, the API server does not store it.
         key_rule(
             &Profile::ALL,
             &format!(
                 "!{}.exists(marker, self.publicKey.upperAscii().contains(marker))",
                 list(PRIVATE_KEY_MARKERS.iter().copied())
             ),
-            "This is a private key: give the public key. Whoever can read this manifest or the API server's audit log may have seen the private key, so replace it.",
+            "This is a private key: set the public key instead. Anyone who can read this manifest or the API server's audit log may have seen the private key, so replace the key pair.",
         ),
     ];
     for (types, profiles) in groups(|profile| profile.rules().import_types) {
@@ -132,8 +132,8 @@ fn public_key() -> Vec<ValidationRule> {
     rules
 }
 
-/// Has the rule say which character it is, where it is one of those that are pasted without anybody noticing.
-fn invisible(rule: ValidationRule) -> ValidationRule {
+/// Adds the name of the character to the message, if it is a well-known one.
+fn with_character_name(rule: ValidationRule) -> ValidationRule {
     let names: Vec<String> = NAMED_CHARACTERS
         .iter()
         .map(|(character, _)| {
@@ -146,12 +146,12 @@ fn invisible(rule: ValidationRule) -> ValidationRule {
     ValidationRule { message_expression: rule.message_expression.map(|words| format!("{words} + {which}")), ..rule }
 }
 
-/// A character as it is escaped in a CEL literal.
+/// A character, escaped for a CEL literal.
 fn escape(character: char) -> String {
     format!("\\u{:04x}", u32::from(character))
 }
 
-/// What an OpenSSH line may begin with where these types are taken.
+/// The words that an OpenSSH line may begin with if `types` are accepted.
 fn tokens(types: &[KeyType]) -> Vec<&'static str> {
     let bare = BARE_TOKENS
         .iter()
@@ -160,7 +160,7 @@ fn tokens(types: &[KeyType]) -> Vec<&'static str> {
     types.iter().copied().map(KeyType::name).chain(bare).collect()
 }
 
-/// A text as a regular expression; the names of key types have no other special character.
+/// A text as a regular expression. Names of key types contain no other special character than the dot.
 fn regex_literal(text: &str) -> String {
     text.replace('.', r"\.")
 }
@@ -176,7 +176,7 @@ fn generate() -> Vec<ValidationRule> {
             &profiles,
             &format!("!has(self.generate) || self.generate.algorithm in {}", list(names.iter().copied())),
             about,
-            &format!("The profile generates {} keys only.", names.join(", ")),
+            &format!("Key algorithms that the profile can generate: {}.", names.join(", ")),
         ));
     }
     for algorithm in [Algorithm::Rsa, Algorithm::Ecdsa, Algorithm::Ed25519] {
@@ -194,7 +194,7 @@ fn generate() -> Vec<ValidationRule> {
                 "!has(self.generate) || !has(self.generate.bits) || self.generate.algorithm != '{algorithm}' || self.generate.bits in [{sizes}]",
             ),
             about,
-            &format!("The bits of a key of algorithm {algorithm} must be {sizes}."),
+            &format!("Supported sizes of an {algorithm} key in bits: {sizes}."),
         ));
     }
     rules
@@ -229,7 +229,7 @@ fn tags() -> Vec<ValidationRule> {
         tag_rule(
             Parameter::TagKey,
             &format!("size(self.tags) <= {MAX_TAGS}"),
-            &format!("There may be at most {MAX_TAGS} tags."),
+            &format!("At most {MAX_TAGS} tags are allowed."),
         ),
         tag_rule(
             Parameter::TagKey,
@@ -244,12 +244,12 @@ fn tags() -> Vec<ValidationRule> {
         tag_rule(
             Parameter::TagKey,
             "self.tags.all(tag, self.tags.exists_one(other, other.key == tag.key))",
-            "No two tags may have the same key.",
+            "Tag keys must be unique.",
         ),
     ]
 }
 
-/// The profiles by what they share, so that each value is written into the CRD once.
+/// The profiles grouped by equal values, so that the CRD contains each value once.
 fn groups<T: PartialEq>(value: impl Fn(Profile) -> T) -> Vec<(T, Vec<Profile>)> {
     let mut groups: Vec<(T, Vec<Profile>)> = Vec::new();
     for profile in Profile::ALL {

@@ -1,4 +1,4 @@
-//! How one rule is written.
+//! Builds one CEL rule.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::ValidationRule;
 
@@ -9,7 +9,7 @@ use crate::domain::{
     text_rule::TextRule,
 };
 
-/// Where a rule stands: what `self` is there.
+/// The level of the schema that holds a rule, which determines `self`.
 #[derive(Debug, Clone, Copy)]
 pub enum Level {
     /// The whole object.
@@ -19,7 +19,7 @@ pub enum Level {
 }
 
 impl Level {
-    /// The spec, as CEL reaches it.
+    /// The CEL expression for the spec.
     pub const fn spec(self) -> &'static str {
         match self {
             Self::Object => "self.spec",
@@ -27,7 +27,7 @@ impl Level {
         }
     }
 
-    /// The path of a field of the spec, for the API server's answer.
+    /// The `fieldPath` of a field of the spec.
     fn path(self, field: &str) -> String {
         match self {
             Self::Object => format!(".spec.{field}"),
@@ -36,8 +36,8 @@ impl Level {
     }
 }
 
-/// A rule about `field` of the spec, in force for `profiles`: where `condition` is false, the refusal that `about` names is
-/// due. `words` says what is wrong and what to do, after the profile's own words for it.
+/// A rule on `field` of the spec, for `profiles`. If `condition` is false, the object is refused for the reason and the parameter
+/// in `about`. The message is the profile's own, followed by `words`: what is wrong and what to do.
 pub fn rule(
     level: Level,
     field: &str,
@@ -85,8 +85,8 @@ pub fn list<'a>(texts: impl Iterator<Item = &'a str>) -> String {
     format!("[{}]", texts.map(quote).collect::<Vec<_>>().join(", "))
 }
 
-/// The CEL expression for the optional value at `path` below `object`, or for `default` where it, or what holds it, is left
-/// out.
+/// The CEL expression for the optional value at `path` below `object`, or for `default` if the value or one of its parents is
+/// absent.
 pub fn effective(object: &str, path: &[&str], default: &str) -> String {
     let mut value = object.to_owned();
     let mut present = Vec::new();
@@ -97,12 +97,12 @@ pub fn effective(object: &str, path: &[&str], default: &str) -> String {
     format!("({} ? {value} : {default})", present.join(" && "))
 }
 
-/// The CEL expression for the algorithm that `spec` asks to be generated.
+/// The CEL expression for the algorithm that `spec` requests.
 pub fn effective_algorithm(spec: &str) -> String {
     effective(spec, &["generate", "algorithm"], &quote(Generate::default().algorithm.name()))
 }
 
-/// The CEL expression that is true where `text_rule` allows the text that the expression `text` gives.
+/// The CEL expression that is true if `text_rule` allows the value of the expression `text`.
 pub fn allows(text: &str, text_rule: &TextRule) -> String {
     let mut terms = Vec::new();
     if text_rule.min_chars > 0 {

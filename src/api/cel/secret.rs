@@ -1,4 +1,4 @@
-//! The settings of the Secret.
+//! The rules on the settings of the Secret.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::ValidationRule;
 
@@ -19,19 +19,23 @@ pub fn rules() -> Vec<ValidationRule> {
     [names(), encodings(), types(), templates(), vec![size()]].concat()
 }
 
-/// The rule on the name of the Secret where `spec.secret.name` does not say it, so that `metadata.name` is the name.
+/// The rule on the name of the Secret for objects without `spec.secret.name`, whose Secret has the name `metadata.name`.
 pub fn default_name_rules() -> Vec<ValidationRule> {
     // An imported pair has no Secret.
     let named = |object: &str| {
         format!("(has({object}.spec.publicKey) || has({object}.spec.secret) && has({object}.spec.secret.name))")
     };
-    // On the whole object, which a status write changes, nobody spares objects that were there before the rule.
-    let was_so = format!("oldSelf.hasValue() && !{}", named("oldSelf.value()"));
+    // Every status write changes the whole object, so the rule itself must ignore violations that are older than the rule.
+    let was_default = format!("oldSelf.hasValue() && !{}", named("oldSelf.value()"));
     let mut rule = rule(
         Level::Object,
         "secret.name",
         &Profile::ALL,
-        &format!("{} || ({was_so}) || !self.metadata.name.startsWith({})", named("self"), quote(RELEASE_NAME_PREFIX)),
+        &format!(
+            "{} || ({was_default}) || !self.metadata.name.startsWith({})",
+            named("self"),
+            quote(RELEASE_NAME_PREFIX)
+        ),
         (Reason::InvalidSecret, Parameter::Secret),
         &release_words(),
     );
@@ -41,11 +45,11 @@ pub fn default_name_rules() -> Vec<ValidationRule> {
 
 fn release_words() -> String {
     format!(
-        "The name, or metadata.name in its place, must not begin with {RELEASE_NAME_PREFIX}, as Helm's releases do."
+        "The name of the Secret (default: metadata.name) must not begin with {RELEASE_NAME_PREFIX}, which Helm uses for releases."
     )
 }
 
-/// How much a template holds. It is stored with an imported pair, too, which has no use for it.
+/// The rule on the size of the template. It also holds for imported keys: they ignore the template, but it is stored.
 fn size() -> ValidationRule {
     let template = "self.secret.template";
     let maps = ["labels", "annotations", "stringData"].map(|map| {
@@ -63,12 +67,12 @@ fn size() -> ValidationRule {
         ),
         (Reason::InvalidSecret, Parameter::Secret),
         &format!(
-            "The template may have {TEMPLATE_MAX_BYTES} bytes in type, labels, annotations and stringData: put what is longer into another Secret."
+            "The type, labels, annotations and stringData of the template must not exceed {TEMPLATE_MAX_BYTES} bytes in total: put larger values into another Secret."
         ),
     )
 }
 
-/// A rule on `spec.secret`. The Secret of an imported pair is never made, so nothing can be wrong with its settings.
+/// A rule on `spec.secret`. An imported key has no Secret, so its settings are not checked.
 fn secret_rule(field: &str, condition: &str, words: &str) -> ValidationRule {
     rule(
         Level::Spec,
@@ -115,7 +119,7 @@ fn names() -> Vec<ValidationRule> {
     rules
 }
 
-/// Some encodings hold keys of one algorithm only.
+/// The rules for encodings that support only some algorithms.
 fn encodings() -> Vec<ValidationRule> {
     let generated = [Algorithm::Rsa, Algorithm::Ecdsa, Algorithm::Ed25519];
     let mut rules = Vec::new();
@@ -127,7 +131,7 @@ fn encodings() -> Vec<ValidationRule> {
                     "!has(self.secret.encoding) || self.secret.encoding != '{encoding}' || {} != '{algorithm}'",
                     effective_algorithm("self")
                 ),
-                &format!("The encoding {encoding} cannot hold a key of algorithm {algorithm}: use PKCS8 or OpenSSH."),
+                &format!("The encoding {encoding} does not support {algorithm} keys: use PKCS8 or OpenSSH."),
             ));
         }
     }
@@ -156,12 +160,12 @@ fn types() -> Vec<ValidationRule> {
                 data_key("privateKey"),
                 quote(DEFAULT_PRIVATE_KEY)
             ),
-            &format!("The type {SSH_AUTH_TYPE} needs keys.privateKey to be {DEFAULT_PRIVATE_KEY}: leave the type out."),
+            &format!("The type {SSH_AUTH_TYPE} requires keys.privateKey to be {DEFAULT_PRIVATE_KEY}: omit the type."),
         ),
     ]
 }
 
-/// What a template must leave to the operator.
+/// The rules on the entries of a template: those that belong to the operator are reserved.
 fn templates() -> Vec<ValidationRule> {
     let template_rule = |map: &str, condition: &str, words: &str| {
         let path = format!("self.secret.template.{map}");
@@ -172,7 +176,7 @@ fn templates() -> Vec<ValidationRule> {
         template_rule(
             "stringData",
             &format!("!({} in MAP || {} in MAP)", data_key("privateKey"), data_key("publicKey")),
-            "The data keys of the private and the public key are the operator's.",
+            "The data keys of the private key and the public key are reserved for the operator.",
         ),
         template_rule(
             "stringData",
@@ -182,7 +186,7 @@ fn templates() -> Vec<ValidationRule> {
         template_rule(
             "labels",
             &format!("!({} in MAP)", quote(MANAGED_BY_LABEL)),
-            &format!("The label {MANAGED_BY_LABEL} is the operator's."),
+            &format!("The label {MANAGED_BY_LABEL} is reserved for the operator."),
         ),
     ];
     for (key, value) in RESERVED_LABELS {
@@ -190,7 +194,7 @@ fn templates() -> Vec<ValidationRule> {
         rules.push(template_rule(
             "labels",
             &format!("!({key_literal} in MAP) || MAP[{key_literal}] != {value_literal}"),
-            &format!("The label {key}: {value} would have others take the Secret for theirs."),
+            &format!("The label {key}: {value} would make another tool treat the Secret as its own."),
         ));
     }
     for (map, key_rule) in [("labels", &LABEL_KEY), ("annotations", &ANNOTATION_KEY)] {
@@ -209,7 +213,7 @@ fn templates() -> Vec<ValidationRule> {
         rules.push(template_rule(
             map,
             &format!("MAP.all(key, !key.startsWith({}))", quote(OWN_PREFIX)),
-            &format!("Whatever begins with {OWN_PREFIX} is the operator's."),
+            &format!("Keys that begin with {OWN_PREFIX} are reserved for the operator."),
         ));
     }
     rules

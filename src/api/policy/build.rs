@@ -1,4 +1,4 @@
-//! How a policy and its binding are put together.
+//! Builds a policy and its binding.
 
 use k8s_openapi::{
     api::admissionregistration::v1::{
@@ -11,8 +11,8 @@ use k8s_openapi::{
 
 use super::Policy;
 
-/// Which requests a policy is about: operations on resources of an API group, as they are in this version of it. Requests in
-/// another version are about the same objects, which the API server translates.
+/// The requests that a policy matches: operations on resources of an API group, in this version. The API server converts requests
+/// in other versions to it.
 pub(super) struct Requests<'a> {
     pub(super) group: &'a str,
     pub(super) version: &'a str,
@@ -20,15 +20,15 @@ pub(super) struct Requests<'a> {
     pub(super) operations: &'a [&'a str],
 }
 
-/// A variable of CEL: its name and its expression.
+/// A CEL variable.
 pub(super) fn variable(name: &str, expression: &str) -> Variable {
     Variable { name: name.to_owned(), expression: expression.to_owned() }
 }
 
-/// What must be true, and what is said where it is not.
+/// A validation: `expression` must be true; otherwise the request is denied with `message`.
 ///
-/// A message must not hold anything of a Secret but its name: it goes to whoever sent the request, and into logs.
-pub(super) fn demand(expression: &str, message: &str) -> Validation {
+/// The message must contain nothing of a Secret except its name, because the requester and logs receive it.
+pub(super) fn validation(expression: &str, message: &str) -> Validation {
     Validation {
         expression: expression.to_owned(),
         message: Some(message.to_owned()),
@@ -37,7 +37,7 @@ pub(super) fn demand(expression: &str, message: &str) -> Validation {
     }
 }
 
-/// A policy of this name and its binding. Whoever's request cannot be judged is refused.
+/// A policy of this name and its binding. A request whose evaluation fails is denied.
 pub(super) fn policy(
     name: &str,
     requests: &Requests<'_>,
@@ -55,7 +55,7 @@ pub(super) fn policy(
         scope: Some("*".to_owned()),
         ..NamedRuleWithOperations::default()
     };
-    // With every default of the API server written out, there is no difference between what is installed and what is there.
+    // The defaults of the API server are written out, so that a diff between the manifest and the live object is empty.
     let constraints = MatchResources {
         resource_rules: Some(vec![rule]),
         match_policy: Some("Equivalent".to_owned()),

@@ -1,15 +1,15 @@
-//! What the operator's own service account is held to.
+//! The policies that restrict the operator's own service account.
 //!
-//! RBAC says which verbs the operator may use on which resources, but not with which content: that it may create Secrets
-//! lets its token make, say, a service account's token of any namespace. So whatever it writes must be what it writes. Reading is
-//! not admitted by anybody: what RBAC lets the operator read, its token can read.
+//! RBAC grants verbs on resources, regardless of content: with the permission to create Secrets, the operator's token could create,
+//! for example, a token of a service account in any namespace. So these policies allow only the contents that the operator writes.
+//! Admission does not cover reads: the token can read whatever RBAC lets the operator read.
 
 use k8s_openapi::api::admissionregistration::v1::MatchCondition;
 use kube::Resource;
 
 use super::{
     Installation, Policy,
-    build::{Requests, demand, policy, variable},
+    build::{Requests, policy, validation, variable},
 };
 use crate::{
     api::{
@@ -22,16 +22,17 @@ use crate::{
     },
 };
 
-/// The type of the Secret with the webhook's certificate.
+/// The type of the Secret with the webhook certificate.
 const CERTIFICATE_TYPE: &str = "kubernetes.io/tls";
-/// The types that somebody acts on at once. Secrets of other reserved types can be handed over, if a private key is in them.
+/// The types that Kubernetes or Helm acts on as soon as a Secret exists. Secrets of other reserved types can be adopted if they
+/// contain a private key.
 const NEVER_TYPE_PREFIXES: [&str; 3] = ["kubernetes.io/service-account-token", "bootstrap.kubernetes.io/", "helm.sh/"];
 
 pub(super) fn policies(installation: &Installation) -> Vec<Policy> {
     vec![secrets(installation), leases(installation), webhooks(installation), events(installation)]
 }
 
-fn by_the_operator(installation: &Installation) -> MatchCondition {
+fn operator_condition(installation: &Installation) -> MatchCondition {
     MatchCondition {
         name: "by-the-operator".to_owned(),
         expression: format!("request.userInfo.username == {}", quote(&installation.user())),
@@ -39,16 +40,16 @@ fn by_the_operator(installation: &Installation) -> MatchCondition {
 }
 
 fn refusal(what: &str) -> String {
-    format!("the operator never does this, and its service account must not: {what}")
+    format!("the operator's service account must not {what}: the operator never does this")
 }
 
-/// Whether `map` of an object has this entry.
-fn entry(map: &str, key: &str, value: &str) -> String {
+/// The CEL expression for whether `map` has this entry.
+fn has_entry(map: &str, key: &str, value: &str) -> String {
     let key = quote(key);
     format!("(has({map}) && {key} in {map} && {map}[{key}] == {})", quote(value))
 }
 
-/// Whether `secret` says by UID which `KeyPair` it belongs to: what the operator goes by.
+/// The CEL expression for whether `secret` refers to its `KeyPair` by UID, which is how the operator recognizes its Secrets.
 fn is_owned(secret: &str) -> String {
     let (annotations, owners) =
         (format!("{secret}.metadata.annotations"), format!("{secret}.metadata.ownerReferences"));
@@ -59,9 +60,10 @@ fn is_owned(secret: &str) -> String {
     format!("({annotated} || (has({owners}) && {owners}.exists(owner, {owner})))")
 }
 
-/// Whether `secret` bears any of the marks of the operator: another admission plugin may overwrite one of them at the same write.
+/// The CEL expression for whether `secret` has at least one of the operator's annotation, owner reference and label. Another
+/// admission plugin may overwrite one of them in the same write.
 fn is_marked(secret: &str) -> String {
-    format!("({} || {})", is_owned(secret), entry(&format!("{secret}.metadata.labels"), MANAGED_BY_LABEL, OPERATOR))
+    format!("({} || {})", is_owned(secret), has_entry(&format!("{secret}.metadata.labels"), MANAGED_BY_LABEL, OPERATOR))
 }
 
 fn secrets(installation: &Installation) -> Policy {
@@ -74,7 +76,7 @@ fn secrets(installation: &Installation) -> Policy {
     let variables = vec![
         variable("secret", "object != null ? object : oldObject"),
         variable("type", "has(variables.secret.type) ? variables.secret.type : ''"),
-        // The certificate of the webhook, of its own or of no reserved type.
+        // The Secret with the webhook certificate, of the TLS type or of a type that is not reserved.
         variable(
             "isCertificate",
             &format!(
@@ -88,10 +90,10 @@ fn secrets(installation: &Installation) -> Policy {
     ];
     let unreserved: Vec<String> = RESERVED_LABELS
         .iter()
-        .map(|(key, value)| format!("!{}", entry("object.metadata.labels", key, value)))
+        .map(|(key, value)| format!("!{}", has_entry("object.metadata.labels", key, value)))
         .collect();
     let validations = vec![
-        demand(
+        validation(
             &format!(
                 "object == null || variables.isCertificate || variables.type == {} || !{} || oldObject != null && !{}",
                 quote(SSH_AUTH_TYPE),
@@ -100,38 +102,38 @@ fn secrets(installation: &Installation) -> Policy {
             ),
             &refusal("write a Secret of a type that Kubernetes or Helm acts on"),
         ),
-        demand(
+        validation(
             &format!(
                 "object == null || {} && !object.metadata.name.startsWith({})",
                 unreserved.join(" && "),
                 quote(RELEASE_NAME_PREFIX),
             ),
-            &refusal("write a Secret that Helm takes for a release"),
+            &refusal("write a Secret that Helm treats as a release"),
         ),
-        demand(
-            // A Secret that was handed over is given back without the marks.
+        validation(
+            // When the operator releases an adopted Secret, it removes its annotation, owner reference and label.
             &format!(
                 "object == null || variables.isCertificate || {} || oldObject != null && {}",
                 is_marked("object"),
                 is_owned("oldObject")
             ),
-            &refusal("write a Secret without the mark of a KeyPair"),
+            &refusal("write a Secret without the operator's annotation, owner reference or label"),
         ),
-        demand(
+        validation(
             &format!(
                 "object == null || oldObject == null || variables.isCertificate || {} || \
                  (has(oldObject.metadata.annotations) && {} in oldObject.metadata.annotations)",
                 is_marked("oldObject"),
                 quote(ADOPT_ANNOTATION),
             ),
-            &refusal("change a Secret that was neither made for a KeyPair nor handed over to one"),
+            &refusal("change a Secret that was neither created for a KeyPair nor handed over to one"),
         ),
-        demand(
+        validation(
             &format!("object != null || variables.isCertificate || {}", is_owned("oldObject")),
-            &refusal("delete a Secret that was not made for a KeyPair"),
+            &refusal("delete a Secret that was not created for a KeyPair"),
         ),
     ];
-    policy(&format!("{name}-fence-secrets"), &requests, Some(by_the_operator(installation)), variables, validations)
+    policy(&format!("{name}-fence-secrets"), &requests, Some(operator_condition(installation)), variables, validations)
 }
 
 fn leases(installation: &Installation) -> Policy {
@@ -143,8 +145,8 @@ fn leases(installation: &Installation) -> Policy {
         operations: &["CREATE", "UPDATE", "DELETE"],
     };
     let is_own = format!("request.namespace == {} && request.name == {}", quote(namespace), quote(lease));
-    let validations = vec![demand(&is_own, &refusal("write a Lease that is not that of its leader election"))];
-    policy(&format!("{name}-fence-leases"), &requests, Some(by_the_operator(installation)), Vec::new(), validations)
+    let validations = vec![validation(&is_own, &refusal("write a Lease other than the one of its leader election"))];
+    policy(&format!("{name}-fence-leases"), &requests, Some(operator_condition(installation)), Vec::new(), validations)
 }
 
 fn webhooks(installation: &Installation) -> Policy {
@@ -155,8 +157,9 @@ fn webhooks(installation: &Installation) -> Policy {
         resources: &["mutatingwebhookconfigurations", "validatingwebhookconfigurations"],
         operations: &["CREATE", "UPDATE", "DELETE"],
     };
-    let all =
-        |demand: &str| format!("object == null || !has(object.webhooks) || object.webhooks.all(webhook, {demand})");
+    let all = |condition: &str| {
+        format!("object == null || !has(object.webhooks) || object.webhooks.all(webhook, {condition})")
+    };
     let client = "webhook.clientConfig";
     let url = webhook_url
         .as_ref()
@@ -166,7 +169,7 @@ fn webhooks(installation: &Installation) -> Policy {
         quote(namespace),
         quote(webhook_service),
     );
-    // Whoever set it, it was not the operator: only the authorities, which it fills in, may differ.
+    // Someone else set this client configuration: the operator may change only the CA bundle.
     let same = |field: &str| {
         let (now, before) = (format!("{client}.{field}"), format!("old.clientConfig.{field}"));
         format!("has({now}) == has({before}) && (!has({now}) || {now} == {before})")
@@ -177,20 +180,26 @@ fn webhooks(installation: &Installation) -> Policy {
         same("url"),
     );
     let validations = vec![
-        demand(
+        validation(
             &format!("request.name == {}", quote(webhook_configuration)),
-            &refusal("write a webhook configuration that is not its own"),
+            &refusal("write a webhook configuration other than its own"),
         ),
-        demand(
+        validation(
             &all(&format!(
                 "!has(webhook.rules) || webhook.rules.all(rule, rule.apiGroups == [{}])",
                 quote(&KeyPair::group(&()))
             )),
-            &refusal("have a webhook asked about other API groups than its own"),
+            &refusal("register a webhook for API groups other than its own"),
         ),
-        demand(&all(&format!("{url}{service} || {unchanged}")), &refusal("have another webhook asked than its own")),
+        validation(&all(&format!("{url}{service} || {unchanged}")), &refusal("register a webhook other than its own")),
     ];
-    policy(&format!("{name}-fence-webhooks"), &requests, Some(by_the_operator(installation)), Vec::new(), validations)
+    policy(
+        &format!("{name}-fence-webhooks"),
+        &requests,
+        Some(operator_condition(installation)),
+        Vec::new(),
+        validations,
+    )
 }
 
 fn events(installation: &Installation) -> Policy {
@@ -207,11 +216,11 @@ fn events(installation: &Installation) -> Policy {
         quote(&kind),
         quote(&format!("{group}/")),
     );
-    let validations = vec![demand(&about, &refusal("write an Event that is not about a KeyPair"))];
+    let validations = vec![validation(&about, &refusal("write an Event that is not about a KeyPair"))];
     policy(
         &format!("{}-fence-events", installation.name),
         &requests,
-        Some(by_the_operator(installation)),
+        Some(operator_condition(installation)),
         Vec::new(),
         validations,
     )

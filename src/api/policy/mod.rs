@@ -1,8 +1,9 @@
-//! The admission policies, by which the API server holds those who write KeyPairs, and the operator itself, to what they may do.
+//! The admission policies, which restrict the authors of KeyPairs and the operator itself.
 //!
-//! CEL of a `ValidatingAdmissionPolicy` knows two things that the CRD's rules and RBAC do not: whether whoever sends a request
-//! has another right (`authorizer`), and what an object was before. So a KeyPair gives nobody more than they could do themselves
-//! ([`secret_settings`]), and a stolen token of the operator is not worth a cluster ([`fence`]).
+//! The CEL of a `ValidatingAdmissionPolicy` can check two things that the CRD's rules and RBAC cannot: whether the requester has
+//! another permission (`authorizer`), and what an object was before. With these, a KeyPair gives its author no more than the
+//! author's own permissions ([`secret_settings`]), and a stolen token of the operator does not give control of the cluster
+//! ([`fence`]).
 
 mod build;
 mod fence;
@@ -10,43 +11,43 @@ mod secret_settings;
 
 use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding};
 
-/// What the policies have to know of an installation of the operator.
+/// The names in an installation of the operator that the policies refer to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Installation {
-    /// What the names of the policies begin with.
+    /// The prefix of the names of the policies.
     pub name: String,
-    /// The namespace in which the operator runs.
+    /// The namespace of the operator.
     pub namespace: String,
-    /// The name of its service account there.
+    /// The name of its service account.
     pub service_account: String,
-    /// The name of the Lease that its replicas share.
+    /// The name of the Lease for its leader election.
     pub lease: String,
-    /// The name of the webhook's configurations.
+    /// The name of the webhook configurations.
     pub webhook_configuration: String,
-    /// The name of the webhook's Service.
+    /// The name of the webhook Service.
     pub webhook_service: String,
-    /// Under which URL the operator registers the webhook, where it does that itself.
+    /// The URL of the webhook, if the operator registers it itself.
     pub webhook_url: Option<String>,
 }
 
 impl Installation {
-    /// The user that the API server takes the operator for.
+    /// The user name of the operator's service account.
     #[must_use]
     pub fn user(&self) -> String {
         format!("system:serviceaccount:{}:{}", self.namespace, self.service_account)
     }
 }
 
-/// A policy, and the binding that puts it into force for the whole cluster.
+/// A policy, and the binding that enforces it in the whole cluster.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
-    /// What is demanded.
+    /// The policy.
     pub policy: ValidatingAdmissionPolicy,
-    /// That it is demanded everywhere.
+    /// The binding.
     pub binding: ValidatingAdmissionPolicyBinding,
 }
 
-/// Every policy of an installation.
+/// All policies of an installation.
 #[must_use]
 pub fn policies(installation: &Installation) -> Vec<Policy> {
     let mut policies = vec![secret_settings::policy(installation)];
@@ -90,7 +91,7 @@ mod tests {
         }
     }
 
-    /// Whoever else writes Secrets, Leases and webhook configurations must not notice.
+    /// Other clients that write Secrets, Leases and webhook configurations must not be affected.
     #[test]
     fn the_fence_is_around_the_operator_only() {
         for Policy { policy, .. } in policies(&installation()).into_iter().skip(1) {

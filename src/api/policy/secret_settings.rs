@@ -1,30 +1,34 @@
-//! What whoever writes `spec.secret` of a `KeyPair` must be allowed to do themselves.
+//! The permissions that the author of `spec.secret` needs.
 //!
-//! The operator writes the Secret, with its own rights. By a name and a template, which has labels, annotations and further
-//! data, other controllers are told what to do with a Secret: so whoever gives them must be allowed to create Secrets. And a
-//! private key that is there goes where `spec.secret` says: so whoever changes it must be allowed to read that Secret.
+//! The operator writes the Secret with its own permissions. The name, and the labels, annotations and data of the template, can
+//! make other controllers act on the Secret: so an author who sets them needs the permission to create Secrets. An existing private
+//! key moves to where `spec.secret` says: so an author who changes it needs the permission to get the current Secret.
 //!
-//! What was given before is nobody's doing now: labels of a KeyPair can be changed by whoever may write KeyPairs, whatever its
-//! template says.
+//! Unchanged values need no permission: anyone who may write KeyPairs can still change, say, the labels of a KeyPair that has a
+//! template.
 
 use k8s_openapi::api::admissionregistration::v1::Validation;
 use kube::Resource;
 
-use super::{
-    Installation, Policy,
-    build::{Requests, demand, policy as build, variable},
+use crate::api::{
+    KeyPair,
+    cel::quote,
+    key_pair::SecretSpec,
+    policy::{
+        Installation, Policy,
+        build::{Requests, policy as build, validation, variable},
+    },
 };
-use crate::api::{KeyPair, cel::quote, key_pair::SecretSpec};
 
 pub(super) fn policy(installation: &Installation) -> Policy {
-    // Not the status, which only the operator writes, and no deletions.
+    // Without the status, which only the operator writes, and without deletions.
     let (group, version, plural) = (KeyPair::group(&()), KeyPair::version(&()), KeyPair::plural(&()));
     let requests =
         Requests { group: &group, version: &version, resources: &[&plural], operations: &["CREATE", "UPDATE"] };
     let secrets = "authorizer.group('').resource('secrets').namespace(request.namespace)";
     let variables = vec![
         variable("secret", &settings("object")),
-        // Of what was stored before there was a schema, nothing can be taken for granted.
+        // An object that is older than the schema can have any form.
         variable(
             "before",
             &format!(
@@ -39,74 +43,74 @@ pub(super) fn policy(installation: &Installation) -> Policy {
         ),
         variable("accepted", "has(variables.status.keyPairID)"),
         variable("hadName", "has(variables.before.name) && variables.before.name != null"),
-        // Where the private key is, or is going to be.
+        // The Secret with the private key, or the one that will have it.
         variable(
-            "home",
+            "secretName",
             "has(variables.status.secretName) ? variables.status.secretName : \
              variables.hadName ? variables.before.name : \
              oldObject != null ? oldObject.metadata.name : ''",
         ),
         variable("mayCreate", &format!("{secrets}.check('create').allowed()")),
-        variable("mayGet", &format!("{secrets}.name(variables.home).check('get').allowed()")),
+        variable("mayGet", &format!("{secrets}.name(variables.secretName).check('get').allowed()")),
     ];
     let given = |field: &str| {
         let (now, before) = (format!("variables.secret.{field}"), format!("variables.before.{field}"));
-        tell(
-            demand(
+        with_message_expression(
+            validation(
                 &format!("!has({now}) || {now} == null || has({before}) && {before} == {now} || variables.mayCreate"),
-                &format!("spec.secret.{field}: you have no right to create secrets in this namespace"),
+                &format!("spec.secret.{field}: you have no permission to create secrets in this namespace"),
             ),
             &format!(
-                "'spec.secret.{field}: ' + request.userInfo.username + ' has no right to create secrets in namespace ' + \
-                 request.namespace + ', which is needed to give or change this field: leave it ' + \
-                 (oldObject == null ? 'out' : 'as it is') + ', or have that right granted'"
+                "'spec.secret.{field}: ' + request.userInfo.username + ' has no permission to create secrets in namespace ' + \
+                 request.namespace + ', which is required to set or change this field: ' + \
+                 (oldObject == null ? 'omit it' : 'leave it unchanged') + ', or request that permission'"
             ),
         )
     };
-    let needs_get = |field: &str, expression: &str, what: &str, instead: &str| {
-        tell(
-            demand(expression, &format!("{field}: you have no right to get the Secret with the private key")),
+    let needs_get = |field: &str, expression: &str, what: &str, remedy: &str| {
+        with_message_expression(
+            validation(expression, &format!("{field}: you have no permission to get the Secret with the private key")),
             &format!(
-                "'{field}: ' + request.userInfo.username + ' has no right to get the Secret ' + variables.home + \
-                 ' in namespace ' + request.namespace + ', which is needed to {what}: {instead}, or have that right granted'"
+                "'{field}: ' + request.userInfo.username + ' has no permission to get the Secret ' + variables.secretName + \
+                 ' in namespace ' + request.namespace + ', which is required to {what}: {remedy}, or request that permission'"
             ),
         )
     };
     let validations = vec![
         given("name"),
         given("template"),
-        // A pair that is not accepted yet may have its Secret already, for the moment between two writes: whoever takes the
-        // name away has it moved to the default name.
+        // Between two writes of the operator, a key pair can have a Secret before it is accepted. If the name is removed then, the
+        // Secret moves to the default name.
         needs_get(
             "spec.secret.name",
             "oldObject == null || variables.accepted || !variables.hadName || \
              has(variables.secret.name) && variables.secret.name != null || \
              variables.before.name == object.metadata.name || variables.mayCreate || variables.mayGet",
-            "take the name of the Secret away",
-            "leave it as it is",
+            "remove the name of the Secret",
+            "leave it unchanged",
         ),
         needs_get(
             "spec.secret",
             "!variables.accepted || variables.secret == variables.before || variables.mayGet",
-            "change where and how the private key of an accepted key pair is kept",
-            "leave spec.secret as it is",
+            "change where and how the private key of an accepted key pair is stored",
+            "leave spec.secret unchanged",
         ),
     ];
     build(&format!("{}-secret-settings", installation.name), &requests, None, variables, validations)
 }
 
-/// A demand whose refusal is told by an expression, which may not ask the authorizer.
-fn tell(demand: Validation, message: &str) -> Validation {
-    Validation { message_expression: Some(message.to_owned()), ..demand }
+/// Adds a message expression, which must not use the authorizer.
+fn with_message_expression(validation: Validation, message: &str) -> Validation {
+    Validation { message_expression: Some(message.to_owned()), ..validation }
 }
 
-/// The CEL expression for `spec.secret` of `object`, or for what the API server makes of an empty one.
+/// The CEL expression for `spec.secret` of `object`, or for its defaults.
 fn settings(object: &str) -> String {
     let secret = format!("{object}.spec.secret");
     format!("(has({secret}) && type({secret}) == map ? {secret} : {})", defaults())
 }
 
-/// `spec.secret` with the defaults of the schema and nothing else: to leave it out means the same.
+/// The CEL expression for an empty `spec.secret` with the defaults of the schema, which means the same as an absent one.
 fn defaults() -> String {
     let defaults = serde_json::to_value(SecretSpec::default()).unwrap_or_default();
     let fields = defaults.as_object().into_iter().flatten();
@@ -121,7 +125,7 @@ mod tests {
 
     use super::*;
 
-    /// The expression is about flat texts only, as long as the schema has no other defaults there.
+    /// The expression supports only strings at the top level, and the schema has no other defaults there.
     #[test]
     fn the_defaults_are_texts() {
         let defaults = serde_json::to_value(SecretSpec::default()).unwrap();

@@ -3,6 +3,11 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::{
+    api::KeyPair,
+    domain::reason::{Reason, Refusal},
+};
+use k8s_openapi::jiff::Timestamp;
 
 const UID: &str = "5f2c7c62-9c5c-4a3b-8d0c-0f4e6a0b7d11";
 const LINE: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAICV0MGX/W9IvLA4FXpIuUcdDcbj5KX4syHgsTy7soVgf me";
@@ -18,7 +23,7 @@ fn honest() -> Value {
     })
 }
 
-fn facts(changes: &Value) -> decide::Facts {
+fn facts(changes: &Value) -> decide::AcceptedKeyPair {
     let mut status = honest();
     for (field, value) in changes.as_object().unwrap() {
         status[field] = value.clone();
@@ -28,10 +33,13 @@ fn facts(changes: &Value) -> decide::Facts {
 
 #[test]
 fn what_the_operator_writes_is_taken_as_it_is() {
-    let facts = facts(&json!({}));
-    assert_eq!((facts.id.as_str(), facts.public_key.as_str(), facts.bits), ("kp-0123456789abcdefghij", LINE, 256));
-    assert_eq!((facts.secret_name.as_deref(), facts.secret_version.as_deref()), (Some("web"), Some("1042")));
-    assert_eq!((facts.algorithm.as_str(), facts.fingerprint), ("Ed25519", facts.fingerprints.md5));
+    let accepted = facts(&json!({}));
+    assert_eq!(
+        (accepted.id.as_str(), accepted.public_key.as_str(), accepted.bits),
+        ("kp-0123456789abcdefghij", LINE, 256)
+    );
+    assert_eq!((accepted.secret_name.as_deref(), accepted.secret_version.as_deref()), (Some("web"), Some("1042")));
+    assert_eq!((accepted.algorithm.as_str(), accepted.fingerprint), ("Ed25519", accepted.fingerprints.md5));
     assert_eq!(KeyPairStatus::default().facts(UID), None);
 }
 
@@ -80,8 +88,8 @@ fn a_key_is_one_that_its_fingerprints_are_of() {
         OTHER,
         &"a".repeat(1 << 20),
     ] {
-        let facts = facts(&json!({ "publicKey": line }));
-        assert_eq!((facts.public_key.as_str(), &facts.fingerprints), ("", &honest.fingerprints), "{line:.40}");
+        let accepted = facts(&json!({ "publicKey": line }));
+        assert_eq!((accepted.public_key.as_str(), &accepted.fingerprints), ("", &honest.fingerprints), "{line:.40}");
     }
     for fingerprints in [
         json!(null),
@@ -89,8 +97,12 @@ fn a_key_is_one_that_its_fingerprints_are_of() {
         json!({ "md5": honest.fingerprints.md5, "sha256": "SHA256:\n" }),
         json!({ "md5": "\u{202e}", "sha256": honest.fingerprints.sha256 }),
     ] {
-        let facts = facts(&json!({ "fingerprints": fingerprints }));
-        assert_eq!((facts.public_key.as_str(), &facts.fingerprints), (LINE, &honest.fingerprints), "{fingerprints}");
+        let accepted = facts(&json!({ "fingerprints": fingerprints }));
+        assert_eq!(
+            (accepted.public_key.as_str(), &accepted.fingerprints),
+            (LINE, &honest.fingerprints),
+            "{fingerprints}"
+        );
     }
     let nothing = facts(&json!({ "publicKey": "x", "fingerprints": null, "algorithm": "R\u{1b}A", "bits": 1 << 20 }));
     assert_eq!(nothing.fingerprints, key::Fingerprints::default());
@@ -115,7 +127,7 @@ fn what_is_not_known_is_left_out_of_the_next_status() {
     });
     let status: KeyPairStatus = serde_json::from_value(forged).unwrap();
     let refusal = Refusal::new(Reason::SecretConflict, crate::domain::reason::Parameter::Secret, "no");
-    let report = decide::Report { facts: status.facts(UID), refusals: vec![refusal], ..decide::Report::default() };
+    let report = decide::Report { accepted: status.facts(UID), refusals: vec![refusal], ..decide::Report::default() };
     let key_pair = KeyPair::new("web", crate::api::KeyPairSpec::default());
     let next = KeyPairStatus::from_report(&key_pair, "web", report, Timestamp::UNIX_EPOCH);
     let written = serde_json::to_value(next).unwrap();

@@ -1,7 +1,7 @@
 //! `keypair-operator lint`: the checks of admission without a cluster.
 //!
-//! What `kubectl create` refuses is a mistake here, and the other way round; but a namespace that is not there, or a name that is
-//! taken, nobody can know of without a cluster, and a file without any object is right.
+//! It reports an error exactly where `kubectl create` is refused, with two exceptions: it cannot detect what only the cluster knows
+//! (a missing namespace, a name in use), and it accepts a file without objects.
 
 mod documents;
 mod metadata;
@@ -29,18 +29,18 @@ use crate::{
     },
 };
 
-/// The code of what no cloud has a word for: a document that is not a `KeyPair` of this version.
+/// The code of errors that no cloud has: a document that is not a `KeyPair` of this version.
 const INVALID_MANIFEST: &str = "InvalidManifest";
-/// In the place of a code: it is legal, but unwise.
+/// Replaces the code where a setting is allowed but discouraged.
 const WARNING: &str = "warning";
 
-/// One mistake, or a warning.
+/// An error or a warning.
 #[derive(Debug, PartialEq, Eq)]
 struct Finding {
     file: String,
     /// The document's place in the file, from 1.
     document: usize,
-    /// The `KeyPair`, where it has a name.
+    /// The name of the `KeyPair`, if it has one.
     name: Option<String>,
     code: String,
     message: String,
@@ -56,7 +56,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Checks the files and prints what is wrong with them.
+/// Checks the files and prints the findings.
 pub fn lint(args: &LintArgs) -> Result<ExitCode, Error> {
     let mut findings = Vec::new();
     let mut checked = 0;
@@ -64,34 +64,34 @@ pub fn lint(args: &LintArgs) -> Result<ExitCode, Error> {
         let text = read_input(path)?;
         checked += check_file(path, &text, &mut findings);
     }
-    let (warnings, mistakes): (Vec<Finding>, Vec<Finding>) =
+    let (warnings, errors): (Vec<Finding>, Vec<Finding>) =
         findings.into_iter().partition(|finding| finding.code == WARNING);
     let mut output = io::stdout().lock();
-    // Names and paths are what somebody wrote into a file or called it: one line each, and no command to the terminal.
-    for mistake in &mistakes {
-        writeln!(output, "{}", display::sentence(&mistake.to_string()))?;
+    // Names and paths can contain anything: escape line breaks and terminal control sequences.
+    for error in &errors {
+        writeln!(output, "{}", display::sentence(&error.to_string()))?;
     }
     for warning in &warnings {
         writeln!(io::stderr(), "{}", display::sentence(&warning.to_string()))?;
     }
-    writeln!(io::stderr(), "{checked} KeyPairs checked, {} mistakes", mistakes.len())?;
-    Ok(if mistakes.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    writeln!(io::stderr(), "{checked} KeyPairs checked, {} errors", errors.len())?;
+    Ok(if errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Checks the documents of one file, adds what is wrong to `findings` and returns the number of `KeyPair`s.
+/// Checks the documents of one file, adds to `findings`, and returns the number of `KeyPair`s.
 fn check_file(path: &Path, text: &str, findings: &mut Vec<Finding>) -> usize {
     let file = path.display().to_string();
     let schema = schema::key_pair();
     let mut checked = 0;
-    // Documents are read as untyped values first: the others in the file are nobody's business here.
+    // Documents are parsed as untyped values first, because a file can contain objects of other kinds.
     for (index, document) in documents::read(text).into_iter().enumerate() {
         let mut add = |name: Option<&str>, code: String, message: String| {
             let (file, name) = (file.clone(), name.map(str::to_owned));
             findings.push(Finding { file, document: index + 1, name, code, message });
         };
-        let mut objects = document.value.map(objects::of).unwrap_or_default();
-        objects.extend(document.mistake.map(Err));
-        // A warning is of interest only where there is something of ours.
+        let mut objects = document.value.map(objects::key_pairs).unwrap_or_default();
+        objects.extend(document.error.map(Err));
+        // A warning matters only for a document with a KeyPair.
         if let Some(warning) = document.warning.filter(|_| !objects.is_empty()) {
             add(None, WARNING.to_owned(), warning);
         }
@@ -104,33 +104,34 @@ fn check_file(path: &Path, text: &str, findings: &mut Vec<Finding>) -> usize {
                         add(name.as_deref(), code, message);
                     }
                 }
-                Err(mistake) => add(None, INVALID_MANIFEST.to_owned(), mistake),
+                Err(error) => add(None, INVALID_MANIFEST.to_owned(), error),
             }
         }
     }
     checked
 }
 
-/// Everything that is wrong with one `KeyPair`, as code and message.
+/// The findings on one `KeyPair`, as code and message.
 fn check(mut object: Value, schema: &JSONSchemaProps) -> Vec<(String, String)> {
     let invalid = |message: String| (INVALID_MANIFEST.to_owned(), message);
-    let unknown_field =
-        |path: &str| invalid(format!("unknown field {}: check its spelling and its place", place(path)));
+    let unknown_field = |path: &str| {
+        invalid(format!("unknown field {}: check its spelling and its parent field", printable_path(path)))
+    };
     let mut findings = Vec::new();
-    schema::settle(&mut object, schema);
+    schema::apply_defaults(&mut object, schema);
     if let Some(fields) = object.as_object_mut() {
-        // The Rust type has these two as constants, not as fields.
+        // The Rust type has these as constants, not as fields.
         fields.remove("apiVersion");
         fields.remove("kind");
-        // Nobody but the operator writes a status, so that of a manifest is thrown away; only its fields are looked at.
+        // The API server drops the status of a manifest, but rejects unknown fields in it.
         let status = fields.remove("status").zip(schema.properties.as_ref().and_then(|fields| fields.get("status")));
         if let Some((status, schema)) = status {
             let mut unknown = Vec::new();
-            schema::unknown(&status, schema, "status", &mut unknown);
+            schema::unknown_fields(&status, schema, "status", &mut unknown);
             findings.extend(unknown.iter().map(|path| unknown_field(path)));
         }
         match fields.get_mut("metadata") {
-            Some(Value::Object(metadata)) => metadata::settle(metadata),
+            Some(Value::Object(metadata)) => metadata::apply_defaults(metadata),
             Some(Value::Null) | None => drop(fields.insert("metadata".to_owned(), Value::Object(Map::new()))),
             Some(_) => {}
         }
@@ -143,12 +144,12 @@ fn check(mut object: Value, schema: &JSONSchemaProps) -> Vec<(String, String)> {
     let mut key_pair = match parsed {
         Ok(key_pair) => key_pair,
         Err(error) => {
-            let at = place(&track.path().to_string());
-            findings.push(invalid(format!("{at}: {}", without_values(&error.to_string()))));
+            let path = printable_path(&track.path().to_string());
+            findings.push(invalid(format!("{path}: {}", without_values(&error.to_string()))));
             return findings;
         }
     };
-    findings.extend(metadata::mistakes(&key_pair.metadata).into_iter().map(invalid));
+    findings.extend(metadata::errors(&key_pair.metadata).into_iter().map(invalid));
     translate::assume_name(&mut key_pair);
     let parameters = translate::parameters(&key_pair);
     match request::check(&parameters) {
@@ -165,18 +166,18 @@ fn check(mut object: Value, schema: &JSONSchemaProps) -> Vec<(String, String)> {
     findings
 }
 
-/// The path of a field, as far as it can be shown: its last steps can be anything, a private key that was pasted without the name
-/// of its field, too.
-fn place(path: &str) -> String {
+/// The path of a field, shortened for output. Its last segments come from the file and can be anything, even a private key that was
+/// pasted in the place of a field name.
+fn printable_path(path: &str) -> String {
     const MAX_CHARS: usize = 200;
-    let steps = if holds_private_key(path) { path.split('.').next().unwrap_or_default() } else { path };
-    match steps.char_indices().nth(MAX_CHARS) {
-        Some((end, _)) => format!("{}…", steps.get(..end).unwrap_or_default()),
-        None => steps.to_owned(),
+    let segments = if holds_private_key(path) { path.split('.').next().unwrap_or_default() } else { path };
+    match segments.char_indices().nth(MAX_CHARS) {
+        Some((end, _)) => format!("{}…", segments.get(..end).unwrap_or_default()),
+        None => segments.to_owned(),
     }
 }
 
-/// What the deserializer says that it wants, without the value that it found and quotes, which may be a private key.
+/// What the deserializer expected, without the value that it quotes, which can be a private key.
 fn without_values(message: &str) -> &str {
     if message.starts_with("missing field ") {
         return message;
@@ -197,7 +198,7 @@ mod tests {
     const HEADER: &str = "apiVersion: keypairs.dev/v1alpha1\nkind: KeyPair\nmetadata: {name: web}\n";
 
     #[test]
-    fn a_minimal_manifest_is_right() {
+    fn a_minimal_manifest_is_valid() {
         assert_eq!(findings(&format!("{HEADER}spec: {{}}\n")), Vec::<String>::new());
     }
 
@@ -213,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_every_mistake_of_an_object() {
+    fn finds_every_error_of_an_object() {
         let text = format!(
             "{HEADER}spec: {{profile: Volcengine, keyPairName: a..b, description: ' x', typo: 1, clientToken: 中}}\n"
         );

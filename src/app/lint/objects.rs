@@ -1,4 +1,4 @@
-//! The `KeyPair`s of a document, and what is wrong with the lists that they are in.
+//! Finds the `KeyPair`s of a document, and the errors of the lists that contain them.
 
 use kube::Resource;
 use serde_json::{Map, Value};
@@ -6,44 +6,44 @@ use serde_json::{Map, Value};
 use super::schema;
 use crate::api::KeyPair;
 
-/// An object to look at, or why there is none.
+/// A `KeyPair` to check, or why it is invalid.
 pub(super) type Found = Result<Value, String>;
 
-/// The `KeyPair`s of a document: itself, or the items of a list. Objects of other kinds are nobody's business here.
-pub(super) fn of(document: Value) -> Vec<Found> {
+/// The `KeyPair`s of a document: itself, or the items of a list. Ignores objects of other kinds.
+pub(super) fn key_pairs(document: Value) -> Vec<Found> {
     let Value::Object(fields) = document else {
         return match document {
             Value::Null => Vec::new(),
-            _ => vec![Err("this is no object, but a text, a number or a list".to_owned())],
+            _ => vec![Err("not an object: expected a mapping with apiVersion and kind".to_owned())],
         };
     };
     match Kind::of(&fields) {
-        Kind::List(judge) => items(fields, None, judge),
+        Kind::List(validator) => items(fields, None, validator),
         Kind::KeyPairList => check_list(&fields)
-            .map_or_else(|mistake| vec![Err(mistake)], |()| items(fields, Some(&given()), Judge::Kubectl)),
+            .map_or_else(|error| vec![Err(error)], |()| items(fields, Some(&item_type()), Validator::Kubectl)),
         Kind::KeyPair => vec![Ok(Value::Object(fields))],
-        Kind::Wrong(mistake) => vec![Err(mistake)],
+        Kind::Invalid(error) => vec![Err(error)],
         Kind::Other => Vec::new(),
     }
 }
 
-/// What an object says that it is.
+/// The kind of an object, by its `apiVersion` and `kind`.
 enum Kind {
     KeyPair,
     KeyPairList,
-    /// A list of anything.
-    List(Judge),
-    /// Of somebody else.
+    /// A list of objects of any kind.
+    List(Validator),
+    /// A kind that does not belong to the operator.
     Other,
-    /// What no API server knows, as far as that can be said here.
-    Wrong(String),
+    /// A kind that no API server can know.
+    Invalid(String),
 }
 
-/// Who judges the items of a list by their schema first.
+/// Which program first validates the items of a list against their schema.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Judge {
+enum Validator {
     Kubectl,
-    /// Of a `List` in a group other than the core one `kubectl` finds no schema, and sends its items as they are.
+    /// For a `List` outside of the core group, `kubectl` finds no schema and sends the items unvalidated.
     ApiServer,
 }
 
@@ -51,52 +51,54 @@ impl Kind {
     fn of(fields: &Map<String, Value>) -> Self {
         let text = |field: &str| fields.get(field).and_then(Value::as_str).filter(|text| !text.is_empty());
         let (Some(api_version), Some(kind)) = (text("apiVersion"), text("kind")) else {
-            return Self::Wrong("apiVersion or kind is missing".to_owned());
+            return Self::Invalid("apiVersion or kind is missing".to_owned());
         };
-        let (ours, our_kind) = (KeyPair::api_version(&()), KeyPair::kind(&()));
+        let (our_version, our_kind) = (KeyPair::api_version(&()), KeyPair::kind(&()));
         let (group, _) = api_version.rsplit_once('/').unwrap_or(("", api_version));
-        let is_ours = api_version.split('/').any(|part| part.eq_ignore_ascii_case(&KeyPair::group(&())));
+        let is_our_group = api_version.split('/').any(|part| part.eq_ignore_ascii_case(&KeyPair::group(&())));
         if kind == "List" {
-            // What an API server knows of lists, it knows of the first version of whatever group.
             if group.is_empty() && api_version != "v1" {
-                return Self::Wrong("apiVersion: expected v1, of a List".to_owned());
+                return Self::Invalid("apiVersion: expected v1 for kind List".to_owned());
             }
-            return Self::List(if group.is_empty() { Judge::Kubectl } else { Judge::ApiServer });
+            return Self::List(if group.is_empty() { Validator::Kubectl } else { Validator::ApiServer });
         }
-        if api_version == ours {
+        if api_version == our_version {
             return match kind.strip_suffix("List").unwrap_or(kind) == our_kind {
                 true if kind.len() > our_kind.len() => Self::KeyPairList,
                 true => Self::KeyPair,
-                false => Self::Wrong(format!("kind: expected {our_kind}")),
+                false => Self::Invalid(format!("kind: expected {our_kind}")),
             };
         }
-        // Other groups have kinds of this name, but not the one that needs no group.
-        let of_one = kind.strip_suffix("List").unwrap_or(kind);
-        let could_be = of_one.eq_ignore_ascii_case(&our_kind) && group.is_empty();
-        let holds_ours = fields.get("items").and_then(Value::as_array).is_some_and(|items| {
+        // Other groups have kinds of this name, but the core group does not.
+        let item_kind = kind.strip_suffix("List").unwrap_or(kind);
+        let lacks_group = item_kind.eq_ignore_ascii_case(&our_kind) && group.is_empty();
+        let has_key_pairs = fields.get("items").and_then(Value::as_array).is_some_and(|items| {
             items.iter().filter_map(Value::as_object).any(|item| matches!(Self::of(item), Self::KeyPair))
         });
-        if is_ours || could_be {
-            Self::Wrong(format!("apiVersion: expected {ours}"))
-        } else if holds_ours {
-            Self::Wrong(format!("kind: expected List or {our_kind}List, where items are of kind {our_kind}"))
+        if is_our_group || lacks_group {
+            Self::Invalid(format!("apiVersion: expected {our_version}"))
+        } else if has_key_pairs {
+            Self::Invalid(format!("kind: expected List or {our_kind}List, because the items are of kind {our_kind}"))
         } else {
             Self::Other
         }
     }
 }
 
-/// What the items of a list of `KeyPair`s need not say.
-fn given() -> [(&'static str, String); 2] {
+/// The fields that the items of a `KeyPairList` can omit, with their values.
+fn item_type() -> [(&'static str, String); 2] {
     [("apiVersion", KeyPair::api_version(&()).into()), ("kind", KeyPair::kind(&()).into())]
 }
 
-/// What the API server's description of a list of `KeyPair`s says of the list itself.
+/// Checks a `KeyPairList`, without its items, against the schema of the API server.
 fn check_list(fields: &Map<String, Value>) -> Result<(), String> {
     if let Some(unknown) =
         fields.keys().find(|field| !["apiVersion", "kind", "metadata", "items"].contains(&field.as_str()))
     {
-        return Err(format!("unknown field {}: check its spelling and its place", super::place(unknown)));
+        return Err(format!(
+            "unknown field {}: check its spelling and its parent field",
+            super::printable_path(unknown)
+        ));
     }
     match fields.get("metadata") {
         None | Some(Value::Null | Value::Object(_)) => Ok(()),
@@ -104,27 +106,28 @@ fn check_list(fields: &Map<String, Value>) -> Result<(), String> {
     }
 }
 
-/// An item that fits the schema of a `KeyPair`, as `kubectl` sees it. Of an object that comes alone it leaves the judgement to the
-/// API server, which is more lenient.
-fn fitting(fields: Map<String, Value>, index: usize) -> Found {
+/// Validates an item against the schema of a `KeyPair`, as `kubectl` does. For a single object, `kubectl` leaves this to the API
+/// server, which is more lenient.
+fn validate_item(fields: Map<String, Value>, index: usize) -> Found {
     let item = Value::Object(fields);
-    let mut place = schema::misfit(&item, &schema::key_pair(), "");
+    let mut path = schema::first_mismatch(&item, &schema::key_pair(), "");
     for map in ["labels", "annotations"] {
         let values = item.get("metadata").and_then(|metadata| metadata.get(map)).and_then(Value::as_object);
         if values.is_some_and(|values| values.values().any(Value::is_null)) {
-            place = Some(format!(".metadata.{map}"));
+            path = Some(format!(".metadata.{map}"));
         }
     }
-    match place {
+    match path {
         None => Ok(item),
-        Some(place) => {
-            Err(format!("items[{index}]{}: kubectl takes no such value of an object in a list", super::place(&place)))
+        Some(path) => {
+            let path = super::printable_path(&path);
+            Err(format!("items[{index}]{path}: kubectl refuses this value for an object in a list"))
         }
     }
 }
 
-/// The items of a list, which have the type that the list gives them, where it does.
-fn items(mut list: Map<String, Value>, given: Option<&[(&str, String); 2]>, judge: Judge) -> Vec<Found> {
+/// The `KeyPair`s of a list. `item_type` has the type of items that do not name theirs.
+fn items(mut list: Map<String, Value>, item_type: Option<&[(&str, String); 2]>, validator: Validator) -> Vec<Found> {
     if !matches!(list.get("metadata"), None | Some(Value::Null | Value::Object(_))) {
         return vec![Err("metadata: expected an object".to_owned())];
     }
@@ -135,18 +138,18 @@ fn items(mut list: Map<String, Value>, given: Option<&[(&str, String); 2]>, judg
         let Value::Object(mut fields) = item else {
             return Some(Err(format!("items[{index}]: expected an object")));
         };
-        // Either both or none: nobody fills up the rest.
-        if given.is_some_and(|given| given.iter().all(|(field, _)| !fields.contains_key(*field))) {
-            fields
-                .extend(given.into_iter().flatten().map(|(field, value)| ((*field).to_owned(), value.as_str().into())));
+        // The API server fills in both fields or none.
+        if item_type.is_some_and(|fixed| fixed.iter().all(|(field, _)| !fields.contains_key(*field))) {
+            let defaults = item_type.into_iter().flatten();
+            fields.extend(defaults.map(|(field, value)| ((*field).to_owned(), value.as_str().into())));
         }
         match Kind::of(&fields) {
-            Kind::KeyPair if judge == Judge::Kubectl => Some(fitting(fields, index)),
+            Kind::KeyPair if validator == Validator::Kubectl => Some(validate_item(fields, index)),
             Kind::KeyPair => Some(Ok(Value::Object(fields))),
-            Kind::Other if given.is_none() => None,
-            Kind::Wrong(mistake) => Some(Err(format!("items[{index}].{mistake}"))),
-            _ if given.is_some() => Some(Err(format!("items[{index}].kind: expected {}", KeyPair::kind(&())))),
-            _ => Some(Err(format!("items[{index}]: a list within a list is not read by anybody"))),
+            Kind::Other if item_type.is_none() => None,
+            Kind::Invalid(error) => Some(Err(format!("items[{index}].{error}"))),
+            _ if item_type.is_some() => Some(Err(format!("items[{index}].kind: expected {}", KeyPair::kind(&())))),
+            _ => Some(Err(format!("items[{index}]: nested lists are not supported; move the items to the outer list"))),
         }
     };
     items.into_iter().enumerate().filter_map(item).collect()

@@ -1,4 +1,4 @@
-//! What the API server makes of an object by its schema, before any rule is evaluated.
+//! Defaulting and pruning by the schema, as the API server does before it evaluates CEL rules.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
@@ -13,30 +13,30 @@ pub(super) fn key_pair() -> JSONSchemaProps {
     schema.and_then(|schema| schema.open_api_v3_schema).unwrap_or_default()
 }
 
-/// Gives `value` the form in which it is stored: of a field that is null and may not be, its default is taken, or else it is
-/// left out; a number without a fraction is whole, however it is written.
-pub(super) fn settle(value: &mut Value, schema: &JSONSchemaProps) {
+/// Converts `value` to the form in which it is stored. A null field that is not nullable gets its default or is removed. A number
+/// without a fraction becomes an integer.
+pub(super) fn apply_defaults(value: &mut Value, schema: &JSONSchemaProps) {
     match value {
         Value::Object(fields) => {
             for (name, property) in schema.properties.iter().flatten() {
-                settle_field(fields, name, property);
+                apply_field_defaults(fields, name, property);
             }
             if let Some(JSONSchemaPropsOrBool::Schema(any)) = &schema.additional_properties {
                 let names: Vec<String> = fields.keys().cloned().collect();
                 for name in names {
-                    settle_field(fields, &name, any);
+                    apply_field_defaults(fields, &name, any);
                 }
             }
         }
         Value::Array(items) => {
             if let Some(JSONSchemaPropsOrArray::Schema(schema)) = &schema.items {
                 for item in items {
-                    settle(item, schema);
+                    apply_defaults(item, schema);
                 }
             }
         }
         Value::Number(number) if schema.type_.as_deref() == Some("integer") => {
-            if let Some(whole) = number.as_f64().filter(|_| number.is_f64()).and_then(whole) {
+            if let Some(whole) = number.as_f64().filter(|_| number.is_f64()).and_then(to_integer) {
                 *value = whole.into();
             }
         }
@@ -44,7 +44,7 @@ pub(super) fn settle(value: &mut Value, schema: &JSONSchemaProps) {
     }
 }
 
-fn settle_field(fields: &mut Map<String, Value>, name: &str, schema: &JSONSchemaProps) {
+fn apply_field_defaults(fields: &mut Map<String, Value>, name: &str, schema: &JSONSchemaProps) {
     match fields.get_mut(name) {
         Some(Value::Null) if schema.nullable != Some(true) => {
             if let Some(default) = &schema.default {
@@ -53,26 +53,26 @@ fn settle_field(fields: &mut Map<String, Value>, name: &str, schema: &JSONSchema
                 fields.remove(name);
             }
         }
-        Some(value) => settle(value, schema),
+        Some(value) => apply_defaults(value, schema),
         None => {}
     }
 }
 
-/// The number, if it has no fraction and is one of those that every program counts exactly.
-fn whole(number: f64) -> Option<i64> {
-    const EXACT: f64 = 9_007_199_254_740_992.0;
+/// The number as an integer, if it has no fraction and is in the range that a double represents exactly.
+fn to_integer(number: f64) -> Option<i64> {
+    const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
     #[allow(clippy::cast_possible_truncation, reason = "there is no fraction, and it is in the range")]
-    (number.fract() == 0.0 && number.abs() <= EXACT).then_some(number as i64)
+    (number.fract() == 0.0 && number.abs() <= MAX_EXACT).then_some(number as i64)
 }
 
-/// The fields of `value` that the schema does not have, whatever else is wrong with it.
-pub(super) fn unknown(value: &Value, schema: &JSONSchemaProps, path: &str, found: &mut Vec<String>) {
+/// Collects the fields of `value` that the schema does not define, whatever other errors it has.
+pub(super) fn unknown_fields(value: &Value, schema: &JSONSchemaProps, path: &str, found: &mut Vec<String>) {
     match value {
         Value::Object(fields) if schema.properties.is_some() => {
             for (name, value) in fields {
                 let path = format!("{path}.{name}");
                 match schema.properties.as_ref().and_then(|properties| properties.get(name)) {
-                    Some(property) => unknown(value, property, &path, found),
+                    Some(property) => unknown_fields(value, property, &path, found),
                     None => found.push(path),
                 }
             }
@@ -81,7 +81,7 @@ pub(super) fn unknown(value: &Value, schema: &JSONSchemaProps, path: &str, found
             if let Some(JSONSchemaPropsOrArray::Schema(schema)) = &schema.items {
                 let path = format!("{path}[]");
                 for item in items {
-                    unknown(item, schema, &path, found);
+                    unknown_fields(item, schema, &path, found);
                 }
             }
         }
@@ -89,10 +89,10 @@ pub(super) fn unknown(value: &Value, schema: &JSONSchemaProps, path: &str, found
     }
 }
 
-/// Where `value` does not fit the schema's types and required fields. A field that is null counts as absent, but a list and a map
-/// must have no nulls. What may be null is anything: the API server's older description of its objects, which `kubectl` reads here,
-/// has no word for that.
-pub(super) fn misfit(value: &Value, schema: &JSONSchemaProps, path: &str) -> Option<String> {
+/// The first field of `value` that violates the types and required fields of the schema. A null field counts as absent, but lists
+/// and maps must not contain null. A nullable field accepts any value, because the OpenAPI v2 schema, which `kubectl` reads here,
+/// cannot express it.
+pub(super) fn first_mismatch(value: &Value, schema: &JSONSchemaProps, path: &str) -> Option<String> {
     if schema.nullable == Some(true) {
         return None;
     }
@@ -117,15 +117,15 @@ pub(super) fn misfit(value: &Value, schema: &JSONSchemaProps, path: &str) -> Opt
                 let path = format!("{path}.{name}");
                 match (schema.properties.as_ref().and_then(|known| known.get(name)), &schema.additional_properties) {
                     (Some(_), _) if value.is_null() => None,
-                    (Some(property), _) => misfit(value, property, &path),
-                    (None, Some(JSONSchemaPropsOrBool::Schema(any))) => misfit(value, any, &path),
+                    (Some(property), _) => first_mismatch(value, property, &path),
+                    (None, Some(JSONSchemaPropsOrBool::Schema(any))) => first_mismatch(value, any, &path),
                     (None, _) => None,
                 }
             })
         }
         Value::Array(items) => match &schema.items {
             Some(JSONSchemaPropsOrArray::Schema(schema)) => {
-                items.iter().find_map(|item| misfit(item, schema, &format!("{path}[]")))
+                items.iter().find_map(|item| first_mismatch(item, schema, &format!("{path}[]")))
             }
             _ => None,
         },
@@ -140,12 +140,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nulls_and_numbers_become_what_is_stored() {
+    fn nulls_and_numbers_are_converted_as_stored() {
         let mut value = json!({"spec": {
             "profile": null, "publicKey": null, "tags": null, "generate": {"algorithm": null, "bits": 2048.0},
             "secret": {"encoding": null, "onLoss": null, "deletionPolicy": null, "template": {"labels": {"a": null, "b": "c"}}},
         }});
-        settle(&mut value, &key_pair());
+        apply_defaults(&mut value, &key_pair());
         assert_eq!(
             value,
             json!({"spec": {
@@ -156,19 +156,19 @@ mod tests {
     }
 
     #[test]
-    fn in_a_list_types_are_looked_at_and_nulls_within_maps() {
-        let misfit = |spec: Value| misfit(&json!({"spec": spec, "status": 1}), &key_pair(), "");
-        assert_eq!(misfit(json!({"profile": null, "secret": {"template": {"labels": {"a": null}}}})), None);
-        assert_eq!(misfit(json!({"tags": [{}]})).as_deref(), Some(".spec.tags[].key"));
-        assert_eq!(misfit(json!({"tags": [null]})).as_deref(), Some(".spec.tags[]"));
-        assert_eq!(misfit(json!({"profile": 1})).as_deref(), Some(".spec.profile"));
+    fn items_of_a_list_are_checked_for_types_and_nulls_in_maps() {
+        let mismatch = |spec: Value| first_mismatch(&json!({"spec": spec, "status": 1}), &key_pair(), "");
+        assert_eq!(mismatch(json!({"profile": null, "secret": {"template": {"labels": {"a": null}}}})), None);
+        assert_eq!(mismatch(json!({"tags": [{}]})).as_deref(), Some(".spec.tags[].key"));
+        assert_eq!(mismatch(json!({"tags": [null]})).as_deref(), Some(".spec.tags[]"));
+        assert_eq!(mismatch(json!({"profile": 1})).as_deref(), Some(".spec.profile"));
     }
 
     #[test]
-    fn fields_that_nobody_knows_are_found_beside_wrong_types() {
+    fn unknown_fields_are_found_beside_wrong_types() {
         let mut found = Vec::new();
         let value = json!({"spec": [], "status": {"bits": "x", "a": 1, "conditions": [{"b": 1}], "error": {"c": 1}}});
-        unknown(&value, &key_pair(), "", &mut found);
+        unknown_fields(&value, &key_pair(), "", &mut found);
         assert_eq!(found, [".status.a", ".status.conditions[].b", ".status.error.c"]);
     }
 }

@@ -1,4 +1,4 @@
-//! What is refused before it is stored, and what is let through.
+//! What admission refuses, and what it admits.
 
 use super::*;
 use crate::domain::{
@@ -34,7 +34,7 @@ fn candidate(uid: u32, parameters: Parameters, accepted: bool) -> Candidate {
         accepted,
         token: parameters.token_use(&region),
     });
-    let recorded = accepted.then(|| Facts {
+    let recorded = accepted.then(|| AcceptedKeyPair {
         id: "kp-1".to_owned(),
         public_key: String::new(),
         algorithm: String::new(),
@@ -53,8 +53,8 @@ fn ledger(quota: usize, candidates: &[&Candidate]) -> Ledger {
     Ledger::load(Region::with_quota(quota), candidates.iter().filter_map(|candidate| candidate.claim.clone()), None)
 }
 
-fn told(new: &Candidate, old: Option<&Candidate>, ledger: &Ledger) -> Vec<Refusal> {
-    review(new, old, ledger.region(), |claim| ledger.foresee(claim))
+fn refusals_of(new: &Candidate, old: Option<&Candidate>, ledger: &Ledger) -> Vec<Refusal> {
+    review(new, old, ledger.region(), |claim| ledger.preview(claim))
 }
 
 fn reasons(refusals: &[Refusal]) -> Vec<Reason> {
@@ -62,9 +62,9 @@ fn reasons(refusals: &[Refusal]) -> Vec<Reason> {
 }
 
 #[test]
-fn what_the_controller_would_refuse_is_refused() {
+fn refuses_what_the_controller_would_refuse() {
     let accepted = candidate(1, parameters("web"), true);
-    let review = |quota, new: &Candidate| reasons(&told(new, None, &ledger(quota, &[&accepted])));
+    let review = |quota, new: &Candidate| reasons(&refusals_of(new, None, &ledger(quota, &[&accepted])));
     assert_eq!(review(2, &candidate(2, parameters("db"), false)), []);
     assert_eq!(review(2, &candidate(2, parameters("web"), false)), [Reason::KeyPairNameConflict]);
     assert_eq!(review(1, &candidate(2, parameters("db"), false)), [Reason::QuotaExceeded]);
@@ -76,7 +76,7 @@ fn what_the_controller_would_refuse_is_refused() {
 }
 
 #[test]
-fn a_token_is_answered_as_the_ledger_will() {
+fn a_client_token_gets_the_answer_of_the_ledger() {
     let with_token = |uid, accepted, description: &str| {
         let parameters =
             Parameters { client_token: "t".to_owned(), description: Some(description.to_owned()), ..parameters("web") };
@@ -84,17 +84,17 @@ fn a_token_is_answered_as_the_ledger_will() {
     };
     for (accepted, expected) in [(true, vec![]), (false, vec![Reason::IdempotentProcessing])] {
         let ledger = ledger(9, &[&with_token(1, accepted, "same")]);
-        assert_eq!(reasons(&told(&with_token(2, false, "same"), None, &ledger)), expected);
-        let other = reasons(&told(&with_token(2, false, "other"), None, &ledger));
+        assert_eq!(reasons(&refusals_of(&with_token(2, false, "same"), None, &ledger)), expected);
+        let other = reasons(&refusals_of(&with_token(2, false, "other"), None, &ledger));
         assert_eq!(other, [Reason::IdempotentParameterMismatch]);
     }
 }
 
 #[test]
-fn an_accepted_pair_keeps_what_it_is() {
+fn immutable_fields_of_an_accepted_pair_cannot_change() {
     let old = candidate(1, parameters("web"), true);
     let ledger = ledger(1, &[&old]);
-    let update = |parameters: Parameters| told(&candidate(1, parameters, true), Some(&old), &ledger);
+    let update = |parameters: Parameters| refusals_of(&candidate(1, parameters, true), Some(&old), &ledger);
     assert_eq!(update(parameters("web")), []);
     assert_eq!(update(Parameters { description: Some("new".to_owned()), ..parameters("web") }), []);
     let renamed = update(parameters("db"));
@@ -117,24 +117,25 @@ fn an_accepted_pair_keeps_what_it_is() {
 }
 
 #[test]
-fn what_waits_may_be_mended_step_by_step() {
+fn a_waiting_pair_can_be_corrected_step_by_step() {
     let accepted = candidate(1, parameters("web"), true);
     let waiting = candidate(2, parameters("web"), false);
     let ledger = ledger(1, &[&accepted, &waiting]);
-    let update = |parameters: Parameters| reasons(&told(&candidate(2, parameters, false), Some(&waiting), &ledger));
+    let update =
+        |parameters: Parameters| reasons(&refusals_of(&candidate(2, parameters, false), Some(&waiting), &ledger));
     assert_eq!(update(Parameters { description: Some("new".to_owned()), ..parameters("web") }), []);
-    // The name is free, but the slot is not: it goes on waiting.
+    // The name is free, but there is no slot: the pair keeps waiting.
     assert_eq!(update(parameters("db")), []);
     assert_eq!(update(parameters("a b")), [Reason::InvalidKeyPairName]);
 
-    // One mistake at a time, and not the one in the place of the other.
+    // One mistake may be corrected at a time, but not replaced by another.
     let wrong = |name: &str, description: &str| {
         candidate(3, Parameters { description: Some(description.to_owned()), ..parameters(name) }, false)
     };
     let old = wrong("a b", "1");
-    let update = |new: Candidate| reasons(&told(&new, Some(&old), &ledger));
+    let update = |new: Candidate| reasons(&refusals_of(&new, Some(&old), &ledger));
     assert_eq!(update(wrong("a b", "1")), []);
-    assert_eq!(update(wrong("a b", "mended")), []);
+    assert_eq!(update(wrong("a b", "corrected")), []);
     assert_eq!(update(wrong("a b", "2")), [Reason::InvalidDescription]);
-    assert_eq!(update(wrong("a  b", "mended")), [Reason::InvalidKeyPairName]);
+    assert_eq!(update(wrong("a  b", "corrected")), [Reason::InvalidKeyPairName]);
 }

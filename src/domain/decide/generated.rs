@@ -1,7 +1,9 @@
-//! The part of the decision that is about the Secret of a generated pair.
+//! Decides about the Secret of a generated pair.
 
 use super::{
-    Belongs, CachedSecret, Desired, Facts, Observed, Obstacle, Plan, ReadSecret, Report, SecretView, accept, facts,
+    AcceptedKeyPair, CachedSecret, Desired, NextStep, Observed, ObservedSecret, Obstacle, Ownership, ReadSecret,
+    Report, accept, accepted_key_pair,
+    case::{Case, update},
     moves, refusals, refuse_for_answer, refuse_until_changed,
 };
 use crate::domain::{
@@ -12,109 +14,120 @@ use crate::domain::{
     secret::OnLoss,
 };
 
-/// One decision about the Secret of a generated pair.
-#[derive(Clone, Copy)]
-pub(super) struct Case<'a> {
-    pub(super) desired: &'a Desired,
-    pub(super) observed: &'a Observed,
-    pub(super) region: &'a Region,
-    /// What to generate.
-    pub(super) spec: KeySpec,
-}
-
-pub(super) fn decide(desired: &Desired, observed: &Observed, region: &Region, spec: KeySpec) -> Plan {
+pub(super) fn decide(desired: &Desired, observed: &Observed, region: &Region, spec: KeySpec) -> NextStep {
     let case = Case { desired, observed, region, spec };
-    let home = match moves::locate(case) {
-        Ok(home) => home,
-        Err(unread) => return Plan::ReadSecret(unread.to_owned()),
+    let current_name = match moves::find_current_name(case) {
+        Ok(name) => name,
+        Err(unread_name) => return NextStep::ReadSecret(unread_name.to_owned()),
     };
-    if home == case.wanted() { case.decide_there(home) } else { moves::decide(case, home) }
+    if current_name == case.target_name() {
+        case.decide_in_place(current_name)
+    } else {
+        moves::decide(case, current_name)
+    }
 }
 
 impl<'a> Case<'a> {
-    /// The name that the spec wants for the Secret.
-    pub(super) fn wanted(self) -> &'a str {
-        &self.desired.parameters.secret.name
+    /// The Secret has the name in the spec, or is to be created with it. The first step that applies is taken.
+    fn decide_in_place(self, name: &str) -> NextStep {
+        let steps: [fn(Self, &str) -> Option<NextStep>; 9] = [
+            Self::report_failed_request,
+            Self::accept_by_metadata,
+            Self::read_after_conflict,
+            Self::create,
+            Self::read,
+            Self::report_or_replace_lost,
+            Self::settle_own,
+            Self::report_disowned,
+            Self::adopt,
+        ];
+        // `report_failed_request` reports every other answer of the API server.
+        steps.into_iter().find_map(|step| step(self, name)).unwrap_or(NextStep::Rest)
     }
 
-    /// The name of the Secret that the status records.
-    pub(super) fn recorded_name(self) -> Option<&'a str> {
-        self.observed.recorded.as_ref()?.secret_name.as_deref()
+    fn report_failed_request(self, name: &str) -> Option<NextStep> {
+        refuse_for_answer(self.observed, name, self.observed.secret(name))
     }
 
-    /// Whether the Secret is ours and holds the key of the pair, or, where that is not known yet, one that it could have.
-    pub(super) fn is_right(self, secret: &ReadSecret) -> bool {
-        secret.belongs == Belongs::Ours && secret.public_key.as_ref().is_some_and(|key| self.is_key(secret, key))
+    /// Skips reading the Secret if its cached metadata shows no change since the status was written.
+    fn accept_by_metadata(self, name: &str) -> Option<NextStep> {
+        let ObservedSecret::Unread(Some(cached)) = self.observed.secret(name) else { return None };
+        let recorded = self.observed.recorded.as_ref().filter(|recorded| self.is_settled(cached, recorded))?;
+        Some(match PublicKey::parse(&recorded.public_key) {
+            Ok(key) => accept(self.desired, self.observed, self.region, &key, Some((name, &cached.version))),
+            Err(_) => NextStep::ReadSecret(name.to_owned()),
+        })
     }
 
-    fn is_key(self, secret: &ReadSecret, key: &PublicKey) -> bool {
+    /// Another Secret had the name: reading it is cheaper than generating a key for nothing.
+    fn read_after_conflict(self, name: &str) -> Option<NextStep> {
+        let was_refused = matches!(self.observed.refused, Some(Reason::SecretConflict | Reason::PrivateKeyMismatch));
+        let is_unknown = matches!(self.observed.secret(name), ObservedSecret::Unread(None));
+        (is_unknown && was_refused && self.observed.recorded.is_none()).then(|| NextStep::ReadSecret(name.to_owned()))
+    }
+
+    fn create(self, name: &str) -> Option<NextStep> {
+        let is_new = matches!(self.observed.secret(name), ObservedSecret::Unread(None) | ObservedSecret::Absent)
+            && self.observed.recorded.is_none();
+        is_new.then(|| NextStep::CreateSecret { name: name.to_owned(), spec: self.spec, replaces: None })
+    }
+
+    fn read(self, name: &str) -> Option<NextStep> {
+        matches!(self.observed.secret(name), ObservedSecret::Unread(_)).then(|| NextStep::ReadSecret(name.to_owned()))
+    }
+
+    fn report_or_replace_lost(self, name: &str) -> Option<NextStep> {
+        let recorded = self.observed.recorded.as_ref()?;
+        matches!(self.observed.secret(name), ObservedSecret::Absent).then(|| self.lost(recorded, name))
+    }
+
+    /// The Secret belongs to this pair: it must hold the key that the status records, or one that matches the spec.
+    fn settle_own(self, name: &str) -> Option<NextStep> {
+        let secret = self.found(name).filter(|secret| secret.belongs == Ownership::Ours)?;
+        let refuse = |refusal| Some(refuse_until_changed(self.observed, name, refusal));
+        let Some(key) = &secret.public_key else { return refuse(refusals::key_mismatch(name)) };
         match &self.observed.recorded {
-            Some(recorded) => !self.is_anothers(recorded, secret, key),
-            None => self.fits(key),
+            Some(recorded) if self.holds_other_key(recorded, secret, key) => refuse(refusals::key_mismatch(name)),
+            None if !self.matches_spec(key) => refuse(refusals::key_outdated(name)),
+            _ => Some(self.settle(name, secret, key)),
         }
     }
 
-    /// The Secret is where the spec wants it, or is to be made there.
-    fn decide_there(self, home: &str) -> Plan {
-        let Self { desired, observed, region, spec } = self;
-        if let Some(refused) = refuse_for_answer(observed, home, observed.secret(home)) {
-            return refused;
-        }
-        match (observed.secret(home), &observed.recorded) {
-            (SecretView::Unread(Some(cached)), Some(recorded)) if self.is_settled(cached, recorded) => {
-                match PublicKey::parse(&recorded.public_key) {
-                    Ok(key) => accept(desired, observed, region, &key, Some((home, &cached.version))),
-                    Err(_) => Plan::ReadSecret(home.to_owned()),
-                }
-            }
-            // Another Secret was in the way: a look is cheaper than a key generated for nothing.
-            (SecretView::Unread(None), None)
-                if matches!(observed.refused, Some(Reason::SecretConflict | Reason::PrivateKeyMismatch)) =>
-            {
-                Plan::ReadSecret(home.to_owned())
-            }
-            (SecretView::Unread(None) | SecretView::Absent, None) => {
-                Plan::CreateSecret { name: home.to_owned(), spec, replaces: None }
-            }
-            (SecretView::Unread(_), _) => Plan::ReadSecret(home.to_owned()),
-            (SecretView::Absent, Some(recorded)) => self.lost(recorded, home),
-            (SecretView::Read(secret), recorded) if secret.belongs == Belongs::Ours => {
-                let refuse = |refusal| refuse_until_changed(observed, home, refusal);
-                let Some(key) = &secret.public_key else { return refuse(refusals::key_mismatch(home)) };
-                match recorded {
-                    Some(recorded) if self.is_anothers(recorded, secret, key) => {
-                        return refuse(refusals::key_mismatch(home));
-                    }
-                    None if !self.fits(key) => return refuse(refusals::key_outdated(home)),
-                    _ => {}
-                }
-                self.settle(home, secret, key)
-            }
-            // What was answered otherwise has been told.
-            (SecretView::Invalid(_) | SecretView::Forbidden(_) | SecretView::Failing(_), _) => Plan::Rest,
-            (SecretView::Read(secret), _) if !secret.missing.is_empty() => self.disowned(home, secret),
-            (SecretView::Read(secret), _) => match self.consider_offer(secret, home) {
-                Ok(()) => update(home, secret),
-                Err(refusal) => refuse_until_changed(observed, home, refusal),
-            },
+    fn report_disowned(self, name: &str) -> Option<NextStep> {
+        self.found(name).filter(|secret| !secret.missing.is_empty()).map(|secret| self.disowned(name, secret))
+    }
+
+    /// The Secret is foreign, but its owner may have offered it for adoption.
+    fn adopt(self, name: &str) -> Option<NextStep> {
+        let secret = self.found(name)?;
+        Some(match self.check_offer(secret, name) {
+            Ok(()) => update(name, secret),
+            Err(refusal) => refuse_until_changed(self.observed, name, refusal),
+        })
+    }
+
+    /// The Secret of this name, if it has been read.
+    fn found(self, name: &str) -> Option<&'a ReadSecret> {
+        match self.observed.secret(name) {
+            ObservedSecret::Read(secret) => Some(secret),
+            _ => None,
         }
     }
 
-    /// Whether the metadata alone tells that there is nothing to do.
-    fn is_settled(self, cached: &CachedSecret, recorded: &Facts) -> bool {
+    /// Whether the cached metadata shows that there is nothing to do.
+    fn is_settled(self, cached: &CachedSecret, recorded: &AcceptedKeyPair) -> bool {
         self.observed.refused.is_none()
             && cached.owned
             && cached.moved.is_none()
-            && moves::leftovers(self, self.wanted(), None).is_empty()
-            && recorded.secret_name.as_deref() == Some(self.wanted())
+            && moves::leftovers(self, self.target_name(), None).is_empty()
+            && recorded.secret_name.as_deref() == Some(self.target_name())
             && cached.sha256.as_ref() == Some(&recorded.fingerprints.sha256)
             && cached.settings.as_ref() == Some(&self.desired.parameters.secret.digest(cached.adopted))
             && recorded.secret_version.as_ref() == Some(&cached.version)
     }
 
-    /// The Secret of this name, which is where the spec wants it, holds the key: it is made what the settings say, and what moves
-    /// have left behind is taken away.
-    pub(super) fn settle(self, name: &str, secret: &ReadSecret, key: &PublicKey) -> Plan {
+    /// The Secret has the name in the spec and holds the key: applies the settings to it and cleans up after moves.
+    pub(super) fn settle(self, name: &str, secret: &ReadSecret, key: &PublicKey) -> NextStep {
         let Self { desired, observed, region, .. } = self;
         let refuse = |refusal| refuse_until_changed(observed, name, refusal);
         let refusal = if secret.type_fits {
@@ -123,46 +136,47 @@ impl<'a> Case<'a> {
             Some(refusals::type_cannot_change(name))
         };
         if let Some(refusal) = refusal {
-            // What moves have left behind has nothing to do with it.
-            return moves::clear(self, name, secret).unwrap_or_else(|| refuse(refusal));
+            // The cleanup does not depend on it.
+            return moves::clean_up(self, name, secret).unwrap_or_else(|| refuse(refusal));
         }
-        // Where admission lets nothing more be written, it is no use to try: that is told.
+        // If admission removes what the operator writes, writing again does not help: the report says so.
         if secret.missing.is_empty() && !(secret.up_to_date && secret.in_sight) {
             return update(name, secret);
         }
-        // While the key is in the old one as well; where it is not, there is nothing to wait for.
-        let is_still_there = |old: &str| matches!(observed.secret(old), SecretView::Read(old) if self.is_right(old));
-        if self.recorded_name().is_some_and(|recorded| recorded != name && is_still_there(recorded)) {
-            return Plan::RecordMove { name: name.to_owned(), version: secret.version.clone() };
+        // Only while the old Secret holds the key too; otherwise there is nothing to clean up first.
+        let still_holds_key =
+            |old: &str| matches!(observed.secret(old), ObservedSecret::Read(old) if self.holds_right_key(old));
+        if self.recorded_name().is_some_and(|recorded| recorded != name && still_holds_key(recorded)) {
+            return NextStep::RecordMove { name: name.to_owned(), version: secret.version.clone() };
         }
-        if let Some(plan) = moves::clear(self, name, secret) {
-            return plan;
+        if let Some(step) = moves::clean_up(self, name, secret) {
+            return step;
         }
-        let facts = facts(desired, observed, region, key, Some((name, &secret.version)));
-        let out_of_sight = (!secret.in_sight || !secret.missing.is_empty()).then(|| name.to_owned());
-        let mut report = Report { facts: Some(facts), out_of_sight, ..Report::default() };
+        let accepted = accepted_key_pair(desired, observed, region, key, Some((name, &secret.version)));
+        let unwatched_secret = (!secret.in_sight || !secret.missing.is_empty()).then(|| name.to_owned());
+        let mut report = Report { accepted: Some(accepted), unwatched_secret, ..Report::default() };
         if !secret.missing.is_empty() {
             report.refusals.push(refusals::taken_away(name, &secret.missing));
-            (report.look_again, report.overruled) = (true, true);
+            (report.requeue, report.overruled) = (true, true);
         }
-        Plan::Report(Box::new(report))
+        NextStep::Report(Box::new(report))
     }
 
-    /// What is done about a Secret that is gone.
-    pub(super) fn lost(self, recorded: &Facts, name: &str) -> Plan {
-        // It may be in a Secret of which nothing can be known at present.
+    /// The Secret is gone: reports that, or replaces the key.
+    pub(super) fn lost(self, recorded: &AcceptedKeyPair, name: &str) -> NextStep {
+        // The key may be in a Secret that cannot be read at present.
         for (name, view) in &self.observed.secrets {
             if let Some(refused) = refuse_for_answer(self.observed, name, view) {
                 return refused;
             }
         }
-        // A pair that had no Secret was imported, and no key takes the place of that.
+        // A pair without a Secret was imported, and no generated key may replace an imported one.
         if recorded.secret_name.is_none() && !recorded.public_key.is_empty() && self.observed.noted.is_empty() {
             return refuse_until_changed(self.observed, name, ImmutableField::PublicKey.refusal());
         }
         match self.desired.parameters.secret.on_loss {
-            OnLoss::Regenerate => Plan::CreateSecret {
-                name: self.wanted().to_owned(),
+            OnLoss::Regenerate => NextStep::CreateSecret {
+                name: self.target_name().to_owned(),
                 spec: self.spec,
                 replaces: Some(recorded.fingerprints.sha256.clone()).filter(|sha256| !sha256.is_empty()),
             },
@@ -170,50 +184,32 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// Admission has taken away all that says whose the Secret is that was just written: it is nobody's now. That is told; nothing is
-    /// accepted, or taken away elsewhere, on the strength of such a one.
-    pub(super) fn disowned(self, name: &str, secret: &ReadSecret) -> Plan {
+    /// Admission removed every mark of ownership from the Secret that was just written. Reports that, and neither accepts the pair nor
+    /// deletes another Secret because of it.
+    pub(super) fn disowned(self, name: &str, secret: &ReadSecret) -> NextStep {
         let report = Report {
-            facts: self.observed.recorded.clone(),
+            accepted: self.observed.recorded.clone(),
             refusals: vec![refusals::taken_away(name, &secret.missing)],
-            look_again: true,
+            requeue: true,
             overruled: true,
-            out_of_sight: Some(name.to_owned()),
+            unwatched_secret: Some(name.to_owned()),
             ..Report::default()
         };
-        Plan::Report(Box::new(report))
+        NextStep::Report(Box::new(report))
     }
 
-    /// Whether the Secret of an accepted pair holds another key, and not one that was generated in the place of a lost one just
-    /// before a crash.
-    fn is_anothers(self, recorded: &Facts, secret: &ReadSecret, key: &PublicKey) -> bool {
-        let is_in_its_place = self.desired.parameters.secret.on_loss == OnLoss::Regenerate
-            && secret.replaces.as_ref() == Some(&recorded.fingerprints.sha256);
-        recorded.is_of_another(key) && !is_in_its_place
-    }
-
-    /// Whether the key is of the kind that is asked for; where none is, of any kind that the profile has.
-    fn fits(self, key: &PublicKey) -> bool {
-        let parameters = &self.desired.parameters;
-        if parameters.generate.is_some() {
-            (key.algorithm(), key.bits()) == (self.spec.algorithm(), self.spec.bits())
-        } else {
-            parameters.profile.rules().import_types.contains(&key.key_type())
-        }
-    }
-
-    /// Whether a Secret that is not ours is handed over, with a key that this pair can take.
-    pub(super) fn consider_offer(self, secret: &ReadSecret, name: &str) -> Result<(), Refusal> {
+    /// Checks that a Secret that is not ours is offered for adoption, with a key that this pair can take.
+    pub(super) fn check_offer(self, secret: &ReadSecret, name: &str) -> Result<(), Refusal> {
         if let Some(obstacle @ (Obstacle::Owner(_) | Obstacle::Key(_))) = &secret.obstacle {
             return Err(refusals::obstacle(name, obstacle));
         }
         let recorded = self.observed.recorded.as_ref();
-        let (Belongs::Offered, Some(key)) = (secret.belongs, &secret.public_key) else {
+        let (Ownership::Offered, Some(key)) = (secret.belongs, &secret.public_key) else {
             return Err(refusals::secret_conflict(name, secret.owner.as_deref(), knows_its_key(recorded)));
         };
         match recorded {
-            Some(recorded) if recorded.is_of_another(key) => Err(refusals::offer_of_another_key(name)),
-            _ if !knows_its_key(recorded) && !self.fits(key) => {
+            Some(recorded) if recorded.contradicts(key) => Err(refusals::offer_of_another_key(name)),
+            _ if !knows_its_key(recorded) && !self.matches_spec(key) => {
                 Err(refusals::offer_of_another_kind(name, key, self.spec))
             }
             _ if !secret.type_fits => Err(refusals::type_cannot_change(name)),
@@ -222,11 +218,7 @@ impl<'a> Case<'a> {
     }
 }
 
-pub(super) fn update(name: &str, secret: &ReadSecret) -> Plan {
-    Plan::UpdateSecret { name: name.to_owned(), version: secret.version.clone(), moved_from: None }
-}
-
-/// Whether the status tells which key the pair has.
-fn knows_its_key(recorded: Option<&Facts>) -> bool {
+/// Whether the status records the key of the pair.
+fn knows_its_key(recorded: Option<&AcceptedKeyPair>) -> bool {
     recorded.is_some_and(|recorded| !recorded.fingerprints.sha256.is_empty())
 }

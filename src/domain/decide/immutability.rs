@@ -1,9 +1,9 @@
-//! What an accepted pair must not have become, as far as its status tells what it was.
+//! Checks that the immutable fields of an accepted pair still have the values that its status records.
 //!
-//! The rules of the CRD refuse such an edit. An object can be older than they are, come from a backup, or have been stored while they
-//! were not there.
+//! The rules of the CRD refuse such an edit. But an object can be older than the rules, come from a backup, or have been stored while
+//! the rules were absent.
 
-use super::Facts;
+use super::AcceptedKeyPair;
 use crate::domain::{
     digest,
     immutable::ImmutableField,
@@ -15,13 +15,18 @@ use crate::domain::{
     request::{Parameters, Source},
 };
 
-/// The refusal of each field that is not what it was when the pair was accepted. Nothing is told of what the status does not say.
-pub(super) fn refusals(parameters: &Parameters, recorded: &Facts, region: &Region, source: &Source) -> Vec<Refusal> {
+/// A refusal for each immutable field that has changed since the pair was accepted. Values that the status lacks are not checked.
+pub(super) fn refusals(
+    parameters: &Parameters,
+    recorded: &AcceptedKeyPair,
+    region: &Region,
+    source: &Source,
+) -> Vec<Refusal> {
     let known_key = PublicKey::parse(&recorded.public_key).ok();
     let other_profile = known_key.as_ref().is_some_and(|key| is_of_other_profile(parameters, recorded, region, key));
     let other_key = match source {
-        // A key that contradicts its fingerprint is not known: the operator goes by the spec then.
-        Source::Import(key) => known_key.is_some() && recorded.is_of_another(key),
+        // A recorded key that contradicts its fingerprint counts as unknown: the spec decides.
+        Source::Import(key) => known_key.is_some() && recorded.contradicts(key),
         Source::Generate(_) => false,
     };
     let other_kind = match (source, &known_key) {
@@ -46,8 +51,8 @@ pub(super) fn refusals(parameters: &Parameters, recorded: &Facts, region: &Regio
     refusals
 }
 
-/// Whether the fingerprint is in the form of another profile, and right in that.
-fn is_of_other_profile(parameters: &Parameters, recorded: &Facts, region: &Region, key: &PublicKey) -> bool {
+/// Whether the fingerprint is the right one in the form of another profile.
+fn is_of_other_profile(parameters: &Parameters, recorded: &AcceptedKeyPair, region: &Region, key: &PublicKey) -> bool {
     let body = parameters.public_key.as_deref().unwrap_or(&recorded.public_key);
     let Some(id) = KeyPairId::parse(&recorded.id) else { return false };
     let is_form_of = |profile: Profile| {

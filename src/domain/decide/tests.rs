@@ -13,9 +13,11 @@ mod walks;
 use super::*;
 use crate::{
     domain::{
+        key::{Fingerprints, KeySpec, PublicKey},
         ledger::{Claim, Seniority},
         profile::Profile,
-        request::{Generate, TokenUse},
+        reason::Reason,
+        request::{Generate, Parameters, TokenUse},
         secret::{OnLoss, SecretSettings},
     },
     keygen,
@@ -70,7 +72,7 @@ struct World {
     secrets: BTreeMap<String, Stored>,
     /// Whether the watch of Secrets has caught up.
     watch_is_fresh: bool,
-    recorded: Option<Facts>,
+    recorded: Option<AcceptedKeyPair>,
     refusals: Vec<Reason>,
     generated: usize,
     version: usize,
@@ -101,12 +103,12 @@ impl World {
         world
     }
 
-    fn put(&mut self, name: &str, mut secret: ReadSecret, settings: Option<String>) -> SecretView {
+    fn put(&mut self, name: &str, mut secret: ReadSecret, settings: Option<String>) -> ObservedSecret {
         self.version += 1;
         secret.version = self.version.to_string();
         let noted = secret.public_key.as_ref().map(|key| key.fingerprints().sha256);
         self.secrets.insert(name.to_owned(), Stored { secret: secret.clone(), noted, settings });
-        SecretView::Read(secret)
+        ObservedSecret::Read(secret)
     }
 
     fn secret(&self) -> Option<&ReadSecret> {
@@ -114,20 +116,20 @@ impl World {
     }
 
     fn observe(&self, desired: &Desired) -> Observed {
-        let is_noted = |stored: &&Stored| stored.secret.belongs == Belongs::Ours && self.watch_is_fresh;
+        let is_noted = |stored: &&Stored| stored.secret.belongs == Ownership::Ours && self.watch_is_fresh;
         let noted: BTreeSet<String> =
             self.secrets.iter().filter(|(_, stored)| is_noted(stored)).map(|(name, _)| name.clone()).collect();
         let first = desired.secret_name(self.recorded.as_ref(), &noted);
         let view = |name: &String| {
             let cached = self.secrets.get(name).filter(|_| self.watch_is_fresh).map(|stored| CachedSecret {
-                owned: stored.secret.belongs == Belongs::Ours,
+                owned: stored.secret.belongs == Ownership::Ours,
                 adopted: stored.secret.adopted,
                 sha256: stored.noted.clone(),
                 settings: stored.settings.clone(),
                 moved: stored.secret.moved.clone(),
                 version: stored.secret.version.clone(),
             });
-            (name.clone(), SecretView::Unread(cached))
+            (name.clone(), ObservedSecret::Unread(cached))
         };
         let secrets = noted.iter().chain([first, &desired.parameters.secret.name]).map(view).collect();
         Observed {
@@ -139,11 +141,11 @@ impl World {
         }
     }
 
-    fn read(&self, name: &str, desired: &Desired) -> SecretView {
-        self.secrets.get(name).map_or(SecretView::Absent, |stored| {
+    fn read(&self, name: &str, desired: &Desired) -> ObservedSecret {
+        self.secrets.get(name).map_or(ObservedSecret::Absent, |stored| {
             let digest = desired.parameters.secret.digest(stored.secret.adopted);
             let up_to_date = stored.settings.as_ref() == Some(&digest);
-            SecretView::Read(ReadSecret { up_to_date, ..stored.secret.clone() })
+            ObservedSecret::Read(ReadSecret { up_to_date, ..stored.secret.clone() })
         })
     }
 
@@ -155,7 +157,7 @@ impl World {
         key: PublicKey,
         replaces: Option<String>,
         moved: Option<Move>,
-    ) -> SecretView {
+    ) -> ObservedSecret {
         if self.secrets.contains_key(name) {
             return self.read(name, desired);
         }
@@ -172,62 +174,65 @@ impl World {
                 return false;
             }
             let (name, view) = match plan {
-                Plan::Rest => return true,
-                Plan::ReadSecret(name) => (name.clone(), self.read(&name, desired)),
-                Plan::CreateSecret { name, spec, replaces } => {
+                NextStep::Rest => return true,
+                NextStep::ReadSecret(name) => (name.clone(), self.read(&name, desired)),
+                NextStep::CreateSecret { name, spec, replaces } => {
                     self.generated += usize::from(!self.secrets.contains_key(&name));
                     let key = keygen::generate(spec).unwrap().public_key("").unwrap();
                     (name.clone(), self.create(&name, desired, key, replaces, None))
                 }
-                Plan::UpdateSecret { name, version, moved_from } => {
+                NextStep::UpdateSecret { name, version, moved_from } => {
                     let mut secret = self.secrets[&name].secret.clone();
-                    assert_ne!(secret.belongs, Belongs::Foreign, "a foreign Secret is changed");
+                    assert_ne!(secret.belongs, Ownership::Foreign, "a foreign Secret is changed");
                     assert_eq!(secret.version, version, "another version is changed than was decided about");
                     assert_eq!(secret.obstacle, None, "what its owner put there is overwritten");
-                    secret.adopted |= secret.belongs == Belongs::Offered;
-                    (secret.belongs, secret.up_to_date, secret.in_sight) = (Belongs::Ours, true, true);
+                    secret.adopted |= secret.belongs == Ownership::Offered;
+                    (secret.belongs, secret.up_to_date, secret.in_sight) = (Ownership::Ours, true, true);
                     secret.moved = moved_from.map(|from| Move { from, to: name.clone() }).or(secret.moved);
                     let settings = desired.parameters.secret.digest(secret.adopted);
                     (name.clone(), self.put(&name, secret, Some(settings)))
                 }
-                Plan::CopySecret { from, to } => {
+                NextStep::CopySecret { from, to } => {
                     let key = self.secrets[&from].secret.public_key.clone().unwrap();
                     let moved = Some(Move { from, to: to.clone() });
                     (to.clone(), self.create(&to, desired, key, None, moved))
                 }
-                Plan::RecordMove { name, version } => {
+                NextStep::RecordMove { name, version } => {
                     let recorded = self.recorded.as_mut().unwrap();
                     (recorded.secret_name, recorded.secret_version) = (Some(name), Some(version));
                     return self.reconcile(desired, ledger, crash_before.and_then(|crash| crash.checked_sub(step + 1)));
                 }
-                Plan::EndMove { name, version } => {
+                NextStep::EndMove { name, version } => {
                     let secret = ReadSecret { moved: None, ..self.secrets[&name].secret.clone() };
                     assert_eq!(secret.version, version);
                     let settings = self.secrets[&name].settings.clone();
                     (name.clone(), self.put(&name, secret, settings))
                 }
-                Plan::DeleteSecret(name) => {
+                NextStep::DeleteSecret(name) => {
                     let gone = self.secrets.remove(&name).unwrap().secret;
                     let kept = self.secrets.values().any(|other| other.secret.public_key == gone.public_key);
-                    assert!(gone.belongs == Belongs::Ours && kept, "the last copy of a key is deleted");
+                    assert!(gone.belongs == Ownership::Ours && kept, "the last copy of a key is deleted");
                     assert!(!gone.adopted, "its owner's Secret is deleted");
                     let named = self.recorded.as_ref().and_then(|recorded| recorded.secret_name.as_ref());
                     assert_ne!(named, Some(&name), "the Secret that the status names is deleted");
-                    (name, SecretView::Absent)
+                    (name, ObservedSecret::Absent)
                 }
-                Plan::ReleaseSecret(name) => {
+                NextStep::ReleaseSecret(name) => {
                     let mut secret = self.secrets[&name].secret.clone();
-                    assert!(secret.belongs == Belongs::Ours && secret.adopted, "what nobody handed over is given back");
+                    assert!(
+                        secret.belongs == Ownership::Ours && secret.adopted,
+                        "what nobody handed over is given back"
+                    );
                     let kept = self
                         .secrets
                         .iter()
                         .any(|(other, stored)| *other != name && stored.secret.public_key == secret.public_key);
                     assert!(kept, "the key is given away before it is anywhere else");
-                    secret.belongs = Belongs::Foreign;
+                    secret.belongs = Ownership::Foreign;
                     (name.clone(), self.put(&name, secret, None))
                 }
-                Plan::Report(report) => {
-                    self.recorded = report.facts;
+                NextStep::Report(report) => {
+                    self.recorded = report.accepted;
                     self.refusals = report.refusals.iter().map(|refusal| refusal.reason).collect();
                     return true;
                 }
@@ -240,7 +245,7 @@ impl World {
 
 fn read_secret(owned: bool, public_key: Option<PublicKey>) -> ReadSecret {
     ReadSecret {
-        belongs: if owned { Belongs::Ours } else { Belongs::Foreign },
+        belongs: if owned { Ownership::Ours } else { Ownership::Foreign },
         adopted: false,
         in_sight: owned,
         owner: None,
@@ -256,7 +261,7 @@ fn read_secret(owned: bool, public_key: Option<PublicKey>) -> ReadSecret {
 }
 
 /// Nothing is known but this of the Secret.
-fn knowing(desired: &Desired, view: SecretView) -> Observed {
+fn knowing(desired: &Desired, view: ObservedSecret) -> Observed {
     Observed { secrets: [("web".to_owned(), view)].into(), ..World::new(None).observe(desired) }
 }
 
@@ -267,11 +272,11 @@ fn what_may_still_come_under_another_name_is_made_there() {
     desired.parameters.secret.name = "moved".to_owned();
     let observed = Observed {
         noted: BTreeSet::from(["web".to_owned()]),
-        secrets: ["web", "moved"].map(|name| (name.to_owned(), SecretView::Absent)).into(),
+        secrets: ["web", "moved"].map(|name| (name.to_owned(), ObservedSecret::Absent)).into(),
         ..World::new(None).observe(&desired)
     };
     let plan = decide(&desired, &observed, &granting_ledger());
-    assert_eq!(plan, Plan::CreateSecret { name: "web".to_owned(), spec: KeySpec::Ed25519, replaces: None });
+    assert_eq!(plan, NextStep::CreateSecret { name: "web".to_owned(), spec: KeySpec::Ed25519, replaces: None });
 }
 
 fn any_secret() -> impl Strategy<Value = Option<ReadSecret>> {
@@ -312,12 +317,12 @@ proptest! {
         if let Some(secret) = secret {
             let now = world.secret().unwrap();
             prop_assert_eq!((now.belongs, &now.public_key), (secret.belongs, &secret.public_key), "it was changed");
-            prop_assert!(secret.belongs == Belongs::Ours || now.version == "1", "a foreign Secret was touched");
+            prop_assert!(secret.belongs == Ownership::Ours || now.version == "1", "a foreign Secret was touched");
             prop_assert_eq!(world.generated, 0);
         }
-        if let (false, Some(facts)) = (import, &world.recorded) {
+        if let (false, Some(accepted)) = (import, &world.recorded) {
             let held = sha256(world.secret().and_then(|secret| secret.public_key.as_ref()));
-            prop_assert_eq!(held.as_ref(), Some(&facts.fingerprints.sha256), "the status is about another key");
+            prop_assert_eq!(held.as_ref(), Some(&accepted.fingerprints.sha256), "the status is about another key");
         }
     }
 
@@ -344,11 +349,11 @@ proptest! {
         let found = world.secrets.clone();
         world.watch_is_fresh = fresh;
         prop_assert!(world.reconcile(&desired, &ledger, None));
-        prop_assert_eq!(&world.recorded, &accepted.recorded, "the facts of an accepted pair have changed");
+        prop_assert_eq!(&world.recorded, &accepted.recorded, "what the status records of an accepted pair has changed");
         prop_assert_eq!(&world.secrets, &found, "the Secret was touched");
         let expected = match later {
             None => Reason::PrivateKeyLost,
-            Some(ReadSecret { belongs: Belongs::Foreign, .. }) => Reason::SecretConflict,
+            Some(ReadSecret { belongs: Ownership::Foreign, .. }) => Reason::SecretConflict,
             Some(_) => Reason::PrivateKeyMismatch,
         };
         prop_assert_eq!(&world.refusals, &[expected]);
@@ -472,7 +477,7 @@ proptest! {
             desired.parameters.generate = None;
         }
         let ledger = granting_ledger();
-        let mut world = World::new(Some(ReadSecret { belongs: Belongs::Offered, ..read_secret(false, Some(key.clone())) }));
+        let mut world = World::new(Some(ReadSecret { belongs: Ownership::Offered, ..read_secret(false, Some(key.clone())) }));
         if crash.is_some() {
             world.reconcile(&desired, &ledger, crash);
         }
@@ -481,7 +486,7 @@ proptest! {
         prop_assert_eq!(&world.secret().unwrap().public_key.as_ref(), &Some(&key));
         if asked && key.algorithm() != KeySpec::Ed25519.algorithm() {
             prop_assert_eq!(&world.refusals, &[Reason::SecretConflict]);
-            prop_assert_eq!(world.secret().unwrap().belongs, Belongs::Offered);
+            prop_assert_eq!(world.secret().unwrap().belongs, Ownership::Offered);
         } else {
             prop_assert_eq!(&world.refusals, &[]);
             prop_assert_eq!(world.recorded.unwrap().fingerprints, key.fingerprints());
@@ -496,7 +501,7 @@ proptest! {
     ) {
         let mut desired = desired(None, KeySpec::Ed25519);
         let ledger = granting_ledger();
-        let offered = ReadSecret { belongs: Belongs::Offered, ..read_secret(false, Some(KEYS[0].clone())) };
+        let offered = ReadSecret { belongs: Ownership::Offered, ..read_secret(false, Some(KEYS[0].clone())) };
         let mut world = World::new(Some(offered));
         prop_assert!(world.reconcile(&desired, &ledger, None));
         if !is_accepted {
@@ -511,7 +516,7 @@ proptest! {
         prop_assert!(world.reconcile(&desired, &ledger, None));
         prop_assert_eq!((world.generated, &world.refusals), (0, &Vec::new()));
         prop_assert_eq!(world.secrets.keys().collect::<Vec<_>>(), ["moved", "web"]);
-        for (name, belongs) in [("moved", Belongs::Ours), ("web", Belongs::Foreign)] {
+        for (name, belongs) in [("moved", Ownership::Ours), ("web", Ownership::Foreign)] {
             let secret = &world.secrets[name].secret;
             prop_assert_eq!((secret.belongs, secret.public_key.as_ref()), (belongs, Some(&KEYS[0])), "{}", name);
         }
@@ -524,20 +529,25 @@ proptest! {
 #[test]
 fn an_obstacle_is_reported_and_watched_for() {
     let desired = desired(None, KeySpec::Ed25519);
-    let offered = ReadSecret { belongs: Belongs::Offered, ..read_secret(false, Some(KEYS[0].clone())) };
+    let offered = ReadSecret { belongs: Ownership::Offered, ..read_secret(false, Some(KEYS[0].clone())) };
     let cases = [
-        (Belongs::Offered, None, Obstacle::Key("the RSA private key has 1536 bits".to_owned()), "1536 bits"),
-        (Belongs::Foreign, None, Obstacle::Owner("SealedSecret \"db\"".to_owned()), "is owned by SealedSecret \"db\""),
-        (Belongs::Offered, Some(KEYS[0].clone()), Obstacle::Entry("id.pub".to_owned()), "entry \"id.pub\""),
-        (Belongs::Ours, Some(KEYS[0].clone()), Obstacle::Entry("id.pub".to_owned()), "entry \"id.pub\""),
+        (Ownership::Offered, None, Obstacle::Key("the RSA private key has 1536 bits".to_owned()), "1536 bits"),
+        (
+            Ownership::Foreign,
+            None,
+            Obstacle::Owner("SealedSecret \"db\"".to_owned()),
+            "is owned by SealedSecret \"db\"",
+        ),
+        (Ownership::Offered, Some(KEYS[0].clone()), Obstacle::Entry("id.pub".to_owned()), "entry \"id.pub\""),
+        (Ownership::Ours, Some(KEYS[0].clone()), Obstacle::Entry("id.pub".to_owned()), "entry \"id.pub\""),
     ];
     for (belongs, public_key, obstacle, words) in cases {
         let secret = ReadSecret { belongs, public_key, obstacle: Some(obstacle), ..offered.clone() };
-        let observed = knowing(&desired, SecretView::Read(secret));
-        let Plan::Report(report) = decide(&desired, &observed, &granting_ledger()) else { panic!("{words}") };
+        let observed = knowing(&desired, ObservedSecret::Read(secret));
+        let NextStep::Report(report) = decide(&desired, &observed, &granting_ledger()) else { panic!("{words}") };
         assert_eq!(report.refusals[0].reason, Reason::SecretConflict);
         assert!(report.refusals[0].detail.contains(words), "{}", report.refusals[0].detail);
-        assert_eq!((report.look_again, report.out_of_sight.as_deref()), (true, Some("web")));
+        assert_eq!((report.requeue, report.unwatched_secret.as_deref()), (true, Some("web")));
     }
 }
 
@@ -548,18 +558,18 @@ fn a_secret_without_our_label_is_kept_in_sight() {
     let decide = |in_sight, missing: &[&str]| {
         let missing = missing.iter().map(ToString::to_string).collect();
         let secret = ReadSecret { in_sight, missing, ..read_secret(true, Some(KEYS[0].clone())) };
-        decide(&desired, &knowing(&desired, SecretView::Read(secret)), &granting_ledger())
+        decide(&desired, &knowing(&desired, ObservedSecret::Read(secret)), &granting_ledger())
     };
     // It is given a label by which it is watched.
-    assert!(matches!(decide(false, &[]), Plan::UpdateSecret { .. }));
+    assert!(matches!(decide(false, &[]), NextStep::UpdateSecret { .. }));
     for (in_sight, missing) in [(true, &[] as &[&str]), (true, &["label team"]), (false, &["label a", "label b"])] {
-        let Plan::Report(report) = decide(in_sight, missing) else { panic!("no report") };
+        let NextStep::Report(report) = decide(in_sight, missing) else { panic!("no report") };
         // The pair is accepted and has its key, whatever admission takes away; that is told.
-        assert!(report.facts.is_some());
+        assert!(report.accepted.is_some());
         let told: Vec<Reason> = report.refusals.iter().map(|refusal| refusal.reason).collect();
         assert_eq!(told, vec![Reason::SecretConflict; usize::from(!missing.is_empty())]);
         assert!(missing.iter().all(|it| report.refusals[0].detail.contains(it)), "{:?}", report.refusals);
-        assert_eq!(report.out_of_sight.is_none(), in_sight && missing.is_empty());
+        assert_eq!(report.unwatched_secret.is_none(), in_sight && missing.is_empty());
     }
 }
 
@@ -576,21 +586,21 @@ fn the_operators_own_names_are_refused() {
     let observed = World::new(None).observe(&desired);
     assert_eq!(only_reason(decide(&desired, &observed, &ledger)), Reason::InvalidSecret);
     // A rename to one is refused as well, and the pair stays what it is.
-    let Plan::Report(report) = decide(&desired, &world.observe(&desired), &ledger) else { panic!("no report") };
-    assert_eq!((report.refusals[0].reason, report.facts), (Reason::InvalidSecret, held.clone()));
-    let held = held.map(|facts| Facts { secret_name: Some("keys-webhook".to_owned()), ..facts });
+    let NextStep::Report(report) = decide(&desired, &world.observe(&desired), &ledger) else { panic!("no report") };
+    assert_eq!((report.refusals[0].reason, report.accepted), (Reason::InvalidSecret, held.clone()));
+    let held = held.map(|accepted| AcceptedKeyPair { secret_name: Some("keys-webhook".to_owned()), ..accepted });
     let observed = Observed { recorded: held, ..World::new(None).observe(&desired) };
-    assert_eq!(decide(&desired, &observed, &ledger), Plan::ReadSecret("keys-webhook".to_owned()));
+    assert_eq!(decide(&desired, &observed, &ledger), NextStep::ReadSecret("keys-webhook".to_owned()));
     // An imported pair has no Secret.
     desired.parameters.public_key = Some(KEYS[0].to_openssh());
     desired.parameters.generate = None;
     let observed = World::new(None).observe(&desired);
-    assert!(matches!(decide(&desired, &observed, &ledger), Plan::Report(report) if report.refusals.is_empty()));
+    assert!(matches!(decide(&desired, &observed, &ledger), NextStep::Report(report) if report.refusals.is_empty()));
 }
 
-fn only_reason(plan: Plan) -> Reason {
+fn only_reason(plan: NextStep) -> Reason {
     match plan {
-        Plan::Report(report) if report.refusals.len() == 1 => report.refusals[0].reason,
+        NextStep::Report(report) if report.refusals.len() == 1 => report.refusals[0].reason,
         other => panic!("not one refusal: {other:?}"),
     }
 }
@@ -599,7 +609,7 @@ fn only_reason(plan: Plan) -> Reason {
 fn names_and_slots_come_from_the_ledger() {
     let desired = desired(None, KeySpec::Ed25519);
     let observed = World::new(None).observe(&desired);
-    assert_eq!(decide(&desired, &observed, &Ledger::new(Region::with_quota(1))), Plan::Rest);
+    assert_eq!(decide(&desired, &observed, &Ledger::new(Region::with_quota(1))), NextStep::Rest);
     let taken = Ledger::load(Region::with_quota(2), [claim("other", 2, true), claim(UID, 1, false)], None);
     assert_eq!(only_reason(decide(&desired, &observed, &taken)), Reason::KeyPairNameConflict);
     let full = Ledger::load(Region::with_quota(0), [claim(UID, 1, false)], None);
@@ -610,15 +620,15 @@ fn names_and_slots_come_from_the_ledger() {
 fn nothing_is_done_for_what_is_being_deleted() {
     let mut desired = desired(None, KeySpec::Ed25519);
     desired.deleting = true;
-    assert_eq!(decide(&desired, &World::new(None).observe(&desired), &granting_ledger()), Plan::Rest);
+    assert_eq!(decide(&desired, &World::new(None).observe(&desired), &granting_ledger()), NextStep::Rest);
 }
 
 #[test]
 fn what_the_api_server_refuses_is_reported() {
     let desired = desired(None, KeySpec::Ed25519);
     for (secret, reason) in [
-        (SecretView::Invalid("label".to_owned()), Reason::InvalidSecret),
-        (SecretView::Forbidden("quota".to_owned()), Reason::InternalError),
+        (ObservedSecret::Invalid("label".to_owned()), Reason::InvalidSecret),
+        (ObservedSecret::Forbidden("quota".to_owned()), Reason::InternalError),
     ] {
         let observed = knowing(&desired, secret);
         assert_eq!(only_reason(decide(&desired, &observed, &granting_ledger())), reason);
@@ -636,7 +646,7 @@ fn what_the_region_does_not_allow_is_refused() {
     desired.parameters.project = "b".to_owned();
     assert_eq!(only_reason(decide(&desired, &observed, &listed)), Reason::ProjectNotFound);
     desired.parameters.project = "a".to_owned();
-    assert!(matches!(decide(&desired, &observed, &listed), Plan::CreateSecret { .. }));
+    assert!(matches!(decide(&desired, &observed, &listed), NextStep::CreateSecret { .. }));
 }
 
 #[test]
@@ -654,10 +664,10 @@ fn a_replay_answers_as_the_original_did() {
     assert_eq!(only_reason(decide(&desired, &observed, &pending)), Reason::IdempotentProcessing);
     let settled = Ledger::load(Region::with_quota(1), [first(true), second()], None);
     assert_eq!(only_reason(decide(&desired, &observed, &settled)), Reason::IdempotentProcessing);
-    let facts = original.recorded.clone().unwrap();
-    observed.original = Some(Original { facts: facts.clone(), refused: None });
-    let Plan::Report(report) = decide(&desired, &observed, &settled) else { panic!("no report") };
-    assert_eq!((report.facts, report.replay_of.as_deref()), (original.recorded, Some("web")));
+    let accepted = original.recorded.clone().unwrap();
+    observed.original = Some(Original { accepted: accepted.clone(), refused: None });
+    let NextStep::Report(report) = decide(&desired, &observed, &settled) else { panic!("no report") };
+    assert_eq!((report.accepted, report.replay_of.as_deref()), (original.recorded, Some("web")));
     let other = Claim { token: None, ..second() };
     let reused = Claim { token: token.clone().map(|token| TokenUse { digest: [0; 32], ..token }), ..other };
     let reused = Ledger::load(Region::with_quota(1), [first(true), reused], None);

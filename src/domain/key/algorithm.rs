@@ -1,8 +1,8 @@
-//! The families of keys that a user speaks of.
+//! Key algorithms, such as RSA and Ed25519.
 
 use std::fmt;
 
-/// A family of keys, as `ssh-keygen -l` names it in parentheses at the end of a line.
+/// A key algorithm, as `ssh-keygen -l` prints it in parentheses at the end of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Algorithm {
     /// RSA, RFC 4253 §6.6.
@@ -13,20 +13,20 @@ pub enum Algorithm {
     Ecdsa,
     /// Ed25519, RFC 8709.
     Ed25519,
-    /// ECDSA over nistp256 in a FIDO token, OpenSSH's PROTOCOL.u2f.
+    /// ECDSA over nistp256 on a FIDO token, OpenSSH's PROTOCOL.u2f.
     EcdsaSk,
-    /// Ed25519 in a FIDO token, OpenSSH's PROTOCOL.u2f.
+    /// Ed25519 on a FIDO token, OpenSSH's PROTOCOL.u2f.
     Ed25519Sk,
     /// ML-DSA-44 and Ed25519 together, draft-miller-sshm-mldsa44-ed25519-composite-sigs: OpenSSH 10.4 and later.
     MlDsa44Ed25519,
 }
 
 impl Algorithm {
-    /// Every family.
+    /// Every algorithm.
     pub const ALL: [Self; 7] =
         [Self::Rsa, Self::Dsa, Self::Ecdsa, Self::Ed25519, Self::EcdsaSk, Self::Ed25519Sk, Self::MlDsa44Ed25519];
 
-    /// The family of this name.
+    /// The algorithm with this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)

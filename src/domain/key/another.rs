@@ -1,61 +1,62 @@
-//! Finds another public key in a text that should hold none: in the comment of the first, whatever stands between the two.
+//! Detects a second public key in a text that must not contain one, such as the comment of the first key.
 
 use base64ct::{Base64, Encoding as _};
 
 use super::key_type::KeyType;
 use super::wire::Reader;
 
-/// How every base64 key blob begins: three zero bytes of the length of its type name.
+/// The first characters of every base64 key blob: the three zero bytes of the length of its type name.
 pub(super) const BLOB_START: &str = "AAAA";
 
-/// The longest type name that is looked for; the longest that there is has 47 characters.
+/// The longest type name that is detected. The longest existing one has 47 characters.
 const TYPE_MAX_CHARS: usize = 64;
-/// So many characters of a type name must be there, where the blob is cut off.
+/// The minimum number of characters of a type name in a truncated blob.
 const TYPE_MIN_CHARS: usize = 5;
-/// The base64 of the length and of the longest type name.
-const PROBE: usize = (4 + TYPE_MAX_CHARS) / 3 * 4;
+/// The length of the base64 of the longest type name and its length field.
+const PROBE_CHARS: usize = (4 + TYPE_MAX_CHARS) / 3 * 4;
 
-/// Whether a public key in any form begins somewhere in the text.
-pub(super) fn stands_in(text: &str) -> bool {
+/// Whether the text contains the beginning of a public key in any form.
+pub(super) fn contains_key(text: &str) -> bool {
     let begins_block = |line: &str| line.contains("PUBLIC KEY") && line.contains("BEGIN ");
-    beginnings(text).any(|at| text.get(at..).is_some_and(begins_blob))
+    blob_starts(text).any(|at| text.get(at..).is_some_and(is_blob_start))
         || text.contains("---") && begins_block(text)
-        || names_type_and_blob(text)
+        || contains_type_and_blob(text)
 }
 
-/// The same for what follows the beginning of a blob, where base64 that has no end yet may only seem to begin anew: the blob of
-/// a certificate has others within it.
-pub(super) fn stands_apart_in(text: &str) -> bool {
+/// As [`contains_key`], for text that begins within a blob. A second blob must follow a character that is not base64, because the
+/// blob of a certificate contains other blobs.
+pub(super) fn contains_separate_key(text: &str) -> bool {
     let is_apart = |at: usize| {
         let before = text.get(..at).and_then(|before| before.chars().next_back());
         before.is_some_and(|c| !(c.is_ascii_alphanumeric() || matches!(c, '+' | '/')))
     };
-    beginnings(text).any(|at| is_apart(at) && text.get(at..).is_some_and(begins_blob))
+    blob_starts(text).any(|at| is_apart(at) && text.get(at..).is_some_and(is_blob_start))
 }
 
-/// Where a blob may begin; two of these places can be so near to each other that they overlap.
-fn beginnings(text: &str) -> impl Iterator<Item = usize> {
-    let is_beginning = |at: &usize| text.get(*at..).is_some_and(|rest| rest.starts_with(BLOB_START));
-    text.char_indices().map(|(at, _)| at).filter(is_beginning)
+/// The positions at which a blob may begin. They can overlap.
+fn blob_starts(text: &str) -> impl Iterator<Item = usize> {
+    let is_start = |at: &usize| text.get(*at..).is_some_and(|rest| rest.starts_with(BLOB_START));
+    text.char_indices().map(|(at, _)| at).filter(is_start)
 }
 
-/// Whether a key blob begins in `bytes`, which follow another.
-pub(super) fn begins_in(bytes: &[u8]) -> bool {
+/// Whether `bytes`, which follow a key blob, begin another one.
+pub(super) fn starts_with_key(bytes: &[u8]) -> bool {
     let name = Reader::new(bytes).string().ok().and_then(|name| std::str::from_utf8(name).ok());
     name.and_then(KeyType::from_name).is_some()
 }
 
-/// A type name and, as the next word, what may be an abbreviated blob.
-fn names_type_and_blob(text: &str) -> bool {
+/// Whether the text contains a type name followed by a word that may be an abbreviated blob.
+fn contains_type_and_blob(text: &str) -> bool {
     let words = || text.split_whitespace();
     words().zip(words().skip(1)).any(|(word, next)| KeyType::from_name(word).is_some() && next.starts_with(BLOB_START))
 }
 
-/// Whether the text begins with base64 of a length, and of as much as there is of a type name, known or not.
-fn begins_blob(text: &str) -> bool {
-    let run = text.bytes().take(PROBE).take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'));
+/// Whether the text begins with the base64 of a length and of a type name, known or not, perhaps truncated.
+fn is_blob_start(text: &str) -> bool {
+    let run =
+        text.bytes().take(PROBE_CHARS).take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'));
     let length = run.count() / 4 * 4;
-    let mut bytes = [0; PROBE / 4 * 3];
+    let mut bytes = [0; PROBE_CHARS / 4 * 3];
     let Some(Ok(bytes)) = text.get(..length).map(|base64| Base64::decode(base64, &mut bytes)) else {
         return false;
     };
@@ -79,11 +80,11 @@ mod tests {
         for before in
             ["", "ssh-rsa ", "me,ssh-rsa ", "me", "me;", "|", "\\n", "me\0", "rsa\t", "ssh-unknown ", "command=\"x\" "]
         {
-            assert!(stands_in(&format!("{before}{RSA}")), "{before}");
+            assert!(contains_key(&format!("{before}{RSA}")), "{before}");
         }
-        assert!(stands_in("me ssh-rsa AAAA..."));
-        assert!(stands_in("me -----BEGIN PUBLIC KEY----- MCow"));
-        assert!(stands_in("me ---- BEGIN SSH2 PUBLIC KEY ---- AAAA"));
+        assert!(contains_key("me ssh-rsa AAAA..."));
+        assert!(contains_key("me -----BEGIN PUBLIC KEY----- MCow"));
+        assert!(contains_key("me ---- BEGIN SSH2 PUBLIC KEY ---- AAAA"));
     }
 
     #[test]
@@ -98,15 +99,15 @@ mod tests {
             "begin PUBLIC KEY",
             "é AAAA",
         ] {
-            assert!(!stands_in(text), "{text}");
+            assert!(!contains_key(text), "{text}");
         }
     }
 
     #[test]
     fn within_base64_no_key_begins() {
-        assert!(!stands_apart_in(RSA));
-        assert!(!stands_apart_in(&format!("abcd{RSA}")));
-        assert!(stands_apart_in(&format!("abcd,{RSA}")));
-        assert!(stands_apart_in(&format!("abcd==ssh-rsa {RSA}")));
+        assert!(!contains_separate_key(RSA));
+        assert!(!contains_separate_key(&format!("abcd{RSA}")));
+        assert!(contains_separate_key(&format!("abcd,{RSA}")));
+        assert!(contains_separate_key(&format!("abcd==ssh-rsa {RSA}")));
     }
 }

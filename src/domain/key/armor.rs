@@ -1,26 +1,24 @@
-//! What RFC 4716 and PEM (RFC 7468) have in common: base64 lines between a BEGIN and an END line.
+//! The common form of RFC 4716 and PEM (RFC 7468): base64 lines between a BEGIN and an END line.
 
 use base64ct::{Base64, Encoding as _};
 use zeroize::Zeroizing;
 
-/// What can be wrong with an armoured block.
+/// Errors in an armored block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ArmorError {
-    /// There is no END line that fits the BEGIN line.
+    /// No END line matches the BEGIN line.
     NoEnd,
-    /// There is another BEGIN line.
+    /// Another BEGIN line follows.
     SecondBlock,
-    /// There is other text after the END line.
+    /// Other text follows the END line.
     TextAfterEnd,
     /// The content is not base64.
     NotBase64,
 }
 
-/// The lines between the first line and the line `end`, of a text that consists of these and
-/// nothing else.
+/// The lines between the first line and the line `end`, which must be the last one.
 ///
-/// White space around a line means nothing, since blocks are often indented in YAML; blank lines
-/// are left out.
+/// White space around lines and blank lines are ignored, because blocks are often indented in YAML.
 pub(super) fn inner_lines<'a>(text: &'a str, end: &str) -> Result<Vec<&'a str>, ArmorError> {
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty()).skip(1);
     let mut inner = Vec::new();
@@ -41,10 +39,9 @@ pub(super) fn inner_lines<'a>(text: &'a str, end: &str) -> Result<Vec<&'a str>, 
     }
 }
 
-/// The bytes that the base64 lines stand for.
+/// The decoded bytes of base64 lines.
 ///
-/// They may be private, so both the joined text and the bytes are allocated once at their full size
-/// and erased.
+/// They may be a private key, so the joined text and the bytes are each allocated once at full size, and zeroized.
 pub(super) fn decode(lines: &[&str]) -> Result<Zeroizing<Vec<u8>>, ArmorError> {
     let length = lines.iter().map(|line| line.len()).sum();
     let mut text = Zeroizing::new(String::with_capacity(length));
@@ -80,7 +77,7 @@ mod tests {
         assert_eq!(parse("-----BEGIN X-----\nAAEC\n-----END X-----\n-----BEGIN X-----"), Err(ArmorError::SecondBlock));
         assert_eq!(parse("-----BEGIN X-----\nAAE\n-----END X-----"), Err(ArmorError::NotBase64));
         assert_eq!(parse("-----BEGIN X-----\n-----END X-----"), Err(ArmorError::NotBase64));
-        // The last character of a padded quantum must not carry bits that are thrown away.
+        // The unused bits in the last character before the padding must be zero.
         assert_eq!(parse("-----BEGIN X-----\nAAF=\n-----END X-----"), Err(ArmorError::NotBase64));
     }
 }

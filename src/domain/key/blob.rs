@@ -1,5 +1,5 @@
-//! The fields of a plain key: RFC 4253 §6.6 (RSA, DSA), RFC 5656 §3.1 (ECDSA), RFC 8709 §4
-//! (Ed25519), OpenSSH's PROTOCOL.u2f (keys in FIDO tokens) and
+//! Key blobs of plain keys: RFC 4253 §6.6 (RSA, DSA), RFC 5656 §3.1 (ECDSA), RFC 8709 §4
+//! (Ed25519), OpenSSH's PROTOCOL.u2f (keys on FIDO tokens) and
 //! draft-miller-sshm-mldsa44-ed25519-composite-sigs (ML-DSA-44 with Ed25519).
 
 use super::curve::Curve;
@@ -7,18 +7,18 @@ use super::error::PublicKeyError;
 use super::key_type::KeyType;
 use super::wire::{Reader, bit_length, put_mpint, put_string};
 
-/// The least RSA modulus in bits, as OpenSSH's `SSH_RSA_MINIMUM_MODULUS_SIZE`. The greatest, 16384,
-/// is the limit of [`Reader::positive_mpint`].
+/// The minimum size of an RSA modulus in bits, as OpenSSH's `SSH_RSA_MINIMUM_MODULUS_SIZE`. The maximum, 16384, is the limit of
+/// [`Reader::positive_mpint`].
 const RSA_MIN_BITS: u32 = 1024;
 /// The length of an Ed25519 public key in bytes.
 pub(super) const ED25519_LENGTH: usize = 32;
 /// The length of an ML-DSA-44 public key in bytes, FIPS 204 §4.
 const ML_DSA_44_LENGTH: usize = 1312;
 
-/// The fields of a plain key within a blob or a certificate.
+/// The fields of a plain key in a blob or a certificate.
 #[derive(Debug)]
 pub(super) struct KeyFields<'a> {
-    /// The fields as they stand, without the type name before them.
+    /// The encoded fields, without the type name before them.
     pub(super) raw: &'a [u8],
     /// The size as `ssh-keygen -l` prints it.
     pub(super) bits: u32,
@@ -30,7 +30,7 @@ pub(super) fn read_type(reader: &mut Reader<'_>) -> Result<KeyType, PublicKeyErr
     KeyType::from_name(name).ok_or(PublicKeyError::UnknownType)
 }
 
-/// Reads and checks the fields of a plain key of the given type, and leaves the reader behind them.
+/// Reads and checks the fields of a plain key of the given type.
 pub(super) fn read_fields<'a>(reader: &mut Reader<'a>, plain: KeyType) -> Result<KeyFields<'a>, PublicKeyError> {
     let start = reader.rest();
     let bits = match plain {
@@ -41,7 +41,7 @@ pub(super) fn read_fields<'a>(reader: &mut Reader<'a>, plain: KeyType) -> Result
         _ => read_ecdsa(reader, plain)?,
     };
     if matches!(plain, KeyType::SkEcdsaP256 | KeyType::SkEd25519) {
-        // The application is a string that the token's owner chose; any bytes will do.
+        // The application is an arbitrary string that the owner of the token chose.
         reader.string()?;
     }
     let length = start.len() - reader.rest().len();
@@ -64,8 +64,7 @@ fn read_rsa(reader: &mut Reader<'_>) -> Result<u32, PublicKeyError> {
     Ok(bits)
 }
 
-/// Of a DSA key only the form is checked: whether the group is sound is no more looked at by
-/// OpenSSH.
+/// Checks only the form of a DSA key. OpenSSH does not check the group either.
 fn read_dss(reader: &mut Reader<'_>) -> Result<u32, PublicKeyError> {
     let prime = reader.positive_mpint()?;
     for _ in ["q", "g", "y"] {
@@ -83,9 +82,8 @@ fn read_ecdsa(reader: &mut Reader<'_>, plain: KeyType) -> Result<u32, PublicKeyE
     Ok(curve.bits())
 }
 
-/// Of an Ed25519 key only the length is checked, as OpenSSH does: about half of all 32-byte strings
-/// are no point, and such keys are in use as placeholders. They harm nobody, since no signature can
-/// be valid under them.
+/// Checks only the length of an Ed25519 key, as OpenSSH does. About half of all 32-byte strings are not points, and some are in
+/// use as placeholder keys. They are harmless, because no signature is valid under them.
 fn read_ed25519(reader: &mut Reader<'_>) -> Result<u32, PublicKeyError> {
     if reader.string()?.len() != ED25519_LENGTH {
         return Err(PublicKeyError::Malformed);
@@ -93,8 +91,8 @@ fn read_ed25519(reader: &mut Reader<'_>) -> Result<u32, PublicKeyError> {
     Ok(256)
 }
 
-/// The two keys in one string. Again OpenSSH checks the length alone, and any bytes of that length are an ML-DSA-44 key. The
-/// 256 bits are what `ssh-keygen -l` prints.
+/// The two keys are one string. OpenSSH checks only the length, and any bytes of that length are an ML-DSA-44 key. `ssh-keygen -l`
+/// prints 256 bits.
 fn read_ml_dsa_44_ed25519(reader: &mut Reader<'_>) -> Result<u32, PublicKeyError> {
     if reader.string()?.len() != ML_DSA_44_LENGTH + ED25519_LENGTH {
         return Err(PublicKeyError::Malformed);
@@ -106,7 +104,7 @@ fn is_even(magnitude: &[u8]) -> bool {
     magnitude.last().is_none_or(|last| last % 2 == 0)
 }
 
-/// The blob of a plain key from its type and its fields as they stand.
+/// The blob of a plain key from its type and its encoded fields.
 pub(super) fn from_fields(plain: KeyType, raw: &[u8]) -> Vec<u8> {
     let mut blob = Vec::with_capacity(4 + plain.name().len() + raw.len());
     put_string(&mut blob, plain.name().as_bytes());

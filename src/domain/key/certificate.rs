@@ -1,11 +1,9 @@
-//! OpenSSH certificates: PROTOCOL.certkeys, in its present form (v01) and that of OpenSSH 5.4
-//! (v00).
+//! OpenSSH certificates: PROTOCOL.certkeys, in its current form (v01) and the form of OpenSSH 5.4 (v00).
 //!
-//! The signature is not verified. Who may sign for whom is decided where the certificate is used,
-//! by the `TrustedUserCAKeys` of a server; here nobody is trusted, so a valid signature would prove
-//! nothing but that the certificate has not been damaged. Its form is checked, so that no other
-//! bytes can be carried in its place. Nor is the period of validity judged, for this module has no
-//! clock; its end is read for those who have one.
+//! The signature is not verified. The server that accepts the certificate decides whom it trusts, with `TrustedUserCAKeys`. The
+//! operator trusts no authority, so a valid signature would prove only that the certificate is undamaged. The form of the
+//! signature is checked, so that it cannot carry other bytes. The validity period is not checked, because this module has no clock;
+//! callers that have one get its end.
 
 use super::blob::{self, KeyFields};
 use super::error::PublicKeyError;
@@ -13,10 +11,10 @@ use super::key_type::{CertificateVersion, KeyType};
 use super::signature;
 use super::wire::{Reader, WireError};
 
-/// A certificate for a user, and one for a host.
-const TYPES: [u32; 2] = [1, 2];
+/// The types of user and host certificates.
+const CERTIFICATE_TYPES: [u32; 2] = [1, 2];
 
-/// What a certificate says.
+/// The contents of a certificate.
 #[derive(Debug)]
 pub(super) struct Certificate<'a> {
     /// The fields of the certified key.
@@ -25,7 +23,7 @@ pub(super) struct Certificate<'a> {
     pub(super) valid_before: u64,
 }
 
-/// Reads everything after the type name of a certificate, to the end.
+/// Reads a certificate after its type name, to the end.
 pub(super) fn read<'a>(
     reader: &mut Reader<'a>,
     key_type: KeyType,
@@ -51,15 +49,15 @@ pub(super) fn read<'a>(
             (key, valid_before)
         }
     };
-    let signer = read_authority(reader.string()?)?;
+    let signer = read_signature_key(reader.string()?)?;
     signature::check_form(reader.string()?, signer)?;
     reader.finish()?;
     Ok(Certificate { key, valid_before })
 }
 
-/// For whom and for how long: the fields that both versions have in common. Gives the end of the validity.
+/// Reads the fields that both versions share, the type, key ID, principals and validity. Returns the end of the validity.
 fn read_subject(reader: &mut Reader<'_>) -> Result<u64, PublicKeyError> {
-    if !TYPES.contains(&reader.u32()?) {
+    if !CERTIFICATE_TYPES.contains(&reader.u32()?) {
         return Err(PublicKeyError::CertificateType);
     }
     let _key_id = reader.string()?;
@@ -68,12 +66,12 @@ fn read_subject(reader: &mut Reader<'_>) -> Result<u64, PublicKeyError> {
     Ok(reader.u64()?)
 }
 
-/// What a list within a certificate is made of.
+/// The entries of a list in a certificate.
 #[derive(Clone, Copy)]
 enum Entry {
-    /// A name alone.
+    /// A name.
     Principal,
-    /// A name, and its value as a string.
+    /// A name and its value.
     Option,
 }
 
@@ -91,9 +89,8 @@ fn check_list(list: &[u8], entry: Entry) -> Result<(), PublicKeyError> {
     read_entry().map_err(|_| PublicKeyError::CertificateList)
 }
 
-/// Reads the key that signed, which must not be a certificate itself: PROTOCOL.certkeys forbids
-/// chains.
-fn read_authority(bytes: &[u8]) -> Result<KeyType, PublicKeyError> {
+/// Reads the signature key, which must not be a certificate: PROTOCOL.certkeys forbids chains.
+fn read_signature_key(bytes: &[u8]) -> Result<KeyType, PublicKeyError> {
     let mut reader = Reader::new(bytes);
     let read = |reader: &mut Reader<'_>| -> Result<KeyType, PublicKeyError> {
         let signer = blob::read_type(reader)?;

@@ -1,25 +1,24 @@
-//! The comment of a public key: free text that ends up in status and Secret, and on terminals.
+//! The comment of a public key: free text that appears in the status, in Secrets and on terminals.
 //!
-//! It is kept as it is or refused, never changed: whoever reads it elsewhere reads the same text. A tab is part of it, as for
-//! `ssh-keygen -l`.
+//! It is either kept unchanged or refused, so that every reader sees the same text. Tabs are allowed, as in `ssh-keygen -l`.
 
 use super::error::PublicKeyError;
 use super::{another, leak};
 use crate::domain::display;
 
-/// Checks a comment and takes the white space around it away.
+/// Checks a comment and trims white space around it.
 ///
 /// # Errors
 ///
-/// A control or invisible character, a private key, or another public key within the comment.
-/// The last comes of lines that were joined, for example by a folded YAML scalar or a list with commas, and taking the
-/// first key alone would lose the others.
+/// If the comment contains a control or invisible character, a private key, or another public key. Several keys are in one line
+/// when lines were joined, for example by a folded YAML scalar or a comma-separated list. Accepting only the first key would lose
+/// the others.
 pub(super) fn check(comment: &str) -> Result<&str, PublicKeyError> {
     let comment = comment.trim();
     if leak::holds_private_key(comment) {
         return Err(PublicKeyError::PrivateKey);
     }
-    if another::stands_in(comment) {
+    if another::contains_key(comment) {
         return Err(PublicKeyError::SeveralKeys);
     }
     if comment.chars().any(|c| c.is_control() && c != '\t') {

@@ -10,7 +10,7 @@ use super::key_type::KeyType;
 /// The first byte of an uncompressed point, SEC 1 §2.3.3.
 const UNCOMPRESSED: u8 = 4;
 
-/// A curve by its SSH name.
+/// A NIST curve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Curve {
     P256,
@@ -21,7 +21,7 @@ pub(super) enum Curve {
 impl Curve {
     const ALL: [Self; 3] = [Self::P256, Self::P384, Self::P521];
 
-    /// The identifier inside a key blob.
+    /// The identifier in a key blob.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::P256 => "nistp256",
@@ -64,7 +64,7 @@ impl Curve {
         Self::ALL.into_iter().find(|curve| curve.oid() == oid)
     }
 
-    /// The curve of a plain ECDSA key type, in a FIDO token or not.
+    /// The curve of a plain ECDSA key type, including the type for FIDO tokens.
     pub(super) const fn of(key_type: KeyType) -> Option<Self> {
         match key_type {
             KeyType::EcdsaP256 | KeyType::SkEcdsaP256 => Some(Self::P256),
@@ -74,7 +74,7 @@ impl Curve {
         }
     }
 
-    /// The type of a key on this curve that is not in a FIDO token.
+    /// The type of a key on this curve that is not on a FIDO token.
     pub(super) const fn key_type(self) -> KeyType {
         match self {
             Self::P256 => KeyType::EcdsaP256,
@@ -100,7 +100,7 @@ impl Curve {
         ParsedPublicKey::new(algorithm, point).map(drop).map_err(|_| PublicKeyError::PointNotOnCurve)
     }
 
-    /// The algorithm by which the point of a private scalar is computed.
+    /// The algorithm that computes the public point of a private scalar.
     pub(super) const fn agreement(self) -> &'static agreement::Algorithm {
         match self {
             Self::P256 => &agreement::ECDH_P256,

@@ -1,48 +1,47 @@
-//! What a text says when it is decoded: base64 in both alphabets, hex and percent escapes, with line breaks or anything else
-//! between.
+//! Decodes the base64 (in both alphabets), hex and percent escapes in a text, even with line breaks or other characters between
+//! them.
 //!
-//! Whatever comes out may be a private key, so every buffer is erased.
+//! The result may be a private key, so every buffer is zeroized.
 
 use base64ct::{Base64, Encoding as _};
 use zeroize::Zeroizing;
 
-/// The shortest run of hex digits that is decoded: more than a fingerprint by MD5 has.
+/// The shortest run of hex digits that is decoded: more than an MD5 fingerprint has.
 const MIN_HEX_DIGITS: usize = 48;
 
-/// The base64 of a text, in the standard alphabet, without anything that stands between.
-pub(super) struct Squeezed {
+/// The base64 characters of a text, in the standard alphabet, without the characters between them.
+pub(super) struct Base64Text {
     text: Zeroizing<String>,
-    /// Where in it the runs begin that are not interrupted in the text.
-    starts: Vec<usize>,
+    /// The start positions of the runs, which have no other character between them in the original text.
+    run_starts: Vec<usize>,
 }
 
-impl Squeezed {
-    /// Of `text`, without the runs that begin with `except`.
-    pub(super) fn of(text: &str, except: &str) -> Self {
-        let mut squeezed = Self { text: Zeroizing::new(String::with_capacity(text.len())), starts: Vec::new() };
+impl Base64Text {
+    /// Extracts the base64 of `text`, without the runs that begin with `ignored_prefix`.
+    pub(super) fn extract(text: &str, ignored_prefix: &str) -> Self {
+        let mut extracted = Self { text: Zeroizing::new(String::with_capacity(text.len())), run_starts: Vec::new() };
         for run in text.split(|c| !is_base64(c)) {
-            // Of a line break that is written as `\n`, its letter is left.
+            // The letter of the escape sequence `\n` is not base64.
             let run = if is_escape(text, run) { run.get(1..).unwrap_or_default() } else { run };
-            if run.is_empty() || run.starts_with(except) {
+            if run.is_empty() || run.starts_with(ignored_prefix) {
                 continue;
             }
-            squeezed.starts.push(squeezed.text.len());
-            squeezed.text.extend(run.chars().map(|c| match c {
+            extracted.run_starts.push(extracted.text.len());
+            extracted.text.extend(run.chars().map(|c| match c {
                 '-' => '+',
                 '_' => '/',
                 other => other,
             }));
         }
-        squeezed
+        extracted
     }
 
-    /// The first `number` characters of each run, and of those after it where it is shorter.
-    pub(super) fn beginnings(&self, number: usize) -> impl Iterator<Item = &str> {
-        self.starts.iter().filter_map(move |start| self.text.get(*start..start.saturating_add(number)))
+    /// The first `number` characters from the start of each run. A shorter run continues with the next one.
+    pub(super) fn prefixes(&self, number: usize) -> impl Iterator<Item = &str> {
+        self.run_starts.iter().filter_map(move |start| self.text.get(*start..start.saturating_add(number)))
     }
 
-    /// The bytes, for each of the four places in a group of four characters that the first one can have: text that is no
-    /// base64 may stand before it.
+    /// The decoded bytes, for each of the four alignments: other text made of base64 characters may precede the encoded one.
     pub(super) fn decoded(&self) -> impl Iterator<Item = Zeroizing<Vec<u8>>> {
         (0..4).filter_map(|offset| {
             let text = self.text.get(offset..)?;
@@ -58,20 +57,20 @@ fn is_base64(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '-' | '_')
 }
 
-/// Whether `run`, a part of `text`, begins with the letter of `\n` or `\r`.
+/// Whether `run`, a part of `text`, begins with the letter of an escape sequence `\n` or `\r`.
 fn is_escape(text: &str, run: &str) -> bool {
     let at = (run.as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
     run.starts_with(['n', 'r']) && text.get(..at).is_some_and(|before| before.ends_with('\\'))
 }
 
-/// The bytes of hex digits, with or without colons, spaces, commas, `0x` or `\x` between them: of all that follow each other,
-/// and what each run of them begins with.
+/// The bytes of hex digits, with or without colons, spaces, commas, `0x` or `\x` between them: of the whole sequence, and of the
+/// beginning of each run in it.
 pub(super) fn hex(text: &str) -> Vec<Zeroizing<Vec<u8>>> {
     let mut found = Vec::new();
     let mut digits = Zeroizing::new(Vec::with_capacity(text.len()));
     let mut starts = Vec::new();
     let mut before = ' ';
-    // A character that is none of those ends the last run.
+    // The final character ends the last sequence.
     for c in text.chars().chain([';']) {
         if let Some(digit) = c.to_digit(16).and_then(|digit| u8::try_from(digit).ok()) {
             if !before.is_ascii_hexdigit() {
@@ -79,13 +78,15 @@ pub(super) fn hex(text: &str) -> Vec<Zeroizing<Vec<u8>>> {
             }
             digits.push(digit);
         } else if matches!(c, 'x' | 'X') && before == '0' {
-            // The zero of `0x` is no digit of the number.
+            // The zero of `0x` is not a digit of the number.
             digits.pop();
         } else if !(c.is_whitespace() || matches!(c, ':' | ',' | '\\' | 'x' | 'X')) {
             if digits.len() >= MIN_HEX_DIGITS {
-                found.extend([0, 1].into_iter().filter_map(|offset| digits.get(offset..)).map(bytes_of));
+                found.extend([0, 1].into_iter().filter_map(|offset| digits.get(offset..)).map(bytes_from_digits));
                 let ends = starts.iter().map(|start| start + MIN_HEX_DIGITS);
-                found.extend(starts.iter().zip(ends).filter_map(|(start, end)| digits.get(*start..end)).map(bytes_of));
+                found.extend(
+                    starts.iter().zip(ends).filter_map(|(start, end)| digits.get(*start..end)).map(bytes_from_digits),
+                );
             }
             digits.clear();
             starts.clear();
@@ -95,13 +96,13 @@ pub(super) fn hex(text: &str) -> Vec<Zeroizing<Vec<u8>>> {
     found
 }
 
-fn bytes_of(digits: &[u8]) -> Zeroizing<Vec<u8>> {
+fn bytes_from_digits(digits: &[u8]) -> Zeroizing<Vec<u8>> {
     let bytes = digits.chunks_exact(2).map(|pair| pair.iter().fold(0_u8, |byte, digit| byte << 4 | digit));
     Zeroizing::new(bytes.collect())
 }
 
-/// The text without percent escapes, and with a space for each plus sign, as URLs and forms are written. `None` where there are
-/// none.
+/// The text with percent escapes decoded, and plus signs replaced by spaces, as in URLs and forms. `None` if there is nothing to
+/// decode.
 pub(super) fn percent(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     if !text.contains('%') && !text.contains("PRIVATE+KEY") {
         return None;
@@ -117,17 +118,17 @@ pub(super) fn percent(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     Some(decoded)
 }
 
-/// The ASCII text that bytes are, with a space for each byte that is none; UTF-16 loses its zero bytes. And whether that is
-/// most of it, as it is not of other bytes: six of ten are no ASCII.
+/// The bytes as ASCII text, with a space for each other byte. Zero bytes are dropped, so UTF-16 becomes readable. The second value
+/// says whether at least half of the text is ASCII; of random bytes, six of ten are not.
 pub(super) fn ascii(bytes: &[u8]) -> (Zeroizing<String>, bool) {
     let mut text = Zeroizing::new(String::with_capacity(bytes.len()));
-    let mut strange = 0_usize;
+    let mut other_bytes = 0_usize;
     for byte in bytes.iter().copied().filter(|byte| *byte != 0) {
         let is_text = byte.is_ascii_graphic() || byte.is_ascii_whitespace();
-        strange += usize::from(!is_text);
+        other_bytes += usize::from(!is_text);
         text.push(if is_text { char::from(byte) } else { ' ' });
     }
-    let is_text = !text.is_empty() && strange.saturating_mul(2) <= text.len();
+    let is_text = !text.is_empty() && other_bytes.saturating_mul(2) <= text.len();
     (text, is_text)
 }
 
@@ -137,11 +138,11 @@ mod tests {
 
     #[test]
     fn base64_is_found_among_other_things() {
-        let squeezed = Squeezed::of("x: 'aGVs\\nbG8_\r\n> Pz8-' AAAAqqqq", "AAAA");
-        assert_eq!(*squeezed.text, "xaGVsbG8/Pz8+");
-        assert_eq!(squeezed.beginnings(4).collect::<Vec<_>>(), ["xaGV", "aGVs", "bG8/", "Pz8+"]);
-        assert!(squeezed.decoded().any(|bytes| *bytes == b"hello???>"));
-        assert_eq!(Squeezed::of("", "AAAA").decoded().map(|bytes| bytes.len()).sum::<usize>(), 0);
+        let extracted = Base64Text::extract("x: 'aGVs\\nbG8_\r\n> Pz8-' AAAAqqqq", "AAAA");
+        assert_eq!(*extracted.text, "xaGVsbG8/Pz8+");
+        assert_eq!(extracted.prefixes(4).collect::<Vec<_>>(), ["xaGV", "aGVs", "bG8/", "Pz8+"]);
+        assert!(extracted.decoded().any(|bytes| *bytes == b"hello???>"));
+        assert_eq!(Base64Text::extract("", "AAAA").decoded().map(|bytes| bytes.len()).sum::<usize>(), 0);
     }
 
     #[test]

@@ -8,8 +8,7 @@ const SHA256_PREFIX: &str = "SHA256:";
 /// The length of 32 bytes as base64 without padding.
 const SHA256_CHARS: usize = 43;
 
-/// The two fingerprints of a key, as `ssh-keygen -l` prints them. A certificate's are those of its
-/// plain key.
+/// The two fingerprints of a key, as `ssh-keygen -l` prints them. Those of a certificate are the ones of its plain key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fingerprints {
     /// MD5, 16 pairs of lower hex digits with colons between them, without a prefix.
@@ -21,11 +20,11 @@ pub struct Fingerprints {
 impl Fingerprints {
     /// The fingerprints of a key blob.
     #[must_use]
-    pub(super) fn of(blob: &[u8]) -> Self {
+    pub(super) fn from_blob(blob: &[u8]) -> Self {
         Self { md5: md5_colons(blob), sha256: sha256_base64(blob) }
     }
 
-    /// Whether both have the form that they are printed in.
+    /// Whether both have the form that `ssh-keygen -l` prints.
     #[must_use]
     pub fn is_well_formed(&self) -> bool {
         is_md5_colons(&self.md5) && is_sha256(&self.sha256)
@@ -61,7 +60,7 @@ pub fn sha256_base64(bytes: &[u8]) -> String {
     format!("{SHA256_PREFIX}{}", Base64Unpadded::encode_string(&Sha256::digest(bytes)))
 }
 
-/// Whether `text` is what [`sha256_base64`] prints.
+/// Whether `text` has the form of [`sha256_base64`].
 #[must_use]
 pub fn is_sha256(text: &str) -> bool {
     text.strip_prefix(SHA256_PREFIX).is_some_and(|base64| {
@@ -70,13 +69,13 @@ pub fn is_sha256(text: &str) -> bool {
     })
 }
 
-/// Whether `text` is a fingerprint in the form of some profile: MD5 with or without colons, or SHA256.
+/// Whether `text` is a fingerprint in the form of any profile: MD5 with or without colons, or SHA256.
 #[must_use]
 pub fn is_fingerprint(text: &str) -> bool {
     is_md5_colons(text) || text.len() == 32 && text.bytes().all(is_lower_hex) || is_sha256(text)
 }
 
-/// Whether `text` is what [`md5_colons`] prints.
+/// Whether `text` has the form of [`md5_colons`].
 fn is_md5_colons(text: &str) -> bool {
     text.len() == 47 && text.split(':').all(|byte| byte.len() == 2 && byte.bytes().all(is_lower_hex))
 }
@@ -104,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_fingerprint_is_known_by_its_form() {
-        let right = Fingerprints::of(b"");
+        let right = Fingerprints::from_blob(b"");
         assert!(right.is_well_formed());
         assert!(is_fingerprint(&right.md5) && is_fingerprint(&right.sha256) && is_fingerprint(&md5_hex(b"")));
         let sha256 = right.sha256.as_str();
@@ -119,7 +118,7 @@ mod tests {
             &format!("{sha256}="),
             &sha256.replace('4', "\n"),
             &sha256.replace('4', "é"),
-            // The last character carries bits that are thrown away.
+            // The unused bits in the last character are not zero.
             &sha256.replace("uFU", "uFV"),
             &"a".repeat(1 << 20),
         ] {

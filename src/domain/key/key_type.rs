@@ -1,11 +1,10 @@
-//! The type names that stand before the base64 in an OpenSSH line and at the beginning of a key
-//! blob.
+//! The key type names that precede the base64 in an OpenSSH line and begin a key blob.
 
 use std::fmt;
 
 use super::algorithm::Algorithm;
 
-/// A key type by its OpenSSH name.
+/// An OpenSSH key type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum KeyType {
     /// `ssh-rsa`, RFC 4253 §6.6.
@@ -50,19 +49,18 @@ pub enum KeyType {
     MlDsa44Ed25519CertV01,
 }
 
-/// The two layouts of an OpenSSH certificate.
+/// The version of an OpenSSH certificate's layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CertificateVersion {
-    /// OpenSSH 5.4 and 5.5; the nonce stands near the end.
+    /// OpenSSH 5.4 and 5.5. The nonce is near the end.
     V00,
-    /// OpenSSH 5.6 and later; the nonce stands first.
+    /// OpenSSH 5.6 and later. The nonce comes first.
     V01,
 }
 
-/// Bare words that may stand before the base64 in place of a type name, each with the types it
-/// stands for.
+/// Short names that may precede the base64 instead of a type name, each with its types.
 ///
-/// They come from Alibaba Cloud's `ImportKeyPair`, whose list names `rsa`, `dsa` and `ecdsa`.
+/// Alibaba Cloud's `ImportKeyPair` lists `rsa`, `dsa` and `ecdsa`.
 pub const BARE_TOKENS: &[(&str, &[KeyType])] = &[
     ("rsa", &[KeyType::Rsa]),
     ("dsa", &[KeyType::Dss]),
@@ -121,13 +119,13 @@ impl KeyType {
         }
     }
 
-    /// The key type of that exact name, if there is one.
+    /// The key type with exactly this name, if there is one.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|key_type| key_type.name() == name)
     }
 
-    /// The family of the key; for a certificate, of the key it certifies.
+    /// The algorithm of the key; for a certificate, of the certified key.
     #[must_use]
     pub const fn algorithm(self) -> Algorithm {
         match self.plain() {
@@ -141,7 +139,7 @@ impl KeyType {
         }
     }
 
-    /// The type of the key that a certificate of this type certifies; a plain type is its own.
+    /// The type of the certified key; for a plain key, the type itself.
     #[must_use]
     pub const fn plain(self) -> Self {
         match self {
@@ -157,7 +155,7 @@ impl KeyType {
         }
     }
 
-    /// The layout of the certificate, or `None` for a plain key.
+    /// The version of the certificate, or `None` for a plain key.
     #[must_use]
     pub const fn certificate_version(self) -> Option<CertificateVersion> {
         match self {

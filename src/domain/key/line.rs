@@ -1,5 +1,4 @@
-//! The one-line form of OpenSSH's `.pub` files: type, base64, comment (the manual page
-//! sshd(8)).
+//! The one-line form of OpenSSH's `.pub` files: type, base64, comment (manual page sshd(8)).
 
 use base64ct::{Base64, Encoding as _};
 
@@ -7,8 +6,7 @@ use super::another::{self, BLOB_START};
 use super::error::PublicKeyError;
 use super::key_type::{BARE_TOKENS, KeyType};
 
-/// The names of `authorized_keys` options, by which such a line is told from a line of
-/// `known_hosts`.
+/// The names of `authorized_keys` options, which distinguish such a line from a `known_hosts` line.
 const OPTIONS: &[&str] = &[
     "agent-forwarding",
     "cert-authority",
@@ -35,16 +33,16 @@ const OPTIONS: &[&str] = &[
     "x11-forwarding",
 ];
 
-/// What the word before the base64 allows the key to be.
+/// The type that the word before the base64 declares.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Announced {
+pub(super) enum DeclaredType {
     /// A type name.
     Type(KeyType),
-    /// A bare token, which stands for several types.
+    /// A bare token, which allows several types.
     AnyOf(&'static [KeyType]),
 }
 
-impl Announced {
+impl DeclaredType {
     fn from_token(token: &str) -> Option<Self> {
         let bare = || BARE_TOKENS.iter().find(|(bare, _)| *bare == token).map(|(_, types)| Self::AnyOf(types));
         KeyType::from_name(token).map(Self::Type).or_else(bare)
@@ -52,7 +50,7 @@ impl Announced {
 
     pub(super) fn allows(self, key_type: KeyType) -> bool {
         match self {
-            Self::Type(announced) => announced == key_type,
+            Self::Type(declared) => declared == key_type,
             Self::AnyOf(types) => types.contains(&key_type),
         }
     }
@@ -61,45 +59,44 @@ impl Announced {
 /// The parts of a line.
 #[derive(Debug)]
 pub(super) struct Line<'a> {
-    pub(super) announced: Announced,
+    pub(super) declared: DeclaredType,
     pub(super) blob: Vec<u8>,
     pub(super) comment: &'a str,
 }
 
-/// Takes apart a body without white space around it, which must be one line.
+/// Parses a trimmed body, which must be a single line.
 pub(super) fn parse(body: &str) -> Result<Line<'_>, PublicKeyError> {
     if body.contains('\n') {
-        return Err(several_lines(body));
+        return Err(several_lines_error(body));
     }
     let (first, rest) = split_word(body);
-    let announced = Announced::from_token(first).ok_or_else(|| without_type(first, rest))?;
+    let declared = DeclaredType::from_token(first).ok_or_else(|| missing_type_error(first, rest))?;
     let (base64, comment) = split_word(rest);
     if base64.is_empty() {
         return Err(PublicKeyError::MissingKey);
     }
     let blob = Base64::decode_vec(base64).map_err(|_| {
-        if another::stands_apart_in(rest) { PublicKeyError::SeveralKeys } else { PublicKeyError::NotBase64 }
+        if another::contains_separate_key(rest) { PublicKeyError::SeveralKeys } else { PublicKeyError::NotBase64 }
     })?;
-    Ok(Line { announced, blob, comment })
+    Ok(Line { declared, blob, comment })
 }
 
-/// The first word and what follows it. OpenSSH separates by spaces and tabs only.
+/// The first word and the rest of the text. As in OpenSSH, only spaces and tabs separate words.
 fn split_word(text: &str) -> (&str, &str) {
     let separators = [' ', '\t'];
     let (word, rest) = text.split_once(separators).unwrap_or((text, ""));
     (word, rest.trim_start_matches(separators))
 }
 
-/// Whether a type name stands anywhere in the text. Bare tokens do not count: they are words of
-/// other texts, too.
-fn names_a_type(text: &str) -> bool {
+/// Whether the text contains a type name. Bare tokens do not count, because they also occur in other texts.
+fn contains_type_name(text: &str) -> bool {
     text.split_whitespace().any(|word| KeyType::from_name(word).is_some())
 }
 
-/// Why a body of several lines is refused.
-fn several_lines(body: &str) -> PublicKeyError {
+/// The error for a body of several lines.
+fn several_lines_error(body: &str) -> PublicKeyError {
     let is_key = |line: &&str| {
-        names_a_type(line) || line.contains("BEGIN ") || Announced::from_token(split_word(line).0).is_some()
+        contains_type_name(line) || line.contains("BEGIN ") || DeclaredType::from_token(split_word(line).0).is_some()
     };
     match body.lines().filter(is_key).count() {
         0 => PublicKeyError::NotAKey,
@@ -108,8 +105,8 @@ fn several_lines(body: &str) -> PublicKeyError {
     }
 }
 
-/// Why a line that does not begin with a type is refused.
-fn without_type(first: &str, rest: &str) -> PublicKeyError {
+/// The error for a line that does not begin with a type.
+fn missing_type_error(first: &str, rest: &str) -> PublicKeyError {
     let is_number = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
     let second = split_word(rest).0;
     if first.starts_with(BLOB_START) {
@@ -118,7 +115,7 @@ fn without_type(first: &str, rest: &str) -> PublicKeyError {
         PublicKeyError::UnknownType
     } else if is_number(first) && is_number(second) {
         PublicKeyError::Ssh1
-    } else if !names_a_type(rest) {
+    } else if !contains_type_name(rest) {
         PublicKeyError::NotAKey
     } else if is_option(first) {
         PublicKeyError::Options

@@ -1,10 +1,9 @@
-//! Key material: what a public key body and a private key may be, and how they are written.
+//! Parses, checks and encodes public and private keys.
 //!
-//! Everything here is pure: the same input gives the same answer on every machine at every time. No
-//! clock, no randomness of its own, no file, no network. Drawing new keys needs randomness and is
-//! therefore in [`crate::keygen`].
+//! This module is pure: its output depends only on its input. It uses no clock, randomness, file or network. Key generation needs
+//! randomness, so it is in [`crate::keygen`].
 //!
-//! A public key comes in as text and leaves as a [`PublicKey`]:
+//! A text becomes a [`PublicKey`] in these steps:
 //!
 //! ```text
 //! body ─┬─ line     (type base64 comment) ─┐
@@ -12,12 +11,10 @@
 //!       └─ pem      (-----BEGIN PUBLIC …)  ┘
 //! ```
 //!
-//! All forms are first turned into the RFC 4253 key blob, and only the blob is judged, so that a
-//! rule such as "the point is on the curve" exists once. A [`PrivateKey`] likewise takes every form
-//! to one PKCS#8 document.
+//! Every form is first converted to the RFC 4253 key blob, and the checks are made on the blob, so that a rule such as "the point
+//! is on the curve" exists once. Likewise, a [`PrivateKey`] converts every form to a PKCS#8 document.
 //!
-//! No error of this module contains a byte of its input: an input can be a private key pasted by
-//! mistake.
+//! No error of this module contains key bytes from its input, which can be a private key that was pasted by mistake.
 
 mod algorithm;
 mod another;
@@ -49,5 +46,5 @@ pub use self::private_key::{Encoding, PrivateKey, PrivateKeyError};
 pub use self::public_key::PublicKey;
 pub use self::spec::KeySpec;
 
-/// The size of the longest key that is read, in bits, as OpenSSH.
+/// The maximum size of a key in bits, as in OpenSSH.
 pub const MAX_BITS: u32 = 16384;

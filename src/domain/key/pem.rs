@@ -21,9 +21,9 @@ pub(super) const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10
 /// RFC 8410 §3.
 pub(super) const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 
-/// The label of a PEM block by its first line, such as `PUBLIC KEY`.
+/// The label in the first line of a PEM block, such as `PUBLIC KEY`.
 ///
-/// `None` also where the lines have been joined into one, as a folded YAML scalar does.
+/// `None` also if the lines are joined into one, as by a folded YAML scalar.
 pub(super) fn label(text: &str) -> Option<&str> {
     text.lines()
         .next()?
@@ -33,8 +33,7 @@ pub(super) fn label(text: &str) -> Option<&str> {
         .filter(|label| !label.contains("-----"))
 }
 
-/// The base64 lines of a PEM block with this label, which must fill `text` from its first line to
-/// its last.
+/// The base64 lines of a PEM block with this label. `text` must contain nothing else.
 pub(super) fn inner_lines<'a>(text: &'a str, label: &str) -> Result<Vec<&'a str>, ArmorError> {
     armor::inner_lines(text, &format!("-----END {label}-----"))
 }
@@ -57,12 +56,11 @@ fn from_spki(der: &[u8]) -> Result<Vec<u8>, PublicKeyError> {
     let parameters = info.algorithm.parameters;
     match info.algorithm.oid {
         RSA if parameters.is_none_or(AnyRef::is_null) => from_pkcs1(key),
-        // Parameters would bind the key to one hash and to PSS, with which SSH never signs.
+        // Parameters would restrict the key to PSS with one hash, and SSH does not use PSS.
         RSA_PSS if parameters.is_none() => from_pkcs1(key),
         DSA => from_dsa(parameters.ok_or(PublicKeyError::Malformed)?, key),
         EC => {
-            // Parameters that are not a name spell out a curve, and nobody can tell by looking
-            // whether it is safe.
+            // Other parameters specify a curve explicitly, and whether such a curve is safe cannot be checked.
             let named = parameters.and_then(|parameters| parameters.decode_as::<ObjectIdentifier>().ok());
             let curve = named.and_then(Curve::from_oid).ok_or(PublicKeyError::UnsupportedCurve)?;
             Ok(blob::ecdsa(curve, key))

@@ -1,4 +1,4 @@
-//! A public key that has passed every check.
+//! A validated public key.
 
 use base64ct::{Base64, Encoding as _};
 
@@ -6,7 +6,7 @@ use super::algorithm::Algorithm;
 use super::error::PublicKeyError;
 use super::fingerprint::Fingerprints;
 use super::key_type::KeyType;
-use super::line::Announced;
+use super::line::DeclaredType;
 use super::wire::Reader;
 use super::{another, blob, certificate, comment, leak, line, pem, rfc4716};
 use crate::domain::display;
@@ -32,7 +32,7 @@ pub struct PublicKey {
     blob: Vec<u8>,
     /// The blob of the certified key, if this is a certificate.
     certified: Option<Vec<u8>>,
-    /// When it expires, if this is a certificate.
+    /// The end of the validity, if this is a certificate.
     valid_before: Option<u64>,
     comment: String,
 }
@@ -41,47 +41,47 @@ impl PublicKey {
     /// Reads a body that is exactly one key: an OpenSSH line, an RFC 4716 block or a PEM public
     /// key.
     ///
-    /// White space around the body and CRLF line ends mean nothing.
+    /// White space around the body and CRLF line ends are ignored.
     ///
     /// # Errors
     ///
-    /// [`PublicKeyError`] says which rule the body breaks. No variant carries a byte of the body.
+    /// [`PublicKeyError`] says which rule the body breaks. It contains no key bytes of the body.
     pub fn parse(body: &str) -> Result<Self, PublicKeyError> {
         let given = body;
         let body = given.trim();
         if body.is_empty() {
             return Err(PublicKeyError::Empty);
         }
-        // First of all, so that whatever else is wrong, the user learns that a private key has been
-        // shown around.
+        // This check comes first, because a leaked private key matters more than any other error.
         if leak::holds_private_key(body) {
             return Err(PublicKeyError::PrivateKey);
         }
-        // In whatever form: a header that is dropped, or a byte order mark in front, is looked at as the comment is.
+        // In every form: headers that are dropped and a leading byte order mark are checked like the comment.
         if let Some(found) = display::first_invisible(given) {
-            return Err(unseen(found));
+            return Err(invisible_character(found));
         }
-        let name_unseen = |error| display::first_unseen(given).map_or(error, unseen);
+        // An invisible character explains any other syntax error.
+        let explain = |error| display::first_unseen(given).map_or(error, invisible_character);
         if body.starts_with(rfc4716::BEGIN) {
-            let (blob, comment) = rfc4716::parse(body).map_err(name_unseen)?;
+            let (blob, comment) = rfc4716::parse(body).map_err(explain)?;
             Self::from_blob(blob, &comment)
         } else if body.starts_with("-----BEGIN ") {
-            Self::from_blob(pem::parse(body).map_err(name_unseen)?, "")
+            Self::from_blob(pem::parse(body).map_err(explain)?, "")
         } else {
-            let line = line::parse(body).map_err(name_unseen)?;
-            Self::from_line(line.announced, line.blob, line.comment)
+            let line = line::parse(body).map_err(explain)?;
+            Self::from_line(line.declared, line.blob, line.comment)
         }
     }
 
-    fn from_line(announced: Announced, blob: Vec<u8>, comment: &str) -> Result<Self, PublicKeyError> {
-        // Before the fields, so that a wrong type is named as such and not as a wrong field.
-        if !announced.allows(blob::read_type(&mut Reader::new(&blob))?) {
+    fn from_line(declared: DeclaredType, blob: Vec<u8>, comment: &str) -> Result<Self, PublicKeyError> {
+        // Before the fields are read, so that a wrong type is reported as such and not as a wrong field.
+        if !declared.allows(blob::read_type(&mut Reader::new(&blob))?) {
             return Err(PublicKeyError::TypeMismatch);
         }
         Self::from_blob(blob, comment)
     }
 
-    /// Checks a key blob (RFC 4253 §6.6, or a certificate) and puts a comment to it.
+    /// Checks a key blob (RFC 4253 §6.6, or a certificate) and adds a comment.
     ///
     /// # Errors
     ///
@@ -95,7 +95,7 @@ impl PublicKey {
             (certificate.key.bits, Some(plain), Some(certificate.valid_before))
         } else {
             let fields = blob::read_fields(&mut reader, key_type)?;
-            if another::begins_in(reader.rest()) {
+            if another::starts_with_key(reader.rest()) {
                 return Err(PublicKeyError::SeveralKeys);
             }
             reader.finish()?;
@@ -111,7 +111,7 @@ impl PublicKey {
         self.key_type
     }
 
-    /// The family of the key; of a certificate, that of the certified key.
+    /// The algorithm of the key; for a certificate, of the certified key.
     #[must_use]
     pub const fn algorithm(&self) -> Algorithm {
         self.key_type.algorithm()
@@ -124,34 +124,32 @@ impl PublicKey {
         self.bits
     }
 
-    /// The blob that the base64 of the line stands for; of a certificate, the whole certificate.
+    /// The blob, which the line contains in base64; for a certificate, the whole certificate.
     #[must_use]
     pub fn blob(&self) -> &[u8] {
         &self.blob
     }
 
-    /// The blob of the plain key, over which fingerprints are taken; of a certificate, of the
-    /// certified key.
+    /// The blob of the plain key, which fingerprints are computed from; for a certificate, of the certified key.
     #[must_use]
     pub fn plain_blob(&self) -> &[u8] {
         self.certified.as_deref().unwrap_or(&self.blob)
     }
 
-    /// When the certificate expires, in seconds since 1970; the greatest number: never. `None`: this is no certificate.
+    /// When the certificate expires, in seconds since 1970; `u64::MAX` means never. `None` if this is not a certificate.
     #[must_use]
     pub const fn valid_before(&self) -> Option<u64> {
         self.valid_before
     }
 
-    /// The comment, empty where there is none. It has no control characters but tabs, no invisible
-    /// characters and no white space around it.
+    /// The comment, or an empty string. It has no control characters except tabs, no invisible characters and no white space around
+    /// it.
     #[must_use]
     pub fn comment(&self) -> &str {
         &self.comment
     }
 
-    /// The normalised OpenSSH line: type, base64 and, where there is one, the comment, each one
-    /// space apart. No newline.
+    /// The normalized OpenSSH line: type, base64 and the comment, if any, separated by single spaces, without a newline.
     #[must_use]
     pub fn to_openssh(&self) -> String {
         let base64 = Base64::encode_string(&self.blob);
@@ -162,11 +160,10 @@ impl PublicKey {
     /// Both fingerprints of the plain key.
     #[must_use]
     pub fn fingerprints(&self) -> Fingerprints {
-        Fingerprints::of(self.plain_blob())
+        Fingerprints::from_blob(self.plain_blob())
     }
 }
 
-/// That there is a character which nobody sees.
-const fn unseen((character, place): (char, usize)) -> PublicKeyError {
+const fn invisible_character((character, place): (char, usize)) -> PublicKeyError {
     PublicKeyError::InvisibleCharacter { character, place }
 }

@@ -5,11 +5,11 @@ use std::borrow::Cow;
 use super::armor;
 use super::error::PublicKeyError;
 
-/// The line that begins a block.
+/// The first line of a block.
 pub(super) const BEGIN: &str = "---- BEGIN SSH2 PUBLIC KEY ----";
 const END: &str = "---- END SSH2 PUBLIC KEY ----";
 
-/// The key blob and the comment of a block, which must fill `body` from its first line to its last.
+/// The key blob and the comment of a block. `body` must contain nothing else.
 pub(super) fn parse(body: &str) -> Result<(Vec<u8>, Cow<'_, str>), PublicKeyError> {
     let lines = armor::inner_lines(body, END)?;
     let (comment, data) = split_headers(&lines)?;
@@ -17,10 +17,9 @@ pub(super) fn parse(body: &str) -> Result<(Vec<u8>, Cow<'_, str>), PublicKeyErro
     Ok((blob.to_vec(), comment))
 }
 
-/// Parts the headers (§3.3) from the base64 lines, and picks the comment out of the headers.
+/// Separates the headers (§3.3) from the base64 lines, and returns the comment from the headers.
 ///
-/// A header is known by its colon, which base64 does not have. It goes on to the next line as long
-/// as its line ends with a backslash.
+/// A header contains a colon, and base64 does not. A line that ends with a backslash continues on the next line.
 fn split_headers<'a, 'l>(lines: &'l [&'a str]) -> Result<(Cow<'a, str>, &'l [&'a str]), PublicKeyError> {
     let mut comment = Cow::Borrowed("");
     let mut rest = lines;
@@ -32,7 +31,7 @@ fn split_headers<'a, 'l>(lines: &'l [&'a str]) -> Result<(Cow<'a, str>, &'l [&'a
         let mut value = Cow::Borrowed(value);
         while value.ends_with('\\') {
             let (&next, after) = rest.split_first().ok_or(PublicKeyError::BrokenArmor)?;
-            // One text that grows: thousands of lines may go on, and each would be copied as often.
+            // The text grows in place, because copying it for each of thousands of continuation lines takes quadratic time.
             let text = value.to_mut();
             text.pop();
             text.push_str(next);
@@ -45,8 +44,7 @@ fn split_headers<'a, 'l>(lines: &'l [&'a str]) -> Result<(Cow<'a, str>, &'l [&'a
     Ok((comment, rest))
 }
 
-/// Takes away the white space around the text, and one pair of quotation marks (§3.3.2 has them as
-/// a custom).
+/// Removes white space around the text, and one pair of quotation marks, which §3.3.2 mentions as customary.
 fn unquote(value: Cow<'_, str>) -> Cow<'_, str> {
     fn inner(value: &str) -> &str {
         let value = value.trim();
@@ -80,7 +78,7 @@ mod tests {
         assert_eq!(comment(&["Comment: a \\"]), Err(PublicKeyError::BrokenArmor));
     }
 
-    /// Sixteen times as many lines take sixteen times as long, not 256 times.
+    /// The time is linear: sixteen times as many lines take sixteen times as long, not 256 times.
     #[test]
     fn a_header_that_goes_on_for_long_takes_no_longer_than_it_is() {
         use rustix::time::{ClockId, clock_gettime};

@@ -1,4 +1,4 @@
-//! What can be generated.
+//! The kinds of key pairs that can be generated.
 
 use super::algorithm::Algorithm;
 
@@ -33,7 +33,7 @@ impl KeySpec {
         Self::Ed25519,
     ];
 
-    /// The family of the key.
+    /// The algorithm of the key.
     #[must_use]
     pub const fn algorithm(self) -> Algorithm {
         match self {
@@ -43,7 +43,7 @@ impl KeySpec {
         }
     }
 
-    /// The size as `ssh-keygen -l` prints it, in bits; an Ed25519 key has 256.
+    /// The size in bits, as `ssh-keygen -l` prints it. An Ed25519 key has 256.
     #[must_use]
     pub const fn bits(self) -> u32 {
         match self {
@@ -56,11 +56,9 @@ impl KeySpec {
         }
     }
 
-    /// The specification for an algorithm and a size in bits, or `None` where that cannot be
-    /// generated.
+    /// The specification for an algorithm and a size in bits, or `None` if that cannot be generated.
     ///
-    /// Without a size, RSA has 2048 bits and ECDSA 256. Ed25519 has one size only: `None` and 256
-    /// mean the same.
+    /// Without a size, RSA keys have 2048 bits and ECDSA keys 256. Ed25519 has only one size: `None` and 256 mean the same.
     #[must_use]
     pub fn from_parts(algorithm: Algorithm, bits: Option<u32>) -> Option<Self> {
         let default = match algorithm {
@@ -84,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn defaults_are_those_of_the_contract() {
+    fn defaults_are_as_documented() {
         assert_eq!(KeySpec::from_parts(Algorithm::Rsa, None), Some(KeySpec::Rsa2048));
         assert_eq!(KeySpec::from_parts(Algorithm::Ecdsa, None), Some(KeySpec::EcdsaP256));
         assert_eq!(KeySpec::from_parts(Algorithm::Ed25519, None), Some(KeySpec::Ed25519));

@@ -1,25 +1,24 @@
-//! The data types of RFC 4251 §5: a strict reader, and writers that append to a buffer of the
-//! caller's.
+//! The data types of RFC 4251 §5: a strict reader, and functions that append to a buffer.
 
-/// The longest number in bytes: 16384 bits, as OpenSSH.
+/// The maximum length of a number in bytes: 16384 bits, as in OpenSSH.
 const MAX_NUMBER: usize = 16384 / 8;
 
-/// What can be wrong with a structure of RFC 4251 types.
+/// Errors in a structure of RFC 4251 types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WireError {
-    /// A field goes beyond the end.
+    /// A field extends past the end.
     Truncated,
-    /// Something follows the last field.
+    /// Bytes follow the last field.
     TrailingBytes,
     /// A number is zero or negative.
     NotPositive,
-    /// A number has a needless leading zero byte.
+    /// A number has an unnecessary leading zero byte.
     NotMinimal,
     /// A number has more than 16384 bits.
     TooLong,
 }
 
-/// Reads fields one after the other from a byte string.
+/// Reads consecutive fields from a byte string.
 #[derive(Clone, Debug)]
 pub(crate) struct Reader<'a> {
     rest: &'a [u8],
@@ -30,7 +29,7 @@ impl<'a> Reader<'a> {
         Self { rest: bytes }
     }
 
-    /// What has not been read yet.
+    /// The unread bytes.
     pub(crate) const fn rest(&self) -> &'a [u8] {
         self.rest
     }
@@ -75,7 +74,7 @@ impl<'a> Reader<'a> {
 
     /// A positive `mpint`: its magnitude, big-endian, without a leading zero byte.
     ///
-    /// Every number in a key is positive, so zero is refused here as well as the negative ones.
+    /// Every number in a key is positive, so zero is refused like negative numbers.
     pub(crate) fn positive_mpint(&mut self) -> Result<&'a [u8], WireError> {
         let bytes = self.string()?;
         let magnitude = match bytes {
@@ -112,8 +111,7 @@ pub(crate) fn put_u32(out: &mut Vec<u8>, value: u32) {
 
 /// Appends a `string`.
 ///
-/// Nothing in this crate comes near the 4 GiB that a `uint32` can count; should it happen, the
-/// length is wrong rather than the program gone.
+/// Nothing in this crate comes near the limit of 4 GiB. Beyond it, the length is wrong, but the program does not panic.
 pub(crate) fn put_string(out: &mut Vec<u8>, bytes: &[u8]) {
     put_u32(out, u32::try_from(bytes.len()).unwrap_or(u32::MAX));
     out.extend_from_slice(bytes);

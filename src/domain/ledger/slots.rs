@@ -1,4 +1,6 @@
-//! Who holds a slot of the quota and who holds a name, and who waits for which of the two.
+//! The claims that hold a slot of the quota and a name, and those that wait for one of the two.
+
+mod transitions;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -6,37 +8,37 @@ use std::{
     sync::Arc,
 };
 
-use super::{Claim, Seniority, Standing};
+use super::{Claim, ClaimState, Seniority};
 
-/// Its seniority and the UID.
-pub(super) type Place = (Seniority, Arc<str>);
+/// The position of a claim in the queue: its seniority and UID.
+pub(super) type QueuePosition = (Seniority, Arc<str>);
 
-/// How far a claim has got. From [`Self::Granted`] on it has its slot and its name.
+/// The progress of a claim. From [`Self::Granted`] on it has its slot and its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Progress {
-    /// It waits for its slot or its name.
+    /// It waits for a slot or its name.
     Waiting,
-    /// Nobody has been told yet, so both can be taken back.
+    /// No write of its acceptance is in progress, so the grant can be revoked.
     Granted,
-    /// That it is accepted may be being written just now.
+    /// Its acceptance may be in the middle of a write.
     Writing,
     /// Its status says that it is accepted.
     Accepted,
 }
 
-/// A claim, in as little room as it can have: of most nobody asks anything any more.
+/// A claim in compact form: most claims are never read again.
 #[derive(Debug, Clone)]
 struct Entry {
     created: i64,
     name: Arc<str>,
-    /// Mostly the same text as `name`, and then the same memory.
+    /// Usually the same text as `name`, and then the same allocation.
     key_pair_name: Arc<str>,
     has_token: bool,
     progress: Progress,
 }
 
 impl Entry {
-    fn place(&self, uid: &str) -> Place {
+    fn queue_position(&self, uid: &str) -> QueuePosition {
         (self.seniority(), uid.into())
     }
 
@@ -58,16 +60,16 @@ pub(super) struct Slots {
     granted: usize,
     /// How many granted claims hold each name; more than one only where objects are older than this rule.
     held_names: HashMap<Arc<str>, u32>,
-    /// The claims that wait, by name. One set for all names: a set of its own for each takes ten times the room.
-    waiting: BTreeSet<(Arc<str>, Place)>,
-    /// Of every name that is free, the oldest claim that waits for it: what only a slot is missing to.
-    next: BTreeSet<Place>,
-    /// The granted claims that can still be taken back.
-    revocable: BTreeSet<Place>,
-    /// Those that may be being accepted just now.
-    writing: BTreeSet<Place>,
-    /// Names that got a second holder since this was last looked at.
-    doubled: BTreeSet<Arc<str>>,
+    /// The waiting claims by key pair name. One set for all names: one set for each name takes ten times the memory.
+    waiting: BTreeSet<(Arc<str>, QueuePosition)>,
+    /// For each free name the oldest claim that waits for it. These claims only lack a slot.
+    next: BTreeSet<QueuePosition>,
+    /// The granted claims that can still be revoked.
+    revocable: BTreeSet<QueuePosition>,
+    /// The claims whose acceptance may be in the middle of a write.
+    writing: BTreeSet<QueuePosition>,
+    /// The names that got a second holder since the last [`Self::revoke`].
+    contested: BTreeSet<Arc<str>>,
 }
 
 impl Slots {
@@ -82,13 +84,13 @@ impl Slots {
             next: BTreeSet::new(),
             revocable: BTreeSet::new(),
             writing: BTreeSet::new(),
-            doubled: BTreeSet::new(),
+            contested: BTreeSet::new(),
         }
     }
 
-    /// Claims that are all known at once: nothing is granted before the last of them is in.
+    /// Slots with these claims. Grants no free slot.
     ///
-    /// `previous` is what this replaces: what it granted stays granted, as long as there is room.
+    /// The grants of `previous`, which this replaces, last as long as there is room.
     pub(super) fn load(quota: usize, claims: impl IntoIterator<Item = Claim>, previous: Option<&Self>) -> Self {
         let mut slots = Self::new(quota);
         for claim in claims {
@@ -99,54 +101,54 @@ impl Slots {
         slots
     }
 
-    /// How far this claim has got, where it is not said to be accepted.
+    /// The progress of this claim, apart from its acceptance.
     fn progress(&self, claim: &Claim) -> Option<Progress> {
         let entry = self.entries.get(&claim.uid).filter(|entry| entry.key_pair_name == claim.key_pair_name)?;
         Some(if entry.progress == Progress::Accepted { Progress::Granted } else { entry.progress })
     }
 
-    /// How the claim of the `KeyPair` with this UID stands.
-    pub(super) fn standing(&self, uid: &str) -> Standing {
+    /// The state of the claim of the `KeyPair` with this UID.
+    pub(super) fn claim_state(&self, uid: &str) -> ClaimState {
         match self.entries.get(uid) {
-            None => Standing::Unknown,
-            Some(entry) if entry.progress == Progress::Writing && self.is_too_many(&entry.place(uid)) => {
-                Standing::NoSlot
+            None => ClaimState::Unknown,
+            Some(entry) if entry.progress == Progress::Writing && self.is_over_quota(&entry.queue_position(uid)) => {
+                ClaimState::NoSlot
             }
-            Some(entry) if entry.is_granted() => Standing::Granted,
-            Some(entry) if self.next.contains(&entry.place(uid)) => Standing::NoSlot,
-            Some(_) => Standing::NameTaken,
+            Some(entry) if entry.is_granted() => ClaimState::Granted,
+            Some(entry) if self.next.contains(&entry.queue_position(uid)) => ClaimState::NoSlot,
+            Some(_) => ClaimState::NameTaken,
         }
     }
 
-    /// Whether this claim has a slot, even if that is only until it is known whether it was accepted.
+    /// Whether this claim has a slot, even if only until the outcome of a write is known.
     pub(super) fn has_slot(&self, uid: &str) -> bool {
         self.entries.get(uid).is_some_and(Entry::is_granted)
     }
 
-    /// Whether this claim, which may be being accepted just now, would be taken back if it were not. It holds what it has until it is
-    /// known what became of it, but must not be accepted if it has not been.
-    fn is_too_many(&self, place: &Place) -> bool {
+    /// Whether this claim is over the quota while its acceptance may be in the middle of a write. It keeps its slot and name
+    /// until the outcome is known, but must not be accepted if it is not accepted yet.
+    fn is_over_quota(&self, position: &QueuePosition) -> bool {
         let too_many = self.granted.saturating_sub(self.quota);
-        self.writing.iter().rev().take(too_many).any(|other| other == place)
+        self.writing.iter().rev().take(too_many).any(|other| other == position)
     }
 
-    /// How the claim would stand if it were taken in now.
-    pub(super) fn foresee(&self, claim: &Claim) -> Standing {
+    /// The state that the claim would have if it were added now.
+    pub(super) fn preview(&self, claim: &Claim) -> ClaimState {
         let name = &claim.key_pair_name;
         let own = self.entries.get(&claim.uid);
         match own {
-            Some(own) if own.key_pair_name == *name => return self.standing(&claim.uid),
+            Some(own) if own.key_pair_name == *name => return self.claim_state(&claim.uid),
             _ => {}
         }
-        let place = place(claim);
-        let is_overtaken = self.head(name).is_some_and(|first| first < place);
+        let position = queue_position(claim);
+        let is_overtaken = self.oldest_waiting(name).is_some_and(|first| first < position);
         if is_overtaken || self.held_names.contains_key(name) {
-            return Standing::NameTaken;
+            return ClaimState::NameTaken;
         }
-        // With another name it gives back the slot that it has.
+        // With another name the claim returns its slot.
         let taken = self.granted - usize::from(own.is_some_and(Entry::is_granted));
-        let is_next = self.next.iter().find(|(_, uid)| *uid != claim.uid).is_none_or(|next| place < *next);
-        if taken < self.quota && is_next { Standing::Granted } else { Standing::NoSlot }
+        let is_next = self.next.iter().find(|(_, uid)| *uid != claim.uid).is_none_or(|next| position < *next);
+        if taken < self.quota && is_next { ClaimState::Granted } else { ClaimState::NoSlot }
     }
 
     /// The number of granted claims.
@@ -154,12 +156,12 @@ impl Slots {
         self.granted
     }
 
-    /// The names of the `KeyPair`s that only a slot is missing to.
-    pub(super) fn without_slot(&self) -> impl Iterator<Item = String> {
+    /// The names of the `KeyPair`s that only lack a slot.
+    pub(super) fn names_without_slot(&self) -> impl Iterator<Item = String> {
         self.next.iter().map(|(seniority, _)| seniority.name.to_string())
     }
 
-    /// The claim with this UID, its client token aside.
+    /// The claim with this UID, without its client token.
     pub(super) fn get(&self, uid: &str) -> Option<Claim> {
         let (uid, entry) = self.entries.get_key_value(uid)?;
         Some(Claim {
@@ -171,13 +173,12 @@ impl Slots {
         })
     }
 
-    /// Takes in a new claim, or one that changed. Returns the names of the other `KeyPair`s whose standing
-    /// changed.
+    /// Adds or updates a claim. Returns the names of the other `KeyPair`s whose state changed.
     pub(super) fn claim(&mut self, claim: Claim) -> BTreeSet<String> {
         let uid = claim.uid.clone();
         let name = claim.seniority.name.clone();
         let mut changed = match self.entries.get_mut(&uid) {
-            // The UID fixes the place, and what is granted stays granted.
+            // The UID determines the position, and a grant lasts.
             Some(entry) if entry.key_pair_name == claim.key_pair_name && (entry.is_granted() || !claim.accepted) => {
                 entry.has_token = claim.token.is_some();
                 let progress = match entry.progress {
@@ -188,7 +189,7 @@ impl Slots {
                 self.advance(&uid, progress);
                 return BTreeSet::new();
             }
-            Some(_) => self.take_out(&uid),
+            Some(_) => self.remove(&uid),
             None => BTreeSet::new(),
         };
         let progress = if claim.accepted { Progress::Accepted } else { Progress::Waiting };
@@ -198,10 +199,9 @@ impl Slots {
         changed
     }
 
-    /// Withdraws a claim, because its `KeyPair` is gone or no longer valid. Returns the names of the
-    /// `KeyPair`s whose standing changed.
+    /// Removes a claim whose `KeyPair` is gone or no longer valid. Returns the names of the `KeyPair`s whose state changed.
     pub(super) fn withdraw(&mut self, uid: &str) -> BTreeSet<String> {
-        let mut changed = self.take_out(uid);
+        let mut changed = self.remove(uid);
         changed.extend(self.grant_free_slots());
         changed
     }
@@ -212,9 +212,10 @@ impl Slots {
         self.grant_free_slots()
     }
 
-    /// Notes that the acceptance of this claim is being written, so that nothing is taken back from it. Whether it is granted.
+    /// Notes that the acceptance of this claim is about to be written, so that the grant is not revoked. Returns whether the
+    /// claim is granted.
     pub(super) fn begin_writing(&mut self, uid: &str) -> bool {
-        if self.standing(uid) != Standing::Granted {
+        if self.claim_state(uid) != ClaimState::Granted {
             return false;
         }
         if self.entries.get(uid).is_some_and(|entry| entry.progress == Progress::Granted) {
@@ -223,7 +224,7 @@ impl Slots {
         true
     }
 
-    /// Notes that no acceptance of this claim is being written any more.
+    /// Notes that the write of the acceptance of this claim has ended.
     pub(super) fn end_writing(&mut self, uid: &str) {
         if self.entries.get(uid).is_some_and(|entry| entry.progress == Progress::Writing) {
             self.advance(uid, Progress::Granted);
@@ -233,164 +234,9 @@ impl Slots {
     pub(super) fn has_granted(&self, claim: &Claim) -> bool {
         self.progress(claim).is_some_and(|progress| progress != Progress::Waiting)
     }
-
-    /// Takes back what was granted and must not be any more, since the quota has become smaller or another has been accepted with
-    /// the name: from the youngest first. Returns the UIDs of these claims, and the names of all `KeyPair`s whose standing changed.
-    pub(super) fn revoke(&mut self) -> (Vec<Arc<str>>, BTreeSet<String>) {
-        let (mut revoked, mut changed) = (Vec::new(), BTreeSet::new());
-        for name in std::mem::take(&mut self.doubled) {
-            let holders: Vec<Place> =
-                self.revocable.iter().rev().filter(|place| self.holds(place, &name)).cloned().collect();
-            for place in holders {
-                if self.held_names.get(&name).is_some_and(|holders| *holders > 1) {
-                    changed.extend(self.put_back(&place));
-                    revoked.push(place.1);
-                }
-            }
-        }
-        while self.granted > self.quota
-            && let Some(place) = self.revocable.last().cloned()
-        {
-            changed.extend(self.put_back(&place));
-            revoked.push(place.1);
-        }
-        (revoked, changed)
-    }
-
-    fn holds(&self, (_, uid): &Place, name: &Arc<str>) -> bool {
-        self.entries.get(uid).is_some_and(|entry| entry.key_pair_name == *name)
-    }
-
-    /// Lets a granted claim wait again.
-    fn put_back(&mut self, place: &Place) -> BTreeSet<String> {
-        let Some(claim) = self.get(&place.1) else { return BTreeSet::new() };
-        let has_token = self.entries.get(&place.1).is_some_and(|entry| entry.has_token);
-        let mut changed = self.take_out(&place.1);
-        changed.extend(self.insert(claim, Progress::Waiting));
-        if let Some(entry) = self.entries.get_mut(&place.1) {
-            entry.has_token = has_token;
-        }
-        changed.insert(place.0.name.to_string());
-        changed
-    }
-
-    /// Notes how far a granted claim has got.
-    fn advance(&mut self, uid: &str, progress: Progress) {
-        let Some(entry) = self.entries.get_mut(uid).filter(|entry| entry.progress != progress) else { return };
-        entry.progress = progress;
-        let place = entry.place(uid);
-        self.revocable.remove(&place);
-        self.writing.remove(&place);
-        self.line_up_granted(place, progress);
-    }
-
-    fn line_up_granted(&mut self, place: Place, progress: Progress) {
-        match progress {
-            Progress::Granted => drop(self.revocable.insert(place)),
-            Progress::Writing => drop(self.writing.insert(place)),
-            Progress::Waiting | Progress::Accepted => {}
-        }
-    }
-
-    fn insert(&mut self, claim: Claim, progress: Progress) -> BTreeSet<String> {
-        let name = Arc::clone(&claim.seniority.name);
-        let key_pair_name =
-            if name == claim.key_pair_name { Arc::clone(&name) } else { Arc::clone(&claim.key_pair_name) };
-        let mut changed = BTreeSet::new();
-        if progress == Progress::Waiting {
-            let overtaken = self.head(&key_pair_name);
-            self.waiting.insert((Arc::clone(&key_pair_name), place(&claim)));
-            changed.extend(self.line_up(&key_pair_name, overtaken));
-        } else {
-            changed.extend(self.hold(&key_pair_name));
-            self.line_up_granted(place(&claim), progress);
-        }
-        let has_token = claim.token.is_some();
-        let entry = Entry { created: claim.seniority.created, name, key_pair_name, has_token, progress };
-        self.entries.insert(claim.uid, entry);
-        changed
-    }
-
-    fn take_out(&mut self, uid: &str) -> BTreeSet<String> {
-        let Some(entry) = self.entries.remove(uid) else {
-            return BTreeSet::new();
-        };
-        let name = &entry.key_pair_name;
-        let before = self.head(name);
-        let place = entry.place(uid);
-        if entry.is_granted() {
-            self.granted -= 1;
-            self.revocable.remove(&place);
-            self.writing.remove(&place);
-            if let Some(holders) = self.held_names.get_mut(name) {
-                *holders -= 1;
-                if *holders == 0 {
-                    self.held_names.remove(name);
-                }
-            }
-        } else {
-            self.next.remove(&place);
-            self.waiting.remove(&(Arc::clone(name), place));
-        }
-        self.line_up(name, before)
-    }
-
-    /// Gives a slot and the name to one more claim.
-    fn hold(&mut self, name: &Arc<str>) -> BTreeSet<String> {
-        self.granted += 1;
-        let holders = self.held_names.entry(Arc::clone(name)).or_default();
-        *holders += 1;
-        if *holders > 1 {
-            self.doubled.insert(Arc::clone(name));
-        }
-        // Whoever was next for the name now waits for the name itself.
-        let overtaken = self.head(name);
-        self.line_up(name, overtaken)
-    }
-
-    /// The oldest claim that waits for `name`.
-    fn head(&self, name: &Arc<str>) -> Option<Place> {
-        first_of(&self.waiting, name).cloned()
-    }
-
-    /// Makes `next` say the truth about `name`, whose oldest waiting claim was `before`.
-    fn line_up(&mut self, name: &Arc<str>, before: Option<Place>) -> BTreeSet<String> {
-        let mut changed = BTreeSet::new();
-        let after = if self.held_names.contains_key(name) { None } else { self.head(name) };
-        if let Some(before) = before
-            && after.as_ref() != Some(&before)
-            && self.next.remove(&before)
-        {
-            changed.insert(before.0.name.to_string());
-        }
-        if let Some(after) = after
-            && self.next.insert(after.clone())
-        {
-            changed.insert(after.0.name.to_string());
-        }
-        changed
-    }
-
-    /// Grants what can be granted, to the oldest claim first.
-    pub(super) fn grant_free_slots(&mut self) -> BTreeSet<String> {
-        let mut changed = BTreeSet::new();
-        while self.granted < self.quota
-            && let Some(place) = self.next.pop_first()
-        {
-            let Some(entry) = self.entries.get_mut(&place.1) else { continue };
-            entry.progress = Progress::Granted;
-            self.revocable.insert(place.clone());
-            let waiting = (Arc::clone(&entry.key_pair_name), place);
-            self.waiting.remove(&waiting);
-            let (name, (seniority, _)) = waiting;
-            changed.extend(self.hold(&name));
-            changed.insert(seniority.name.to_string());
-        }
-        changed
-    }
 }
 
-/// The same for the same claims, whatever the order in which its hash tables have them.
+/// Independent of the order of the hash tables.
 impl fmt::Debug for Slots {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Slots")
@@ -402,23 +248,32 @@ impl fmt::Debug for Slots {
             .field("next", &self.next)
             .field("revocable", &self.revocable)
             .field("writing", &self.writing)
-            .field("doubled", &self.doubled)
+            .field("contested", &self.contested)
             .finish()
     }
 }
 
-/// The first place in the part of `places` that is about `key`.
-pub(super) fn first_of<'a>(places: &'a BTreeSet<(Arc<str>, Place)>, key: &Arc<str>) -> Option<&'a Place> {
-    all_of(places, key).next()
+/// The first position for `key`.
+pub(super) fn first_for<'a>(
+    positions: &'a BTreeSet<(Arc<str>, QueuePosition)>,
+    key: &Arc<str>,
+) -> Option<&'a QueuePosition> {
+    all_for(positions, key).next()
 }
 
-/// The places in the part of `places` that is about `key`, in their order.
-pub(super) fn all_of<'a>(places: &'a BTreeSet<(Arc<str>, Place)>, key: &Arc<str>) -> impl Iterator<Item = &'a Place> {
+/// The positions for `key`, in order.
+pub(super) fn all_for<'a>(
+    positions: &'a BTreeSet<(Arc<str>, QueuePosition)>,
+    key: &Arc<str>,
+) -> impl Iterator<Item = &'a QueuePosition> {
     let least = (Seniority { created: i64::MIN, name: Arc::default() }, Arc::default());
     let key = Arc::clone(key);
-    places.range((Arc::clone(&key), least)..).take_while(move |(of, _)| *of == key).map(|(_, place)| place)
+    positions
+        .range((Arc::clone(&key), least)..)
+        .take_while(move |(other, _)| *other == key)
+        .map(|(_, position)| position)
 }
 
-pub(super) fn place(claim: &Claim) -> Place {
+pub(super) fn queue_position(claim: &Claim) -> QueuePosition {
     (claim.seniority.clone(), claim.uid.clone())
 }

@@ -56,7 +56,7 @@ pub(super) static RULES: ProfileRules = ProfileRules {
         quota: "KeyPair",
     },
     errors: &[
-        // The document sets the parameter's name in typographic quotes.
+        // The typographic quotes are the document's.
         ErrorRow::new(
             Reason::MissingParameter,
             400,
@@ -69,7 +69,7 @@ pub(super) static RULES: ProfileRules = ProfileRules {
             "InvalidKeyPairName.Malformed",
             "Specified Key Pair name is not valid.",
         ),
-        // One code for both: the document's explanation is "not valid, or taken already".
+        // The document has one code for both: "not valid, or already in use".
         ErrorRow::new(
             Reason::KeyPairNameConflict,
             400,

@@ -1,8 +1,8 @@
-//! The neutral profile: whatever OpenSSH can do, with Volcengine's errors.
+//! The neutral profile: everything that OpenSSH supports, with Volcengine's errors.
 
-use super::{FingerprintForm, ProfileRules, volcengine};
+use super::{EVERY_ALGORITHM, FingerprintForm, ProfileRules, volcengine};
 use crate::domain::{
-    key::{Algorithm, KeyType},
+    key::KeyType,
     text_rule::{TextRule, visible},
 };
 
@@ -13,17 +13,11 @@ static NAME: TextRule = TextRule::new(
     "1 to 128 letters, digits, punctuation marks or symbols of any script, without spaces and control characters",
 );
 
-/// Every key type that OpenSSH knows or once knew.
-pub(super) static IMPORT_TYPES: &[KeyType] = KeyType::ALL;
-
-/// Everything that can be generated.
-pub(super) static GENERATES: &[Algorithm] = &[Algorithm::Rsa, Algorithm::Ecdsa, Algorithm::Ed25519];
-
 pub(super) static RULES: ProfileRules = ProfileRules {
     import_name: &NAME,
     generate_name: &NAME,
-    import_types: IMPORT_TYPES,
-    generates: GENERATES,
+    import_types: KeyType::ALL,
+    generates: EVERY_ALGORITHM,
     fingerprint: FingerprintForm::Sha256,
     parameters: volcengine::PARAMETERS,
     errors: &[],

@@ -1,10 +1,11 @@
 //! `UCloud` `ImportUHostKeyPairs`.
 //!
-//! The document describes no errors beyond `RetCode` and `Message`; the codes are those of `UCloud`'s common list. `UCloud`
+//! The document describes no errors beyond `RetCode` and `Message`; the codes are from `UCloud`'s common list. `UCloud`
 //! answers every request with HTTP 200, so the HTTP status is the neutral one.
 
-use super::{FingerprintForm, ProfileRules, openssh, volcengine::INTERNAL_MESSAGE};
+use super::{EVERY_ALGORITHM, FingerprintForm, ProfileRules, volcengine::INTERNAL_MESSAGE};
 use crate::domain::{
+    key::KeyType,
     reason::{ErrorRow, ParameterNames, Reason},
     text_rule::{TextRule, visible},
 };
@@ -26,8 +27,8 @@ const fn not_available(reason: Reason, http_status: u16) -> ErrorRow {
 pub(super) static RULES: ProfileRules = ProfileRules {
     import_name: &NAME,
     generate_name: &NAME,
-    import_types: openssh::IMPORT_TYPES,
-    generates: openssh::GENERATES,
+    import_types: KeyType::ALL,
+    generates: EVERY_ALGORITHM,
     fingerprint: FingerprintForm::Md5ProjectIdBody,
     parameters: ParameterNames {
         key_pair_name: "KeyPairName",

@@ -1,7 +1,8 @@
-//! Volcengine ECS `ImportKeyPair`. Its errors are the neutral ones, for whatever another profile does not say itself.
+//! Volcengine ECS `ImportKeyPair`. Its errors are the neutral ones: the default of every other profile.
 
-use super::{FingerprintForm, ProfileRules, openssh};
+use super::{EVERY_ALGORITHM, FingerprintForm, ProfileRules};
 use crate::domain::{
+    key::KeyType,
     reason::{ErrorRow, Parameter, ParameterNames, Reason},
     text_rule::TextRule,
 };
@@ -13,7 +14,7 @@ static NAME: TextRule = TextRule::new(
     "2 to 64 characters: Latin letters, digits, '-' and '.', beginning and ending with a letter or digit, with no two of '-' and '.' in a row",
 );
 
-/// The document's words for an internal error, then what to do about it.
+/// The document's message for an internal error, then what to do about it.
 pub(super) const INTERNAL_MESSAGE: &str = "An internal error has occurred. {detail}";
 
 pub(super) const INTERNAL_ERROR: ErrorRow =
@@ -91,7 +92,7 @@ pub(super) static ERRORS: &[ErrorRow] = &[
     INTERNAL_ERROR,
 ];
 
-/// What the document calls its parameters; the tags are Alibaba Cloud's.
+/// The document's names of the parameters; those of the tags are Alibaba Cloud's.
 pub(super) const PARAMETERS: ParameterNames = ParameterNames {
     key_pair_name: "KeyPairName",
     public_key: "PublicKey",
@@ -107,8 +108,8 @@ pub(super) const PARAMETERS: ParameterNames = ParameterNames {
 pub(super) static RULES: ProfileRules = ProfileRules {
     import_name: &NAME,
     generate_name: &NAME,
-    import_types: openssh::IMPORT_TYPES,
-    generates: openssh::GENERATES,
+    import_types: KeyType::ALL,
+    generates: EVERY_ALGORITHM,
     fingerprint: FingerprintForm::Md5Plain,
     parameters: PARAMETERS,
     errors: ERRORS,

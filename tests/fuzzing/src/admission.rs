@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use keypair_operator::{
     api::{KeyPair, KeyPairSpec},
-    controller::{Index, View, Views},
+    cache::{Index, View, Views},
     domain::region::Region,
     webhook::{Scopes, envelope, review},
 };

@@ -1,4 +1,4 @@
-//! Runs histories that are drawn from seeds, and shortens the first that breaks a promise.
+//! Runs random histories from seeds, and shortens the first one that violates an invariant.
 
 use std::{
     process::ExitCode,
@@ -16,35 +16,35 @@ use keypair_simulation::{
     run::run,
 };
 
-/// Runs the operator through histories that are drawn from seeds.
+/// Run the operator through random histories, each from a seed, and check its invariants.
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[derive(Parser)]
 struct Args {
-    /// How many histories.
+    /// Number of histories to run.
     #[arg(long, default_value_t = 100)]
     histories: u64,
-    /// The seed of the first; that of the next is greater by one.
+    /// Seed of the first history; each further history adds one.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// How many run at once.
+    /// Number of histories to run concurrently.
     #[arg(long, default_value_t = 2)]
     threads: usize,
-    /// Only these steps of the history, by number: to repeat a shortened one.
+    /// Run only these steps of the history, by number, to reproduce a shortened history.
     #[arg(long, value_delimiter = ',')]
     steps: Vec<usize>,
-    /// Prints every request of the first history.
+    /// Print every request of the first history.
     #[arg(long)]
     trace: bool,
-    /// Leaves out histories in which the store is put back.
+    /// Skip histories that restore the store from a snapshot.
     #[arg(long)]
     no_snapshots: bool,
-    /// Does not stop at the first history that fails, and shortens none.
+    /// Run all histories, even after a failure, and shorten none.
     #[arg(long)]
     all: bool,
-    /// Stops at the first history that fails, and does not shorten it.
+    /// Stop at the first failure without shortening it.
     #[arg(long, conflicts_with = "all")]
     first: bool,
-    /// Leaves out the histories of these seeds.
+    /// Skip the histories of these seeds.
     #[arg(long, value_delimiter = ',')]
     except: Vec<u64>,
 }
@@ -52,11 +52,11 @@ struct Args {
 fn main() -> ExitCode {
     let args = Args::parse();
     if args.trace || !args.steps.is_empty() {
-        return one(&args);
+        return run_one(&args);
     }
-    let begun = Instant::now();
+    let started = Instant::now();
     let (next, failed, done) = (AtomicU64::new(0), AtomicBool::new(false), AtomicU64::new(0));
-    let telling = Mutex::new(());
+    let output = Mutex::new(());
     thread::scope(|scope| {
         for _ in 0..args.threads {
             scope.spawn(|| {
@@ -90,22 +90,22 @@ fn main() -> ExitCode {
                                 .join("\n    ")
                         );
                     } else if was_first && !args.first {
-                        let _telling = telling.lock().unwrap_or_else(PoisonError::into_inner);
-                        explain(&history, &violations);
+                        let _output = output.lock().unwrap_or_else(PoisonError::into_inner);
+                        report(&history, &violations);
                     }
                 }
             });
         }
     });
-    let (done, seconds) = (done.into_inner(), begun.elapsed().as_secs_f64());
+    let (done, seconds) = (done.into_inner(), started.elapsed().as_secs_f64());
     #[allow(clippy::cast_precision_loss, reason = "a rate")]
     let rate = done as f64 / seconds * 60.0;
-    println!("{done} histories in {seconds:.1} s: {rate:.0} a minute, from seed {}", args.seed);
+    println!("{done} histories in {seconds:.1} s ({rate:.0} per minute), from seed {}", args.seed);
     if failed.into_inner() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-/// Runs one history, shortened as it was asked for.
-fn one(args: &Args) -> ExitCode {
+/// Runs one history, reduced to `--steps`.
+fn run_one(args: &Args) -> ExitCode {
     let mut history = history::draw(args.seed);
     if !args.steps.is_empty() {
         let steps = history.steps.into_iter().enumerate().filter(|(number, _)| args.steps.contains(number));
@@ -115,14 +115,14 @@ fn one(args: &Args) -> ExitCode {
     print!("{history}");
     outcome.trace.iter().for_each(|line| println!("{line}"));
     outcome.violations.iter().for_each(|violation| println!("{violation}"));
-    println!("{} violations, after {:?} on its own clock", outcome.violations.len(), outcome.lasted);
+    println!("{} violations after {:?} of simulated time", outcome.violations.len(), outcome.lasted);
     if outcome.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Shortens a history that fails, and prints it as a script.
-fn explain(history: &History, violations: &[String]) {
-    println!("seed {} breaks a promise:\n    {}", history.seed, violations.join("\n    "));
-    // Another fault would be another story.
+/// Shortens a failed history, and prints it as a script.
+fn report(history: &History, violations: &[String]) {
+    println!("seed {} violates an invariant:\n    {}", history.seed, violations.join("\n    "));
+    // A shorter history with a different violation would be a different fault.
     let kind = violations.first().map(|violation| kind(violation)).unwrap_or_default();
     let fails =
         |shorter: &History| run(shorter, false).violations.iter().any(|violation| self::kind(violation) == kind);
@@ -134,10 +134,10 @@ fn explain(history: &History, violations: &[String]) {
         .map(|number| number.to_string())
         .collect();
     println!("shortened:\n{shortened}    {}", run(&shortened, false).violations.join("\n    "));
-    println!("repeat it with: --seed {} --steps {} --trace", history.seed, numbers.join(","));
+    println!("reproduce with: --seed {} --steps {} --trace", history.seed, numbers.join(","));
 }
 
-/// What kind of a violation it is: its words without names and numbers.
+/// The kind of a violation: its message without names and numbers.
 fn kind(violation: &str) -> String {
     let words = violation.split_whitespace().filter(|word| word.chars().all(|c| c.is_alphabetic() || c == ','));
     words.take(8).collect::<Vec<_>>().join(" ")

@@ -15,12 +15,16 @@ use futures::FutureExt;
 use http::{Request, Response};
 use http_body::Frame;
 use keypair_operator::{
-    app::{Election, Replica},
-    controller::{
-        Generator, Health, Leadership, Metrics, OPERATOR, READ_TIMEOUT, Randomness, Requests, Settings, Shared, Views,
-        WallClock,
+    app::Replica,
+    cache::{READ_TIMEOUT, Usage, Views},
+    client::{Randomness, Requests, WallClock},
+    controller::{Generator, Settings, Shared},
+    domain::{
+        region::{OwnNames, Policy},
+        secret::OPERATOR,
     },
-    domain::region::{OwnNames, Policy},
+    leader::{ElectionSettings, Leadership},
+    observe::{Health, Metrics},
 };
 use kube::client::{Body, ClientBuilder};
 use tokio::{
@@ -122,7 +126,7 @@ impl Host {
     fn replica(&self, seed: u64, requests: Requests) -> Replica {
         let Setup { replicas, quota, lease, answers_reviews, concurrency } = self.setup;
         let views = Arc::<Views>::default();
-        let metrics = Arc::new(Metrics::new(Arc::clone(&views)));
+        let metrics = Arc::new(Metrics::new(Usage(Arc::clone(&views))));
         let elects = replicas > 1;
         let health = Arc::new(Health::new(elects, answers_reviews));
         let generator = Generator::given(
@@ -138,9 +142,12 @@ impl Host {
         let shared = Shared { generator, metrics, health, leadership, views, randomness, clock, requests };
         let own = OwnNames { namespace: NAMESPACE.to_owned(), prefix: OPERATOR.to_owned() };
         let policy = Policy { quota, own, ..Policy::default() };
-        let settings = vec![Settings { namespace: None, policy, concurrency, same_keys: answers_reviews }];
-        let election =
-            elects.then(|| Election { namespace: NAMESPACE.to_owned(), duration: Duration::from_secs(lease), terms });
+        let settings = vec![Settings { namespace: None, policy, concurrency, duplicate_keys: answers_reviews }];
+        let election = elects.then(|| ElectionSettings {
+            namespace: NAMESPACE.to_owned(),
+            duration: Duration::from_secs(lease),
+            terms,
+        });
         Replica { settings, answers_reviews, shared, election }
     }
 

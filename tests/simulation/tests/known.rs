@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use keypair_simulation::{
-    history::{Action, History, Policy, Setup, Sight, Step, Verb},
+    history::{Action, History, Policy, Setup, Sight, Step, Verb, Weather},
     run::run,
 };
 use serde_json::{Value, json};
@@ -247,6 +247,24 @@ fn a_store_that_is_put_back_and_gets_on_at_once() {
             step(1045, Action::Restore),
             user(1045 + time, Verb::Delete, "keypairs", "api", Value::Null),
             create(1225 + time, "web", &generated()),
+        ]
+    });
+}
+
+/// The create was refused, since the Secret was there, and the look that followed got no answer.
+#[test]
+fn another_name_after_a_create_that_met_a_foreign_secret() {
+    keeps_its_promises(&setup(500), 0..60, |time| {
+        let weather = Weather { latency: 200, lost_replies: 500, ..Weather::default() };
+        let offered = json!({
+            "metadata": { "annotations": { "keypairs.dev/adopt": "api" } }, "data": { "ssh-privatekey": "$KEY1" },
+        });
+        vec![
+            namespace(0, &json!({})),
+            step(0, Action::Network(0, weather)),
+            user(851, Verb::Create, "secrets", "s1", offered),
+            create(851, "api", &json!({ "profile": "OpenSSH", "secret": { "name": "s1" } })),
+            edit(2000 + 40 * time, "api", &json!({ "secret": { "name": "s2" } })),
         ]
     });
 }

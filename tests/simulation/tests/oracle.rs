@@ -7,7 +7,7 @@ use base64ct::{Base64, Encoding as _};
 use http_body::Body as _;
 use keypair_operator::{
     api::KeyPair,
-    controller::{Index, View, Views},
+    cache::{Index, View, Views},
     domain::{
         key::{Encoding, KeySpec},
         region::Region,

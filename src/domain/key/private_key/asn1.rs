@@ -42,7 +42,7 @@ pub(super) fn read_pkcs1(der: &[u8]) -> Result<Material<'_>, PrivateKeyError> {
     Ok(Material::Rsa(RsaPrivateKeyRef::from_der(der)?))
 }
 
-/// Reads an `ECPrivateKey`, whose curve is named inside it, or outside as in PKCS#8, or both alike.
+/// Reads an `ECPrivateKey`. The curve is named inside it, outside as in PKCS#8, or in both places alike.
 pub(super) fn read_sec1(der: &[u8], outer: Option<Curve>) -> Result<Material<'_>, PrivateKeyError> {
     let key = EcPrivateKey::from_der(der)?;
     let inner = match key.parameters.and_then(EcParameters::named_curve) {
@@ -86,7 +86,7 @@ pub(super) fn write_pkcs1(material: &Material<'_>) -> Result<Zeroizing<Vec<u8>>,
     to_der(key)
 }
 
-/// Writes an `ECPrivateKey` with its curve and point, as it stands alone.
+/// Writes a standalone `ECPrivateKey`, with its curve and point.
 pub(super) fn write_sec1(material: &Material<'_>) -> Result<Zeroizing<Vec<u8>>, PrivateKeyError> {
     let Material::Ecdsa { curve, scalar, point } = *material else {
         return Err(PrivateKeyError::UnsupportedAlgorithm);
@@ -103,7 +103,7 @@ fn ecdsa_point(blob: &[u8]) -> Result<&[u8], PrivateKeyError> {
     Ok(reader.string()?)
 }
 
-/// DER in a buffer of exactly its length, so that nothing is left behind by growth.
+/// DER in a buffer of exactly its length: growing would leave a copy behind.
 fn to_der(value: &impl Encode) -> Result<Zeroizing<Vec<u8>>, PrivateKeyError> {
     let length = usize::try_from(value.encoded_len()?).map_err(|_| PrivateKeyError::Malformed)?;
     let mut der = Zeroizing::new(vec![0; length]);

@@ -1,4 +1,4 @@
-//! What can be wrong with a private key.
+//! Errors of private keys.
 
 use super::super::algorithm::Algorithm;
 use super::super::armor::ArmorError;
@@ -8,25 +8,25 @@ use super::encoding::Encoding;
 
 /// Why a private key is refused or cannot be written.
 ///
-/// The messages never repeat a byte of the key; all they carry is the size of an RSA modulus and
+/// The messages never repeat a byte of the key: they contain at most the size of an RSA modulus and
 /// names of this crate.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PrivateKeyError {
-    /// Nothing but white space.
+    /// Only white space.
     #[error("the private key is empty")]
     Empty,
-    /// The key is encrypted, in whatever format.
+    /// The key is encrypted, in any format.
     #[error("the private key is encrypted; remove its passphrase, for example with ssh-keygen -p")]
     Encrypted,
-    /// A public key stands where a private key belongs.
+    /// A public key instead of a private key.
     #[error("this is a public key; give the private key")]
     PublicKey,
     /// A private key in another format, for example that of `puttygen`.
     #[error("the format of the private key is not supported; convert it to PKCS#8, OpenSSH, PKCS#1 or SEC 1 PEM")]
     UnsupportedFormat,
     /// No key at all.
-    #[error("this is not a private key in PEM, which begins with a BEGIN line")]
+    #[error("this is not a private key in PEM format, which begins with a BEGIN line")]
     NotAKey,
     /// The END line is missing.
     #[error("the private key is incomplete; give all its lines, from BEGIN to END, without joining them")]
@@ -38,18 +38,18 @@ pub enum PrivateKeyError {
     #[error("there is text after the END line of the private key; give the key alone")]
     TextAfterKey,
     /// The lines between BEGIN and END are not base64.
-    #[error("the private key is not valid base64; it may be cut off or broken")]
+    #[error("the private key is not valid base64; it may be truncated or damaged")]
     NotBase64,
-    /// The structure is not what its label says.
-    #[error("the private key is damaged: its inner structure is not that of its format")]
+    /// The structure is not the one that the label names.
+    #[error("the private key is damaged: its content does not match its format")]
     Malformed,
     /// Bytes after the end of a structure.
     #[error("there are extra bytes after the end of the private key data")]
     TrailingBytes,
-    /// Another algorithm than RSA, ECDSA or Ed25519, or an RSA key of more than two primes.
+    /// An algorithm other than RSA, ECDSA and Ed25519, or an RSA key with more than two primes.
     #[error("the algorithm of the private key is not supported; use RSA, ECDSA or Ed25519")]
     UnsupportedAlgorithm,
-    /// Another curve than nistp256, nistp384 and nistp521.
+    /// A curve other than nistp256, nistp384 and nistp521.
     #[error("the elliptic curve of the private key is not supported; use nistp256, nistp384 or nistp521")]
     UnsupportedCurve,
     /// An RSA modulus of fewer than 2048 or more than 8192 bits.
@@ -58,18 +58,18 @@ pub enum PrivateKeyError {
         /// The length of the modulus in bits.
         bits: u32,
     },
-    /// The numbers of the key do not belong together, or its public part is another key's.
-    #[error("the parts of the private key do not belong together; it is damaged or was put together by mistake")]
+    /// The numbers of the key do not match, or its public part belongs to another key.
+    #[error("the parts of the private key do not match; it is damaged or was assembled from several keys")]
     Inconsistent,
-    /// The encoding has no form for such a key.
+    /// The encoding does not support keys of this algorithm.
     #[error("{algorithm} private keys cannot be written as {encoding}")]
     UnsupportedEncoding {
-        /// The encoding asked for.
+        /// The requested encoding.
         encoding: Encoding,
-        /// The family of the key.
+        /// The algorithm of the key.
         algorithm: Algorithm,
     },
-    /// The comment cannot stand in an OpenSSH line.
+    /// The comment is not valid in an OpenSSH line.
     #[error("the comment cannot be used: {0}")]
     Comment(#[source] PublicKeyError),
 }

@@ -1,5 +1,4 @@
-//! The numbers of a private key, borrowed from wherever they were read, and the public key that
-//! follows from them.
+//! The numbers of a private key, borrowed from their source, and the public key derived from them.
 
 use aws_lc_rs::agreement;
 use aws_lc_rs::rsa::{self, KeyPairComponents, PublicKeyComponents};
@@ -11,11 +10,10 @@ use super::super::curve::Curve;
 use super::super::wire::bit_length;
 use super::error::PrivateKeyError;
 
-/// The sizes of RSA modulus, in bits, that AWS-LC computes with.
+/// The sizes of an RSA modulus, in bits, that AWS-LC supports.
 const RSA_BITS: std::ops::RangeInclusive<u32> = 2048..=8192;
 
-/// A private key in parts. Nothing is known of it until [`Material::derive_public_blob`] has
-/// succeeded.
+/// A private key in parts, unchecked until [`Material::derive_public_blob`] has succeeded.
 pub(super) enum Material<'a> {
     /// All the numbers of RFC 8017 §A.1.2.
     Rsa(RsaPrivateKeyRef<'a>),
@@ -24,14 +22,14 @@ pub(super) enum Material<'a> {
         curve: Curve,
         /// Big-endian, exactly as long as the field.
         scalar: &'a [u8],
-        /// The point that came with it, uncompressed, to be compared only.
+        /// The uncompressed point beside it, used only for comparison.
         point: Option<&'a [u8]>,
     },
     /// An Ed25519 key.
     Ed25519 {
-        /// The 32 bytes of RFC 8032 §5.1.5 from which all else is computed.
+        /// The 32 bytes of RFC 8032 §5.1.5 from which everything else is computed.
         seed: &'a [u8],
-        /// The public key that came with it, to be compared only.
+        /// The public key beside it, used only for comparison.
         public: Option<&'a [u8]>,
     },
 }
@@ -58,8 +56,8 @@ impl Material<'_> {
     }
 }
 
-/// An RSA public key cannot be computed from `d` alone; AWS-LC proves that all eight numbers belong
-/// together, above all that `n = p q` and `d e = 1` modulo `p - 1` and `q - 1`.
+/// An RSA public key cannot be computed from `d` alone. AWS-LC proves that all eight numbers match,
+/// above all that `n = p q` and `d e = 1` modulo `p - 1` and `q - 1`.
 fn derive_rsa(key: &RsaPrivateKeyRef<'_>) -> Result<Vec<u8>, PrivateKeyError> {
     if key.other_prime_infos.is_some() {
         return Err(PrivateKeyError::UnsupportedAlgorithm);
@@ -80,8 +78,8 @@ fn derive_rsa(key: &RsaPrivateKeyRef<'_>) -> Result<Vec<u8>, PrivateKeyError> {
     Ok(blob::rsa(e, n))
 }
 
-/// Checks that the modulus has a supported size and no other number is longer, so that nobody can
-/// have us calculate with longer ones.
+/// Checks that the modulus has a supported size and no other number is longer: the size of the input
+/// bounds the cost of the calculation.
 pub(super) fn check_rsa_lengths(modulus: &[u8], others: &[&[u8]]) -> Result<(), PrivateKeyError> {
     let bits = bit_length(modulus);
     if !RSA_BITS.contains(&bits) {

@@ -1,14 +1,15 @@
 //! Private keys: unencrypted, in the four encodings that SSH tools read.
 //!
-//! Whatever the encoding, a key is read into borrowed [`Material`], checked, and kept as one PKCS#8
+//! A key in any encoding is read into borrowed [`Material`], checked, and stored as one PKCS#8
 //! document. Every buffer that holds private bytes is allocated at its full size and erased when
-//! dropped, so that no copy stays behind; the mathematics is AWS-LC's, which erases what it frees.
+//! dropped, so that no copy stays behind. AWS-LC does the mathematics, and erases what it frees.
 
 mod asn1;
 mod encoding;
 mod error;
 mod material;
 mod openssh;
+mod pem_block;
 mod reduce;
 
 use std::fmt;
@@ -26,9 +27,9 @@ use super::{comment, leak, pem};
 
 /// An RSA, ECDSA or Ed25519 private key.
 ///
-/// It holds a PKCS#8 v1 document (RFC 5208), erased on drop. `Debug` shows only what is public, and
-/// there is neither `Display` nor `Clone`: the ways out are [`PrivateKey::pkcs8_der`] and
-/// [`PrivateKey::encode`].
+/// It holds a PKCS#8 v1 document (RFC 5208), erased on drop. `Debug` shows only public values, and
+/// there is neither `Display` nor `Clone`: only [`PrivateKey::pkcs8_der`] and [`PrivateKey::encode`]
+/// return the key.
 pub struct PrivateKey {
     pkcs8: Zeroizing<Vec<u8>>,
     public: PublicKey,
@@ -39,8 +40,8 @@ impl PrivateKey {
     ///
     /// # Errors
     ///
-    /// [`PrivateKeyError`] if it is not DER to the last byte, the algorithm is another, or the
-    /// parts do not fit together.
+    /// [`PrivateKeyError`] if it is not DER to the last byte, the algorithm is not supported, or the
+    /// parts do not match.
     pub fn from_pkcs8_der(der: &[u8]) -> Result<Self, PrivateKeyError> {
         Self::from_material(&asn1::read_pkcs8(der)?)
     }
@@ -49,20 +50,19 @@ impl PrivateKey {
     ///
     /// # Errors
     ///
-    /// [`PrivateKeyError`] if it is not DER to the last byte, or the numbers do not fit together.
+    /// [`PrivateKeyError`] if it is not DER to the last byte, or the numbers do not match.
     pub fn from_pkcs1_der(der: &[u8]) -> Result<Self, PrivateKeyError> {
         Self::from_material(&asn1::read_pkcs1(der)?)
     }
 
     /// Reads an unencrypted PEM private key: PKCS#8, OpenSSH, PKCS#1 (RSA) or SEC 1 (ECDSA).
     ///
-    /// White space around the text and CRLF line ends mean nothing. An `EC PARAMETERS` block before
-    /// a SEC 1 key, which `openssl ecparam -genkey` writes, is passed over: the key names its curve
-    /// itself.
+    /// White space around the text and CRLF line ends are ignored, as is an `EC PARAMETERS` block
+    /// before a SEC 1 key, which `openssl ecparam -genkey` writes: the key names its curve itself.
     ///
     /// # Errors
     ///
-    /// [`PrivateKeyError`] says what is wrong. No variant carries a byte of the text.
+    /// [`PrivateKeyError`] says what is wrong. No variant contains a byte of the text.
     pub fn parse(text: &str) -> Result<Self, PrivateKeyError> {
         let text = without_ec_parameters(text.trim());
         if text.is_empty() {
@@ -87,7 +87,7 @@ impl PrivateKey {
         read(&super::armor::decode(&lines)?)
     }
 
-    /// Checks the material, derives its public key and writes the one document that is kept.
+    /// Checks the material, derives its public key and writes the document to store.
     fn from_material(material: &Material<'_>) -> Result<Self, PrivateKeyError> {
         let blob = material.derive_public_blob()?;
         let public = PublicKey::from_blob(blob, "").map_err(|_| PrivateKeyError::Inconsistent)?;
@@ -95,7 +95,7 @@ impl PrivateKey {
         Ok(Self { pkcs8, public })
     }
 
-    /// The material, borrowed from the document.
+    /// The material, borrowed from the stored document.
     fn material(&self) -> Result<Material<'_>, PrivateKeyError> {
         asn1::read_pkcs8(&self.pkcs8)
     }
@@ -112,7 +112,7 @@ impl PrivateKey {
         self.public.key_type()
     }
 
-    /// The family of the key.
+    /// The algorithm of the key.
     #[must_use]
     pub const fn algorithm(&self) -> Algorithm {
         self.public.algorithm()
@@ -124,7 +124,7 @@ impl PrivateKey {
         self.public.bits()
     }
 
-    /// The specification by which such a key would be generated, if there is one.
+    /// The specification that generates keys of this kind, if there is one.
     #[must_use]
     pub fn spec(&self) -> Option<KeySpec> {
         KeySpec::from_parts(self.algorithm(), Some(self.bits()))
@@ -132,34 +132,33 @@ impl PrivateKey {
 
     /// The public key with a comment.
     ///
-    /// It was computed from the private key, or proven to belong to it, when the private key was
-    /// read; a public part that stood beside the private one is never taken on trust.
+    /// It was computed from the private key, or proven to match it, when the private key was read. A
+    /// public part beside the private one is never trusted.
     ///
     /// # Errors
     ///
-    /// [`PrivateKeyError::Comment`] if the comment cannot stand in an OpenSSH line.
+    /// [`PrivateKeyError::Comment`] if the comment is not valid in an OpenSSH line.
     pub fn public_key(&self, comment: &str) -> Result<PublicKey, PrivateKeyError> {
         PublicKey::from_blob(self.public.blob().to_vec(), comment).map_err(PrivateKeyError::Comment)
     }
 
-    /// Whether `text`, from which this key was read, is already written in this encoding, as OpenSSH and OpenSSL load it.
+    /// Whether `text`, from which this key was read, already has this encoding, in the form that OpenSSH and OpenSSL load.
     ///
-    /// Only the OpenSSH encoding can say the same in more than one way, by its comment; there the look of the text decides.
+    /// The OpenSSH encoding of a key is not unique, since it contains a comment; there the form of the PEM text decides.
     #[must_use]
     pub fn is_written(&self, text: &str, encoding: Encoding) -> bool {
         match encoding {
-            Encoding::OpenSsh => encoding::is_clean_pem("OPENSSH PRIVATE KEY", text),
+            Encoding::OpenSsh => pem_block::is_clean_pem("OPENSSH PRIVATE KEY", text),
             _ => self.encode(encoding, "").is_ok_and(|wanted| *wanted == text),
         }
     }
 
-    /// The private key as PEM, ending with a newline. Only the OpenSSH encoding has room for the
-    /// comment.
+    /// The private key as PEM, ending with a newline. Only the OpenSSH encoding contains the comment.
     ///
     /// # Errors
     ///
-    /// [`PrivateKeyError::UnsupportedEncoding`] where [`Encoding::supports`] says no, and
-    /// [`PrivateKeyError::Comment`] if the comment cannot stand in an OpenSSH line.
+    /// [`PrivateKeyError::UnsupportedEncoding`] if [`Encoding::supports`] is false, and
+    /// [`PrivateKeyError::Comment`] if the comment is not valid in an OpenSSH line.
     pub fn encode(&self, encoding: Encoding, comment: &str) -> Result<Zeroizing<String>, PrivateKeyError> {
         let algorithm = self.algorithm();
         if !encoding.supports(algorithm) {
@@ -167,12 +166,12 @@ impl PrivateKey {
         }
         let comment = comment::check(comment).map_err(PrivateKeyError::Comment)?;
         let (label, bytes) = match encoding {
-            Encoding::Pkcs8 => return encoding::to_pem("PRIVATE KEY", &self.pkcs8),
+            Encoding::Pkcs8 => return pem_block::to_pem("PRIVATE KEY", &self.pkcs8),
             Encoding::OpenSsh => ("OPENSSH PRIVATE KEY", openssh::write(self, comment)?),
             Encoding::Pkcs1 => ("RSA PRIVATE KEY", asn1::write_pkcs1(&self.material()?)?),
             Encoding::Sec1 => ("EC PRIVATE KEY", asn1::write_sec1(&self.material()?)?),
         };
-        encoding::to_pem(label, &bytes)
+        pem_block::to_pem(label, &bytes)
     }
 }
 

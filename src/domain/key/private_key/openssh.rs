@@ -1,4 +1,4 @@
-//! OpenSSH's own private key format: PROTOCOL.key, with the fields of draft-miller-ssh-agent.
+//! The OpenSSH private key format: PROTOCOL.key, with the fields of draft-miller-ssh-agent.
 
 use der::asn1::UintRef;
 use pkcs1::RsaPrivateKeyRef;
@@ -15,9 +15,9 @@ use super::material::{Material, check_rsa_lengths};
 use super::reduce::mod_prime_minus_one;
 
 const MAGIC: &[u8] = b"openssh-key-v1\0";
-/// The name of the cipher and of the key derivation of an unencrypted key.
+/// The names of the cipher and of the key derivation function of an unencrypted key.
 const NONE: &[u8] = b"none";
-/// The private section is filled up to a multiple of this, in bytes, when there is no cipher.
+/// The block size in bytes to which the private section is padded when there is no cipher.
 const BLOCK: usize = 8;
 
 /// Reads an unencrypted key.
@@ -46,8 +46,8 @@ pub(super) fn read(bytes: &[u8]) -> Result<PrivateKey, PrivateKeyError> {
     Ok(key)
 }
 
-/// Reads the private section: two equal check integers, the key, its comment, and the filling 1, 2,
-/// 3 and so on, of any length, as OpenSSH does. `PuTTYgen` fills up to its own, larger, block.
+/// Reads the private section: two equal check integers, the key, its comment, and the padding 1, 2,
+/// 3 and so on.
 fn read_section(section: &[u8]) -> Result<PrivateKey, PrivateKeyError> {
     let mut reader = Reader::new(section);
     if reader.u32()? != reader.u32()? {
@@ -63,7 +63,7 @@ fn read_section(section: &[u8]) -> Result<PrivateKey, PrivateKeyError> {
         _ => return Err(PrivateKeyError::UnsupportedAlgorithm),
     };
     let _comment = reader.string()?;
-    // Of any length, as OpenSSH reads it: PuTTYgen fills up to a multiple of 16, and always adds some.
+    // OpenSSH accepts padding of any length: PuTTYgen pads to a multiple of 16, and always adds some.
     let expected = (1..=u8::MAX).chain([0]).cycle();
     if !section.len().is_multiple_of(BLOCK) || !reader.rest().iter().zip(expected).all(|(byte, right)| *byte == right) {
         return Err(PrivateKeyError::Malformed);
@@ -107,8 +107,8 @@ fn read_ecdsa(reader: &mut Reader<'_>, curve: Curve) -> Result<PrivateKey, Priva
 
 fn read_ed25519(reader: &mut Reader<'_>) -> Result<PrivateKey, PrivateKeyError> {
     let public = reader.string()?;
-    let (seed, again) = reader.string()?.split_at_checked(ED25519_LENGTH).ok_or(PrivateKeyError::Malformed)?;
-    if again != public {
+    let (seed, public_copy) = reader.string()?.split_at_checked(ED25519_LENGTH).ok_or(PrivateKeyError::Malformed)?;
+    if public_copy != public {
         return Err(PrivateKeyError::Inconsistent);
     }
     PrivateKey::from_material(&Material::Ed25519 { seed, public: Some(public) })
@@ -118,7 +118,7 @@ fn read_ed25519(reader: &mut Reader<'_>) -> Result<PrivateKey, PrivateKeyError> 
 pub(super) fn write(key: &PrivateKey, comment: &str) -> Result<Zeroizing<Vec<u8>>, PrivateKeyError> {
     let public_blob = key.public.blob();
     let section = write_section(key, comment)?;
-    // More than enough, so that the vector never grows and leaves private bytes behind.
+    // More than enough: growing the vector would leave private bytes behind.
     let mut out = Zeroizing::new(Vec::with_capacity(section.len() + public_blob.len() + 64));
     out.extend_from_slice(MAGIC);
     put_string(&mut out, NONE);
@@ -132,8 +132,7 @@ pub(super) fn write(key: &PrivateKey, comment: &str) -> Result<Zeroizing<Vec<u8>
 
 fn write_section(key: &PrivateKey, comment: &str) -> Result<Zeroizing<Vec<u8>>, PrivateKeyError> {
     let public_blob = key.public.blob();
-    // The fields are those of the PKCS#8 document and of the blob, with lengths and filling of less
-    // than 128 bytes.
+    // The fields of the PKCS#8 document and of the blob, plus less than 128 bytes of lengths and padding.
     let capacity = key.pkcs8.len() + public_blob.len() + comment.len() + 128;
     let mut out = Zeroizing::new(Vec::with_capacity(capacity));
     let check = check_integer(public_blob);
@@ -149,7 +148,7 @@ fn write_section(key: &PrivateKey, comment: &str) -> Result<Zeroizing<Vec<u8>>, 
             }
         }
         Material::Ecdsa { scalar, .. } => {
-            // The public fields stand here as they do in the blob.
+            // The public fields are the same as in the blob.
             out.extend_from_slice(public_blob);
             put_mpint(&mut out, scalar);
         }
@@ -162,21 +161,21 @@ fn write_section(key: &PrivateKey, comment: &str) -> Result<Zeroizing<Vec<u8>>, 
         }
     }
     put_string(&mut out, comment.as_bytes());
-    for filling in 1.. {
+    for padding in 1.. {
         if out.len().is_multiple_of(BLOCK) {
             break;
         }
-        out.push(filling);
+        out.push(padding);
     }
     debug_assert!(out.len() <= capacity, "the private section outgrew its buffer");
     Ok(out)
 }
 
-/// The number that stands twice before the key, by which a reader knows that the passphrase was
+/// The number that appears twice before the key, so that a reader can tell whether the passphrase was
 /// right.
 ///
-/// OpenSSH draws it at random. In a file without a passphrase it protects nothing, so it is taken
-/// from the public key here, and the same key is always written as the same file.
+/// OpenSSH draws it at random. Without a passphrase it protects nothing, so it is derived from the
+/// public key here: the same key always produces the same file.
 fn check_integer(public_blob: &[u8]) -> u32 {
     let digest = Sha256::digest(public_blob);
     digest.first_chunk().copied().map_or(0, u32::from_be_bytes)

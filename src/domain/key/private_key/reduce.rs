@@ -1,11 +1,11 @@
-//! Remainders of big numbers, for the two exponents that OpenSSH's format leaves out of an RSA key.
+//! Remainders of big numbers, for the two exponents of an RSA key that the OpenSSH format omits.
 
 use crypto_bigint::{BoxedUint, NonZero};
 use zeroize::Zeroizing;
 
-/// `value mod (prime - 1)`, all of them big-endian; `prime` is odd. `None` if `prime` is 1 or nothing.
+/// `value mod (prime - 1)`, all of them big-endian; `prime` is odd. `None` if `prime` is 1 or empty.
 ///
-/// In constant time, since the numbers are secret. What comes out is checked by [`super::material`].
+/// In constant time, since the numbers are secret. [`super::material`] checks the result.
 pub(super) fn mod_prime_minus_one(value: &[u8], prime: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let mut modulus = Zeroizing::new(prime.to_vec());
     *modulus.last_mut()? &= 0xfe;

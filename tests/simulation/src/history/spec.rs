@@ -27,6 +27,11 @@ static PUBLIC_KEYS: LazyLock<Vec<String>> = LazyLock::new(|| {
     lines
 });
 
+/// A key to import that is right.
+pub fn right_public_key(dice: &mut Dice) -> String {
+    one(dice, PUBLIC_KEYS.get(..3).unwrap_or_default()).clone()
+}
+
 /// A value that some field of `spec` can have, and the path to it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Edit {

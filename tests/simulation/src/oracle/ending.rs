@@ -76,8 +76,7 @@ fn of_key_pair(key_pair: &Value, key_pairs: &[Value], secrets: &[Value], promise
     let of_this = |secret: &&Value| namespace(secret) == namespace(key_pair) && owner(secret) == Some(uid(key_pair));
     let mine: Vec<&Value> = secrets.iter().filter(of_this).collect();
     // A move goes on when the request is valid again, or has a slot.
-    let is_held_up = matches!(reason, "ProjectNotFound" | "RegionNotFound")
-        || accepted(key_pair).is_none() && reason != "SecretConflict";
+    let is_held_up = status == "False" && !matches!(reason, "SecretConflict" | "PrivateKeyLost" | "PrivateKeyMismatch");
     if is_untouched && !is_held_up && mine.len() > 1 {
         let names: Vec<&str> = mine.iter().map(|secret| name(secret)).collect();
         found.push(format!("{} Secrets are its own: {names:?}", mine.len()));

@@ -147,8 +147,10 @@ pub async fn differences_from_an_empty_cluster(
         for (object, fresh) in &pairs {
             let shown = |object: &Value| comparable(object).to_string();
             if shown(object) != shown(fresh)
+                && !is_open(object, &key_pairs, promises)
                 && !has_another_type(server, &empty, object, fresh)
                 && !is_offered_another_key(server, object)
+                && !has_adopted_another_kind(object, fresh)
                 && !both_wait_for_a_secret(object, fresh)
                 && !is_in_the_way(server, object)
                 && !repeats_what_was_edited(server, object)
@@ -215,6 +217,14 @@ fn is_offered_another_key(server: &Server, key_pair: &Value) -> bool {
     let secret = server.object("secrets", namespace(key_pair), wanted_secret(key_pair));
     let is_offered = |secret: &Value| annotation(secret, "keypairs.dev/adopt") == Some(name(key_pair));
     ready(key_pair).1 == "SecretConflict" && accepted(key_pair).is_some() && secret.as_ref().is_some_and(is_offered)
+}
+
+/// Whether a pair adopted a key of a kind that the spec, which named none, asks for no longer: in the empty cluster it generates one.
+fn has_adopted_another_kind(key_pair: &Value, fresh: &Value) -> bool {
+    ready(key_pair).1 == "InvalidPublicKey"
+        && accepted(key_pair).is_some()
+        && !is_import(key_pair)
+        && text(key_pair, "/status/algorithm") != text(fresh, "/status/algorithm")
 }
 
 /// Whether a pair is not accepted in either cluster, for a Secret in its way. What it is told to do depends on what it and others have.

@@ -31,6 +31,7 @@ type Place = (String, String);
 pub struct Promises(Arc<Mutex<Seen>>);
 
 /// What is known of one `KeyPair`, by its UID.
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Debug, Default, Clone)]
 pub struct Life {
     /// Whether it is there.

@@ -1,7 +1,7 @@
 //! What a replica would say to who wants to create a pair, compared with what there is.
 
 use keypair_operator::{
-    controller::Views,
+    cache::Views,
     webhook::{Scopes, envelope, review},
 };
 use serde_json::{Value, json};

@@ -7,19 +7,19 @@ use anyhow::{Context as _, Result, ensure};
 use keypair_test_harness::{Signal, signal};
 use tokio::process::{Child, Command};
 
-/// Where the programs are.
+/// The paths of the programs.
 pub(crate) struct Assets {
     pub(crate) etcd: PathBuf,
     pub(crate) apiserver: PathBuf,
     pub(crate) kubectl: PathBuf,
-    /// Absent in the releases of envtest, which have the layout but not this program.
+    /// `None` in the releases of envtest, which have the same layout but not this program.
     pub(crate) controller_manager: Option<PathBuf>,
 }
 
 impl Assets {
-    /// Those of the directory `dir`, or else those that the repository's script builds.
+    /// Finds the programs in the directory `dir`. Without `dir`, builds them with the script of the repository.
     pub(crate) async fn find(dir: Option<&Path>) -> Result<Self> {
-        // An empty variable is as good as none.
+        // An empty environment variable counts as unset.
         let dir = match dir.filter(|dir| !dir.as_os_str().is_empty()) {
             Some(dir) => std::path::absolute(dir)?,
             None => build().await?,
@@ -32,8 +32,8 @@ impl Assets {
         let controller_manager = program("kube-controller-manager").ok();
         if controller_manager.is_none() {
             eprintln!(
-                "control-plane: {} has no kube-controller-manager; nobody will delete owned objects, empty namespaces, \
-                 make service accounts or enforce quotas",
+                "control-plane: {} has no kube-controller-manager: no garbage collection, namespace deletion, service \
+                 accounts or quotas",
                 dir.display()
             );
         }
@@ -46,14 +46,14 @@ impl Assets {
     }
 }
 
-/// Runs the script that builds the programs if that has not been done, and returns the directory that it prints.
+/// Runs the script that builds the programs if they do not exist, and returns the directory that it prints.
 async fn build() -> Result<PathBuf> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../hack/controlplane.sh");
     let child = Command::new("bash")
         .arg(&script)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        // An interrupt from the terminal reaches the script through us.
+        // This process forwards an interrupt from the terminal to the script.
         .process_group(0)
         .spawn()
         .with_context(|| format!("run {}", script.display()))?;
@@ -62,11 +62,11 @@ async fn build() -> Result<PathBuf> {
     let mut printed = String::new();
     tokio::io::AsyncReadExt::read_to_string(&mut stdout, &mut printed).await?;
     let status = build.0.wait().await?;
-    ensure!(status.success(), "{} failed ({status}); its messages above tell why", script.display());
+    ensure!(status.success(), "{} failed ({status}): see its messages above", script.display());
     Ok(printed.trim_end().into())
 }
 
-/// The running script. It ends the compiler and cleans up when it is asked to end, so it must not be killed.
+/// The running script. On SIGTERM it stops the compiler and cleans up, so it must not be killed.
 struct Build(Child);
 
 impl Drop for Build {

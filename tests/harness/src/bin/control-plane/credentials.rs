@@ -1,4 +1,4 @@
-//! Keys, certificates and tokens, new for every control plane and valid for no other.
+//! Keys, certificates and tokens, generated for each control plane.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -9,7 +9,7 @@ use keypair_test_harness::USERS;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use serde_json::{Value, json};
 
-/// The group whose members may do everything.
+/// The group with all permissions.
 const ADMINISTRATORS: &str = "system:masters";
 /// The user of the kubeconfig's default context, and the context's name.
 const ADMIN: &str = "admin";
@@ -20,11 +20,11 @@ pub(crate) struct Credentials {
     pub(crate) ca: PathBuf,
     pub(crate) certificate: PathBuf,
     pub(crate) key: PathBuf,
-    /// The key that signs service accounts' tokens.
+    /// The key that signs the tokens of service accounts.
     pub(crate) signing_key: PathBuf,
     /// Its public half, which verifies them.
     pub(crate) verifying_key: PathBuf,
-    /// The users' tokens, as the API server wants them.
+    /// The token file of the API server.
     pub(crate) tokens: PathBuf,
     users: Vec<User>,
 }
@@ -36,8 +36,8 @@ struct User {
 }
 
 impl Credentials {
-    /// Makes them in the directory `dir`, which nobody else may read.
-    pub(crate) fn make(dir: &Path) -> Result<Self> {
+    /// Generates the files in `dir`, a directory that other users cannot read.
+    pub(crate) fn generate(dir: &Path) -> Result<Self> {
         let mut users = Vec::new();
         for name in [ADMIN, CONTROLLER_MANAGER] {
             users.push(User::new(name, Some(ADMINISTRATORS))?);
@@ -73,12 +73,12 @@ impl Credentials {
         })
     }
 
-    /// A kubeconfig for the API server at `url` with a context for every user; the administrator's is the current one.
+    /// A kubeconfig for the API server at `url`, with a context for each user. The current context is that of the administrator.
     pub(crate) fn kubeconfig(&self, url: &str) -> Value {
         self.kubeconfig_as(url, ADMIN)
     }
 
-    /// The same for the controller manager.
+    /// The same, with the context of the controller manager as the current one.
     pub(crate) fn controller_manager_kubeconfig(&self, url: &str) -> Value {
         self.kubeconfig_as(url, CONTROLLER_MANAGER)
     }
@@ -105,7 +105,7 @@ impl Credentials {
 impl User {
     fn new(name: &'static str, group: Option<&'static str>) -> Result<Self> {
         let mut secret = [0; 16];
-        aws_lc_rs::rand::fill(&mut secret).context("draw a token")?;
+        aws_lc_rs::rand::fill(&mut secret).context("generate a token")?;
         let mut token = String::new();
         for byte in secret {
             write!(token, "{byte:02x}")?;
@@ -114,7 +114,7 @@ impl User {
     }
 }
 
-/// The token file: token, user, user id and, if there is one, the group, for each user a line.
+/// The token file: one line for each user, with token, user, user ID and, if any, the group.
 fn tokens(users: &[User]) -> Result<String> {
     let mut lines = String::new();
     for User { name, group, token } in users {

@@ -1,7 +1,7 @@
-//! Runs a Kubernetes control plane on loopback for as long as somebody wants it.
+//! Runs a Kubernetes control plane on loopback.
 //!
-//! It prints one line of JSON (see `keypair_test_harness::Ready`) when all is ready, and ends the servers and removes
-//! their directory when its standard input ends or it is interrupted. Progress goes to standard error.
+//! It prints one line of JSON (see `keypair_test_harness::Ready`) when the control plane is ready. When its standard input ends or it
+//! is interrupted, it stops the servers and removes their directory. Progress goes to standard error.
 
 mod assets;
 mod credentials;
@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 use assets::Assets;
 use plane::Plane;
 
-/// Runs a Kubernetes control plane on loopback until standard input ends.
+/// Run a Kubernetes control plane on loopback until standard input ends.
 #[derive(Parser)]
 #[command(args_conflicts_with_subcommands = true)]
 struct Cli {
@@ -35,27 +35,26 @@ struct Cli {
 
 #[derive(Args)]
 struct Run {
-    /// The directory of etcd, kube-apiserver, kube-controller-manager and kubectl [default: what hack/controlplane.sh
-    /// builds]
+    /// Directory with etcd, kube-apiserver, kube-controller-manager and kubectl [default: built by hack/controlplane.sh]
     #[arg(long, value_name = "DIR", env = "KUBEBUILDER_ASSETS")]
     assets: Option<PathBuf>,
-    /// Log every request
+    /// Write an audit log of every request
     #[arg(long)]
     audit: bool,
-    /// Install these definitions of custom resources before the controllers start (repeatable)
+    /// Install these CustomResourceDefinitions before the controllers start (repeatable)
     #[arg(long, value_name = "FILE|DIR")]
     crds: Vec<PathBuf>,
-    /// Switch features of the API server on or off, as its own flag does: `Name=true|false,…`
+    /// Feature gates of the API server: `Name=true|false,…`
     #[arg(long, value_name = "GATES")]
     feature_gates: Option<String>,
-    /// Run until SIGINT, SIGTERM or SIGHUP, whatever becomes of standard input
+    /// Run until SIGINT, SIGTERM or SIGHUP, even after the end of standard input
     #[arg(long)]
     until_signal: bool,
 }
 
 #[derive(Subcommand)]
 enum Commands {
-    /// Wait for the end of standard input; then kill a process and remove a directory, unless told that all is well
+    /// Wait for the end of standard input; then kill a process and remove a directory, unless released before
     #[command(hide = true)]
     Watch(watch::Watch),
 }
@@ -82,24 +81,24 @@ async fn run(options: &Run) -> Result<()> {
 
     let assets = tokio::select! {
         assets = Assets::find(options.assets.as_deref()) => assets?,
-        why = &mut stop => bail!("{why} before there was anything to run"),
+        reason = &mut stop => bail!("{reason} before the programs were available"),
     };
 
-    // Whatever happens from here on, the servers are ended and the directory is removed.
-    let begin = Instant::now();
+    // From here on, the servers are stopped and the directory is removed in every case.
+    let started = Instant::now();
     let mut plane = Plane::new(assets, options.audit, options.feature_gates.clone())?;
     let outcome = tokio::select! {
-        outcome = serve(&mut plane, &options.crds, begin, commands) => outcome,
+        outcome = serve(&mut plane, &options.crds, started, commands) => outcome,
         _ = &mut stop => Ok(()),
     };
-    plane.end().await.and(outcome)
+    plane.shut_down().await.and(outcome)
 }
 
-/// Starts `plane`, restarts its servers when a command says so, and returns when one of its servers has ended.
+/// Starts `plane`, executes commands, and returns when one of the servers has ended.
 async fn serve(
     plane: &mut Plane,
     crds: &[PathBuf],
-    begin: Instant,
+    started: Instant,
     mut commands: mpsc::UnboundedReceiver<String>,
 ) -> Result<()> {
     let ready = plane.start(crds).await?;
@@ -107,18 +106,18 @@ async fn serve(
         "control-plane: {} ready at {} after {:.1} s",
         ready.pids.keys().cloned().collect::<Vec<_>>().join(", "),
         ready.url,
-        begin.elapsed().as_secs_f32()
+        started.elapsed().as_secs_f32()
     );
     println!("{}", serde_json::to_string(&ready).context("print")?);
     loop {
         let command = tokio::select! {
-            error = plane.broken() => return Err(error),
+            error = plane.failure() => return Err(error),
             Some(command) = commands.recv() => command,
         };
         match command.split_once('=') {
             None if command == RESTART_APISERVER => plane.restart_apiserver(&ready.url).await?,
             Some((SAVE, name)) => plane.save(name, &ready.url).await?,
-            Some((PUT_BACK, name)) => plane.put_back(name, &ready.url).await?,
+            Some((PUT_BACK, name)) => plane.restore(name, &ready.url).await?,
             _ => continue,
         }
         println!("{RESTARTED}");

@@ -1,4 +1,4 @@
-//! The control plane as a whole: its directory, its servers, their order.
+//! The control plane: its directory, its servers and their order.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,12 +20,12 @@ use crate::server::Server;
 use crate::servers;
 
 const INTERVAL: Duration = Duration::from_millis(50);
-/// How long one look may take.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// How long the servers may take to get ready. It takes some seconds; a machine may be very busy.
-const START: Duration = Duration::from_secs(120);
-/// How often to look for other ports if somebody takes ours.
-const ATTEMPTS: usize = 5;
+/// The timeout of one probe.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the servers may take to become ready. Some seconds are typical; a busy machine needs more.
+const START_TIMEOUT: Duration = Duration::from_secs(120);
+/// How often to try other ports if another process takes one.
+const MAX_ATTEMPTS: usize = 5;
 
 pub(crate) struct Plane {
     dir: TempDir,
@@ -34,20 +34,20 @@ pub(crate) struct Plane {
     audit: bool,
     feature_gates: Option<String>,
     servers: Vec<Server>,
-    /// Where etcd keeps its data.
+    /// The data directory of etcd.
     data: PathBuf,
 }
 
 impl Plane {
     pub(crate) fn new(assets: Assets, audit: bool, feature_gates: Option<String>) -> Result<Self> {
-        let dir = tempfile::Builder::new().prefix("keypair-control-plane-").tempdir().context("make a directory")?;
-        let credentials = Credentials::make(dir.path())?;
+        let dir = tempfile::Builder::new().prefix("keypair-control-plane-").tempdir().context("create a directory")?;
+        let credentials = Credentials::generate(dir.path())?;
         let data = dir.path().join("etcd");
         Ok(Self { dir, assets, credentials, audit, feature_gates, servers: Vec::new(), data })
     }
 
-    /// Starts all servers and waits until they do their work. The definitions `crds` are installed before the
-    /// controllers start, who learn of later ones only after up to half a minute.
+    /// Starts all servers and waits until they are ready. Installs `crds` before the controllers start, because controllers take up to
+    /// 30 seconds to discover later ones.
     pub(crate) async fn start(&mut self, crds: &[PathBuf]) -> Result<Ready> {
         let (url, audit) = self.start_apiserver().await?;
         let kubeconfig = self.write("kubeconfig", &self.credentials.kubeconfig(&url))?;
@@ -68,13 +68,13 @@ impl Plane {
         })
     }
 
-    /// Starts etcd and the API server and returns the latter's address and audit log. They are told their ports before
-    /// they bind them, so another process may be faster; then they get other ports.
+    /// Starts etcd and the API server, and returns the URL and audit log of the API server. If another process takes one of the chosen
+    /// ports before they bind it, tries other ports.
     async fn start_apiserver(&mut self) -> Result<(String, Option<PathBuf>)> {
         for attempt in 1.. {
-            match self.try_to_start_apiserver(attempt).await {
-                Err(_) if attempt < ATTEMPTS && self.servers.iter().any(Server::lost_its_port) => {
-                    eprintln!("control-plane: a port was taken meanwhile, trying others");
+            match self.try_start_apiserver(attempt).await {
+                Err(_) if attempt < MAX_ATTEMPTS && self.servers.iter().any(Server::has_port_conflict) => {
+                    eprintln!("control-plane: a port is in use, trying others");
                     self.end_servers().await?;
                 }
                 outcome => return outcome,
@@ -83,7 +83,7 @@ impl Plane {
         unreachable!("the last attempt returns")
     }
 
-    async fn try_to_start_apiserver(&mut self, attempt: usize) -> Result<(String, Option<PathBuf>)> {
+    async fn try_start_apiserver(&mut self, attempt: usize) -> Result<(String, Option<PathBuf>)> {
         let (etcd_port, port) = (free_port()?, free_port()?);
         self.data = self.dir.path().join(format!("etcd-{attempt}"));
         let etcd = self.assets.etcd.clone();
@@ -106,30 +106,30 @@ impl Plane {
         Ok((url, audit.map(|(_, log)| log)))
     }
 
-    /// Kills the API server, as a crash would end it, and starts it again.
+    /// Kills the API server, as in a crash, and starts it again.
     pub(crate) async fn restart_apiserver(&mut self, url: &str) -> Result<()> {
         let server = self.servers.iter_mut().find(|server| server.name == "kube-apiserver").context("no API server")?;
         server.restart(self.dir.path()).await?;
         self.wait_for_apiserver(url).await
     }
 
-    /// Copies etcd's data while nobody writes it, and goes on.
+    /// Stops the servers, copies the data of etcd, and starts the servers again.
     pub(crate) async fn save(&mut self, name: &str, url: &str) -> Result<()> {
         self.stop_servers().await?;
-        copy_directory(&self.data, &self.copy_of(name))?;
-        self.start_servers_again(url).await
+        copy_directory(&self.data, &self.snapshot_path(name))?;
+        self.restart_servers(url).await
     }
 
-    /// Puts etcd back to what it was when it was saved under this name. The controller manager begins anew as well, as the
-    /// documentation of Kubernetes demands: its own watches would be blind.
-    pub(crate) async fn put_back(&mut self, name: &str, url: &str) -> Result<()> {
+    /// Restores the data of etcd from the copy `name`. Also restarts the controller manager, as the documentation of Kubernetes
+    /// requires, because its watches would miss the change.
+    pub(crate) async fn restore(&mut self, name: &str, url: &str) -> Result<()> {
         self.stop_servers().await?;
         fs::remove_dir_all(&self.data).context("remove etcd's data")?;
-        copy_directory(&self.copy_of(name), &self.data)?;
-        self.start_servers_again(url).await
+        copy_directory(&self.snapshot_path(name), &self.data)?;
+        self.restart_servers(url).await
     }
 
-    fn copy_of(&self, name: &str) -> PathBuf {
+    fn snapshot_path(&self, name: &str) -> PathBuf {
         self.dir.path().join(format!("saved-{name}"))
     }
 
@@ -140,8 +140,8 @@ impl Plane {
         Ok(())
     }
 
-    /// Starts them again, the controller manager only when the API server is ready, without which it would give up.
-    async fn start_servers_again(&mut self, url: &str) -> Result<()> {
+    /// Starts the stopped servers. The controller manager exits without an API server, so it starts only when that is ready.
+    async fn restart_servers(&mut self, url: &str) -> Result<()> {
         let mut stopped = std::mem::take(&mut self.servers).into_iter();
         for mut server in stopped.by_ref().take(2) {
             server.start_again(self.dir.path())?;
@@ -164,7 +164,7 @@ impl Plane {
         .await
     }
 
-    /// Starts the controller manager and waits for what it makes in a new cluster, and tests rely on.
+    /// Starts the controller manager and waits until it has created the objects of a new cluster that tests need.
     async fn start_controller_manager(&mut self, program: &Path, url: &str) -> Result<()> {
         let kubeconfig =
             self.write("controller-manager-kubeconfig", &self.credentials.controller_manager_kubeconfig(url))?;
@@ -181,8 +181,8 @@ impl Plane {
         .await
     }
 
-    /// Waits until a server ends, which none should, and returns what to say about it.
-    pub(crate) async fn broken(&mut self) -> Error {
+    /// Waits until a server ends unexpectedly, and returns the error.
+    pub(crate) async fn failure(&mut self) -> Error {
         loop {
             if let Err(error) = self.check() {
                 return error;
@@ -191,14 +191,14 @@ impl Plane {
         }
     }
 
-    /// Ends all servers and removes their directory.
-    pub(crate) async fn end(mut self) -> Result<()> {
+    /// Stops all servers and removes their directory.
+    pub(crate) async fn shut_down(mut self) -> Result<()> {
         self.end_servers().await?;
         let path = self.dir.path().to_owned();
         self.dir.close().with_context(|| format!("remove {}", path.display()))
     }
 
-    /// Ends them in the order of their dependence: an API server that has lost its etcd takes long to give up.
+    /// Ends the servers in reverse order, because an API server without etcd takes long to exit.
     async fn end_servers(&mut self) -> Result<()> {
         for server in self.servers.drain(..).rev() {
             server.end().await?;
@@ -216,19 +216,19 @@ impl Plane {
         self.servers.iter_mut().try_for_each(Server::check)
     }
 
-    /// Waits until `probe` says true; an error means "not yet", as long as no server ends.
+    /// Waits until `probe` returns true. Errors count as "not yet", as long as no server ends.
     async fn wait_for(&mut self, what: &str, probe: impl AsyncFn() -> Result<bool>) -> Result<()> {
-        let deadline = Instant::now() + START;
+        let deadline = Instant::now() + START_TIMEOUT;
         loop {
             self.check()?;
-            let problem = match timeout(PATIENCE, probe()).await {
+            let problem = match timeout(PROBE_TIMEOUT, probe()).await {
                 Ok(Ok(true)) => return Ok(()),
                 Ok(Ok(false)) => String::new(),
                 Ok(Err(error)) => format!(": {error:#}"),
                 Err(_) => ": no answer".into(),
             };
             if Instant::now() >= deadline {
-                bail!("waited {START:?} in vain for {what}{problem}");
+                bail!("timed out after {START_TIMEOUT:?} waiting for {what}{problem}");
             }
             sleep(INTERVAL).await;
         }
@@ -237,7 +237,7 @@ impl Plane {
     async fn client(&self, url: &str) -> Result<Client> {
         let kubeconfig: Kubeconfig = serde_json::from_value(self.credentials.kubeconfig(url))?;
         let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-        // kube would use a proxy even for loopback, whatever NO_PROXY says.
+        // kube would use a proxy even for loopback, despite NO_PROXY.
         config.proxy_url = None;
         Ok(Client::try_from(config)?)
     }
@@ -246,7 +246,7 @@ impl Plane {
         self.servers.iter().filter_map(|server| Some((server.name.to_owned(), server.id()?))).collect()
     }
 
-    /// Writes JSON, which is YAML too, to a file.
+    /// Writes a YAML file (as JSON, which is valid YAML).
     fn write(&self, name: &str, content: &Value) -> Result<PathBuf> {
         let path = self.dir.path().join(format!("{name}.yaml"));
         fs::write(&path, format!("{content:#}\n")).with_context(|| format!("write {}", path.display()))?;

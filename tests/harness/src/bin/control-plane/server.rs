@@ -12,8 +12,8 @@ use tokio::time::timeout;
 
 /// How much of its log is printed when a server ends unexpectedly.
 const QUOTED_LINES: usize = 30;
-/// How long a server gets to end. It has nothing to lose: its data is removed next.
-const GRACE: Duration = Duration::from_secs(3);
+/// How long a server may take to exit after SIGTERM. Short, because its data is not kept.
+const GRACE_PERIOD: Duration = Duration::from_secs(3);
 
 pub(crate) struct Server {
     pub(crate) name: &'static str,
@@ -21,7 +21,7 @@ pub(crate) struct Server {
     log: PathBuf,
     program: PathBuf,
     args: Vec<String>,
-    /// A control plane that hack/controlplane.sh built ends when this closes, which it does even if we are killed.
+    /// A server from hack/controlplane.sh exits when this pipe closes, which happens even if this process is killed.
     _lifeline: Option<ChildStdin>,
 }
 
@@ -37,7 +37,7 @@ impl Server {
             .stdin(Stdio::piped())
             .stdout(output.try_clone()?)
             .stderr(output)
-            // We end it; an interrupt from the terminal must not do so first.
+            // An interrupt from the terminal must not reach the server: this process stops it.
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
@@ -45,25 +45,25 @@ impl Server {
         Ok(Self { name, _lifeline: child.stdin.take(), child, log, program: program.to_owned(), args })
     }
 
-    /// Kills it and starts it again with the same arguments and a new log.
+    /// Kills the server and starts it again, with the same arguments and a new log.
     pub(crate) async fn restart(&mut self, dir: &Path) -> Result<()> {
         self.child.kill().await?;
         self.start_again(dir)
     }
 
-    /// Asks it to end, and kills it if it has not after a while. It can be [started again](Self::start_again).
+    /// Sends SIGTERM, and kills the server after the grace period. It can be [started again](Self::start_again).
     pub(crate) async fn stop(&mut self) -> Result<()> {
         if let Some(id) = self.id() {
-            // An error can only mean that it has just ended.
+            // Fails only if the server has just exited.
             signal(id, Signal::TERM).ok();
         }
-        if timeout(GRACE, self.child.wait()).await.is_err() {
+        if timeout(GRACE_PERIOD, self.child.wait()).await.is_err() {
             self.child.kill().await?;
         }
         Ok(())
     }
 
-    /// Starts it with the same arguments and a new log, after it has been stopped.
+    /// Starts the stopped server, with the same arguments and a new log.
     pub(crate) fn start_again(&mut self, dir: &Path) -> Result<()> {
         *self = Self::start(self.name, &self.program, self.args.clone(), dir)?;
         Ok(())
@@ -73,7 +73,7 @@ impl Server {
         self.child.id()
     }
 
-    /// An error if it has ended.
+    /// Fails if the server has exited.
     pub(crate) fn check(&mut self) -> Result<()> {
         match self.child.try_wait()? {
             None => Ok(()),
@@ -85,12 +85,12 @@ impl Server {
         anyhow!("{} ended unexpectedly ({status}); the end of its log:\n{}", self.name, tail(&self.log, QUOTED_LINES))
     }
 
-    /// Whether it says that its port is taken.
-    pub(crate) fn lost_its_port(&self) -> bool {
+    /// Whether the server failed because its port is in use.
+    pub(crate) fn has_port_conflict(&self) -> bool {
         tail(&self.log, QUOTED_LINES).contains("address already in use")
     }
 
-    /// Ends it for good.
+    /// Stops the server and drops it.
     pub(crate) async fn end(mut self) -> Result<()> {
         self.stop().await
     }

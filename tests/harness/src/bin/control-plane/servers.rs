@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use crate::credentials::Credentials;
 
-/// The controllers that would wait for nodes, volumes or metrics, of which there are none.
-const WITHOUT_CONTROLLERS: [&str; 8] = [
+/// The controllers for nodes, volumes and metrics, which the test cluster does not have.
+const DISABLED_CONTROLLERS: [&str; 8] = [
     "horizontal-pod-autoscaler-controller",
     "node-ipam-controller",
     "node-lifecycle-controller",
@@ -32,9 +32,9 @@ pub(crate) fn etcd(port: u16, data: &Path) -> Vec<String> {
         format!("--data-dir={}", data.display()),
         format!("--listen-client-urls={client}"),
         format!("--advertise-client-urls={client}"),
-        // A cluster of one has no peers; any port will do.
+        // A single member has no peers, so any port works.
         format!("--listen-peer-urls={}", url("http", 0)),
-        // The data need not survive anything.
+        // The data need not survive a crash of the machine.
         "--unsafe-no-fsync".into(),
         "--log-level=warn".into(),
     ]
@@ -51,7 +51,7 @@ pub(crate) fn apiserver(
         "--bind-address=127.0.0.1".into(),
         format!("--secure-port={port}"),
         "--advertise-address=127.0.0.1".into(),
-        // Loopback may not be an endpoint of the Service `kubernetes`, which has no pods to serve here anyway.
+        // A loopback address is not a valid endpoint of the Service `kubernetes`, and no pod uses it here.
         "--endpoint-reconciler-type=none".into(),
         "--service-cluster-ip-range=10.0.0.0/24".into(),
         format!("--tls-cert-file={}", credentials.certificate.display()),
@@ -66,9 +66,9 @@ pub(crate) fn apiserver(
         args.extend([
             format!("--audit-policy-file={}", policy.display()),
             format!("--audit-log-path={}", log.display()),
-            // An entry is written before its request is done with, not when a batch is full.
+            // Writes an entry before its request ends, not when a batch is full.
             "--audit-log-mode=blocking".into(),
-            // No rotation: one file has it all.
+            // No rotation: one file has all entries.
             "--audit-log-maxsize=0".into(),
         ]);
     }
@@ -77,7 +77,7 @@ pub(crate) fn apiserver(
 
 pub(crate) fn controller_manager(kubeconfig: &Path, credentials: &Credentials) -> Vec<String> {
     let mut controllers = String::from("*");
-    for name in WITHOUT_CONTROLLERS {
+    for name in DISABLED_CONTROLLERS {
         controllers += ",-";
         controllers += name;
     }
@@ -85,19 +85,19 @@ pub(crate) fn controller_manager(kubeconfig: &Path, credentials: &Credentials) -
         format!("--kubeconfig={}", kubeconfig.display()),
         format!("--controllers={controllers}"),
         "--leader-elect=false".into(),
-        // Nobody asks for its metrics: no port.
+        // No port, because no one reads its metrics.
         "--secure-port=0".into(),
         format!("--root-ca-file={}", credentials.ca.display()),
         format!("--service-account-private-key-file={}", credentials.signing_key.display()),
-        // The defaults protect a large cluster and would let tests wait.
+        // The defaults are for large clusters and would slow tests down.
         "--kube-api-qps=500".into(),
         "--kube-api-burst=1000".into(),
         "--resource-quota-sync-period=5s".into(),
     ]
 }
 
-/// The audit policy: one entry for each request, without bodies. A watch is logged when it begins, for it may never
-/// end; any other request is logged when it has been answered.
+/// The audit policy: one entry for each request, without bodies. A watch is logged at its start, because it may never end. Other
+/// requests are logged with their response.
 pub(crate) fn audit_policy() -> Value {
     json!({
         "apiVersion": "audit.k8s.io/v1",

@@ -1,4 +1,4 @@
-//! When to end.
+//! Waits for the signal to stop.
 
 use std::io;
 use std::thread;
@@ -8,19 +8,19 @@ use tokio::select;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
-/// Resolves with the reason as soon as the control plane is not wanted any more: on SIGINT, SIGTERM or SIGHUP, and at
-/// the end of standard input unless `until_signal`. The lines of standard input until then go to `commands`.
+/// Resolves with the reason to stop: SIGINT, SIGTERM, SIGHUP or, unless `until_signal`, the end of standard input. Sends the lines of
+/// standard input to `commands`.
 pub(crate) fn requested(
     until_signal: bool,
     commands: mpsc::UnboundedSender<String>,
 ) -> Result<impl Future<Output = &'static str>> {
-    // From here on no signal is lost, even if the future is not polled yet.
+    // Registers the handlers now, so that no signal is lost before the first poll.
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
     let mut hangup = signal(SignalKind::hangup()).context("SIGHUP")?;
     let (end_of_input, input_ended) = oneshot::channel();
-    // A thread of its own and not tokio's standard input, whose pending read would hold up the end of the runtime.
-    // It holds `end_of_input` until then.
+    // A thread, because a pending read of tokio's standard input would block the shutdown of the runtime. The thread keeps
+    // `end_of_input` until the end of input.
     thread::spawn(move || {
         if until_signal {
             loop {
@@ -35,9 +35,9 @@ pub(crate) fn requested(
     Ok(async move {
         select! {
             _ = interrupt.recv() => "interrupted",
-            _ = terminate.recv() => "told to terminate",
-            _ = hangup.recv() => "the terminal is gone",
-            _ = input_ended => "standard input has ended",
+            _ = terminate.recv() => "terminated",
+            _ = hangup.recv() => "the terminal was closed",
+            _ = input_ended => "standard input ended",
         }
     })
 }

@@ -1,4 +1,4 @@
-//! The watchdog's end of `keypair_test_harness::Operator`.
+//! The watchdog of `keypair_test_harness::Operator`: cleans up if the test process dies.
 
 use std::fs;
 use std::io::{self, Read as _};
@@ -12,10 +12,10 @@ use keypair_test_harness::{Signal, is_running, released, signal};
 
 #[derive(Args)]
 pub(crate) struct Watch {
-    /// The process to kill
+    /// Process to kill
     #[arg(long)]
     pid: u32,
-    /// The directory to remove then
+    /// Directory to remove
     #[arg(long)]
     remove: PathBuf,
 }
@@ -29,7 +29,7 @@ impl Watch {
         }
         if is_running(self.pid) {
             signal(self.pid, Signal::KILL)?;
-            // It writes into the directory until it is gone.
+            // The process writes into the directory until it has exited.
             sleep(Duration::from_millis(200));
         }
         fs::remove_dir_all(&self.remove).with_context(|| format!("remove {}", self.remove.display()))

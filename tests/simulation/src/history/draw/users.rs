@@ -6,7 +6,10 @@ use keypair_test_harness::Dice;
 use serde_json::{Map, Value, json};
 
 use super::{Drawing, KEY_PAIRS, NAMESPACES, one};
-use crate::history::{Action, Sight, Verb, Weather, spec::edit};
+use crate::history::{
+    Action, Sight, Verb, Weather,
+    spec::{edit, right_public_key},
+};
 
 const UID: &str = "keypairs.dev/keypair-uid";
 const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
@@ -76,15 +79,13 @@ impl Drawing {
             0..=2 => self.user(Verb::Delete, "secrets", namespace, name, Value::Null),
             3..=4 => {
                 let (_, adopter) = self.place();
-                let body = if self.dice.happens(333) {
-                    json!({ "data": { "words": "d29yZHM=" } })
-                } else if self.dice.happens(333) {
-                    json!({ "data": { "ssh-privatekey": key } })
-                } else {
-                    json!({
+                let body = match self.dice.below(9) {
+                    0..=2 => json!({ "data": { "words": "d29yZHM=" } }),
+                    3..=4 => json!({ "data": { "ssh-privatekey": key } }),
+                    _ => json!({
                         "metadata": { "annotations": { "keypairs.dev/adopt": adopter } },
                         "data": { "ssh-privatekey": key },
-                    })
+                    }),
                 };
                 self.user(Verb::Create, "secrets", namespace, name, body);
                 if self.dice.happens(400) {
@@ -187,13 +188,22 @@ impl Drawing {
         }
         for project in ["red", "blue"] {
             let name = *one(&mut self.dice, &KEY_PAIRS);
-            let algorithm = *one(&mut self.dice, &["Ed25519", "ECDSA"]);
-            let spec = json!({ "profile": "OpenSSH", "project": project, "generate": { "algorithm": algorithm } });
+            // An import is accepted with one request.
+            let spec = match one(&mut self.dice, &["Ed25519", "ECDSA", "", ""]) {
+                &"" => {
+                    let public_key = right_public_key(&mut self.dice);
+                    json!({ "profile": "OpenSSH", "project": project, "publicKey": public_key })
+                }
+                algorithm => {
+                    json!({ "profile": "OpenSSH", "project": project, "generate": { "algorithm": algorithm } })
+                }
+            };
             self.specs.entry((namespace, name)).or_insert_with(|| spec.clone());
             self.user(Verb::Create, "keypairs", namespace, name, json!({ "spec": spec }));
             self.at += Duration::from_millis(self.dice.below(3));
         }
-        self.at += Duration::from_millis(self.dice.below(40 + 5 * latency));
+        let latest = if self.dice.happens(500) { 3 + latency / 2 } else { 40 + 5 * latency };
+        self.at += Duration::from_millis(self.dice.below(latest));
         if self.dice.happens(700) {
             let annotations = json!({ "keypairs.dev/projects": one(&mut self.dice, &["red", "blue"]) });
             self.user(Verb::Patch, "namespaces", "", namespace, json!({ "metadata": { "annotations": annotations } }));

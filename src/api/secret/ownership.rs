@@ -1,0 +1,185 @@
+//! Which `KeyPair` owns a Secret, according to its metadata.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::{Resource, ResourceExt};
+
+use super::{KEYPAIR_UID_ANNOTATION, key_pair_name};
+use crate::{
+    api::KeyPair,
+    domain::{decide::Ownership, secret::ADOPT_ANNOTATION},
+};
+
+/// The longest name of an object. A longer value names no object, so it is dropped.
+const NAME_MAX: usize = 253;
+/// The maximum number of owner references that are read. Anyone who can write the Secret can add more.
+const OWNERS_MAX: usize = 16;
+
+/// The metadata that decides who owns a Secret, in bounded size.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// The name of the `KeyPair` that may adopt the Secret.
+    adopt: Option<String>,
+    /// The UID of the `KeyPair` in its annotation.
+    uid: Option<String>,
+    /// The UIDs in its owner references.
+    owners: Vec<String>,
+    /// The UID of its controlling owner, and that owner's kind and name.
+    controller: Option<(String, String)>,
+    /// The name of the `KeyPair` that it names as its owner.
+    key_pair: Option<String>,
+}
+
+impl Marks {
+    /// The marks in the metadata of `secret`.
+    pub fn of(secret: &impl Resource) -> Self {
+        let annotation = |key| secret.annotations().get(key).filter(|value| value.len() <= NAME_MAX).cloned();
+        let short = |owner: &&OwnerReference| owner.uid.len() <= NAME_MAX;
+        let controller = secret.owner_references().iter().find(|owner| owner.controller == Some(true));
+        Self {
+            adopt: annotation(ADOPT_ANNOTATION),
+            uid: annotation(KEYPAIR_UID_ANNOTATION),
+            owners: secret
+                .owner_references()
+                .iter()
+                .filter(short)
+                .take(OWNERS_MAX)
+                .map(|owner| owner.uid.clone())
+                .collect(),
+            controller: controller.map(|owner| (owner.uid.chars().take(NAME_MAX).collect(), describe(owner))),
+            key_pair: key_pair_name(secret).map(str::to_owned),
+        }
+    }
+
+    /// The relation of the Secret to this `KeyPair`, and not to another one of the same name: by owner reference, or by
+    /// annotation if there is none. A Secret with another controlling owner is foreign whatever else its metadata says, and
+    /// cannot be adopted.
+    #[must_use]
+    pub fn belongs(&self, key_pair: &KeyPair) -> Ownership {
+        let Some(uid) = &key_pair.metadata.uid else { return Ownership::Foreign };
+        match &self.controller {
+            Some((controller, _)) if controller != uid => Ownership::Foreign,
+            Some(_) => Ownership::Ours,
+            _ if self.uid.as_ref() == Some(uid) => Ownership::Ours,
+            // Several owners without a controller: the Secret belongs to the one whose UID is in the annotation.
+            _ if self.owners.contains(uid) && self.uid.is_none() => Ownership::Ours,
+            _ if self.adopt == key_pair.metadata.name => Ownership::Offered,
+            _ => Ownership::Foreign,
+        }
+    }
+
+    /// The controlling owner that prevents this `KeyPair` from owning or adopting the Secret.
+    #[must_use]
+    pub fn owner_in_the_way(&self, key_pair: &KeyPair) -> Option<String> {
+        let (_, controller) = self.controller.as_ref().filter(|_| self.belongs(key_pair) == Ownership::Foreign)?;
+        self.concerns(&key_pair.name_any(), key_pair.metadata.uid.as_deref().unwrap_or_default())
+            .then(|| controller.clone())
+    }
+
+    /// The owner that the Secret names, as text for a message.
+    #[must_use]
+    pub fn owner(&self, key_pair: &KeyPair) -> Option<String> {
+        match (&self.controller, &self.key_pair) {
+            (Some((_, description)), _) => Some(description.clone()),
+            (None, Some(name)) if *name == key_pair.name_any() => Some("an earlier KeyPair of this name".to_owned()),
+            (None, name) => name.as_ref().map(|name| format!("KeyPair {name:?}")),
+        }
+    }
+
+    /// Whether the Secret refers to the `KeyPair` of this name and UID.
+    #[must_use]
+    pub fn concerns(&self, name: &str, uid: &str) -> bool {
+        self.adopt.as_deref() == Some(name)
+            || self.uid.as_deref() == Some(uid)
+            || self.owners.iter().any(|owner| owner == uid)
+    }
+}
+
+/// Kind and name of an owner, as far as they are valid in Kubernetes: anyone who can write the Secret chooses them.
+fn describe(owner: &OwnerReference) -> String {
+    let is_word = |text: &str, more: &[char], max: usize| {
+        (1..=max).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(&c))
+    };
+    let kind = if is_word(&owner.kind, &[], 63) { owner.kind.as_str() } else { "another controller" };
+    if is_word(&owner.name, &['-', '.', ':'], NAME_MAX) { format!("{kind} {:?}", owner.name) } else { kind.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::Secret;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn marks(metadata: impl Into<Value>) -> Marks {
+        Marks::of(&serde_json::from_value::<Secret>(json!({ "metadata": metadata.into() })).unwrap())
+    }
+
+    fn key_pair() -> KeyPair {
+        serde_json::from_value(json!({ "metadata": { "name": "web", "uid": "1" }, "spec": {} })).unwrap()
+    }
+
+    fn owner(kind: &str, name: &str, uid: &str, controller: bool) -> Value {
+        json!([{ "apiVersion": "v1", "kind": kind, "name": name, "uid": uid, "controller": controller }])
+    }
+
+    #[test]
+    fn it_is_ours_by_uid_and_offered_by_name() {
+        let annotated = |key: &str, value: &str| marks(json!({ "annotations": { key: value } })).belongs(&key_pair());
+        assert_eq!(marks(json!({})).belongs(&key_pair()), Ownership::Foreign);
+        assert_eq!(annotated(KEYPAIR_UID_ANNOTATION, "1"), Ownership::Ours);
+        assert_eq!(annotated(KEYPAIR_UID_ANNOTATION, "2"), Ownership::Foreign);
+        assert_eq!(annotated(ADOPT_ANNOTATION, "web"), Ownership::Offered);
+        for other in ["other", "web,other", "web ", ""] {
+            assert_eq!(annotated(ADOPT_ANNOTATION, other), Ownership::Foreign, "{other:?}");
+        }
+        let owned = |controller| marks(json!({ "ownerReferences": owner("KeyPair", "web", "1", controller) }));
+        assert_eq!(owned(true).belongs(&key_pair()), Ownership::Ours);
+        assert_eq!(owned(false).belongs(&key_pair()), Ownership::Ours);
+    }
+
+    #[test]
+    fn of_two_owners_one_has_it() {
+        let owners = json!([owner("KeyPair", "web", "1", false)[0], owner("KeyPair", "db", "2", false)[0]]);
+        let other: KeyPair =
+            serde_json::from_value(json!({ "metadata": { "name": "db", "uid": "2" }, "spec": {} })).unwrap();
+        // The first one sets the annotation to its UID and owns the Secret from then on.
+        for (noted, belongs) in
+            [("1", [Ownership::Ours, Ownership::Foreign]), ("2", [Ownership::Foreign, Ownership::Ours])]
+        {
+            let found = marks(json!({ "annotations": { KEYPAIR_UID_ANNOTATION: noted }, "ownerReferences": owners }));
+            assert_eq!([found.belongs(&key_pair()), found.belongs(&other)], belongs);
+        }
+    }
+
+    #[test]
+    fn what_another_controller_has_is_not_ours_to_take() {
+        let two = json!([owner("SealedSecret", "db", "2", true)[0], owner("KeyPair", "web", "1", false)[0]]);
+        assert_eq!(marks(json!({ "ownerReferences": two })).belongs(&key_pair()), Ownership::Foreign);
+        for (key, value) in [(KEYPAIR_UID_ANNOTATION, "1"), (ADOPT_ANNOTATION, "web")] {
+            let found = |owners: &Value| marks(json!({ "annotations": { key: value }, "ownerReferences": owners }));
+            let theirs = found(&owner("SealedSecret", "db", "2", true));
+            assert_eq!(theirs.belongs(&key_pair()), Ownership::Foreign);
+            assert_eq!(theirs.owner_in_the_way(&key_pair()).as_deref(), Some("SealedSecret \"db\""));
+            assert_ne!(found(&owner("SealedSecret", "db", "2", false)).belongs(&key_pair()), Ownership::Foreign);
+        }
+        let unasked = marks(json!({ "ownerReferences": owner("SealedSecret", "db", "2", true) }));
+        assert_eq!(unasked.owner_in_the_way(&key_pair()), None);
+    }
+
+    #[test]
+    fn what_is_kept_and_told_is_checked() {
+        let long = "x".repeat(300_000);
+        let kept = marks(json!({
+            "annotations": { ADOPT_ANNOTATION: long, KEYPAIR_UID_ANNOTATION: long },
+            "ownerReferences": owner(&long, &long, &long, true),
+        }));
+        assert!(format!("{kept:?}").len() < 1024);
+        for (kind, name) in [("A\u{202e}B", "db"), ("Job", "a\nb"), ("", ""), ("Job", "\"; echo")] {
+            let found = marks(
+                json!({ "annotations": { ADOPT_ANNOTATION: "web" }, "ownerReferences": owner(kind, name, "2", true) }),
+            );
+            let told = found.owner_in_the_way(&key_pair()).unwrap();
+            assert!(told.chars().all(|c| c.is_ascii_graphic() || c == ' ') && !told.contains("echo"), "{told}");
+        }
+    }
+}

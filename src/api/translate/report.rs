@@ -1,0 +1,141 @@
+//! Translation of a decision to the status of a `KeyPair`.
+
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+    jiff::Timestamp,
+};
+
+use crate::{
+    api::{
+        key_pair::KeyPair,
+        status::{
+            AcceptedRequest, Fingerprints, GENERATED, IDEMPOTENT_REPLAY, IMPORTED, KeyPairStatus, READY, STALLED,
+            StatusError,
+        },
+    },
+    domain::{
+        decide, key,
+        profile::Profile,
+        reason::{Reason, Refusal},
+    },
+};
+
+/// Appended to the message of a pair that was a replay before.
+const PROMOTED: &str = "This KeyPair was a replay of another KeyPair, which has been deleted; it is now a separate key pair with its own identifier.";
+
+impl KeyPairStatus {
+    /// The status of `key_pair` according to `report`.
+    ///
+    /// It equals the present status, timestamps included, if nothing has changed: then there is nothing to write.
+    #[must_use]
+    pub fn from_report(key_pair: &KeyPair, name: &str, report: decide::Report, now: Timestamp) -> Self {
+        let error = report.refusals.first().map(|refusal| StatusError::new(key_pair.spec.profile, refusal));
+        let conditions = conditions(key_pair, &report, now);
+        // An invalid name is not repeated: it may be a private key pasted by mistake.
+        let named = report.accepted.is_some()
+            || !report.refusals.iter().any(|refusal| refusal.reason == Reason::InvalidKeyPairName);
+        let mut status = Self {
+            observed_generation: key_pair.metadata.generation,
+            key_pair_name: named.then(|| name.to_owned()),
+            region: key_pair.metadata.namespace.clone(),
+            error,
+            conditions,
+            ..Self::default()
+        };
+        if let Some(accepted) = report.accepted {
+            // The pair keeps the name with which it was accepted, whatever the spec says now.
+            if !report.refusals.is_empty() && !accepted.key_pair_name.is_empty() {
+                status.key_pair_name = Some(accepted.key_pair_name);
+            }
+            status.accepted_request = accepted.request.map(|request| AcceptedRequest {
+                token_digest: request.client_token,
+                digest: request.digest,
+                project_digest: request.project,
+            });
+            // Unknown values are omitted. A value is unknown only if somebody else wrote the status before.
+            let known = |text: String| Some(text).filter(|text| !text.is_empty());
+            let key::Fingerprints { md5, sha256 } = accepted.fingerprints;
+            status.key_pair_id = Some(accepted.id);
+            status.fingerprint = known(accepted.fingerprint);
+            status.fingerprints = known(sha256).map(|sha256| Fingerprints { md5, sha256 });
+            status.public_key = known(accepted.public_key);
+            status.algorithm = known(accepted.algorithm);
+            status.bits = i32::try_from(accepted.bits).ok().filter(|bits| *bits > 0);
+            status.secret_name = accepted.secret_name;
+            status.secret_version = accepted.secret_version;
+        }
+        status
+    }
+}
+
+impl StatusError {
+    fn new(profile: Profile, refusal: &Refusal) -> Self {
+        let error = profile.error(refusal);
+        Self {
+            reason: error.reason.to_string(),
+            code: error.code,
+            message: error.message,
+            http_status: i32::from(error.http_status),
+        }
+    }
+}
+
+fn conditions(key_pair: &KeyPair, report: &decide::Report, now: Timestamp) -> Vec<Condition> {
+    let condition = |type_: &str, status: &str, reason: &str, message: String| Condition {
+        type_: type_.to_owned(),
+        status: status.to_owned(),
+        reason: reason.to_owned(),
+        message,
+        observed_generation: key_pair.metadata.generation,
+        last_transition_time: key_pair
+            .status
+            .as_ref()
+            .and_then(|before| before.condition(type_))
+            .filter(|before| before.status == status)
+            .map_or(Time(now), |before| before.last_transition_time.clone()),
+    };
+    let Some(first) = report.refusals.first() else {
+        let before = key_pair.status.as_ref();
+        let was_promoted = |message: &str| {
+            let has_message =
+                |status: &KeyPairStatus| status.condition(READY).is_some_and(|ready| ready.message == message);
+            before.is_some_and(|status| status.is_replay() || has_message(status))
+        };
+        let secret = report.accepted.as_ref().and_then(|accepted| accepted.secret_name.as_ref());
+        let (reason, message) = match (&report.replay_of, secret) {
+            (Some(original), _) => (
+                IDEMPOTENT_REPLAY,
+                format!(
+                    "This KeyPair repeats the request of KeyPair {original:?}, which has the same client token, and shows its key pair."
+                ),
+            ),
+            (None, Some(secret)) => {
+                (GENERATED, format!("The key pair is generated; its private key is in Secret {secret:?}."))
+            }
+            (None, None) => (IMPORTED, "The public key is imported.".to_owned()),
+        };
+        // Kept until another message replaces it.
+        let promoted = format!("{message} {PROMOTED}");
+        let message = if report.replay_of.is_none() && was_promoted(&promoted) { promoted } else { message };
+        return vec![condition(READY, "True", reason, message)];
+    };
+    let details: Vec<String> = report.refusals.iter().map(ToString::to_string).collect();
+    let message = truncate(details.join("; "));
+    let mut conditions = vec![condition(READY, "False", first.reason.as_str(), message.clone())];
+    if report.refusals.iter().any(|refusal| refusal.reason.needs_edit()) {
+        conditions.push(condition(STALLED, "True", first.reason.as_str(), message));
+    }
+    conditions
+}
+
+/// Truncates a message to the limit of an Event (1024 bytes), so that it reads the same everywhere.
+fn truncate(mut message: String) -> String {
+    const MAX_BYTES: usize = 1024;
+    const ELLIPSIS: &str = "…";
+    if message.len() > MAX_BYTES {
+        let end = (0..=MAX_BYTES - ELLIPSIS.len()).rev().find(|end| message.is_char_boundary(*end));
+        message.truncate(end.unwrap_or_default());
+        message.push_str(ELLIPSIS);
+    }
+    message
+}

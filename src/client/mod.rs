@@ -1,0 +1,13 @@
+//! Requests to the API server: time limits, descriptions of failures, back-off, and the sources of randomness and time.
+
+pub(crate) mod answer;
+pub(crate) mod backoff;
+pub(crate) mod randomness;
+pub(crate) mod requests;
+pub(crate) mod wall_clock;
+
+pub use answer::summarize;
+pub use backoff::Backoff;
+pub use randomness::Randomness;
+pub use requests::{Requests, finish};
+pub use wall_clock::WallClock;

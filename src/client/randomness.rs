@@ -1,0 +1,43 @@
+//! The source of randomness for the jitter of retries and the identity in leader election.
+
+use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
+
+/// A seed from which a process draws everything random except keys. The same seed and question give the same value, so a run of the
+/// operator can be repeated.
+#[derive(Debug, Clone, Copy)]
+pub struct Randomness(u64);
+
+impl Randomness {
+    /// A seed that differs from process to process.
+    #[must_use]
+    pub fn of_this_process() -> Self {
+        Self(RandomState::new().hash_one(std::process::id()))
+    }
+
+    /// A fixed seed.
+    #[must_use]
+    pub fn from_seed(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// Draws the value for this question.
+    #[must_use]
+    pub fn draw(self, question: impl Hash) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (self.0, question).hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn depends_on_seed_and_question() {
+        let draw = |seed, question: &str| Randomness::from_seed(seed).draw(question);
+        assert_eq!(draw(1, "a"), draw(1, "a"));
+        assert_ne!(draw(1, "a"), draw(2, "a"));
+        assert_ne!(draw(1, "a"), draw(1, "b"));
+    }
+}

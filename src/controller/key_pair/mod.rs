@@ -1,0 +1,220 @@
+//! The reconciler: observe, decide, apply.
+
+pub(crate) mod created_secrets;
+pub(crate) mod error;
+pub(crate) mod events;
+pub(crate) mod overruled;
+pub(crate) mod own_writes;
+mod report;
+mod requests;
+pub(crate) mod secrets;
+mod worker;
+
+pub use self::worker::reconcile_in_sync;
+
+use std::{collections::BTreeMap, future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
+
+use kube::{Api, ResourceExt, api::ListParams, runtime::reflector::ObjectRef};
+use tokio::time::Instant;
+use tracing::{Instrument, field::Empty};
+
+use self::error::Error;
+use super::context::Context;
+use crate::{
+    api::{KeyPair, KeyPairStatus, secret, translate},
+    cache::{store::KeyPairEntry, watched::WatchedKeyPair},
+    domain::{
+        decide::{Desired, NextStep, Observed, ObservedSecret, Original, decide},
+        ledger::ClaimState,
+        reason::Reason,
+    },
+    leader::leadership::Leadership,
+};
+
+/// The timeout of one request to the API server: the client itself has none.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// Every object needs fewer steps; more mean that two steps undo each other.
+const MAX_STEPS: usize = 16;
+
+/// The delay after which to requeue the object, unless it changes before.
+type RequeueAfter = Option<Duration>;
+
+/// Reconciles one `KeyPair`.
+///
+/// # Errors
+///
+/// The error of the API server or of the key generation; the caller retries later.
+pub async fn reconcile(key_pair: Arc<KeyPair>, context: Arc<Context>) -> Result<RequeueAfter, Error> {
+    let reconciliation = Reconciliation {
+        desired: translate::desired(&key_pair),
+        namespace: key_pair.namespace().unwrap_or_default(),
+        name: key_pair.name_any(),
+        key_pair: &key_pair,
+        context: &context,
+        started: Instant::now(),
+    };
+    // For traces only: log lines name the object themselves.
+    let span = tracing::debug_span!(
+        "reconcile",
+        k8s.namespace.name = reconciliation.namespace,
+        keypair.name = reconciliation.name,
+        keypair.uid = reconciliation.desired.uid,
+        keypair.outcome = Empty,
+        otel.status_code = Empty,
+        otel.status_description = Empty,
+    );
+    let result = reconciliation.run().instrument(span.clone()).await;
+    if let Err(error) = &result {
+        span.record("otel.status_code", "ERROR").record("otel.status_description", error.step());
+    }
+    result
+}
+
+/// Reads a `KeyPair` of which the cache has only a summary; `None` if it is gone, or does not match the schema of this version.
+///
+/// Sends a list request for one object: the operator has the permission to list `KeyPair`s anyway, and so needs none to get them.
+///
+/// # Errors
+///
+/// The error of the API server.
+pub async fn read(reference: &ObjectRef<KeyPair>, context: &Context) -> Result<Option<KeyPair>, Error> {
+    let namespace = reference.namespace.as_deref().unwrap_or_default();
+    let api: Api<WatchedKeyPair> = Api::namespaced(context.client.clone(), namespace);
+    let one = ListParams::default().fields(&format!("metadata.name={}", reference.name)).limit(1);
+    let list = with_deadline(&context.leadership, api.list(&one)).await?.map_err(Error::ReadKeyPair)?;
+    Ok(list.items.into_iter().next().and_then(WatchedKeyPair::into_decoded))
+}
+
+/// One `KeyPair` that is being reconciled.
+struct Reconciliation<'a> {
+    key_pair: &'a KeyPair,
+    context: &'a Context,
+    desired: Desired,
+    namespace: String,
+    name: String,
+    started: Instant,
+}
+
+impl Reconciliation<'_> {
+    async fn run(&self) -> Result<RequeueAfter, Error> {
+        let context = self.context;
+        if context.own_writes.get(&self.desired.uid) == self.key_pair.resource_version() {
+            // This version is older than our own last write, whose event has not arrived yet.
+            return Ok(None);
+        }
+        context.own_writes.forget(&self.desired.uid);
+        let mut observed = self.observe().await?;
+        for _ in 0..MAX_STEPS {
+            let step =
+                context.view.index.with_ledger(&self.namespace, |ledger| decide(&self.desired, &observed, ledger));
+            // The Namespace is not in the cache yet; its event triggers another reconciliation.
+            let Some(step) = step else { return Ok(None) };
+            let (name, secret) = match step {
+                NextStep::Rest => return Ok(None),
+                NextStep::Report(report) => return self.write_status(*report).await,
+                NextStep::RecordMove { name, version } => return self.record_move(&name, &version).await,
+                NextStep::ReadSecret(name) => {
+                    let secret = self.read_secret(&name).await;
+                    (name, secret)
+                }
+                NextStep::CreateSecret { name, spec, replaces } => {
+                    let Some(secret) = self.create_secret(&name, spec, replaces, &observed).await.transpose() else {
+                        return Ok(None);
+                    };
+                    (name, secret)
+                }
+                NextStep::UpdateSecret { name, version, moved_from } => {
+                    let secret = self.update_secret(&name, &version, moved_from.as_deref()).await;
+                    (name, secret)
+                }
+                NextStep::CopySecret { from, to } => self.copy_secret(from, to).await,
+                NextStep::EndMove { name, version } => {
+                    let secret = self.end_move(&name, &version, &observed).await;
+                    (name, secret)
+                }
+                NextStep::DeleteSecret(name) => {
+                    let secret = self.delete_secret(&name, &observed).await;
+                    (name, secret)
+                }
+                NextStep::ReleaseSecret(name) => {
+                    let secret = self.release_secret(&name, &observed).await;
+                    (name, secret)
+                }
+            };
+            let secret = secret.or_else(|error| self.report_persistent_failure(error))?;
+            observed.secrets.insert(name, secret);
+        }
+        Err(Error::NoEnd)
+    }
+
+    /// Turns a persistent failure of requests for a Secret into an observation to report; any other error is retried silently.
+    fn report_persistent_failure(&self, error: Error) -> Result<ObservedSecret, Error> {
+        let persists = self.context.backoff.persists(&self.desired.uid, self.started);
+        error.about_secret().filter(|_| persists).map(ObservedSecret::Failing).ok_or(error)
+    }
+
+    /// Observes from the caches alone; only an original that is too large for the cache needs a request.
+    async fn observe(&self) -> Result<Observed, Error> {
+        let context = self.context;
+        let status = self.key_pair.status.as_ref();
+        let is_replay = status.is_some_and(KeyPairStatus::is_replay);
+        let recorded = if is_replay { None } else { translate::facts(self.key_pair) };
+        let noted = context.created_secrets.names(&self.desired.uid, &self.namespace);
+        let wanted = &self.desired.parameters.secret.name;
+        let secret_name = self.desired.secret_name(recorded.as_ref(), &noted).clone();
+        let mut secrets: BTreeMap<String, ObservedSecret> = noted
+            .iter()
+            .chain([wanted, &secret_name])
+            .map(|name| {
+                let cached = context.secret(&self.namespace, name);
+                (name.clone(), ObservedSecret::Unread(cached.map(|secret| secret::cached(&secret, self.key_pair))))
+            })
+            .collect();
+        let refused =
+            status.and_then(|status| status.error.as_ref()).and_then(|error| Reason::from_name(&error.reason));
+        // Another KeyPair waits for the same Secret: reading it is cheaper than generating a key for nothing.
+        let is_contended = || context.secret_watches.is_waited_for(&self.namespace, &secret_name);
+        let refused = refused.or_else(|| (recorded.is_none() && is_contended()).then_some(Reason::SecretConflict));
+        let claim_state =
+            context.view.index.with_ledger(&self.namespace, |ledger| ledger.claim_state(&self.desired.uid));
+        let original = match claim_state {
+            Some(ClaimState::Replay(name)) => self.original(&name).await?,
+            _ => None,
+        };
+        // A foreign Secret that a KeyPair waits for is watched, and so need not be read.
+        for name in [secret_name.as_str(), wanted] {
+            if let Some(foreign) = context.secret_watches.foreign(self.key_pair, name)
+                && !matches!(secrets.get(name), Some(ObservedSecret::Unread(Some(cached))) if cached.owned)
+            {
+                secrets.insert(name.to_owned(), ObservedSecret::Read(foreign));
+            }
+        }
+        Ok(Observed { recorded, original, noted, refused, secrets })
+    }
+
+    /// The original, which has this name.
+    async fn original(&self, name: &str) -> Result<Option<Original>, Error> {
+        let reference = ObjectRef::new(name).within(&self.namespace);
+        Ok(match self.context.view.key_pairs.get(&reference) {
+            None | Some(KeyPairEntry::Undecoded(_)) => None,
+            Some(KeyPairEntry::Whole(original)) => translate::original(&original),
+            Some(KeyPairEntry::Summary(_)) => {
+                let _turn = self.context.reading.take(&self.namespace).await;
+                read(&reference, self.context).await?.as_ref().and_then(translate::original)
+            }
+        })
+    }
+}
+
+/// Sends the request only while this process leads, and waits for the response only as long as it does.
+async fn with_deadline<T>(leadership: &Leadership, request: impl Future<Output = T>) -> Result<T, Error> {
+    let remaining = leadership.remaining().ok_or(Error::NotLeading)?;
+    let limit = REQUEST_TIMEOUT.min(remaining);
+    let mut request = pin!(request);
+    // A process that was suspended would resume the request before the timeout fires, hence the check at each poll.
+    let as_leader = poll_fn(|cx| match leadership.remaining() {
+        Some(_) => request.as_mut().poll(cx).map(Ok),
+        None => Poll::Ready(Err(Error::NotLeading)),
+    });
+    tokio::time::timeout(limit, as_leader).await.map_err(|_| Error::Timeout(limit))?
+}

@@ -1,0 +1,125 @@
+//! The data entries of a Secret: where its keys are, and how they change with the settings.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{ByteString, api::core::v1::Secret};
+use serde_json::{Value, json};
+
+use super::{
+    NO_COMMENT,
+    applied::{Applied, Entries},
+    difference::{Changes, data, difference, ours, text_entries},
+    shaping::Shaping,
+};
+use crate::domain::{
+    decide::Obstacle,
+    key::{PrivateKey, PublicKey},
+    secret::SecretSettings,
+};
+
+fn entry<'a>(secret: &'a Secret, name: &str) -> Option<&'a ByteString> {
+    secret.data.as_ref()?.get(name)
+}
+
+/// The current data key of the private key: the recorded one if the Secret is ours, otherwise that of the settings.
+fn private_data_key(secret: &Secret, shaping: Shaping<'_>) -> String {
+    shaping.noted(secret).map_or_else(|| shaping.settings.private_key.clone(), |noted| noted.private_key)
+}
+
+/// The private key in this entry, or why it cannot be used. The reason contains no byte of the key.
+fn read(secret: &Secret, name: &str) -> Result<PrivateKey, String> {
+    let value = entry(secret, name).ok_or_else(|| "there is no such entry".to_owned())?;
+    let text = std::str::from_utf8(&value.0).map_err(|_| "it is not valid UTF-8".to_owned())?;
+    PrivateKey::parse(text).map_err(|error| error.to_string())
+}
+
+/// The private key in `secret`, or why it cannot be used.
+pub(super) fn private_key(secret: &Secret, shaping: Shaping<'_>) -> Result<PrivateKey, String> {
+    read(secret, &private_data_key(secret, shaping))
+}
+
+/// The entry that the settings use for a key although the owner of an adopted Secret keeps something else in it.
+pub(super) fn obstacle(secret: &Secret, shaping: Shaping<'_>, key: &PublicKey) -> Option<Obstacle> {
+    if !shaping.adopted(secret) {
+        return None;
+    }
+    let own_entries = shaping.noted(secret).unwrap_or_default().entries();
+    let SecretSettings { private_key, public_key, .. } = shaping.settings;
+    let is_foreign = |name: &String| entry(secret, name).is_some() && !own_entries.contains(name);
+    if is_foreign(private_key)
+        && *private_key != private_data_key(secret, shaping)
+        && !has_private_key_of(secret, private_key, key.blob())
+    {
+        return Some(Obstacle::Entry(private_key.clone()));
+    }
+    (is_foreign(public_key) && !has_public_key(secret, public_key, key)).then(|| Obstacle::Entry(public_key.clone()))
+}
+
+/// Whether an entry contains this private key, in any encoding.
+fn has_private_key(secret: &Secret, name: &str, key: &PrivateKey) -> bool {
+    key.public_key(NO_COMMENT).is_ok_and(|key| has_private_key_of(secret, name, key.blob()))
+}
+
+/// Whether an entry contains the private key of the public key with this blob.
+fn has_private_key_of(secret: &Secret, name: &str, blob: &[u8]) -> bool {
+    let found = read(secret, name).ok().and_then(|key| key.public_key(NO_COMMENT).ok());
+    found.is_some_and(|found| found.blob() == blob)
+}
+
+/// Whether an entry contains this public key, in any format.
+fn has_public_key(secret: &Secret, name: &str, key: &PublicKey) -> bool {
+    let text = entry(secret, name).and_then(|value| std::str::from_utf8(&value.0).ok());
+    text.and_then(|text| PublicKey::parse(text).ok()).is_some_and(|found| found.blob() == key.blob())
+}
+
+/// The changes of the data of `secret`, which contains `key` and has no [`obstacle`].
+pub(super) fn changes(secret: &Secret, shaping: Shaping<'_>, before: &Applied, key: &PublicKey) -> Entries {
+    let settings = shaping.settings;
+    let adopted = shaping.adopted(secret);
+    let nothing = BTreeMap::new();
+    let present = secret.data.as_ref().unwrap_or(&nothing);
+    let own_entries = before.entries();
+    let template = ours(present, &text_entries(&settings.string_data), &own_entries, adopted);
+    let mut entries = Entries { string_data: template.keys().cloned().collect(), ..Entries::default() };
+    let mut wanted = template;
+    if !adopted || own_entries.contains(&settings.public_key) || !present.contains_key(&settings.public_key) {
+        entries.public_key.clone_from(&settings.public_key);
+        wanted.extend(data(settings, &key.to_openssh()).remove_entry(&settings.public_key));
+    }
+    entries.changes = difference(present, &wanted, &own_entries);
+    // The private key entry may have the name of an old or new template entry.
+    entries.changes.remove(&settings.private_key);
+    private_entry(secret, shaping, before, &mut entries);
+    entries
+}
+
+/// Adds the changes of the private key entry.
+fn private_entry(secret: &Secret, shaping: Shaping<'_>, before: &Applied, entries: &mut Entries) {
+    let settings = shaping.settings;
+    let (now, wanted) = (private_data_key(secret, shaping), &settings.private_key);
+    let adopted = shaping.adopted(secret);
+    let is_moved = now != *wanted;
+    let is_there = entry(secret, wanted).is_some();
+    // An entry of the owner stays, even if the settings use another name for the key.
+    entries.added_private_key =
+        adopted && if is_moved { !is_there || before.entries().contains(wanted) } else { before.added_private_key };
+    if is_moved && (!adopted || before.added_private_key) {
+        entries.changes.entry(now.clone()).or_insert(Value::Null);
+    }
+    let Ok(key) = read(secret, &now) else { return };
+    let text = |name| entry(secret, name).and_then(|value| std::str::from_utf8(&value.0).ok());
+    let encoding = settings.encoding(text(&now).filter(|_| adopted).map(|text| (&key, text)));
+    entries.encoding = Some(encoding);
+    let is_right =
+        has_private_key(secret, wanted, &key) && text(wanted).is_some_and(|text| key.is_written(text, encoding));
+    // It cannot fail: the settings were validated, so the encoding supports the algorithm.
+    if !is_right && let Ok(text) = key.encode(encoding, NO_COMMENT) {
+        entries.changes.insert(wanted.clone(), json!(ByteString(text.as_bytes().to_vec())));
+    }
+}
+
+/// The changes that remove the operator's entries from an adopted Secret.
+pub(super) fn release(secret: &Secret, before: &Applied) -> Changes {
+    let ours = before.entries().into_iter();
+    ours.filter(|name| entry(secret, name).is_some()).map(|name| (name, Value::Null)).collect()
+}

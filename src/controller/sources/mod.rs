@@ -1,0 +1,389 @@
+//! The watches that trigger reconciliations.
+
+pub(crate) mod secret_watches;
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use futures::{Stream, StreamExt, TryStreamExt, stream};
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::{
+    Api, Client, ResourceExt,
+    api::PartialObjectMeta,
+    runtime::{reflector::ObjectRef, watcher::Event},
+};
+
+use super::{context::Context, queue::Trigger, scope};
+use crate::{
+    api::{
+        KeyPair,
+        secret::{KEYPAIR_UID_LABEL, OPERATOR, key_pair_name, key_pair_uid},
+    },
+    cache::{
+        store::CompressedStore,
+        stream::{is_forbidden, log_failure, on_watch_success, watch_config, watched},
+        view::{View, Watch},
+        watched::{WatchedKeyPair, WatchedSecret},
+    },
+    client::randomness::Randomness,
+    domain::{
+        region::{Policy, Region},
+        secret::MANAGED_BY_LABEL,
+    },
+    observe::metrics::Metrics,
+};
+
+/// Watches the `KeyPair`s. Each event reaches the index first, then the store, then the reconciler. `on_event` receives each event before,
+/// and `on_delete` the UID of each deleted `KeyPair`.
+pub fn key_pairs<S: Fn(&Event<WatchedKeyPair>) + Send, G: Fn(&str) + Send>(
+    client: &Client,
+    namespace: Option<&str>,
+    view: Arc<View>,
+    metrics: Arc<Metrics>,
+    jitter: Randomness,
+    on_event: S,
+    on_delete: G,
+) -> impl Stream<Item = Trigger> + Send + use<S, G> {
+    let (success_metrics, success_view) = (Arc::clone(&metrics), Arc::clone(&view));
+    let client = on_watch_success(client, move || {
+        success_metrics.watch("KeyPairs", true);
+        success_view.heard(Watch::KeyPairs, true);
+    });
+    let api: Api<WatchedKeyPair> = scope(&client, namespace);
+    let (regions, noted_view) = (Arc::clone(&view), Arc::clone(&view));
+    // The region of a namespace decides which KeyPairs are valid, so Namespaces are listed first.
+    let start = async move {
+        regions.regions_listed.wait().await;
+        watched(api, watch_config(), jitter)
+    };
+    stream::once(start)
+        .flatten()
+        .filter_map(move |event| {
+            note_watch(&noted_view, Watch::KeyPairs, event.as_ref().ok());
+            std::future::ready(log_failure("KeyPairs", event, &metrics))
+        })
+        .flat_map(move |event| {
+            on_event(&event);
+            let affected = view.index.apply(&event);
+            for key_pair in view.key_pairs.apply(&event) {
+                on_delete(key_pair.uid());
+            }
+            let mut triggers: Vec<Trigger> = affected.into_iter().map(Trigger::from).collect();
+            match event {
+                Event::Apply(key_pair) => {
+                    let namespace = key_pair.namespace().unwrap_or_default();
+                    triggers.push(ObjectRef::new(&key_pair.name_any()).within(&namespace).into());
+                }
+                Event::InitDone => {
+                    view.index.catch_up(|reference| view.claim_request(reference));
+                    triggers = vec![Trigger::All];
+                }
+                Event::Init | Event::InitApply(_) | Event::Delete(_) => {}
+            }
+            stream::iter(triggers)
+        })
+}
+
+/// Watches the Namespaces: all of them, or only `only`.
+///
+/// An operator that is limited to one namespace may often not watch its Namespace, which is cluster-scoped, but may read it. Then it reads
+/// the Namespace at each attempt to watch it, with the back-off two to three times a minute.
+pub fn namespaces(
+    client: &Client,
+    only: Option<String>,
+    policy: Policy,
+    view: Arc<View>,
+    metrics: Arc<Metrics>,
+    jitter: Randomness,
+) -> impl Stream<Item = Trigger> + Send + use<> {
+    let (success_metrics, success_view, noted_view) = (Arc::clone(&metrics), Arc::clone(&view), Arc::clone(&view));
+    let api: Api<PartialObjectMeta<Namespace>> = Api::all(on_watch_success(client, move || {
+        success_metrics.watch("Namespaces", true);
+        success_view.heard(Watch::Namespaces, true);
+    }));
+    let objects: Api<Namespace> = Api::all(client.clone());
+    let config = match &only {
+        Some(name) => watch_config().fields(&format!("metadata.name={name}")),
+        None => watch_config(),
+    };
+    let mut listed = BTreeSet::new();
+    watched(api, config, jitter)
+        .then(move |event| {
+            let (only, objects) = (only.clone(), objects.clone());
+            async move {
+                match (event, only) {
+                    (Err(error), Some(name)) if is_forbidden(&error) => match objects.get_metadata_opt(&name).await {
+                        // A list of this one Namespace, which may be deleted.
+                        Ok(namespace) => Ok([Event::Init]
+                            .into_iter()
+                            .chain(namespace.map(Event::InitApply))
+                            .chain([Event::InitDone])
+                            .collect()),
+                        Err(_) => Err(error),
+                    },
+                    (Err(error), _) => Err(error),
+                    (Ok(event), _) => Ok(vec![event]),
+                }
+            }
+        })
+        .filter_map(move |events: Result<Vec<_>, _>| {
+            // Only the last one can be the end of a list.
+            note_watch(&noted_view, Watch::Namespaces, events.as_ref().ok().and_then(|events| events.last()));
+            std::future::ready(log_failure("Namespaces", events, &metrics))
+        })
+        .flat_map(move |events| {
+            let affected: Vec<_> =
+                events.into_iter().flat_map(|event| apply_namespace(event, &policy, &view, &mut listed)).collect();
+            stream::iter(affected.into_iter().map(Trigger::from))
+        })
+}
+
+/// Updates whether a watch is current, after an event, or after a failure (`None`). An incomplete list changes nothing: until it is
+/// complete, the view shows the state before it.
+fn note_watch<K>(view: &View, watch: Watch, event: Option<&Event<K>>) {
+    match event {
+        Some(Event::Init | Event::InitApply(_)) => {}
+        Some(Event::InitDone | Event::Apply(_) | Event::Delete(_)) => view.heard(watch, true),
+        None => view.heard(watch, false),
+    }
+}
+
+/// Applies an event of a Namespace, and returns the `KeyPair`s that it affects.
+fn apply_namespace(
+    event: Event<PartialObjectMeta<Namespace>>,
+    policy: &Policy,
+    view: &View,
+    listed: &mut BTreeSet<String>,
+) -> Vec<ObjectRef<KeyPair>> {
+    match event {
+        Event::Init => {
+            listed.clear();
+            Vec::new()
+        }
+        Event::InitApply(namespace) | Event::Apply(namespace) => {
+            let name = namespace.name_any();
+            listed.insert(name.clone());
+            let (region, mistake) = Region::new(policy, &name, namespace.labels(), namespace.annotations());
+            // Log a mistake once, not at each unrelated change of the Namespace.
+            if let Some(mistake) = mistake
+                && view.index.region(&name).as_ref() != Some(&region)
+            {
+                tracing::warn!(namespace = name, "{mistake}");
+            }
+            let look_up = |key_pair: &str| view.claim_request(&ObjectRef::new(key_pair).within(&name));
+            view.index.set_region(&name, region, look_up)
+        }
+        Event::InitDone => {
+            view.index.retain(listed);
+            // Later lists find it already set.
+            view.regions_listed.set(()).ok();
+            Vec::new()
+        }
+        Event::Delete(namespace) => {
+            view.index.forget(&namespace.name_any());
+            Vec::new()
+        }
+    }
+}
+
+/// The part of our Secrets that a watch selects. Each Secret is in exactly one of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OurSecrets {
+    /// Secrets whose `managed-by` label names this operator.
+    Labelled,
+    /// Secrets whose `managed-by` label belongs to another tool, and which carry the operator's UID label instead.
+    Relabelled,
+}
+
+impl OurSecrets {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Labelled => "Secrets",
+            Self::Relabelled => "RelabelledSecrets",
+        }
+    }
+
+    fn selector(self) -> String {
+        match self {
+            Self::Labelled => format!("{MANAGED_BY_LABEL}={OPERATOR}"),
+            Self::Relabelled => format!("{KEYPAIR_UID_LABEL},{MANAGED_BY_LABEL}!={OPERATOR}"),
+        }
+    }
+
+    fn store(self, context: &Context) -> &CompressedStore<PartialObjectMeta<Secret>> {
+        match self {
+            Self::Labelled => &context.secrets,
+            Self::Relabelled => &context.relabelled,
+        }
+    }
+}
+
+/// Watches the metadata of our Secrets.
+pub fn secrets(
+    namespace: Option<&str>,
+    context: Arc<Context>,
+    which: OurSecrets,
+) -> impl Stream<Item = Trigger> + Send + use<> {
+    let (metrics, success_metrics) = (Arc::clone(&context.metrics), Arc::clone(&context.metrics));
+    let client = on_watch_success(&context.client, move || success_metrics.watch(which.name(), true));
+    let api: Api<WatchedSecret> = scope(&client, namespace);
+    watched(api, watch_config().labels(&which.selector()), context.randomness)
+        .map_ok(|event| convert(event, |secret| Some(PartialObjectMeta::from(secret))))
+        .try_filter_map(|event| std::future::ready(Ok(event)))
+        .filter_map(move |event| std::future::ready(log_failure(which.name(), event, &metrics)))
+        .flat_map(move |event| {
+            let store = which.store(&context);
+            // A Secret may be handed over to another KeyPair. Then its previous KeyPair is reconciled, too.
+            let before = match &event {
+                Event::Apply(secret) => store.get(&ObjectRef::from_obj(secret)),
+                _ => None,
+            };
+            if let (Some(secret), Event::Apply(now)) = (&before, &event)
+                && key_pair_uid(now) != key_pair_uid(secret)
+            {
+                forget_created(&context, secret);
+            }
+            let before = before.and_then(|secret| key_pair_of(&secret));
+            let gone = store.apply(&event);
+            for secret in &gone {
+                // If only its label changed, the Secret is in the other store, or is about to be.
+                if context.secret(&secret.namespace().unwrap_or_default(), &secret.name_any()).is_none() {
+                    forget_created(&context, secret);
+                }
+            }
+            let triggers = match event {
+                Event::Apply(secret) => {
+                    note_created(&context, &secret);
+                    let now = key_pair_of(&secret);
+                    let before = before.filter(|before| now.as_ref() != Some(before));
+                    now.into_iter().chain(before).map(Trigger::from).collect()
+                }
+                Event::InitDone => {
+                    store.for_each(|secret| note_created(&context, &secret));
+                    vec![Trigger::All]
+                }
+                _ => gone.iter().filter_map(key_pair_of).map(Trigger::from).collect(),
+            };
+            stream::iter(triggers)
+        })
+}
+
+/// Records the `KeyPair` for which a Secret was created, according to its annotation.
+fn note_created(context: &Context, secret: &PartialObjectMeta<Secret>) {
+    if let Some(uid) = key_pair_uid(secret) {
+        context.created_secrets.note(uid, &secret.namespace().unwrap_or_default(), &secret.name_any());
+    }
+}
+
+/// Removes the record of [`note_created`].
+fn forget_created(context: &Context, secret: &PartialObjectMeta<Secret>) {
+    if let Some(uid) = key_pair_uid(secret) {
+        context.created_secrets.forget(uid, &secret.namespace().unwrap_or_default(), &secret.name_any());
+    }
+}
+
+/// The `KeyPair` to which a Secret belongs.
+fn key_pair_of(secret: &PartialObjectMeta<Secret>) -> Option<ObjectRef<KeyPair>> {
+    Some(ObjectRef::new(key_pair_name(secret)?).within(&secret.namespace()?))
+}
+
+/// Converts the object of an event; `None` if the conversion returns `None`.
+fn convert<A, B>(event: Event<A>, into: impl FnOnce(A) -> Option<B>) -> Option<Event<B>> {
+    match event {
+        Event::Apply(object) => into(object).map(Event::Apply),
+        Event::Delete(object) => into(object).map(Event::Delete),
+        Event::Init => Some(Event::Init),
+        Event::InitApply(object) => into(object).map(Event::InitApply),
+        Event::InitDone => Some(Event::InitDone),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        convert::Infallible,
+        sync::atomic::{AtomicBool, Ordering},
+        time::Duration,
+    };
+
+    use http::{Request, Response};
+    use kube::client::Body;
+    use serde_json::json;
+    use tower::service_fn;
+
+    use super::*;
+    use crate::cache::{Usage, index::Index};
+
+    /// The failure of an API server.
+    #[derive(Debug, Clone, Copy)]
+    enum Trouble {
+        /// It answers only with errors.
+        Errors,
+        /// A list has a first page, but never a second.
+        HalfAList,
+        /// A streaming list ends before it is complete.
+        HalfAStream,
+    }
+
+    /// An empty API server, which fails for this resource once `is_broken` is set.
+    fn server(broken: &'static str, trouble: Trouble, is_broken: Arc<AtomicBool>) -> Client {
+        let service = service_fn(move |request: Request<Body>| {
+            let is_broken = is_broken.load(Ordering::Acquire) && request.uri().path().ends_with(broken);
+            let query = request.uri().query().unwrap_or_default().to_owned();
+            let (watches, streams) = (query.contains("watch=true"), query.contains("sendInitialEvents=true"));
+            let has_streams = matches!(trouble, Trouble::HalfAStream);
+            let refused =
+                |code: u16| (code, json!({ "status": "Failure", "code": code, "reason": "Invalid" }).to_string());
+            let end = json!({ "type": "BOOKMARK", "object": { "apiVersion": "v1", "kind": "Any", "metadata": {
+                "resourceVersion": "1", "annotations": { "k8s.io/initial-events-end": "true" } } } });
+            let page = |next: &str| {
+                (200, json!({ "metadata": { "resourceVersion": "1", "continue": next }, "items": [] }).to_string())
+            };
+            let (status, body) = match (streams, watches, is_broken, trouble) {
+                (true, _, false, _) if has_streams => (200, format!("{end}\n")),
+                (true, _, true, Trouble::HalfAStream) => (200, String::new()),
+                (true, ..) => refused(422),
+                // A watch that ends at once restarts.
+                (_, true, ..) if is_broken => refused(500),
+                (_, true, ..) => (200, String::new()),
+                (_, _, true, Trouble::HalfAList) if !query.contains("continue=") => page("more"),
+                (_, _, true, _) => refused(500),
+                _ => page(""),
+            };
+            async move {
+                // So that time passes.
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                Ok::<_, Infallible>(Response::builder().status(status).body(Body::from(body.into_bytes())).unwrap())
+            }
+        });
+        Client::new(service, "default")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_view_is_outdated_when_any_of_its_watches_completes_no_list() {
+        for trouble in [Trouble::Errors, Trouble::HalfAList, Trouble::HalfAStream] {
+            for broken in ["keypairs", "namespaces"] {
+                let is_broken = Arc::new(AtomicBool::new(false));
+                let client = server(broken, trouble, Arc::clone(&is_broken));
+                let view = Arc::new(View::new(Index::default()));
+                let metrics = Arc::new(Metrics::new(Usage::default()));
+                let policy = Policy { quota: 1, ..Policy::default() };
+                let jitter = Randomness::from_seed(1);
+                let both = stream::select(
+                    namespaces(&client, None, policy, Arc::clone(&view), Arc::clone(&metrics), jitter),
+                    key_pairs(&client, None, Arc::clone(&view), metrics, jitter, |_| (), |_| ()),
+                );
+                let following = tokio::spawn(both.for_each(|_| std::future::ready(())));
+                view.key_pairs.wait_until_listed().await;
+                tokio::time::sleep(Duration::from_secs(600)).await;
+                assert!(!view.is_outdated(), "{trouble:?}: it works");
+                is_broken.store(true, Ordering::Release);
+                tokio::time::sleep(Duration::from_secs(300)).await;
+                assert!(view.is_outdated(), "{trouble:?}: nothing is known of {broken}");
+                is_broken.store(false, Ordering::Release);
+                tokio::time::sleep(Duration::from_secs(120)).await;
+                assert!(!view.is_outdated(), "{trouble:?}: it works again");
+                following.abort();
+            }
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! How a decision ends: the pair is accepted, or refused for a reason.
+
+use super::{AcceptedKeyPair, AcceptedRequest, Desired, NextStep, Observed, ObservedSecret, Report, refusals};
+use crate::domain::{key::PublicKey, key_pair_id::KeyPairId, reason::Refusal, region::Region, request::Parameters};
+
+/// The pair is Ready. `secret` is the name and version of the Secret of a generated pair.
+pub(super) fn accept(
+    desired: &Desired,
+    observed: &Observed,
+    region: &Region,
+    key: &PublicKey,
+    secret: Option<(&str, &str)>,
+) -> NextStep {
+    let accepted = Some(accepted_key_pair(desired, observed, region, key, secret));
+    NextStep::Report(Box::new(Report { accepted, ..Report::default() }))
+}
+
+pub(super) fn refuse(observed: &Observed, refusals: Vec<Refusal>) -> NextStep {
+    NextStep::Report(Box::new(Report { accepted: observed.recorded.clone(), refusals, ..Report::default() }))
+}
+
+/// Refuses for a cause that can go away without an event.
+pub(super) fn refuse_for_now(observed: &Observed, refusal: Refusal) -> NextStep {
+    let accepted = observed.recorded.clone();
+    NextStep::Report(Box::new(Report { accepted, refusals: vec![refusal], requeue: true, ..Report::default() }))
+}
+
+/// Refuses if requests for the Secret of this name failed.
+pub(super) fn refuse_for_answer(observed: &Observed, name: &str, answer: &ObservedSecret) -> Option<NextStep> {
+    let step = match answer {
+        ObservedSecret::Invalid(why) => refuse_for_now(observed, refusals::secret_invalid(name, why)),
+        ObservedSecret::Forbidden(why) => refuse_for_now(observed, refusals::secret_forbidden(name, why)),
+        ObservedSecret::Failing(why) => {
+            let (accepted, refusals) = (observed.recorded.clone(), vec![refusals::secret_failing(name, why)]);
+            NextStep::Report(Box::new(Report { accepted, refusals, failing: true, ..Report::default() }))
+        }
+        ObservedSecret::Unread(_) | ObservedSecret::Absent | ObservedSecret::Read(_) => return None,
+    };
+    Some(step)
+}
+
+/// Refuses until the Secret of this name changes.
+pub(super) fn refuse_until_changed(observed: &Observed, secret: &str, refusal: Refusal) -> NextStep {
+    let accepted = observed.recorded.clone();
+    let unwatched_secret = Some(secret.to_owned());
+    let report = Report { accepted, refusals: vec![refusal], requeue: true, unwatched_secret, ..Report::default() };
+    NextStep::Report(Box::new(report))
+}
+
+pub(super) fn accepted_key_pair(
+    desired: &Desired,
+    observed: &Observed,
+    region: &Region,
+    key: &PublicKey,
+    secret: Option<(&str, &str)>,
+) -> AcceptedKeyPair {
+    let Parameters { profile, project, public_key, .. } = &desired.parameters;
+    let public_line = key.to_openssh();
+    let body = public_key.as_ref().unwrap_or(&public_line);
+    // Set once: it survives even a restore that gives the object another UID.
+    let recorded = observed.recorded.as_ref().map(|accepted| KeyPairId::from_text(&accepted.id));
+    let id = recorded.unwrap_or_else(|| KeyPairId::from_uid(&desired.uid));
+    let request = observed.recorded.as_ref().and_then(|accepted| accepted.request.clone());
+    AcceptedKeyPair {
+        fingerprint: profile.fingerprint(key, body, region.effective_project(project), &id),
+        id: id.to_string(),
+        public_key: public_line,
+        algorithm: key.algorithm().to_string(),
+        bits: key.bits(),
+        key_pair_name: desired.parameters.key_pair_name.clone(),
+        request: request.or_else(|| AcceptedRequest::of(&desired.parameters)),
+        fingerprints: key.fingerprints(),
+        secret_name: secret.map(|(name, _)| name.to_owned()),
+        secret_version: secret.map(|(_, version)| version.to_owned()),
+    }
+}

@@ -63,9 +63,12 @@ pub async fn changes_of_a_fresh_operator(
 }
 
 /// Whether the next operator may decide otherwise about a pair that is not accepted: where a policy took from its Secret what says whose it
-/// is, and where an older one, or one of the same second, wants the slot or name that it has been given.
+/// is, and where an older one, or one of the same second, wants the slot, name or token that it has been given.
 fn is_open(key_pair: &Value, key_pairs: &[Value], promises: &Promises) -> bool {
-    let waits = |of: &Value| matches!(ready(of).1, "QuotaExceeded" | "KeyPairNameConflict");
+    let waits = |of: &Value| {
+        let reason = ready(of).1;
+        matches!(reason, "QuotaExceeded" | "KeyPairNameConflict") || reason.starts_with("Idempotent")
+    };
     let created = |of: &Value| text(of, "/metadata/creationTimestamp").map(str::to_owned);
     let is_passed_over = |waiting: &Value, other: &Value| waits(waiting) && created(waiting) <= created(other);
     let is_rival = |other: &Value| {

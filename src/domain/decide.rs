@@ -16,7 +16,9 @@ mod observed;
 mod outcome;
 mod refusals;
 
-use self::outcome::{accept, accepted_key_pair, refuse, refuse_for_answer, refuse_until_changed};
+use self::outcome::{
+    accept, accepted_key_pair, refuse, refuse_for_answer, refuse_until_changed, refused_until_changed,
+};
 pub use self::{
     accepted::{AcceptedKeyPair, AcceptedRequest},
     next_step::{NextStep, Report},

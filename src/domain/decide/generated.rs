@@ -4,7 +4,7 @@ use super::{
     AcceptedKeyPair, CachedSecret, Desired, NextStep, Observed, ObservedSecret, Obstacle, Ownership, ReadSecret,
     Report, accept, accepted_key_pair,
     case::{Case, update},
-    moves, refusals, refuse_for_answer, refuse_until_changed,
+    moves, refusals, refuse_for_answer, refuse_until_changed, refused_until_changed,
 };
 use crate::domain::{
     immutable::ImmutableField,
@@ -187,15 +187,8 @@ impl<'a> Case<'a> {
     /// Admission removed every mark of ownership from the Secret that was just written. Reports that, and neither accepts the pair nor
     /// deletes another Secret because of it.
     pub(super) fn disowned(self, name: &str, secret: &ReadSecret) -> NextStep {
-        let report = Report {
-            accepted: self.observed.recorded.clone(),
-            refusals: vec![refusals::taken_away(name, &secret.missing)],
-            requeue: true,
-            overruled: true,
-            unwatched_secret: Some(name.to_owned()),
-            ..Report::default()
-        };
-        NextStep::Report(Box::new(report))
+        let report = refused_until_changed(self.observed, name, refusals::taken_away(name, &secret.missing));
+        NextStep::Report(Box::new(Report { overruled: true, ..report }))
     }
 
     /// Checks that a Secret that is not ours is offered for adoption, with a key that this pair can take.

@@ -15,14 +15,18 @@ pub(super) fn accept(
     NextStep::Report(Box::new(Report { accepted, ..Report::default() }))
 }
 
+/// A report of these refusals. It keeps what the status records about the pair.
+fn refused(observed: &Observed, refusals: Vec<Refusal>) -> Report {
+    Report { accepted: observed.recorded.clone(), refusals, ..Report::default() }
+}
+
 pub(super) fn refuse(observed: &Observed, refusals: Vec<Refusal>) -> NextStep {
-    NextStep::Report(Box::new(Report { accepted: observed.recorded.clone(), refusals, ..Report::default() }))
+    NextStep::Report(Box::new(refused(observed, refusals)))
 }
 
 /// Refuses for a cause that can go away without an event.
 pub(super) fn refuse_for_now(observed: &Observed, refusal: Refusal) -> NextStep {
-    let accepted = observed.recorded.clone();
-    NextStep::Report(Box::new(Report { accepted, refusals: vec![refusal], requeue: true, ..Report::default() }))
+    NextStep::Report(Box::new(Report { requeue: true, ..refused(observed, vec![refusal]) }))
 }
 
 /// Refuses if requests for the Secret of this name failed.
@@ -31,20 +35,22 @@ pub(super) fn refuse_for_answer(observed: &Observed, name: &str, answer: &Observ
         ObservedSecret::Invalid(why) => refuse_for_now(observed, refusals::secret_invalid(name, why)),
         ObservedSecret::Forbidden(why) => refuse_for_now(observed, refusals::secret_forbidden(name, why)),
         ObservedSecret::Failing(why) => {
-            let (accepted, refusals) = (observed.recorded.clone(), vec![refusals::secret_failing(name, why)]);
-            NextStep::Report(Box::new(Report { accepted, refusals, failing: true, ..Report::default() }))
+            let report = refused(observed, vec![refusals::secret_failing(name, why)]);
+            NextStep::Report(Box::new(Report { failing: true, ..report }))
         }
         ObservedSecret::Unread(_) | ObservedSecret::Absent | ObservedSecret::Read(_) => return None,
     };
     Some(step)
 }
 
+/// The report of a refusal that lasts until the Secret of this name changes.
+pub(super) fn refused_until_changed(observed: &Observed, secret: &str, refusal: Refusal) -> Report {
+    Report { requeue: true, unwatched_secret: Some(secret.to_owned()), ..refused(observed, vec![refusal]) }
+}
+
 /// Refuses until the Secret of this name changes.
 pub(super) fn refuse_until_changed(observed: &Observed, secret: &str, refusal: Refusal) -> NextStep {
-    let accepted = observed.recorded.clone();
-    let unwatched_secret = Some(secret.to_owned());
-    let report = Report { accepted, refusals: vec![refusal], requeue: true, unwatched_secret, ..Report::default() };
-    NextStep::Report(Box::new(report))
+    NextStep::Report(Box::new(refused_until_changed(observed, secret, refusal)))
 }
 
 pub(super) fn accepted_key_pair(

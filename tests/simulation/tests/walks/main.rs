@@ -106,6 +106,7 @@ async fn users_alone() {
                         compared.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                         settled.found.extend(differences);
                     }
+                    None if !settled.found.is_empty() => {}
                     None => println!("seed {}: a matter of time, not compared", walk.history.seed),
                 }
                 if !settled.found.is_empty() {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Fuzzes the code that parses input: hack/fuzz.sh [TARGET…]
 #
-#   FUZZ_SECONDS  how long each target runs; default: 60
+#   FUZZ_SECONDS  how long each target runs; default: 60. 0: only the seeds, without random changes
 #   FUZZ_SEED     seed; default: random
 #   FUZZ_JOBS     how many targets run at once; default: the number of processors
 #
@@ -39,10 +39,11 @@ say "built in $(elapsed)"
 
 # run TARGET LENGTH: fuzzes a target; the log is in target/fuzz-artifacts/TARGET.
 run() {
-  local artifacts=target/fuzz-artifacts/$1 status=0 input program
+  local artifacts=target/fuzz-artifacts/$1 status=0 input program limit=-max_total_time=$seconds
+  [ "$seconds" -gt 0 ] || limit=-runs=0
   rm -rf "$artifacts"
   mkdir -p "$artifacts"
-  RUST_BACKTRACE=0 "$programs/$1" -max_total_time="$seconds" -seed="${FUZZ_SEED:-0}" -max_len="$2" -timeout=25 -rss_limit_mb=2048 -print_final_stats=1 \
+  RUST_BACKTRACE=0 "$programs/$1" "$limit" -seed="${FUZZ_SEED:-0}" -max_len="$2" -timeout=25 -rss_limit_mb=2048 -print_final_stats=1 \
     -dict=target/fuzz-corpus/dictionary -artifact_prefix="$artifacts/" "target/fuzz-corpus/$1" >"$artifacts/log" 2>&1 &
   program=$!
   trap 'kill $program 2>/dev/null; exit 143' TERM

@@ -2,7 +2,7 @@
 //!
 //! With a first byte of 4 the rest is the blob of a public key; otherwise the data is a private key as [`private_key`] has it.
 
-use keypair_operator::domain::key::{KeyType, PrivateKey, PrivateKeyError, holds_private_key};
+use keypair_operator::domain::key::{KeyType, PRIVATE_KEY_MARKERS, PrivateKey, PrivateKeyError, holds_private_key};
 
 use crate::{armor, private_key, referee, seeds};
 
@@ -85,13 +85,23 @@ fn check_public(blob: &[u8]) {
         return;
     }
     let mut texts = vec![line.clone(), armor::base64(blob), format!("{{\"key\":\"{line}\"}}")];
-    // The identifier in a certificate is free text. Within the blob it does no harm, but a blob in lines is not seen to be one.
-    if !blob.windows(11).any(|part| part == b"PRIVATE KEY") {
+    // A key or the identifier of a certificate can be made to contain such words. Within one base64 word they are ignored, but a
+    // blob that is split into lines is not recognised as a blob.
+    if !contains_marker(blob) {
         texts.extend([armor::rfc4716("", blob), armor::base64(line.as_bytes())]);
     }
     for text in texts {
         assert!(!holds_private_key(&text), "a public key is taken for a private one");
     }
+}
+
+/// Whether the bytes contain words of a private key file, in any case.
+fn contains_marker(blob: &[u8]) -> bool {
+    // Zero bytes are dropped, as in `encoded::ascii`.
+    let text: String =
+        blob.iter().filter(|byte| **byte != 0).map(|byte| char::from(byte.to_ascii_uppercase())).collect();
+    let markers = PRIVATE_KEY_MARKERS.iter().copied().chain(["PRIVATE KEY", "\"KTY\""]);
+    markers.into_iter().any(|marker| text.contains(marker))
 }
 
 /// Private keys, and the blobs of public ones.

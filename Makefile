@@ -24,8 +24,8 @@ demo: ## Run the operator against a real API server on loopback and show the res
 
 test: ## Run all tests
 	@hack/test-tools.sh
-	@assets=$$(hack/controlplane.sh); helm=$$(hack/helm.sh); gitops=$$(hack/gitops-tools.sh); \
-	export KUBEBUILDER_ASSETS=$$assets HELM=$$helm GITOPS_TOOLS=$$gitops; \
+	@assets=$$(hack/controlplane.sh); helm=$$(hack/helm.sh); gitops=$$(hack/gitops-tools.sh); cost=$$(hack/cel-cost.sh); \
+	export KUBEBUILDER_ASSETS=$$assets HELM=$$helm GITOPS_TOOLS=$$gitops CEL_COST=$$cost; \
 	cargo build --workspace; \
 	cargo test --workspace --no-fail-fast
 
@@ -38,15 +38,16 @@ simulate: ## Run 3000 random histories of the operator against a simulated API s
 mutations: ## Apply each mutation of tests/mutations to a copy of the operator, and report which check finds it (HISTORIES, SEED, CHECKS=all; takes one to two hours)
 	@hack/mutations.sh
 
-soak: ## Run the randomized tests with many more values, thousands of RSA keys, 60,000 histories, and 50 fault runs (KEYPAIR_CASES=all: every Unicode character; takes long)
-	@assets=$$(hack/controlplane.sh); \
-	export KUBEBUILDER_ASSETS=$$assets KEYPAIR_CASES=$${KEYPAIR_CASES:-all} PROPTEST_CASES=$${PROPTEST_CASES:-20000}; \
+soak: ## Run the randomized tests with many more values, thousands of RSA keys, five minutes of fuzzing for each target, 60,000 histories, and 50 fault runs (KEYPAIR_CASES=all: every Unicode character; takes long)
+	@assets=$$(hack/controlplane.sh); cost=$$(hack/cel-cost.sh); \
+	export KUBEBUILDER_ASSETS=$$assets CEL_COST=$$cost KEYPAIR_CASES=$${KEYPAIR_CASES:-all} PROPTEST_CASES=$${PROPTEST_CASES:-20000}; \
 	cargo build --workspace; \
 	cargo test --lib --test keys --test cel; \
 	KEYPAIR_SCRIPTS=$${KEYPAIR_SCRIPTS:-300} cargo test --package keypair-simulation --test conformance; \
 	KEYPAIR_WALKS=$${KEYPAIR_WALKS:-2000} KEYPAIR_SEED=$$RANDOM$$RANDOM cargo test --package keypair-simulation --test walks -- --nocapture; \
 	KEYPAIR_EXHAUSTION=$${KEYPAIR_EXHAUSTION:-1} cargo test --test exhaustion -- --nocapture; \
 	$(MAKE) foreign; \
+	FUZZ_SECONDS=$${FUZZ_SECONDS:-300} $(MAKE) fuzz; \
 	HISTORIES=$${HISTORIES:-60000} $(MAKE) simulate; \
 	KEYPAIR_RSA_KEYS=$${KEYPAIR_RSA_KEYS:-3000} cargo test --test rsa_keys -- --nocapture; \
 	KEYPAIR_FAULT_RUNS=$${KEYPAIR_FAULT_RUNS:-50} cargo test --test faults -- --nocapture
@@ -62,6 +63,7 @@ bench: ## Run all benchmarks and comparisons, and write docs/benchmarks.md (take
 	@assets=$$(hack/controlplane.sh); export KUBEBUILDER_ASSETS=$$assets; \
 	cargo build --release --workspace; \
 	cargo bench --bench admission; \
+	cargo bench --bench crd; \
 	cargo bench --bench scale
 
 image: ## Build the container image (target/image, an OCI layout) and test it, without a registry (ARCHITECTURES="amd64 arm64": for both)

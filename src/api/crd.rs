@@ -6,10 +6,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::CustomResourceExt;
 use serde_json::json;
 
-use super::{
-    cel::{object_rules, spec_rules},
-    key_pair::KeyPair,
-};
+use super::{cel, key_pair::KeyPair};
 use crate::domain::{
     profile::{Profile, ProfileRules},
     rules,
@@ -25,7 +22,7 @@ pub fn crd() -> CustomResourceDefinition {
             strip_unknown_formats(root);
             treat_null_as_absent(root);
             describe_rules(root);
-            root.x_kubernetes_validations = Some(object_rules());
+            root.x_kubernetes_validations = Some(cel::rules());
             if let Some(status) = schema_at(root, "status") {
                 // A new object must count as in progress until the operator reconciles it; without this, kstatus reports it as
                 // current.
@@ -33,7 +30,6 @@ pub fn crd() -> CustomResourceDefinition {
             }
             if let Some(spec) = schema_at(root, "spec") {
                 set_bounds(spec);
-                spec.x_kubernetes_validations = Some(spec_rules());
             }
         }
     }

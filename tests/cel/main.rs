@@ -14,8 +14,10 @@
 )]
 
 mod code_points;
+mod cost;
 mod manifests;
 mod objects;
+mod older;
 mod public_keys;
 mod random;
 mod referee;

@@ -3,18 +3,16 @@
 use std::fmt::Write as _;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinitionVersion, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+    CustomResourceDefinitionVersion, JSONSchemaProps, JSONSchemaPropsOrArray,
 };
 use keypair_operator::{
-    api,
-    domain::{
-        profile::Profile,
-        reason::{Reason, Refusal},
+    api::{
+        self,
+        cel::{self, Check},
     },
+    domain::profile::Profile,
 };
 use regex::Regex;
-
-use crate::errors::parameters;
 
 fn version() -> CustomResourceDefinitionVersion {
     api::crd().spec.versions.remove(0)
@@ -76,41 +74,20 @@ pub fn columns() -> String {
     table
 }
 
-/// The CEL rules, each once: those on the whole object, where `metadata.name` stands for the name, say the same as those on
-/// the spec.
+/// What the CEL rules check, each once: a name is checked by other rules if it is that of an imported key.
 pub fn rules() -> String {
-    let only = Regex::new(r"self[.](?:spec[.])?profile in \[([^\]]*)\]").unwrap();
     let mut table = "| field | profiles | reason | rule |\n|---|---|---|---|\n".to_owned();
     let mut seen = Vec::new();
-    let of_spec = field("spec").x_kubernetes_validations.unwrap().into_iter().map(|rule| ("spec", rule));
-    let of_object = root().x_kubernetes_validations.unwrap().into_iter().map(|rule| ("", rule));
-    for (prefix, rule) in of_spec.chain(of_object) {
-        let path = format!("{prefix}{}", rule.field_path.as_deref().unwrap());
-        let path = path.trim_start_matches('.');
-        let (reason, detail) = without_the_clouds_words(rule.message.as_deref().unwrap());
-        let profiles = only.captures(&rule.rule).map_or("all".to_owned(), |found| found[1].replace('\'', "`"));
-        let row = format!("| `{path}` | {profiles} | `{reason}` | {} |", detail.replace('|', "\\|"));
+    for Check { field, profiles, reason, words, .. } in cel::checks() {
+        let names: Vec<String> = profiles.iter().map(|profile| format!("`{profile}`")).collect();
+        let profiles = if profiles.len() == Profile::ALL.len() { "all".to_owned() } else { names.join(", ") };
+        let row = format!("| `spec.{field}` | {profiles} | `{reason}` | {} |", words.replace('|', "\\|"));
         if !seen.contains(&row) {
             writeln!(table, "{row}").unwrap();
             seen.push(row);
         }
     }
     table
-}
-
-/// The reason, and what stands behind the cloud's code and message.
-fn without_the_clouds_words(message: &str) -> (Reason, &str) {
-    for reason in Reason::ALL {
-        for (parameter, profile) in parameters(reason).iter().flat_map(|one| Profile::ALL.map(|profile| (one, profile)))
-        {
-            let error = profile.error(&Refusal::new(reason, *parameter, ""));
-            let words = format!("{}: {}", error.code, error.message.trim_end_matches('.'));
-            if let Some(detail) = message.strip_prefix(words.as_str()) {
-                return (reason, detail.trim_start_matches('.').trim_start());
-            }
-        }
-    }
-    panic!("no profile says {message:?}")
 }
 
 /// Calls `row` for each field, those of an object or of a list's items after it.
@@ -139,18 +116,19 @@ fn type_of(schema: &JSONSchemaProps) -> String {
     }
 }
 
-/// What the schema demands beside the type.
+/// What the schema demands beside the type and the limits that the description gives. Where a CEL rule limits a value, the schema allows
+/// more, so that the rule answers; such a bound means nothing to users. The values of the maps are limited by the size of the template.
 fn bounds(schema: &JSONSchemaProps, required: bool) -> String {
     let mut bounds = Vec::new();
     if required {
         bounds.push("required".to_owned());
     }
-    bounds.extend(schema.max_length.map(|most| format!("≤ {most} characters")));
-    bounds.extend(schema.max_items.map(|most| format!("≤ {most} items")));
-    bounds.extend(schema.max_properties.map(|most| format!("≤ {most} entries")));
-    if let Some(JSONSchemaPropsOrBool::Schema(value)) = &schema.additional_properties {
-        bounds.extend(value.max_length.map(|most| format!("values ≤ {most} characters")));
+    let limit = Regex::new("([Aa]t most|[0-9] to) [0-9]").unwrap();
+    if !limit.is_match(schema.description.as_deref().unwrap_or_default()) {
+        bounds.extend(schema.max_length.map(|most| format!("≤ {most} characters")));
+        bounds.extend(schema.max_items.map(|most| format!("≤ {most} items")));
     }
+    bounds.extend(schema.max_properties.map(|most| format!("≤ {most} entries")));
     bounds.join(", ")
 }
 

@@ -1,58 +1,63 @@
 //! The immutable fields of an accepted key pair: the table of [`ImmutableField`] in CEL.
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::ValidationRule;
-
-use super::rule::{Level, effective, effective_algorithm, rule};
+use super::{
+    expression::quote,
+    tree::{Node, check, variable, when},
+};
 use crate::domain::{
     immutable::ImmutableField,
     key::{Algorithm, KeySpec},
-    profile::Profile,
+    request::Generate,
 };
 
-/// The transition rules.
-pub fn rules() -> Vec<ValidationRule> {
-    ImmutableField::ALL.into_iter().map(unchanged).collect()
+/// The checks that the effective values stay those of `stored`.
+pub fn checks(stored: &str) -> Vec<Node> {
+    let [profile, name, public_key, algorithm, bits, token] = ImmutableField::ALL.map(unchanged);
+    let generate = when("has(old.generate) || generate.hasValue()", vec![algorithm, bits]);
+    vec![variable("old", format!("{stored}.spec"), vec![profile, name, public_key, generate, token])]
 }
 
-/// The rule that the effective value of `field` stays the same.
-fn unchanged(field: ImmutableField) -> ValidationRule {
-    rule(
-        Level::Object,
-        &field.path().join("."),
-        &Profile::ALL,
-        &format!(
-            "!has(oldSelf.status) || !has(oldSelf.status.keyPairID) || {} == {}",
-            value(field, "self"),
-            value(field, "oldSelf")
-        ),
-        field.about(),
-        &format!("{}.", field.words()),
-    )
+/// The check that the effective value of `field` stays the same.
+fn unchanged(field: ImmutableField) -> Node {
+    let (before, after) = match field {
+        ImmutableField::Profile => ("old.profile".into(), "profile".into()),
+        ImmutableField::KeyPairName => ("old.?keyPairName".into(), "keyPairName".into()),
+        ImmutableField::PublicKey => ("old.?publicKey".into(), "publicKey".into()),
+        ImmutableField::Algorithm => (algorithm("old.?generate"), algorithm("generate")),
+        ImmutableField::Bits => (bits("old.?generate"), bits("generate")),
+        ImmutableField::ClientToken => ("old.?clientToken".into(), "clientToken".into()),
+    };
+    // Most values are the same as before. Otherwise, their effective values are compared, in variables: the API server has no bound for
+    // the cost of comparing the values of functions.
+    let effective = |value: &str| match field {
+        ImmutableField::KeyPairName => format!("{value}.orValue(objectName)"),
+        // The white space around a key is no part of it.
+        ImmutableField::PublicKey => format!("[?{value}].map(key, key.trim())"),
+        ImmutableField::ClientToken => format!("{value}.orValue('')"),
+        ImmutableField::Profile | ImmutableField::Algorithm | ImmutableField::Bits => value.to_owned(),
+    };
+    let same = format!(
+        "before == after || [{}].all(before, [{}].all(after, before == after))",
+        effective("before"),
+        effective("after")
+    );
+    let same = check(field.path().join("."), field.about(), same, format!("{}.", field.words()));
+    variable("before", before, vec![variable("after", after, vec![same.into()])])
 }
 
-/// The CEL expression for the effective value of `field` in `object`, which is `self` or `oldSelf`.
-fn value(field: ImmutableField, object: &str) -> String {
-    let spec = format!("{object}.spec");
-    match field {
-        ImmutableField::Profile => format!("{spec}.profile"),
-        ImmutableField::KeyPairName => effective(&spec, field.path(), &format!("{object}.metadata.name")),
-        ImmutableField::PublicKey => format!("{}.trim()", effective(&spec, field.path(), "''")),
-        ImmutableField::Algorithm => effective_algorithm(&spec),
-        ImmutableField::Bits => bits(object),
-        ImmutableField::ClientToken => effective(&spec, field.path(), "''"),
-    }
+/// The CEL expression for the algorithm that the optional `generate` requests.
+pub fn algorithm(generate: &str) -> String {
+    format!("{generate}.?algorithm.orValue({})", quote(Generate::default().algorithm.name()))
 }
 
-fn bits(object: &str) -> String {
-    let spec = format!("{object}.spec");
+fn bits(generate: &str) -> String {
     let default = |algorithm| KeySpec::from_parts(algorithm, None).map_or(0, KeySpec::bits);
-    let default = format!(
-        "({} == '{}' ? {} : {})",
-        effective_algorithm(&spec),
+    format!(
+        "{generate}.?bits.orValue({} == '{}' ? {} : {})",
+        algorithm(generate),
         Algorithm::Rsa,
         default(Algorithm::Rsa),
         // The defaults of ECDSA and Ed25519 are the same number.
         default(Algorithm::Ecdsa),
-    );
-    effective(&spec, &["generate", "bits"], &default)
+    )
 }

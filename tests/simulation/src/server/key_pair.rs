@@ -57,7 +57,12 @@ pub(super) fn mistakes(before: Option<&Value>, after: &Value, known: &[Mistake])
     if !is_told && new.public_key.as_deref().is_some_and(|key| key_breaks_rule(&new, key)) {
         refusals.push(Refusal::new(Reason::InvalidPublicKey, Parameter::PublicKey, "The public key cannot be read."));
     }
-    found.extend(refusals.iter().map(|refusal| mistake(new.profile, refusal)));
+    if !refusals.is_empty() {
+        // One rule checks everything. Its message has what is wrong with each field.
+        let words: Vec<String> = refusals.iter().map(|refusal| words(new.profile, refusal)).collect();
+        let words = format!("Invalid value: {}", words.join(" "));
+        found.push(Mistake { reason: "FieldValueInvalid", field: "spec".to_owned(), words });
+    }
     found
 }
 
@@ -66,11 +71,10 @@ fn read(object: &Value) -> Option<Parameters> {
     Some(translate::parameters(&key_pair))
 }
 
-fn mistake(profile: Profile, refusal: &Refusal) -> Mistake {
+fn words(profile: Profile, refusal: &Refusal) -> String {
     let error = profile.error(refusal);
-    let words = format!("{}: {}. {}", error.code, error.message.trim_end_matches('.'), refusal.detail);
-    let words = format!("Invalid value: {words}");
-    Mistake { reason: "FieldValueInvalid", field: refusal.parameter.field().to_owned(), words }
+    let (message, detail) = (error.message.trim_end_matches('.'), &refusal.detail);
+    format!("{}: {message}. {detail} ({})", error.code, refusal.parameter.field())
 }
 
 /// Whether a rule of the CRD says the same as the domain does: whether a key can be read, CEL cannot know.

@@ -1,6 +1,6 @@
 //! Compares what two servers have answered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use regex::Regex;
 use serde_json::{Map, Value, json};
@@ -37,18 +37,20 @@ fn codes_of_rules(answer: &mut Answer) {
     if answer.status != 422 || details_kind(answer) != "KeyPair" {
         return;
     }
-    let rule = Regex::new(r"^Invalid value: ([A-Z][A-Za-z.]+|[0-9]{3,4}): ").unwrap();
+    // A message has what is wrong with each field: the code first, the field last.
+    let rule = Regex::new(r"([A-Z][A-Za-z.]+|[0-9]{3,4}): .*? \((spec\.[A-Za-z]+)[A-Za-z.]*\)").unwrap();
     let Some(causes) = answer.body.pointer_mut("/details/causes").and_then(Value::as_array_mut) else { return };
-    let text = |cause: &Value, field: &str| cause[field].as_str().unwrap_or_default().to_owned();
     let mut has_rules = false;
-    for cause in causes.iter_mut() {
-        let message = text(cause, "message");
-        if let Some(code) = rule.captures(&message).and_then(|captures| captures.get(1)) {
-            has_rules = true;
-            let field = text(cause, "field");
-            let field = field.split('.').take(2).collect::<Vec<_>>().join(".");
-            *cause = json!({ "code": code.as_str(), "field": field });
-        }
+    for cause in causes.iter_mut().filter(|cause| cause["field"] == "spec") {
+        let message = cause["message"].as_str().unwrap_or_default().to_owned();
+        let Some(message) = message.strip_prefix("Invalid value: ") else { continue };
+        let told: BTreeSet<(&str, &str)> = rule
+            .captures_iter(message)
+            .map(|captures| captures.extract())
+            .map(|(_, [code, field])| (code, field))
+            .collect();
+        has_rules = !told.is_empty();
+        *cause = json!({ "field": "spec", "rules": told });
     }
     causes.sort_by_key(Value::to_string);
     causes.dedup();

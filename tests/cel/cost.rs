@@ -1,0 +1,156 @@
+//! What the rules cost the API server, as its own code says: `hack/cel-cost.sh` builds a program from that code.
+
+use std::{
+    io::Write as _,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::objects::{PUBLIC_KEY, key_pair};
+
+/// Kilobytes that the API server allocates to evaluate the rules of a write. Without rules it allocates some hundred for the write itself.
+const CREATE_OF_IMPORT: u64 = 66;
+const CREATE_OF_GENERATED: u64 = 43;
+const FIRST_STATUS: u64 = 28;
+const LATER_WRITE: u64 = 118;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    rules: Vec<Rule>,
+    estimate_limit: u64,
+    writes: Vec<Written>,
+    cost_limit: u64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Rule {
+    path: String,
+    estimate: u64,
+    message_estimate: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Written {
+    name: String,
+    cost: u64,
+    bytes: u64,
+    errors: Vec<String>,
+}
+
+/// A create, or a change of `old`.
+fn write(name: &str, object: &Value, old: Option<&Value>) -> Value {
+    json!({ "name": name, "object": object, "oldObject": old })
+}
+
+fn report(writes: &[Value]) -> Report {
+    let program = std::env::var("CEL_COST").unwrap_or_else(|_| {
+        panic!("CEL_COST is not set: run `make test`, or set it to the output of hack/cel-cost.sh")
+    });
+    let crd = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds/keypairs.keypairs.dev.yaml");
+    let mut child = Command::new(program).arg(crd).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(json!(writes).to_string().as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", output.status);
+    let report: Report = serde_json::from_slice(&output.stdout).unwrap();
+    for Written { name, cost, bytes, errors } in &report.writes {
+        println!("{name}: cost {cost} of {}, {} kB", report.cost_limit, bytes / 1000);
+        assert!(errors.is_empty(), "{name}: {errors:?}");
+    }
+    report
+}
+
+/// An object as the API server stores it before the operator has seen it: the CRD has a default status.
+fn new(spec: &Value) -> Value {
+    with(&key_pair("web", spec), "/status", json!({ "observedGeneration": -1 }))
+}
+
+fn import() -> Value {
+    let tags = json!([{ "key": "team", "value": "a" }]);
+    let spec = json!({ "profile": "OpenSSH", "publicKey": PUBLIC_KEY, "description": "described", "tags": tags });
+    new(&spec)
+}
+
+fn status(message: &str) -> Value {
+    json!({
+        "observedGeneration": 1, "keyPairID": "kp-0123456789abcdefghij", "keyPairName": "web", "publicKey": PUBLIC_KEY,
+        "fingerprint": "SHA256:xyz", "region": "default",
+        "conditions": [{ "type": "Ready", "status": "True", "reason": "Imported", "message": message }]
+    })
+}
+
+fn with(object: &Value, path: &str, value: Value) -> Value {
+    let mut object = object.clone();
+    let (parent, field) = path.rsplit_once('/').unwrap();
+    object.pointer_mut(parent).unwrap()[field] = value;
+    object
+}
+
+/// A check belongs into the tree of `src/api/cel`, not into a rule of its own: each rule costs every write of the status.
+#[test]
+fn a_write_of_the_status_evaluates_two_programs_and_most_of_neither() {
+    let generated = new(&json!({ "profile": "OpenSSH" }));
+    let accepted = with(&import(), "/status", status("accepted"));
+    let writes = [
+        (CREATE_OF_IMPORT, write("create of an import", &import(), None)),
+        (CREATE_OF_GENERATED, write("create of a generated pair", &generated, None)),
+        (FIRST_STATUS, write("first status of an import", &accepted, Some(&import()))),
+        (
+            FIRST_STATUS,
+            write("first status of a generated pair", &with(&generated, "/status", status("")), Some(&generated)),
+        ),
+        (LATER_WRITE, write("later status", &with(&accepted, "/status", status("later")), Some(&accepted))),
+        (LATER_WRITE, write("labels", &with(&accepted, "/metadata/labels", json!({ "a": "b" })), Some(&accepted))),
+        (LATER_WRITE, write("description", &with(&accepted, "/spec/description", json!("other")), Some(&accepted))),
+    ];
+    let found = report(&writes.iter().map(|(_, write)| write.clone()).collect::<Vec<_>>());
+    assert_eq!(found.rules.len(), 2, "{:?}", found.rules);
+    for (written, (limit, _)) in found.writes.iter().zip(writes) {
+        let bytes = written.bytes;
+        assert!(bytes <= limit * 1000 && bytes > limit * 500, "{written:?}: {limit} kB are written down");
+    }
+}
+
+/// The API server refuses a CRD with a rule whose estimate is above the limit, and a write whose rules cost more than theirs.
+#[test]
+fn the_rules_are_far_below_the_limits() {
+    let text = |chars: usize| "é".repeat(chars);
+    let entries = |prefix: &str, value: &str| -> Value {
+        (0..40).map(|n| (format!("{prefix}{n}"), value.into())).collect::<serde_json::Map<String, Value>>().into()
+    };
+    let key = PUBLIC_KEY.trim_end();
+    let tags: Vec<Value> = (0..20).map(|n| json!({ "key": format!("{n}{}", text(60)), "value": text(128) })).collect();
+    let key = format!("{key} {}", text(32_767 - key.chars().count()));
+    let import = json!({ "profile": "OpenSSH", "publicKey": key, "keyPairName": text(128), "description": "d".repeat(255), "tags": tags });
+    let long = format!("{}.example.com/{}", "a".repeat(50), "b".repeat(50));
+    let template = json!({
+        "labels": entries(&long, "v"), "annotations": entries(&long, "value"), "stringData": entries("entry", &"x".repeat(100)),
+    });
+    let generated = json!({
+        "profile": "OpenSSH", "keyPairName": text(128), "tags": tags, "description": "d".repeat(255),
+        "secret": { "name": "a".repeat(253), "template": template },
+    });
+    let (import, generated) = (key_pair("web", &import), key_pair("web", &generated));
+    let accepted = with(&import, "/status", status(""));
+    let found = report(&[
+        write("largest import", &import, None),
+        write("largest generated pair", &generated, None),
+        write("largest import, edited", &with(&accepted, "/spec/description", json!("other")), Some(&accepted)),
+    ]);
+    for rule in &found.rules {
+        println!("{rule:?} of {}", found.estimate_limit);
+        let most = rule.estimate.max(rule.message_estimate);
+        assert!(
+            most <= found.estimate_limit / 100 && rule.path.is_empty(),
+            "{rule:?}: the limit is {}",
+            found.estimate_limit
+        );
+    }
+    for written in &found.writes {
+        assert!(written.cost <= found.cost_limit / 2, "{written:?}: the limit is {}", found.cost_limit);
+    }
+}

@@ -44,9 +44,9 @@ fn key_pair(number: usize) -> KeyPair {
 
 fn observed(key_pair: &KeyPair) -> Observed {
     Observed {
-        recorded: translate::facts(key_pair),
+        recorded: translate::accepted_key_pair(key_pair),
         original: None,
-        noted: BTreeSet::new(),
+        created_secrets: BTreeSet::new(),
         refused: None,
         secrets: BTreeMap::new(),
     }

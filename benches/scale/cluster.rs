@@ -8,13 +8,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use k8s_openapi::api::{
-    admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration},
-    core::v1::{Namespace, Secret},
+use k8s_openapi::{
+    api::{
+        admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration},
+        core::v1::{Namespace, Secret},
+    },
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use keypair_operator::{
     api::{
-        KeyPair, KeyPairSpec,
+        self, KeyPair, KeyPairSpec,
         key_pair::{GenerateAlgorithm, GenerateSpec},
     },
     app,
@@ -23,7 +26,7 @@ use keypair_operator::{
 use keypair_test_harness::{Audit, ControlPlane, Mark, Operator, Options, eventually, free_port};
 use kube::{
     Api, Client,
-    api::{DeleteParams, ListParams, PartialObjectMeta, PostParams},
+    api::{DeleteParams, ListParams, PartialObjectMeta, Patch, PatchParams, PostParams},
 };
 use serde_json::json;
 use tokio::time::sleep;
@@ -123,6 +126,27 @@ impl Cluster {
             .await
             .unwrap();
         }
+    }
+
+    /// Installs the CRD with or without its validation rules, and waits until the API server follows it.
+    pub async fn enforce_rules(&self, enforce: bool) {
+        let mut crd = serde_json::to_value(api::crd()).unwrap();
+        if !enforce {
+            let schema = &mut crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+            schema.as_object_mut().unwrap().remove("x-kubernetes-validations").expect("the rules");
+        }
+        let versions = json!({ "spec": { "versions": crd["spec"]["versions"] } });
+        let crds: Api<CustomResourceDefinition> = Api::all(self.client.clone());
+        crds.patch("keypairs.keypairs.dev", &PatchParams::default(), &Patch::Merge(versions)).await.unwrap();
+        let key_pairs: Api<KeyPair> = Api::default_namespaced(self.client.clone());
+        let spec = KeyPairSpec { description: Some("1".to_owned()), ..KeyPairSpec::default() };
+        let invalid = KeyPair::new("breaks-a-rule", spec);
+        let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+        eventually(PATIENCE, "the API server to follow the CRD", async || {
+            Ok((key_pairs.create(&dry_run, &invalid).await.is_err() == enforce).then_some(()))
+        })
+        .await
+        .unwrap();
     }
 
     /// So that nobody is asked who is not there.

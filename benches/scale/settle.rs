@@ -25,16 +25,19 @@ enum Arm {
     Null,
     /// The null operator, which writes as many words as ours.
     NullMany,
+    /// The same, with a CRD without validation rules: the limit of what the API server can do.
+    NullBare,
     Ours,
 }
 
-const ARMS: [Arm; 3] = [Arm::Null, Arm::NullMany, Arm::Ours];
+const ARMS: [Arm; 4] = [Arm::Null, Arm::NullMany, Arm::NullBare, Arm::Ours];
 
 impl Arm {
     fn name(self) -> &'static str {
         match self {
             Self::Null => "null, few words",
             Self::NullMany => "null, as many words",
+            Self::NullBare => "null, as many words, no rules",
             Self::Ours => "ours",
         }
     }
@@ -46,7 +49,7 @@ impl Arm {
     async fn start(self, cluster: &Cluster) -> Running {
         match self {
             Self::Null => cluster.null("null").await,
-            Self::NullMany => cluster.null("null-many").await,
+            Self::NullMany | Self::NullBare => cluster.null("null-many").await,
             Self::Ours => cluster.operator(&[]).await,
         }
     }
@@ -81,6 +84,7 @@ fn each(total: usize, count: usize) -> f64 {
 }
 
 async fn round(cluster: &Cluster, namespaces: &[String], work: &Work, arm: Arm, measured: &mut Measured) {
+    cluster.enforce_rules(arm != Arm::NullBare).await;
     let operator = arm.start(cluster).await;
     let client = &cluster.client;
     let settle = |from: usize, count: usize, rate: Option<f64>| {
@@ -134,7 +138,8 @@ pub async fn run() {
              A null operator watches KeyPairs and patches the status of each new one with a fixed text. For a KeyPair without a \
              public key it first creates a Secret with fixed bytes. It is the minimum that any operator has to do. One null \
              operator writes a public key and a condition; the other writes as much text as this operator, so that the API server \
-             stores and sends the same amount. Both use the same client library and the same concurrency (32). They generate no \
+             stores and sends the same amount. It also runs with a CRD without validation rules, which is the limit of what the \
+             API server can do. All use the same client library and the same concurrency (32). They generate no \
              keys, so their RSA is as fast as their Ed25519. The load generator, the API server, etcd and the operator share the \
              cores of the machine.",
             burst,
@@ -185,7 +190,7 @@ pub async fn run() {
             ]);
             section.figures.insert(format!("{name} {}", arm.name()), median(&of.rates));
         }
-        let [_, null, ours] = &measured;
+        let [_, null, _, ours] = &measured;
         let all: BTreeSet<&String> = null.requests.keys().chain(ours.requests.keys()).collect();
         for what in all {
             let count = |arm: &Measured| format!("{:.2}", arm.requests.get(what).copied().unwrap_or_default());

@@ -1,0 +1,52 @@
+//! Versions of the CRD that differ in their validation rules.
+
+use keypair_operator::app;
+use serde_json::{Value, json};
+
+const RULES: &str = "x-kubernetes-validations";
+
+/// A version of the CRD.
+#[derive(Debug, Clone)]
+pub struct Variant {
+    pub name: String,
+    pub crd: Value,
+}
+
+impl Variant {
+    /// The CRD as it is.
+    pub fn all() -> Self {
+        Self::read("all", &app::crd_yaml().unwrap())
+    }
+
+    pub fn read(name: &str, yaml: &str) -> Self {
+        Self { name: name.to_owned(), crd: serde_saphyr::from_str(yaml).unwrap() }
+    }
+
+    pub fn without_rules(&self) -> Self {
+        let mut crd = self.crd.clone();
+        schema(&mut crd).as_object_mut().unwrap().remove(RULES).expect("rules");
+        Self { name: "none".to_owned(), crd }
+    }
+
+    /// This version without one of its rules, for each of them.
+    pub fn with_one_less(&self) -> Vec<Self> {
+        let count = schema(&mut self.crd.clone())[RULES].as_array().unwrap().len();
+        let without = |at: usize| {
+            let mut crd = self.crd.clone();
+            schema(&mut crd)[RULES].as_array_mut().unwrap().remove(at);
+            Self { name: format!("without rule {}", at + 1), crd }
+        };
+        (0..count).map(without).collect()
+    }
+
+    /// `spec.versions` with a limit that tells when this version is served: `project` has at most `limit` characters.
+    pub fn versions(&self, limit: usize) -> Value {
+        let mut crd = self.crd.clone();
+        schema(&mut crd)["properties"]["spec"]["properties"]["project"]["maxLength"] = json!(limit);
+        crd["spec"]["versions"].take()
+    }
+}
+
+fn schema(crd: &mut Value) -> &mut Value {
+    &mut crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+}

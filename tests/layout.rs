@@ -53,24 +53,6 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The files of a module, with their text without comments and without what only tests see.
-fn sources(module: &str) -> Vec<(PathBuf, String)> {
-    let mut files = Vec::new();
-    let mut pending = vec![root().join("src").join(module), root().join("src").join(format!("{module}.rs"))];
-    while let Some(path) = pending.pop() {
-        if path.is_dir() {
-            pending.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
-        } else if path.is_file() && !path.ends_with("tests.rs") {
-            let text = fs::read_to_string(&path).unwrap();
-            let code = text.split("#[cfg(test)]").next().unwrap();
-            let code: Vec<&str> = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
-            files.push((path, code.join("\n")));
-        }
-    }
-    assert!(!files.is_empty(), "there is no module {module}");
-    files
-}
-
 /// The module that a file is, as the segments of its path in the crate.
 fn module_of(path: &Path) -> Vec<String> {
     let path = path.strip_prefix(root().join("src")).unwrap().with_extension("");
@@ -141,6 +123,22 @@ fn source_files() -> Vec<PathBuf> {
     rust_files(&root().join("src")).into_iter().filter(|path| !is_for_tests(path)).collect()
 }
 
+/// The files of these modules, with their text without comments and without what only tests see.
+fn code_of(modules: &[&str]) -> Vec<(PathBuf, String)> {
+    let files = source_files().into_iter();
+    let files = files.filter(|path| module_of(path).first().is_some_and(|first| modules.contains(&first.as_str())));
+    let code: Vec<_> = files
+        .map(|path| {
+            let text = fs::read_to_string(&path).unwrap();
+            let lines = text.split("#[cfg(test)]").next().unwrap().lines();
+            let code: Vec<&str> = lines.filter(|line| !line.trim_start().starts_with("//")).collect();
+            (path, code.join("\n"))
+        })
+        .collect();
+    assert!(!code.is_empty(), "there is no module of {modules:?}");
+    code
+}
+
 #[test]
 fn arrows_go_one_way() {
     for path in source_files() {
@@ -204,7 +202,7 @@ fn no_files_form_a_circle() {
 
 #[test]
 fn the_domain_is_pure() {
-    for (path, code) in sources("domain") {
+    for (path, code) in code_of(&["domain"]) {
         for word in IMPURE {
             assert!(!code.contains(word), "{}: {word} has no place in the domain", path.display());
         }
@@ -227,11 +225,9 @@ const UNSAFE: &str = "src/keygen/bignum.rs";
 #[test]
 fn no_key_is_made_by_a_generator_that_was_not_asked_for() {
     let mut calls = 0;
-    for module in ["api", "controller", "webhook", "app"] {
-        for (path, code) in sources(module) {
-            assert!(!code.contains("keygen::generate("), "{}: it must call generate_with", path.display());
-            calls += code.matches("keygen::generate_with(").count();
-        }
+    for (path, code) in code_of(&["api", "controller", "webhook", "app"]) {
+        assert!(!code.contains("keygen::generate("), "{}: it must call generate_with", path.display());
+        calls += code.matches("keygen::generate_with(").count();
     }
     assert_eq!(calls, 2, "one for keys that are asked for, one for the pool");
 }

@@ -20,16 +20,16 @@ fn read(path: &str) -> String {
 /// Everything that the operator counts, counted once: what has never happened is not shown.
 fn rendered() -> String {
     let metrics = Metrics::new(Usage::default());
-    metrics.reconciled("Ready", Duration::from_millis(1));
-    metrics.failed("WriteStatus");
-    metrics.settled(Duration::from_secs(1));
-    metrics.generated("RSA", 2048, Duration::from_millis(100));
-    metrics.pooled("RSA", 2048, 1);
-    metrics.watch("KeyPairs", false);
-    metrics.lagged(Duration::from_millis(1));
-    metrics.requested(200);
-    metrics.leads(true);
-    metrics.reviewed("Admitted");
+    metrics.record_reconciliation("Ready", Duration::from_millis(1));
+    metrics.record_failure("WriteStatus");
+    metrics.record_first_outcome(Duration::from_secs(1));
+    metrics.record_generation("RSA", 2048, Duration::from_millis(100));
+    metrics.set_pool_size("RSA", 2048, 1);
+    metrics.record_watch("KeyPairs", false);
+    metrics.record_watch_lag(Duration::from_millis(1));
+    metrics.record_request(200);
+    metrics.set_leader(true);
+    metrics.record_review("Admitted");
     metrics.render().unwrap()
 }
 

@@ -38,9 +38,9 @@ impl ClaimRequest {
     /// The request of a `KeyPair` that could be decoded only in part: what it was accepted with. A `KeyPair` that was not accepted
     /// requests nothing, because its request is unknown. `is_comparable`: the spec is complete.
     #[must_use]
-    pub fn of_remains(key_pair: &KeyPair, is_comparable: bool) -> Self {
+    pub fn of_partial(key_pair: &KeyPair, is_comparable: bool) -> Self {
         let whole = Self::of(key_pair);
-        Self { request: whole.request.into_remains(is_comparable), ..whole }
+        Self { request: whole.request.into_partial(is_comparable), ..whole }
     }
 
     /// As [`ClaimRequest::of`], with parameters that are already translated.
@@ -116,7 +116,7 @@ impl ClaimRequest {
 pub fn candidate(key_pair: &KeyPair, region: &Region) -> Candidate {
     let desired = translate::desired(key_pair);
     Candidate {
-        recorded: translate::facts(key_pair),
+        recorded: translate::accepted_key_pair(key_pair),
         claim: ClaimRequest::with(key_pair, &desired.parameters).claim(region),
         desired,
     }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{object::read_from_objects, status::KeyPairStatus};
 use crate::domain::profile::Profile;
+pub use crate::domain::secret::{DeletionPolicy, OnLoss};
 
 read_from_objects!(KeyPairSpec, GenerateSpec, Tag, SecretSpec, SecretTemplate, SecretKeys);
 
@@ -42,9 +43,8 @@ read_from_objects!(KeyPairSpec, GenerateSpec, Tag, SecretSpec, SecretTemplate, S
 )]
 #[serde(rename_all = "camelCase", remote = "Self")]
 pub struct KeyPairSpec {
-    /// The rules for the key pair: its name, its key types, the format of its fingerprint and the error codes. `Alibaba`,
-    /// `UCloud` and `Volcengine` follow the clouds of these names. `OpenSSH` is neutral and supports everything that OpenSSH
-    /// supports.
+    /// The rules for the key pair: its name, its key types, the format of its fingerprint and the error codes. `OpenSSH` is
+    /// neutral and supports everything that OpenSSH supports; each other profile follows the cloud of its name.
     #[serde(default)]
     pub profile: Profile,
     /// The name of the key pair, unique in the namespace. Default: `metadata.name`.
@@ -181,25 +181,4 @@ pub enum SecretEncoding {
     PKCS1,
     /// SEC 1 PEM, ECDSA only.
     SEC1,
-}
-
-/// What happens to the Secret when the KeyPair is deleted: `Delete` or `Retain`. Default: `Delete`, or `Retain` for an adopted
-/// Secret. A change takes effect when `status.observedGeneration` equals `metadata.generation`: wait for that before you
-/// delete the KeyPair.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum DeletionPolicy {
-    /// The Secret is deleted with the KeyPair.
-    Delete,
-    /// The Secret is kept.
-    Retain,
-}
-
-/// What happens if the Secret of an accepted key pair is missing.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum OnLoss {
-    /// The KeyPair reports `PrivateKeyLost`.
-    #[default]
-    Report,
-    /// The operator generates a new key pair.
-    Regenerate,
 }

@@ -210,7 +210,7 @@ impl KeyPairStatus {
     /// A status can come from a backup, or from anybody who may write statuses. So each value is checked, and an invalid one is
     /// ignored. Even if all of them are, the pair counts as accepted; the operator then relies on the spec and the existing Secret.
     #[must_use]
-    pub fn facts(&self, uid: &str) -> Option<decide::AcceptedKeyPair> {
+    pub fn accepted_key_pair(&self, uid: &str) -> Option<decide::AcceptedKeyPair> {
         let id = self.key_pair_id.as_deref()?;
         let id = KeyPairId::parse(id).unwrap_or_else(|| KeyPairId::from_uid(uid));
         let line = self.public_key.as_ref().filter(|line| line.len() <= MAX_PUBLIC_KEY_BYTES);
@@ -240,10 +240,10 @@ impl KeyPairStatus {
         })
     }
 
-    /// The key pair name with which the pair was accepted, if it is valid.
+    /// The key pair name with which the pair was accepted, if any profile allows it. The profile in the spec may have been edited since.
     #[must_use]
     pub fn recorded_name(&self) -> Option<String> {
-        self.key_pair_name.clone().filter(|name| Profile::OpenSSH.rules().import_name.allows(name))
+        self.key_pair_name.clone().filter(|name| Profile::any_allows_name(name))
     }
 
     fn recorded_bits(&self) -> Option<u32> {

@@ -8,7 +8,7 @@ use std::{
 
 use clap::{
     Parser, Subcommand, ValueEnum,
-    builder::{EnumValueParser, TypedValueParser as _},
+    builder::{EnumValueParser, PossibleValue, TypedValueParser as _},
 };
 use http::Uri;
 
@@ -107,10 +107,10 @@ pub struct RunArgs {
         long,
         env = "KEYPAIR_OPERATOR_RSA_GENERATOR",
         value_name = "GENERATOR",
-        default_value = DEFAULT_RSA_GENERATOR.as_str(),
-        value_parser = EnumValueParser::<RsaGeneratorArg>::new().try_map(available)
+        default_value = RsaGenerator::DEFAULT.as_str(),
+        value_parser = EnumValueParser::<RsaGenerator>::new().try_map(available)
     )]
-    pub rsa_generator: RsaGeneratorArg,
+    pub rsa_generator: RsaGenerator,
     /// Address for /metrics, /livez and /readyz, such as 0.0.0.0:8080. Default: none of them is served.
     #[arg(long, env = "KEYPAIR_OPERATOR_METRICS_ADDR", value_name = "ADDRESS")]
     pub metrics_addr: Option<SocketAddr>,
@@ -150,42 +150,22 @@ pub struct RunArgs {
     pub log_format: LogFormat,
 }
 
-/// The values of `--rsa-generator`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum RsaGeneratorArg {
-    /// FIPS 186-5 A.1.3 with the arithmetic of AWS-LC, on x86-64.
-    Fast,
-    /// AWS-LC's own generator.
-    Library,
-}
+impl ValueEnum for RsaGenerator {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Fast, Self::Library]
+    }
 
-const DEFAULT_RSA_GENERATOR: RsaGeneratorArg = match RsaGenerator::DEFAULT {
-    RsaGenerator::Fast => RsaGeneratorArg::Fast,
-    RsaGenerator::Library => RsaGeneratorArg::Library,
-};
-
-impl RsaGeneratorArg {
-    /// The value of the flag.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Fast => "fast",
-            Self::Library => "library",
-        }
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let help = match self {
+            Self::Fast => "FIPS 186-5 A.1.3 with the arithmetic of AWS-LC, on x86-64",
+            Self::Library => "AWS-LC's own generator",
+        };
+        Some(PossibleValue::new(self.as_str()).help(help))
     }
 }
 
-impl From<RsaGeneratorArg> for RsaGenerator {
-    fn from(generator: RsaGeneratorArg) -> Self {
-        match generator {
-            RsaGeneratorArg::Fast => Self::Fast,
-            RsaGeneratorArg::Library => Self::Library,
-        }
-    }
-}
-
-fn available(generator: RsaGeneratorArg) -> Result<RsaGeneratorArg, String> {
-    if RsaGenerator::from(generator).is_available() {
+fn available(generator: RsaGenerator) -> Result<RsaGenerator, String> {
+    if generator.is_available() {
         return Ok(generator);
     }
     Err("this build generates RSA keys only with the FIPS module of AWS-LC: use library, or omit the flag".to_owned())
@@ -261,7 +241,7 @@ fn name(text: &str) -> Result<String, String> {
 pub struct FingerprintArgs {
     /// Profile whose fingerprint format to print.
     #[arg(long, value_enum, ignore_case = true)]
-    pub profile: Option<ProfileArg>,
+    pub profile: Option<Profile>,
     /// UCloud: project of the key pair.
     #[arg(long, default_value = "")]
     pub project: String,
@@ -273,28 +253,13 @@ pub struct FingerprintArgs {
     pub file: PathBuf,
 }
 
-/// The values of `--profile`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "verbatim")]
-pub enum ProfileArg {
-    /// MD5 with colons.
-    Alibaba,
-    /// MD5 over project, key pair ID, `|` and body, with colons.
-    UCloud,
-    /// MD5 without colons.
-    Volcengine,
-    /// SHA256 in base64.
-    OpenSSH,
-}
+impl ValueEnum for Profile {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
 
-impl From<ProfileArg> for Profile {
-    fn from(profile: ProfileArg) -> Self {
-        match profile {
-            ProfileArg::Alibaba => Self::Alibaba,
-            ProfileArg::UCloud => Self::UCloud,
-            ProfileArg::Volcengine => Self::Volcengine,
-            ProfileArg::OpenSSH => Self::OpenSSH,
-        }
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.as_str()).help(self.rules().fingerprint.description()))
     }
 }
 
@@ -318,15 +283,15 @@ mod tests {
                 command => panic!("{command:?}"),
             })
         };
-        assert_eq!(parse(&["--rsa-generator=library"]), Ok(RsaGeneratorArg::Library));
+        assert_eq!(parse(&["--rsa-generator=library"]), Ok(RsaGenerator::Library));
         if FIPS {
-            assert_eq!(parse(&[]), Ok(RsaGeneratorArg::Library));
+            assert_eq!(parse(&[]), Ok(RsaGenerator::Library));
             let refused = parse(&["--rsa-generator=fast"]).unwrap_err();
             assert!(refused.contains("'fast' for '--rsa-generator <GENERATOR>'"), "{refused}");
             assert!(refused.contains("FIPS module of AWS-LC: use library"), "{refused}");
         } else {
-            assert_eq!(parse(&[]), Ok(RsaGeneratorArg::Fast));
-            assert_eq!(parse(&["--rsa-generator=fast"]), Ok(RsaGeneratorArg::Fast));
+            assert_eq!(parse(&[]), Ok(RsaGenerator::Fast));
+            assert_eq!(parse(&["--rsa-generator=fast"]), Ok(RsaGenerator::Fast));
         }
     }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{Error, args::FingerprintArgs, escaped_path, read_input};
-use crate::domain::{key::PublicKey, key_pair_id::KeyPairId, profile::Profile};
+use crate::domain::{key::PublicKey, key_pair_id::KeyPairId};
 
 /// Prints the fingerprint of one public key.
 pub fn fingerprint(args: &FingerprintArgs) -> Result<ExitCode, Error> {
@@ -21,7 +21,7 @@ pub fn fingerprint(args: &FingerprintArgs) -> Result<ExitCode, Error> {
     let mut output = io::stdout().lock();
     if let Some(profile) = args.profile {
         let id = KeyPairId::from_text(&args.key_pair_id);
-        writeln!(output, "{}", Profile::from(profile).fingerprint(&key, &body, &args.project, &id))?;
+        writeln!(output, "{}", profile.fingerprint(&key, &body, &args.project, &id))?;
     } else {
         let fingerprints = key.fingerprints();
         // `ssh-keygen -l` takes a comment that begins with '#' as a comment on the line, not on the key.

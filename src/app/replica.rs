@@ -41,7 +41,7 @@ impl Replica {
             }
         };
         let Some(election) = election else {
-            shared.metrics.leads(true);
+            shared.metrics.set_leader(true);
             return client::finish(work, stop.clone()).await;
         };
         tracing::info!(namespace = election.namespace, "starting leader election");
@@ -61,19 +61,19 @@ async fn work(
 ) {
     loop {
         // A standby replica answers admission reviews too.
-        let mut observers = JoinSet::new();
+        let mut standbys = JoinSet::new();
         if answers_reviews && shared.leadership.remaining().is_none() {
-            shared.health.observes(settings.len());
+            shared.health.start_standby(settings.len());
             for settings in settings {
-                observers.spawn(controller::observe(client.clone(), settings.clone(), shared.clone()));
+                standbys.spawn(controller::run_standby(client.clone(), settings.clone(), shared.clone()));
             }
         }
         tokio::select! {
             biased;
             () = stop.clone() => return,
-            () = shared.leadership.acquired() => {}
+            () = shared.leadership.wait_until_acquired() => {}
         }
-        shared.health.begins(settings.len());
+        shared.health.start_reconciling(settings.len());
         // A new list shows everything that the previous leader wrote.
         let controllers = future::join_all(
             settings
@@ -81,18 +81,18 @@ async fn work(
                 .map(|settings| controller::run(client.clone(), settings.clone(), shared.clone(), stop.clone())),
         );
         let listed = async {
-            shared.health.all_listed().await;
-            observers.shutdown().await;
+            shared.health.wait_until_all_listed().await;
+            standbys.shutdown().await;
             future::pending::<()>().await;
         };
         tokio::select! {
             biased;
             // Polled first: a replica that lost the Lease must not start anything.
-            () = shared.leadership.lost() => tracing::warn!("no longer the leader: all writes stop"),
+            () = shared.leadership.wait_until_lost() => tracing::warn!("no longer the leader: all writes stop"),
             _ = controllers => return,
             () = listed => {}
         }
-        shared.health.stands_by();
-        shared.views.freeze();
+        shared.health.stop_reconciling();
+        shared.caches.freeze();
     }
 }

@@ -26,9 +26,9 @@ use crate::{
         replica::Replica,
         server, telemetry,
     },
-    cache::{READ_TIMEOUT, Usage, Views},
+    cache::{READ_TIMEOUT, ScopeCaches, Usage},
     client::{Randomness, Requests, WallClock},
-    controller::{Generator, Pool, RsaGenerator, Settings, Shared},
+    controller::{Generator, KeyPool, Settings, Shared},
     domain::region::{OwnNames, Policy},
     leader::{ElectionSettings, Leadership},
     observe::{Health, Metrics},
@@ -44,14 +44,14 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Error> {
         let _on = runtime.enter();
         telemetry::start(args.log_format, args.otlp_endpoint.as_ref())?
     };
-    let views = Arc::<Views>::default();
-    let metrics = Arc::new(Metrics::new(Usage(Arc::clone(&views))));
+    let caches = Arc::<ScopeCaches>::default();
+    let metrics = Arc::new(Metrics::new(Usage(Arc::clone(&caches))));
     let health = Arc::new(Health::new(args.leader_elect, args.webhook_addr.is_some()));
     if let Some(address) = args.metrics_addr {
         server::serve(address, Arc::clone(&metrics), Arc::clone(&health))?;
     }
     let outcome = runtime.block_on(async {
-        let outcome = operate(args, metrics, health, views).await;
+        let outcome = operate(args, metrics, health, caches).await;
         // It exports the remaining spans from another thread, over the connections of this runtime. It does not panic.
         task::spawn_blocking(|| telemetry.end()).await.ok();
         outcome
@@ -61,7 +61,12 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Error> {
     outcome.map(|()| ExitCode::SUCCESS)
 }
 
-async fn operate(args: &RunArgs, metrics: Arc<Metrics>, health: Arc<Health>, views: Arc<Views>) -> Result<(), Error> {
+async fn operate(
+    args: &RunArgs,
+    metrics: Arc<Metrics>,
+    health: Arc<Health>,
+    caches: Arc<ScopeCaches>,
+) -> Result<(), Error> {
     let (mut config, token) = kubeconfig::load().await?;
     // Gives up a connection that has gone silent.
     config.read_timeout = Some(READ_TIMEOUT);
@@ -73,7 +78,7 @@ async fn operate(args: &RunArgs, metrics: Arc<Metrics>, health: Arc<Health>, vie
     tracing::info!(version = VERSION, cluster = %config.cluster_url, rsa_generator, "starting");
     let request_metrics = Arc::clone(&metrics);
     let count = MapResultLayer::new(move |result: Result<http::Response<Box<client::DynBody>>, BoxError>| {
-        request_metrics.requested(result.as_ref().map_or(0, |response| response.status().as_u16()));
+        request_metrics.record_request(result.as_ref().map_or(0, |response| response.status().as_u16()));
         result
     });
     let requests = Requests::default();
@@ -86,8 +91,8 @@ async fn operate(args: &RunArgs, metrics: Arc<Metrics>, health: Arc<Health>, vie
     let client =
         ClientBuilder::try_from(config)?.with_layer(&authorize).with_layer(&requests).with_layer(&count).build();
     let threads = args.keygen_threads.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
-    let rsa = RsaGenerator::from(args.rsa_generator);
-    let pool = NonZeroUsize::new(args.key_pool).map(|size| Pool::start(size, rsa, Arc::clone(&metrics)));
+    let rsa = args.rsa_generator;
+    let pool = NonZeroUsize::new(args.key_pool).map(|size| KeyPool::start(size, rsa, Arc::clone(&metrics)));
     let pool = pool.transpose().map_err(Error::Start)?;
     let generator = Generator::new(threads, rsa, pool.clone(), Arc::clone(&metrics));
     let stop = stop_signal()?.shared();
@@ -95,7 +100,7 @@ async fn operate(args: &RunArgs, metrics: Arc<Metrics>, health: Arc<Health>, vie
         if args.leader_elect { Leadership::for_terms() } else { (Leadership::always(), Leadership::for_terms().1) };
     let randomness = Randomness::of_this_process();
     let shared =
-        Shared { generator, metrics, health, leadership, views, randomness, clock: WallClock::default(), requests };
+        Shared { generator, metrics, health, leadership, caches, randomness, clock: WallClock::default(), requests };
     let webhook = answer_reviews(args, &client, &shared, stop.clone())?;
     let election = args.leader_elect.then(|| ElectionSettings {
         namespace: client.default_namespace().to_owned(),
@@ -133,8 +138,8 @@ fn answer_reviews(
         lifetime: Duration::from_secs(args.webhook_cert_lifetime.into()),
         scopes: webhook::Scopes::new(scopes(&args.namespaces)),
     };
-    let Shared { views, metrics, health, .. } = shared.clone();
-    Ok(Some(tokio::spawn(webhook::serve(client.clone(), settings, views, metrics, health, stop))))
+    let Shared { caches, metrics, health, .. } = shared.clone();
+    Ok(Some(tokio::spawn(webhook::serve(client.clone(), settings, caches, metrics, health, stop))))
 }
 
 /// The settings of the controller of each scope.

@@ -32,7 +32,7 @@ use kube::client::Body;
 use tokio::time::{Instant, sleep_until};
 
 use self::version::{is_behind, newest_request, version_in};
-use super::{WATCH_SECONDS, sight::INTERRUPTION};
+use super::{WATCH_SECONDS, watch_status::INTERRUPTION};
 
 /// The shortest interval between lists that are made because watches are cut. Some load balancers cut them each minute.
 const RELIST_INTERVAL: Duration = Duration::from_secs(600);
@@ -110,7 +110,8 @@ impl Continuity {
         *self.lock() = State { listed: Some(now), certain: Some(now), has_failed: false, doubt: Doubt::None };
     }
 
-    /// Whether a watch from `version`, whose request was sent at `sent` and succeeded, may resume. `send` sends a request.
+    /// Whether a watch from `version`, whose request was sent at `sent` and succeeded, may resume. `request_newest` sends the
+    /// request for the newest version.
     ///
     /// # Errors
     ///

@@ -32,7 +32,7 @@ impl DuplicateKeys {
     }
 
     /// Another `KeyPair` than the one with this name that has the key with this fingerprint.
-    pub fn other_than(&self, name: &str, fingerprint: &str) -> Option<String> {
+    pub fn other_with_key(&self, name: &str, fingerprint: &str) -> Option<String> {
         let key = self.hashes.hash_one(fingerprint);
         let same = self.by_key.range((key, Arc::default())..).take_while(|(found, _)| *found == key);
         same.map(|(_, other)| other).find(|other| &***other != name).map(ToString::to_string)
@@ -48,14 +48,14 @@ mod tests {
         let mut keys = DuplicateKeys::default();
         let [one, two] = ["one", "two"].map(Arc::from);
         keys.set(&one, Some("a"));
-        assert_eq!(keys.other_than("one", "a"), None);
+        assert_eq!(keys.other_with_key("one", "a"), None);
         keys.set(&two, Some("a"));
-        assert_eq!(keys.other_than("one", "a"), Some("two".to_owned()));
+        assert_eq!(keys.other_with_key("one", "a"), Some("two".to_owned()));
         keys.set(&two, Some("b"));
-        assert_eq!(keys.other_than("one", "a"), None);
-        assert_eq!(keys.other_than("three", "b"), Some("two".to_owned()));
+        assert_eq!(keys.other_with_key("one", "a"), None);
+        assert_eq!(keys.other_with_key("three", "b"), Some("two".to_owned()));
         keys.set(&two, None);
-        assert_eq!(keys.other_than("three", "b"), None);
+        assert_eq!(keys.other_with_key("three", "b"), None);
         assert_eq!((keys.by_name.len(), keys.by_key.len()), (1, 1));
     }
 }

@@ -81,7 +81,7 @@ impl Clone for Index {
 impl Index {
     /// An index that also tracks which `KeyPair`s have the same key.
     #[must_use]
-    pub fn with_same_keys() -> Self {
+    pub fn tracking_duplicate_keys() -> Self {
         Self { duplicate_keys: true, ..Self::default() }
     }
 
@@ -98,8 +98,8 @@ impl Index {
             Event::InitApply(key_pair) => {
                 let namespace = namespace_of(key_pair);
                 let mut listed = Listed::of(key_pair, self.tracked_fingerprint(key_pair));
-                match state.namespaces.get(&namespace).filter(|known| known.is_known()) {
-                    Some(known) => known.evaluate_listed(&mut listed, &key_pair.claim_request()),
+                match state.namespaces.get(&namespace).filter(|namespace_state| namespace_state.has_region()) {
+                    Some(namespace_state) => namespace_state.evaluate_listed(&mut listed, &key_pair.claim_request()),
                     None => drop(state.outdated.insert(namespace.clone())),
                 }
                 state.listed.entry(namespace).or_default().push(listed);
@@ -111,15 +111,15 @@ impl Index {
             }
             Event::Apply(key_pair) => {
                 let namespace = namespace_of(key_pair);
-                let known = state.namespaces.entry(namespace.clone()).or_default();
-                let changed = known.apply(key_pair, self.tracked_fingerprint(key_pair).as_deref());
+                let namespace_state = state.namespaces.entry(namespace.clone()).or_default();
+                let changed = namespace_state.apply(key_pair, self.tracked_fingerprint(key_pair).as_deref());
                 references(&namespace, changed)
             }
             Event::Delete(key_pair) => {
                 let namespace = namespace_of(key_pair);
-                let Some(known) = state.namespaces.get_mut(&namespace) else { return Vec::new() };
-                let changed = known.delete(key_pair);
-                if known.is_empty() {
+                let Some(namespace_state) = state.namespaces.get_mut(&namespace) else { return Vec::new() };
+                let changed = namespace_state.delete(key_pair);
+                if namespace_state.is_empty() {
                     state.namespaces.remove(&namespace);
                 }
                 references(&namespace, changed)
@@ -135,11 +135,11 @@ impl Index {
         look_up: impl Fn(&str) -> Option<ClaimRequest>,
     ) -> Vec<ObjectRef<KeyPair>> {
         let mut state = self.lock();
-        let known = state.namespaces.entry(namespace.to_owned()).or_default();
-        if let Some(changed) = known.set_quota(&region) {
+        let namespace_state = state.namespaces.entry(namespace.to_owned()).or_default();
+        if let Some(changed) = namespace_state.set_quota(&region) {
             return references(namespace, changed);
         }
-        let names = known.names();
+        let names = namespace_state.names();
         if state.is_listing {
             state.outdated.insert(namespace.to_owned());
         }
@@ -151,13 +151,13 @@ impl Index {
     }
 
     /// Evaluates the listed objects of the namespaces that changed during the list. Call it when `look_up` finds the listed objects.
-    pub fn catch_up(&self, look_up: impl Fn(&ObjectRef<KeyPair>) -> Option<ClaimRequest>) {
+    pub fn reevaluate_outdated(&self, look_up: impl Fn(&ObjectRef<KeyPair>) -> Option<ClaimRequest>) {
         let outdated = std::mem::take(&mut self.lock().outdated);
         for namespace in outdated {
             let Some(names) = self.lock().namespaces.get(&namespace).map(Namespace::names) else { continue };
             let requests = requests(&names, |name| look_up(&ObjectRef::new(name).within(&namespace)));
-            if let Some(known) = self.lock().namespaces.get_mut(&namespace) {
-                known.catch_up(&requests);
+            if let Some(namespace_state) = self.lock().namespaces.get_mut(&namespace) {
+                namespace_state.reevaluate(&requests);
             }
         }
     }
@@ -171,7 +171,10 @@ impl Index {
     pub fn begin_acceptance(&self, namespace: &str, uid: &str, version: &str) -> bool {
         let mut state = self.lock();
         let is_listing = state.is_listing;
-        let may_accept = state.namespaces.get_mut(namespace).is_some_and(|known| known.begin_acceptance(uid, version));
+        let may_accept = state
+            .namespaces
+            .get_mut(namespace)
+            .is_some_and(|namespace_state| namespace_state.begin_acceptance(uid, version));
         if may_accept && is_listing {
             // The list may already have shown it.
             state.outdated.insert(namespace.to_owned());
@@ -181,26 +184,29 @@ impl Index {
 
     /// Whether a write that accepts this version of the `KeyPair` may still reach the API server.
     #[must_use]
-    pub fn may_be_accepted(&self, namespace: &str, uid: &str, version: &str) -> bool {
-        self.lock().namespaces.get(namespace).is_some_and(|known| known.is_pending(uid, Some(version)))
+    pub fn is_acceptance_pending(&self, namespace: &str, uid: &str, version: &str) -> bool {
+        self.lock()
+            .namespaces
+            .get(namespace)
+            .is_some_and(|namespace_state| namespace_state.is_acceptance_pending(uid, Some(version)))
     }
 
     /// Forgets the regions of all other namespaces.
-    pub fn retain(&self, namespaces: &BTreeSet<String>) {
-        self.lock().namespaces.retain(|namespace, known| {
+    pub fn forget_regions_except(&self, namespaces: &BTreeSet<String>) {
+        self.lock().namespaces.retain(|namespace, namespace_state| {
             if !namespaces.contains(namespace) {
-                known.forget_region();
+                namespace_state.forget_region();
             }
-            !known.is_empty()
+            !namespace_state.is_empty()
         });
     }
 
     /// Forgets the region of a deleted namespace, but not its `KeyPair`s: the namespace may have been created again.
-    pub fn forget(&self, namespace: &str) {
+    pub fn forget_region(&self, namespace: &str) {
         let mut state = self.lock();
-        if let Some(known) = state.namespaces.get_mut(namespace) {
-            known.forget_region();
-            if known.is_empty() {
+        if let Some(namespace_state) = state.namespaces.get_mut(namespace) {
+            namespace_state.forget_region();
+            if namespace_state.is_empty() {
                 state.namespaces.remove(namespace);
             }
         }
@@ -214,7 +220,8 @@ impl Index {
     /// For each namespace with granted claims: its name, their number, and its quota.
     pub fn usage(&self) -> Vec<(String, usize, usize)> {
         let state = self.lock();
-        let ledgers = state.namespaces.iter().filter_map(|(name, known)| Some((name, known.ledger()?)));
+        let ledgers =
+            state.namespaces.iter().filter_map(|(name, namespace_state)| Some((name, namespace_state.ledger()?)));
         let used = ledgers.filter(|(_, ledger)| ledger.granted() > 0);
         used.map(|(name, ledger)| (name.clone(), ledger.granted(), ledger.region().limit())).collect()
     }
@@ -230,13 +237,13 @@ impl Index {
     }
 
     /// Whether `namespace` has a `KeyPair` with this name, valid or not.
-    pub fn has(&self, namespace: &str, name: &str) -> bool {
-        self.lock().namespaces.get(namespace).is_some_and(|known| known.has(name))
+    pub fn contains(&self, namespace: &str, name: &str) -> bool {
+        self.lock().namespaces.get(namespace).is_some_and(|namespace_state| namespace_state.contains(name))
     }
 
     /// Another `KeyPair` of `namespace` than the one with this name that has the key with this SHA256 fingerprint.
-    pub fn with_same_key(&self, namespace: &str, name: &str, sha256: &str) -> Option<String> {
-        self.lock().namespaces.get(namespace)?.with_same_key(name, sha256)
+    pub fn duplicate_of(&self, namespace: &str, name: &str, sha256: &str) -> Option<String> {
+        self.lock().namespaces.get(namespace)?.duplicate_of(name, sha256)
     }
 
     fn tracked_fingerprint(&self, key_pair: &impl Claimant) -> Option<String> {
@@ -255,11 +262,11 @@ impl State {
         for namespace in listed.keys() {
             self.namespaces.entry(namespace.clone()).or_default();
         }
-        for (namespace, known) in &mut self.namespaces {
+        for (namespace, namespace_state) in &mut self.namespaces {
             let is_evaluated = !self.outdated.contains(namespace);
-            known.end_list(namespace, listed.remove(namespace).unwrap_or_default(), is_evaluated);
+            namespace_state.end_list(namespace, listed.remove(namespace).unwrap_or_default(), is_evaluated);
         }
-        self.namespaces.retain(|_, known| !known.is_empty());
+        self.namespaces.retain(|_, namespace_state| !namespace_state.is_empty());
     }
 }
 

@@ -61,7 +61,7 @@ pub fn watch_config() -> watcher::Config {
 ///
 /// A streaming list is preferred because a page is held in memory as a whole, including the fields that are dropped, and that memory is
 /// never returned; and because the cost of each page for the API server grows with the number of objects.
-pub fn watched<K>(
+pub fn watch_events<K>(
     api: Api<K>,
     config: watcher::Config,
     jitter: Randomness,
@@ -151,7 +151,7 @@ where
             Err(error) => {
                 last_failure = Some(Instant::now());
                 // A list is expensive, and its success does not prove that the watch after it works.
-                Some(backoff.failed(if causes_list(error) { LIST } else { WATCH }))
+                Some(backoff.delay_after_failure(if causes_list(error) { LIST } else { WATCH }))
             }
             Ok(Event::Init | Event::InitApply(_)) => None,
             Ok(Event::InitDone) => {
@@ -213,12 +213,14 @@ pub fn on_watch_success(client: &Client, on_success: impl Fn() + Clone + Send + 
             }
             // The events of a watch are read one by one.
             let limit = if is_watch { usize::MAX } else { MAX_PAGE_BYTES };
+            let path = uri.path().to_owned();
             Ok::<_, kube::Error>(response.map(|body| {
                 let body = StreamBody::new(Box::pin(continuity.follow(body, succeeded.then_some(is_watch))));
                 Limited::new(body, limit).map_err(move |error| {
                     if error.is::<LengthLimitError>() {
                         page.store((page.load(Ordering::Acquire) / 8).max(MIN_PAGE), Ordering::Release);
                         tracing::warn!(
+                            path,
                             "a page of a list is larger than {MAX_PAGE_BYTES} bytes; retrying with smaller pages"
                         );
                     }
@@ -282,7 +284,7 @@ pub fn summarize_watch_error(error: &watcher::Error) -> String {
 
 /// Logs and counts the failure of a watch, which restarts after a pause.
 pub fn log_failure<T>(resource: &'static str, event: Result<T, watcher::Error>, metrics: &Metrics) -> Option<T> {
-    metrics.watch(resource, event.is_ok());
+    metrics.record_watch(resource, event.is_ok());
     event
         .inspect_err(|error| {
             tracing::warn!(error = summarize_watch_error(error), "cannot watch {resource}; trying again");

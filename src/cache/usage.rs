@@ -8,14 +8,14 @@ use prometheus_client::{
     metrics::gauge::ConstGauge,
 };
 
-use super::view::Views;
+use super::scope_cache::ScopeCaches;
 
 /// Only this number of namespaces, the fullest ones, have metrics of their own: each is a time series, and a cluster may have thousands.
 const MAX_NAMESPACES: usize = 100;
 
-/// Collects the use of the quotas from the newest views.
+/// Collects the use of the quotas from the newest caches.
 #[derive(Debug, Default)]
-pub struct Usage(pub Arc<Views>);
+pub struct Usage(pub Arc<ScopeCaches>);
 
 impl Collector for Usage {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {

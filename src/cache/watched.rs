@@ -65,8 +65,8 @@ impl Claimant for WatchedKeyPair {
     fn claim_request(&self) -> ClaimRequest {
         match self.decoded {
             Decoded::Whole => ClaimRequest::of(&self.key_pair),
-            Decoded::Spec => ClaimRequest::of_remains(&self.key_pair, true),
-            Decoded::Nothing => ClaimRequest::of_remains(&self.key_pair, false),
+            Decoded::Spec => ClaimRequest::of_partial(&self.key_pair, true),
+            Decoded::Nothing => ClaimRequest::of_partial(&self.key_pair, false),
         }
     }
 
@@ -97,7 +97,7 @@ impl<'de> Deserialize<'de> for WatchedKeyPair {
             (Some(spec), Some(status)) => (spec, status, Decoded::Whole),
             (read, _) => {
                 let decoded = if read.is_some() { Decoded::Spec } else { Decoded::Nothing };
-                let spec = read.unwrap_or_else(|| remains_of_spec(&spec));
+                let spec = read.unwrap_or_else(|| partial_spec(&spec));
                 let (spec, status) = accepted_with(metadata.name.as_deref(), spec, &status);
                 (spec, Some(status), decoded)
             }
@@ -107,7 +107,7 @@ impl<'de> Deserialize<'de> for WatchedKeyPair {
 }
 
 /// The fields that the ledger needs from a spec that does not match the schema: a newer version stored it, or it predates a rule.
-fn remains_of_spec(spec: &Value) -> KeyPairSpec {
+fn partial_spec(spec: &Value) -> KeyPairSpec {
     let text = |field| spec.get(field).and_then(text);
     KeyPairSpec { key_pair_name: text("keyPairName"), client_token: text("clientToken"), ..KeyPairSpec::default() }
 }

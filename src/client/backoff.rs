@@ -41,7 +41,7 @@ impl Backoff {
     }
 
     /// Whether the object with this UID has failed often or long enough to report it, after a request failed that was sent after `started`.
-    pub fn persists(&self, uid: &str, started: Instant) -> bool {
+    pub fn is_persistent(&self, uid: &str, started: Instant) -> bool {
         let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let (count, since) = failures.get(uid).map_or((0, started), |failures| (failures.count, failures.since));
         count + 1 >= REPORTED_FAILURES || since.min(started).elapsed() >= REPORTED_AFTER
@@ -50,17 +50,17 @@ impl Backoff {
     /// Records a failure of the object with this UID, and returns how long to wait.
     ///
     /// That is between half the delay and all of it, so that objects which failed together are not retried together.
-    pub fn failed(&self, uid: &str) -> Duration {
+    pub fn delay_after_failure(&self, uid: &str) -> Duration {
         self.delay(uid, MAX_DELAY)
     }
 
     /// Records a refusal of the object with this UID, which may end without a watch event, and returns how long to wait.
-    pub fn refused(&self, uid: &str) -> Duration {
+    pub fn delay_after_refusal(&self, uid: &str) -> Duration {
         self.delay(uid, MAX_REFUSAL_DELAY)
     }
 
     /// How long to wait for an object that is watched, in case the watch misses a change. It records nothing.
-    pub fn seldom(&self, uid: &str) -> Duration {
+    pub fn resync_delay(&self, uid: &str) -> Duration {
         self.jittered(uid, 0, MAX_REFUSAL_DELAY)
     }
 
@@ -95,13 +95,13 @@ mod tests {
         let backoff = Backoff::new(Randomness::of_this_process());
         let mut total = Duration::ZERO;
         for _ in 0..12 {
-            total += backoff.refused("uid");
+            total += backoff.delay_after_refusal("uid");
         }
         assert!(total > Duration::from_secs(600), "{total:?}");
-        for delay in [backoff.refused("uid"), backoff.seldom("uid")] {
+        for delay in [backoff.delay_after_refusal("uid"), backoff.resync_delay("uid")] {
             assert!(delay >= MAX_REFUSAL_DELAY / 2 && delay <= MAX_REFUSAL_DELAY, "{delay:?}");
         }
-        assert!(backoff.failed("uid") <= MAX_DELAY, "an error is retried sooner");
+        assert!(backoff.delay_after_failure("uid") <= MAX_DELAY, "an error is retried sooner");
     }
 
     #[tokio::test(start_paused = true)]
@@ -109,14 +109,14 @@ mod tests {
         let backoff = Backoff::new(Randomness::of_this_process());
         let started = Instant::now();
         for _ in 0..2 {
-            assert!(!backoff.persists("uid", started), "it may be temporary");
-            backoff.failed("uid");
+            assert!(!backoff.is_persistent("uid", started), "it may be temporary");
+            backoff.delay_after_failure("uid");
         }
-        assert!(backoff.persists("uid", started) && !backoff.persists("other", started));
+        assert!(backoff.is_persistent("uid", started) && !backoff.is_persistent("other", started));
         tokio::time::advance(REPORTED_AFTER).await;
-        assert!(backoff.persists("other", started), "one request took long");
+        assert!(backoff.is_persistent("other", started), "one request took long");
         backoff.forget("uid");
-        assert!(!backoff.persists("uid", Instant::now()));
+        assert!(!backoff.is_persistent("uid", Instant::now()));
     }
 
     #[test]
@@ -124,11 +124,11 @@ mod tests {
         let backoff = Backoff::new(Randomness::of_this_process());
         let mut expected = INITIAL_DELAY;
         for _ in 0..40 {
-            let delay = backoff.failed("uid");
+            let delay = backoff.delay_after_failure("uid");
             assert!(delay >= expected / 2 && delay <= expected, "{delay:?} of {expected:?}");
             expected = (expected * 2).min(MAX_DELAY);
         }
         backoff.forget("uid");
-        assert!(backoff.failed("uid") <= INITIAL_DELAY);
+        assert!(backoff.delay_after_failure("uid") <= INITIAL_DELAY);
     }
 }

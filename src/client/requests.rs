@@ -18,7 +18,7 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout_at};
 use tower::{BoxError, Layer, Service};
 
 /// The limit for a complete response, and for the start of the response to a watch.
-const REQUEST_LIMIT: Duration = Duration::from_secs(30);
+pub const REQUEST_LIMIT: Duration = Duration::from_secs(30);
 /// How much longer than its requested timeout a watch may last.
 const WATCH_MARGIN: Duration = Duration::from_secs(15);
 /// The limit for a watch without a requested timeout.
@@ -35,7 +35,7 @@ pub struct Requests {
 
 impl Requests {
     /// Resolves when the outcome of every write is known. A write without a response counts as lost after `within`.
-    pub async fn settled(&self, within: Duration) {
+    pub async fn wait_for_outcomes(&self, within: Duration) {
         let last = *self.in_doubt_since.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(last) = last {
             sleep_until(last + within).await;
@@ -74,12 +74,12 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let started = Instant::now();
         let whole = watch_limit(&request).unwrap_or(REQUEST_LIMIT);
-        let mut doubt = Doubt { is_certain: !may_change_objects(&request), requests: self.requests.clone() };
+        let mut write = WriteGuard { is_certain: !may_change_objects(&request), requests: self.requests.clone() };
         let answer = self.inner.call(request);
         Box::pin(async move {
             let answer = timeout_at(started + REQUEST_LIMIT, answer).await.map_err(|_| NoAnswer(REQUEST_LIMIT))?;
             let answer = answer.map_err(Into::into)?;
-            doubt.answered(answer.status());
+            write.answered(answer.status());
             let end = Box::pin(sleep_until(started + whole));
             Ok(answer.map(|body| Box::new(LimitedBody { body, end, limit: whole }) as Box<DynBody>))
         })
@@ -87,19 +87,19 @@ where
 }
 
 /// Records, when it is dropped, a write that got no response.
-struct Doubt {
+struct WriteGuard {
     is_certain: bool,
     requests: Requests,
 }
 
-impl Doubt {
+impl WriteGuard {
     fn answered(&mut self, status: StatusCode) {
         // With 504 the API server gives up waiting for etcd, which may still carry the write out.
         self.is_certain |= status != StatusCode::GATEWAY_TIMEOUT;
     }
 }
 
-impl Drop for Doubt {
+impl Drop for WriteGuard {
     fn drop(&mut self) {
         if !self.is_certain {
             *self.requests.in_doubt_since.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
@@ -282,7 +282,7 @@ mod tests {
             let is_write = ["create", "replace", "delete", "patch"].contains(&kind);
             assert!(tokio::time::timeout(Duration::from_secs(1), failed).await.is_err());
             let begin = Instant::now();
-            requests.settled(third).await;
+            requests.wait_for_outcomes(third).await;
             assert_eq!(begin.elapsed() >= third, is_write, "{kind}");
         }
         let answered = Requests::default();
@@ -290,7 +290,7 @@ mod tests {
             assert!(tokio::time::timeout(Duration::from_secs(1), failed).await.is_err());
         }
         let begin = Instant::now();
-        answered.settled(third).await;
+        answered.wait_for_outcomes(third).await;
         assert!(begin.elapsed() < third, "the response had started: it was carried out");
     }
 

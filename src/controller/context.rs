@@ -11,13 +11,13 @@ use kube::{
 
 use super::{
     jobs::pending::PendingKeys,
-    key_pair::{created_secrets::CreatedSecrets, overruled::Overruled, own_writes::OwnWrites},
+    key_pair::{admission_changes::AdmissionChanges, created_secrets::CreatedSecrets, own_writes::OwnWrites},
     queue::fair_semaphore::FairSemaphore,
     sources::secret_watches::SecretWatches,
 };
 use crate::{
     api::KeyPair,
-    cache::{store::CompressedStore, view::View},
+    cache::{scope_cache::ScopeCache, store::CompressedStore},
     client::{backoff::Backoff, randomness::Randomness, wall_clock::WallClock},
     leader::leadership::Leadership,
     observe::metrics::Metrics,
@@ -28,7 +28,7 @@ pub struct Context {
     /// The client of the API server.
     pub client: Client,
     /// The cache of the `KeyPair`s and Namespaces.
-    pub view: Arc<View>,
+    pub cache: Arc<ScopeCache>,
     /// The metadata of our Secrets.
     pub secrets: CompressedStore<PartialObjectMeta<Secret>>,
     /// The metadata of our Secrets whose label another tool owns.
@@ -36,7 +36,7 @@ pub struct Context {
     /// The watches of single Secrets that a `KeyPair` waits for and that have none of our labels.
     pub secret_watches: SecretWatches,
     /// The keys that are being generated.
-    pub keys: PendingKeys,
+    pub pending_keys: PendingKeys,
     /// Whether this process may write.
     pub leadership: Leadership,
     /// The reporter of Events.
@@ -54,11 +54,11 @@ pub struct Context {
     /// The Secrets that were created for each `KeyPair`.
     pub created_secrets: CreatedSecrets,
     /// What admission changed in the Secrets that the operator wrote.
-    pub overruled: Overruled,
+    pub admission_changes: AdmissionChanges,
     /// Limits how many `KeyPair`s that are too large for the cache are reconciled at once.
-    pub large: FairSemaphore,
+    pub large_key_pair_permits: FairSemaphore,
     /// Limits how many responses that may be large are in memory: a Secret, or the original of a replay.
-    pub reading: FairSemaphore,
+    pub large_response_permits: FairSemaphore,
 }
 
 impl Context {
@@ -70,18 +70,18 @@ impl Context {
 
     /// Whether the cache shows no change or deletion of `key_pair` since this version.
     pub fn is_current(&self, key_pair: &KeyPair) -> bool {
-        let now = self.view.key_pairs.get(&ObjectRef::from_obj(key_pair));
+        let now = self.cache.key_pairs.get(&ObjectRef::from_obj(key_pair));
         now.is_some_and(|now| now.has_spec_of(key_pair))
     }
 
     /// Whether the cache still contains this `KeyPair`, by UID.
     pub fn still_exists(&self, key_pair: &KeyPair) -> bool {
-        let now = self.view.key_pairs.get(&ObjectRef::from_obj(key_pair));
+        let now = self.cache.key_pairs.get(&ObjectRef::from_obj(key_pair));
         now.is_some_and(|now| Some(now.uid()) == key_pair.meta().uid.as_deref())
     }
 
     /// Matches an event of the watch of `KeyPair`s with the operator's own writes.
-    pub fn note_event<K: Resource>(&self, event: &Event<K>) {
+    pub fn confirm_own_write<K: Resource>(&self, event: &Event<K>) {
         let key_pair = match event {
             Event::Init => return self.own_writes.forget_all(),
             Event::Apply(key_pair) => key_pair,
@@ -91,7 +91,7 @@ impl Context {
         if let (Some(uid), Some(version)) = (&metadata.uid, &metadata.resource_version)
             && let Some(lag) = self.own_writes.arrived(uid, version)
         {
-            self.metrics.lagged(lag);
+            self.metrics.record_watch_lag(lag);
         }
     }
 
@@ -100,8 +100,8 @@ impl Context {
         self.backoff.forget(uid);
         self.own_writes.forget(uid);
         self.created_secrets.forget_all(uid);
-        self.overruled.forget(uid);
-        self.keys.forget(uid);
-        self.secret_watches.gone(uid);
+        self.admission_changes.forget(uid);
+        self.pending_keys.forget(uid);
+        self.secret_watches.forget(uid);
     }
 }

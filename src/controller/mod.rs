@@ -9,7 +9,7 @@ mod key_pair;
 mod queue;
 mod sources;
 
-pub use jobs::{Generator, KeySource, Pool};
+pub use jobs::{Generator, KeyPool, KeySource};
 
 use std::sync::Arc;
 
@@ -23,13 +23,13 @@ use kube::{
 use self::{
     context::Context,
     jobs::pending::PendingKeys,
-    key_pair::{created_secrets::CreatedSecrets, overruled::Overruled, own_writes::OwnWrites},
+    key_pair::{admission_changes::AdmissionChanges, created_secrets::CreatedSecrets, own_writes::OwnWrites},
     queue::{Trigger, fair_semaphore::FairSemaphore},
     sources::{OurSecrets, secret_watches::SecretWatches},
 };
 pub use crate::keygen::{FIPS, RsaGenerator};
 use crate::{
-    cache::{Index, View, Views, store::CompressedStore, watched::WatchedKeyPair},
+    cache::{Index, ScopeCache, ScopeCaches, store::CompressedStore, watched::WatchedKeyPair},
     client::{Backoff, Randomness, Requests, WallClock},
     domain::{region::Policy, secret::OPERATOR},
     leader::Leadership,
@@ -37,9 +37,9 @@ use crate::{
 };
 
 /// How many `KeyPair`s that are too large for the cache are in memory at once.
-const MAX_LARGE: usize = 4;
+const MAX_LARGE_KEY_PAIRS: usize = 4;
 /// How many other responses that may be large are in memory at once.
-const MAX_READING: usize = 8;
+const MAX_LARGE_RESPONSES: usize = 8;
 
 /// The settings of the controller of one scope.
 #[derive(Debug, Clone)]
@@ -56,7 +56,7 @@ pub struct Settings {
 
 impl Settings {
     fn index(&self) -> Index {
-        if self.duplicate_keys { Index::with_same_keys() } else { Index::default() }
+        if self.duplicate_keys { Index::tracking_duplicate_keys() } else { Index::default() }
     }
 }
 
@@ -72,7 +72,7 @@ pub struct Shared {
     /// Whether this process may write.
     pub leadership: Leadership,
     /// The caches of all scopes, for lookups.
-    pub views: Arc<Views>,
+    pub caches: Arc<ScopeCaches>,
     /// The source of randomness.
     pub randomness: Randomness,
     /// The clock.
@@ -88,19 +88,19 @@ pub async fn run(
     shared: Shared,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) {
-    let Shared { generator, metrics, health, leadership, views, randomness, clock, .. } = shared;
+    let Shared { generator, metrics, health, leadership, caches, randomness, clock, .. } = shared;
     let namespace = settings.namespace.clone();
-    let view = Arc::new(View::new(settings.index()));
+    let cache = Arc::new(ScopeCache::new(settings.index()));
     let reporter = Reporter { controller: OPERATOR.to_owned(), instance: None };
-    let (keys, generated) = PendingKeys::new(generator);
-    let (secret_watches, changed_hands) = SecretWatches::new(&client, randomness);
+    let (pending_keys, generated_keys) = PendingKeys::new(generator);
+    let (secret_watches, secret_triggers) = SecretWatches::new(&client, randomness);
     let context = Arc::new(Context {
         client: client.clone(),
-        view: Arc::clone(&view),
+        cache: Arc::clone(&cache),
         secrets: CompressedStore::default(),
         relabelled: CompressedStore::default(),
         secret_watches,
-        keys,
+        pending_keys,
         leadership,
         reporter,
         metrics: Arc::clone(&metrics),
@@ -109,78 +109,79 @@ pub async fn run(
         backoff: Backoff::new(randomness),
         own_writes: OwnWrites::default(),
         created_secrets: CreatedSecrets::default(),
-        overruled: Overruled::default(),
-        large: FairSemaphore::new(MAX_LARGE),
-        reading: FairSemaphore::new(MAX_READING),
+        admission_changes: AdmissionChanges::default(),
+        large_key_pair_permits: FairSemaphore::new(MAX_LARGE_KEY_PAIRS),
+        large_response_permits: FairSemaphore::new(MAX_LARGE_RESPONSES),
     });
-    let (noting, forgetting) = (Arc::clone(&context), Arc::clone(&context));
-    let on_event = move |event: &Event<WatchedKeyPair>| noting.note_event(event);
-    let on_gone = move |uid: &str| forgetting.forget(uid);
+    let (event_context, deletion_context) = (Arc::clone(&context), Arc::clone(&context));
+    let on_event = move |event: &Event<WatchedKeyPair>| event_context.confirm_own_write(event);
+    let on_delete = move |uid: &str| deletion_context.forget(uid);
     let triggers = stream::select_all([
-        follow(&client, &settings, &view, &metrics, randomness, on_event, on_gone).boxed(),
+        watch_scope(&client, &settings, &cache, &metrics, randomness, on_event, on_delete).boxed(),
         sources::secrets(namespace.as_deref(), Arc::clone(&context), OurSecrets::Labelled).boxed(),
         sources::secrets(namespace.as_deref(), Arc::clone(&context), OurSecrets::Relabelled).boxed(),
-        generated.map(Trigger::from).boxed(),
-        changed_hands.boxed(),
+        generated_keys.map(Trigger::from).boxed(),
+        secret_triggers.boxed(),
     ])
     .take_until(Box::pin(shutdown));
     // A decision without the list of KeyPairs would grant too much, and one without the list of Secrets would read each of them.
     let listed = async {
-        view.key_pairs.wait_until_listed().await;
+        cache.key_pairs.wait_until_listed().await;
         context.secrets.wait_until_listed().await;
         context.relabelled.wait_until_listed().await;
         tracing::info!("every KeyPair and Secret is listed");
-        views.publish(namespace, Arc::clone(&view));
-        health.listed();
+        caches.publish(namespace, Arc::clone(&cache));
+        health.record_scope_listed();
     };
-    queue::run(triggers, listed, settings.concurrency, &*view, |reference| {
-        key_pair::reconcile_in_sync(reference, &context)
+    queue::run(triggers, listed, settings.concurrency, &*cache, |reference| {
+        key_pair::reconcile_while_current(reference, &context)
     })
     .await;
 }
 
 /// Watches the `KeyPair`s and Namespaces for lookups, as long as it is polled. Writes nothing.
-pub async fn observe(client: Client, settings: Settings, shared: Shared) {
-    let view = Arc::new(View::new(settings.index()));
-    let triggers = follow(&client, &settings, &view, &shared.metrics, shared.randomness, |_| (), |_| ());
+pub async fn run_standby(client: Client, settings: Settings, shared: Shared) {
+    let cache = Arc::new(ScopeCache::new(settings.index()));
+    let triggers = watch_scope(&client, &settings, &cache, &shared.metrics, shared.randomness, |_| (), |_| ());
     let listed = async {
-        view.key_pairs.wait_until_listed().await;
+        cache.key_pairs.wait_until_listed().await;
         // Once this process leads, the list of `run` counts.
         if shared.leadership.remaining().is_none() {
             tracing::info!("standing by: all KeyPairs are listed");
-            shared.views.publish(settings.namespace.clone(), Arc::clone(&view));
-            shared.health.listed();
+            shared.caches.publish(settings.namespace.clone(), Arc::clone(&cache));
+            shared.health.record_scope_listed();
         }
     };
     future::join(listed, triggers.for_each(|_| std::future::ready(()))).await;
 }
 
 /// Watches the `KeyPair`s and Namespaces of a scope.
-fn follow<S: Fn(&Event<WatchedKeyPair>) + Send, G: Fn(&str) + Send>(
+fn watch_scope<S: Fn(&Event<WatchedKeyPair>) + Send, G: Fn(&str) + Send>(
     client: &Client,
     settings: &Settings,
-    view: &Arc<View>,
+    cache: &Arc<ScopeCache>,
     metrics: &Arc<Metrics>,
     jitter: Randomness,
     on_event: S,
-    on_gone: G,
+    on_delete: G,
 ) -> impl Stream<Item = Trigger> + Send + use<S, G> {
     let Settings { namespace, policy, .. } = settings.clone();
     stream::select(
-        sources::namespaces(client, namespace.clone(), policy, Arc::clone(view), Arc::clone(metrics), jitter),
+        sources::namespaces(client, namespace.clone(), policy, Arc::clone(cache), Arc::clone(metrics), jitter),
         sources::key_pairs(
             client,
             namespace.as_deref(),
-            Arc::clone(view),
+            Arc::clone(cache),
             Arc::clone(metrics),
             jitter,
             on_event,
-            on_gone,
+            on_delete,
         ),
     )
 }
 
-fn scope<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+/// The API of the objects of a kind in a namespace, or in all of them.
+fn api_in<K>(client: &Client, namespace: Option<&str>) -> Api<K>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
 {

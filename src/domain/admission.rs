@@ -19,7 +19,7 @@ use crate::domain::{
 pub struct Candidate {
     /// The desired state.
     pub desired: Desired,
-    /// The facts in its status; `Some` once the pair is accepted.
+    /// What its status records; `Some` once the pair is accepted.
     pub recorded: Option<AcceptedKeyPair>,
     /// Its claim to a slot and a name; `None`: the request is invalid.
     pub claim: Option<Claim>,
@@ -87,7 +87,7 @@ fn refusals(candidate: &Candidate, region: &Region, preview: impl Fn(&Claim) -> 
     let observed = Observed {
         recorded: candidate.recorded.clone(),
         original: None,
-        noted: BTreeSet::new(),
+        created_secrets: BTreeSet::new(),
         refused: None,
         secrets: BTreeMap::new(),
     };

@@ -36,7 +36,7 @@ pub fn on_key(key: &PublicKey, now: u64) -> Vec<String> {
 
 /// The warning that another `KeyPair` in the namespace has the same key.
 #[must_use]
-pub fn on_same_key(name: &str) -> String {
+pub fn on_duplicate_key(name: &str) -> String {
     format!(
         "spec.publicKey: KeyPair {name:?} in this namespace has the same key: anyone with the private key can use both"
     )

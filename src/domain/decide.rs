@@ -1,7 +1,7 @@
 //! Decides what to do about one `KeyPair`: the whole state machine as one pure function.
 //!
 //! [`decide`] returns the next step. The controller takes that step, adds the result to the observation and calls it again, until
-//! it returns [`NextStep::Report`] or [`NextStep::Rest`]. The order of the steps makes a generated pair safe: the Secret is created
+//! it returns [`NextStep::Report`], [`NextStep::Rest`] or [`NextStep::RecordMove`]. The order of the steps makes a generated pair safe: the Secret is created
 //! before the status says that the pair exists, and an existing Secret is adopted instead of created a second time. So a crash
 //! between the two steps neither loses nor duplicates a key. To move a key, the operator copies the Secret, then updates the status,
 //! and deletes the old Secret only after it has read the copy. So the Secret that the status names always holds the key.
@@ -16,13 +16,13 @@ mod observed;
 mod outcome;
 mod refusals;
 
-use self::outcome::{
-    accept, accepted_key_pair, refuse, refuse_for_answer, refuse_until_changed, refused_until_changed,
-};
+use self::outcome::{accept, accepted_key_pair, refuse, refuse_failed_request, refuse_until_changed, report_of};
 pub use self::{
     accepted::{AcceptedKeyPair, AcceptedRequest},
     next_step::{NextStep, Report},
-    observed::{CachedSecret, Desired, Move, Observed, ObservedSecret, Obstacle, Original, Ownership, ReadSecret},
+    observed::{
+        CachedSecret, Desired, Incompatibility, Move, Observed, ObservedSecret, Original, Ownership, ReadSecret,
+    },
 };
 use crate::domain::{
     ledger::{ClaimState, Ledger},
@@ -78,7 +78,7 @@ fn replay(observed: &Observed, name: String) -> NextStep {
             let accepted = Some(AcceptedKeyPair { secret_version: None, request: None, ..accepted.clone() });
             NextStep::Report(Box::new(Report { accepted, replay_of: Some(name), ..Report::default() }))
         }
-        // Without `accepted`: a pair that is not Ready and has it counts as accepted in its own right.
+        // `accepted` stays empty: otherwise this replay, which is not Ready, would count as accepted itself.
         Some(Original { refused: Some((reason, words)), .. }) => {
             let refusals = vec![refusals::original_not_ready(&name, *reason, words)];
             NextStep::Report(Box::new(Report { refusals, ..Report::default() }))

@@ -96,7 +96,7 @@ pub fn first_invisible(text: &str) -> Option<(char, usize)> {
 /// Such a character is a blank letter, mark or symbol, a space other than ASCII (as web pages and word processors insert), a
 /// control character, or a carriage return without a line feed.
 #[must_use]
-pub fn first_unseen(text: &str) -> Option<(char, usize)> {
+pub fn first_invisible_in_key(text: &str) -> Option<(char, usize)> {
     let after = text.chars().skip(1).chain(['\n']);
     let (before, (character, _)) = text.chars().zip(after).enumerate().find(|(_, (c, next))| {
         c.is_whitespace() && !c.is_ascii()

@@ -1,4 +1,4 @@
-//! The domain: the rules of the four cloud API documents, key handling, the index of a namespace, and the decision about
+//! The domain: the rules of the four cloud API documents, key handling, the ledger of a namespace, and the decision about
 //! each `KeyPair`.
 //!
 //! Everything here is pure: the same input gives the same output, without a Kubernetes client, runtime, clock, randomness,

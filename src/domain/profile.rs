@@ -1,8 +1,8 @@
 //! The profiles: the sets of rules that a `KeyPair` can follow.
 //!
 //! Each profile is one table ([`ProfileRules`]) in a file of its own. The Rust checks, the CEL rules of the CRD, the tables
-//! of the documentation and the tests are all generated from these tables. To add a profile, add a file, a variant and an
-//! arm of [`Profile::rules`].
+//! of the documentation and the values of `--profile` are all generated from these tables. To add a profile, add a file and a
+//! variant: the compiler then names the two arms that are missing, and a test the element of [`Profile::ALL`].
 
 mod alibaba;
 mod openssh;
@@ -51,6 +51,19 @@ pub enum FingerprintForm {
     Sha256,
 }
 
+impl FingerprintForm {
+    /// The form in words.
+    #[must_use]
+    pub const fn description(self) -> &'static str {
+        match self {
+            Self::Md5Colons => "MD5, with colons",
+            Self::Md5Plain => "MD5, without colons",
+            Self::Md5ProjectIdBody => "MD5 of project, key pair ID, `|` and body, with colons",
+            Self::Sha256 => "`SHA256:` and base64",
+        }
+    }
+}
+
 /// Everything that differs between profiles.
 #[derive(Debug)]
 pub struct ProfileRules {
@@ -94,6 +107,13 @@ impl Profile {
             Self::Volcengine => "Volcengine",
             Self::OpenSSH => "OpenSSH",
         }
+    }
+
+    /// Whether any profile allows this key pair name, for an import or for a generated pair.
+    #[must_use]
+    pub fn any_allows_name(name: &str) -> bool {
+        let rules = Self::ALL.into_iter().map(Self::rules);
+        rules.flat_map(|rules| [rules.import_name, rules.generate_name]).any(|rule| rule.allows(name))
     }
 
     /// The fingerprint of `key` in the profile's form.
@@ -172,6 +192,15 @@ mod tests {
         Parameter::Secret,
     ];
 
+    /// The schema has a value for each variant.
+    #[test]
+    fn every_profile_is_listed() {
+        let names = Profile::ALL.map(|profile| serde_json::Value::from(profile.as_str()));
+        let schema = schemars::schema_for!(Profile);
+        let values = schema.get("oneOf").and_then(serde_json::Value::as_array).unwrap();
+        assert_eq!(values.iter().map(|value| value["const"].clone()).collect::<Vec<_>>(), names);
+    }
+
     /// Every refusal has a row of its own, without unfilled placeholders.
     #[test]
     fn every_reason_has_an_error_in_every_profile() {
@@ -201,17 +230,23 @@ mod tests {
     #[test]
     fn every_rule_is_well_formed() {
         use crate::domain::rules::{
-            ANNOTATION_KEY, CLIENT_TOKEN, DATA_KEY, DESCRIPTION, LABEL_KEY, LABEL_VALUE, PROJECT, SECRET_NAME, TAG_KEY,
-            TAG_VALUE,
+            ANNOTATION_KEY, CLIENT_TOKEN, DATA_KEY, DESCRIPTION, LABEL_KEY, LABEL_VALUE, PROJECT, RESOURCE_VERSION,
+            SECRET_NAME, TAG_KEY, TAG_VALUE, UID,
         };
         let names =
             Profile::ALL.iter().flat_map(|profile| [profile.rules().import_name, profile.rules().generate_name]);
         let texts = [&CLIENT_TOKEN, &DATA_KEY, &DESCRIPTION, &PROJECT, &SECRET_NAME, &TAG_KEY, &TAG_VALUE];
-        let others = texts.into_iter().chain([&ANNOTATION_KEY, &LABEL_KEY, &LABEL_VALUE]);
+        let others = texts.into_iter().chain([&ANNOTATION_KEY, &LABEL_KEY, &LABEL_VALUE, &RESOURCE_VERSION, &UID]);
         for rule in names.chain(others) {
             let _compiles = rule.allows("a");
             assert!(!rule.pattern.unwrap_or_default().contains('\''), "{}", rule.words);
             assert!(!rule.words.is_empty());
+            let numbers: Vec<usize> = rule.words.split(|c: char| !c.is_ascii_digit()).flat_map(str::parse).collect();
+            for length in [rule.min_chars, rule.max_chars] {
+                // Words that give only the maximum leave out that some text is needed.
+                let is_implied = length <= 1 && rule.words.starts_with("at most");
+                assert!(is_implied || numbers.contains(&length), "{length}: {}", rule.words);
+            }
         }
     }
 

@@ -87,7 +87,7 @@ impl RequestSummary {
     /// The summary of a `KeyPair` that could be decoded only in part, and so does not count as valid. `is_comparable`: the
     /// digest of its parameters is known.
     #[must_use]
-    pub fn into_remains(self, is_comparable: bool) -> Self {
+    pub fn into_partial(self, is_comparable: bool) -> Self {
         let token = self
             .token
             .map(|token| TokenSummary { digest: if is_comparable { token.digest } else { String::new() }, ..token });

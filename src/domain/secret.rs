@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use super::{
     digest, display,
     key::{Algorithm, Encoding, PrivateKey},
@@ -43,22 +46,25 @@ pub const RESERVED_LABELS: &[(&str, &str)] = &[("owner", "helm")];
 /// the operator's memory hold a copy for every `KeyPair`.
 pub const TEMPLATE_MAX_BYTES: usize = 16 * 1024;
 
-/// What happens to the Secret when its `KeyPair` is deleted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+// The CRD has the documentation of this type.
+/// What happens to the Secret when the KeyPair is deleted: `Delete` or `Retain`. Default: `Delete`, or `Retain` for an adopted
+/// Secret. A change takes effect when `status.observedGeneration` equals `metadata.generation`: wait for that before you
+/// delete the KeyPair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum DeletionPolicy {
-    /// The Secret is owned by the `KeyPair` and garbage collected with it.
+    /// The Secret is deleted with the KeyPair.
     Delete,
-    /// The Secret stays.
+    /// The Secret is kept.
     Retain,
 }
 
-/// What the operator does when the Secret of an accepted pair is gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// What happens if the Secret of an accepted key pair is missing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum OnLoss {
-    /// Reports the loss; the Secret can be restored from a backup.
+    /// The KeyPair reports `PrivateKeyLost`.
     #[default]
     Report,
-    /// Generates and reports a new key pair.
+    /// The operator generates a new key pair.
     Regenerate,
 }
 

@@ -73,6 +73,15 @@ impl RsaGenerator {
     /// The generator that [`generate`] uses: the faster one in this build.
     pub const DEFAULT: Self = if FIPS { Self::Library } else { Self::Fast };
 
+    /// The name of the generator.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Fast => "fast",
+            Self::Library => "library",
+        }
+    }
+
     /// Whether this build has the generator: with the FIPS module, only [`RsaGenerator::Library`].
     #[must_use]
     pub const fn is_available(self) -> bool {

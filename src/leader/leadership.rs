@@ -44,7 +44,7 @@ impl Leadership {
     }
 
     /// Resolves as soon as this process leads.
-    pub async fn acquired(&self) {
+    pub async fn wait_until_acquired(&self) {
         if let Some(mut term) = self.0.clone() {
             while self.remaining().is_none() {
                 if term.changed().await.is_err() {
@@ -55,7 +55,7 @@ impl Leadership {
     }
 
     /// Resolves as soon as the term ends, even if another one has started by then.
-    pub async fn lost(&self) {
+    pub async fn wait_until_lost(&self) {
         let Some(mut term) = self.0.clone() else { return std::future::pending().await };
         let number = term.borrow().number;
         while let Some(remaining) = self.remaining()
@@ -74,7 +74,7 @@ impl Leadership {
 
 impl Terms {
     /// Sets the end of the term. This starts another term if the last one is over.
-    pub fn leads_until(&self, until: Instant) {
+    pub fn extend_until(&self, until: Instant) {
         self.0.send_modify(|term| {
             if term.until.is_none_or(|until| until <= Instant::now()) {
                 term.number += 1;
@@ -84,7 +84,7 @@ impl Terms {
     }
 
     /// Ends the term now.
-    pub fn ended(&self) {
+    pub fn end(&self) {
         self.0.send_modify(|term| term.until = None);
     }
 }
@@ -101,40 +101,40 @@ mod tests {
     async fn a_term_ends_by_itself() {
         let (leadership, terms) = Leadership::for_terms();
         assert_eq!(leadership.remaining(), None);
-        assert!(timeout(SECOND, leadership.acquired()).await.is_err());
-        terms.leads_until(Instant::now() + 2 * SECOND);
-        timeout(SECOND / 2, leadership.acquired()).await.unwrap();
-        assert!(timeout(SECOND, leadership.lost()).await.is_err());
+        assert!(timeout(SECOND, leadership.wait_until_acquired()).await.is_err());
+        terms.extend_until(Instant::now() + 2 * SECOND);
+        timeout(SECOND / 2, leadership.wait_until_acquired()).await.unwrap();
+        assert!(timeout(SECOND, leadership.wait_until_lost()).await.is_err());
         advance(SECOND * 3 / 2).await;
         assert_eq!(leadership.remaining(), None);
-        timeout(SECOND / 2, leadership.lost()).await.unwrap();
+        timeout(SECOND / 2, leadership.wait_until_lost()).await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_term_can_be_extended_or_ended() {
         let (leadership, terms) = Leadership::for_terms();
-        terms.leads_until(Instant::now() + SECOND);
+        terms.extend_until(Instant::now() + SECOND);
         advance(SECOND / 2).await;
-        terms.leads_until(Instant::now() + SECOND);
+        terms.extend_until(Instant::now() + SECOND);
         advance(SECOND * 3 / 4).await;
         assert!(leadership.remaining().is_some());
-        terms.ended();
+        terms.end();
         assert_eq!(leadership.remaining(), None);
-        timeout(SECOND, leadership.lost()).await.unwrap();
+        timeout(SECOND, leadership.wait_until_lost()).await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_term_that_ended_unnoticed_is_lost() {
         let (leadership, terms) = Leadership::for_terms();
         for pause in [Duration::ZERO, 2 * SECOND] {
-            terms.leads_until(Instant::now() + SECOND);
-            let mut lost = poll(leadership.lost());
+            terms.extend_until(Instant::now() + SECOND);
+            let mut lost = poll(leadership.wait_until_lost());
             assert!(!lost());
             if pause.is_zero() {
-                terms.ended();
+                terms.end();
             }
             advance(pause).await;
-            terms.leads_until(Instant::now() + SECOND);
+            terms.extend_until(Instant::now() + SECOND);
             assert!(lost());
         }
     }
@@ -148,8 +148,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn without_leader_election_it_always_leads() {
         let leadership = Leadership::always();
-        leadership.acquired().await;
+        leadership.wait_until_acquired().await;
         assert_eq!(leadership.remaining(), Some(Duration::MAX));
-        assert!(timeout(SECOND, leadership.lost()).await.is_err());
+        assert!(timeout(SECOND, leadership.wait_until_lost()).await.is_err());
     }
 }

@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use self::{
     election::Election,
-    step::{Answer, Step},
+    step::{ElectionStep, LeaseAnswer},
 };
 use super::leadership::Terms;
 use crate::{
@@ -108,10 +108,10 @@ impl LeaderElector {
             () = self.run_election() => {}
             () = finish(work, stop) => {}
         }
-        self.terms.ended();
-        self.metrics.leads(false);
+        self.terms.end();
+        self.metrics.set_leader(false);
         // The next leader must see all writes: one without a response may still arrive, as after the end of a term.
-        requests.settled(self.duration / 3).await;
+        requests.wait_for_outcomes(self.duration / 3).await;
         self.release().await;
     }
 
@@ -119,22 +119,22 @@ impl LeaderElector {
     async fn run_election(&mut self) {
         loop {
             match self.election.step(Instant::now(), self.clock.now()) {
-                Step::Wait(until) => {
+                ElectionStep::Wait(until) => {
                     // Wake up at the end of the term, to announce it.
                     sleep_until(self.announced_term.map_or(until, |term| term.min(until))).await;
                 }
-                Step::Read => {
+                ElectionStep::Read => {
                     let answer = self.read().await;
-                    self.election.read(answer, Instant::now());
+                    self.election.handle_read(answer, Instant::now());
                 }
-                Step::Replace(lease) => {
+                ElectionStep::Replace(lease) => {
                     let answer = self.write(&lease).await;
-                    self.election.written(answer, Instant::now());
+                    self.election.handle_write(answer, Instant::now());
                 }
-                Step::Create(lease) => {
+                ElectionStep::Create(lease) => {
                     let api = self.api.clone();
                     let answer = self.request(api.create(&PostParams::default(), &lease)).await;
-                    self.election.written(answer, Instant::now());
+                    self.election.handle_write(answer, Instant::now());
                 }
             }
             self.announce();
@@ -149,16 +149,16 @@ impl LeaderElector {
         let mut has_written = false;
         let release = async {
             while let Some(step) = self.election.release_step(self.clock.now()) {
-                let is_done = if let Step::Replace(lease) = step {
+                let is_done = if let ElectionStep::Replace(lease) = step {
                     has_written = true;
                     let answer = self.write(&lease).await;
-                    let is_done = matches!(answer, Answer::Done(_) | Answer::Conflict);
-                    self.election.released(answer, Instant::now());
+                    let is_done = matches!(answer, LeaseAnswer::Done(_) | LeaseAnswer::Conflict);
+                    self.election.handle_release(answer, Instant::now());
                     is_done
                 } else {
                     let answer = self.read().await;
-                    let is_done = matches!(answer, Answer::Done(_) | Answer::Missing);
-                    self.election.read(answer, Instant::now());
+                    let is_done = matches!(answer, LeaseAnswer::Done(_) | LeaseAnswer::Missing);
+                    self.election.handle_read(answer, Instant::now());
                     is_done
                 };
                 if !is_done {
@@ -169,7 +169,7 @@ impl LeaderElector {
         match timeout(limit, release).await {
             Ok(()) if has_written => tracing::info!("released the Lease"),
             Ok(()) => {}
-            Err(_) => tracing::warn!("cannot release the Lease in time; it will expire"),
+            Err(_) => tracing::warn!("could not release the Lease in time; it will expire"),
         }
     }
 
@@ -180,15 +180,15 @@ impl LeaderElector {
         match (self.announced_term, term) {
             (None, None) => {}
             (announced, Some(until)) => {
-                self.terms.leads_until(until);
+                self.terms.extend_until(until);
                 if announced.is_none() {
                     tracing::info!(identity = self.identity, "leading");
                 }
             }
             (Some(_), None) => {
-                self.terms.ended();
+                self.terms.end();
                 if other.is_none() {
-                    tracing::warn!("no longer leading: cannot renew the Lease in time");
+                    tracing::warn!("no longer leading: could not renew the Lease in time");
                 }
             }
         }
@@ -200,20 +200,20 @@ impl LeaderElector {
             holder.clone_into(&mut self.announced_holder);
         }
         self.announced_term = term;
-        self.metrics.leads(term.is_some());
+        self.metrics.set_leader(term.is_some());
     }
 
-    async fn read(&mut self) -> Answer<Lease> {
+    async fn read(&mut self) -> LeaseAnswer<Lease> {
         let api = self.api.clone();
         self.request(api.get(LEASE_NAME)).await
     }
 
-    async fn write(&mut self, lease: &Lease) -> Answer<Lease> {
+    async fn write(&mut self, lease: &Lease) -> LeaseAnswer<Lease> {
         let api = self.api.clone();
         self.request(api.replace(LEASE_NAME, &PostParams::default(), lease)).await
     }
 
-    async fn request(&mut self, request: impl Future<Output = kube::Result<Lease>>) -> Answer<Lease> {
+    async fn request(&mut self, request: impl Future<Output = kube::Result<Lease>>) -> LeaseAnswer<Lease> {
         let sent = Instant::now();
         // Do not wait beyond the term: its end must be announced in time.
         let until_term_ends = |term: Instant| self.request_timeout.min(term.saturating_duration_since(sent));
@@ -225,23 +225,24 @@ impl LeaderElector {
         } else if sent.elapsed() < self.request_timeout / 4 {
             self.request_timeout = (self.request_timeout / 2).max(self.duration / 15);
         }
-        let answer = outcome.map_or(Answer::InDoubt, to_answer);
-        self.health.lease_answered(matches!(answer, Answer::Done(_) | Answer::Conflict | Answer::Missing));
+        let answer = outcome.map_or(LeaseAnswer::InDoubt, to_answer);
+        self.health
+            .set_lease_answered(matches!(answer, LeaseAnswer::Done(_) | LeaseAnswer::Conflict | LeaseAnswer::Missing));
         answer
     }
 }
 
-fn to_answer(outcome: kube::Result<Lease>) -> Answer<Lease> {
+fn to_answer(outcome: kube::Result<Lease>) -> LeaseAnswer<Lease> {
     match outcome {
-        Ok(lease) => Answer::Done(lease),
-        Err(kube::Error::Api(status)) if status.is_conflict() || status.is_already_exists() => Answer::Conflict,
-        Err(kube::Error::Api(status)) if status.is_not_found() => Answer::Missing,
+        Ok(lease) => LeaseAnswer::Done(lease),
+        Err(kube::Error::Api(status)) if status.is_conflict() || status.is_already_exists() => LeaseAnswer::Conflict,
+        Err(kube::Error::Api(status)) if status.is_not_found() => LeaseAnswer::Missing,
         Err(error) => {
-            tracing::warn!(error = summarize(&error), "cannot get or renew the Lease; trying again");
+            tracing::warn!(error = summarize(&error), "a request for the Lease failed; trying again");
             match error {
                 // A 5xx response leaves open whether the write reached etcd.
-                kube::Error::Api(status) if status.code < 500 => Answer::Refused,
-                _ => Answer::InDoubt,
+                kube::Error::Api(status) if status.code < 500 => LeaseAnswer::Refused,
+                _ => LeaseAnswer::InDoubt,
             }
         }
     }

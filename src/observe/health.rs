@@ -59,23 +59,23 @@ impl Health {
     }
 
     /// Notes that this replica starts to reconcile and has this number of scopes to list.
-    pub fn begins(&self, scopes: usize) {
+    pub fn start_reconciling(&self, scopes: usize) {
         self.unlisted.send_replace(scopes);
         self.is_active.store(true, Ordering::Release);
     }
 
     /// Notes that this standby has this number of scopes to list before it can answer admission reviews.
-    pub fn observes(&self, scopes: usize) {
+    pub fn start_standby(&self, scopes: usize) {
         self.unlisted.send_replace(scopes);
     }
 
     /// Notes that the webhook serves admission reviews.
-    pub fn answers_reviews(&self) {
+    pub fn set_webhook_ready(&self) {
         self.is_webhook_ready.store(true, Ordering::Release);
     }
 
     /// Notes that one scope has been listed.
-    pub fn listed(&self) {
+    pub fn record_scope_listed(&self) {
         // A list of an earlier term may complete late.
         self.unlisted.send_modify(|count| *count = count.saturating_sub(1));
         if *self.unlisted.borrow() == 0 {
@@ -84,19 +84,19 @@ impl Health {
     }
 
     /// Resolves when every scope has been listed.
-    pub async fn all_listed(&self) {
+    pub async fn wait_until_all_listed(&self) {
         // It cannot fail: `self` owns the sender.
         let _ = self.unlisted.subscribe().wait_for(|count| *count == 0).await;
     }
 
     /// Notes that this replica stops reconciling and becomes a standby.
-    pub fn stands_by(&self) {
+    pub fn stop_reconciling(&self) {
         self.unlisted.send_replace(0);
         self.is_active.store(false, Ordering::Release);
     }
 
     /// Notes whether the API server answered a request for the Lease.
-    pub fn lease_answered(&self, answered: bool) {
+    pub fn set_lease_answered(&self, answered: bool) {
         self.lease_answered.store(answered, Ordering::Release);
     }
 
@@ -153,33 +153,33 @@ mod tests {
     fn a_leader_is_ready_when_all_is_listed_and_a_standby_when_it_can_read_the_lease() {
         let health = Health::new(true, false);
         assert!(health.waits_for().unwrap().contains("Lease"));
-        health.lease_answered(true);
+        health.set_lease_answered(true);
         assert_eq!(health.waits_for(), None);
-        health.begins(2);
-        health.listed();
+        health.start_reconciling(2);
+        health.record_scope_listed();
         assert!(health.waits_for().unwrap().contains("KeyPairs"));
-        health.listed();
+        health.record_scope_listed();
         assert_eq!(health.waits_for(), None);
-        health.stands_by();
-        health.lease_answered(false);
+        health.stop_reconciling();
+        health.set_lease_answered(false);
         assert!(health.waits_for().is_some());
         // It loses the leadership before everything is listed.
-        health.lease_answered(true);
-        health.begins(1);
-        health.stands_by();
+        health.set_lease_answered(true);
+        health.start_reconciling(1);
+        health.stop_reconciling();
         assert_eq!(health.waits_for(), None);
     }
 
     #[test]
     fn a_new_leader_continues_to_answer_reviews() {
         let health = Health::new(true, true);
-        health.lease_answered(true);
-        health.observes(1);
-        health.answers_reviews();
+        health.set_lease_answered(true);
+        health.start_standby(1);
+        health.set_webhook_ready();
         assert!(health.waits_for().unwrap().contains("KeyPairs"));
-        health.listed();
+        health.record_scope_listed();
         assert_eq!(health.waits_for(), None);
-        health.begins(1);
+        health.start_reconciling(1);
         assert_eq!(health.waits_for(), None);
     }
 
@@ -187,9 +187,9 @@ mod tests {
     fn without_leader_election_it_is_not_ready_before_it_starts() {
         let health = Health::new(false, true);
         assert_eq!(health.waits_for(), Some("starting"));
-        health.begins(0);
+        health.start_reconciling(0);
         assert!(health.waits_for().unwrap().contains("webhook"));
-        health.answers_reviews();
+        health.set_webhook_ready();
         assert_eq!(health.waits_for(), None);
         assert!(health.is_alive());
     }

@@ -23,7 +23,7 @@ pub struct Metrics {
     reconciliations: Family<OutcomeLabels, Counter>,
     failures: Family<StepLabels, Counter>,
     durations: Family<OutcomeLabels, Histogram>,
-    settling: Histogram,
+    first_outcome: Histogram,
     generation: Family<KindLabels, Histogram>,
     pool: Family<KindLabels, Gauge>,
     watching: Family<ResourceLabels, Gauge>,
@@ -83,7 +83,7 @@ impl Metrics {
         let failures = Family::<StepLabels, Counter>::default();
         registry.register(
             "reconciliation_failures",
-            "Failed reconciliations, which are retried, by the step that failed",
+            "Failed reconciliations, which are retried, by step or cause",
             failures.clone(),
         );
         let histograms = Family::<OutcomeLabels, Histogram>::new_with_constructor(durations as fn() -> Histogram);
@@ -93,12 +93,12 @@ impl Metrics {
             Unit::Seconds,
             histograms.clone(),
         );
-        let settling = durations();
+        let first_outcome = durations();
         registry.register_with_unit(
             "settling_duration",
             "Time from the creation of a KeyPair, which is known in whole seconds, to its first outcome",
             Unit::Seconds,
-            settling.clone(),
+            first_outcome.clone(),
         );
         let generation = Family::<KindLabels, Histogram>::new_with_constructor(durations as fn() -> Histogram);
         registry.register_with_unit(
@@ -148,7 +148,7 @@ impl Metrics {
             reconciliations,
             failures,
             durations: histograms,
-            settling,
+            first_outcome,
             generation,
             pool,
             watching,
@@ -161,33 +161,33 @@ impl Metrics {
     }
 
     /// Counts a reconciliation that completed after `duration`.
-    pub fn reconciled(&self, outcome: &'static str, duration: Duration) {
+    pub fn record_reconciliation(&self, outcome: &'static str, duration: Duration) {
         self.reconciliations.get_or_create(&OutcomeLabels { outcome }).inc();
         self.durations.get_or_create(&OutcomeLabels { outcome }).observe(duration.as_secs_f64());
     }
 
-    /// Counts a reconciliation, or work ahead of one, that failed at this step.
-    pub fn failed(&self, step: &'static str) {
+    /// Counts a reconciliation, or work ahead of one, that failed at this step, or for this cause.
+    pub fn record_failure(&self, step: &'static str) {
         self.failures.get_or_create(&StepLabels { step }).inc();
     }
 
     /// Observes the time from the creation of a `KeyPair` to its first outcome.
-    pub fn settled(&self, age: Duration) {
-        self.settling.observe(age.as_secs_f64());
+    pub fn record_first_outcome(&self, age: Duration) {
+        self.first_outcome.observe(age.as_secs_f64());
     }
 
     /// Observes the duration of a key generation.
-    pub fn generated(&self, algorithm: &'static str, bits: u32, duration: Duration) {
+    pub fn record_generation(&self, algorithm: &'static str, bits: u32, duration: Duration) {
         self.generation.get_or_create(&KindLabels { algorithm, bits }).observe(duration.as_secs_f64());
     }
 
     /// Sets the number of keys of this kind in the pool.
-    pub fn pooled(&self, algorithm: &'static str, bits: u32, keys: usize) {
+    pub fn set_pool_size(&self, algorithm: &'static str, bits: u32, keys: usize) {
         self.pool.get_or_create(&KindLabels { algorithm, bits }).set(i64::try_from(keys).unwrap_or(i64::MAX));
     }
 
     /// Sets whether the watch of this resource is healthy, and counts its failures.
-    pub fn watch(&self, resource: &'static str, is_healthy: bool) {
+    pub fn record_watch(&self, resource: &'static str, is_healthy: bool) {
         let labels = ResourceLabels { resource };
         self.watching.get_or_create(&labels).set(i64::from(is_healthy));
         if !is_healthy {
@@ -196,22 +196,22 @@ impl Metrics {
     }
 
     /// Observes the time from the response to an own write to the watch event for it.
-    pub fn lagged(&self, lag: Duration) {
+    pub fn record_watch_lag(&self, lag: Duration) {
         self.watch_lag.observe(lag.as_secs_f64());
     }
 
     /// Counts a request to the API server by the HTTP status of its response; 0 if there was none.
-    pub fn requested(&self, code: u16) {
+    pub fn record_request(&self, code: u16) {
         self.requests.get_or_create(&StatusLabels { code }).inc();
     }
 
     /// Sets whether this replica leads.
-    pub fn leads(&self, leads: bool) {
-        self.leader.set(i64::from(leads));
+    pub fn set_leader(&self, is_leader: bool) {
+        self.leader.set(i64::from(is_leader));
     }
 
     /// Counts an admission review by its outcome.
-    pub fn reviewed(&self, outcome: &'static str) {
+    pub fn record_review(&self, outcome: &'static str) {
         self.reviews.get_or_create(&OutcomeLabels { outcome }).inc();
     }
 

@@ -16,11 +16,11 @@ use kube::{
 use zeroize::Zeroizing;
 
 use crate::{
-    cache::{on_watch_success, watch_config, watched},
+    cache::{on_watch_success, watch_config, watch_events},
     client::{Backoff, Randomness},
     webhook::{
         Error,
-        certificate::{CertState, Step, server_config},
+        certificate::{CertState, RotationStep, server_config},
         registration::Registration,
         secret::{self, AUTHORITIES, CERTIFICATE, KEY},
         server::Server,
@@ -73,7 +73,7 @@ impl CertRotator {
                     due.duration_since(SystemTime::now()).unwrap_or_default().min(RESYNC_INTERVAL)
                 }
                 Err(error) => {
-                    let retry_in = self.backoff.failed(BACKOFF_KEY);
+                    let retry_in = self.backoff.delay_after_failure(BACKOFF_KEY);
                     tracing::warn!(%error, ?retry_in, "cannot keep the webhook's certificate up to date; trying again");
                     retry_in
                 }
@@ -96,10 +96,12 @@ impl CertRotator {
         let client = || on_watch_success(&self.client, || ());
         // Metadata only: the private key is not needed.
         let secret: Api<PartialObjectMeta<Secret>> = Api::default_namespaced(client());
-        let secret = watched(secret, by_name(&self.name), jitter).filter_map(changed).boxed();
+        let secret = watch_events(secret, by_name(&self.name), jitter).filter_map(changed).boxed();
         let named = by_name(self.registration.name());
-        let configurations =
-            self.registration.apis(client).map(|api| watched(api, named.clone(), jitter).filter_map(changed).boxed());
+        let configurations = self
+            .registration
+            .apis(client)
+            .map(|api| watch_events(api, named.clone(), jitter).filter_map(changed).boxed());
         stream::select_all(configurations.chain([secret]).collect::<Vec<_>>())
     }
 
@@ -126,12 +128,12 @@ impl CertRotator {
             None => CertState::default(),
         };
         let step = state.next_step(&hosts, now, self.lifetime);
-        if step == Step::Promote && self.registration.trust(&state.bundle()).await? {
+        if step == RotationStep::Promote && self.registration.trust(&state.bundle()).await? {
             // The CA bundle lacked the next authority. API servers must receive it before the certificate is served.
             return Ok(Some(now + PROPAGATION));
         }
         state.take(step, &hosts, now, self.lifetime)?;
-        if !matches!(step, Step::Keep(_)) {
+        if !matches!(step, RotationStep::Keep(_)) {
             self.write(secret, &state).await?;
             tracing::info!(?step, ?hosts, "updated the certificates of the webhook");
         }
@@ -142,7 +144,7 @@ impl CertRotator {
         server.mark_trusted();
         match step {
             // After a change, read again: another replica may have written the Secret meanwhile.
-            Step::Keep(due) if !has_changed => Ok(Some(due)),
+            RotationStep::Keep(due) if !has_changed => Ok(Some(due)),
             _ => Ok(None),
         }
     }
@@ -193,8 +195,11 @@ impl CertDirectory {
                 Err(error) => {
                     // Only requests to the API server need back-off; rereading files is cheap.
                     let is_api_error = matches!(error, Error::Kube { .. });
-                    let retry_in =
-                        if is_api_error { self.backoff.failed(BACKOFF_KEY).max(FILE_INTERVAL) } else { FILE_INTERVAL };
+                    let retry_in = if is_api_error {
+                        self.backoff.delay_after_failure(BACKOFF_KEY).max(FILE_INTERVAL)
+                    } else {
+                        FILE_INTERVAL
+                    };
                     tracing::warn!(%error, ?retry_in, "cannot use the webhook's certificate; trying again");
                     retry_in
                 }
@@ -235,7 +240,7 @@ mod tests {
     use super::*;
     use crate::cache::Usage;
     use crate::{
-        cache::Views,
+        cache::ScopeCaches,
         client::Requests,
         observe::{Health, Metrics},
         webhook::{Scopes, Settings},
@@ -266,10 +271,10 @@ mod tests {
             lifetime: Duration::from_secs(3600),
             scopes: Scopes::new(vec![None]),
         };
-        let views = Arc::<Views>::default();
-        let metrics = Arc::new(Metrics::new(Usage(Arc::clone(&views))));
+        let caches = Arc::<ScopeCaches>::default();
+        let metrics = Arc::new(Metrics::new(Usage(Arc::clone(&caches))));
         let health = Arc::new(Health::new(false, true));
-        let mut server = Server::new(settings.address, settings.scopes.clone(), views, metrics, health);
+        let mut server = Server::new(settings.address, settings.scopes.clone(), caches, metrics, health);
         let rotator = CertRotator::new(&client, Registration::new(&client, &settings), settings.lifetime);
         let hour = Duration::from_secs(3600);
         assert!(tokio::time::timeout(hour, rotator.run(&mut server)).await.is_err(), "it never returns");

@@ -217,7 +217,7 @@ pub struct CertState {
 
 /// The next step of the rotation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub enum RotationStep {
     /// Do nothing before this moment.
     Keep(SystemTime),
     /// Issue a certificate and serve it at once, because no usable one exists.
@@ -240,17 +240,17 @@ impl CertState {
 
     /// The next step for the certificates of these hosts, which are valid for `lifetime` each.
     #[must_use]
-    pub fn next_step(&self, hosts: &BTreeSet<String>, now: SystemTime, lifetime: Duration) -> Step {
+    pub fn next_step(&self, hosts: &BTreeSet<String>, now: SystemTime, lifetime: Duration) -> RotationStep {
         let notice = LONGEST_NOTICE.min(lifetime / 8);
         let usable = |certificate: &&Certificate| certificate.hosts.is_superset(hosts) && certificate.expires() > now;
-        let Some(current) = self.current.as_ref().filter(usable) else { return Step::Issue };
+        let Some(current) = self.current.as_ref().filter(usable) else { return RotationStep::Issue };
         let (due, step) = if let Some(next) = self.next.as_ref().filter(usable) {
             let issued = next.expires() - lifetime;
-            ((issued + notice).min(current.expires() - notice), Step::Promote)
+            ((issued + notice).min(current.expires() - notice), RotationStep::Promote)
         } else {
-            (current.expires() - lifetime / 2, Step::Prepare)
+            (current.expires() - lifetime / 2, RotationStep::Prepare)
         };
-        if due <= now { step } else { Step::Keep(due) }
+        if due <= now { step } else { RotationStep::Keep(due) }
     }
 
     /// Takes that step; `Keep` does nothing.
@@ -260,25 +260,25 @@ impl CertState {
     /// As [`Certificate::issue`].
     pub fn take(
         &mut self,
-        step: Step,
+        step: RotationStep,
         hosts: &BTreeSet<String>,
         now: SystemTime,
         lifetime: Duration,
     ) -> Result<(), Error> {
         match step {
-            Step::Keep(_) => return Ok(()),
-            Step::Issue => {
+            RotationStep::Keep(_) => return Ok(()),
+            RotationStep::Issue => {
                 // Replicas may have different host names. The certificate needs all of them, or replicas would replace each other's.
                 let known = self.current.take().filter(|certificate| certificate.expires() > now);
                 let hosts = known.into_iter().flat_map(|certificate| certificate.hosts).chain(hosts.iter().cloned());
                 self.current = Some(Certificate::issue(&hosts.collect(), now, lifetime)?);
                 self.next = None;
             }
-            Step::Prepare => {
+            RotationStep::Prepare => {
                 let hosts = self.current.as_ref().map_or(hosts, |current| &current.hosts);
                 self.next = Some(Certificate::issue(hosts, now, lifetime)?);
             }
-            Step::Promote => self.current = self.next.take(),
+            RotationStep::Promote => self.current = self.next.take(),
         }
         self.trusted.retain(|authority| authority.expires > now);
         self.complete();
@@ -336,7 +336,7 @@ mod tests {
         let (mut steps, mut served) = (Vec::new(), Vec::new());
         for _ in 0..4000 {
             let step = state.next_step(&hosts, now, LIFETIME);
-            if let Step::Keep(due) = step {
+            if let RotationStep::Keep(due) = step {
                 assert!(due > now);
             } else {
                 steps.push(step);
@@ -361,25 +361,25 @@ mod tests {
         }
         assert!(served.len() > 7, "{steps:?}");
         assert!(state.trusted.len() <= 3);
-        assert_eq!(steps.iter().filter(|step| **step == Step::Issue).count(), 1);
+        assert_eq!(steps.iter().filter(|step| **step == RotationStep::Issue).count(), 1);
     }
 
     #[test]
     fn what_cannot_be_served_is_replaced_at_once() {
         let (here, elsewhere) = (hosts(&["localhost"]), hosts(&["127.0.0.1"]));
         let mut state = CertState::default();
-        state.take(Step::Issue, &here, now(), LIFETIME).unwrap();
-        assert!(matches!(state.next_step(&here, now(), LIFETIME), Step::Keep(_)));
-        assert_eq!(state.next_step(&elsewhere, now(), LIFETIME), Step::Issue);
-        state.take(Step::Issue, &elsewhere, now(), LIFETIME).unwrap();
+        state.take(RotationStep::Issue, &here, now(), LIFETIME).unwrap();
+        assert!(matches!(state.next_step(&here, now(), LIFETIME), RotationStep::Keep(_)));
+        assert_eq!(state.next_step(&elsewhere, now(), LIFETIME), RotationStep::Issue);
+        state.take(RotationStep::Issue, &elsewhere, now(), LIFETIME).unwrap();
         for hosts in [&here, &elsewhere] {
             assert!(
-                matches!(state.next_step(hosts, now(), LIFETIME), Step::Keep(_)),
+                matches!(state.next_step(hosts, now(), LIFETIME), RotationStep::Keep(_)),
                 "replicas undo each other's work"
             );
         }
-        assert_eq!(state.next_step(&here, now() + LIFETIME, LIFETIME), Step::Issue);
-        state.take(Step::Issue, &here, now() + LIFETIME, LIFETIME).unwrap();
+        assert_eq!(state.next_step(&here, now() + LIFETIME, LIFETIME), RotationStep::Issue);
+        state.take(RotationStep::Issue, &here, now() + LIFETIME, LIFETIME).unwrap();
         assert_eq!(state.trusted.len(), 1, "what has expired is not trusted any more");
         state.trusted.clear();
         state.complete();
@@ -390,8 +390,8 @@ mod tests {
     fn a_shorter_lifetime_does_not_keep_the_next_one_waiting() {
         let here = hosts(&["localhost"]);
         let mut state = CertState::default();
-        state.take(Step::Issue, &here, now() + 2 * SECOND - LIFETIME, LIFETIME).unwrap();
-        state.take(Step::Prepare, &here, now(), LIFETIME * 9).unwrap();
-        assert_eq!(state.next_step(&here, now(), LIFETIME), Step::Promote);
+        state.take(RotationStep::Issue, &here, now() + 2 * SECOND - LIFETIME, LIFETIME).unwrap();
+        state.take(RotationStep::Prepare, &here, now(), LIFETIME * 9).unwrap();
+        assert_eq!(state.next_step(&here, now(), LIFETIME), RotationStep::Promote);
     }
 }

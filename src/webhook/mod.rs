@@ -1,7 +1,7 @@
 //! The admission webhook: refuses at admission what the controller would refuse later, with the message and HTTP status of the
 //! cloud.
 //!
-//! [`review()`] answers from a [view](crate::cache::Views) that every replica keeps, with the decision of the domain. `server`
+//! [`review()`] answers from a [cache](crate::cache::ScopeCaches) that every replica keeps, with the decision of the domain. `server`
 //! serves HTTPS, and [`envelope`] parses requests. `certificate` issues certificates and schedules their renewal, `cert_rotator`
 //! stores them in a Secret that all replicas share, and `registration` writes the CA bundle (outside a cluster, the whole webhook
 //! configuration) to the API server.
@@ -34,7 +34,7 @@ use self::{
     server::Server,
 };
 use crate::{
-    cache::Views,
+    cache::ScopeCaches,
     observe::{Health, Metrics},
 };
 
@@ -68,12 +68,12 @@ pub fn check(address: SocketAddr) -> Result<(), Error> {
 pub async fn serve(
     client: Client,
     settings: Settings,
-    views: Arc<Views>,
+    caches: Arc<ScopeCaches>,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
     stop: impl Future<Output = ()>,
 ) {
-    let mut server = Server::new(settings.address, settings.scopes.clone(), views, metrics, health);
+    let mut server = Server::new(settings.address, settings.scopes.clone(), caches, metrics, health);
     let registration = Registration::new(&client, &settings);
     let rotation = async {
         match settings.certificates {

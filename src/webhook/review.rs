@@ -13,7 +13,7 @@ use kube::{
 
 use crate::{
     api::{KeyPair, claim, translate},
-    cache::{View, Views},
+    cache::{ScopeCache, ScopeCaches},
     domain::{
         admission, advice,
         key::PublicKey,
@@ -49,7 +49,7 @@ impl Scopes {
 }
 
 /// The answer to a review.
-pub struct Answer {
+pub struct ReviewAnswer {
     /// The response to the API server.
     pub response: AdmissionResponse,
     /// The reason, if the request is refused.
@@ -59,9 +59,14 @@ pub struct Answer {
 /// Answers a review at the time `now`, in seconds since 1970. `None`: the KeyPairs of the namespace are not listed yet, so the API
 /// server must apply the failure policy.
 #[must_use]
-pub fn review(request: AdmissionRequest<KeyPair>, views: &Views, scopes: &Scopes, now: u64) -> Option<Answer> {
+pub fn review(
+    request: AdmissionRequest<KeyPair>,
+    caches: &ScopeCaches,
+    scopes: &Scopes,
+    now: u64,
+) -> Option<ReviewAnswer> {
     let mut response = AdmissionResponse::from(&request);
-    let admitted = |response| Some(Answer { response, refused: None });
+    let admitted = |response| Some(ReviewAnswer { response, refused: None });
     let namespace = request.namespace.clone().unwrap_or_default();
     // A deletion has no object. Subresources are written by the operator.
     let Some(mut new) = request.object else { return admitted(response) };
@@ -73,18 +78,18 @@ pub fn review(request: AdmissionRequest<KeyPair>, views: &Views, scopes: &Scopes
         (Operation::Update, Some(old)) => Some(old),
         _ => return admitted(response),
     };
-    let view = views.of(&namespace)?;
+    let cache = caches.for_namespace(&namespace)?;
     complete(&mut new, &namespace, &request.uid, old.as_ref());
-    let refusals = refusals(&view, &namespace, &new, old.as_ref());
+    let refusals = refusals(&cache, &namespace, &new, old.as_ref());
     let Some(first) = refusals.first() else {
         let changed = old.as_ref().is_none_or(|old| translate::parameters(old) != translate::parameters(&new));
-        let warnings = if changed { warnings(&view, &namespace, &new, now) } else { Vec::new() };
+        let warnings = if changed { warnings(&cache, &namespace, &new, now) } else { Vec::new() };
         response.warnings = Some(warnings).filter(|warnings| !warnings.is_empty());
         return admitted(response);
     };
     response.allowed = false;
     response.result = status(new.spec.profile, first, &refusals);
-    Some(Answer { refused: Some(first.reason), response })
+    Some(ReviewAnswer { refused: Some(first.reason), response })
 }
 
 /// Fills in what the API server fills in, and removes what it does not store. It has not done so before it calls the mutating
@@ -105,14 +110,14 @@ fn complete(new: &mut KeyPair, namespace: &str, uid: &str, old: Option<&KeyPair>
     }
 }
 
-fn refusals(view: &View, namespace: &str, new: &KeyPair, old: Option<&KeyPair>) -> Vec<Refusal> {
-    // For a new namespace, or after a watch was down for long, only the request itself is checked.
-    let known = view.index.region(namespace).filter(|_| !view.is_outdated());
+fn refusals(cache: &ScopeCache, namespace: &str, new: &KeyPair, old: Option<&KeyPair>) -> Vec<Refusal> {
+    // In a new namespace, or with an outdated cache, only the request itself is checked.
+    let known = cache.index.region(namespace).filter(|_| !cache.is_outdated());
     // If an object of this name exists, the API server refuses the request, or the object was deleted a moment ago.
-    let exists = old.is_none() && view.index.has(namespace, &new.name_any());
+    let exists = old.is_none() && cache.index.contains(namespace, &new.name_any());
     let can_preview = known.is_some() && !exists;
     let preview = |claim: &Claim| {
-        let previewed = view.index.with_ledger(namespace, |ledger| ledger.preview(claim));
+        let previewed = cache.index.with_ledger(namespace, |ledger| ledger.preview(claim));
         previewed.filter(|_| can_preview).unwrap_or(ClaimState::Granted)
     };
     let region = known.unwrap_or_else(|| Region::with_quota(usize::MAX));
@@ -127,11 +132,11 @@ fn refusals(view: &View, namespace: &str, new: &KeyPair, old: Option<&KeyPair>) 
     admission::review(&candidate, old.as_ref(), &region, preview)
 }
 
-fn warnings(view: &View, namespace: &str, new: &KeyPair, now: u64) -> Vec<String> {
+fn warnings(cache: &ScopeCache, namespace: &str, new: &KeyPair, now: u64) -> Vec<String> {
     let Some(Ok(key)) = new.spec.public_key.as_deref().map(PublicKey::parse) else { return Vec::new() };
     let mut warnings = advice::on_key(&key, now);
-    let duplicates = view.index.with_same_key(namespace, &new.name_any(), &key.fingerprints().sha256);
-    warnings.extend(duplicates.map(|name| advice::on_same_key(&name)));
+    let duplicates = cache.index.duplicate_of(namespace, &new.name_any(), &key.fingerprints().sha256);
+    warnings.extend(duplicates.map(|name| advice::on_duplicate_key(&name)));
     warnings
 }
 

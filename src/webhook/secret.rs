@@ -94,12 +94,12 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::webhook::certificate::Step;
+    use crate::webhook::certificate::RotationStep;
 
     fn secret() -> Secret {
         let (mut state, now) = (CertState::default(), SystemTime::now());
         let hosts = ["localhost".to_owned()].into();
-        state.take(Step::Issue, &hosts, now, Duration::from_secs(600)).unwrap();
+        state.take(RotationStep::Issue, &hosts, now, Duration::from_secs(600)).unwrap();
         Secret { data: Some(data(&state)), ..empty("keys-webhook") }
     }
 

@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use crate::{
-    cache::Views,
+    cache::ScopeCaches,
     observe::{Health, Metrics},
     server::{self, BodyReader, Protocol},
     webhook::{
@@ -68,7 +68,7 @@ struct Listener {
 /// The state that the handler of requests shares.
 #[derive(Clone)]
 struct Context {
-    views: Arc<Views>,
+    caches: Arc<ScopeCaches>,
     metrics: Arc<Metrics>,
     scopes: Arc<Scopes>,
     /// Admits one large review at a time.
@@ -80,17 +80,17 @@ impl Server {
     pub fn new(
         address: SocketAddr,
         scopes: Scopes,
-        views: Arc<Views>,
+        caches: Arc<ScopeCaches>,
         metrics: Arc<Metrics>,
         health: Arc<Health>,
     ) -> Self {
-        let context = Context { views, metrics, scopes: Arc::new(scopes), large: Arc::new(Semaphore::new(1)) };
+        let context = Context { caches, metrics, scopes: Arc::new(scopes), large: Arc::new(Semaphore::new(1)) };
         Self { address, context, health, chain: String::new(), listener: None }
     }
 
     /// Records that the API server trusts the certificate, so that the replica is ready for reviews.
     pub fn mark_trusted(&self) {
-        self.health.answers_reviews();
+        self.health.set_webhook_ready();
     }
 
     /// Serves the certificate `chain` from now on. Keeps open connections.
@@ -196,15 +196,15 @@ fn answer(body: &[u8], context: &Context) -> Response {
     };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let namespace = request.namespace.clone();
-    let Some(answer) = review(request, &context.views, &context.scopes, now) else {
-        context.metrics.reviewed("Unavailable");
+    let Some(answer) = review(request, &context.caches, &context.scopes, now) else {
+        context.metrics.record_review("Unavailable");
         return (StatusCode::SERVICE_UNAVAILABLE, "the KeyPairs are not listed yet\n").into_response();
     };
     if let Some(reason) = answer.refused {
         // Without the name of the object, because a refused request can contain anything in its place.
         tracing::debug!(namespace, %reason, "refused a KeyPair at admission");
     }
-    context.metrics.reviewed(answer.refused.map_or("Admitted", |reason| reason.as_str()));
+    context.metrics.record_review(answer.refused.map_or("Admitted", |reason| reason.as_str()));
     Json(answer.response.into_review()).into_response()
 }
 

@@ -135,6 +135,17 @@ fn nobody_connects_but_to_what_is_served() {
     assert_eq!(of_kind(&objects, "NetworkPolicy")[0]["spec"]["ingress"][0]["from"], json!([{ "podSelector": {} }]));
 }
 
+/// What the operator needs at most to stop: a second, two thirds of the Lease's duration, and five seconds for traces.
+#[test]
+fn a_pod_has_the_time_to_release_the_lease() {
+    for (duration, expected) in [(3, 30), (15, 30), (30, 30), (60, 50), (65535, 43700)] {
+        let objects = template(&["--set", &format!("leaseDuration={duration}")]);
+        let grace = pod(&objects)["terminationGracePeriodSeconds"].as_u64().unwrap();
+        assert_eq!(grace, expected, "{duration}");
+        assert!(grace >= 1 + duration * 2 / 3 + 5, "{duration}");
+    }
+}
+
 #[test]
 fn the_operator_is_told_what_the_values_say() {
     let flags = [

@@ -8,9 +8,9 @@
 mod attacks;
 mod cage;
 mod client;
-#[path = "../fence/mod.rs"]
-mod fence;
 mod frames;
+#[path = "../operator_account/mod.rs"]
+mod operator_account;
 mod requests;
 #[path = "../webhook/stage.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use keypair_operator::domain::{
     key::{BARE_TOKENS, KeyType},
-    profile::{FingerprintForm, Profile},
+    profile::Profile,
     reason::{Parameter, Reason, Refusal},
     text_rule::TextRule,
 };
@@ -32,26 +32,39 @@ pub fn parameters(reason: Reason) -> &'static [Parameter] {
 }
 
 pub fn table() -> String {
-    let mut table = "| reason | Alibaba | Volcengine, OpenSSH | UCloud |\n|---|---|---|---|\n".to_owned();
+    let columns = columns();
+    let names = |column: &Vec<Profile>| column.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let mut table = format!("| reason | {} |\n", columns.iter().map(names).collect::<Vec<_>>().join(" | "));
+    writeln!(table, "|---{}|", "|---".repeat(columns.len())).unwrap();
     for reason in Reason::ALL {
         for parameter in parameters(reason) {
-            let refusal = Refusal::new(reason, *parameter, "*what to do*");
-            let cell = |profile: Profile| {
-                let error = profile.error(&refusal);
-                format!("`{}` {}<br>{}", error.code, error.http_status, error.message)
-            };
-            assert_eq!(cell(Profile::Volcengine), cell(Profile::OpenSSH));
-            writeln!(
-                table,
-                "| `{reason}` | {} | {} | {} |",
-                cell(Profile::Alibaba),
-                cell(Profile::Volcengine),
-                cell(Profile::UCloud)
-            )
-            .unwrap();
+            let cells: Vec<String> = columns.iter().map(|column| cell(column[0], reason, *parameter)).collect();
+            writeln!(table, "| `{reason}` | {} |", cells.join(" | ")).unwrap();
         }
     }
     table
+}
+
+/// The profiles, those together whose answers are all the same.
+fn columns() -> Vec<Vec<Profile>> {
+    let answers = |profile: Profile| -> Vec<String> {
+        let questions =
+            Reason::ALL.into_iter().flat_map(|reason| parameters(reason).iter().map(move |one| (reason, one)));
+        questions.map(|(reason, parameter)| cell(profile, reason, *parameter)).collect()
+    };
+    let mut columns: Vec<Vec<Profile>> = Vec::new();
+    for profile in Profile::ALL {
+        match columns.iter_mut().find(|column| answers(column[0]) == answers(profile)) {
+            Some(column) => column.push(profile),
+            None => columns.push(vec![profile]),
+        }
+    }
+    columns
+}
+
+fn cell(profile: Profile, reason: Reason, parameter: Parameter) -> String {
+    let error = profile.error(&Refusal::new(reason, parameter, "*what to do*"));
+    format!("`{}` {}<br>{}", error.code, error.http_status, error.message)
 }
 
 pub fn profiles() -> String {
@@ -70,12 +83,7 @@ pub fn profiles() -> String {
             names.chain(bare).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
         };
         let generates = rules.generates.iter().map(|algorithm| algorithm.name()).collect::<Vec<_>>().join(", ");
-        let fingerprint = match rules.fingerprint {
-            FingerprintForm::Md5Colons => "MD5, with colons",
-            FingerprintForm::Md5Plain => "MD5, without colons",
-            FingerprintForm::Md5ProjectIdBody => "MD5 of project, key pair ID, `\\|` and body, with colons",
-            FingerprintForm::Sha256 => "`SHA256:` and base64",
-        };
+        let fingerprint = rules.fingerprint.description().replace('|', "\\|");
         let generate_name = if std::ptr::eq(rules.import_name, rules.generate_name) {
             "the same".to_owned()
         } else {

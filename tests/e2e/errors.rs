@@ -8,9 +8,9 @@ use kube::api::{DynamicObject, PostParams};
 use serde_json::{Value, json};
 
 use crate::{
-    expected::{answer, needs_edit, reason, status_error},
+    expected::{PROFILES, answer, internal_error_code, needs_edit, reason, status_error},
     mistakes::{Mistake, mistakes, valid},
-    support::{PATIENCE, PROFILES, QUIET, STRICT, STRIPPED, Scene, condition, text},
+    support::{PATIENCE, QUIET, STRICT, STRIPPED, Scene, condition, text},
 };
 
 /// Checks an object that was refused for `fault`.
@@ -114,27 +114,12 @@ async fn wait_for_all_events(scene: &Scene, wanted: &BTreeMap<String, Vec<String
     .unwrap();
 }
 
-macro_rules! for_every_profile {
-    ($($name:ident $profile:literal)*) => {$(
-        mod $name {
-            #[tokio::test]
-            async fn at_admission() {
-                super::at_admission($profile).await;
-            }
-
-            #[tokio::test]
-            async fn by_the_controller() {
-                super::by_the_controller($profile).await;
-            }
-        }
-    )*};
+mod at_admission {
+    crate::support::for_each_profile!(super::at_admission);
 }
 
-for_every_profile! {
-    alibaba "Alibaba"
-    ucloud "UCloud"
-    volcengine "Volcengine"
-    openssh "OpenSSH"
+mod by_the_controller {
+    crate::support::for_each_profile!(super::by_the_controller);
 }
 
 /// The name is unique in the namespace, all profiles together, and free again when its owner is gone.
@@ -146,12 +131,12 @@ async fn a_name_belongs_to_one() {
         spec["keyPairName"] = json!(name);
         spec
     };
-    for profile in PROFILES {
+    for profile in *PROFILES {
         let owner = format!("owner-{}", profile.to_lowercase());
         scene.create(&owner, &named(profile, &owner)).await;
         scene.settled(&owner, "True/Imported").await;
         let mut waiting = Vec::new();
-        for other in PROFILES {
+        for other in *PROFILES {
             let name = format!("{owner}-{}", other.to_lowercase());
             scene.create(&name, &named(other, &owner)).await;
             let object = scene.settled(&name, "False/KeyPairNameConflict").await;
@@ -186,7 +171,7 @@ async fn no_more_than_the_quota_are_accepted() {
         scene.create(name, &valid("OpenSSH")).await;
         scene.settled(name, "True/Imported").await;
     }
-    for profile in PROFILES {
+    for profile in *PROFILES {
         let name = profile.to_lowercase();
         scene.create(&name, &valid(profile)).await;
         let object = scene.settled(&name, "False/QuotaExceeded").await;
@@ -205,14 +190,14 @@ async fn no_more_than_the_quota_are_accepted() {
 #[tokio::test]
 async fn a_secret_conflict_is_an_internal_error_with_advice() {
     let scene = STRICT.scene("errors-secret").await;
-    for profile in PROFILES {
+    for profile in *PROFILES {
         let name = profile.to_lowercase();
         let foreign: Secret = serde_json::from_value(json!({ "metadata": { "name": name } })).unwrap();
         scene.secrets.create(&PostParams::default(), &foreign).await.unwrap();
         scene.create(&name, &json!({ "profile": profile })).await;
         let object = scene.settled(&name, "False/SecretConflict").await;
         let error = &object["status"]["error"];
-        let code = if profile == "UCloud" { "1000" } else { "InternalError" };
+        let code = internal_error_code(profile);
         assert_eq!((text(&error["code"]), &error["httpStatus"]), (code, &json!(500)), "{error}");
         let advice = text(&error["message"]).strip_prefix("An internal error has occurred. ");
         assert!(advice.is_some_and(|advice| advice.contains("spec.secret.name")), "{error}");

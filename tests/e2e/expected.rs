@@ -1,6 +1,17 @@
 //! The expected errors, copied by hand from the four cloud documents.
 
+use std::sync::LazyLock;
+
+use keypair_operator::domain::profile::Profile;
 use serde_json::{Value, json};
+
+/// The name of every profile.
+pub static PROFILES: LazyLock<[&str; Profile::ALL.len()]> = LazyLock::new(|| Profile::ALL.map(Profile::as_str));
+
+/// The profile of this name. What is expected of it by hand is in a `match`, so that none is forgotten.
+pub fn profile(name: &str) -> Profile {
+    Profile::ALL.into_iter().find(|profile| profile.as_str() == name).unwrap_or_else(|| panic!("no profile {name}"))
+}
 
 /// What a cloud answers: code, message and HTTP status.
 pub type Answer = (&'static str, &'static str, u16);
@@ -127,13 +138,37 @@ const ROWS: &[Row] = &[
     ),
 ];
 
-/// What the cloud of `profile` answers to `fault`.
-pub fn answer(profile: &str, fault: &str) -> Answer {
+/// What the cloud of the profile `name` answers to `fault`.
+pub fn answer(name: &str, fault: &str) -> Answer {
     let row = ROWS.iter().find(|row| row.fault == fault).unwrap_or_else(|| panic!("no row for {fault}"));
-    match profile {
-        "Alibaba" => row.alibaba,
-        "UCloud" => row.ucloud,
-        _ => row.volcengine,
+    match profile(name) {
+        Profile::Alibaba => row.alibaba,
+        Profile::UCloud => row.ucloud,
+        Profile::Volcengine | Profile::OpenSSH => row.volcengine,
+    }
+}
+
+/// The code of an error that is not the user's.
+pub fn internal_error_code(name: &str) -> &'static str {
+    match profile(name) {
+        Profile::UCloud => "1000",
+        Profile::Alibaba | Profile::Volcengine | Profile::OpenSSH => "InternalError",
+    }
+}
+
+/// Whether the cloud's document offers no other algorithm.
+pub fn generates_only_rsa(name: &str) -> bool {
+    match profile(name) {
+        Profile::Alibaba => true,
+        Profile::UCloud | Profile::Volcengine | Profile::OpenSSH => false,
+    }
+}
+
+/// Whether the fingerprint is over the project, too.
+pub fn hashes_project(name: &str) -> bool {
+    match profile(name) {
+        Profile::UCloud => true,
+        Profile::Alibaba | Profile::Volcengine | Profile::OpenSSH => false,
     }
 }
 

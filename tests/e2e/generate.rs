@@ -3,11 +3,13 @@
 use std::{collections::BTreeSet, net::SocketAddr, path::Path};
 
 use k8s_openapi::api::core::v1::Secret;
+use keypair_operator::domain::profile::Profile;
 use keypair_test_harness::{eventually, free_port, http_get};
 use serde_json::{Value, json};
 
 use crate::{
-    support::{Directory, PATIENCE, QUIET, STRICT, Scene, condition, data, keys, text, to_json},
+    expected,
+    support::{Directory, PATIENCE, QUIET, STRICT, Scene, condition, data, for_each_profile, keys, text, to_json},
     tools::{first_two_words, openssl_check, openssl_ed25519_line, openssl_md5, ssh_keygen_l, ssh_keygen_y},
 };
 
@@ -59,7 +61,8 @@ impl Kind {
 async fn generates(profile: &'static str) {
     let scene = STRICT.scene(&format!("generate-{}", profile.to_lowercase())).await;
     // Alibaba's CreateKeyPair generates RSA only.
-    let kinds = || Kind::all().into_iter().filter(|kind| profile != "Alibaba" || kind.algorithm == "RSA");
+    let kinds =
+        || Kind::all().into_iter().filter(|kind| !expected::generates_only_rsa(profile) || kind.algorithm == "RSA");
     for kind in kinds() {
         scene.create(&kind.name(), &kind.spec(profile)).await;
     }
@@ -110,11 +113,11 @@ fn check_keys(profile: &str, kind: &Kind, object: &Value, secret: &Secret) {
     assert_eq!(status["fingerprints"], json!({ "md5": printed.md5, "sha256": printed.sha256 }), "{name}");
     assert_eq!(status["algorithm"], kind.algorithm, "{name}");
     assert_eq!(status["bits"], kind.bits, "{name}");
-    let fingerprint = match profile {
-        "Alibaba" => printed.md5,
-        "Volcengine" => printed.md5.replace(':', ""),
-        "OpenSSH" => printed.sha256,
-        _ => openssl_md5(format!("{}|{line}", text(&status["keyPairID"])).as_bytes()),
+    let fingerprint = match expected::profile(profile) {
+        Profile::Alibaba => printed.md5,
+        Profile::Volcengine => printed.md5.replace(':', ""),
+        Profile::OpenSSH => printed.sha256,
+        Profile::UCloud => openssl_md5(format!("{}|{line}", text(&status["keyPairID"])).as_bytes()),
     };
     assert_eq!(text(&status["fingerprint"]), fingerprint, "{name}");
 }
@@ -128,25 +131,7 @@ fn derived(kind: &Kind, private: &Path) -> String {
     }
 }
 
-#[tokio::test]
-async fn alibaba() {
-    generates("Alibaba").await;
-}
-
-#[tokio::test]
-async fn ucloud() {
-    generates("UCloud").await;
-}
-
-#[tokio::test]
-async fn volcengine() {
-    generates("Volcengine").await;
-}
-
-#[tokio::test]
-async fn openssh() {
-    generates("OpenSSH").await;
-}
+for_each_profile!(generates);
 
 /// `generate` and its fields may be left out.
 #[tokio::test]

@@ -1,9 +1,11 @@
 //! Imports: every form of every key type, in every profile that takes it.
 
+use keypair_operator::domain::profile::Profile;
 use serde_json::{Value, json};
 
 use crate::{
-    support::{PROFILES, STRICT, Scene, condition, text, vector},
+    expected::{self, PROFILES},
+    support::{STRICT, Scene, condition, for_each_profile, text, vector},
     tools::{Printed, first_two_words, openssl_md5, ssh_keygen_l},
 };
 
@@ -106,7 +108,10 @@ fn algorithm(key_type: &str) -> &'static str {
 
 /// Alibaba's document lists neither Ed25519, nor keys in FIDO tokens, nor what OpenSSH has had since; the other profiles take everything.
 fn takes(profile: &str, key_type: &str) -> bool {
-    profile != "Alibaba" || !["ssh-ed25519", "sk-", "ssh-mldsa44"].iter().any(|other| key_type.starts_with(other))
+    match expected::profile(profile) {
+        Profile::Alibaba => !["ssh-ed25519", "sk-", "ssh-mldsa44"].iter().any(|other| key_type.starts_with(other)),
+        Profile::UCloud | Profile::Volcengine | Profile::OpenSSH => true,
+    }
 }
 
 /// A name that all profiles take: letters, digits and `-`.
@@ -144,11 +149,11 @@ fn check(scene: &Scene, profile: &str, project: &str, sample: &Sample, object: &
     assert!(symbols.len() == 20 && symbols.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()), "{name}");
 
     let Printed { bits, md5, sha256 } = &sample.printed;
-    let fingerprint = match profile {
-        "Alibaba" => md5.clone(),
-        "Volcengine" => md5.replace(':', ""),
-        "OpenSSH" => sha256.clone(),
-        _ => openssl_md5(format!("{project}{id}|{}", sample.body.trim()).as_bytes()),
+    let fingerprint = match expected::profile(profile) {
+        Profile::Alibaba => md5.clone(),
+        Profile::Volcengine => md5.replace(':', ""),
+        Profile::OpenSSH => sha256.clone(),
+        Profile::UCloud => openssl_md5(format!("{project}{id}|{}", sample.body.trim()).as_bytes()),
     };
     assert_eq!(text(&status["fingerprint"]), fingerprint, "{name}");
     assert_eq!(status["fingerprints"], json!({ "md5": md5, "sha256": sha256 }), "{name}");
@@ -209,25 +214,7 @@ fn cell(table: &str, heading: &str) -> Option<String> {
     Some(row.get(start..end).unwrap_or_default().trim().to_owned())
 }
 
-#[tokio::test]
-async fn alibaba() {
-    imports("Alibaba").await;
-}
-
-#[tokio::test]
-async fn ucloud() {
-    imports("UCloud").await;
-}
-
-#[tokio::test]
-async fn volcengine() {
-    imports("Volcengine").await;
-}
-
-#[tokio::test]
-async fn openssh() {
-    imports("OpenSSH").await;
-}
+for_each_profile!(imports);
 
 /// At admission where the type is written in front; by the controller where only the blob tells.
 #[tokio::test]

@@ -7,8 +7,9 @@ use kube::api::PostParams;
 use serde_json::{Value, json};
 
 use crate::{
+    expected::PROFILES,
     needles::Needles,
-    support::{Directory, PATIENCE, PROFILES, QUIET, STRICT, STRIPPED, Scene, condition, data, text, vector},
+    support::{Directory, PATIENCE, QUIET, STRICT, STRIPPED, Scene, condition, data, text, vector},
     tools::{path, run},
 };
 
@@ -145,7 +146,7 @@ async fn pasted_keys_leak_nowhere(scene: &Scene) {
     let mut specs = Vec::new();
     let mut keys = Needles::default();
     for (number, Private { form, text, public }) in private_keys().into_iter().enumerate() {
-        for (profile_number, profile) in PROFILES.into_iter().enumerate() {
+        for (profile_number, profile) in PROFILES.iter().copied().enumerate() {
             for (field, spec) in pasted(profile, &text) {
                 // Where profiles differ, each has its turn; elsewhere they take turns.
                 if ["key", "name"].contains(&field) || number % PROFILES.len() == profile_number {

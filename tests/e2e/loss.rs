@@ -8,7 +8,8 @@ use kube::{
 use serde_json::{Value, json};
 
 use crate::{
-    support::{PROFILES, STRICT, Scene, condition, data, text},
+    expected::{PROFILES, internal_error_code},
+    support::{STRICT, Scene, condition, data, text},
     tools::run,
 };
 
@@ -24,7 +25,7 @@ async fn pair(scene: &Scene, profile: &str) -> (String, Value, Secret) {
 /// An internal error of the profile's cloud that says what to do; what was accepted stays in the status.
 fn check(profile: &str, reason: &str, accepted: &Value, object: &Value) {
     let error = &object["status"]["error"];
-    let code = if profile == "UCloud" { "1000" } else { "InternalError" };
+    let code = internal_error_code(profile);
     assert_eq!((text(&error["reason"]), text(&error["code"])), (reason, code), "{profile}: {error}");
     assert_eq!(error["httpStatus"], 500, "{profile}");
     let advice = text(&error["message"]).strip_prefix("An internal error has occurred. ");
@@ -39,7 +40,7 @@ fn check(profile: &str, reason: &str, accepted: &Value, object: &Value) {
 #[tokio::test]
 async fn a_lost_secret_is_reported_until_it_is_restored() {
     let scene = STRICT.scene("loss-deleted").await;
-    for profile in PROFILES {
+    for profile in *PROFILES {
         let (name, accepted, secret) = pair(&scene, profile).await;
         scene.secrets.delete(&name, &DeleteParams::default()).await.unwrap();
         let object = scene.settled(&name, "False/PrivateKeyLost").await;
@@ -61,7 +62,7 @@ async fn a_lost_secret_is_reported_until_it_is_restored() {
 #[tokio::test]
 async fn a_changed_private_key_is_reported_until_it_is_restored() {
     let scene = STRICT.scene("loss-changed").await;
-    for profile in PROFILES {
+    for profile in *PROFILES {
         let (name, accepted, secret) = pair(&scene, profile).await;
         let another = String::from_utf8(run("openssl", &["genpkey", "-quiet", "-algorithm", "RSA"], b"")).unwrap();
         for private in [another.as_str(), "no key at all"] {

@@ -3,8 +3,8 @@
 //! Every operator has the rights that the chart grants, and no others. One control plane and one operator, with the arguments
 //! and the environment of the chart's Deployment, serve all tests that need nothing special ([`support::STRICT`]); each test has a
 //! namespace of its own. Two more control planes are there for those that do ([`support::STRIPPED`], [`support::QUIET`]).
-//! What is expected is written out by hand, from the four cloud documents, and not taken from the crate: a
-//! mistake in its tables must fail a test.
+//! What is expected is written out by hand, from the four cloud documents, and not taken from the crate, but for the names of
+//! the profiles: a mistake in its tables must fail a test.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,8 +1,9 @@
 //! Everything that can be wrong with a request by itself.
 
+use keypair_operator::domain::profile::Profile;
 use serde_json::{Value, json};
 
-use crate::support::vector;
+use crate::{expected::profile, support::vector};
 
 /// A `KeyPair` with one mistake.
 pub struct Mistake {
@@ -83,28 +84,23 @@ pub fn mistakes(profile: &str) -> Vec<Mistake> {
     all
 }
 
-fn bad_names(profile: &str) -> Vec<String> {
-    let names: &[&str] = match profile {
-        "Alibaba" => &["a", "键", "1a", "_a", "-a", "a b", "a/b", "é1", "http://a", "https://a"],
-        "UCloud" => &["a b", "a\u{3000}b", "a\tb", "a\u{200b}b"],
-        "Volcengine" => &["a", "-a", "a-", ".a", "a.", "a..b", "a--b", "a.-b", "a_b", "键对", "a b"],
-        _ => &["a b", "a\u{a0}b", "a\u{7f}b", "a\n"],
-    };
-    let limit = match profile {
-        "UCloud" => 63,
-        "Volcengine" => 64,
-        _ => 128,
+fn bad_names(name: &str) -> Vec<String> {
+    let (names, limit): (&[&str], usize) = match profile(name) {
+        Profile::Alibaba => (&["a", "键", "1a", "_a", "-a", "a b", "a/b", "é1", "http://a", "https://a"], 128),
+        Profile::UCloud => (&["a b", "a\u{3000}b", "a\tb", "a\u{200b}b"], 63),
+        Profile::Volcengine => (&["a", "-a", "a-", ".a", "a.", "a..b", "a--b", "a.-b", "a_b", "键对", "a b"], 64),
+        Profile::OpenSSH => (&["a b", "a\u{a0}b", "a\u{7f}b", "a\n"], 128),
     };
     names.iter().map(|name| (*name).to_owned()).chain([letters(limit + 1)]).collect()
 }
 
 /// A name that Kubernetes takes and the profile does not, to stand in for a missing `keyPairName`.
-fn bad_object_name(profile: &str) -> String {
-    match profile {
-        "Alibaba" => "1-digit".to_owned(),
-        "UCloud" => letters(64),
-        "Volcengine" => "double--dash".to_owned(),
-        _ => letters(129),
+fn bad_object_name(name: &str) -> String {
+    match profile(name) {
+        Profile::Alibaba => "1-digit".to_owned(),
+        Profile::UCloud => letters(64),
+        Profile::Volcengine => "double--dash".to_owned(),
+        Profile::OpenSSH => letters(129),
     }
 }
 

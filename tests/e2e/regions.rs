@@ -8,9 +8,9 @@ use kube::api::{Api, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::{
-    expected::status_error,
+    expected::{PROFILES, status_error},
     mistakes::valid,
-    support::{PATIENCE, PROFILES, QUIET, STRICT, Scene, condition, text, to_json},
+    support::{PATIENCE, QUIET, STRICT, Scene, condition, text, to_json},
 };
 
 /// Merges into the metadata of the scene's Namespace.
@@ -90,7 +90,7 @@ async fn the_annotation_of_a_namespace_is_its_quota() {
 async fn a_project_must_be_one_of_the_namespace() {
     let scene = STRICT.scene("region-projects").await;
     annotate(&scene, json!({ "annotations": { "keypairs.dev/projects": "shop, web" } })).await;
-    for profile in PROFILES {
+    for profile in *PROFILES {
         let name = profile.to_lowercase();
         let mut spec = valid(profile);
         scene.create(&format!("{name}-none"), &spec).await;
@@ -105,7 +105,7 @@ async fn a_project_must_be_one_of_the_namespace() {
         assert_eq!(object["status"]["keyPairID"], Value::Null);
     }
     annotate(&scene, json!({ "annotations": { "keypairs.dev/projects": "shop,web,other" } })).await;
-    for profile in PROFILES {
+    for profile in *PROFILES {
         scene.settled(&profile.to_lowercase(), "True/Imported").await;
     }
 }
@@ -129,7 +129,7 @@ async fn elsewhere_there_is_no_region() {
     let scene = QUIET.scene("region-selector").await;
     let args = ["--namespace", &scene.namespace, "--region-selector", "region in (north, south),!closed"];
     let _operator = QUIET.spawn(&args, "info");
-    for profile in PROFILES {
+    for profile in *PROFILES {
         let name = profile.to_lowercase();
         scene.create(&name, &valid(profile)).await;
         let object = scene.settled(&name, "False/RegionNotFound").await;
@@ -138,7 +138,7 @@ async fn elsewhere_there_is_no_region() {
     }
     annotate(&scene, json!({ "labels": { "region": "south" } })).await;
     let mut accepted = Value::Null;
-    for profile in PROFILES {
+    for profile in *PROFILES {
         accepted = scene.settled(&profile.to_lowercase(), "True/Imported").await;
     }
     // What was accepted keeps what it has, and says what is wrong.

@@ -32,8 +32,29 @@ pub const BINARY: &str = env!("CARGO_BIN_EXE_keypair-operator");
 pub const AGENT: &str = "keypair-operator/";
 /// How long to wait for what must happen: a limit for a busy machine, and nothing that anybody should have to wait for.
 pub const PATIENCE: Duration = Duration::from_secs(150);
-/// Every profile.
-pub const PROFILES: [&str; 4] = ["Alibaba", "UCloud", "Volcengine", "OpenSSH"];
+
+/// A test of each profile with this function, so that all profiles are tested at once.
+macro_rules! for_each_profile {
+    ($check:path) => {
+        $crate::support::for_each_profile! {
+            $check; alibaba Alibaba ucloud UCloud volcengine Volcengine openssh OpenSSH
+        }
+    };
+    ($check:path; $($test:ident $profile:ident)*) => {
+        // Does not compile without each of them.
+        const _: fn(keypair_operator::domain::profile::Profile) = |profile| match profile {
+            $(keypair_operator::domain::profile::Profile::$profile)|* => (),
+        };
+
+        $(
+            #[tokio::test]
+            async fn $test() {
+                $check(keypair_operator::domain::profile::Profile::$profile.as_str()).await;
+            }
+        )*
+    };
+}
+pub(crate) use for_each_profile;
 
 /// The CRD as it is installed, and one operator for all namespaces: that of the chart, which logs like that of users.
 pub static STRICT: LazyLock<Stage> = LazyLock::new(|| {

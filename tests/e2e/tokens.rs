@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::{
-    expected::status_error,
+    expected::{PROFILES, status_error},
     mistakes::valid,
-    support::{PROFILES, QUIET, STRICT, Scene, condition, text},
+    support::{QUIET, STRICT, Scene, condition, text},
 };
 
 fn request(profile: &str, token: &str) -> Value {
@@ -30,7 +30,7 @@ async fn let_a_second_pass() {
 #[tokio::test]
 async fn the_same_request_is_answered_with_the_same_pair() {
     let scene = STRICT.scene("token-replay").await;
-    for profile in PROFILES {
+    for profile in *PROFILES {
         let (first, second, third) = (
             format!("z-{profile}").to_lowercase(),
             format!("b-{profile}").to_lowercase(),
@@ -153,7 +153,7 @@ async fn what_is_not_settled_yet_is_in_process() {
     let _operator = QUIET.spawn(&["--namespace", &scene.namespace, "--quota", "1"], "info");
     scene.create("full", &valid("OpenSSH")).await;
     scene.settled("full", "True/Imported").await;
-    for profile in PROFILES {
+    for profile in *PROFILES {
         let (first, second) = (format!("a-{profile}").to_lowercase(), format!("b-{profile}").to_lowercase());
         let token = profile.to_lowercase();
         scene.create(&first, &request(profile, &token)).await;

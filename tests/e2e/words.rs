@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use crate::{
     expected::{answer, reason},
     mistakes::{Mistake, mistakes},
-    support::{BINARY, PATIENCE, QUIET, STRIPPED, Scene, Stage, condition, stripped_crd, text},
+    support::{BINARY, PATIENCE, QUIET, STRIPPED, Scene, Stage, condition, for_each_profile, stripped_crd, text},
 };
 
 /// A CRD without rules, so that nobody is faster than the webhook, and an operator that answers.
@@ -146,18 +146,4 @@ async fn same_words(profile: &'static str) {
     assert_eq!(by_lint, BTreeMap::new(), "nobody else says so");
 }
 
-macro_rules! for_every_profile {
-    ($($name:ident $profile:literal)*) => {$(
-        #[tokio::test]
-        async fn $name() {
-            same_words($profile).await;
-        }
-    )*};
-}
-
-for_every_profile! {
-    alibaba "Alibaba"
-    ucloud "UCloud"
-    volcengine "Volcengine"
-    openssh "OpenSSH"
-}
+for_each_profile!(same_words);

@@ -91,7 +91,7 @@ impl State {
                     || pairs.iter().any(|other| waits(other) && other.name == pair.name && other.uid < pair.uid);
                 let is_refused = matches!(pair.status, Status::Refused(_));
                 let has_to_wait = is_refused && (!waits(pair) || is_taken || is_full);
-                !operator.may_be_accepted(pair) && (pair.is_accepted() || has_to_wait)
+                !operator.is_acceptance_pending(pair) && (pair.is_accepted() || has_to_wait)
             })
     }
 

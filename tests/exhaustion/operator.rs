@@ -96,7 +96,7 @@ impl Operator {
         if let Some(config) = namespace {
             self.see_namespace(Some(config));
         }
-        self.index().retain(&namespace.iter().map(|_| NAMESPACE.to_owned()).collect());
+        self.index().forget_regions_except(&namespace.iter().map(|_| NAMESPACE.to_owned()).collect());
         self.seen.note();
     }
 
@@ -110,7 +110,7 @@ impl Operator {
             let concerned = self.index().set_region(NAMESPACE, region, |name| self.request(name));
             self.trigger(concerned);
         } else {
-            self.index().forget(NAMESPACE);
+            self.index().forget_region(NAMESPACE);
         }
         self.seen.note();
     }
@@ -144,7 +144,7 @@ impl Operator {
         let Some(list) = self.list.take() else { return };
         self.index().apply(&Event::<Shown>::InitDone);
         self.store = list;
-        self.index().catch_up(|reference| self.request(&reference.name));
+        self.index().reevaluate_outdated(|reference| self.request(&reference.name));
         self.queue = self.store.iter().flatten().map(|pair| pair.object).collect();
         self.seen.note();
     }
@@ -168,7 +168,7 @@ impl Operator {
             (true, ClaimState::Granted) if self.index().begin_acceptance(NAMESPACE, &uid, &version) => Status::Accepted,
             (true, ClaimState::Granted | ClaimState::Unknown) => return,
             _ => match pair.status {
-                Status::Refused(times) if self.index().may_be_accepted(NAMESPACE, &uid, &version) => {
+                Status::Refused(times) if self.index().is_acceptance_pending(NAMESPACE, &uid, &version) => {
                     Status::Refused(times + 1)
                 }
                 Status::Refused(_) => return,
@@ -206,8 +206,8 @@ impl Operator {
         region.is_some_and(|region| pair.shown().request.claim(&region).is_some())
     }
 
-    pub fn may_be_accepted(&self, pair: &Pair) -> bool {
-        self.index().may_be_accepted(NAMESPACE, &pair.uid_text(), &pair.version.to_string())
+    pub fn is_acceptance_pending(&self, pair: &Pair) -> bool {
+        self.index().is_acceptance_pending(NAMESPACE, &pair.uid_text(), &pair.version.to_string())
     }
 
     fn request(&self, name: &str) -> Option<ClaimRequest> {

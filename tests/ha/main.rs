@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs, reason = "a panic fails the test")]
 
-#[path = "../fence/mod.rs"]
-mod fence;
+#[path = "../operator_account/mod.rs"]
+mod operator_account;
 mod takeover;
 
 use std::{
@@ -54,7 +54,7 @@ impl Stage {
         let plane = ControlPlane::start(&Options { audit: true, crds: vec![crd], ..Options::default() }).unwrap();
         let client = plane.client().await.unwrap();
         let namespace = namespace(&client, topic).await.unwrap();
-        let kubeconfig = fence::kubeconfig(&plane, false);
+        let kubeconfig = operator_account::kubeconfig(&plane, false);
         Self { plane, kubeconfig, client, namespace }
     }
 

@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a panic fails the test")]
 
-#[path = "../fence/mod.rs"]
-mod fence;
+#[path = "../operator_account/mod.rs"]
+mod operator_account;
 
 use std::{fs, net::SocketAddr, path::Path, time::Duration};
 
@@ -37,7 +37,7 @@ impl Stage {
         let crd = file.display().to_string();
         let plane = ControlPlane::start(&Options { audit: true, crds: vec![file], ..Options::default() }).unwrap();
         let client = plane.client().await.unwrap();
-        let kubeconfig = fence::kubeconfig(&plane, false);
+        let kubeconfig = operator_account::kubeconfig(&plane, false);
         Self { plane, client, kubeconfig, crd }
     }
 
@@ -159,7 +159,7 @@ async fn rights_that_are_taken_and_given_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_api_server_that_restarts_or_is_cut_off() {
     let stage = Stage::new("resilience-restart").await;
-    let proxy = FaultProxy::forwarding(fence::client(&stage.kubeconfig).await).await.unwrap();
+    let proxy = FaultProxy::forwarding(operator_account::client(&stage.kubeconfig).await).await.unwrap();
     let kubeconfig = proxy.kubeconfig().unwrap();
     let (mut operator, address) = spawn(kubeconfig.as_ref(), &[]);
     let namespace = namespace(&stage.client, "restart").await.unwrap();
@@ -190,7 +190,7 @@ async fn an_api_server_that_restarts_or_is_cut_off() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conflict_without_a_change() {
     let stage = Stage::new("resilience-conflict").await;
-    let proxy = FaultProxy::forwarding(fence::client(&stage.kubeconfig).await).await.unwrap();
+    let proxy = FaultProxy::forwarding(operator_account::client(&stage.kubeconfig).await).await.unwrap();
     let kubeconfig = proxy.kubeconfig().unwrap();
     let (_operator, _) = spawn(kubeconfig.as_ref(), &[]);
     let namespace = namespace(&stage.client, "conflict").await.unwrap();
@@ -206,7 +206,7 @@ async fn a_conflict_without_a_change() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_in_doubt_is_not_forgotten() {
     let stage = Stage::new("resilience-doubt").await;
-    let proxy = FaultProxy::forwarding(fence::client(&stage.kubeconfig).await).await.unwrap();
+    let proxy = FaultProxy::forwarding(operator_account::client(&stage.kubeconfig).await).await.unwrap();
     let kubeconfig = proxy.kubeconfig().unwrap();
     let (mut operator, _) = spawn(kubeconfig.as_ref(), &[]);
     let namespace = namespace(&stage.client, "doubt").await.unwrap();

@@ -5,7 +5,7 @@ use std::time::Instant;
 use keypair_test_harness::{Fault, FaultProxy, Write};
 
 use crate::{
-    fence,
+    operator_account,
     stage::{Replica, SHOP, Stage},
 };
 
@@ -25,7 +25,7 @@ async fn behind(topic: &str, streams: bool) {
 /// The server has reached what the operator had seen before its watches begin again: they would go on in another history.
 async fn passed(topic: &str, streams: bool) {
     let stage = Stage::new(topic, streams);
-    let proxy = FaultProxy::forwarding(fence::client(&stage.kubeconfig).await).await.unwrap();
+    let proxy = FaultProxy::forwarding(operator_account::client(&stage.kubeconfig).await).await.unwrap();
     let kubeconfig = proxy.kubeconfig().unwrap();
     let mut operator = Replica::spawn(kubeconfig.as_ref(), &[]);
     operator.ready().await;
@@ -69,7 +69,7 @@ async fn versions_that_the_server_has_passed_already_without_streams() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_that_its_status_does_not_know() {
     let stage = Stage::new("adopted", true);
-    let proxy = FaultProxy::forwarding(fence::client(&stage.kubeconfig).await).await.unwrap();
+    let proxy = FaultProxy::forwarding(operator_account::client(&stage.kubeconfig).await).await.unwrap();
     let kubeconfig = proxy.kubeconfig().unwrap();
     let mut operator = Replica::spawn(kubeconfig.as_ref(), &[]);
     operator.ready().await;

@@ -3,8 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs, reason = "a panic fails the test")]
 
-#[path = "../fence/mod.rs"]
-mod fence;
+#[path = "../operator_account/mod.rs"]
+mod operator_account;
 
 mod alone;
 mod replicas;

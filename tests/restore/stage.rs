@@ -13,7 +13,7 @@ use keypair_test_harness::{ControlPlane, Operator, Options, eventually, free_por
 use serde_json::{Value, json};
 use tempfile::TempPath;
 
-use crate::fence;
+use crate::operator_account;
 
 /// How long anything may take from the moment at which the API server is ready again.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -43,7 +43,7 @@ impl Stage {
         let feature_gates = (!streams).then(|| "WatchList=false".to_owned());
         let options = Options { audit: true, crds: vec![crd], feature_gates, ..Options::default() };
         let plane = ControlPlane::start(&options).unwrap();
-        let kubeconfig = fence::kubeconfig(&plane, true);
+        let kubeconfig = operator_account::kubeconfig(&plane, true);
         let stage = Self { plane, kubeconfig };
         stage.namespace(SHOP);
         stage

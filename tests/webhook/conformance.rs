@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{
     expected,
-    stage::{Answer, PATIENCE, PROFILES, Stage, ready},
+    stage::{Answer, PATIENCE, Stage, ready},
 };
 
 const KEY: &str = include_str!("../vectors/public/rsa2048.pub");
@@ -45,7 +45,7 @@ async fn every_error_of_every_profile() {
     let stage = Stage::new("conformance").await;
     let _operator = stage.operator(&["--region-selector=keypairs.dev/region!=no"]).await;
     let mut tables = String::new();
-    for profile in PROFILES {
+    for profile in *expected::PROFILES {
         let rows = Scene::new(&stage, profile).await.play().await;
         write!(tables, "\n### {profile}\n\n").unwrap();
         writeln!(tables, "| reason | request | answered | HTTP | code | message |\n|---|---|---|---|---|---|").unwrap();
@@ -230,7 +230,7 @@ impl<'a> Scene<'a> {
     async fn reported(&mut self, fault: &'static str, request: &'static str, name: &str) {
         let object = self.stage.settled(&self.region, name, fault).await;
         let error = &object["status"]["error"];
-        let code = if self.profile == "UCloud" { "1000" } else { "InternalError" };
+        let code = expected::internal_error_code(self.profile);
         assert_eq!((&error["code"], &error["httpStatus"]), (&json!(code), &json!(500)), "{error}");
         let message = error["message"].as_str().unwrap();
         assert!(message.starts_with("An internal error has occurred. "), "{message}");

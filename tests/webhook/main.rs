@@ -8,8 +8,8 @@ mod conformance;
 #[path = "../e2e/expected.rs"]
 #[allow(dead_code, reason = "what is told in the status is looked at elsewhere")]
 mod expected;
-#[path = "../fence/mod.rs"]
-mod fence;
+#[path = "../operator_account/mod.rs"]
+mod operator_account;
 mod planted;
 mod replicas;
 mod stage;

@@ -7,7 +7,7 @@ use keypair_test_harness::{FaultProxy, eventually, namespace};
 use serde_json::{Value, json};
 
 use crate::{
-    fence,
+    operator_account,
     stage::{PATIENCE, Replica, Stage},
 };
 
@@ -64,7 +64,7 @@ async fn a_replica_that_stands_by_answers_and_goes_on_when_it_leads() {
 async fn two_requests_for_the_last_slot() {
     let stage = Stage::new("last-slot").await;
     let space = namespace(&stage.client, "last-slot").await.unwrap();
-    let proxy = FaultProxy::forwarding(fence::client(&stage.kubeconfig).await).await.unwrap();
+    let proxy = FaultProxy::forwarding(operator_account::client(&stage.kubeconfig).await).await.unwrap();
     let kubeconfig = proxy.kubeconfig().unwrap();
     let replica = Replica::spawn(kubeconfig.as_ref(), &["--quota=1"]);
     replica.ready().await;

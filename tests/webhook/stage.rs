@@ -16,11 +16,10 @@ use kube::{Client, client::Body};
 use serde_json::{Value, json};
 use tempfile::TempPath;
 
-use crate::fence;
+use crate::operator_account;
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_keypair-operator");
 pub const PATIENCE: Duration = Duration::from_secs(120);
-pub const PROFILES: [&str; 4] = ["Alibaba", "UCloud", "Volcengine", "OpenSSH"];
 
 /// A control plane with the CRD.
 pub struct Stage {
@@ -70,7 +69,7 @@ impl Stage {
     pub async fn with_crd(crd: PathBuf) -> Self {
         let plane = ControlPlane::start(&Options { crds: vec![crd], ..Options::default() }).unwrap();
         let client = plane.client().await.unwrap();
-        let kubeconfig = fence::kubeconfig(&plane, true);
+        let kubeconfig = operator_account::kubeconfig(&plane, true);
         Self { plane, kubeconfig, client }
     }
 

@@ -13,7 +13,7 @@ use super::Policy;
 
 /// The requests that a policy matches: operations on resources of an API group, in this version. The API server converts requests
 /// in other versions to it.
-pub(super) struct Requests<'a> {
+pub(super) struct MatchedRequests<'a> {
     pub(super) group: &'a str,
     pub(super) version: &'a str,
     pub(super) resources: &'a [&'a str],
@@ -40,7 +40,7 @@ pub(super) fn validation(expression: &str, message: &str) -> Validation {
 /// A policy of this name and its binding. A request whose evaluation fails is denied.
 pub(super) fn policy(
     name: &str,
-    requests: &Requests<'_>,
+    requests: &MatchedRequests<'_>,
     condition: Option<MatchCondition>,
     variables: Vec<Variable>,
     validations: Vec<Validation>,

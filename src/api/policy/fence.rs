@@ -9,7 +9,7 @@ use kube::Resource;
 
 use super::{
     Installation, Policy,
-    build::{Requests, policy, validation, variable},
+    build::{MatchedRequests, policy, validation, variable},
 };
 use crate::{
     api::{
@@ -68,8 +68,12 @@ fn is_marked(secret: &str) -> String {
 
 fn secrets(installation: &Installation) -> Policy {
     let Installation { name, namespace, webhook_configuration, .. } = installation;
-    let requests =
-        Requests { group: "", version: "v1", resources: &["secrets"], operations: &["CREATE", "UPDATE", "DELETE"] };
+    let requests = MatchedRequests {
+        group: "",
+        version: "v1",
+        resources: &["secrets"],
+        operations: &["CREATE", "UPDATE", "DELETE"],
+    };
     let begins = |prefixes: &[&str]| {
         format!("{}.exists(prefix, variables.type.startsWith(prefix))", list(prefixes.iter().copied()))
     };
@@ -138,7 +142,7 @@ fn secrets(installation: &Installation) -> Policy {
 
 fn leases(installation: &Installation) -> Policy {
     let Installation { name, namespace, lease, .. } = installation;
-    let requests = Requests {
+    let requests = MatchedRequests {
         group: "coordination.k8s.io",
         version: "v1",
         resources: &["leases"],
@@ -151,7 +155,7 @@ fn leases(installation: &Installation) -> Policy {
 
 fn webhooks(installation: &Installation) -> Policy {
     let Installation { name, namespace, webhook_configuration, webhook_service, webhook_url, .. } = installation;
-    let requests = Requests {
+    let requests = MatchedRequests {
         group: "admissionregistration.k8s.io",
         version: "v1",
         resources: &["mutatingwebhookconfigurations", "validatingwebhookconfigurations"],
@@ -203,7 +207,7 @@ fn webhooks(installation: &Installation) -> Policy {
 }
 
 fn events(installation: &Installation) -> Policy {
-    let requests = Requests {
+    let requests = MatchedRequests {
         group: "events.k8s.io",
         version: "v1",
         resources: &["events"],

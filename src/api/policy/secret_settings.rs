@@ -16,7 +16,7 @@ use crate::api::{
     key_pair::SecretSpec,
     policy::{
         Installation, Policy,
-        build::{Requests, policy as build, validation, variable},
+        build::{MatchedRequests, policy as build, validation, variable},
     },
 };
 
@@ -24,7 +24,7 @@ pub(super) fn policy(installation: &Installation) -> Policy {
     // Without the status, which only the operator writes, and without deletions.
     let (group, version, plural) = (KeyPair::group(&()), KeyPair::version(&()), KeyPair::plural(&()));
     let requests =
-        Requests { group: &group, version: &version, resources: &[&plural], operations: &["CREATE", "UPDATE"] };
+        MatchedRequests { group: &group, version: &version, resources: &[&plural], operations: &["CREATE", "UPDATE"] };
     let secrets = "authorizer.group('').resource('secrets').namespace(request.namespace)";
     let variables = vec![
         variable("secret", &settings("object")),

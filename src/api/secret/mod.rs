@@ -5,7 +5,7 @@ mod ownership;
 use kube::{Resource, ResourceExt};
 use serde::{Deserialize, Serialize};
 
-pub use self::ownership::Marks;
+pub use self::ownership::OwnershipMetadata;
 use super::{FromObject, KeyPair};
 pub use crate::domain::secret::{ADOPT_ANNOTATION, KEYPAIR_UID_ANNOTATION, MANAGED_BY_LABEL, OPERATOR};
 use crate::domain::{
@@ -64,7 +64,7 @@ pub fn known_annotation(key: &str, value: String) -> Option<String> {
 pub fn cached(secret: &impl Resource, key_pair: &KeyPair) -> CachedSecret {
     let applied = AppliedSummary::of(secret);
     CachedSecret {
-        owned: Marks::of(secret).belongs(key_pair) == Ownership::Ours,
+        owned: OwnershipMetadata::of(secret).ownership(key_pair) == Ownership::Ours,
         sha256: fingerprint(secret, FINGERPRINT_ANNOTATION),
         adopted: applied.as_ref().is_some_and(|applied| applied.adopted),
         settings: applied.map(|applied| applied.digest),
@@ -74,7 +74,7 @@ pub fn cached(secret: &impl Resource, key_pair: &KeyPair) -> CachedSecret {
 }
 
 /// Whether the operator's watches select this Secret.
-pub fn in_sight(secret: &impl Resource) -> bool {
+pub fn is_selected(secret: &impl Resource) -> bool {
     secret.labels().get(MANAGED_BY_LABEL).is_some_and(|manager| manager == OPERATOR)
         || secret.labels().contains_key(KEYPAIR_UID_LABEL)
 }

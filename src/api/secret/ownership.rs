@@ -16,7 +16,7 @@ const OWNERS_MAX: usize = 16;
 
 /// The metadata that decides who owns a Secret, in bounded size.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Marks {
+pub struct OwnershipMetadata {
     /// The name of the `KeyPair` that may adopt the Secret.
     adopt: Option<String>,
     /// The UID of the `KeyPair` in its annotation.
@@ -29,8 +29,8 @@ pub struct Marks {
     key_pair: Option<String>,
 }
 
-impl Marks {
-    /// The marks in the metadata of `secret`.
+impl OwnershipMetadata {
+    /// The ownership metadata of `secret`.
     pub fn of(secret: &impl Resource) -> Self {
         let annotation = |key| secret.annotations().get(key).filter(|value| value.len() <= NAME_MAX).cloned();
         let short = |owner: &&OwnerReference| owner.uid.len() <= NAME_MAX;
@@ -54,7 +54,7 @@ impl Marks {
     /// annotation if there is none. A Secret with another controlling owner is foreign whatever else its metadata says, and
     /// cannot be adopted.
     #[must_use]
-    pub fn belongs(&self, key_pair: &KeyPair) -> Ownership {
+    pub fn ownership(&self, key_pair: &KeyPair) -> Ownership {
         let Some(uid) = &key_pair.metadata.uid else { return Ownership::Foreign };
         match &self.controller {
             Some((controller, _)) if controller != uid => Ownership::Foreign,
@@ -69,9 +69,9 @@ impl Marks {
 
     /// The controlling owner that prevents this `KeyPair` from owning or adopting the Secret.
     #[must_use]
-    pub fn owner_in_the_way(&self, key_pair: &KeyPair) -> Option<String> {
-        let (_, controller) = self.controller.as_ref().filter(|_| self.belongs(key_pair) == Ownership::Foreign)?;
-        self.concerns(&key_pair.name_any(), key_pair.metadata.uid.as_deref().unwrap_or_default())
+    pub fn blocking_owner(&self, key_pair: &KeyPair) -> Option<String> {
+        let (_, controller) = self.controller.as_ref().filter(|_| self.ownership(key_pair) == Ownership::Foreign)?;
+        self.refers_to(&key_pair.name_any(), key_pair.metadata.uid.as_deref().unwrap_or_default())
             .then(|| controller.clone())
     }
 
@@ -87,7 +87,7 @@ impl Marks {
 
     /// Whether the Secret refers to the `KeyPair` of this name and UID.
     #[must_use]
-    pub fn concerns(&self, name: &str, uid: &str) -> bool {
+    pub fn refers_to(&self, name: &str, uid: &str) -> bool {
         self.adopt.as_deref() == Some(name)
             || self.uid.as_deref() == Some(uid)
             || self.owners.iter().any(|owner| owner == uid)
@@ -110,8 +110,8 @@ mod tests {
 
     use super::*;
 
-    fn marks(metadata: impl Into<Value>) -> Marks {
-        Marks::of(&serde_json::from_value::<Secret>(json!({ "metadata": metadata.into() })).unwrap())
+    fn metadata(metadata: impl Into<Value>) -> OwnershipMetadata {
+        OwnershipMetadata::of(&serde_json::from_value::<Secret>(json!({ "metadata": metadata.into() })).unwrap())
     }
 
     fn key_pair() -> KeyPair {
@@ -124,17 +124,18 @@ mod tests {
 
     #[test]
     fn it_is_ours_by_uid_and_offered_by_name() {
-        let annotated = |key: &str, value: &str| marks(json!({ "annotations": { key: value } })).belongs(&key_pair());
-        assert_eq!(marks(json!({})).belongs(&key_pair()), Ownership::Foreign);
+        let annotated =
+            |key: &str, value: &str| metadata(json!({ "annotations": { key: value } })).ownership(&key_pair());
+        assert_eq!(metadata(json!({})).ownership(&key_pair()), Ownership::Foreign);
         assert_eq!(annotated(KEYPAIR_UID_ANNOTATION, "1"), Ownership::Ours);
         assert_eq!(annotated(KEYPAIR_UID_ANNOTATION, "2"), Ownership::Foreign);
         assert_eq!(annotated(ADOPT_ANNOTATION, "web"), Ownership::Offered);
         for other in ["other", "web,other", "web ", ""] {
             assert_eq!(annotated(ADOPT_ANNOTATION, other), Ownership::Foreign, "{other:?}");
         }
-        let owned = |controller| marks(json!({ "ownerReferences": owner("KeyPair", "web", "1", controller) }));
-        assert_eq!(owned(true).belongs(&key_pair()), Ownership::Ours);
-        assert_eq!(owned(false).belongs(&key_pair()), Ownership::Ours);
+        let owned = |controller| metadata(json!({ "ownerReferences": owner("KeyPair", "web", "1", controller) }));
+        assert_eq!(owned(true).ownership(&key_pair()), Ownership::Ours);
+        assert_eq!(owned(false).ownership(&key_pair()), Ownership::Ours);
     }
 
     #[test]
@@ -143,42 +144,42 @@ mod tests {
         let other: KeyPair =
             serde_json::from_value(json!({ "metadata": { "name": "db", "uid": "2" }, "spec": {} })).unwrap();
         // The first one sets the annotation to its UID and owns the Secret from then on.
-        for (noted, belongs) in
+        for (uid, ownership) in
             [("1", [Ownership::Ours, Ownership::Foreign]), ("2", [Ownership::Foreign, Ownership::Ours])]
         {
-            let found = marks(json!({ "annotations": { KEYPAIR_UID_ANNOTATION: noted }, "ownerReferences": owners }));
-            assert_eq!([found.belongs(&key_pair()), found.belongs(&other)], belongs);
+            let found = metadata(json!({ "annotations": { KEYPAIR_UID_ANNOTATION: uid }, "ownerReferences": owners }));
+            assert_eq!([found.ownership(&key_pair()), found.ownership(&other)], ownership);
         }
     }
 
     #[test]
     fn what_another_controller_has_is_not_ours_to_take() {
         let two = json!([owner("SealedSecret", "db", "2", true)[0], owner("KeyPair", "web", "1", false)[0]]);
-        assert_eq!(marks(json!({ "ownerReferences": two })).belongs(&key_pair()), Ownership::Foreign);
+        assert_eq!(metadata(json!({ "ownerReferences": two })).ownership(&key_pair()), Ownership::Foreign);
         for (key, value) in [(KEYPAIR_UID_ANNOTATION, "1"), (ADOPT_ANNOTATION, "web")] {
-            let found = |owners: &Value| marks(json!({ "annotations": { key: value }, "ownerReferences": owners }));
+            let found = |owners: &Value| metadata(json!({ "annotations": { key: value }, "ownerReferences": owners }));
             let theirs = found(&owner("SealedSecret", "db", "2", true));
-            assert_eq!(theirs.belongs(&key_pair()), Ownership::Foreign);
-            assert_eq!(theirs.owner_in_the_way(&key_pair()).as_deref(), Some("SealedSecret \"db\""));
-            assert_ne!(found(&owner("SealedSecret", "db", "2", false)).belongs(&key_pair()), Ownership::Foreign);
+            assert_eq!(theirs.ownership(&key_pair()), Ownership::Foreign);
+            assert_eq!(theirs.blocking_owner(&key_pair()).as_deref(), Some("SealedSecret \"db\""));
+            assert_ne!(found(&owner("SealedSecret", "db", "2", false)).ownership(&key_pair()), Ownership::Foreign);
         }
-        let unasked = marks(json!({ "ownerReferences": owner("SealedSecret", "db", "2", true) }));
-        assert_eq!(unasked.owner_in_the_way(&key_pair()), None);
+        let unasked = metadata(json!({ "ownerReferences": owner("SealedSecret", "db", "2", true) }));
+        assert_eq!(unasked.blocking_owner(&key_pair()), None);
     }
 
     #[test]
     fn what_is_kept_and_told_is_checked() {
         let long = "x".repeat(300_000);
-        let kept = marks(json!({
+        let kept = metadata(json!({
             "annotations": { ADOPT_ANNOTATION: long, KEYPAIR_UID_ANNOTATION: long },
             "ownerReferences": owner(&long, &long, &long, true),
         }));
         assert!(format!("{kept:?}").len() < 1024);
         for (kind, name) in [("A\u{202e}B", "db"), ("Job", "a\nb"), ("", ""), ("Job", "\"; echo")] {
-            let found = marks(
+            let found = metadata(
                 json!({ "annotations": { ADOPT_ANNOTATION: "web" }, "ownerReferences": owner(kind, name, "2", true) }),
             );
-            let told = found.owner_in_the_way(&key_pair()).unwrap();
+            let told = found.blocking_owner(&key_pair()).unwrap();
             assert!(told.chars().all(|c| c.is_ascii_graphic() || c == ' ') && !told.contains("echo"), "{told}");
         }
     }

@@ -23,24 +23,24 @@ fn honest() -> Value {
     })
 }
 
-fn facts(changes: &Value) -> decide::AcceptedKeyPair {
+fn accepted_key_pair(changes: &Value) -> decide::AcceptedKeyPair {
     let mut status = honest();
     for (field, value) in changes.as_object().unwrap() {
         status[field] = value.clone();
     }
-    serde_json::from_value::<KeyPairStatus>(status).unwrap().facts(UID).unwrap()
+    serde_json::from_value::<KeyPairStatus>(status).unwrap().accepted_key_pair(UID).unwrap()
 }
 
 #[test]
 fn what_the_operator_writes_is_taken_as_it_is() {
-    let accepted = facts(&json!({}));
+    let accepted = accepted_key_pair(&json!({}));
     assert_eq!(
         (accepted.id.as_str(), accepted.public_key.as_str(), accepted.bits),
         ("kp-0123456789abcdefghij", LINE, 256)
     );
     assert_eq!((accepted.secret_name.as_deref(), accepted.secret_version.as_deref()), (Some("web"), Some("1042")));
     assert_eq!((accepted.algorithm.as_str(), accepted.fingerprint), ("Ed25519", accepted.fingerprints.md5));
-    assert_eq!(KeyPairStatus::default().facts(UID), None);
+    assert_eq!(KeyPairStatus::default().accepted_key_pair(UID), None);
 }
 
 #[test]
@@ -61,23 +61,37 @@ fn the_name_of_a_secret_is_one_or_none() {
         "web#",
         long.as_str(),
     ] {
-        assert_eq!(facts(&json!({ "secretName": name })).secret_name, None, "{name:?}");
+        assert_eq!(accepted_key_pair(&json!({ "secretName": name })).secret_name, None, "{name:?}");
     }
     for version in ["", "1\n2", "\u{1b}[2J", "../1", long.as_str()] {
-        assert_eq!(facts(&json!({ "secretVersion": version })).secret_version, None, "{version:?}");
+        assert_eq!(accepted_key_pair(&json!({ "secretVersion": version })).secret_version, None, "{version:?}");
+    }
+}
+
+#[test]
+fn a_name_that_a_profile_allows_is_read_back() {
+    for rules in Profile::ALL.map(Profile::rules) {
+        for rule in [rules.import_name, rules.generate_name] {
+            let longest = "a".repeat(rule.max_chars);
+            assert!(rule.allows(&longest), "{}", rule.words);
+            assert_eq!(accepted_key_pair(&json!({ "keyPairName": longest })).key_pair_name, longest, "{}", rule.words);
+        }
+    }
+    for name in ["", "a b", "a\n", &"a".repeat(1_000)] {
+        assert_eq!(accepted_key_pair(&json!({ "keyPairName": name })).key_pair_name, "", "{name:.40}");
     }
 }
 
 #[test]
 fn an_identifier_that_is_none_is_made_anew() {
     for id in ["", "x", "kp-0123456789ABCDEFGHIJ", "kp-0123456789abcdefghij\n", &"k".repeat(100_000)] {
-        assert_eq!(facts(&json!({ "keyPairID": id })).id, KeyPairId::from_uid(UID).to_string(), "{id:.40}");
+        assert_eq!(accepted_key_pair(&json!({ "keyPairID": id })).id, KeyPairId::from_uid(UID).to_string(), "{id:.40}");
     }
 }
 
 #[test]
 fn a_key_is_one_that_its_fingerprints_are_of() {
-    let honest = facts(&json!({}));
+    let honest = accepted_key_pair(&json!({}));
     // Not a key, not as the operator writes it, not this one.
     for line in [
         "",
@@ -88,7 +102,7 @@ fn a_key_is_one_that_its_fingerprints_are_of() {
         OTHER,
         &"a".repeat(1 << 20),
     ] {
-        let accepted = facts(&json!({ "publicKey": line }));
+        let accepted = accepted_key_pair(&json!({ "publicKey": line }));
         assert_eq!((accepted.public_key.as_str(), &accepted.fingerprints), ("", &honest.fingerprints), "{line:.40}");
     }
     for fingerprints in [
@@ -97,25 +111,26 @@ fn a_key_is_one_that_its_fingerprints_are_of() {
         json!({ "md5": honest.fingerprints.md5, "sha256": "SHA256:\n" }),
         json!({ "md5": "\u{202e}", "sha256": honest.fingerprints.sha256 }),
     ] {
-        let accepted = facts(&json!({ "fingerprints": fingerprints }));
+        let accepted = accepted_key_pair(&json!({ "fingerprints": fingerprints }));
         assert_eq!(
             (accepted.public_key.as_str(), &accepted.fingerprints),
             (LINE, &honest.fingerprints),
             "{fingerprints}"
         );
     }
-    let nothing = facts(&json!({ "publicKey": "x", "fingerprints": null, "algorithm": "R\u{1b}A", "bits": 1 << 20 }));
+    let nothing =
+        accepted_key_pair(&json!({ "publicKey": "x", "fingerprints": null, "algorithm": "R\u{1b}A", "bits": 1 << 20 }));
     assert_eq!(nothing.fingerprints, key::Fingerprints::default());
     assert_eq!((nothing.public_key.as_str(), nothing.algorithm.as_str(), nothing.bits), ("", "", 0));
-    assert_eq!(facts(&json!({ "publicKey": "x", "bits": -1 })).bits, 0);
+    assert_eq!(accepted_key_pair(&json!({ "publicKey": "x", "bits": -1 })).bits, 0);
 }
 
 #[test]
 fn a_fingerprint_has_the_form_of_one() {
     for text in ["", "x", "a\nb", "SHA256:../..", &"a".repeat(100_000)] {
-        assert_eq!(facts(&json!({ "fingerprint": text })).fingerprint, "", "{text:.40}");
+        assert_eq!(accepted_key_pair(&json!({ "fingerprint": text })).fingerprint, "", "{text:.40}");
     }
-    assert_eq!(facts(&json!({ "fingerprint": "a".repeat(32) })).fingerprint, "a".repeat(32));
+    assert_eq!(accepted_key_pair(&json!({ "fingerprint": "a".repeat(32) })).fingerprint, "a".repeat(32));
 }
 
 /// What was not right does not stay, and is not written as an empty text.
@@ -127,7 +142,11 @@ fn what_is_not_known_is_left_out_of_the_next_status() {
     });
     let status: KeyPairStatus = serde_json::from_value(forged).unwrap();
     let refusal = Refusal::new(Reason::SecretConflict, crate::domain::reason::Parameter::Secret, "no");
-    let report = decide::Report { accepted: status.facts(UID), refusals: vec![refusal], ..decide::Report::default() };
+    let report = decide::Report {
+        accepted: status.accepted_key_pair(UID),
+        refusals: vec![refusal],
+        ..decide::Report::default()
+    };
     let key_pair = KeyPair::new("web", crate::api::KeyPairSpec::default());
     let next = KeyPairStatus::from_report(&key_pair, "web", report, Timestamp::UNIX_EPOCH);
     let written = serde_json::to_value(next).unwrap();

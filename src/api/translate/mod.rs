@@ -5,9 +5,7 @@ mod report;
 use kube::ResourceExt;
 
 use super::{
-    key_pair::{
-        DeletionPolicy, GenerateAlgorithm, GenerateSpec, KeyPair, OnLoss, SecretEncoding, SecretKeys, SecretTemplate,
-    },
+    key_pair::{GenerateAlgorithm, GenerateSpec, KeyPair, SecretEncoding, SecretKeys, SecretTemplate},
     status::{Fingerprints, READY},
 };
 use crate::domain::{
@@ -15,7 +13,7 @@ use crate::domain::{
     key::{Algorithm, Encoding, PublicKey},
     reason::Reason,
     request::{Generate, Parameters},
-    secret::{self, SecretSettings},
+    secret::SecretSettings,
 };
 
 /// The request in `key_pair`, with the defaults from `metadata.name` filled in.
@@ -72,8 +70,8 @@ pub fn fingerprint(key_pair: &KeyPair) -> Option<String> {
 
 /// What the status of `key_pair` records, if it has been accepted; for a replay, that of the original.
 #[must_use]
-pub fn facts(key_pair: &KeyPair) -> Option<AcceptedKeyPair> {
-    key_pair.status.as_ref()?.facts(key_pair.metadata.uid.as_deref().unwrap_or_default())
+pub fn accepted_key_pair(key_pair: &KeyPair) -> Option<AcceptedKeyPair> {
+    key_pair.status.as_ref()?.accepted_key_pair(key_pair.metadata.uid.as_deref().unwrap_or_default())
 }
 
 /// `key_pair` as the original of replays, if it has been accepted.
@@ -83,7 +81,7 @@ pub fn original(key_pair: &KeyPair) -> Option<Original> {
     let ready = status.condition(READY)?;
     let reason = status.error.as_ref().and_then(|error| Reason::from_name(&error.reason));
     let refused = (ready.status != "True").then(|| (reason.unwrap_or(Reason::InternalError), ready.message.clone()));
-    Some(Original { accepted: facts(key_pair)?, refused })
+    Some(Original { accepted: accepted_key_pair(key_pair)?, refused })
 }
 
 fn generate(spec: &GenerateSpec) -> Generate {
@@ -114,14 +112,8 @@ fn secret_settings(key_pair: &KeyPair, default_name: String) -> SecretSettings {
             SecretEncoding::PKCS1 => Encoding::Pkcs1,
             SecretEncoding::SEC1 => Encoding::Sec1,
         }),
-        deletion_policy: spec.deletion_policy.map(|policy| match policy {
-            DeletionPolicy::Delete => secret::DeletionPolicy::Delete,
-            DeletionPolicy::Retain => secret::DeletionPolicy::Retain,
-        }),
-        on_loss: match spec.on_loss {
-            OnLoss::Report => secret::OnLoss::Report,
-            OnLoss::Regenerate => secret::OnLoss::Regenerate,
-        },
+        deletion_policy: spec.deletion_policy,
+        on_loss: spec.on_loss,
         labels,
         annotations,
         string_data,

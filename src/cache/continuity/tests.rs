@@ -12,7 +12,7 @@ use tower::service_fn;
 
 use super::*;
 use crate::{
-    cache::stream::{on_watch_success, watch_config, watched},
+    cache::stream::{on_watch_success, watch_config, watch_events},
     client::randomness::Randomness,
 };
 
@@ -122,7 +122,8 @@ async fn follow(server: &Server) -> mpsc::UnboundedReceiver<String> {
     let api = Api::<ConfigMap>::default_namespaced(on_watch_success(&server.client(), || ()));
     let (sender, mut told) = mpsc::unbounded();
     tokio::spawn(async move {
-        let mut events = Box::pin(watched(api, watch_config().fields("metadata.name=web"), Randomness::from_seed(1)));
+        let mut events =
+            Box::pin(watch_events(api, watch_config().fields("metadata.name=web"), Randomness::from_seed(1)));
         while let Some(event) = events.next().await {
             if let Ok(Event::Apply(object) | Event::InitApply(object)) = event {
                 sender.unbounded_send(object.resource_version().unwrap()).unwrap();

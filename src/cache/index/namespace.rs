@@ -27,7 +27,7 @@ pub struct Namespace {
     /// `None` if the region was never known.
     ledger: Option<Ledger>,
     /// Whether the region is known. If not, the ledger is that of a deleted namespace of this name, and grants nothing.
-    is_known: bool,
+    has_region: bool,
     /// The `KeyPair`s that a write may be accepting: for each UID, the version that the write replaces. While that is the newest version
     /// from the watch, the write may still reach the API server.
     pending: BTreeMap<Arc<str>, Box<str>>,
@@ -38,7 +38,8 @@ pub struct Namespace {
 #[derive(Debug, Clone)]
 pub struct Listed {
     name: Arc<str>,
-    key: Option<String>,
+    /// The fingerprint of its key, if duplicate keys are tracked.
+    fingerprint: Option<String>,
     claim: Option<Claim>,
     /// Its UID, if a write may be accepting it.
     pending: Option<Arc<str>>,
@@ -47,21 +48,21 @@ pub struct Listed {
 
 impl Listed {
     /// A `KeyPair` whose claim is not evaluated yet.
-    pub fn of(key_pair: &impl Claimant, key: Option<String>) -> Self {
+    pub fn of(key_pair: &impl Claimant, fingerprint: Option<String>) -> Self {
         let name = key_pair.name_any().into();
-        Self { name, key, claim: None, pending: None, is_decoded: key_pair.is_decoded() }
+        Self { name, fingerprint, claim: None, pending: None, is_decoded: key_pair.is_decoded() }
     }
 }
 
 impl Namespace {
     /// Whether the region is known.
-    pub fn is_known(&self) -> bool {
-        self.is_known
+    pub fn has_region(&self) -> bool {
+        self.has_region
     }
 
     /// Whether the state can be dropped.
     pub fn is_empty(&self) -> bool {
-        !self.is_known && self.names.is_empty()
+        !self.has_region && self.names.is_empty()
     }
 
     /// The names of its `KeyPair`s.
@@ -70,7 +71,7 @@ impl Namespace {
     }
 
     /// Whether it has a `KeyPair` with this name.
-    pub fn has(&self, name: &str) -> bool {
+    pub fn contains(&self, name: &str) -> bool {
         self.names.contains(name)
     }
 
@@ -81,27 +82,27 @@ impl Namespace {
 
     /// The ledger, if the region is known.
     pub fn ledger(&self) -> Option<&Ledger> {
-        self.ledger.as_ref().filter(|_| self.is_known)
+        self.ledger.as_ref().filter(|_| self.has_region)
     }
 
     /// Another `KeyPair` than the one with this name that has the key with this SHA256 fingerprint.
-    pub fn with_same_key(&self, name: &str, sha256: &str) -> Option<String> {
-        self.duplicate_keys.other_than(name, sha256)
+    pub fn duplicate_of(&self, name: &str, sha256: &str) -> Option<String> {
+        self.duplicate_keys.other_with_key(name, sha256)
     }
 
     /// Applies a new or changed `KeyPair`, and returns the names of the others whose claim state changed.
-    pub fn apply(&mut self, key_pair: &impl Claimant, key: Option<&str>) -> BTreeSet<String> {
+    pub fn apply(&mut self, key_pair: &impl Claimant, fingerprint: Option<&str>) -> BTreeSet<String> {
         let name = self.intern_name(&key_pair.name_any());
         if key_pair.is_decoded() {
             self.undecoded.remove(&name);
         } else if self.undecoded.insert(Arc::clone(&name)) {
             log_undecoded(&key_pair.namespace().unwrap_or_default(), &name);
         }
-        self.duplicate_keys.set(&name, key);
+        self.duplicate_keys.set(&name, fingerprint);
         let request = key_pair.claim_request();
-        let mut changed = self.settle(&request);
-        let is_pending = self.is_pending(request.uid(), request.version());
-        let Some(ledger) = self.ledger.as_mut().filter(|_| self.is_known) else { return changed };
+        let mut changed = self.resolve_pending(&request);
+        let is_pending = self.is_acceptance_pending(request.uid(), request.version());
+        let Some(ledger) = self.ledger.as_mut().filter(|_| self.has_region) else { return changed };
         match claim(&request, &name, ledger.region()) {
             Some(claim) => changed.extend(ledger.claim(claim)),
             None if is_pending => {}
@@ -125,7 +126,7 @@ impl Namespace {
     /// Sets the region if only its quota changed: then every claim stays the same. Returns the names of the `KeyPair`s that this affects,
     /// or `None` if all claims have to be evaluated again.
     pub fn set_quota(&mut self, region: &Region) -> Option<BTreeSet<String>> {
-        let ledger = self.ledger.as_mut().filter(|_| self.is_known)?;
+        let ledger = self.ledger.as_mut().filter(|_| self.has_region)?;
         if ledger.region() == region {
             return Some(BTreeSet::new());
         }
@@ -135,26 +136,26 @@ impl Namespace {
 
     /// Forgets the region of a deleted namespace. Pending writes stay: they may still reach a namespace that was created again.
     pub fn forget_region(&mut self) {
-        self.is_known = false;
+        self.has_region = false;
     }
 
     /// Sets the region, and evaluates all requests again.
     pub fn reload(&mut self, region: Region, requests: &[(Arc<str>, ClaimRequest)]) {
-        self.settle_all(requests);
+        self.resolve_all_pending(requests);
         let previous = self.ledger.take();
         let claims = requests
             .iter()
             .filter_map(|(name, request)| self.effective_claim(request, name, &region, previous.as_ref()));
         let claims: Vec<Claim> = claims.collect();
         self.ledger = Some(Ledger::load(region, claims, previous.as_ref()));
-        self.is_known = true;
+        self.has_region = true;
     }
 
     /// Evaluates all requests again, in the same region.
-    pub fn catch_up(&mut self, requests: &[(Arc<str>, ClaimRequest)]) {
+    pub fn reevaluate(&mut self, requests: &[(Arc<str>, ClaimRequest)]) {
         match self.ledger().map(|ledger| ledger.region().clone()) {
             Some(region) => self.reload(region, requests),
-            None => self.settle_all(requests),
+            None => self.resolve_all_pending(requests),
         }
     }
 
@@ -162,17 +163,17 @@ impl Namespace {
     pub fn evaluate_listed(&self, listed: &mut Listed, request: &ClaimRequest) {
         let Some(ledger) = self.ledger() else { return };
         listed.claim = self.effective_claim(request, &listed.name, ledger.region(), Some(ledger));
-        let is_pending = !request.is_accepted() && self.is_pending(request.uid(), request.version());
+        let is_pending = !request.is_accepted() && self.is_acceptance_pending(request.uid(), request.version());
         listed.pending = is_pending.then(|| request.uid().into());
     }
 
-    /// Replaces the state by a complete list. With `is_evaluated` its claims are final; otherwise [`Self::catch_up`] follows.
+    /// Replaces the state by a complete list. With `is_evaluated` its claims are final; otherwise [`Self::reevaluate`] follows.
     pub fn end_list(&mut self, namespace: &str, listed: Vec<Listed>, is_evaluated: bool) {
         self.names = listed.iter().map(|listed| Arc::clone(&listed.name)).collect();
         self.duplicate_keys = DuplicateKeys::default();
         let before = std::mem::take(&mut self.undecoded);
-        for Listed { name, key, is_decoded, .. } in &listed {
-            self.duplicate_keys.set(name, key.as_deref());
+        for Listed { name, fingerprint, is_decoded, .. } in &listed {
+            self.duplicate_keys.set(name, fingerprint.as_deref());
             if !is_decoded {
                 if !before.contains(name) {
                     log_undecoded(namespace, name);
@@ -180,7 +181,7 @@ impl Namespace {
                 self.undecoded.insert(Arc::clone(name));
             }
         }
-        if !is_evaluated || !self.is_known {
+        if !is_evaluated || !self.has_region {
             return;
         }
         let pending: BTreeSet<Arc<str>> = listed.iter().filter_map(|listed| listed.pending.clone()).collect();
@@ -199,7 +200,7 @@ impl Namespace {
 
     /// Records that a write is about to accept this version of a `KeyPair`. Returns false if it must not.
     pub fn begin_acceptance(&mut self, uid: &str, version: &str) -> bool {
-        let may_accept = self.is_known && self.ledger.as_mut().is_some_and(|ledger| ledger.begin_writing(uid));
+        let may_accept = self.has_region && self.ledger.as_mut().is_some_and(|ledger| ledger.begin_writing(uid));
         if may_accept {
             self.pending.insert(uid.into(), version.into());
         }
@@ -207,7 +208,7 @@ impl Namespace {
     }
 
     /// Whether a write may be accepting this version of a `KeyPair`.
-    pub fn is_pending(&self, uid: &str, version: Option<&str>) -> bool {
+    pub fn is_acceptance_pending(&self, uid: &str, version: Option<&str>) -> bool {
         self.pending.get(uid).is_some_and(|pending| version == Some(&**pending))
     }
 
@@ -220,15 +221,17 @@ impl Namespace {
         previous: Option<&Ledger>,
     ) -> Option<Claim> {
         claim(request, name, region).or_else(|| {
-            let previous = previous.filter(|_| self.is_pending(request.uid(), request.version()))?;
+            let previous = previous.filter(|_| self.is_acceptance_pending(request.uid(), request.version()))?;
             previous.get(request.uid())
         })
     }
 
     /// Ends the pending write of a `KeyPair` once another version shows whether the write succeeded.
-    fn settle(&mut self, request: &ClaimRequest) -> BTreeSet<String> {
+    fn resolve_pending(&mut self, request: &ClaimRequest) -> BTreeSet<String> {
         let uid = request.uid();
-        if !self.pending.contains_key(uid) || !request.is_accepted() && self.is_pending(uid, request.version()) {
+        if !self.pending.contains_key(uid)
+            || !request.is_accepted() && self.is_acceptance_pending(uid, request.version())
+        {
             return BTreeSet::new();
         }
         self.pending.remove(uid);
@@ -238,13 +241,13 @@ impl Namespace {
         }
     }
 
-    /// [`Self::settle`] for all `KeyPair`s of the namespace.
-    fn settle_all(&mut self, requests: &[(Arc<str>, ClaimRequest)]) {
+    /// [`Self::resolve_pending`] for all `KeyPair`s of the namespace.
+    fn resolve_all_pending(&mut self, requests: &[(Arc<str>, ClaimRequest)]) {
         if self.pending.is_empty() {
             return;
         }
         for (_, request) in requests {
-            self.settle(request);
+            self.resolve_pending(request);
         }
         let existing: BTreeSet<&str> = requests.iter().map(|(_, request)| request.uid()).collect();
         self.pending.retain(|uid, _| existing.contains(&**uid));

@@ -124,7 +124,7 @@ fn a_region_that_changes_during_a_list_counts_for_what_is_listed() {
     index.apply(&Event::InitApply(pairs[0].clone()));
     index.set_region("shop", Region { exists: false, ..Region::with_quota(1) }, |_| None);
     index.apply(&Event::<KeyPair>::InitDone);
-    index.catch_up(|reference| store(&pairs)(&reference.name));
+    index.reevaluate_outdated(|reference| store(&pairs)(&reference.name));
     assert_eq!(claim_state(&index, "aa"), ClaimState::Unknown, "a request outside of every region takes no place");
 }
 
@@ -169,14 +169,14 @@ fn a_namespace_that_is_recreated_before_its_watch_shows_it_keeps_its_key_pairs()
         index.apply(&Event::Apply(pair.clone()));
     }
     // Only now does the watch show that the earlier namespace was deleted.
-    index.forget("shop");
+    index.forget_region("shop");
     assert!(index.region("shop").is_none());
-    assert!(index.has("shop", "aa") && index.has("shop", "bb"));
+    assert!(index.contains("shop", "aa") && index.contains("shop", "bb"));
     let concerned = index.set_region("shop", Region::with_quota(1), store(&pairs));
     assert_eq!(names(concerned), BTreeSet::from(["aa".to_owned(), "bb".to_owned()]));
     assert_eq!((claim_state(&index, "aa"), claim_state(&index, "bb")), (ClaimState::Granted, ClaimState::NoSlot));
     // The same with a list of Namespaces that does not have it.
-    index.retain(&BTreeSet::new());
+    index.forget_regions_except(&BTreeSet::new());
     assert!(index.region("shop").is_none());
     index.set_region("shop", Region::with_quota(1), store(&pairs));
     assert_eq!((claim_state(&index, "aa"), claim_state(&index, "bb")), (ClaimState::Granted, ClaimState::NoSlot));
@@ -187,7 +187,7 @@ fn a_recreated_namespace_frees_what_its_old_pairs_held() {
     let index = index(1);
     let old = key_pair("aa", true);
     index.apply(&Event::Apply(old.clone()));
-    index.forget("shop");
+    index.forget_region("shop");
     index.set_region("shop", Region::with_quota(1), store(std::slice::from_ref(&old)));
     // The old pair counts until its own watch shows the deletion.
     let new = anew(key_pair("bb", false));
@@ -207,11 +207,11 @@ fn a_deleted_empty_namespace_leaves_nothing_behind() {
         index.apply(&Event::Apply(version(pair.clone(), "1")));
         assert!(index.begin_acceptance("shop", "uid-aa", "1"));
         if namespace_first {
-            index.forget("shop");
+            index.forget_region("shop");
             index.apply(&Event::Delete(pair));
         } else {
             index.apply(&Event::Delete(pair));
-            index.forget("shop");
+            index.forget_region("shop");
         }
         assert!(index.lock().namespaces.is_empty());
     }
@@ -227,14 +227,14 @@ fn a_pending_acceptance_keeps_slot_and_name_whatever_happens_to_the_namespace() 
             index.set_region("shop", without_project(), store(pairs));
         },
         |index, pairs| {
-            index.forget("shop");
+            index.forget_region("shop");
             index.set_region("shop", without_project(), store(pairs));
         },
         |index, pairs| {
             index.set_region("shop", without_project(), store(pairs));
             begin_list(index, pairs);
             index.apply(&Event::<KeyPair>::InitDone);
-            index.catch_up(|reference| store(pairs)(&reference.name));
+            index.reevaluate_outdated(|reference| store(pairs)(&reference.name));
         },
     ];
     for (number, edit) in edits.into_iter().enumerate() {
@@ -251,7 +251,7 @@ fn a_pending_acceptance_keeps_slot_and_name_whatever_happens_to_the_namespace() 
             (ClaimState::Granted, ClaimState::NoSlot),
             "{number}"
         );
-        assert!(index.may_be_accepted("shop", "uid-aa", "1"));
+        assert!(index.is_acceptance_pending("shop", "uid-aa", "1"));
         // The same version is no news.
         index.apply(&Event::Apply(pairs[0].clone()));
         assert_eq!(claim_state(&index, "aa"), ClaimState::Granted, "{number}");
@@ -263,7 +263,7 @@ fn a_pending_acceptance_keeps_slot_and_name_whatever_happens_to_the_namespace() 
             (ClaimState::Granted, ClaimState::NoSlot),
             "{number}"
         );
-        assert!(!late.may_be_accepted("shop", "uid-aa", "1"));
+        assert!(!late.is_acceptance_pending("shop", "uid-aa", "1"));
         // Or another write has arrived, so this one cannot any more.
         let concerned = index.apply(&Event::Apply(version(in_project("aa", false), "3")));
         assert_eq!(names(concerned), BTreeSet::from(["bb".to_owned()]), "{number}");
@@ -283,7 +283,7 @@ fn a_list_shows_whether_a_write_has_arrived() {
         begin_list(&index, pairs);
         meanwhile();
         index.apply(&Event::<KeyPair>::InitDone);
-        index.catch_up(|reference| store(pairs)(&reference.name));
+        index.reevaluate_outdated(|reference| store(pairs)(&reference.name));
     };
     list(&pairs("1"), &|| ());
     // It begins during a list that shows the old version.
@@ -329,6 +329,6 @@ fn listed_requests_are_evaluated_at_the_end_of_the_list() {
     begin_list(&index, &pairs);
     index.set_region("shop", Region::with_quota(1), |_| None);
     index.apply(&Event::<KeyPair>::InitDone);
-    index.catch_up(|reference| store(&pairs)(&reference.name));
+    index.reevaluate_outdated(|reference| store(&pairs)(&reference.name));
     assert_eq!((claim_state(&index, "aa"), claim_state(&index, "bb")), (ClaimState::Granted, ClaimState::NoSlot));
 }

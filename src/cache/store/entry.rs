@@ -28,13 +28,13 @@ const SECRET_DICTIONARY: &str = include_str!("secret.json");
 /// A kind of objects that can be stored.
 pub trait Stored: Resource<DynamicType = ()> {
     /// What the store returns for an object.
-    type View;
+    type Restored;
 
     /// The stored form of the object, without its name and namespace.
     fn entry(&self) -> Option<Entry>;
 
-    /// Restores the view of an object with this name from its [`Self::entry`].
-    fn view(entry: &Entry, namespace: &str, name: &str) -> Option<Self::View>;
+    /// Restores an object with this name from its [`Self::entry`].
+    fn restore(entry: &Entry, namespace: &str, name: &str) -> Option<Self::Restored>;
 }
 
 /// An object as compressed JSON.
@@ -147,7 +147,7 @@ impl KeyPairEntry {
 }
 
 impl Stored for KeyPair {
-    type View = KeyPairEntry;
+    type Restored = KeyPairEntry;
 
     fn entry(&self) -> Option<Entry> {
         let whole = compress(&without_name(self), KEY_PAIR_DICTIONARY)?;
@@ -157,7 +157,7 @@ impl Stored for KeyPair {
         summary_entry(self, ClaimRequest::of(self), false)
     }
 
-    fn view(entry: &Entry, namespace: &str, name: &str) -> Option<KeyPairEntry> {
+    fn restore(entry: &Entry, namespace: &str, name: &str) -> Option<KeyPairEntry> {
         if entry.is_summary {
             let summary: Box<Summary> = decompress(&entry.json, KEY_PAIR_DICTIONARY)?;
             Some(if summary.is_undecoded { KeyPairEntry::Undecoded(summary) } else { KeyPairEntry::Summary(summary) })
@@ -169,7 +169,7 @@ impl Stored for KeyPair {
 }
 
 impl Stored for WatchedKeyPair {
-    type View = KeyPairEntry;
+    type Restored = KeyPairEntry;
 
     fn entry(&self) -> Option<Entry> {
         match self.decoded() {
@@ -178,8 +178,8 @@ impl Stored for WatchedKeyPair {
         }
     }
 
-    fn view(entry: &Entry, namespace: &str, name: &str) -> Option<KeyPairEntry> {
-        KeyPair::view(entry, namespace, name)
+    fn restore(entry: &Entry, namespace: &str, name: &str) -> Option<KeyPairEntry> {
+        KeyPair::restore(entry, namespace, name)
     }
 }
 
@@ -192,14 +192,14 @@ fn summary_entry(key_pair: &impl Resource, claim: ClaimRequest, is_undecoded: bo
 }
 
 impl Stored for PartialObjectMeta<Secret> {
-    type View = Self;
+    type Restored = Self;
 
     /// Its size is bounded: [`WatchedSecret`](crate::cache::watched::WatchedSecret) decodes only bounded fields.
     fn entry(&self) -> Option<Entry> {
         Some(Entry::new(self, false, compress(&without_name(self), SECRET_DICTIONARY)?))
     }
 
-    fn view(entry: &Entry, namespace: &str, name: &str) -> Option<Self> {
+    fn restore(entry: &Entry, namespace: &str, name: &str) -> Option<Self> {
         Some(with_name(decompress(&entry.json, SECRET_DICTIONARY)?, namespace, name))
     }
 }
@@ -234,7 +234,7 @@ mod tests {
         let import = import(line);
         let entry = import.entry().unwrap();
         assert!(entry.json.len() < line.len() + 200, "{} bytes", entry.json.len());
-        let Some(KeyPairEntry::Whole(kept)) = KeyPair::view(&entry, "shop", "backend-4711") else {
+        let Some(KeyPairEntry::Whole(kept)) = KeyPair::restore(&entry, "shop", "backend-4711") else {
             panic!("it is stored whole")
         };
         assert_eq!(*kept, import);
@@ -254,7 +254,7 @@ mod tests {
             large.status = import(line).status.filter(|_| accepted);
             let entry = large.entry().unwrap();
             assert!(entry.json.len() < 512, "{} bytes", entry.json.len());
-            let kept = KeyPair::view(&entry, "shop", &large.name_any()).unwrap();
+            let kept = KeyPair::restore(&entry, "shop", &large.name_any()).unwrap();
             assert!(matches!(kept, KeyPairEntry::Summary(_)));
             assert!(kept.has_spec_of(&large));
             let mut edited = large.clone();

@@ -45,7 +45,7 @@ impl<K> Default for CompressedStore<K> {
 
 impl<K: Stored> CompressedStore<K> {
     /// Applies an event, and returns the objects that no longer exist.
-    pub fn apply<O: Stored<View = K::View>>(&self, event: &Event<O>) -> Vec<K::View> {
+    pub fn apply<O: Stored<Restored = K::Restored>>(&self, event: &Event<O>) -> Vec<K::Restored> {
         let mut state = self.write();
         match event {
             Event::Init => state.listed.clear(),
@@ -60,7 +60,7 @@ impl<K: Stored> CompressedStore<K> {
                     let now = state.objects.get(namespace);
                     for (name, entry) in objects {
                         if now.and_then(|now| now.get(name)).is_none_or(|now| !now.is_same_object(entry)) {
-                            gone.extend(K::view(entry, namespace, name));
+                            gone.extend(K::restore(entry, namespace, name));
                         }
                     }
                 }
@@ -73,9 +73,9 @@ impl<K: Stored> CompressedStore<K> {
     }
 
     /// The last watched state of an object.
-    pub fn get(&self, reference: &ObjectRef<K>) -> Option<K::View> {
+    pub fn get(&self, reference: &ObjectRef<K>) -> Option<K::Restored> {
         let namespace = reference.namespace.as_deref().unwrap_or_default();
-        K::view(self.read().objects.get(namespace)?.get(reference.name.as_str())?, namespace, &reference.name)
+        K::restore(self.read().objects.get(namespace)?.get(reference.name.as_str())?, namespace, &reference.name)
     }
 
     /// The namespaces with objects.
@@ -92,10 +92,10 @@ impl<K: Stored> CompressedStore<K> {
     }
 
     /// Calls `visit` with each object.
-    pub fn for_each(&self, mut visit: impl FnMut(K::View)) {
+    pub fn for_each(&self, mut visit: impl FnMut(K::Restored)) {
         let state = self.read();
         let objects = state.objects.iter().flat_map(|(namespace, objects)| {
-            objects.iter().filter_map(move |(name, entry)| K::view(entry, namespace, name))
+            objects.iter().filter_map(move |(name, entry)| K::restore(entry, namespace, name))
         });
         objects.for_each(&mut visit);
     }
@@ -126,14 +126,14 @@ fn put<K: Stored>(objects: &mut Objects, object: &K) {
     }
 }
 
-fn remove<K: Stored>(objects: &mut Objects, object: &impl Resource) -> Option<K::View> {
+fn remove<K: Stored>(objects: &mut Objects, object: &impl Resource) -> Option<K::Restored> {
     let namespace = object.namespace().unwrap_or_default();
     let entries = objects.get_mut(namespace.as_str())?;
     let entry = entries.remove(object.name_any().as_str());
     if entries.is_empty() {
         objects.remove(namespace.as_str());
     }
-    K::view(&entry?, &namespace, &object.name_any())
+    K::restore(&entry?, &namespace, &object.name_any())
 }
 
 #[cfg(test)]

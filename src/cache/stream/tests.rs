@@ -33,8 +33,11 @@ async fn begin(status: u16, stream: &str) -> (Vec<String>, Vec<String>) {
         async move { Ok::<_, Infallible>(Response::builder().status(status).body(Body::from(body.into_bytes())).unwrap()) }
     });
     let client = on_watch_success(&Client::new(server, "default"), || ());
-    let mut events =
-        Box::pin(watched(Api::<ConfigMap>::default_namespaced(client), watch_config(), Randomness::of_this_process()));
+    let mut events = Box::pin(watch_events(
+        Api::<ConfigMap>::default_namespaced(client),
+        watch_config(),
+        Randomness::of_this_process(),
+    ));
     let mut told = Vec::new();
     loop {
         match events.next().await.unwrap().unwrap() {
@@ -93,8 +96,11 @@ async fn a_page_that_is_too_large_is_retried_with_smaller_pages() {
         async move { Ok::<_, Infallible>(Response::builder().status(status).body(Body::from(body.into_bytes())).unwrap()) }
     });
     let client = on_watch_success(&Client::new(server, "default"), || ());
-    let mut events =
-        Box::pin(watched(Api::<ConfigMap>::default_namespaced(client), watch_config(), Randomness::of_this_process()));
+    let mut events = Box::pin(watch_events(
+        Api::<ConfigMap>::default_namespaced(client),
+        watch_config(),
+        Randomness::of_this_process(),
+    ));
     while !matches!(events.next().await.unwrap(), Ok(Event::InitDone)) {}
     assert_eq!(*asked.lock().unwrap(), [500, 62]);
 }
@@ -116,7 +122,8 @@ async fn refused(code: u16, time: Duration) -> Vec<(Duration, bool)> {
         async move { Ok::<_, Infallible>(Response::new(Body::from(text.into_bytes()))) }
     });
     let client = on_watch_success(&Client::new(server, "default"), || ());
-    let events = watched(Api::<ConfigMap>::default_namespaced(client), watch_config(), Randomness::of_this_process());
+    let events =
+        watch_events(Api::<ConfigMap>::default_namespaced(client), watch_config(), Randomness::of_this_process());
     tokio::time::timeout(time, events.for_each(|_| std::future::ready(()))).await.unwrap_err();
     asked.lock().unwrap().clone()
 }

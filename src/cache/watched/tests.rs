@@ -14,8 +14,8 @@ use super::*;
 use crate::{
     cache::{
         index::Index,
+        scope_cache::ScopeCache,
         store::{CompressedStore, KeyPairEntry},
-        view::View,
     },
     domain::{ledger::ClaimState, region::Region},
 };
@@ -75,16 +75,16 @@ fn specs(seed: u64) -> Vec<Value> {
 #[test]
 fn the_largest_key_pairs_stay_within_the_documented_limit() {
     for kind in 0..specs(0).len() {
-        let view = View::new(Index::with_same_keys());
-        view.index.set_region("shop", Region::with_quota(1000), |_| None);
+        let cache = ScopeCache::new(Index::tracking_duplicate_keys());
+        cache.index.set_region("shop", Region::with_quota(1000), |_| None);
         let apply = |seed| {
             let text = json!({ "metadata": metadata(seed), "spec": specs(seed).swap_remove(kind) }).to_string();
             let taken = allocation_counter::measure(|| {
                 let watched: WatchedKeyPair = serde_json::from_str(&text).unwrap();
                 assert_eq!((watched.labels().len(), watched.annotations().len()), (0, 0));
                 let event = Event::Apply(watched);
-                view.index.apply(&event);
-                view.key_pairs.apply(&event);
+                cache.index.apply(&event);
+                cache.key_pairs.apply(&event);
             });
             taken.bytes_max
         };
@@ -125,8 +125,8 @@ fn decodable(name: &str, key_pair_name: &str) -> WatchedKeyPair {
 
 #[test]
 fn an_undecodable_key_pair_keeps_its_slot_and_name() {
-    let view = View::new(Index::default());
-    view.index.set_region("shop", Region::with_quota(2), |_| None);
+    let cache = ScopeCache::new(Index::default());
+    cache.index.set_region("shop", Region::with_quota(2), |_| None);
     let accepted = json!({ "keyPairID": "kp-1", "keyPairName": "web", "bits": "many" });
     let pairs = || {
         [
@@ -154,15 +154,15 @@ fn an_undecodable_key_pair_keeps_its_slot_and_name() {
         ("same-wanted-name", ClaimState::NoSlot),
     ];
     let apply = |event: Event<WatchedKeyPair>| {
-        view.index.apply(&event);
-        view.key_pairs.apply(&event);
+        cache.index.apply(&event);
+        cache.key_pairs.apply(&event);
     };
     let check = |when: &str| {
         for (name, claim_state) in &expected {
-            let now = view.index.with_ledger("shop", |ledger| ledger.claim_state(&format!("uid-{name}"))).unwrap();
+            let now = cache.index.with_ledger("shop", |ledger| ledger.claim_state(&format!("uid-{name}"))).unwrap();
             assert_eq!(now, *claim_state, "{name} {when}");
         }
-        assert_eq!(view.index.undecoded(), 4, "{when}");
+        assert_eq!(cache.index.undecoded(), 4, "{when}");
     };
     let list = || {
         apply(Event::Init);
@@ -170,7 +170,7 @@ fn an_undecodable_key_pair_keeps_its_slot_and_name() {
             apply(Event::InitApply(pair));
         }
         apply(Event::InitDone);
-        view.index.catch_up(|reference| view.claim_request(reference));
+        cache.index.reevaluate_outdated(|reference| cache.claim_request(reference));
     };
     for pair in pairs() {
         apply(Event::Apply(pair));
@@ -178,21 +178,21 @@ fn an_undecodable_key_pair_keeps_its_slot_and_name() {
     check("as they come");
     list();
     check("after a list");
-    let look_up = |name: &str| view.claim_request(&ObjectRef::new(name).within("shop"));
-    view.index.set_region("shop", Region { default_project: None, ..Region::with_quota(2) }, look_up);
-    view.index.set_region("shop", Region::with_quota(2), look_up);
+    let look_up = |name: &str| cache.claim_request(&ObjectRef::new(name).within("shop"));
+    cache.index.set_region("shop", Region { default_project: None, ..Region::with_quota(2) }, look_up);
+    cache.index.set_region("shop", Region::with_quota(2), look_up);
     check("after the namespace has changed");
-    assert!(matches!(view.key_pairs.get(&ObjectRef::new("old").within("shop")), Some(KeyPairEntry::Undecoded(_))));
+    assert!(matches!(cache.key_pairs.get(&ObjectRef::new("old").within("shop")), Some(KeyPairEntry::Undecoded(_))));
     apply(Event::Delete(undecodable("old", &accepted)));
-    let claim_state = |uid: &str| view.index.with_ledger("shop", |ledger| ledger.claim_state(uid)).unwrap();
+    let claim_state = |uid: &str| cache.index.with_ledger("shop", |ledger| ledger.claim_state(uid)).unwrap();
     assert_eq!(
         (claim_state("uid-same-name"), claim_state("uid-same-wanted-name")),
         (ClaimState::Granted, ClaimState::NoSlot)
     );
-    assert_eq!(view.index.undecoded(), 3);
+    assert_eq!(cache.index.undecoded(), 3);
     // It can be decoded again: it is a request like any other.
     apply(Event::Apply(decodable("waits", "ci")));
-    assert_eq!((claim_state("uid-waits"), view.index.undecoded()), (ClaimState::NoSlot, 2));
+    assert_eq!((claim_state("uid-waits"), cache.index.undecoded()), (ClaimState::NoSlot, 2));
 }
 
 #[test]

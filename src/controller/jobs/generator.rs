@@ -5,7 +5,7 @@ use std::{fmt::Debug, num::NonZeroUsize, sync::Arc, time::Instant};
 use futures::future::BoxFuture;
 use tracing::Span;
 
-use super::pool::Pool;
+use super::pool::KeyPool;
 use crate::{
     controller::queue::fair_semaphore::FairSemaphore,
     domain::key::{Algorithm, KeySpec, PrivateKey},
@@ -21,13 +21,13 @@ use crate::{
 pub struct Generator {
     permits: FairSemaphore,
     metrics: Arc<Metrics>,
-    source: Source,
+    backend: Backend,
 }
 
 #[derive(Debug, Clone)]
-enum Source {
-    Generated { pool: Option<Arc<Pool>>, rsa: RsaGenerator },
-    Given(Arc<dyn KeySource>),
+enum Backend {
+    Generated { pool: Option<Arc<KeyPool>>, rsa: RsaGenerator },
+    External(Arc<dyn KeySource>),
 }
 
 /// An external source of key pairs, for simulations: they need thousands of keys in a second, and no threads, to be repeatable.
@@ -56,23 +56,23 @@ pub enum GeneratorError {
 impl Generator {
     /// A generator that takes RSA keys from `pool`, and otherwise generates them with `rsa` on at most `threads` threads.
     #[must_use]
-    pub fn new(threads: NonZeroUsize, rsa: RsaGenerator, pool: Option<Arc<Pool>>, metrics: Arc<Metrics>) -> Self {
-        Self { permits: FairSemaphore::new(threads.get()), metrics, source: Source::Generated { pool, rsa } }
+    pub fn new(threads: NonZeroUsize, rsa: RsaGenerator, pool: Option<Arc<KeyPool>>, metrics: Arc<Metrics>) -> Self {
+        Self { permits: FairSemaphore::new(threads.get()), metrics, backend: Backend::Generated { pool, rsa } }
     }
 
     /// A generator that takes its keys from `source`, at most `concurrency` at a time.
     #[must_use]
-    pub fn given(source: Arc<dyn KeySource>, concurrency: NonZeroUsize, metrics: Arc<Metrics>) -> Self {
-        Self { permits: FairSemaphore::new(concurrency.get()), metrics, source: Source::Given(source) }
+    pub fn from_source(source: Arc<dyn KeySource>, concurrency: NonZeroUsize, metrics: Arc<Metrics>) -> Self {
+        Self { permits: FairSemaphore::new(concurrency.get()), metrics, backend: Backend::External(source) }
     }
 
     /// A key pair that takes only microseconds to generate, or one from the pool; `None` if [`Self::generate`] is needed.
     #[must_use]
     pub fn at_once(&self, spec: KeySpec) -> Option<Result<PrivateKey, GeneratorError>> {
-        match (&self.source, spec.algorithm()) {
-            (Source::Given(source), _) => source.at_once(spec).map(Ok),
-            (Source::Generated { pool, .. }, Algorithm::Rsa) => pool.as_ref()?.take(spec).map(Ok),
-            (Source::Generated { rsa, .. }, _) => Some(generate(spec, *rsa, &self.metrics)),
+        match (&self.backend, spec.algorithm()) {
+            (Backend::External(source), _) => source.at_once(spec).map(Ok),
+            (Backend::Generated { pool, .. }, Algorithm::Rsa) => pool.as_ref()?.take(spec).map(Ok),
+            (Backend::Generated { rsa, .. }, _) => Some(generate(spec, *rsa, &self.metrics)),
         }
     }
 
@@ -82,15 +82,15 @@ impl Generator {
     ///
     /// [`GeneratorError`]; the only remedy is to retry.
     pub async fn generate(&self, namespace: &str, spec: KeySpec) -> Result<PrivateKey, GeneratorError> {
-        let (pool, rsa) = match &self.source {
-            Source::Given(source) => {
-                let _permit = self.permits.take(namespace).await;
+        let (pool, rsa) = match &self.backend {
+            Backend::External(source) => {
+                let _permit = self.permits.acquire(namespace).await;
                 return Ok(source.generate(spec).await);
             }
-            Source::Generated { pool, rsa } => (pool, *rsa),
+            Backend::Generated { pool, rsa } => (pool, *rsa),
         };
-        let _busy = pool.as_ref().map(|pool| pool.busy());
-        let permit = self.permits.take(namespace).await;
+        let _pause = pool.as_ref().map(|pool| pool.pause());
+        let permit = self.permits.acquire(namespace).await;
         let metrics = Arc::clone(&self.metrics);
         let span = Span::current();
         let generated = tokio::task::spawn_blocking(move || {
@@ -108,6 +108,6 @@ fn generate(spec: KeySpec, rsa: RsaGenerator, metrics: &Metrics) -> Result<Priva
     let _span = tracing::debug_span!("generate key", keypair.algorithm = kind, keypair.bits = spec.bits()).entered();
     let started = Instant::now();
     let generated = keygen::generate_with(spec, rsa);
-    metrics.generated(kind, spec.bits(), started.elapsed());
+    metrics.record_generation(kind, spec.bits(), started.elapsed());
     Ok(generated?)
 }

@@ -5,4 +5,4 @@ pub(crate) mod pending;
 pub(crate) mod pool;
 
 pub use generator::{Generator, KeySource};
-pub use pool::Pool;
+pub use pool::KeyPool;

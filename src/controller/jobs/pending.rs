@@ -37,16 +37,16 @@ impl PendingKeys {
     }
 
     /// The key that was generated for this `KeyPair`, if it is ready.
-    pub fn fetch(&self, uid: &str, spec: KeySpec) -> Option<Generated> {
+    pub fn take_ready(&self, uid: &str, spec: KeySpec) -> Option<Generated> {
         let mut pending = self.lock();
         let (pending_spec, key) = pending.get_mut(uid)?;
-        let fetched = if *pending_spec == spec { Some(key.now_or_never()?) } else { None };
+        let ready = if *pending_spec == spec { Some(key.now_or_never()?) } else { None };
         pending.remove(uid);
-        fetched
+        ready
     }
 
     /// A key that is available at once. Otherwise this starts to generate one, unless that is already under way.
-    pub fn begin(&self, key_pair: &ObjectRef<KeyPair>, uid: &str, spec: KeySpec) -> Option<Generated> {
+    pub fn get_or_start(&self, key_pair: &ObjectRef<KeyPair>, uid: &str, spec: KeySpec) -> Option<Generated> {
         if let Some(key) = self.generator.at_once(spec) {
             return Some(key);
         }
@@ -96,28 +96,28 @@ mod tests {
     async fn a_key_pair_is_triggered_when_its_key_is_ready() {
         let (keys, mut done) = keys();
         let key_pair = ObjectRef::new("web").within("shop");
-        assert!(keys.fetch("uid", SPEC).is_none());
-        assert!(keys.begin(&key_pair, "uid", SPEC).is_none());
-        assert!(keys.begin(&key_pair, "uid", SPEC).is_none(), "it is under way");
+        assert!(keys.take_ready("uid", SPEC).is_none());
+        assert!(keys.get_or_start(&key_pair, "uid", SPEC).is_none());
+        assert!(keys.get_or_start(&key_pair, "uid", SPEC).is_none(), "it is under way");
         assert_eq!(done.next().await, Some(key_pair));
-        assert_eq!(keys.fetch("uid", SPEC).unwrap().unwrap().public_key("").unwrap().bits(), 2048);
-        assert!(keys.fetch("uid", SPEC).is_none(), "no key is handed out twice");
+        assert_eq!(keys.take_ready("uid", SPEC).unwrap().unwrap().public_key("").unwrap().bits(), 2048);
+        assert!(keys.take_ready("uid", SPEC).is_none(), "no key is handed out twice");
     }
 
     #[tokio::test]
     async fn a_key_of_another_kind_is_dropped() {
         let (keys, mut done) = keys();
         let key_pair = ObjectRef::new("web").within("shop");
-        keys.begin(&key_pair, "uid", SPEC);
+        keys.get_or_start(&key_pair, "uid", SPEC);
         done.next().await;
-        assert!(keys.fetch("uid", KeySpec::Rsa3072).is_none());
-        assert!(keys.fetch("uid", SPEC).is_none());
+        assert!(keys.take_ready("uid", KeySpec::Rsa3072).is_none());
+        assert!(keys.take_ready("uid", SPEC).is_none());
     }
 
     #[tokio::test]
     async fn short_keys_are_available_at_once() {
         let (keys, _) = keys();
-        let key = keys.begin(&ObjectRef::new("web").within("shop"), "uid", KeySpec::Ed25519);
+        let key = keys.get_or_start(&ObjectRef::new("web").within("shop"), "uid", KeySpec::Ed25519);
         assert!(key.unwrap().is_ok());
     }
 }

@@ -1,4 +1,4 @@
-//! The Secrets that were created for each `KeyPair`.
+//! The Secrets that may hold the key of each `KeyPair`.
 
 use std::{
     collections::BTreeSet,
@@ -7,6 +7,9 @@ use std::{
 
 /// The names of the Secrets that were created for each `KeyPair`, by UID and namespace: anybody may have put the UID on a Secret in
 /// another namespace.
+///
+/// They include Secrets whose create request got no response, adopted ones, and all others whose annotation has the UID, by whomever
+/// it was written. So a name in here only says which Secret to read.
 #[derive(Debug, Default)]
 pub struct CreatedSecrets(Mutex<BTreeSet<CreatedSecret>>);
 
@@ -14,13 +17,13 @@ pub struct CreatedSecrets(Mutex<BTreeSet<CreatedSecret>>);
 type CreatedSecret = (Arc<str>, Arc<str>, Arc<str>);
 
 impl CreatedSecrets {
-    /// Notes that this Secret was created for the `KeyPair` with this UID.
-    pub fn note(&self, uid: &str, namespace: &str, name: &str) {
+    /// Records that this Secret was created for the `KeyPair` with this UID.
+    pub fn record(&self, uid: &str, namespace: &str, name: &str) {
         self.lock().insert((uid.into(), namespace.into(), name.into()));
     }
 
-    /// Whether this Secret was noted.
-    pub fn is_noted(&self, uid: &str, namespace: &str, name: &str) -> bool {
+    /// Whether this Secret is recorded.
+    pub fn contains(&self, uid: &str, namespace: &str, name: &str) -> bool {
         self.lock().contains(&(uid.into(), namespace.into(), name.into()))
     }
 
@@ -32,18 +35,21 @@ impl CreatedSecrets {
     /// Forgets all Secrets of a `KeyPair` that is gone.
     pub fn forget_all(&self, uid: &str) {
         let mut created = self.lock();
-        while let Some(noted) = created.range((uid.into(), Arc::default(), Arc::default())..).next().cloned()
-            && *noted.0 == *uid
+        while let Some(first) = created.range((uid.into(), Arc::default(), Arc::default())..).next().cloned()
+            && *first.0 == *uid
         {
-            created.remove(&noted);
+            created.remove(&first);
         }
     }
 
-    /// The names of the noted Secrets.
+    /// The names of the recorded Secrets.
     pub fn names(&self, uid: &str, namespace: &str) -> BTreeSet<String> {
         let created = self.lock();
-        let noted = created.range((uid.into(), namespace.into(), Arc::default())..);
-        noted.take_while(|noted| *noted.0 == *uid && *noted.1 == *namespace).map(|noted| noted.2.to_string()).collect()
+        let recorded = created.range((uid.into(), namespace.into(), Arc::default())..);
+        recorded
+            .take_while(|entry| *entry.0 == *uid && *entry.1 == *namespace)
+            .map(|entry| entry.2.to_string())
+            .collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeSet<CreatedSecret>> {
@@ -56,20 +62,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_noted_counts_in_its_namespace_until_it_is_gone() {
+    fn what_is_recorded_counts_in_its_namespace_until_it_is_gone() {
         let created = CreatedSecrets::default();
-        created.note("uid", "shop", "web");
-        created.note("uid", "other", "forged");
-        created.note("uid-2", "shop", "db");
+        created.record("uid", "shop", "web");
+        created.record("uid", "other", "forged");
+        created.record("uid-2", "shop", "db");
         let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
         assert_eq!(created.names("uid", "shop"), names(&["web"]), "a Secret in another namespace does not count");
-        created.note("uid", "shop", "old");
+        created.record("uid", "shop", "old");
         assert_eq!(created.names("uid", "shop"), names(&["old", "web"]));
-        assert!(created.is_noted("uid", "shop", "old") && !created.is_noted("uid", "shop", "forged"));
+        assert!(created.contains("uid", "shop", "old") && !created.contains("uid", "shop", "forged"));
         created.forget("uid", "shop", "old");
         assert_eq!(created.names("uid", "shop"), names(&["web"]));
         created.forget_all("uid");
-        assert!(!created.is_noted("uid", "shop", "web") && created.is_noted("uid-2", "shop", "db"));
+        assert!(!created.contains("uid", "shop", "web") && created.contains("uid-2", "shop", "db"));
         assert_eq!(created.lock().len(), 1);
     }
 }

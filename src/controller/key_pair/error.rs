@@ -62,7 +62,7 @@ impl Error {
         }
     }
 
-    /// The step that failed, for metrics.
+    /// The step that failed or, if that says less, the cause; for metrics.
     #[must_use]
     pub const fn step(&self) -> &'static str {
         match self {

@@ -1,16 +1,16 @@
 //! The reconciler: observe, decide, apply.
 
+pub(crate) mod admission_changes;
 pub(crate) mod created_secrets;
 pub(crate) mod error;
 pub(crate) mod events;
-pub(crate) mod overruled;
 pub(crate) mod own_writes;
 mod report;
 mod requests;
 pub(crate) mod secrets;
 mod worker;
 
-pub use self::worker::reconcile_in_sync;
+pub use self::worker::reconcile_while_current;
 
 use std::{collections::BTreeMap, future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
 
@@ -23,6 +23,7 @@ use super::context::Context;
 use crate::{
     api::{KeyPair, KeyPairStatus, secret, translate},
     cache::{store::KeyPairEntry, watched::WatchedKeyPair},
+    client::requests::REQUEST_LIMIT,
     domain::{
         decide::{Desired, NextStep, Observed, ObservedSecret, Original, decide},
         ledger::ClaimState,
@@ -31,8 +32,6 @@ use crate::{
     leader::leadership::Leadership,
 };
 
-/// The timeout of one request to the API server: the client itself has none.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Every object needs fewer steps; more mean that two steps undo each other.
 const MAX_STEPS: usize = 16;
 
@@ -106,7 +105,7 @@ impl Reconciliation<'_> {
         let mut observed = self.observe().await?;
         for _ in 0..MAX_STEPS {
             let step =
-                context.view.index.with_ledger(&self.namespace, |ledger| decide(&self.desired, &observed, ledger));
+                context.cache.index.with_ledger(&self.namespace, |ledger| decide(&self.desired, &observed, ledger));
             // The Namespace is not in the cache yet; its event triggers another reconciliation.
             let Some(step) = step else { return Ok(None) };
             let (name, secret) = match step {
@@ -149,8 +148,8 @@ impl Reconciliation<'_> {
 
     /// Turns a persistent failure of requests for a Secret into an observation to report; any other error is retried silently.
     fn report_persistent_failure(&self, error: Error) -> Result<ObservedSecret, Error> {
-        let persists = self.context.backoff.persists(&self.desired.uid, self.started);
-        error.about_secret().filter(|_| persists).map(ObservedSecret::Failing).ok_or(error)
+        let is_persistent = self.context.backoff.is_persistent(&self.desired.uid, self.started);
+        error.about_secret().filter(|_| is_persistent).map(ObservedSecret::Failing).ok_or(error)
     }
 
     /// Observes from the caches alone; only an original that is too large for the cache needs a request.
@@ -158,11 +157,11 @@ impl Reconciliation<'_> {
         let context = self.context;
         let status = self.key_pair.status.as_ref();
         let is_replay = status.is_some_and(KeyPairStatus::is_replay);
-        let recorded = if is_replay { None } else { translate::facts(self.key_pair) };
-        let noted = context.created_secrets.names(&self.desired.uid, &self.namespace);
+        let recorded = if is_replay { None } else { translate::accepted_key_pair(self.key_pair) };
+        let created_secrets = context.created_secrets.names(&self.desired.uid, &self.namespace);
         let wanted = &self.desired.parameters.secret.name;
-        let secret_name = self.desired.secret_name(recorded.as_ref(), &noted).clone();
-        let mut secrets: BTreeMap<String, ObservedSecret> = noted
+        let secret_name = self.desired.secret_name(recorded.as_ref(), &created_secrets).clone();
+        let mut secrets: BTreeMap<String, ObservedSecret> = created_secrets
             .iter()
             .chain([wanted, &secret_name])
             .map(|name| {
@@ -176,30 +175,30 @@ impl Reconciliation<'_> {
         let is_contended = || context.secret_watches.is_waited_for(&self.namespace, &secret_name);
         let refused = refused.or_else(|| (recorded.is_none() && is_contended()).then_some(Reason::SecretConflict));
         let claim_state =
-            context.view.index.with_ledger(&self.namespace, |ledger| ledger.claim_state(&self.desired.uid));
+            context.cache.index.with_ledger(&self.namespace, |ledger| ledger.claim_state(&self.desired.uid));
         let original = match claim_state {
             Some(ClaimState::Replay(name)) => self.original(&name).await?,
             _ => None,
         };
         // A foreign Secret that a KeyPair waits for is watched, and so need not be read.
         for name in [secret_name.as_str(), wanted] {
-            if let Some(foreign) = context.secret_watches.foreign(self.key_pair, name)
+            if let Some(foreign) = context.secret_watches.foreign_secret(self.key_pair, name)
                 && !matches!(secrets.get(name), Some(ObservedSecret::Unread(Some(cached))) if cached.owned)
             {
                 secrets.insert(name.to_owned(), ObservedSecret::Read(foreign));
             }
         }
-        Ok(Observed { recorded, original, noted, refused, secrets })
+        Ok(Observed { recorded, original, created_secrets, refused, secrets })
     }
 
     /// The original, which has this name.
     async fn original(&self, name: &str) -> Result<Option<Original>, Error> {
         let reference = ObjectRef::new(name).within(&self.namespace);
-        Ok(match self.context.view.key_pairs.get(&reference) {
+        Ok(match self.context.cache.key_pairs.get(&reference) {
             None | Some(KeyPairEntry::Undecoded(_)) => None,
             Some(KeyPairEntry::Whole(original)) => translate::original(&original),
             Some(KeyPairEntry::Summary(_)) => {
-                let _turn = self.context.reading.take(&self.namespace).await;
+                let _permit = self.context.large_response_permits.acquire(&self.namespace).await;
                 read(&reference, self.context).await?.as_ref().and_then(translate::original)
             }
         })
@@ -209,12 +208,45 @@ impl Reconciliation<'_> {
 /// Sends the request only while this process leads, and waits for the response only as long as it does.
 async fn with_deadline<T>(leadership: &Leadership, request: impl Future<Output = T>) -> Result<T, Error> {
     let remaining = leadership.remaining().ok_or(Error::NotLeading)?;
-    let limit = REQUEST_TIMEOUT.min(remaining);
+    let limit = REQUEST_LIMIT.min(remaining);
     let mut request = pin!(request);
-    // A process that was suspended would resume the request before the timeout fires, hence the check at each poll.
-    let as_leader = poll_fn(|cx| match leadership.remaining() {
-        Some(_) => request.as_mut().poll(cx).map(Ok),
-        None => Poll::Ready(Err(Error::NotLeading)),
-    });
-    tokio::time::timeout(limit, as_leader).await.map_err(|_| Error::Timeout(limit))?
+    let mut timeout = pin!(tokio::time::sleep(limit));
+    poll_fn(|cx| {
+        // A process that was suspended would resume the request before the timeout fires, hence the check at each poll.
+        if leadership.remaining().is_none() {
+            return Poll::Ready(Err(Error::NotLeading));
+        }
+        // The client gives up the request at the same moment, with an error that does not say that the response is missing.
+        if timeout.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(Error::Timeout(limit)));
+        }
+        request.as_mut().poll(cx).map(Ok)
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{Request, Response};
+    use k8s_openapi::api::core::v1::Secret;
+    use kube::client::{Body, ClientBuilder};
+    use tower::{BoxError, service_fn};
+
+    use super::{secrets::RequestError, *};
+    use crate::client::Requests;
+
+    /// The client limits each request to the same time, with an error that does not say that the response is missing.
+    #[tokio::test(start_paused = true)]
+    async fn a_request_without_a_response_can_be_reported() {
+        let service = service_fn(|_: Request<Body>| std::future::pending::<Result<Response<Body>, BoxError>>());
+        let client = ClientBuilder::new(service, "default").with_layer(&Requests::default()).build();
+        let secrets: Api<Secret> = Api::default_namespaced(client);
+        let started = Instant::now();
+        let read = async { secrets.get("a").await.map_err(RequestError::Kube) };
+        let outcome = with_deadline(&Leadership::always(), read).await;
+        assert_eq!(started.elapsed().as_secs(), 30);
+        let error = outcome.and_then(|read| read.map_err(Error::ReadSecret)).unwrap_err();
+        assert_eq!(error.about_secret().as_deref(), Some("the API server did not answer within 30s"));
+        assert_eq!(error.step(), "Timeout");
+    }
 }

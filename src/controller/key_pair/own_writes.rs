@@ -21,17 +21,17 @@ struct Replaced {
 }
 
 impl OwnWrites {
-    /// Notes that this version of the `KeyPair` with this UID was just replaced.
-    pub fn note(&self, uid: &str, version: String) {
+    /// Records that this version of the `KeyPair` with this UID was just replaced.
+    pub fn record(&self, uid: &str, version: String) {
         self.lock().insert(uid.to_owned(), Replaced { version, awaited_since: Some(Instant::now()) });
     }
 
-    /// The version noted for the `KeyPair` with this UID.
+    /// The version recorded for the `KeyPair` with this UID.
     pub fn get(&self, uid: &str) -> Option<String> {
         self.lock().get(uid).map(|replaced| replaced.version.clone())
     }
 
-    /// How long ago the noted version of the `KeyPair` with this UID was replaced, if `version` is the first later one that the watch
+    /// How long ago the recorded version of the `KeyPair` with this UID was replaced, if `version` is the first later one that the watch
     /// delivers.
     pub fn arrived(&self, uid: &str, version: &str) -> Option<Duration> {
         let mut replaced = self.lock();
@@ -63,7 +63,7 @@ mod tests {
     fn a_write_arrives_once_and_not_with_what_it_replaced() {
         let own_writes = OwnWrites::default();
         assert_eq!(own_writes.arrived("uid", "1"), None);
-        own_writes.note("uid", "1".to_owned());
+        own_writes.record("uid", "1".to_owned());
         assert_eq!(own_writes.arrived("uid", "1"), None);
         assert!(own_writes.arrived("uid", "2").is_some());
         assert_eq!(own_writes.arrived("uid", "3"), None);

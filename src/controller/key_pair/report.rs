@@ -41,16 +41,16 @@ impl Reconciliation<'_> {
         let Self { key_pair, context, desired, .. } = self;
         let uid = desired.uid.as_str();
         let requeue_after = self.schedule_requeue(&report);
-        // A pair with a result needs no key, or another one than before.
-        context.keys.forget(uid);
+        // The outcome is known: a key that is still being generated is no longer needed.
+        context.pending_keys.forget(uid);
         let outcome = report.refusals.first().map_or("Ready", |refusal| refusal.reason.as_str());
-        context.metrics.reconciled(outcome, self.started.elapsed());
+        context.metrics.record_reconciliation(outcome, self.started.elapsed());
         Span::current().record("keypair.outcome", outcome);
         let mut status =
             KeyPairStatus::from_report(key_pair, &desired.parameters.key_pair_name, report, context.clock.now());
         let version = key_pair.resource_version().unwrap_or_default();
         let is_unchanged = key_pair.status.as_ref() == Some(&status);
-        if is_unchanged && !context.view.index.may_be_accepted(&self.namespace, uid, &version) {
+        if is_unchanged && !context.cache.index.is_acceptance_pending(&self.namespace, uid, &version) {
             return Ok(requeue_after);
         }
         if is_unchanged && !renew(&mut status, context.clock.now()) {
@@ -59,14 +59,14 @@ impl Reconciliation<'_> {
         let was_accepted = key_pair.status.as_ref().is_some_and(ClaimRequest::is_acceptance);
         if ClaimRequest::is_acceptance(&status)
             && !was_accepted
-            && !context.view.index.begin_acceptance(&self.namespace, uid, &version)
+            && !context.cache.index.begin_acceptance(&self.namespace, uid, &version)
         {
             // Another KeyPair has taken the slot or the name; its events trigger another reconciliation.
             return Ok(None);
         }
         if !self.replace_status(&status).await? {
             // A KeyPair that is gone must leave no back-off behind.
-            return Ok(context.still_exists(key_pair).then(|| context.backoff.failed(uid)));
+            return Ok(context.still_exists(key_pair).then(|| context.backoff.delay_after_failure(uid)));
         }
         if let Some(ready) = status.condition(READY) {
             let Self { namespace, name, .. } = self;
@@ -76,7 +76,7 @@ impl Reconciliation<'_> {
             && let Some(created) = &key_pair.metadata.creation_timestamp
         {
             let age = context.clock.now().duration_since(created.0).try_into().unwrap_or_default();
-            context.metrics.settled(age);
+            context.metrics.record_first_outcome(age);
         }
         if let Some(event) = events::transition(key_pair.status.as_ref(), Some(&status)) {
             self.publish(&event).await;
@@ -90,7 +90,7 @@ impl Reconciliation<'_> {
         let (secret_name, secret_version) = (Some(name.to_owned()), Some(version.to_owned()));
         let status = KeyPairStatus { secret_name, secret_version, ..before.clone() };
         let is_written = self.replace_status(&status).await?;
-        Ok((!is_written).then(|| self.context.backoff.failed(&self.desired.uid)))
+        Ok((!is_written).then(|| self.context.backoff.delay_after_failure(&self.desired.uid)))
     }
 
     /// Writes the status. `false`: the object is gone or has changed since, so the decision is outdated. Its events should arrive
@@ -106,31 +106,33 @@ impl Reconciliation<'_> {
         if let Some(replaced) = key_pair.resource_version()
             && answer.resource_version().as_ref() != Some(&replaced)
         {
-            context.own_writes.note(&desired.uid, replaced);
+            context.own_writes.record(&desired.uid, replaced);
         }
         Ok(true)
     }
 
-    /// Returns the delay after which to requeue, and watches the Secret that the report depends on, if possible.
+    /// Returns the delay after which to requeue, and watches the awaited Secret, if possible.
     fn schedule_requeue(&self, report: &Report) -> RequeueAfter {
         let Self { key_pair, context, desired, .. } = self;
-        let unwatched = report.unwatched_secret.as_deref().filter(|name| {
+        let awaited = report.awaited_secret.as_deref().filter(|name| {
             // The watch by label shows our own Secrets anyway.
             let cached = context.secret(&self.namespace, name);
             cached.is_none_or(|secret| !secret::cached(&secret, key_pair).owned)
         });
-        let is_watched = match unwatched {
-            Some(name) => context.secret_watches.wait(key_pair, name, report.accepted.is_some()),
-            None => context.secret_watches.leave(key_pair),
+        let is_watched = if let Some(name) = awaited {
+            context.secret_watches.wait(key_pair, name, report.accepted.is_some())
+        } else {
+            context.secret_watches.stop_waiting(key_pair);
+            false
         };
         if report.failing {
-            return Some(context.backoff.failed(&desired.uid));
+            return Some(context.backoff.delay_after_failure(&desired.uid));
         }
-        if report.requeue && (report.overruled || !is_watched) {
-            return Some(context.backoff.refused(&desired.uid));
+        if report.requeue && (report.changed_by_admission || !is_watched) {
+            return Some(context.backoff.delay_after_refusal(&desired.uid));
         }
         context.backoff.forget(&desired.uid);
-        (report.requeue || unwatched.is_some()).then(|| context.backoff.seldom(&desired.uid))
+        (report.requeue || awaited.is_some()).then(|| context.backoff.resync_delay(&desired.uid))
     }
 
     /// Replaces the status, unless the object has changed since. The API server ignores the rest of the body, and only the new

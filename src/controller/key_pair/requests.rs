@@ -5,7 +5,7 @@ use kube::runtime::reflector::ObjectRef;
 use super::{
     Reconciliation,
     error::Error,
-    secrets::{self, Attempt, Content, Created, RequestError},
+    secrets::{self, Content, Created, RequestError, SecretUpdate},
     with_deadline,
 };
 use crate::{
@@ -23,16 +23,16 @@ impl Reconciliation<'_> {
     }
 
     /// The same for a response that may be large: only a limited number of them is in memory at once.
-    pub(super) async fn in_turn<T>(&self, request: impl Future<Output = T>) -> Result<T, Error> {
-        let _turn = self.context.reading.take(&self.namespace).await;
+    pub(super) async fn with_read_permit<T>(&self, request: impl Future<Output = T>) -> Result<T, Error> {
+        let _permit = self.context.large_response_permits.acquire(&self.namespace).await;
         self.with_deadline(request).await
     }
 
     pub(super) async fn read_secret(&self, name: &str) -> Result<ObservedSecret, Error> {
         let settings = &self.desired.parameters.secret;
-        let overruled = self.overruled(name);
-        let read = secrets::read(&self.context.client, self.key_pair, name, settings, &overruled);
-        to_view(self.in_turn(read).await?).map_err(Error::ReadSecret)
+        let admission_changes = self.admission_changes(name);
+        let read = secrets::read(&self.context.client, self.key_pair, name, settings, &admission_changes);
+        to_observed(self.with_read_permit(read).await?).map_err(Error::ReadSecret)
     }
 
     pub(super) async fn update_secret(
@@ -41,52 +41,66 @@ impl Reconciliation<'_> {
         version: &str,
         moved_from: Option<&str>,
     ) -> Result<ObservedSecret, Error> {
-        let overruled = self.overruled(name);
-        let update =
-            secrets::update(&self.context.client, self.key_pair, self.attempt(name, version, &overruled), moved_from);
-        let view = to_view(self.in_turn(update).await?).map_err(Error::UpdateSecret)?;
-        if let ObservedSecret::Read(secret) = &view {
-            self.context.created_secrets.note(&self.desired.uid, &self.namespace, name);
-            self.note_overruled(name, &secret.missing);
+        let admission_changes = self.admission_changes(name);
+        let update = secrets::update(
+            &self.context.client,
+            self.key_pair,
+            self.secret_update(name, version, &admission_changes),
+            moved_from,
+        );
+        let updated = to_observed(self.with_read_permit(update).await?).map_err(Error::UpdateSecret)?;
+        if let ObservedSecret::Read(secret) = &updated {
+            self.context.created_secrets.record(&self.desired.uid, &self.namespace, name);
+            self.record_admission_changes(name, &secret.admission_changes);
         }
-        Ok(view)
+        Ok(updated)
     }
 
     pub(super) async fn release_secret(&self, name: &str, observed: &Observed) -> Result<ObservedSecret, Error> {
         let Some(version) = version(observed, name) else { return Ok(ObservedSecret::Unread(None)) };
-        let overruled = self.overruled(name);
-        let release = secrets::release(&self.context.client, self.key_pair, self.attempt(name, version, &overruled));
-        let released = to_view(self.in_turn(release).await?).map_err(Error::UpdateSecret)?;
+        let admission_changes = self.admission_changes(name);
+        let release = secrets::release(
+            &self.context.client,
+            self.key_pair,
+            self.secret_update(name, version, &admission_changes),
+        );
+        let released = to_observed(self.with_read_permit(release).await?).map_err(Error::UpdateSecret)?;
         self.context.created_secrets.forget(&self.desired.uid, &self.namespace, name);
         Ok(released)
     }
 
-    fn attempt<'b>(&'b self, name: &'b str, version: &'b str, overruled: &'b [String]) -> Attempt<'b> {
-        Attempt { name, settings: &self.desired.parameters.secret, version, overruled }
+    fn secret_update<'b>(
+        &'b self,
+        name: &'b str,
+        version: &'b str,
+        admission_changes: &'b [String],
+    ) -> SecretUpdate<'b> {
+        SecretUpdate { name, settings: &self.desired.parameters.secret, version, admission_changes }
     }
 
     /// What admission recently changed in the Secret of this name.
-    fn overruled(&self, name: &str) -> Vec<String> {
-        self.context.overruled.parts(&self.desired.uid, name, &self.desired.parameters.secret.digest(false))
+    fn admission_changes(&self, name: &str) -> Vec<String> {
+        self.context.admission_changes.parts(&self.desired.uid, name, &self.desired.parameters.secret.digest(false))
     }
 
-    fn note_overruled(&self, name: &str, missing: &[String]) {
+    fn record_admission_changes(&self, name: &str, changes: &[String]) {
         let digest = self.desired.parameters.secret.digest(false);
-        self.context.overruled.note(&self.desired.uid, name, &digest, missing);
+        self.context.admission_changes.record(&self.desired.uid, name, &digest, changes);
     }
 
     /// Creates the Secret `to` with the key in the Secret `from`. Returns the name of the Secret that was observed, and the observation.
     pub(super) async fn copy_secret(&self, from: String, to: String) -> (String, Result<ObservedSecret, Error>) {
         let settings = &self.desired.parameters.secret;
-        let key = self.in_turn(secrets::private_key(&self.context.client, self.key_pair, &from, settings)).await;
+        let key =
+            self.with_read_permit(secrets::private_key(&self.context.client, self.key_pair, &from, settings)).await;
         match key.and_then(|key| key.map_err(Error::ReadSecret)) {
             Ok(Some(key)) => {
-                let view = self.post_key(&to, &key, None, Some(from)).await;
-                (to, view)
+                let observed = self.post_key(&to, &key, None, Some(from)).await;
+                (to, observed)
             }
             Ok(None) => {
-                let view = self.read_secret(&from).await;
-                (from, view)
+                let observed = self.read_secret(&from).await;
+                (from, observed)
             }
             Err(error) => (from, Err(error)),
         }
@@ -123,9 +137,9 @@ impl Reconciliation<'_> {
         replaces: Option<String>,
         observed: &Observed,
     ) -> Result<Option<ObservedSecret>, Error> {
-        let keys = &self.context.keys;
+        let keys = &self.context.pending_keys;
         let uid = self.desired.uid.as_str();
-        let mut private_key = keys.fetch(uid, spec);
+        let mut private_key = keys.take_ready(uid, spec);
         if private_key.is_none() {
             // The API server may refuse the Secret again: a dry run finds out before a key is generated for nothing.
             if matches!(observed.refused, Some(Reason::InvalidSecret | Reason::InternalError)) {
@@ -137,7 +151,7 @@ impl Reconciliation<'_> {
             if !self.context.is_current(self.key_pair) {
                 return Ok(None);
             }
-            private_key = keys.begin(&ObjectRef::from_obj(self.key_pair), uid, spec);
+            private_key = keys.get_or_start(&ObjectRef::from_obj(self.key_pair), uid, spec);
         }
         let Some(private_key) = private_key else { return Ok(None) };
         self.post_key(name, &private_key?, replaces, None).await.map(Some)
@@ -155,21 +169,22 @@ impl Reconciliation<'_> {
         let encoding = self.desired.parameters.secret.encoding(None);
         let content = Content::new(key, &public_key, encoding)?.replacing(replaces.clone());
         let content = content.moved_from(moved_from.clone());
-        let Created { version, belongs, in_sight, missing } = match self.post_secret(name, &content, false).await? {
-            Ok(created) => created,
-            Err(fallback) => return Ok(fallback),
-        };
+        let Created { version, ownership, is_selected, admission_changes } =
+            match self.post_secret(name, &content, false).await? {
+                Ok(created) => created,
+                Err(fallback) => return Ok(fallback),
+            };
         Ok(ObservedSecret::Read(ReadSecret {
-            belongs,
+            ownership,
             adopted: false,
-            in_sight,
+            is_selected,
             owner: None,
             moved: moved_from.map(|from| Move { from, to: name.to_owned() }),
-            missing,
-            obstacle: None,
+            admission_changes,
+            incompatibility: None,
             public_key: Some(public_key),
             up_to_date: true,
-            type_fits: true,
+            is_type_allowed: true,
             replaces,
             version,
         }))
@@ -185,16 +200,16 @@ impl Reconciliation<'_> {
         let settings = &self.desired.parameters.secret;
         let created_secrets = &self.context.created_secrets;
         // If an earlier create request got no response, the Secret may exist.
-        let in_doubt = created_secrets.is_noted(&self.desired.uid, &self.namespace, name);
+        let in_doubt = created_secrets.contains(&self.desired.uid, &self.namespace, name);
         if !dry_run {
-            // Noted before the request: if no response arrives, the next attempt may use another name.
-            created_secrets.note(&self.desired.uid, &self.namespace, name);
+            // Recorded before the request: if no response arrives, the next attempt may use another name.
+            created_secrets.record(&self.desired.uid, &self.namespace, name);
         }
         let create = secrets::create(&self.context.client, self.key_pair, name, settings, content, dry_run);
         let fallback = match self.with_deadline(create).await? {
             Ok(created) => {
                 if !dry_run {
-                    self.note_overruled(name, &created.missing);
+                    self.record_admission_changes(name, &created.admission_changes);
                 }
                 return Ok(Ok(created));
             }
@@ -204,13 +219,13 @@ impl Reconciliation<'_> {
                     created_secrets.forget(&self.desired.uid, &self.namespace, name);
                 }
                 let found = self.read_secret(name).await?;
-                if matches!(&found, ObservedSecret::Read(secret) if secret.belongs == Ownership::Ours) {
-                    created_secrets.note(&self.desired.uid, &self.namespace, name);
+                if matches!(&found, ObservedSecret::Read(secret) if secret.ownership == Ownership::Ours) {
+                    created_secrets.record(&self.desired.uid, &self.namespace, name);
                 }
                 found
             }
             Err(error) => {
-                let refusal = refused(error).map_err(Error::CreateSecret)?;
+                let refusal = observe_refusal(error).map_err(Error::CreateSecret)?;
                 let found = if in_doubt { self.read_secret(name).await? } else { ObservedSecret::Absent };
                 if found == ObservedSecret::Absent {
                     created_secrets.forget(&self.desired.uid, &self.namespace, name);
@@ -220,7 +235,7 @@ impl Reconciliation<'_> {
                 }
             }
         };
-        if matches!(&fallback, ObservedSecret::Read(secret) if secret.belongs != Ownership::Ours) {
+        if matches!(&fallback, ObservedSecret::Read(secret) if secret.ownership != Ownership::Ours) {
             created_secrets.forget(&self.desired.uid, &self.namespace, name);
         }
         Ok(Err(fallback))
@@ -236,16 +251,16 @@ fn version<'a>(observed: &'a Observed, name: &str) -> Option<&'a str> {
 }
 
 /// Turns the response to a request for a Secret into an observation.
-fn to_view(answer: Result<Option<ReadSecret>, RequestError>) -> Result<ObservedSecret, RequestError> {
+fn to_observed(answer: Result<Option<ReadSecret>, RequestError>) -> Result<ObservedSecret, RequestError> {
     match answer {
         Ok(Some(secret)) => Ok(ObservedSecret::Read(secret)),
         Ok(None) => Ok(ObservedSecret::Absent),
-        Err(error) => refused(error),
+        Err(error) => observe_refusal(error),
     }
 }
 
 /// Turns an error that needs action by a person into an observation of the Secret.
-fn refused(error: RequestError) -> Result<ObservedSecret, RequestError> {
+fn observe_refusal(error: RequestError) -> Result<ObservedSecret, RequestError> {
     match error {
         RequestError::Kube(kube::Error::Api(status)) if status.is_invalid() => {
             Ok(ObservedSecret::Invalid(Answer::of(&status).to_string()))

@@ -11,38 +11,38 @@ use crate::{
     controller::context::Context,
 };
 
-/// How long to wait for the watch to be in sync before the worker takes another `KeyPair`, or stops.
-const SYNC_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long to wait until the watch is current before the worker takes another `KeyPair`, or stops.
+const WATCH_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Reconciles a `KeyPair` while the watch is in sync. Returns the delay after which to requeue it.
-pub async fn reconcile_in_sync(reference: ObjectRef<KeyPair>, context: &Arc<Context>) -> Option<Duration> {
-    let sight = context.view.sight(Watch::KeyPairs);
+/// Reconciles a `KeyPair` unless the watch is interrupted. Returns the delay after which to requeue it.
+pub async fn reconcile_while_current(reference: ObjectRef<KeyPair>, context: &Arc<Context>) -> Option<Duration> {
+    let status = context.cache.watch_status(Watch::KeyPairs);
     // All workers wait here for a while, instead of requeueing in a busy loop.
-    if tokio::time::timeout(SYNC_TIMEOUT, sight.until_there()).await.is_err() {
-        return Some(SYNC_TIMEOUT);
+    if tokio::time::timeout(WATCH_TIMEOUT, status.wait_until_current()).await.is_err() {
+        return Some(WATCH_TIMEOUT);
     }
     tokio::select! {
         biased;
-        () = sight.until_lost() => Some(SYNC_TIMEOUT),
+        () = status.wait_until_interrupted() => Some(WATCH_TIMEOUT),
         requeue_after = reconcile_cached(reference, context) => requeue_after,
     }
 }
 
 /// Reconciles a `KeyPair` in the cache. Returns the delay after which to requeue it.
 async fn reconcile_cached(reference: ObjectRef<KeyPair>, context: &Arc<Context>) -> Option<Duration> {
-    let summary = match context.view.key_pairs.get(&reference)? {
+    let summary = match context.cache.key_pairs.get(&reference)? {
         KeyPairEntry::Whole(key_pair) => return reconcile_object(key_pair, context).await,
         KeyPairEntry::Summary(summary) => summary,
         // Writing the status would drop what a newer version of the operator wrote to it.
         KeyPairEntry::Undecoded(_) => return None,
     };
-    let _turn = context.large.take(reference.namespace.as_deref().unwrap_or_default()).await;
+    let _permit = context.large_key_pair_permits.acquire(reference.namespace.as_deref().unwrap_or_default()).await;
     match super::read(&reference, context).await {
         // A newer version is not in the ledger yet; its event triggers another reconciliation.
         Ok(Some(key_pair)) if key_pair.resource_version().as_deref() == summary.version() => {
             reconcile_object(Arc::new(key_pair), context).await
         }
-        Ok(_) => Some(context.backoff.failed(summary.uid())),
+        Ok(_) => Some(context.backoff.delay_after_failure(summary.uid())),
         Err(error) => Some(retry(&reference, summary.uid(), &error, context)),
     }
 }
@@ -59,8 +59,8 @@ async fn reconcile_object(key_pair: Arc<KeyPair>, context: &Arc<Context>) -> Opt
 
 /// Records a failure and returns the delay before the retry.
 fn retry(reference: &ObjectRef<KeyPair>, uid: &str, error: &Error, context: &Context) -> Duration {
-    let delay = context.backoff.failed(uid);
-    context.metrics.failed(error.step());
+    let delay = context.backoff.delay_after_failure(uid);
+    context.metrics.record_failure(error.step());
     tracing::warn!(
         namespace = reference.namespace,
         name = reference.name,

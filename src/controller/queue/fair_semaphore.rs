@@ -29,7 +29,7 @@ impl FairSemaphore {
     }
 
     /// Waits for a permit for this namespace. Dropping the future ends the waiting.
-    pub async fn take(&self, namespace: &str) -> Permit {
+    pub async fn acquire(&self, namespace: &str) -> Permit {
         let receiver = {
             let mut state = self.lock();
             if state.free > 0 {
@@ -87,9 +87,9 @@ mod tests {
     /// Lets the namespaces request in this order while the only permit is taken, and returns the order in which they get it.
     fn order(requests: &[&'static str]) -> Vec<&'static str> {
         let semaphore = FairSemaphore::new(1);
-        let first = semaphore.take("first").now_or_never().unwrap();
+        let first = semaphore.acquire("first").now_or_never().unwrap();
         let mut waiting: Vec<_> =
-            requests.iter().map(|namespace| (*namespace, Box::pin(semaphore.take(namespace)))).collect();
+            requests.iter().map(|namespace| (*namespace, Box::pin(semaphore.acquire(namespace)))).collect();
         for (_, permit) in &mut waiting {
             assert!(permit.now_or_never().is_none());
         }
@@ -113,9 +113,9 @@ mod tests {
     #[test]
     fn a_waiter_that_has_given_up_gets_no_permit() {
         let semaphore = FairSemaphore::new(1);
-        let first = semaphore.take("a").now_or_never().unwrap();
-        let mut gone = Box::pin(semaphore.take("a"));
-        let mut stays = Box::pin(semaphore.take("a"));
+        let first = semaphore.acquire("a").now_or_never().unwrap();
+        let mut gone = Box::pin(semaphore.acquire("a"));
+        let mut stays = Box::pin(semaphore.acquire("a"));
         assert!(gone.as_mut().now_or_never().is_none() && stays.as_mut().now_or_never().is_none());
         drop(gone);
         drop(first);
@@ -126,12 +126,12 @@ mod tests {
     #[test]
     fn a_permit_that_came_too_late_is_passed_on() {
         let semaphore = FairSemaphore::new(1);
-        let first = semaphore.take("a").now_or_never().unwrap();
-        let mut gone = Box::pin(semaphore.take("a"));
+        let first = semaphore.acquire("a").now_or_never().unwrap();
+        let mut gone = Box::pin(semaphore.acquire("a"));
         assert!(gone.as_mut().now_or_never().is_none());
         drop(first);
-        assert!(semaphore.take("b").now_or_never().is_none(), "it is on its way to another waiter");
+        assert!(semaphore.acquire("b").now_or_never().is_none(), "it is on its way to another waiter");
         drop(gone);
-        assert!(semaphore.take("b").now_or_never().is_some());
+        assert!(semaphore.acquire("b").now_or_never().is_some());
     }
 }

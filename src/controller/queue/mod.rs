@@ -59,23 +59,23 @@ pub async fn run<F>(
         }
         // Triggers and completions take turns, so that a flood of one does not delay the other; in turn and not at random, so that a run
         // can be repeated.
-        let trigger = triggers.next().map(Step::Trigger);
+        let trigger = triggers.next().map(QueueEvent::Trigger);
         let work = async {
             tokio::select! {
                 biased;
-                Some((done, requeue_after)) = running.next() => Step::Done(done, requeue_after),
-                Some((reference, due)) = delayed.next() => Step::Due(reference, due),
-                () = &mut ready, if !is_ready => Step::Ready,
+                Some((done, requeue_after)) = running.next() => QueueEvent::Done(done, requeue_after),
+                Some((reference, due)) = delayed.next() => QueueEvent::Due(reference, due),
+                () = &mut ready, if !is_ready => QueueEvent::Ready,
                 else => std::future::pending().await,
             }
         };
         triggers_first = !triggers_first;
-        let step = if triggers_first { first_of(trigger, work).await } else { first_of(work, trigger).await };
-        match step {
-            Step::Trigger(Some(Trigger::One(reference))) => queue.add(reference),
-            Step::Trigger(Some(Trigger::All)) => queue.add_all(lister),
-            Step::Trigger(None) => break,
-            Step::Done(done, requeue_after) => {
+        let event = if triggers_first { first_of(trigger, work).await } else { first_of(work, trigger).await };
+        match event {
+            QueueEvent::Trigger(Some(Trigger::One(reference))) => queue.add(reference),
+            QueueEvent::Trigger(Some(Trigger::All)) => queue.add_all(lister),
+            QueueEvent::Trigger(None) => break,
+            QueueEvent::Done(done, requeue_after) => {
                 if let Some(due) = requeue_after.and_then(|delay| Instant::now().checked_add(delay)) {
                     queue.delay(done.clone(), due);
                     delayed.push(sleep_until(due).map({
@@ -85,15 +85,15 @@ pub async fn run<F>(
                 }
                 queue.done(&done);
             }
-            Step::Due(reference, due) => queue.due(reference, due),
-            Step::Ready => is_ready = true,
+            QueueEvent::Due(reference, due) => queue.due(reference, due),
+            QueueEvent::Ready => is_ready = true,
         }
     }
     while running.next().await.is_some() {}
 }
 
 /// The next event of the queue.
-enum Step {
+enum QueueEvent {
     Trigger(Option<Trigger>),
     Done(ObjectRef<KeyPair>, Option<Duration>),
     Due(ObjectRef<KeyPair>, Instant),

@@ -12,16 +12,16 @@ use kube::{
     runtime::{reflector::ObjectRef, watcher::Event},
 };
 
-use super::{context::Context, queue::Trigger, scope};
+use super::{api_in, context::Context, queue::Trigger};
 use crate::{
     api::{
         KeyPair,
         secret::{KEYPAIR_UID_LABEL, OPERATOR, key_pair_name, key_pair_uid},
     },
     cache::{
+        scope_cache::{ScopeCache, Watch},
         store::CompressedStore,
-        stream::{is_forbidden, log_failure, on_watch_success, watch_config, watched},
-        view::{View, Watch},
+        stream::{is_forbidden, log_failure, on_watch_success, watch_config, watch_events},
         watched::{WatchedKeyPair, WatchedSecret},
     },
     client::randomness::Randomness,
@@ -37,34 +37,34 @@ use crate::{
 pub fn key_pairs<S: Fn(&Event<WatchedKeyPair>) + Send, G: Fn(&str) + Send>(
     client: &Client,
     namespace: Option<&str>,
-    view: Arc<View>,
+    cache: Arc<ScopeCache>,
     metrics: Arc<Metrics>,
     jitter: Randomness,
     on_event: S,
     on_delete: G,
 ) -> impl Stream<Item = Trigger> + Send + use<S, G> {
-    let (success_metrics, success_view) = (Arc::clone(&metrics), Arc::clone(&view));
+    let (success_metrics, success_cache) = (Arc::clone(&metrics), Arc::clone(&cache));
     let client = on_watch_success(client, move || {
-        success_metrics.watch("KeyPairs", true);
-        success_view.heard(Watch::KeyPairs, true);
+        success_metrics.record_watch("KeyPairs", true);
+        success_cache.set_watch_current(Watch::KeyPairs, true);
     });
-    let api: Api<WatchedKeyPair> = scope(&client, namespace);
-    let (regions, noted_view) = (Arc::clone(&view), Arc::clone(&view));
+    let api: Api<WatchedKeyPair> = api_in(&client, namespace);
+    let (regions, event_cache) = (Arc::clone(&cache), Arc::clone(&cache));
     // The region of a namespace decides which KeyPairs are valid, so Namespaces are listed first.
     let start = async move {
         regions.regions_listed.wait().await;
-        watched(api, watch_config(), jitter)
+        watch_events(api, watch_config(), jitter)
     };
     stream::once(start)
         .flatten()
         .filter_map(move |event| {
-            note_watch(&noted_view, Watch::KeyPairs, event.as_ref().ok());
+            update_watch_status(&event_cache, Watch::KeyPairs, event.as_ref().ok());
             std::future::ready(log_failure("KeyPairs", event, &metrics))
         })
         .flat_map(move |event| {
             on_event(&event);
-            let affected = view.index.apply(&event);
-            for key_pair in view.key_pairs.apply(&event) {
+            let affected = cache.index.apply(&event);
+            for key_pair in cache.key_pairs.apply(&event) {
                 on_delete(key_pair.uid());
             }
             let mut triggers: Vec<Trigger> = affected.into_iter().map(Trigger::from).collect();
@@ -74,7 +74,7 @@ pub fn key_pairs<S: Fn(&Event<WatchedKeyPair>) + Send, G: Fn(&str) + Send>(
                     triggers.push(ObjectRef::new(&key_pair.name_any()).within(&namespace).into());
                 }
                 Event::InitDone => {
-                    view.index.catch_up(|reference| view.claim_request(reference));
+                    cache.index.reevaluate_outdated(|reference| cache.claim_request(reference));
                     triggers = vec![Trigger::All];
                 }
                 Event::Init | Event::InitApply(_) | Event::Delete(_) => {}
@@ -91,14 +91,14 @@ pub fn namespaces(
     client: &Client,
     only: Option<String>,
     policy: Policy,
-    view: Arc<View>,
+    cache: Arc<ScopeCache>,
     metrics: Arc<Metrics>,
     jitter: Randomness,
 ) -> impl Stream<Item = Trigger> + Send + use<> {
-    let (success_metrics, success_view, noted_view) = (Arc::clone(&metrics), Arc::clone(&view), Arc::clone(&view));
+    let (success_metrics, success_cache, event_cache) = (Arc::clone(&metrics), Arc::clone(&cache), Arc::clone(&cache));
     let api: Api<PartialObjectMeta<Namespace>> = Api::all(on_watch_success(client, move || {
-        success_metrics.watch("Namespaces", true);
-        success_view.heard(Watch::Namespaces, true);
+        success_metrics.record_watch("Namespaces", true);
+        success_cache.set_watch_current(Watch::Namespaces, true);
     }));
     let objects: Api<Namespace> = Api::all(client.clone());
     let config = match &only {
@@ -106,7 +106,7 @@ pub fn namespaces(
         None => watch_config(),
     };
     let mut listed = BTreeSet::new();
-    watched(api, config, jitter)
+    watch_events(api, config, jitter)
         .then(move |event| {
             let (only, objects) = (only.clone(), objects.clone());
             async move {
@@ -127,23 +127,23 @@ pub fn namespaces(
         })
         .filter_map(move |events: Result<Vec<_>, _>| {
             // Only the last one can be the end of a list.
-            note_watch(&noted_view, Watch::Namespaces, events.as_ref().ok().and_then(|events| events.last()));
+            update_watch_status(&event_cache, Watch::Namespaces, events.as_ref().ok().and_then(|events| events.last()));
             std::future::ready(log_failure("Namespaces", events, &metrics))
         })
         .flat_map(move |events| {
             let affected: Vec<_> =
-                events.into_iter().flat_map(|event| apply_namespace(event, &policy, &view, &mut listed)).collect();
+                events.into_iter().flat_map(|event| apply_namespace(event, &policy, &cache, &mut listed)).collect();
             stream::iter(affected.into_iter().map(Trigger::from))
         })
 }
 
 /// Updates whether a watch is current, after an event, or after a failure (`None`). An incomplete list changes nothing: until it is
-/// complete, the view shows the state before it.
-fn note_watch<K>(view: &View, watch: Watch, event: Option<&Event<K>>) {
+/// complete, the cache shows the state before it.
+fn update_watch_status<K>(cache: &ScopeCache, watch: Watch, event: Option<&Event<K>>) {
     match event {
         Some(Event::Init | Event::InitApply(_)) => {}
-        Some(Event::InitDone | Event::Apply(_) | Event::Delete(_)) => view.heard(watch, true),
-        None => view.heard(watch, false),
+        Some(Event::InitDone | Event::Apply(_) | Event::Delete(_)) => cache.set_watch_current(watch, true),
+        None => cache.set_watch_current(watch, false),
     }
 }
 
@@ -151,7 +151,7 @@ fn note_watch<K>(view: &View, watch: Watch, event: Option<&Event<K>>) {
 fn apply_namespace(
     event: Event<PartialObjectMeta<Namespace>>,
     policy: &Policy,
-    view: &View,
+    cache: &ScopeCache,
     listed: &mut BTreeSet<String>,
 ) -> Vec<ObjectRef<KeyPair>> {
     match event {
@@ -165,21 +165,21 @@ fn apply_namespace(
             let (region, mistake) = Region::new(policy, &name, namespace.labels(), namespace.annotations());
             // Log a mistake once, not at each unrelated change of the Namespace.
             if let Some(mistake) = mistake
-                && view.index.region(&name).as_ref() != Some(&region)
+                && cache.index.region(&name).as_ref() != Some(&region)
             {
                 tracing::warn!(namespace = name, "{mistake}");
             }
-            let look_up = |key_pair: &str| view.claim_request(&ObjectRef::new(key_pair).within(&name));
-            view.index.set_region(&name, region, look_up)
+            let look_up = |key_pair: &str| cache.claim_request(&ObjectRef::new(key_pair).within(&name));
+            cache.index.set_region(&name, region, look_up)
         }
         Event::InitDone => {
-            view.index.retain(listed);
+            cache.index.forget_regions_except(listed);
             // Later lists find it already set.
-            view.regions_listed.set(()).ok();
+            cache.regions_listed.set(()).ok();
             Vec::new()
         }
         Event::Delete(namespace) => {
-            view.index.forget(&namespace.name_any());
+            cache.index.forget_region(&namespace.name_any());
             Vec::new()
         }
     }
@@ -224,9 +224,9 @@ pub fn secrets(
     which: OurSecrets,
 ) -> impl Stream<Item = Trigger> + Send + use<> {
     let (metrics, success_metrics) = (Arc::clone(&context.metrics), Arc::clone(&context.metrics));
-    let client = on_watch_success(&context.client, move || success_metrics.watch(which.name(), true));
-    let api: Api<WatchedSecret> = scope(&client, namespace);
-    watched(api, watch_config().labels(&which.selector()), context.randomness)
+    let client = on_watch_success(&context.client, move || success_metrics.record_watch(which.name(), true));
+    let api: Api<WatchedSecret> = api_in(&client, namespace);
+    watch_events(api, watch_config().labels(&which.selector()), context.randomness)
         .map_ok(|event| convert(event, |secret| Some(PartialObjectMeta::from(secret))))
         .try_filter_map(|event| std::future::ready(Ok(event)))
         .filter_map(move |event| std::future::ready(log_failure(which.name(), event, &metrics)))
@@ -240,25 +240,25 @@ pub fn secrets(
             if let (Some(secret), Event::Apply(now)) = (&before, &event)
                 && key_pair_uid(now) != key_pair_uid(secret)
             {
-                forget_created(&context, secret);
+                forget_created_secret(&context, secret);
             }
             let before = before.and_then(|secret| key_pair_of(&secret));
             let gone = store.apply(&event);
             for secret in &gone {
                 // If only its label changed, the Secret is in the other store, or is about to be.
                 if context.secret(&secret.namespace().unwrap_or_default(), &secret.name_any()).is_none() {
-                    forget_created(&context, secret);
+                    forget_created_secret(&context, secret);
                 }
             }
             let triggers = match event {
                 Event::Apply(secret) => {
-                    note_created(&context, &secret);
+                    record_created_secret(&context, &secret);
                     let now = key_pair_of(&secret);
                     let before = before.filter(|before| now.as_ref() != Some(before));
                     now.into_iter().chain(before).map(Trigger::from).collect()
                 }
                 Event::InitDone => {
-                    store.for_each(|secret| note_created(&context, &secret));
+                    store.for_each(|secret| record_created_secret(&context, &secret));
                     vec![Trigger::All]
                 }
                 _ => gone.iter().filter_map(key_pair_of).map(Trigger::from).collect(),
@@ -268,14 +268,14 @@ pub fn secrets(
 }
 
 /// Records the `KeyPair` for which a Secret was created, according to its annotation.
-fn note_created(context: &Context, secret: &PartialObjectMeta<Secret>) {
+fn record_created_secret(context: &Context, secret: &PartialObjectMeta<Secret>) {
     if let Some(uid) = key_pair_uid(secret) {
-        context.created_secrets.note(uid, &secret.namespace().unwrap_or_default(), &secret.name_any());
+        context.created_secrets.record(uid, &secret.namespace().unwrap_or_default(), &secret.name_any());
     }
 }
 
-/// Removes the record of [`note_created`].
-fn forget_created(context: &Context, secret: &PartialObjectMeta<Secret>) {
+/// Removes the record of [`record_created_secret`].
+fn forget_created_secret(context: &Context, secret: &PartialObjectMeta<Secret>) {
     if let Some(uid) = key_pair_uid(secret) {
         context.created_secrets.forget(uid, &secret.namespace().unwrap_or_default(), &secret.name_any());
     }
@@ -359,29 +359,29 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_view_is_outdated_when_any_of_its_watches_completes_no_list() {
+    async fn a_cache_is_outdated_when_any_of_its_watches_completes_no_list() {
         for trouble in [Trouble::Errors, Trouble::HalfAList, Trouble::HalfAStream] {
             for broken in ["keypairs", "namespaces"] {
                 let is_broken = Arc::new(AtomicBool::new(false));
                 let client = server(broken, trouble, Arc::clone(&is_broken));
-                let view = Arc::new(View::new(Index::default()));
+                let cache = Arc::new(ScopeCache::new(Index::default()));
                 let metrics = Arc::new(Metrics::new(Usage::default()));
                 let policy = Policy { quota: 1, ..Policy::default() };
                 let jitter = Randomness::from_seed(1);
                 let both = stream::select(
-                    namespaces(&client, None, policy, Arc::clone(&view), Arc::clone(&metrics), jitter),
-                    key_pairs(&client, None, Arc::clone(&view), metrics, jitter, |_| (), |_| ()),
+                    namespaces(&client, None, policy, Arc::clone(&cache), Arc::clone(&metrics), jitter),
+                    key_pairs(&client, None, Arc::clone(&cache), metrics, jitter, |_| (), |_| ()),
                 );
                 let following = tokio::spawn(both.for_each(|_| std::future::ready(())));
-                view.key_pairs.wait_until_listed().await;
+                cache.key_pairs.wait_until_listed().await;
                 tokio::time::sleep(Duration::from_secs(600)).await;
-                assert!(!view.is_outdated(), "{trouble:?}: it works");
+                assert!(!cache.is_outdated(), "{trouble:?}: it works");
                 is_broken.store(true, Ordering::Release);
                 tokio::time::sleep(Duration::from_secs(300)).await;
-                assert!(view.is_outdated(), "{trouble:?}: nothing is known of {broken}");
+                assert!(cache.is_outdated(), "{trouble:?}: nothing is known of {broken}");
                 is_broken.store(false, Ordering::Release);
                 tokio::time::sleep(Duration::from_secs(120)).await;
-                assert!(!view.is_outdated(), "{trouble:?}: it works again");
+                assert!(!cache.is_outdated(), "{trouble:?}: it works again");
                 following.abort();
             }
         }

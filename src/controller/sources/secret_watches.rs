@@ -21,15 +21,15 @@ use kube::{
 
 use self::waiting::{Change, SecretRef, Waiter, Waiting};
 use crate::{
-    api::{KeyPair, secret::Marks},
+    api::{KeyPair, secret::OwnershipMetadata},
     cache::{
-        stream::{on_watch_success, summarize_watch_error, watch_config, watched},
+        stream::{on_watch_success, summarize_watch_error, watch_config, watch_events},
         watched::WatchedSecret,
     },
     client::randomness::Randomness,
     controller::queue::Trigger,
     domain::{
-        decide::{Obstacle, Ownership, ReadSecret},
+        decide::{Incompatibility, Ownership, ReadSecret},
         rules::SECRET_NAME,
     },
 };
@@ -53,28 +53,28 @@ impl SecretWatches {
         (Self { client: client.clone(), waiting, started, jitter }, watches.flatten_unordered(None))
     }
 
-    /// Makes `key_pair` wait for this Secret of its namespace, and for no other. With `settled`, because the pair is accepted, it waits for
+    /// Makes `key_pair` wait for this Secret of its namespace, and for no other. With `is_accepted`, because the pair is accepted, it waits for
     /// every change; otherwise until the Secret is handed over or deleted. Returns whether the Secret is watched.
-    pub fn wait(&self, key_pair: &KeyPair, secret: &str, settled: bool) -> bool {
+    pub fn wait(&self, key_pair: &KeyPair, secret: &str, is_accepted: bool) -> bool {
         // The name may come from a status, which may be forged, and becomes part of a selector.
         if !SECRET_NAME.allows(secret) {
-            return self.leave(key_pair);
+            self.stop_waiting(key_pair);
+            return false;
         }
         let secret = SecretRef { namespace: key_pair.namespace().unwrap_or_default(), name: secret.to_owned() };
-        let (is_watched, change) = self.lock().wait(&secret, Waiter::new(key_pair, settled));
+        let (is_watched, change) = self.lock().wait(&secret, Waiter::new(key_pair, is_accepted));
         self.apply_change(change);
         is_watched
     }
 
-    /// Ends the waiting of `key_pair`. Returns false: no Secret is watched for it.
-    pub fn leave(&self, key_pair: &KeyPair) -> bool {
-        self.gone(key_pair.metadata.uid.as_deref().unwrap_or_default());
-        false
+    /// Ends the waiting of `key_pair`.
+    pub fn stop_waiting(&self, key_pair: &KeyPair) {
+        self.forget(key_pair.metadata.uid.as_deref().unwrap_or_default());
     }
 
-    /// [`Self::leave`] for the `KeyPair` with this UID, which may be deleted.
-    pub fn gone(&self, uid: &str) {
-        let change = self.lock().leave(uid);
+    /// [`Self::stop_waiting`] for the `KeyPair` with this UID, which may be deleted.
+    pub fn forget(&self, uid: &str) {
+        let change = self.lock().stop_waiting(uid);
         self.apply_change(change);
     }
 
@@ -84,20 +84,20 @@ impl SecretWatches {
     }
 
     /// The watched state of this Secret, if it is foreign to `key_pair`.
-    pub fn foreign(&self, key_pair: &KeyPair, secret: &str) -> Option<ReadSecret> {
+    pub fn foreign_secret(&self, key_pair: &KeyPair, secret: &str) -> Option<ReadSecret> {
         let secret = SecretRef { namespace: key_pair.namespace()?, name: secret.to_owned() };
-        let marks = self.lock().watched_marks(&secret)?;
-        (marks.belongs(key_pair) == Ownership::Foreign).then(|| ReadSecret {
-            belongs: Ownership::Foreign,
+        let metadata = self.lock().watched_metadata(&secret)?;
+        (metadata.ownership(key_pair) == Ownership::Foreign).then(|| ReadSecret {
+            ownership: Ownership::Foreign,
             adopted: false,
-            in_sight: false,
-            owner: marks.owner(key_pair),
+            is_selected: false,
+            owner: metadata.owner(key_pair),
             moved: None,
-            missing: Vec::new(),
+            admission_changes: Vec::new(),
             public_key: None,
-            obstacle: marks.owner_in_the_way(key_pair).map(Obstacle::Owner),
+            incompatibility: metadata.blocking_owner(key_pair).map(Incompatibility::Owner),
             up_to_date: false,
-            type_fits: true,
+            is_type_allowed: true,
             replaces: None,
             version: String::new(),
         })
@@ -117,8 +117,8 @@ impl SecretWatches {
         let api: Api<WatchedSecret> = Api::namespaced(on_watch_success(&self.client, || ()), &secret.namespace);
         let config = watch_config().fields(&format!("metadata.name={}", secret.name));
         let waiting = Arc::clone(&self.waiting);
-        let end = self.lock().started(&secret);
-        let events = watched(api, config, self.jitter).flat_map(move |event| {
+        let end = self.lock().start_watch(&secret);
+        let events = watch_events(api, config, self.jitter).flat_map(move |event| {
             let affected = match event {
                 Ok(event) => apply_event(&waiting, &secret, event),
                 Err(error) => {
@@ -147,16 +147,16 @@ fn apply_event(waiting: &Mutex<Waiting>, secret: &SecretRef, event: Event<Watche
     let mut waiting = lock(waiting);
     match event {
         Event::Init => {
-            waiting.list(secret, None);
+            waiting.add_listed(secret, None);
             Vec::new()
         }
         Event::InitApply(object) => {
-            waiting.list(secret, Some(Marks::of(&object)));
+            waiting.add_listed(secret, Some(OwnershipMetadata::of(&object)));
             Vec::new()
         }
-        Event::InitDone => waiting.listed(secret),
-        Event::Apply(object) => waiting.changed(secret, Some(Marks::of(&object))),
-        Event::Delete(_) => waiting.changed(secret, None),
+        Event::InitDone => waiting.finish_list(secret),
+        Event::Apply(object) => waiting.apply(secret, Some(OwnershipMetadata::of(&object))),
+        Event::Delete(_) => waiting.apply(secret, None),
     }
 }
 

@@ -30,7 +30,7 @@ impl<'a> Case<'a> {
 
     /// Whether the Secret is ours and holds the key of the pair or, if the key is not known yet, one that matches the spec.
     pub(super) fn holds_right_key(self, secret: &ReadSecret) -> bool {
-        secret.belongs == Ownership::Ours
+        secret.ownership == Ownership::Ours
             && secret.public_key.as_ref().is_some_and(|key| self.is_expected_key(secret, key))
     }
 

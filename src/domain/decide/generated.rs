@@ -1,10 +1,10 @@
 //! Decides about the Secret of a generated pair.
 
 use super::{
-    AcceptedKeyPair, CachedSecret, Desired, NextStep, Observed, ObservedSecret, Obstacle, Ownership, ReadSecret,
+    AcceptedKeyPair, CachedSecret, Desired, Incompatibility, NextStep, Observed, ObservedSecret, Ownership, ReadSecret,
     Report, accept, accepted_key_pair,
     case::{Case, update},
-    moves, refusals, refuse_for_answer, refuse_until_changed, refused_until_changed,
+    moves, refusals, refuse_failed_request, refuse_until_changed, report_of,
 };
 use crate::domain::{
     immutable::ImmutableField,
@@ -37,8 +37,8 @@ impl<'a> Case<'a> {
             Self::create,
             Self::read,
             Self::report_or_replace_lost,
-            Self::settle_own,
-            Self::report_disowned,
+            Self::check_own_secret,
+            Self::report_changed_by_admission,
             Self::adopt,
         ];
         // `report_failed_request` reports every other answer of the API server.
@@ -46,13 +46,13 @@ impl<'a> Case<'a> {
     }
 
     fn report_failed_request(self, name: &str) -> Option<NextStep> {
-        refuse_for_answer(self.observed, name, self.observed.secret(name))
+        refuse_failed_request(self.observed, name, self.observed.secret(name))
     }
 
     /// Skips reading the Secret if its cached metadata shows no change since the status was written.
     fn accept_by_metadata(self, name: &str) -> Option<NextStep> {
         let ObservedSecret::Unread(Some(cached)) = self.observed.secret(name) else { return None };
-        let recorded = self.observed.recorded.as_ref().filter(|recorded| self.is_settled(cached, recorded))?;
+        let recorded = self.observed.recorded.as_ref().filter(|recorded| self.is_up_to_date(cached, recorded))?;
         Some(match PublicKey::parse(&recorded.public_key) {
             Ok(key) => accept(self.desired, self.observed, self.region, &key, Some((name, &cached.version))),
             Err(_) => NextStep::ReadSecret(name.to_owned()),
@@ -78,28 +78,30 @@ impl<'a> Case<'a> {
 
     fn report_or_replace_lost(self, name: &str) -> Option<NextStep> {
         let recorded = self.observed.recorded.as_ref()?;
-        matches!(self.observed.secret(name), ObservedSecret::Absent).then(|| self.lost(recorded, name))
+        matches!(self.observed.secret(name), ObservedSecret::Absent).then(|| self.report_or_replace(recorded, name))
     }
 
     /// The Secret belongs to this pair: it must hold the key that the status records, or one that matches the spec.
-    fn settle_own(self, name: &str) -> Option<NextStep> {
-        let secret = self.found(name).filter(|secret| secret.belongs == Ownership::Ours)?;
+    fn check_own_secret(self, name: &str) -> Option<NextStep> {
+        let secret = self.read_secret(name).filter(|secret| secret.ownership == Ownership::Ours)?;
         let refuse = |refusal| Some(refuse_until_changed(self.observed, name, refusal));
         let Some(key) = &secret.public_key else { return refuse(refusals::key_mismatch(name)) };
         match &self.observed.recorded {
             Some(recorded) if self.holds_other_key(recorded, secret, key) => refuse(refusals::key_mismatch(name)),
             None if !self.matches_spec(key) => refuse(refusals::key_outdated(name)),
-            _ => Some(self.settle(name, secret, key)),
+            _ => Some(self.apply_settings(name, secret, key)),
         }
     }
 
-    fn report_disowned(self, name: &str) -> Option<NextStep> {
-        self.found(name).filter(|secret| !secret.missing.is_empty()).map(|secret| self.disowned(name, secret))
+    fn report_changed_by_admission(self, name: &str) -> Option<NextStep> {
+        self.read_secret(name)
+            .filter(|secret| !secret.admission_changes.is_empty())
+            .map(|secret| self.refuse_changed_by_admission(name, secret))
     }
 
     /// The Secret is foreign, but its owner may have offered it for adoption.
     fn adopt(self, name: &str) -> Option<NextStep> {
-        let secret = self.found(name)?;
+        let secret = self.read_secret(name)?;
         Some(match self.check_offer(secret, name) {
             Ok(()) => update(name, secret),
             Err(refusal) => refuse_until_changed(self.observed, name, refusal),
@@ -107,7 +109,7 @@ impl<'a> Case<'a> {
     }
 
     /// The Secret of this name, if it has been read.
-    fn found(self, name: &str) -> Option<&'a ReadSecret> {
+    fn read_secret(self, name: &str) -> Option<&'a ReadSecret> {
         match self.observed.secret(name) {
             ObservedSecret::Read(secret) => Some(secret),
             _ => None,
@@ -115,7 +117,7 @@ impl<'a> Case<'a> {
     }
 
     /// Whether the cached metadata shows that there is nothing to do.
-    fn is_settled(self, cached: &CachedSecret, recorded: &AcceptedKeyPair) -> bool {
+    fn is_up_to_date(self, cached: &CachedSecret, recorded: &AcceptedKeyPair) -> bool {
         self.observed.refused.is_none()
             && cached.owned
             && cached.moved.is_none()
@@ -127,11 +129,11 @@ impl<'a> Case<'a> {
     }
 
     /// The Secret has the name in the spec and holds the key: applies the settings to it and cleans up after moves.
-    pub(super) fn settle(self, name: &str, secret: &ReadSecret, key: &PublicKey) -> NextStep {
+    pub(super) fn apply_settings(self, name: &str, secret: &ReadSecret, key: &PublicKey) -> NextStep {
         let Self { desired, observed, region, .. } = self;
         let refuse = |refusal| refuse_until_changed(observed, name, refusal);
-        let refusal = if secret.type_fits {
-            secret.obstacle.as_ref().map(|obstacle| refusals::obstacle(name, obstacle))
+        let refusal = if secret.is_type_allowed {
+            secret.incompatibility.as_ref().map(|incompatibility| refusals::incompatibility(name, incompatibility))
         } else {
             Some(refusals::type_cannot_change(name))
         };
@@ -140,7 +142,7 @@ impl<'a> Case<'a> {
             return moves::clean_up(self, name, secret).unwrap_or_else(|| refuse(refusal));
         }
         // If admission removes what the operator writes, writing again does not help: the report says so.
-        if secret.missing.is_empty() && !(secret.up_to_date && secret.in_sight) {
+        if secret.admission_changes.is_empty() && !(secret.up_to_date && secret.is_selected) {
             return update(name, secret);
         }
         // Only while the old Secret holds the key too; otherwise there is nothing to clean up first.
@@ -153,25 +155,26 @@ impl<'a> Case<'a> {
             return step;
         }
         let accepted = accepted_key_pair(desired, observed, region, key, Some((name, &secret.version)));
-        let unwatched_secret = (!secret.in_sight || !secret.missing.is_empty()).then(|| name.to_owned());
-        let mut report = Report { accepted: Some(accepted), unwatched_secret, ..Report::default() };
-        if !secret.missing.is_empty() {
-            report.refusals.push(refusals::taken_away(name, &secret.missing));
-            (report.requeue, report.overruled) = (true, true);
+        let awaited_secret = (!secret.is_selected || !secret.admission_changes.is_empty()).then(|| name.to_owned());
+        let mut report = Report { accepted: Some(accepted), awaited_secret, ..Report::default() };
+        if !secret.admission_changes.is_empty() {
+            report.refusals.push(refusals::changed_by_admission(name, &secret.admission_changes));
+            (report.requeue, report.changed_by_admission) = (true, true);
         }
         NextStep::Report(Box::new(report))
     }
 
     /// The Secret is gone: reports that, or replaces the key.
-    pub(super) fn lost(self, recorded: &AcceptedKeyPair, name: &str) -> NextStep {
+    pub(super) fn report_or_replace(self, recorded: &AcceptedKeyPair, name: &str) -> NextStep {
         // The key may be in a Secret that cannot be read at present.
-        for (name, view) in &self.observed.secrets {
-            if let Some(refused) = refuse_for_answer(self.observed, name, view) {
+        for (name, secret) in &self.observed.secrets {
+            if let Some(refused) = refuse_failed_request(self.observed, name, secret) {
                 return refused;
             }
         }
         // A pair without a Secret was imported, and no generated key may replace an imported one.
-        if recorded.secret_name.is_none() && !recorded.public_key.is_empty() && self.observed.noted.is_empty() {
+        if recorded.secret_name.is_none() && !recorded.public_key.is_empty() && self.observed.created_secrets.is_empty()
+        {
             return refuse_until_changed(self.observed, name, ImmutableField::PublicKey.refusal());
         }
         match self.desired.parameters.secret.on_loss {
@@ -186,18 +189,23 @@ impl<'a> Case<'a> {
 
     /// Admission removed every mark of ownership from the Secret that was just written. Reports that, and neither accepts the pair nor
     /// deletes another Secret because of it.
-    pub(super) fn disowned(self, name: &str, secret: &ReadSecret) -> NextStep {
-        let report = refused_until_changed(self.observed, name, refusals::taken_away(name, &secret.missing));
-        NextStep::Report(Box::new(Report { overruled: true, ..report }))
+    pub(super) fn refuse_changed_by_admission(self, name: &str, secret: &ReadSecret) -> NextStep {
+        let refusal = refusals::changed_by_admission(name, &secret.admission_changes);
+        NextStep::Report(Box::new(Report {
+            requeue: true,
+            changed_by_admission: true,
+            awaited_secret: Some(name.to_owned()),
+            ..report_of(self.observed, vec![refusal])
+        }))
     }
 
     /// Checks that a Secret that is not ours is offered for adoption, with a key that this pair can take.
     pub(super) fn check_offer(self, secret: &ReadSecret, name: &str) -> Result<(), Refusal> {
-        if let Some(obstacle @ (Obstacle::Owner(_) | Obstacle::Key(_))) = &secret.obstacle {
-            return Err(refusals::obstacle(name, obstacle));
+        if let Some(incompatibility @ (Incompatibility::Owner(_) | Incompatibility::Key(_))) = &secret.incompatibility {
+            return Err(refusals::incompatibility(name, incompatibility));
         }
         let recorded = self.observed.recorded.as_ref();
-        let (Ownership::Offered, Some(key)) = (secret.belongs, &secret.public_key) else {
+        let (Ownership::Offered, Some(key)) = (secret.ownership, &secret.public_key) else {
             return Err(refusals::secret_conflict(name, secret.owner.as_deref(), knows_its_key(recorded)));
         };
         match recorded {
@@ -205,8 +213,11 @@ impl<'a> Case<'a> {
             _ if !knows_its_key(recorded) && !self.matches_spec(key) => {
                 Err(refusals::offer_of_another_kind(name, key, self.spec))
             }
-            _ if !secret.type_fits => Err(refusals::type_cannot_change(name)),
-            _ => secret.obstacle.as_ref().map_or(Ok(()), |obstacle| Err(refusals::obstacle(name, obstacle))),
+            _ if !secret.is_type_allowed => Err(refusals::type_cannot_change(name)),
+            _ => secret
+                .incompatibility
+                .as_ref()
+                .map_or(Ok(()), |incompatibility| Err(refusals::incompatibility(name, incompatibility))),
         }
     }
 }

@@ -7,19 +7,19 @@
 use super::{
     CachedSecret, Move, NextStep, ObservedSecret, Ownership, ReadSecret,
     case::{Case, update},
-    refusals, refuse_for_answer, refuse_until_changed,
+    refusals, refuse_failed_request, refuse_until_changed,
 };
 
 /// The name of the Secret that holds the key, or will hold it; `Err`: the name of a Secret to read first.
 pub(super) fn find_current_name(case: Case<'_>) -> Result<&str, &str> {
     let observed = case.observed;
-    let first = case.desired.secret_name(observed.recorded.as_ref(), &observed.noted).as_str();
+    let first = case.desired.secret_name(observed.recorded.as_ref(), &observed.created_secrets).as_str();
     if !lacks_key(case, first) {
         return Ok(first);
     }
     // A key that the status does not record is in no other Secret.
     let wanted = observed.recorded.as_ref().map(|_| case.target_name());
-    let others = wanted.into_iter().chain(observed.noted.iter().map(String::as_str));
+    let others = wanted.into_iter().chain(observed.created_secrets.iter().map(String::as_str));
     for name in others.filter(|name| *name != first) {
         match observed.secret(name) {
             ObservedSecret::Unread(_) => return Err(name),
@@ -38,7 +38,7 @@ pub(super) fn find_current_name(case: Case<'_>) -> Result<&str, &str> {
 pub(super) fn decide(case: Case<'_>, current: &str) -> NextStep {
     let (observed, target) = (case.observed, case.target_name());
     for name in [target, current] {
-        if let Some(refused) = refuse_for_answer(observed, name, observed.secret(name)) {
+        if let Some(refused) = refuse_failed_request(observed, name, observed.secret(name)) {
             return refused;
         }
     }
@@ -59,19 +59,19 @@ pub(super) fn decide(case: Case<'_>, current: &str) -> NextStep {
             resolve_conflict(case, current, found, target, copy)
         }
         (ObservedSecret::Absent, ObservedSecret::Absent) => match &observed.recorded {
-            Some(recorded) => case.lost(recorded, current),
+            Some(recorded) => case.report_or_replace(recorded, current),
             // A create request for this name may still be in flight. The API server refuses one of two with the same name.
             None => NextStep::CreateSecret { name: current.to_owned(), spec: case.spec, replaces: None },
         },
         (ObservedSecret::Absent, ObservedSecret::Read(secret)) if case.holds_right_key(secret) => {
             NextStep::CopySecret { from: current.to_owned(), to: target.to_owned() }
         }
-        (ObservedSecret::Absent, ObservedSecret::Read(secret)) if secret.belongs == Ownership::Ours => {
+        (ObservedSecret::Absent, ObservedSecret::Read(secret)) if secret.ownership == Ownership::Ours => {
             refuse_until_changed(observed, current, refusals::key_mismatch(current))
         }
         // A create request without a response made this name a candidate, but the Secret is foreign: create one with the name in the spec.
         (ObservedSecret::Absent, ObservedSecret::Read(secret))
-            if observed.recorded.is_none() && secret.missing.is_empty() =>
+            if observed.recorded.is_none() && secret.admission_changes.is_empty() =>
         {
             NextStep::CreateSecret { name: target.to_owned(), spec: case.spec, replaces: None }
         }
@@ -85,21 +85,21 @@ pub(super) fn decide(case: Case<'_>, current: &str) -> NextStep {
             let is_unfinished =
                 current_has_same_key && copied_from(copy.moved.as_ref(), target) == Some(current) && !copy.adopted;
             // The type in the spec changed after the copy was created. Nobody relies on the copy yet.
-            if is_unfinished && !copy.type_fits && status_allows(case, current) {
+            if is_unfinished && !copy.is_type_allowed && status_allows(case, current) {
                 return NextStep::DeleteSecret(target.to_owned());
             }
             if current_has_same_key && copied_from(copy.moved.as_ref(), target) != Some(current) {
-                return match copy.missing.as_slice() {
+                return match copy.admission_changes.as_slice() {
                     [] => record_source(current, target, copy),
-                    missing => refuse_until_changed(observed, target, refusals::taken_away(target, missing)),
+                    changes => refuse_until_changed(observed, target, refusals::changed_by_admission(target, changes)),
                 };
             }
             match &copy.public_key {
-                Some(key) => case.settle(target, copy, key),
+                Some(key) => case.apply_settings(target, copy, key),
                 None => refuse_until_changed(observed, target, refusals::key_mismatch(target)),
             }
         }
-        // `refuse_for_answer` has reported every other answer above.
+        // `refuse_failed_request` has reported every other answer above.
         (
             ObservedSecret::Absent
             | ObservedSecret::Invalid(_)
@@ -124,8 +124,8 @@ fn resolve_conflict(
     copy: &ReadSecret,
 ) -> NextStep {
     let refuse = |refusal| refuse_until_changed(case.observed, target, refusal);
-    match copy.belongs {
-        Ownership::Foreign if !copy.missing.is_empty() => case.disowned(target, copy),
+    match copy.ownership {
+        Ownership::Foreign if !copy.admission_changes.is_empty() => case.refuse_changed_by_admission(target, copy),
         Ownership::Ours => refuse(refusals::key_mismatch(target)),
         // Offered with the same key: no copy is needed.
         Ownership::Offered => match case.check_offer(copy, target) {
@@ -147,7 +147,7 @@ fn resolve_conflict(
 }
 
 fn belongs_to_other(found: &ObservedSecret) -> bool {
-    matches!(found, ObservedSecret::Read(secret) if secret.belongs != Ownership::Ours)
+    matches!(found, ObservedSecret::Read(secret) if secret.ownership != Ownership::Ours)
 }
 
 /// Whether both Secrets hold the same key, and it is the key of this pair.
@@ -187,7 +187,7 @@ pub(super) fn clean_up(case: Case<'_>, name: &str, secret: &ReadSecret) -> Optio
                 });
             }
             ObservedSecret::Read(_) | ObservedSecret::Absent => {}
-            refused => return refuse_for_answer(case.observed, other, refused),
+            refused => return refuse_failed_request(case.observed, other, refused),
         }
     }
     secret.moved.is_some().then(|| NextStep::EndMove { name: name.to_owned(), version: secret.version.clone() })
@@ -208,7 +208,8 @@ fn lacks_key(case: Case<'_>, name: &str) -> bool {
 /// Secret that carries our UID, for example as a backup.
 pub(super) fn leftovers<'a>(case: Case<'a>, current: &str, moved: Option<&'a Move>) -> Vec<&'a str> {
     let from = copied_from(moved, current);
-    let noted = case.observed.noted.iter().map(String::as_str).filter(|name| *name != current && Some(*name) != from);
+    let created_secrets =
+        case.observed.created_secrets.iter().map(String::as_str).filter(|name| *name != current && Some(*name) != from);
     let may_be_leftover = |name: &&str| match case.observed.secret(name) {
         ObservedSecret::Unread(Some(CachedSecret { moved, .. })) | ObservedSecret::Read(ReadSecret { moved, .. }) => {
             copied_from(moved.as_ref(), name).is_some()
@@ -220,7 +221,7 @@ pub(super) fn leftovers<'a>(case: Case<'a>, current: &str, moved: Option<&'a Mov
         | ObservedSecret::Failing(_) => true,
         ObservedSecret::Absent => false,
     };
-    from.into_iter().chain(noted.filter(may_be_leftover)).collect()
+    from.into_iter().chain(created_secrets.filter(may_be_leftover)).collect()
 }
 
 /// The name of the Secret from which the key in the Secret of this name was copied.

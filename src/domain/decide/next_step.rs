@@ -12,14 +12,14 @@ pub struct Report {
     pub replay_of: Option<String>,
     /// What is wrong, first the error that the cloud API would return; empty if the pair is Ready.
     pub refusals: Vec<Refusal>,
-    /// Whether to requeue: the cause can go away without an event, since the operator watches only the Secrets that have its label.
+    /// Whether to requeue: the cause can go away without an event. A watch of the awaited Secret replaces that, if there is one.
     pub requeue: bool,
     /// Whether requests keep failing; they are retried with the usual back-off of failures.
     pub failing: bool,
     /// Whether admission changed what the operator wrote. No event says when admission stops doing so, hence the retry.
-    pub overruled: bool,
-    /// The name of a Secret that the report depends on and that the watch by label may not show.
-    pub unwatched_secret: Option<String>,
+    pub changed_by_admission: bool,
+    /// The name of a Secret whose change ends the state that is reported, and that the watch by label may not show.
+    pub awaited_secret: Option<String>,
 }
 
 /// The next step.

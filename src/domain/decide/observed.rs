@@ -17,12 +17,16 @@ pub struct Desired {
 }
 
 impl Desired {
-    /// The name of the Secret: the one in `recorded`, else one that is `noted` and differs from the spec, else the one in the spec.
+    /// The name of the Secret: the one in `recorded`, else one of `created_secrets` that differs from the spec, else the one in the spec.
     #[must_use]
-    pub fn secret_name<'a>(&'a self, recorded: Option<&'a AcceptedKeyPair>, noted: &'a BTreeSet<String>) -> &'a String {
+    pub fn secret_name<'a>(
+        &'a self,
+        recorded: Option<&'a AcceptedKeyPair>,
+        created_secrets: &'a BTreeSet<String>,
+    ) -> &'a String {
         let wanted = &self.parameters.secret.name;
         let recorded = recorded.and_then(|accepted| accepted.secret_name.as_ref());
-        recorded.or_else(|| noted.iter().find(|name| *name != wanted)).unwrap_or(wanted)
+        recorded.or_else(|| created_secrets.iter().find(|name| *name != wanted)).unwrap_or(wanted)
     }
 }
 
@@ -33,9 +37,10 @@ pub struct Observed {
     pub recorded: Option<AcceptedKeyPair>,
     /// The original, if the ledger says that this pair is a replay.
     pub original: Option<Original>,
-    /// The names of the Secrets known to have been created for this pair: several after repeated edits of the name, or a crash.
-    pub noted: BTreeSet<String>,
-    /// Why the status says that the pair is not Ready.
+    /// The names of the Secrets that were or may have been created for this pair, or that have its UID: several after repeated edits of
+    /// the name, or a crash.
+    pub created_secrets: BTreeSet<String>,
+    /// Why the status says that the pair is not Ready. `SecretConflict` also if a new pair wants a Secret name that others wait for.
     pub refused: Option<Reason>,
     /// Each Secret that the decision may involve, by name.
     pub secrets: BTreeMap<String, ObservedSecret>,
@@ -116,7 +121,7 @@ pub enum Ownership {
 
 /// Why the settings cannot be applied to an offered or adopted Secret. Never contains a byte of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Obstacle {
+pub enum Incompatibility {
     /// The private key is unusable, for this reason.
     Key(String),
     /// Another controller owns the Secret: kind and name of the owner.
@@ -130,25 +135,25 @@ pub enum Obstacle {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadSecret {
     /// Who owns it.
-    pub belongs: Ownership,
+    pub ownership: Ownership,
     /// Whether it was adopted: except for what the operator added, it is still its owner's.
     pub adopted: bool,
     /// Whether a watch of our Secrets shows it. The watches select by label, and other tools may own a label.
-    pub in_sight: bool,
+    pub is_selected: bool,
     /// Kind and name of another owner, if it names one.
     pub owner: Option<String>,
     /// The unfinished move that it belongs to.
     pub moved: Option<Move>,
     /// The labels, annotations and owner references that the operator wrote and admission changed.
-    pub missing: Vec<String>,
+    pub admission_changes: Vec<String>,
     /// The public key, derived from its private key; `None` if that is unreadable.
     pub public_key: Option<PublicKey>,
     /// What prevents adopting the key, or storing it as the settings say.
-    pub obstacle: Option<Obstacle>,
+    pub incompatibility: Option<Incompatibility>,
     /// Whether it matches the settings, apart from the private key.
     pub up_to_date: bool,
     /// Whether the settings allow its type, which is immutable.
-    pub type_fits: bool,
+    pub is_type_allowed: bool,
     /// The fingerprint (SHA256) of the lost key that this one replaces.
     pub replaces: Option<String>,
     /// Its resource version.

@@ -16,26 +16,26 @@ pub(super) fn accept(
 }
 
 /// A report of these refusals. It keeps what the status records about the pair.
-fn refused(observed: &Observed, refusals: Vec<Refusal>) -> Report {
+pub(super) fn report_of(observed: &Observed, refusals: Vec<Refusal>) -> Report {
     Report { accepted: observed.recorded.clone(), refusals, ..Report::default() }
 }
 
 pub(super) fn refuse(observed: &Observed, refusals: Vec<Refusal>) -> NextStep {
-    NextStep::Report(Box::new(refused(observed, refusals)))
+    NextStep::Report(Box::new(report_of(observed, refusals)))
 }
 
 /// Refuses for a cause that can go away without an event.
-pub(super) fn refuse_for_now(observed: &Observed, refusal: Refusal) -> NextStep {
-    NextStep::Report(Box::new(Report { requeue: true, ..refused(observed, vec![refusal]) }))
+pub(super) fn refuse_and_retry(observed: &Observed, refusal: Refusal) -> NextStep {
+    NextStep::Report(Box::new(Report { requeue: true, ..report_of(observed, vec![refusal]) }))
 }
 
 /// Refuses if requests for the Secret of this name failed.
-pub(super) fn refuse_for_answer(observed: &Observed, name: &str, answer: &ObservedSecret) -> Option<NextStep> {
+pub(super) fn refuse_failed_request(observed: &Observed, name: &str, answer: &ObservedSecret) -> Option<NextStep> {
     let step = match answer {
-        ObservedSecret::Invalid(why) => refuse_for_now(observed, refusals::secret_invalid(name, why)),
-        ObservedSecret::Forbidden(why) => refuse_for_now(observed, refusals::secret_forbidden(name, why)),
+        ObservedSecret::Invalid(why) => refuse_and_retry(observed, refusals::secret_invalid(name, why)),
+        ObservedSecret::Forbidden(why) => refuse_and_retry(observed, refusals::secret_forbidden(name, why)),
         ObservedSecret::Failing(why) => {
-            let report = refused(observed, vec![refusals::secret_failing(name, why)]);
+            let report = report_of(observed, vec![refusals::secret_failing(name, why)]);
             NextStep::Report(Box::new(Report { failing: true, ..report }))
         }
         ObservedSecret::Unread(_) | ObservedSecret::Absent | ObservedSecret::Read(_) => return None,
@@ -43,14 +43,10 @@ pub(super) fn refuse_for_answer(observed: &Observed, name: &str, answer: &Observ
     Some(step)
 }
 
-/// The report of a refusal that lasts until the Secret of this name changes.
-pub(super) fn refused_until_changed(observed: &Observed, secret: &str, refusal: Refusal) -> Report {
-    Report { requeue: true, unwatched_secret: Some(secret.to_owned()), ..refused(observed, vec![refusal]) }
-}
-
 /// Refuses until the Secret of this name changes.
 pub(super) fn refuse_until_changed(observed: &Observed, secret: &str, refusal: Refusal) -> NextStep {
-    NextStep::Report(Box::new(refused_until_changed(observed, secret, refusal)))
+    let awaited_secret = Some(secret.to_owned());
+    NextStep::Report(Box::new(Report { requeue: true, awaited_secret, ..report_of(observed, vec![refusal]) }))
 }
 
 pub(super) fn accepted_key_pair(

@@ -1,7 +1,7 @@
 //! The messages about a pair whose request is valid: what is wrong, and what to do.
 
 use crate::domain::{
-    decide::Obstacle,
+    decide::Incompatibility,
     display,
     key::{KeySpec, PublicKey},
     reason::{Parameter, Reason, Refusal},
@@ -59,20 +59,20 @@ pub(super) fn name_in_use(current: &str, target: &str, owner: Option<&str>) -> R
 }
 
 /// Admission changed what the operator wrote.
-pub(super) fn taken_away(name: &str, missing: &[String]) -> Refusal {
+pub(super) fn changed_by_admission(name: &str, changes: &[String]) -> Refusal {
     Refusal::new(
         Reason::SecretConflict,
         Parameter::Secret,
         format!(
-            "Secret {name:?} holds the private key, but admission changed what the operator wrote to it: {}; exempt this Secret from the admission policy or webhook that changes it; the operator tries again",
-            display::listed(missing.iter().map(String::as_str))
+            "Secret {name:?} holds the private key, but an admission policy or webhook changed what the operator wrote to it: {}; exempt this Secret from that policy or webhook; the operator tries again",
+            display::listed(changes.iter().map(String::as_str))
         ),
     )
 }
 
 pub(super) fn secret_invalid(name: &str, why: &str) -> Refusal {
     let detail = format!(
-        "the API server refused Secret {name:?} with {why}: change spec.secret, or whatever refuses it; the message of the API server is omitted because it may quote the private key"
+        "the API server refused Secret {name:?} with {why}: change spec.secret, or the policy that refuses it; the message of the API server is omitted because it may quote the private key"
     );
     Refusal::new(Reason::InvalidSecret, Parameter::Secret, detail)
 }
@@ -86,7 +86,7 @@ pub(super) fn secret_forbidden(name: &str, why: &str) -> Refusal {
 
 pub(super) fn secret_failing(name: &str, why: &str) -> Refusal {
     let detail = format!(
-        "the operator's requests for Secret {name:?} keep failing: {why}; fix that problem; the operator tries again within a minute"
+        "the operator's requests for Secret {name:?} keep failing: {why}; the operator tries again within a minute"
     );
     Refusal::new(Reason::InternalError, Parameter::Secret, detail)
 }
@@ -122,16 +122,16 @@ pub(super) fn key_mismatch(name: &str) -> Refusal {
 }
 
 /// What prevents an adoption, or applying the settings to an adopted Secret.
-pub(super) fn obstacle(name: &str, obstacle: &Obstacle) -> Refusal {
-    let detail = match obstacle {
-        Obstacle::Key(why) => format!(
+pub(super) fn incompatibility(name: &str, incompatibility: &Incompatibility) -> Refusal {
+    let detail = match incompatibility {
+        Incompatibility::Key(why) => format!(
             "Secret {name:?} is offered for adoption, but the data key that spec.secret.keys.privateKey names holds no usable private key: {why}; put an unencrypted private key there, or remove the annotation {ADOPT_ANNOTATION}"
         ),
-        Obstacle::Owner(owner) => format!(
+        Incompatibility::Owner(owner) => format!(
             "Secret {name:?} is owned by {owner} and cannot be adopted, because that controller would revert the changes: set spec.secret.name to another name, or have that controller release the Secret"
         ),
-        Obstacle::Entry(entry) => format!(
-            "Secret {name:?} is adopted, and the operator keeps the entries of its owner: its entry {entry:?} is not this key; name another data key in spec.secret.keys, or remove that entry"
+        Incompatibility::Entry(entry) => format!(
+            "Secret {name:?} is adopted, and the operator keeps the entries of its owner: the Secret's entry {entry:?} does not hold this key; name another data key in spec.secret.keys, or remove that entry"
         ),
     };
     Refusal::new(Reason::SecretConflict, Parameter::Secret, detail)

@@ -83,7 +83,7 @@ struct World {
 struct Stored {
     secret: ReadSecret,
     /// The fingerprint in the annotation, which need not be that of the key.
-    noted: Option<String>,
+    sha256: Option<String>,
     settings: Option<String>,
 }
 
@@ -106,8 +106,8 @@ impl World {
     fn put(&mut self, name: &str, mut secret: ReadSecret, settings: Option<String>) -> ObservedSecret {
         self.version += 1;
         secret.version = self.version.to_string();
-        let noted = secret.public_key.as_ref().map(|key| key.fingerprints().sha256);
-        self.secrets.insert(name.to_owned(), Stored { secret: secret.clone(), noted, settings });
+        let sha256 = secret.public_key.as_ref().map(|key| key.fingerprints().sha256);
+        self.secrets.insert(name.to_owned(), Stored { secret: secret.clone(), sha256, settings });
         ObservedSecret::Read(secret)
     }
 
@@ -116,26 +116,26 @@ impl World {
     }
 
     fn observe(&self, desired: &Desired) -> Observed {
-        let is_noted = |stored: &&Stored| stored.secret.belongs == Ownership::Ours && self.watch_is_fresh;
-        let noted: BTreeSet<String> =
-            self.secrets.iter().filter(|(_, stored)| is_noted(stored)).map(|(name, _)| name.clone()).collect();
-        let first = desired.secret_name(self.recorded.as_ref(), &noted);
-        let view = |name: &String| {
+        let is_known = |stored: &&Stored| stored.secret.ownership == Ownership::Ours && self.watch_is_fresh;
+        let created_secrets: BTreeSet<String> =
+            self.secrets.iter().filter(|(_, stored)| is_known(stored)).map(|(name, _)| name.clone()).collect();
+        let first = desired.secret_name(self.recorded.as_ref(), &created_secrets);
+        let observe = |name: &String| {
             let cached = self.secrets.get(name).filter(|_| self.watch_is_fresh).map(|stored| CachedSecret {
-                owned: stored.secret.belongs == Ownership::Ours,
+                owned: stored.secret.ownership == Ownership::Ours,
                 adopted: stored.secret.adopted,
-                sha256: stored.noted.clone(),
+                sha256: stored.sha256.clone(),
                 settings: stored.settings.clone(),
                 moved: stored.secret.moved.clone(),
                 version: stored.secret.version.clone(),
             });
             (name.clone(), ObservedSecret::Unread(cached))
         };
-        let secrets = noted.iter().chain([first, &desired.parameters.secret.name]).map(view).collect();
+        let secrets = created_secrets.iter().chain([first, &desired.parameters.secret.name]).map(observe).collect();
         Observed {
             recorded: self.recorded.clone(),
             original: None,
-            noted,
+            created_secrets,
             refused: self.refusals.first().copied(),
             secrets,
         }
@@ -173,7 +173,7 @@ impl World {
             if crash_before == Some(step) {
                 return false;
             }
-            let (name, view) = match plan {
+            let (name, secret) = match plan {
                 NextStep::Rest => return true,
                 NextStep::ReadSecret(name) => (name.clone(), self.read(&name, desired)),
                 NextStep::CreateSecret { name, spec, replaces } => {
@@ -183,11 +183,11 @@ impl World {
                 }
                 NextStep::UpdateSecret { name, version, moved_from } => {
                     let mut secret = self.secrets[&name].secret.clone();
-                    assert_ne!(secret.belongs, Ownership::Foreign, "a foreign Secret is changed");
+                    assert_ne!(secret.ownership, Ownership::Foreign, "a foreign Secret is changed");
                     assert_eq!(secret.version, version, "another version is changed than was decided about");
-                    assert_eq!(secret.obstacle, None, "what its owner put there is overwritten");
-                    secret.adopted |= secret.belongs == Ownership::Offered;
-                    (secret.belongs, secret.up_to_date, secret.in_sight) = (Ownership::Ours, true, true);
+                    assert_eq!(secret.incompatibility, None, "what its owner put there is overwritten");
+                    secret.adopted |= secret.ownership == Ownership::Offered;
+                    (secret.ownership, secret.up_to_date, secret.is_selected) = (Ownership::Ours, true, true);
                     secret.moved = moved_from.map(|from| Move { from, to: name.clone() }).or(secret.moved);
                     let settings = desired.parameters.secret.digest(secret.adopted);
                     (name.clone(), self.put(&name, secret, Some(settings)))
@@ -211,7 +211,7 @@ impl World {
                 NextStep::DeleteSecret(name) => {
                     let gone = self.secrets.remove(&name).unwrap().secret;
                     let kept = self.secrets.values().any(|other| other.secret.public_key == gone.public_key);
-                    assert!(gone.belongs == Ownership::Ours && kept, "the last copy of a key is deleted");
+                    assert!(gone.ownership == Ownership::Ours && kept, "the last copy of a key is deleted");
                     assert!(!gone.adopted, "its owner's Secret is deleted");
                     let named = self.recorded.as_ref().and_then(|recorded| recorded.secret_name.as_ref());
                     assert_ne!(named, Some(&name), "the Secret that the status names is deleted");
@@ -220,7 +220,7 @@ impl World {
                 NextStep::ReleaseSecret(name) => {
                     let mut secret = self.secrets[&name].secret.clone();
                     assert!(
-                        secret.belongs == Ownership::Ours && secret.adopted,
+                        secret.ownership == Ownership::Ours && secret.adopted,
                         "what nobody handed over is given back"
                     );
                     let kept = self
@@ -228,7 +228,7 @@ impl World {
                         .iter()
                         .any(|(other, stored)| *other != name && stored.secret.public_key == secret.public_key);
                     assert!(kept, "the key is given away before it is anywhere else");
-                    secret.belongs = Ownership::Foreign;
+                    secret.ownership = Ownership::Foreign;
                     (name.clone(), self.put(&name, secret, None))
                 }
                 NextStep::Report(report) => {
@@ -237,7 +237,7 @@ impl World {
                     return true;
                 }
             };
-            observed.secrets.insert(name, view);
+            observed.secrets.insert(name, secret);
         }
         panic!("the steps do not come to an end: {observed:?}");
     }
@@ -245,24 +245,24 @@ impl World {
 
 fn read_secret(owned: bool, public_key: Option<PublicKey>) -> ReadSecret {
     ReadSecret {
-        belongs: if owned { Ownership::Ours } else { Ownership::Foreign },
+        ownership: if owned { Ownership::Ours } else { Ownership::Foreign },
         adopted: false,
-        in_sight: owned,
+        is_selected: owned,
         owner: None,
         moved: None,
-        missing: Vec::new(),
+        admission_changes: Vec::new(),
         public_key,
-        obstacle: None,
+        incompatibility: None,
         up_to_date: true,
-        type_fits: true,
+        is_type_allowed: true,
         replaces: None,
         version: String::new(),
     }
 }
 
 /// Nothing is known but this of the Secret.
-fn knowing(desired: &Desired, view: ObservedSecret) -> Observed {
-    Observed { secrets: [("web".to_owned(), view)].into(), ..World::new(None).observe(desired) }
+fn knowing(desired: &Desired, secret: ObservedSecret) -> Observed {
+    Observed { secrets: [("web".to_owned(), secret)].into(), ..World::new(None).observe(desired) }
 }
 
 /// Whatever is still under way for the old name meets the Secret that is made there.
@@ -271,7 +271,7 @@ fn what_may_still_come_under_another_name_is_made_there() {
     let mut desired = desired(None, KeySpec::Ed25519);
     desired.parameters.secret.name = "moved".to_owned();
     let observed = Observed {
-        noted: BTreeSet::from(["web".to_owned()]),
+        created_secrets: BTreeSet::from(["web".to_owned()]),
         secrets: ["web", "moved"].map(|name| (name.to_owned(), ObservedSecret::Absent)).into(),
         ..World::new(None).observe(&desired)
     };
@@ -316,8 +316,8 @@ proptest! {
         }
         if let Some(secret) = secret {
             let now = world.secret().unwrap();
-            prop_assert_eq!((now.belongs, &now.public_key), (secret.belongs, &secret.public_key), "it was changed");
-            prop_assert!(secret.belongs == Ownership::Ours || now.version == "1", "a foreign Secret was touched");
+            prop_assert_eq!((now.ownership, &now.public_key), (secret.ownership, &secret.public_key), "it was changed");
+            prop_assert!(secret.ownership == Ownership::Ours || now.version == "1", "a foreign Secret was touched");
             prop_assert_eq!(world.generated, 0);
         }
         if let (false, Some(accepted)) = (import, &world.recorded) {
@@ -343,7 +343,7 @@ proptest! {
         if let Some(later) = later.clone() {
             world.put("web", later, before.settings);
             if annotation_is_kept {
-                world.secrets.get_mut("web").unwrap().noted = before.noted;
+                world.secrets.get_mut("web").unwrap().sha256 = before.sha256;
             }
         }
         let found = world.secrets.clone();
@@ -353,7 +353,7 @@ proptest! {
         prop_assert_eq!(&world.secrets, &found, "the Secret was touched");
         let expected = match later {
             None => Reason::PrivateKeyLost,
-            Some(ReadSecret { belongs: Ownership::Foreign, .. }) => Reason::SecretConflict,
+            Some(ReadSecret { ownership: Ownership::Foreign, .. }) => Reason::SecretConflict,
             Some(_) => Reason::PrivateKeyMismatch,
         };
         prop_assert_eq!(&world.refusals, &[expected]);
@@ -477,7 +477,7 @@ proptest! {
             desired.parameters.generate = None;
         }
         let ledger = granting_ledger();
-        let mut world = World::new(Some(ReadSecret { belongs: Ownership::Offered, ..read_secret(false, Some(key.clone())) }));
+        let mut world = World::new(Some(ReadSecret { ownership: Ownership::Offered, ..read_secret(false, Some(key.clone())) }));
         if crash.is_some() {
             world.reconcile(&desired, &ledger, crash);
         }
@@ -486,7 +486,7 @@ proptest! {
         prop_assert_eq!(&world.secret().unwrap().public_key.as_ref(), &Some(&key));
         if asked && key.algorithm() != KeySpec::Ed25519.algorithm() {
             prop_assert_eq!(&world.refusals, &[Reason::SecretConflict]);
-            prop_assert_eq!(world.secret().unwrap().belongs, Ownership::Offered);
+            prop_assert_eq!(world.secret().unwrap().ownership, Ownership::Offered);
         } else {
             prop_assert_eq!(&world.refusals, &[]);
             prop_assert_eq!(world.recorded.unwrap().fingerprints, key.fingerprints());
@@ -501,7 +501,7 @@ proptest! {
     ) {
         let mut desired = desired(None, KeySpec::Ed25519);
         let ledger = granting_ledger();
-        let offered = ReadSecret { belongs: Ownership::Offered, ..read_secret(false, Some(KEYS[0].clone())) };
+        let offered = ReadSecret { ownership: Ownership::Offered, ..read_secret(false, Some(KEYS[0].clone())) };
         let mut world = World::new(Some(offered));
         prop_assert!(world.reconcile(&desired, &ledger, None));
         if !is_accepted {
@@ -516,9 +516,9 @@ proptest! {
         prop_assert!(world.reconcile(&desired, &ledger, None));
         prop_assert_eq!((world.generated, &world.refusals), (0, &Vec::new()));
         prop_assert_eq!(world.secrets.keys().collect::<Vec<_>>(), ["moved", "web"]);
-        for (name, belongs) in [("moved", Ownership::Ours), ("web", Ownership::Foreign)] {
+        for (name, ownership) in [("moved", Ownership::Ours), ("web", Ownership::Foreign)] {
             let secret = &world.secrets[name].secret;
-            prop_assert_eq!((secret.belongs, secret.public_key.as_ref()), (belongs, Some(&KEYS[0])), "{}", name);
+            prop_assert_eq!((secret.ownership, secret.public_key.as_ref()), (ownership, Some(&KEYS[0])), "{}", name);
         }
         let recorded = world.recorded.unwrap();
         prop_assert_eq!(recorded.secret_name.as_deref(), Some("moved"));
@@ -529,25 +529,25 @@ proptest! {
 #[test]
 fn an_obstacle_is_reported_and_watched_for() {
     let desired = desired(None, KeySpec::Ed25519);
-    let offered = ReadSecret { belongs: Ownership::Offered, ..read_secret(false, Some(KEYS[0].clone())) };
+    let offered = ReadSecret { ownership: Ownership::Offered, ..read_secret(false, Some(KEYS[0].clone())) };
     let cases = [
-        (Ownership::Offered, None, Obstacle::Key("the RSA private key has 1536 bits".to_owned()), "1536 bits"),
+        (Ownership::Offered, None, Incompatibility::Key("the RSA private key has 1536 bits".to_owned()), "1536 bits"),
         (
             Ownership::Foreign,
             None,
-            Obstacle::Owner("SealedSecret \"db\"".to_owned()),
+            Incompatibility::Owner("SealedSecret \"db\"".to_owned()),
             "is owned by SealedSecret \"db\"",
         ),
-        (Ownership::Offered, Some(KEYS[0].clone()), Obstacle::Entry("id.pub".to_owned()), "entry \"id.pub\""),
-        (Ownership::Ours, Some(KEYS[0].clone()), Obstacle::Entry("id.pub".to_owned()), "entry \"id.pub\""),
+        (Ownership::Offered, Some(KEYS[0].clone()), Incompatibility::Entry("id.pub".to_owned()), "entry \"id.pub\""),
+        (Ownership::Ours, Some(KEYS[0].clone()), Incompatibility::Entry("id.pub".to_owned()), "entry \"id.pub\""),
     ];
-    for (belongs, public_key, obstacle, words) in cases {
-        let secret = ReadSecret { belongs, public_key, obstacle: Some(obstacle), ..offered.clone() };
+    for (ownership, public_key, incompatibility, words) in cases {
+        let secret = ReadSecret { ownership, public_key, incompatibility: Some(incompatibility), ..offered.clone() };
         let observed = knowing(&desired, ObservedSecret::Read(secret));
         let NextStep::Report(report) = decide(&desired, &observed, &granting_ledger()) else { panic!("{words}") };
         assert_eq!(report.refusals[0].reason, Reason::SecretConflict);
         assert!(report.refusals[0].detail.contains(words), "{}", report.refusals[0].detail);
-        assert_eq!((report.requeue, report.unwatched_secret.as_deref()), (true, Some("web")));
+        assert_eq!((report.requeue, report.awaited_secret.as_deref()), (true, Some("web")));
     }
 }
 
@@ -555,21 +555,21 @@ fn an_obstacle_is_reported_and_watched_for() {
 #[test]
 fn a_secret_without_our_label_is_kept_in_sight() {
     let desired = desired(None, KeySpec::Ed25519);
-    let decide = |in_sight, missing: &[&str]| {
-        let missing = missing.iter().map(ToString::to_string).collect();
-        let secret = ReadSecret { in_sight, missing, ..read_secret(true, Some(KEYS[0].clone())) };
+    let decide = |is_selected, changes: &[&str]| {
+        let admission_changes = changes.iter().map(ToString::to_string).collect();
+        let secret = ReadSecret { is_selected, admission_changes, ..read_secret(true, Some(KEYS[0].clone())) };
         decide(&desired, &knowing(&desired, ObservedSecret::Read(secret)), &granting_ledger())
     };
     // It is given a label by which it is watched.
     assert!(matches!(decide(false, &[]), NextStep::UpdateSecret { .. }));
-    for (in_sight, missing) in [(true, &[] as &[&str]), (true, &["label team"]), (false, &["label a", "label b"])] {
-        let NextStep::Report(report) = decide(in_sight, missing) else { panic!("no report") };
+    for (is_selected, changes) in [(true, &[] as &[&str]), (true, &["label team"]), (false, &["label a", "label b"])] {
+        let NextStep::Report(report) = decide(is_selected, changes) else { panic!("no report") };
         // The pair is accepted and has its key, whatever admission takes away; that is told.
         assert!(report.accepted.is_some());
         let told: Vec<Reason> = report.refusals.iter().map(|refusal| refusal.reason).collect();
-        assert_eq!(told, vec![Reason::SecretConflict; usize::from(!missing.is_empty())]);
-        assert!(missing.iter().all(|it| report.refusals[0].detail.contains(it)), "{:?}", report.refusals);
-        assert_eq!(report.unwatched_secret.is_none(), in_sight && missing.is_empty());
+        assert_eq!(told, vec![Reason::SecretConflict; usize::from(!changes.is_empty())]);
+        assert!(changes.iter().all(|it| report.refusals[0].detail.contains(it)), "{:?}", report.refusals);
+        assert_eq!(report.awaited_secret.is_none(), is_selected && changes.is_empty());
     }
 }
 

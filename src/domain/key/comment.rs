@@ -3,7 +3,7 @@
 //! It is either kept unchanged or refused, so that every reader sees the same text. Tabs are allowed, as in `ssh-keygen -l`.
 
 use super::error::PublicKeyError;
-use super::{another, leak};
+use super::{private_key_detector, second_key};
 use crate::domain::display;
 
 /// Checks a comment and trims white space around it.
@@ -15,10 +15,10 @@ use crate::domain::display;
 /// the others.
 pub(super) fn check(comment: &str) -> Result<&str, PublicKeyError> {
     let comment = comment.trim();
-    if leak::holds_private_key(comment) {
+    if private_key_detector::holds_private_key(comment) {
         return Err(PublicKeyError::PrivateKey);
     }
-    if another::contains_key(comment) {
+    if second_key::contains_key(comment) {
         return Err(PublicKeyError::SeveralKeys);
     }
     if comment.chars().any(|c| c.is_control() && c != '\t') {

@@ -2,9 +2,9 @@
 
 use base64ct::{Base64, Encoding as _};
 
-use super::another::{self, BLOB_START};
 use super::error::PublicKeyError;
 use super::key_type::{BARE_TOKENS, KeyType};
+use super::second_key::{self, BLOB_START};
 
 /// The names of `authorized_keys` options, which distinguish such a line from a `known_hosts` line.
 const OPTIONS: &[&str] = &[
@@ -76,7 +76,7 @@ pub(super) fn parse(body: &str) -> Result<Line<'_>, PublicKeyError> {
         return Err(PublicKeyError::MissingKey);
     }
     let blob = Base64::decode_vec(base64).map_err(|_| {
-        if another::contains_separate_key(rest) { PublicKeyError::SeveralKeys } else { PublicKeyError::NotBase64 }
+        if second_key::contains_separate_key(rest) { PublicKeyError::SeveralKeys } else { PublicKeyError::NotBase64 }
     })?;
     Ok(Line { declared, blob, comment })
 }

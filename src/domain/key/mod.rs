@@ -17,7 +17,6 @@
 //! No error of this module contains key bytes from its input, which can be a private key that was pasted by mistake.
 
 mod algorithm;
-mod another;
 mod armor;
 mod blob;
 mod certificate;
@@ -27,12 +26,13 @@ mod encoded;
 mod error;
 mod fingerprint;
 mod key_type;
-mod leak;
 mod line;
 mod pem;
 mod private_key;
+mod private_key_detector;
 mod public_key;
 mod rfc4716;
+mod second_key;
 mod signature;
 mod spec;
 pub(crate) mod wire;
@@ -41,8 +41,8 @@ pub use self::algorithm::Algorithm;
 pub use self::error::PublicKeyError;
 pub use self::fingerprint::{Fingerprints, is_fingerprint, is_sha256, md5_colons, md5_hex, sha256_base64};
 pub use self::key_type::{BARE_TOKENS, CertificateVersion, KeyType};
-pub use self::leak::{PRIVATE_KEY_MARKERS, holds_private_key};
 pub use self::private_key::{Encoding, PrivateKey, PrivateKeyError};
+pub use self::private_key_detector::{PRIVATE_KEY_MARKERS, holds_private_key};
 pub use self::public_key::PublicKey;
 pub use self::spec::KeySpec;
 

@@ -8,7 +8,7 @@ use super::fingerprint::Fingerprints;
 use super::key_type::KeyType;
 use super::line::DeclaredType;
 use super::wire::Reader;
-use super::{another, blob, certificate, comment, leak, line, pem, rfc4716};
+use super::{blob, certificate, comment, line, pem, private_key_detector, rfc4716, second_key};
 use crate::domain::display;
 
 /// A public key or certificate, with its comment.
@@ -53,7 +53,7 @@ impl PublicKey {
             return Err(PublicKeyError::Empty);
         }
         // This check comes first, because a leaked private key matters more than any other error.
-        if leak::holds_private_key(body) {
+        if private_key_detector::holds_private_key(body) {
             return Err(PublicKeyError::PrivateKey);
         }
         // In every form: headers that are dropped and a leading byte order mark are checked like the comment.
@@ -61,7 +61,7 @@ impl PublicKey {
             return Err(invisible_character(found));
         }
         // An invisible character explains any other syntax error.
-        let explain = |error| display::first_unseen(given).map_or(error, invisible_character);
+        let explain = |error| display::first_invisible_in_key(given).map_or(error, invisible_character);
         if body.starts_with(rfc4716::BEGIN) {
             let (blob, comment) = rfc4716::parse(body).map_err(explain)?;
             Self::from_blob(blob, &comment)
@@ -95,7 +95,7 @@ impl PublicKey {
             (certificate.key.bits, Some(plain), Some(certificate.valid_before))
         } else {
             let fields = blob::read_fields(&mut reader, key_type)?;
-            if another::starts_with_key(reader.rest()) {
+            if second_key::starts_with_key(reader.rest()) {
                 return Err(PublicKeyError::SeveralKeys);
             }
             reader.finish()?;

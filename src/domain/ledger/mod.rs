@@ -76,9 +76,9 @@ impl Ledger {
         for (token, original) in &mut ledger.originals {
             let claims = all_for(&ledger.by_token, token).filter_map(|(_, uid)| ledger.token_claims.get(uid));
             // An accepted pair is the original, whatever was granted before statuses were restored.
-            let is_settled = first_for(&ledger.accepted_by_token, token).is_some();
+            let has_holder = first_for(&ledger.accepted_by_token, token).is_some();
             let mut holders =
-                claims.filter(|claim| if is_settled { claim.accepted } else { granted(claim) }).peekable();
+                claims.filter(|claim| if has_holder { claim.accepted } else { granted(claim) }).peekable();
             if let Some(first) = holders.peek() {
                 original.clone_from(&first.uid);
                 requests.extend(holders.cloned());
@@ -130,8 +130,8 @@ impl Ledger {
 
     /// Whether `claim` would replace `original` as the original of its token.
     fn would_be_original(&self, claim: &Claim, original: &Claim) -> bool {
-        let is_settled = original.accepted || self.slots.has_slot(&original.uid);
-        !is_settled && queue_position(claim) < queue_position(original)
+        let has_holder = original.accepted || self.slots.has_slot(&original.uid);
+        !has_holder && queue_position(claim) < queue_position(original)
     }
 
     /// The number of granted claims.

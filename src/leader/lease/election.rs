@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::{
     LEASE_NAME,
-    step::{Answer, Step, distinct_time, holder, transitions, with_spec},
+    step::{ElectionStep, LeaseAnswer, distinct_time, holder, transitions, with_spec},
 };
 
 /// How often a candidate reads a Lease that another one holds.
@@ -27,18 +27,18 @@ const POLL_INTERVAL: Duration = Duration::from_millis(500);
 pub struct Election {
     identity: String,
     duration: Duration,
-    seen: Option<Seen>,
+    observed: Option<ObservedLease>,
     /// Since when the Lease has been missing.
     missing_since: Option<Instant>,
     /// Whether the Lease was ever seen with a holder, who may not know that it is deleted.
-    had_a_holder: bool,
+    had_holder: bool,
     /// The highest number of transitions seen. A Lease with fewer is from the past: etcd was restored from a snapshot.
     transitions: i32,
     /// Whether to read the Lease before the next write.
     is_stale: bool,
-    in_doubt: Vec<Sent>,
+    in_doubt: Vec<PendingWrite>,
     /// The end of the term.
-    until: Option<Instant>,
+    term_end: Option<Instant>,
     /// When the next step is due.
     due: Instant,
     /// The number of consecutive failed requests.
@@ -48,7 +48,7 @@ pub struct Election {
 
 /// The Lease as it was last seen.
 #[derive(Debug)]
-struct Seen {
+struct ObservedLease {
     lease: Lease,
     /// Since when its spec has been unchanged.
     since: Instant,
@@ -58,7 +58,7 @@ struct Seen {
 
 /// A write that gives this candidate the Lease once it is carried out.
 #[derive(Debug)]
-struct Sent {
+struct PendingWrite {
     /// The version that it replaces; `None` if it creates the Lease.
     base: Option<String>,
     renewed: Option<MicroTime>,
@@ -71,13 +71,13 @@ impl Election {
         Self {
             identity,
             duration,
-            seen: None,
+            observed: None,
             missing_since: None,
-            had_a_holder: false,
+            had_holder: false,
             transitions: 0,
             is_stale: true,
             in_doubt: Vec::new(),
-            until: None,
+            term_end: None,
             due: now,
             failures: 0,
             resigned: false,
@@ -86,54 +86,54 @@ impl Election {
 
     /// The end of the term; `None` if this candidate does not lead.
     pub fn term(&self, now: Instant) -> Option<Instant> {
-        self.until.filter(|until| *until > now)
+        self.term_end.filter(|term_end| *term_end > now)
     }
 
     /// The other candidate that holds the Lease, as far as is known.
     pub fn other_holder(&self) -> Option<&str> {
-        let holder = self.seen.as_ref().map_or("", |seen| holder(&seen.lease));
+        let holder = self.observed.as_ref().map_or("", |observed| holder(&observed.lease));
         (!holder.is_empty() && holder != self.identity).then_some(holder)
     }
 
-    /// What to do next. A write that it returns is in doubt until [`Election::written`] receives its outcome.
-    pub fn step(&mut self, now: Instant, clock: Timestamp) -> Step {
+    /// What to do next. A write that it returns is in doubt until [`Election::handle_write`] receives its outcome.
+    pub fn step(&mut self, now: Instant, clock: Timestamp) -> ElectionStep {
         if now < self.due {
-            return Step::Wait(self.due);
+            return ElectionStep::Wait(self.due);
         }
         if self.is_stale {
-            return Step::Read;
+            return ElectionStep::Read;
         }
         let spec = self.spec(clock);
-        let base = self.seen.as_ref().and_then(|seen| seen.lease.resource_version());
-        self.in_doubt.push(Sent { base, renewed: spec.renew_time.clone(), at: now });
-        if let Some(seen) = &self.seen {
-            return Step::Replace(with_spec(&seen.lease, spec));
+        let base = self.observed.as_ref().and_then(|observed| observed.lease.resource_version());
+        self.in_doubt.push(PendingWrite { base, renewed: spec.renew_time.clone(), at: now });
+        if let Some(observed) = &self.observed {
+            return ElectionStep::Replace(with_spec(&observed.lease, spec));
         }
         let metadata = ObjectMeta { name: Some(LEASE_NAME.to_owned()), ..ObjectMeta::default() };
-        Step::Create(Lease { metadata, spec: Some(spec) })
+        ElectionStep::Create(Lease { metadata, spec: Some(spec) })
     }
 
-    /// Processes the outcome of [`Step::Read`].
-    pub fn read(&mut self, answer: Answer<Lease>, now: Instant) {
+    /// Processes the outcome of [`ElectionStep::Read`].
+    pub fn handle_read(&mut self, answer: LeaseAnswer<Lease>, now: Instant) {
         match answer {
-            Answer::Done(lease) => self.handle_found(lease, now),
-            Answer::Missing => self.handle_missing(now),
-            Answer::Conflict | Answer::Refused | Answer::InDoubt => self.handle_failure(now),
+            LeaseAnswer::Done(lease) => self.handle_found(lease, now),
+            LeaseAnswer::Missing => self.handle_missing(now),
+            LeaseAnswer::Conflict | LeaseAnswer::Refused | LeaseAnswer::InDoubt => self.handle_failure(now),
         }
     }
 
-    /// Processes the outcome of the last [`Step::Replace`] or [`Step::Create`].
-    pub fn written(&mut self, answer: Answer<Lease>, now: Instant) {
+    /// Processes the outcome of the last [`ElectionStep::Replace`] or [`ElectionStep::Create`].
+    pub fn handle_write(&mut self, answer: LeaseAnswer<Lease>, now: Instant) {
         match answer {
-            Answer::Done(lease) => {
+            LeaseAnswer::Done(lease) => {
                 let sent = self.in_doubt.last().map_or(now, |sent| sent.at);
                 self.extend_term(sent);
-                self.note_write(lease, true, now);
+                self.record_write(lease, true, now);
                 self.is_stale = false;
                 self.due = now.max(sent + self.duration / 5);
             }
             // The Lease was changed. If only its metadata changed, it is still ours, and is renewed at once.
-            Answer::Conflict => {
+            LeaseAnswer::Conflict => {
                 let is_first = self.failures == 0;
                 self.handle_failure(now);
                 self.is_stale = true;
@@ -142,13 +142,13 @@ impl Election {
                 }
             }
             // It was deleted by hand, or its namespace was; the latter is why there is a pause.
-            Answer::Missing if self.seen.is_some() => self.handle_missing(now),
-            Answer::Refused | Answer::Missing => {
+            LeaseAnswer::Missing if self.observed.is_some() => self.handle_missing(now),
+            LeaseAnswer::Refused | LeaseAnswer::Missing => {
                 self.in_doubt.pop();
                 self.handle_failure(now);
                 self.is_stale |= !self.is_ours();
             }
-            Answer::InDoubt => {
+            LeaseAnswer::InDoubt => {
                 self.handle_failure(now);
                 self.is_stale = true;
             }
@@ -157,33 +157,33 @@ impl Election {
 
     /// Ends the leadership. [`Election::release_step`] then releases the Lease.
     pub fn resign(&mut self) {
-        self.until = None;
+        self.term_end = None;
         self.resigned = true;
         // Only a read shows whether a write in doubt has taken the Lease.
         self.is_stale = !self.in_doubt.is_empty();
     }
 
     /// What to do next so that another candidate can take the Lease at once; `None` if it is released.
-    pub fn release_step(&self, clock: Timestamp) -> Option<Step> {
+    pub fn release_step(&self, clock: Timestamp) -> Option<ElectionStep> {
         if self.is_stale {
-            return Some(Step::Read);
+            return Some(ElectionStep::Read);
         }
-        let seen = self.seen.as_ref()?;
+        let observed = self.observed.as_ref()?;
         // A write in doubt may still arrive, and would hold the Lease for a process that is gone. Releasing the Lease changes its version,
         // so that such a write fails.
         if !self.is_ours() && self.in_doubt.is_empty() {
             return None;
         }
-        let before = seen.lease.spec.clone().unwrap_or_default();
+        let before = observed.lease.spec.clone().unwrap_or_default();
         let renew_time = Some(distinct_time(before.renew_time.as_ref(), clock));
         let spec = LeaseSpec { holder_identity: Some(String::new()), renew_time, ..before };
-        Some(Step::Replace(with_spec(&seen.lease, spec)))
+        Some(ElectionStep::Replace(with_spec(&observed.lease, spec)))
     }
 
     /// Processes the outcome of the write of [`Election::release_step`].
-    pub fn released(&mut self, answer: Answer<Lease>, now: Instant) {
+    pub fn handle_release(&mut self, answer: LeaseAnswer<Lease>, now: Instant) {
         match answer {
-            Answer::Done(lease) => self.note_write(lease, false, now),
+            LeaseAnswer::Done(lease) => self.record_write(lease, false, now),
             _ => self.is_stale = true,
         }
     }
@@ -194,13 +194,13 @@ impl Election {
         let version = lease.resource_version();
         let names_us = holder(&lease) == self.identity;
         if !names_us {
-            self.until = None;
+            self.term_end = None;
         } else if let Some(sent) = sent {
             self.extend_term(sent);
         }
         // A Lease that names this candidate may be from the past, while another candidate leads.
-        let is_ours = names_us && (sent.is_some() || self.term(now).is_some() || self.is_as_we_wrote(&lease));
-        self.note_seen(lease, is_ours, now);
+        let is_ours = names_us && (sent.is_some() || self.term(now).is_some() || self.is_our_last_write(&lease));
+        self.record_observed(lease, is_ours, now);
         // A write that replaces any other version will be refused.
         self.in_doubt.retain(|sent| sent.base.is_some() && sent.base == version);
         self.failures = 0;
@@ -208,12 +208,12 @@ impl Election {
     }
 
     fn handle_missing(&mut self, now: Instant) {
-        self.seen = None;
+        self.observed = None;
         self.in_doubt.retain(|sent| sent.base.is_none());
         self.failures = 0;
         let since = *self.missing_since.get_or_insert(now);
         // During the term of this candidate no other can have held it.
-        let may_create = self.term(now).is_some() || !self.had_a_holder || now >= since + self.duration;
+        let may_create = self.term(now).is_some() || !self.had_holder || now >= since + self.duration;
         self.schedule(may_create, now);
     }
 
@@ -233,39 +233,42 @@ impl Election {
     }
 
     fn extend_term(&mut self, sent: Instant) {
-        let until = sent + self.duration * 2 / 3;
+        let term_end = sent + self.duration * 2 / 3;
         if !self.resigned {
-            self.until = Some(self.until.map_or(until, |before| before.max(until)));
+            self.term_end = Some(self.term_end.map_or(term_end, |before| before.max(term_end)));
         }
     }
 
     /// Records the Lease after a successful write, which makes every earlier write fail.
-    fn note_write(&mut self, lease: Lease, is_ours: bool, now: Instant) {
+    fn record_write(&mut self, lease: Lease, is_ours: bool, now: Instant) {
         self.in_doubt.clear();
         self.failures = 0;
-        self.note_seen(lease, is_ours, now);
+        self.record_observed(lease, is_ours, now);
     }
 
     /// Records the Lease. Only its spec counts, not its version, so that annotating the Lease keeps no candidate from taking it.
-    fn note_seen(&mut self, lease: Lease, is_ours: bool, now: Instant) {
+    fn record_observed(&mut self, lease: Lease, is_ours: bool, now: Instant) {
         self.missing_since = None;
-        self.had_a_holder |= !holder(&lease).is_empty();
-        let same = self.seen.take().filter(|seen| seen.lease.spec == lease.spec && seen.lease.uid() == lease.uid());
+        self.had_holder |= !holder(&lease).is_empty();
+        let same = self
+            .observed
+            .take()
+            .filter(|observed| observed.lease.spec == lease.spec && observed.lease.uid() == lease.uid());
         self.transitions = self.transitions.max(transitions(&lease));
-        self.seen = Some(Seen { lease, since: same.map_or(now, |seen| seen.since), is_ours });
+        self.observed = Some(ObservedLease { lease, since: same.map_or(now, |observed| observed.since), is_ours });
     }
 
-    fn is_as_we_wrote(&self, lease: &Lease) -> bool {
-        self.seen.as_ref().is_some_and(|seen| seen.is_ours && seen.lease.spec == lease.spec)
+    fn is_our_last_write(&self, lease: &Lease) -> bool {
+        self.observed.as_ref().is_some_and(|observed| observed.is_ours && observed.lease.spec == lease.spec)
     }
 
     fn is_ours(&self) -> bool {
-        self.seen.as_ref().is_some_and(|seen| seen.is_ours)
+        self.observed.as_ref().is_some_and(|observed| observed.is_ours)
     }
 
     /// Whether this candidate may write the Lease as it was last seen.
     fn is_free(&self, now: Instant) -> bool {
-        let Some(Seen { lease, since, is_ours }) = &self.seen else { return false };
+        let Some(ObservedLease { lease, since, is_ours }) = &self.observed else { return false };
         let valid = lease.spec.as_ref().and_then(|spec| spec.lease_duration_seconds).unwrap_or_default();
         let valid = Duration::from_secs(u64::try_from(valid).unwrap_or_default()).max(self.duration);
         let is_released = holder(lease).is_empty() && transitions(lease) >= self.transitions;
@@ -274,7 +277,7 @@ impl Election {
 
     /// The spec by which this candidate holds the Lease.
     fn spec(&self, clock: Timestamp) -> LeaseSpec {
-        let mut spec = self.seen.as_ref().and_then(|seen| seen.lease.spec.clone()).unwrap_or_default();
+        let mut spec = self.observed.as_ref().and_then(|observed| observed.lease.spec.clone()).unwrap_or_default();
         let now = distinct_time(spec.renew_time.as_ref(), clock);
         if spec.holder_identity.as_ref() != Some(&self.identity) {
             spec.acquire_time = Some(now.clone());

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 /// What to do next.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Step {
+pub enum ElectionStep {
     /// Nothing before this time.
     Wait(Instant),
     /// Read the Lease.
@@ -23,7 +23,7 @@ pub enum Step {
 
 /// The outcome of a request.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Answer<T> {
+pub enum LeaseAnswer<T> {
     /// It was carried out.
     Done(T),
     /// The Lease has another version, or already exists: 409.

@@ -360,7 +360,7 @@ fn one_failed_request_does_not_cost_the_leadership() {
             world.server.lock().unwrap().next.insert(leader.clone(), next);
             let leadership = world.replicas[&leader].leadership.clone();
             tokio::select! {
-                () = leadership.lost() => panic!("{fault:?} costs the leadership"),
+                () = leadership.wait_until_lost() => panic!("{fault:?} costs the leadership"),
                 () = world.pass(4 * LEASE) => {}
             }
             assert_eq!(world.leader(), Some(leader), "{fault:?}");
@@ -385,7 +385,7 @@ fn annotating_the_lease_changes_nothing() {
         });
         let leadership = world.replicas[&leader].leadership.clone();
         tokio::select! {
-            () = leadership.lost() => panic!("an annotation costs the leadership"),
+            () = leadership.wait_until_lost() => panic!("an annotation costs the leadership"),
             () = world.pass(4 * LEASE) => {}
         }
         world.kill(&leader);

@@ -1,4 +1,4 @@
-//! What the webhook answers, from bytes to bytes: it reads a review and answers it from a small view.
+//! What the webhook answers, from bytes to bytes: it reads a review and answers it from a small cache.
 //!
 //! With a first byte of 0 the next two bytes choose a place in a review and a private key, which is put there amid the rest.
 //! With any other first byte the data is the body of the request.
@@ -7,8 +7,8 @@ use std::sync::{Arc, OnceLock};
 
 use keypair_operator::{
     api::{KeyPair, KeyPairSpec},
-    cache::{Index, View, Views},
-    domain::region::Region,
+    cache::{Index, ScopeCache, ScopeCaches},
+    domain::{profile::Profile, region::Region},
     webhook::{Scopes, envelope, review},
 };
 use kube::runtime::watcher::Event;
@@ -79,7 +79,7 @@ pub fn check(data: &[u8]) {
 fn answer(body: &[u8]) -> Option<(Option<String>, String)> {
     let (review, refused) = match envelope::read(body) {
         Some(request) => {
-            let answer = review(request, views(), &Scopes::default(), NOW)?;
+            let answer = review(request, caches(), &Scopes::default(), NOW)?;
             (answer.response.into_review(), answer.refused)
         }
         None => (envelope::admit_unread(body)?, None),
@@ -93,10 +93,10 @@ fn answer(body: &[u8]) -> Option<(Option<String>, String)> {
 }
 
 /// Two regions: one of nothing, and one with a full quota; what is there has names, tokens and keys.
-fn views() -> &'static Views {
-    static VIEWS: OnceLock<Views> = OnceLock::new();
-    VIEWS.get_or_init(|| {
-        let index = Index::with_same_keys();
+fn caches() -> &'static ScopeCaches {
+    static CACHES: OnceLock<ScopeCaches> = OnceLock::new();
+    CACHES.get_or_init(|| {
+        let index = Index::tracking_duplicate_keys();
         let projects = Some(["web".to_owned()].into());
         index.set_region(NAMESPACE, Region { projects, ..Region::with_quota(4) }, |_| None);
         index.set_region("full", Region::with_quota(1), |_| None);
@@ -112,10 +112,10 @@ fn views() -> &'static Views {
             key_pair.metadata.uid = Some(format!("uid-{number}"));
             index.apply(&Event::Apply(key_pair));
         }
-        let view = Arc::new(View::new(index));
-        let views = Views::default();
-        views.publish(None, view);
-        views
+        let cache = Arc::new(ScopeCache::new(index));
+        let caches = ScopeCaches::default();
+        caches.publish(None, cache);
+        caches
     })
 }
 
@@ -191,7 +191,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         places.flat_map(|place| (0..40).step_by(7).map(move |key| vec![0, place, key])).collect();
     let bodies = seeds::vectors("public");
     for operation in ["CREATE", "UPDATE", "DELETE", "CONNECT"] {
-        for profile in ["Alibaba", "UCloud", "Volcengine", "OpenSSH"] {
+        for profile in Profile::ALL.map(Profile::as_str) {
             let mut review = example(operation, &bodies[0]);
             review["request"]["object"]["spec"]["profile"] = Value::from(profile);
             review["request"]["object"]["spec"]["keyPairName"] = Value::from("taken-1");

@@ -16,7 +16,7 @@ use http::{Request, Response};
 use http_body::Frame;
 use keypair_operator::{
     app::Replica,
-    cache::{READ_TIMEOUT, Usage, Views},
+    cache::{READ_TIMEOUT, ScopeCaches, Usage},
     client::{Randomness, Requests, WallClock},
     controller::{Generator, Settings, Shared},
     domain::{
@@ -70,7 +70,7 @@ struct Running {
     control: Arc<Mutex<Control>>,
     task: JoinHandle<()>,
     network: Network,
-    views: Arc<Views>,
+    caches: Arc<ScopeCaches>,
 }
 
 /// What is done to a replica that runs.
@@ -115,21 +115,21 @@ impl Host {
         let requests = Requests::default();
         let client = ClientBuilder::new(door, NAMESPACE).with_layer(&requests).build();
         let (replica, (stop, stopped)) = (self.replica(seed, requests), oneshot::channel());
-        let views = Arc::clone(&replica.shared.views);
+        let caches = Arc::clone(&replica.shared.caches);
         let control = Arc::<Mutex<Control>>::default();
         let work = async move { replica.run(&client, stopped.map(|_| ()).shared()).await };
         let hosted = Hosted { future: Some(Box::pin(work)), control: Arc::clone(&control) };
         let task = tokio::spawn(hosted);
-        self.running = Some(Running { stop: Some(stop), control, task, network, views });
+        self.running = Some(Running { stop: Some(stop), control, task, network, caches });
     }
 
     fn replica(&self, seed: u64, requests: Requests) -> Replica {
         let Setup { replicas, quota, lease, answers_reviews, concurrency } = self.setup;
-        let views = Arc::<Views>::default();
-        let metrics = Arc::new(Metrics::new(Usage(Arc::clone(&views))));
+        let caches = Arc::<ScopeCaches>::default();
+        let metrics = Arc::new(Metrics::new(Usage(Arc::clone(&caches))));
         let elects = replicas > 1;
         let health = Arc::new(Health::new(elects, answers_reviews));
-        let generator = Generator::given(
+        let generator = Generator::from_source(
             Arc::clone(&self.keys) as Arc<_>,
             NonZeroUsize::new(2).unwrap_or(NonZeroUsize::MIN),
             Arc::clone(&metrics),
@@ -139,7 +139,7 @@ impl Host {
         let randomness = Randomness::from_seed(seed);
         let server = self.server.clone();
         let clock = WallClock::simulated(move || server.now());
-        let shared = Shared { generator, metrics, health, leadership, views, randomness, clock, requests };
+        let shared = Shared { generator, metrics, health, leadership, caches, randomness, clock, requests };
         let own = OwnNames { namespace: NAMESPACE.to_owned(), prefix: OPERATOR.to_owned() };
         let policy = Policy { quota, own, ..Policy::default() };
         let settings = vec![Settings { namespace: None, policy, concurrency, duplicate_keys: answers_reviews }];
@@ -214,9 +214,9 @@ impl Host {
 
     /// What it answers admission reviews from, if it runs and does.
     #[must_use]
-    pub fn views(&self) -> Option<Arc<Views>> {
+    pub fn caches(&self) -> Option<Arc<ScopeCaches>> {
         let running = self.running.as_ref().filter(|running| !running.task.is_finished());
-        running.filter(|_| self.setup.answers_reviews).map(|running| Arc::clone(&running.views))
+        running.filter(|_| self.setup.answers_reviews).map(|running| Arc::clone(&running.caches))
     }
 
     /// Whether it runs.

@@ -10,7 +10,7 @@ use tokio::{
 
 use crate::{
     Server,
-    history::{Action, History, Policy, Sight, UserRequest, Verb},
+    history::{Action, History, Policy, UserRequest, Verb, WatchFault},
     keys::Keys,
     oracle::{Promises, changes_of_a_fresh_operator, differences_from_an_empty_cluster, unsettled, wrong_answers},
     replica::{Host, NAMESPACE, user},
@@ -124,7 +124,7 @@ impl<'a> Stage<'a> {
             Action::Suspend(replica) => self.with(*replica, |host| host.suspend(true)),
             Action::Resume(replica) => self.with(*replica, |host| host.suspend(false)),
             Action::Network(replica, weather) => self.with(*replica, |host| host.weather(*weather)),
-            Action::Watch(replica, resource, sight) => self.watch(&user(*replica), resource, *sight),
+            Action::Watch(replica, resource, fault) => self.watch(&user(*replica), resource, *fault),
             Action::Policy(policy) => self.server.admission().add(Rule::on_secrets(effect(*policy))),
             Action::NoPolicy => self.server.admission().clear(),
             Action::Deny(verb, resource) => {
@@ -166,17 +166,17 @@ impl<'a> Stage<'a> {
         self.panics += self.hosts.iter_mut().filter_map(|host| host.panicked().then_some(())).count();
     }
 
-    fn watch(&self, user: &str, resource: &str, sight: Sight) {
+    fn watch(&self, user: &str, resource: &str, fault: WatchFault) {
         let watches = self.server.watches();
-        match sight {
-            Sight::Clear => watches.lag(user, resource, Lag::None),
-            Sight::LagBy(events) => watches.lag(user, resource, Lag::Events(events)),
-            Sight::LagFor(milliseconds) => {
+        match fault {
+            WatchFault::Clear => watches.lag(user, resource, Lag::None),
+            WatchFault::LagBy(events) => watches.lag(user, resource, Lag::Events(events)),
+            WatchFault::LagFor(milliseconds) => {
                 watches.lag(user, resource, Lag::Time(Duration::from_millis(milliseconds)));
             }
-            Sight::Silent => watches.stop(user, resource),
-            Sight::Cut => watches.cut(user, resource),
-            Sight::Expired => watches.expire(user, resource),
+            WatchFault::Silent => watches.stop(user, resource),
+            WatchFault::Cut => watches.cut(user, resource),
+            WatchFault::Expired => watches.expire(user, resource),
         }
     }
 
@@ -229,8 +229,8 @@ impl<'a> Stage<'a> {
             found.push("the operator still writes when nothing happens any more".to_owned());
         }
         let History { seed, setup, .. } = self.history;
-        for (number, views) in self.hosts.iter().filter_map(Host::views).enumerate() {
-            let wrong = wrong_answers(&self.server, setup, &views);
+        for (number, caches) in self.hosts.iter().filter_map(Host::caches).enumerate() {
+            let wrong = wrong_answers(&self.server, setup, &caches);
             found.extend(wrong.into_iter().map(|text| format!("replica {number}: {text}")));
         }
         if found.is_empty() {

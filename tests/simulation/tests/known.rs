@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use keypair_simulation::{
-    history::{Action, History, Policy, Setup, Sight, Step, Verb, Weather},
+    history::{Action, History, Policy, Setup, Step, Verb, WatchFault, Weather},
     run::run,
 };
 use serde_json::{Value, json};
@@ -74,7 +74,7 @@ fn a_namespace_that_is_made_anew_before_its_end_was_seen() {
     keeps_its_promises(&setup(1), (0..30).map(|time| 40 * time), |time| {
         vec![
             namespace(0, &json!({})),
-            step(500, Action::Watch(0, "namespaces", Sight::LagFor(1000))),
+            step(500, Action::Watch(0, "namespaces", WatchFault::LagFor(1000))),
             user(1000, Verb::Delete, "namespaces", "shop", Value::Null),
             namespace(1600, &json!({})),
             create(1610, "web", &generated()),
@@ -214,17 +214,17 @@ fn a_secret_that_is_handed_over_first() {
 /// Until its watch shows that, the operator goes by the quota of the namespace that was there before.
 #[test]
 fn a_namespace_that_is_made_anew_with_a_smaller_quota() {
-    for sight in [Sight::LagBy(1), Sight::LagFor(2900), Sight::Clear] {
+    for fault in [WatchFault::LagBy(1), WatchFault::LagFor(2900), WatchFault::Clear] {
         for quota in ["0", "many"] {
             keeps_its_promises(&setup(2), (0..10).map(|time| 30 * time), |time| {
                 vec![
                     namespace(0, &json!({})),
-                    step(500, Action::Watch(0, "namespaces", sight)),
+                    step(500, Action::Watch(0, "namespaces", fault)),
                     user(1000, Verb::Delete, "namespaces", "shop", Value::Null),
                     namespace(2200, &json!({ "keypairs.dev/quota": quota })),
                     create(2200 + time, "api", &generated()),
                     create(2300 + time, "web", &generated()),
-                    step(9000, Action::Watch(0, "namespaces", Sight::Clear)),
+                    step(9000, Action::Watch(0, "namespaces", WatchFault::Clear)),
                     create(12_000, "job", &generated()),
                 ]
             });

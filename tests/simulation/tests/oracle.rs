@@ -7,7 +7,7 @@ use base64ct::{Base64, Encoding as _};
 use http_body::Body as _;
 use keypair_operator::{
     api::KeyPair,
-    cache::{Index, View, Views},
+    cache::{Index, ScopeCache, ScopeCaches},
     domain::{
         key::{Encoding, KeySpec},
         region::Region,
@@ -228,7 +228,7 @@ async fn a_quota_counts_until_the_operator_has_seen_another() {
 
 /// What a replica would say that has been shown this of what there is.
 fn wrong_with(world: &World, quota: usize, names: &[&str]) -> Vec<String> {
-    let index = Index::with_same_keys();
+    let index = Index::tracking_duplicate_keys();
     for namespace in ["default", "kube-system"] {
         index.set_region(namespace, Region::with_quota(quota), |_| None);
     }
@@ -237,10 +237,10 @@ fn wrong_with(world: &World, quota: usize, names: &[&str]) -> Vec<String> {
         let object = world.server.object("keypairs", NAMESPACE, name).unwrap();
         index.apply::<KeyPair>(&Event::Apply(serde_json::from_value(object).unwrap()));
     }
-    let views = Views::default();
-    views.publish(None, Arc::new(View::new(index)));
+    let caches = ScopeCaches::default();
+    caches.publish(None, Arc::new(ScopeCache::new(index)));
     let setup = Setup { replicas: 1, quota: 2, lease: 15, answers_reviews: true, concurrency: 1 };
-    wrong_answers(&world.server, &setup, &views)
+    wrong_answers(&world.server, &setup, &caches)
 }
 
 #[test]

@@ -8,10 +8,11 @@ use serde_json::{Map, Value, json};
 
 use crate::domain::secret::{MANAGED_BY_LABEL, OPERATOR};
 
-/// The labels, annotations and owner references of `sent`, the metadata of a Secret or a merge patch of it, that `stored` lacks.
+/// The labels, annotations and owner references of `sent`, the metadata of a Secret or a merge patch of it, that `stored` lacks or has with
+/// another value.
 ///
-/// A `managed-by` label of another tool is legitimate, and does not count as missing.
-pub(super) fn missing(sent: &Value, stored: &impl Resource) -> Vec<String> {
+/// A `managed-by` label of another tool is legitimate, and does not count.
+pub(super) fn changed_by_admission(sent: &Value, stored: &impl Resource) -> Vec<String> {
     let labels = differing("label", &sent["labels"], &json!(stored.labels()));
     let has_other_manager = stored.labels().get(MANAGED_BY_LABEL).is_some_and(|manager| manager != OPERATOR);
     let managed_by = label(MANAGED_BY_LABEL);
@@ -20,7 +21,7 @@ pub(super) fn missing(sent: &Value, stored: &impl Resource) -> Vec<String> {
     labels.chain(annotations).chain(owners(&sent["ownerReferences"], stored)).collect()
 }
 
-/// The names of the parts of a patch, in the form of [`missing`].
+/// The names of the parts of a patch, in the form of [`changed_by_admission`].
 pub(super) fn parts(patch: &Value) -> Vec<String> {
     let names = |kind: &'static str, map: &Value| -> Vec<String> {
         map.as_object().into_iter().flat_map(Map::keys).map(|key| part_name(kind, key)).collect()
@@ -82,22 +83,25 @@ mod tests {
             "labels": { MANAGED_BY_LABEL: OPERATOR, "team": "a", "stays": "1", "more": "1" },
             "annotations": { "note": "x" }, "ownerReferences": owner("1"),
         });
-        assert_eq!(missing(&sent, &stored(&same)), Vec::<String>::new());
+        assert_eq!(changed_by_admission(&sent, &stored(&same)), Vec::<String>::new());
         let found = stored(&json!({ "labels": { "team": "b", "stays": "1" }, "annotations": { "taken": "y" } }));
         let expected =
             ["label app.kubernetes.io/managed-by", "label team", "annotation note", "annotation taken", OWNERS];
-        assert_eq!(missing(&sent, &found), expected);
+        assert_eq!(changed_by_admission(&sent, &found), expected);
         let other = |uid: &str| json!({ "ownerReferences": owner(uid) });
-        assert_eq!(missing(&other("1"), &stored(&other("2"))), [OWNERS]);
-        assert_eq!(missing(&json!({ "ownerReferences": [] }), &stored(&other("2"))), [OWNERS]);
-        assert_eq!(missing(&json!({}), &stored(&other("2"))), Vec::<String>::new());
+        assert_eq!(changed_by_admission(&other("1"), &stored(&other("2"))), [OWNERS]);
+        assert_eq!(changed_by_admission(&json!({ "ownerReferences": [] }), &stored(&other("2"))), [OWNERS]);
+        assert_eq!(changed_by_admission(&json!({}), &stored(&other("2"))), Vec::<String>::new());
     }
 
     #[test]
     fn another_tool_may_set_the_managed_by_label() {
         let sent = json!({ "labels": { MANAGED_BY_LABEL: OPERATOR } });
-        assert!(missing(&sent, &stored(&json!({ "labels": { MANAGED_BY_LABEL: "policy-engine" } }))).is_empty());
-        assert_eq!(missing(&sent, &stored(&json!({}))), [label(MANAGED_BY_LABEL)]);
+        assert!(
+            changed_by_admission(&sent, &stored(&json!({ "labels": { MANAGED_BY_LABEL: "policy-engine" } })))
+                .is_empty()
+        );
+        assert_eq!(changed_by_admission(&sent, &stored(&json!({}))), [label(MANAGED_BY_LABEL)]);
     }
 
     #[test]

@@ -26,10 +26,10 @@ pub(super) fn text_entries(entries: &BTreeMap<String, String>) -> BTreeMap<Strin
 pub(super) fn ours<T: Clone, P>(
     present: &BTreeMap<String, P>,
     wanted: &BTreeMap<String, T>,
-    noted: &[String],
+    recorded: &[String],
     adopted: bool,
 ) -> BTreeMap<String, T> {
-    let is_ours = |key: &String| !adopted || noted.contains(key) || !present.contains_key(key);
+    let is_ours = |key: &String| !adopted || recorded.contains(key) || !present.contains_key(key);
     wanted.iter().filter(|(key, _)| is_ours(key)).map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
@@ -37,9 +37,9 @@ pub(super) fn ours<T: Clone, P>(
 pub(super) fn difference<T: PartialEq + Serialize>(
     present: &BTreeMap<String, T>,
     wanted: &BTreeMap<String, T>,
-    noted: &[String],
+    recorded: &[String],
 ) -> Changes {
     let set = wanted.iter().filter(|(key, value)| present.get(*key) != Some(*value));
-    let gone = noted.iter().filter(|key| present.contains_key(*key) && !wanted.contains_key(*key));
+    let gone = recorded.iter().filter(|key| present.contains_key(*key) && !wanted.contains_key(*key));
     set.map(|(key, value)| (key.clone(), json!(value))).chain(gone.map(|key| (key.clone(), Value::Null))).collect()
 }

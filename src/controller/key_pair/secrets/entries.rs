@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 use super::{
     NO_COMMENT,
     applied::{Applied, Entries},
+    desired_secret::DesiredSecret,
     difference::{Changes, data, difference, ours, text_entries},
-    shaping::Shaping,
 };
 use crate::domain::{
-    decide::Obstacle,
+    decide::Incompatibility,
     key::{PrivateKey, PublicKey},
     secret::SecretSettings,
 };
@@ -22,8 +22,8 @@ fn entry<'a>(secret: &'a Secret, name: &str) -> Option<&'a ByteString> {
 }
 
 /// The current data key of the private key: the recorded one if the Secret is ours, otherwise that of the settings.
-fn private_data_key(secret: &Secret, shaping: Shaping<'_>) -> String {
-    shaping.noted(secret).map_or_else(|| shaping.settings.private_key.clone(), |noted| noted.private_key)
+fn private_data_key(secret: &Secret, desired: DesiredSecret<'_>) -> String {
+    desired.record(secret).map_or_else(|| desired.settings.private_key.clone(), |recorded| recorded.private_key)
 }
 
 /// The private key in this entry, or why it cannot be used. The reason contains no byte of the key.
@@ -34,25 +34,31 @@ fn read(secret: &Secret, name: &str) -> Result<PrivateKey, String> {
 }
 
 /// The private key in `secret`, or why it cannot be used.
-pub(super) fn private_key(secret: &Secret, shaping: Shaping<'_>) -> Result<PrivateKey, String> {
-    read(secret, &private_data_key(secret, shaping))
+pub(super) fn private_key(secret: &Secret, desired: DesiredSecret<'_>) -> Result<PrivateKey, String> {
+    read(secret, &private_data_key(secret, desired))
+}
+
+/// The public key of [`private_key`].
+pub(super) fn public_key(secret: &Secret, desired: DesiredSecret<'_>) -> Result<PublicKey, String> {
+    private_key(secret, desired)?.public_key(NO_COMMENT).map_err(|error| error.to_string())
 }
 
 /// The entry that the settings use for a key although the owner of an adopted Secret keeps something else in it.
-pub(super) fn obstacle(secret: &Secret, shaping: Shaping<'_>, key: &PublicKey) -> Option<Obstacle> {
-    if !shaping.adopted(secret) {
+pub(super) fn incompatibility(secret: &Secret, desired: DesiredSecret<'_>, key: &PublicKey) -> Option<Incompatibility> {
+    if !desired.adopted(secret) {
         return None;
     }
-    let own_entries = shaping.noted(secret).unwrap_or_default().entries();
-    let SecretSettings { private_key, public_key, .. } = shaping.settings;
+    let own_entries = desired.record(secret).unwrap_or_default().entries();
+    let SecretSettings { private_key, public_key, .. } = desired.settings;
     let is_foreign = |name: &String| entry(secret, name).is_some() && !own_entries.contains(name);
     if is_foreign(private_key)
-        && *private_key != private_data_key(secret, shaping)
+        && *private_key != private_data_key(secret, desired)
         && !has_private_key_of(secret, private_key, key.blob())
     {
-        return Some(Obstacle::Entry(private_key.clone()));
+        return Some(Incompatibility::Entry(private_key.clone()));
     }
-    (is_foreign(public_key) && !has_public_key(secret, public_key, key)).then(|| Obstacle::Entry(public_key.clone()))
+    (is_foreign(public_key) && !has_public_key(secret, public_key, key))
+        .then(|| Incompatibility::Entry(public_key.clone()))
 }
 
 /// Whether an entry contains this private key, in any encoding.
@@ -72,10 +78,10 @@ fn has_public_key(secret: &Secret, name: &str, key: &PublicKey) -> bool {
     text.and_then(|text| PublicKey::parse(text).ok()).is_some_and(|found| found.blob() == key.blob())
 }
 
-/// The changes of the data of `secret`, which contains `key` and has no [`obstacle`].
-pub(super) fn changes(secret: &Secret, shaping: Shaping<'_>, before: &Applied, key: &PublicKey) -> Entries {
-    let settings = shaping.settings;
-    let adopted = shaping.adopted(secret);
+/// The changes of the data of `secret`, which contains `key` and has no [`incompatibility`].
+pub(super) fn changes(secret: &Secret, desired: DesiredSecret<'_>, before: &Applied, key: &PublicKey) -> Entries {
+    let settings = desired.settings;
+    let adopted = desired.adopted(secret);
     let nothing = BTreeMap::new();
     let present = secret.data.as_ref().unwrap_or(&nothing);
     let own_entries = before.entries();
@@ -89,15 +95,15 @@ pub(super) fn changes(secret: &Secret, shaping: Shaping<'_>, before: &Applied, k
     entries.changes = difference(present, &wanted, &own_entries);
     // The private key entry may have the name of an old or new template entry.
     entries.changes.remove(&settings.private_key);
-    private_entry(secret, shaping, before, &mut entries);
+    private_entry(secret, desired, before, &mut entries);
     entries
 }
 
 /// Adds the changes of the private key entry.
-fn private_entry(secret: &Secret, shaping: Shaping<'_>, before: &Applied, entries: &mut Entries) {
-    let settings = shaping.settings;
-    let (now, wanted) = (private_data_key(secret, shaping), &settings.private_key);
-    let adopted = shaping.adopted(secret);
+fn private_entry(secret: &Secret, desired: DesiredSecret<'_>, before: &Applied, entries: &mut Entries) {
+    let settings = desired.settings;
+    let (now, wanted) = (private_data_key(secret, desired), &settings.private_key);
+    let adopted = desired.adopted(secret);
     let is_moved = now != *wanted;
     let is_there = entry(secret, wanted).is_some();
     // An entry of the owner stays, even if the settings use another name for the key.

@@ -2,10 +2,10 @@
 
 mod applied;
 mod comparison;
+mod desired_secret;
 mod difference;
 mod entries;
-mod shape;
-mod shaping;
+mod patch;
 mod update;
 
 use http::header::{ACCEPT, HeaderValue};
@@ -18,16 +18,18 @@ use kube::{
 use serde_json::json;
 use zeroize::{Zeroize, Zeroizing};
 
-pub use self::update::{Attempt, end_move, release, update};
-use self::{applied::Applied, shaping::Shaping};
+pub use self::update::{SecretUpdate, end_move, release, update};
+use self::{applied::Applied, desired_secret::DesiredSecret};
 use crate::{
     api::{
         KeyPair,
-        secret::{MOVED_ANNOTATION, Marks, REPLACES_ANNOTATION, fingerprint, in_sight, moved, moved_text},
+        secret::{
+            MOVED_ANNOTATION, OwnershipMetadata, REPLACES_ANNOTATION, fingerprint, is_selected, moved, moved_text,
+        },
     },
     client::summarize,
     domain::{
-        decide::{Obstacle, Ownership, ReadSecret},
+        decide::{Incompatibility, Ownership, ReadSecret},
         key::{Encoding, PrivateKey, PrivateKeyError, PublicKey},
         rules::SECRET_NAME,
         secret::{OPAQUE_TYPE, SecretSettings},
@@ -72,8 +74,8 @@ pub enum RequestError {
     Kube(#[from] kube::Error),
 }
 
-/// Reads the Secret with this name; `None` if it does not exist. `overruled` names the parts that admission recently changed: they are
-/// reported as missing and not written again.
+/// Reads the Secret with this name; `None` if it does not exist. `admission_changes` names the parts that admission recently changed: they are
+/// reported and not written again.
 ///
 /// # Errors
 ///
@@ -83,10 +85,10 @@ pub async fn read(
     key_pair: &KeyPair,
     name: &str,
     settings: &SecretSettings,
-    overruled: &[String],
+    admission_changes: &[String],
 ) -> Result<Option<ReadSecret>, RequestError> {
     let secret = fetch(client, key_pair, name).await?;
-    Ok(secret.map(|secret| view(&secret.0, key_pair, settings, overruled)))
+    Ok(secret.map(|secret| to_read_secret(&secret.0, key_pair, settings, admission_changes)))
 }
 
 /// The URL of the Secrets in the namespace of `key_pair`, for a request for the one with this name. All requests for Secrets use it: a name
@@ -111,42 +113,42 @@ async fn fetch(client: &Client, key_pair: &KeyPair, name: &str) -> Result<Option
 }
 
 /// The state of a Secret. The data of a foreign Secret is not read.
-fn view(secret: &Secret, key_pair: &KeyPair, settings: &SecretSettings, overruled: &[String]) -> ReadSecret {
-    let marks = Marks::of(secret);
-    let belongs = marks.belongs(key_pair);
-    let shaping = Shaping { key_pair, settings, owned: belongs == Ownership::Ours, overruled };
-    let (key, mut obstacle) = match belongs {
-        Ownership::Foreign => (None, marks.owner_in_the_way(key_pair).map(Obstacle::Owner)),
-        Ownership::Ours | Ownership::Offered => match public_key(secret, shaping) {
+fn to_read_secret(
+    secret: &Secret,
+    key_pair: &KeyPair,
+    settings: &SecretSettings,
+    admission_changes: &[String],
+) -> ReadSecret {
+    let metadata = OwnershipMetadata::of(secret);
+    let ownership = metadata.ownership(key_pair);
+    let desired = DesiredSecret { key_pair, settings, owned: ownership == Ownership::Ours, admission_changes };
+    let (key, mut incompatibility) = match ownership {
+        Ownership::Foreign => (None, metadata.blocking_owner(key_pair).map(Incompatibility::Owner)),
+        Ownership::Ours | Ownership::Offered => match entries::public_key(secret, desired) {
             Ok(key) => (Some(key), None),
-            Err(why) => (None, Some(Obstacle::Key(why))),
+            Err(why) => (None, Some(Incompatibility::Key(why))),
         },
     };
     if let Some(key) = &key {
-        obstacle = entries::obstacle(secret, shaping, key);
+        incompatibility = entries::incompatibility(secret, desired, key);
     }
-    let changes = key.as_ref().filter(|_| shaping.owned).and_then(|key| shape::changes(secret, shaping, key));
+    let changes = key.as_ref().filter(|_| desired.owned).and_then(|key| patch::changes(secret, desired, key));
     let parts = changes.as_ref().map(comparison::parts).unwrap_or_default();
-    let is_in_vain = !parts.is_empty() && parts.iter().all(|part| overruled.contains(part));
+    let is_in_vain = !parts.is_empty() && parts.iter().all(|part| admission_changes.contains(part));
     ReadSecret {
-        belongs,
-        adopted: belongs != Ownership::Foreign && shaping.adopted(secret),
-        in_sight: in_sight(secret),
-        owner: marks.owner(key_pair).filter(|_| belongs != Ownership::Ours),
+        ownership,
+        adopted: ownership != Ownership::Foreign && desired.adopted(secret),
+        is_selected: is_selected(secret),
+        owner: metadata.owner(key_pair).filter(|_| ownership != Ownership::Ours),
         moved: moved(secret),
-        missing: if is_in_vain { parts } else { Vec::new() },
-        up_to_date: shaping.owned && obstacle.is_none() && key.is_some() && (changes.is_none() || is_in_vain),
+        admission_changes: if is_in_vain { parts } else { Vec::new() },
+        up_to_date: desired.owned && incompatibility.is_none() && key.is_some() && (changes.is_none() || is_in_vain),
         public_key: key,
-        obstacle,
-        type_fits: settings.allows_type(secret.type_.as_deref().unwrap_or(OPAQUE_TYPE)),
+        incompatibility,
+        is_type_allowed: settings.allows_type(secret.type_.as_deref().unwrap_or(OPAQUE_TYPE)),
         replaces: fingerprint(secret, REPLACES_ANNOTATION),
         version: secret.resource_version().unwrap_or_default(),
     }
-}
-
-fn public_key(secret: &Secret, shaping: Shaping<'_>) -> Result<PublicKey, String> {
-    let key = entries::private_key(secret, shaping)?;
-    key.public_key(NO_COMMENT).map_err(|error| error.to_string())
 }
 
 /// The private key in the Secret with this name; `None` if the Secret does not exist, is not ours, or contains none.
@@ -161,9 +163,9 @@ pub async fn private_key(
     settings: &SecretSettings,
 ) -> Result<Option<PrivateKey>, RequestError> {
     let secret = fetch(client, key_pair, name).await?;
-    let ours = secret.filter(|secret| Marks::of(&secret.0).belongs(key_pair) == Ownership::Ours);
-    let shaping = Shaping { key_pair, settings, owned: true, overruled: &[] };
-    Ok(ours.and_then(|secret| entries::private_key(&secret.0, shaping).ok()))
+    let ours = secret.filter(|secret| OwnershipMetadata::of(&secret.0).ownership(key_pair) == Ownership::Ours);
+    let desired = DesiredSecret { key_pair, settings, owned: true, admission_changes: &[] };
+    Ok(ours.and_then(|secret| entries::private_key(&secret.0, desired).ok()))
 }
 
 /// Deletes the Secret with this name if it still has this version.
@@ -201,11 +203,11 @@ pub struct Created {
     /// Its resource version.
     pub version: String,
     /// Its owner: admission may have removed all marks of ownership.
-    pub belongs: Ownership,
+    pub ownership: Ownership,
     /// Whether a watch will show it.
-    pub in_sight: bool,
-    /// The metadata that was sent but not stored.
-    pub missing: Vec<String>,
+    pub is_selected: bool,
+    /// The names of the labels, annotations and owner references that admission changed.
+    pub admission_changes: Vec<String>,
 }
 
 impl Content {
@@ -266,15 +268,15 @@ pub async fn create(
     let created: PartialObjectMeta<Secret> = client.request(request).await?;
     Ok(Created {
         version: created.resource_version().unwrap_or_default(),
-        belongs: Marks::of(&created).belongs(key_pair),
-        in_sight: in_sight(&created),
-        missing: comparison::missing(&json!(secret.0.metadata), &created),
+        ownership: OwnershipMetadata::of(&created).ownership(key_pair),
+        is_selected: is_selected(&created),
+        admission_changes: comparison::changed_by_admission(&json!(secret.0.metadata), &created),
     })
 }
 
 fn build(key_pair: &KeyPair, name: &str, settings: &SecretSettings, content: &Content) -> Secret {
     let applied = Applied::for_new_secret(settings);
-    let mut annotations = shape::annotations(key_pair, settings.annotations.clone(), &content.sha256, &applied);
+    let mut annotations = patch::annotations(key_pair, settings.annotations.clone(), &content.sha256, &applied);
     let moved = content.moved_from.as_ref().map(|from| (MOVED_ANNOTATION.to_owned(), moved_text(from, name)));
     annotations.extend(moved);
     annotations.extend(content.replaces.clone().map(|replaces| (REPLACES_ANNOTATION.to_owned(), replaces)));
@@ -284,9 +286,9 @@ fn build(key_pair: &KeyPair, name: &str, settings: &SecretSettings, content: &Co
         metadata: ObjectMeta {
             name: Some(name.to_owned()),
             namespace: key_pair.namespace(),
-            labels: Some(shape::labels(settings)),
+            labels: Some(patch::labels(settings)),
             annotations: Some(annotations),
-            owner_references: shape::owner_reference(key_pair, settings, false).map(|owner| vec![owner]),
+            owner_references: patch::owner_reference(key_pair, settings, false).map(|owner| vec![owner]),
             ..ObjectMeta::default()
         },
         type_: Some(settings.effective_type().to_owned()),

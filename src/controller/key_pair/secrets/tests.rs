@@ -34,12 +34,12 @@ async fn no_request_is_sent_for_an_invalid_secret_name() {
     let (client, key_pair) = (Client::new(server, "default"), key_pair());
     let settings = SecretSettings::named("web".to_owned());
     let content = Content::placeholder();
-    let attempt = |name| Attempt { name, settings: &settings, version: "1", overruled: &[] };
+    let secret_update = |name| SecretUpdate { name, settings: &settings, version: "1", admission_changes: &[] };
     for name in ["../../victim/secrets/db", "..", "", "a/b", "a?b", "a#b", "a%2fb", "A", "a\r\nX: y", "a b", "é"] {
         let answers = [
             read(&client, &key_pair, name, &settings, &[]).await.map(|_| ()),
-            update(&client, &key_pair, attempt(name), None).await.map(|_| ()),
-            release(&client, &key_pair, attempt(name)).await.map(|_| ()),
+            update(&client, &key_pair, secret_update(name), None).await.map(|_| ()),
+            release(&client, &key_pair, secret_update(name)).await.map(|_| ()),
             private_key(&client, &key_pair, name, &settings).await.map(|_| ()),
             create(&client, &key_pair, name, &settings, &content, false).await.map(|_| ()),
             delete(&client, &key_pair, name, "1").await,

@@ -9,11 +9,13 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::{METADATA_ONLY, RequestError, comparison, fetch, shape, shaping::Shaping, url, view};
+use super::{
+    METADATA_ONLY, RequestError, comparison, desired_secret::DesiredSecret, fetch, patch, to_read_secret, url,
+};
 use crate::{
     api::{
         KeyPair,
-        secret::{KEYPAIR_UID_LABEL, MOVED_ANNOTATION, Marks, in_sight, moved, moved_text},
+        secret::{KEYPAIR_UID_LABEL, MOVED_ANNOTATION, OwnershipMetadata, is_selected, moved, moved_text},
     },
     domain::{
         decide::{Ownership, ReadSecret},
@@ -23,7 +25,7 @@ use crate::{
 
 /// A change of a Secret.
 #[derive(Debug, Clone, Copy)]
-pub struct Attempt<'a> {
+pub struct SecretUpdate<'a> {
     /// The name of the Secret.
     pub name: &'a str,
     /// Its settings.
@@ -31,7 +33,7 @@ pub struct Attempt<'a> {
     /// The version on which the decision was based.
     pub version: &'a str,
     /// The parts that admission recently changed.
-    pub overruled: &'a [String],
+    pub admission_changes: &'a [String],
 }
 
 /// Brings the Secret into the state that the settings describe, and adopts it if it is offered. The private key stays the same; only its data
@@ -44,18 +46,18 @@ pub struct Attempt<'a> {
 pub async fn update(
     client: &Client,
     key_pair: &KeyPair,
-    attempt: Attempt<'_>,
+    secret_update: SecretUpdate<'_>,
     moved_from: Option<&str>,
 ) -> Result<Option<ReadSecret>, RequestError> {
-    let Attempt { name, settings, version, overruled } = attempt;
+    let SecretUpdate { name, settings, version, admission_changes } = secret_update;
     let Some(secret) = fetch(client, key_pair, name).await? else { return Ok(None) };
-    let seen = view(&secret.0, key_pair, settings, overruled);
-    if seen.version != version || seen.obstacle.is_some() || seen.belongs == Ownership::Foreign {
+    let seen = to_read_secret(&secret.0, key_pair, settings, admission_changes);
+    if seen.version != version || seen.incompatibility.is_some() || seen.ownership == Ownership::Foreign {
         return Ok(Some(seen));
     }
-    let shaping = Shaping { key_pair, settings, owned: seen.belongs == Ownership::Ours, overruled };
-    let changes = seen.public_key.as_ref().and_then(|key| shape::changes(&secret.0, shaping, key));
-    if changes.is_none() && moved_from.is_none() && seen.in_sight {
+    let desired = DesiredSecret { key_pair, settings, owned: seen.ownership == Ownership::Ours, admission_changes };
+    let changes = seen.public_key.as_ref().and_then(|key| patch::changes(&secret.0, desired, key));
+    if changes.is_none() && moved_from.is_none() && seen.is_selected {
         return Ok(Some(seen));
     }
     let mut patch = changes.unwrap_or_else(|| json!({ "metadata": { "resourceVersion": version } }));
@@ -67,9 +69,9 @@ pub async fn update(
     let mut sent = json!({ "metadata": patch.get("metadata") });
     let mut patched = apply(client, key_pair, name, patch).await?;
     // Admission may have removed all marks of ownership. Then the operator must not write to the Secret.
-    let belongs = Marks::of(&patched).belongs(key_pair);
-    if !in_sight(&patched)
-        && belongs != Ownership::Foreign
+    let ownership = OwnershipMetadata::of(&patched).ownership(key_pair);
+    if !is_selected(&patched)
+        && ownership != Ownership::Foreign
         && let Some(uid) = key_pair.uid()
     {
         let mut label = json!({ "metadata": { "resourceVersion": patched.resource_version() } });
@@ -77,12 +79,12 @@ pub async fn update(
         set(&mut sent, "labels", KEYPAIR_UID_LABEL, &uid);
         patched = apply(client, key_pair, name, label).await?;
     }
-    let missing = comparison::missing(sent.get("metadata").unwrap_or(&Value::Null), &patched);
+    let admission_changes = comparison::changed_by_admission(sent.get("metadata").unwrap_or(&Value::Null), &patched);
     let version = patched.resource_version().unwrap_or_default();
-    let (in_sight, moved) = (in_sight(&patched), moved(&patched));
-    // What was not stored is reported as missing. The Secret is ours unless all marks of ownership are gone.
-    let belongs = if belongs == Ownership::Foreign { belongs } else { Ownership::Ours };
-    Ok(Some(ReadSecret { belongs, up_to_date: true, in_sight, moved, missing, version, ..seen }))
+    let (is_selected, moved) = (is_selected(&patched), moved(&patched));
+    // What was not stored is reported. The Secret is ours unless all marks of ownership are gone.
+    let ownership = if ownership == Ownership::Foreign { ownership } else { Ownership::Ours };
+    Ok(Some(ReadSecret { ownership, up_to_date: true, is_selected, moved, admission_changes, version, ..seen }))
 }
 
 /// Sets a label or an annotation in a patch.
@@ -103,21 +105,21 @@ fn set(patch: &mut Value, map: &str, key: &str, value: &str) {
 pub async fn release(
     client: &Client,
     key_pair: &KeyPair,
-    attempt: Attempt<'_>,
+    secret_update: SecretUpdate<'_>,
 ) -> Result<Option<ReadSecret>, RequestError> {
-    let Attempt { name, settings, version, overruled } = attempt;
+    let SecretUpdate { name, settings, version, admission_changes } = secret_update;
     let Some(secret) = fetch(client, key_pair, name).await? else { return Ok(None) };
-    let seen = view(&secret.0, key_pair, settings, overruled);
+    let seen = to_read_secret(&secret.0, key_pair, settings, admission_changes);
     if seen.version != version {
         return Ok(Some(seen));
     }
-    let shaping = Shaping { key_pair, settings, owned: seen.belongs == Ownership::Ours, overruled };
-    let patch = shape::release(&secret.0, shaping);
+    let desired = DesiredSecret { key_pair, settings, owned: seen.ownership == Ownership::Ours, admission_changes };
+    let patch = patch::release(&secret.0, desired);
     drop(secret);
     if let Some(patch) = patch {
         apply(client, key_pair, name, patch).await?;
     }
-    Ok(Some(ReadSecret { belongs: Ownership::Foreign, ..seen }))
+    Ok(Some(ReadSecret { ownership: Ownership::Foreign, ..seen }))
 }
 
 /// Removes the record of a move from the Secret with this name, if it still has this version, and returns the new version.

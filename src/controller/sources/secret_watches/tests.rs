@@ -52,19 +52,19 @@ async fn one_watch_triggers_the_affected_key_pairs() {
         assert!(watches.wait(pair, "theirs", false), "waiting twice is waiting once");
     }
     assert_eq!(watches.watched_in("shop"), 1);
-    assert_eq!(watches.foreign(&pairs[0], "theirs"), None, "nothing is known yet");
+    assert_eq!(watches.foreign_secret(&pairs[0], "theirs"), None, "nothing is known yet");
     watches.apply(Event::Init);
     watches.apply(Event::InitApply(secret(&[])));
     assert_eq!(watches.apply(Event::InitDone), [""; 0], "it is foreign to all of them");
-    assert_eq!(watches.foreign(&pairs[7], "theirs").unwrap().belongs, Ownership::Foreign);
+    assert_eq!(watches.foreign_secret(&pairs[7], "theirs").unwrap().ownership, Ownership::Foreign);
     assert_eq!(watches.apply(Event::Apply(secret(&[("note", "x")]))), [""; 0]);
 
     assert_eq!(watches.apply(Event::Apply(secret(&[(ADOPT, "pair-007")]))), ["pair-007"]);
-    assert_eq!(watches.foreign(&pairs[7], "theirs"), None, "it has to be read now");
-    assert!(watches.foreign(&pairs[8], "theirs").is_some());
+    assert_eq!(watches.foreign_secret(&pairs[7], "theirs"), None, "it has to be read now");
+    assert!(watches.foreign_secret(&pairs[8], "theirs").is_some());
     assert_eq!(watches.apply(Event::Apply(secret(&[(ADOPT, "pair-008")]))), ["pair-007", "pair-008"]);
     assert_eq!(watches.apply(Event::Delete(secret(&[]))), ["pair-000", "pair-008"], "a free name is for the oldest");
-    assert_eq!(watches.foreign(&pairs[0], "theirs"), None);
+    assert_eq!(watches.foreign_secret(&pairs[0], "theirs"), None);
     let waits_for_all = key_pair("shop", "settled");
     watches.wait(&waits_for_all, "theirs", true);
     assert_eq!(watches.apply(Event::Apply(secret(&[]))), ["settled"]);
@@ -78,11 +78,11 @@ async fn a_free_name_is_offered_to_one_key_pair_after_the_other() {
         watches.wait(pair, "theirs", false);
     }
     assert_eq!(watches.apply(Event::Delete(secret(&[]))), ["a"]);
-    watches.leave(&pairs[0]);
+    watches.stop_waiting(&pairs[0]);
     assert_eq!(triggers.next().await, Some(ObjectRef::new("b").within("shop").into()));
     watches.apply(Event::Apply(secret(&[])));
-    watches.leave(&pairs[1]);
-    watches.leave(&pairs[2]);
+    watches.stop_waiting(&pairs[1]);
+    watches.stop_waiting(&pairs[2]);
     assert!(!watches.is_waited_for("shop", "theirs"));
     assert_eq!(watches.watched_in("shop"), 0);
 }
@@ -105,12 +105,12 @@ async fn watches_are_few_and_shared_evenly() {
     assert_eq!(all.iter().sum::<usize>(), MAX_WATCHES);
     assert!(all.iter().all(|count| (MAX_WATCHES / 3..=MAX_WATCHES / 3 + 1).contains(count)), "{all:?}");
     for number in 0..20 {
-        watches.leave(&key_pair("modest", &format!("p{number}")));
-        watches.leave(&key_pair("third", &format!("p{number}")));
+        watches.stop_waiting(&key_pair("modest", &format!("p{number}")));
+        watches.stop_waiting(&key_pair("third", &format!("p{number}")));
     }
     assert_eq!(watches.watched_in("greedy"), MAX_WATCHES, "freed watches are used again");
     for number in 0..=MAX_WATCHES {
-        watches.gone(&format!("uid-of-greedy-p{number}"));
+        watches.forget(&format!("uid-of-greedy-p{number}"));
     }
     assert_eq!(watches.watched_in("greedy"), 0);
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use futures::channel::oneshot;
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
 
-use crate::api::{KeyPair, secret::Marks};
+use crate::api::{KeyPair, secret::OwnershipMetadata};
 
 /// A reference to a Secret.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -21,16 +21,16 @@ pub(super) struct Waiter {
     name: String,
     uid: String,
     /// Whether it waits for every change.
-    settled: bool,
+    is_accepted: bool,
 }
 
 impl Waiter {
-    pub(super) fn new(key_pair: &KeyPair, settled: bool) -> Self {
+    pub(super) fn new(key_pair: &KeyPair, is_accepted: bool) -> Self {
         Self {
             created: key_pair.metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second()),
             name: key_pair.name_any(),
             uid: key_pair.uid().unwrap_or_default(),
-            settled,
+            is_accepted,
         }
     }
 
@@ -52,16 +52,16 @@ pub(super) struct Change {
 #[derive(Debug, Default)]
 struct AwaitedSecret {
     waiters: BTreeSet<Waiter>,
-    watch: Option<Watch>,
+    watch: Option<SecretWatch>,
 }
 
 /// The watch of a Secret.
 #[derive(Debug, Default)]
-struct Watch {
+struct SecretWatch {
     /// Ends the watch when it is dropped.
     end: Option<oneshot::Sender<()>>,
     /// The Secret in the current list, if it has arrived.
-    listing: Option<Marks>,
+    listing: Option<OwnershipMetadata>,
     state: WatchedState,
 }
 
@@ -71,7 +71,7 @@ enum WatchedState {
     #[default]
     Unknown,
     Absent,
-    Present(Marks),
+    Present(OwnershipMetadata),
 }
 
 /// Which `KeyPair`s wait for which Secrets.
@@ -106,7 +106,7 @@ impl Waiting {
             if before.is_some_and(|(other, _)| other == secret) {
                 self.remove_waiter(secret, &waiter.uid);
             } else {
-                change = self.leave(&waiter.uid);
+                change = self.stop_waiting(&waiter.uid);
             }
             self.by_uid.insert(waiter.uid.clone(), (secret.clone(), waiter.clone()));
             let is_new = !self.awaited.contains_key(secret);
@@ -121,7 +121,7 @@ impl Waiting {
     }
 
     /// Ends the waiting of the `KeyPair` with this UID.
-    pub(super) fn leave(&mut self, uid: &str) -> Change {
+    pub(super) fn stop_waiting(&mut self, uid: &str) -> Change {
         let Some((secret, _)) = self.by_uid.get(uid).cloned() else { return Change::default() };
         self.remove_waiter(&secret, uid);
         self.by_uid.remove(uid);
@@ -129,7 +129,7 @@ impl Waiting {
         if !awaited.waiters.is_empty() {
             // The KeyPair that was offered the free name may not have used it.
             let is_free = awaited.watch.as_ref().is_some_and(|watch| matches!(watch.state, WatchedState::Absent));
-            let next = awaited.waiters.iter().find(|waiter| !waiter.settled).filter(|_| is_free);
+            let next = awaited.waiters.iter().find(|waiter| !waiter.is_accepted).filter(|_| is_free);
             return Change { trigger: next.map(|waiter| waiter.reference(&secret)), start: None };
         }
         self.awaited.remove(&secret);
@@ -139,7 +139,7 @@ impl Waiting {
     }
 
     /// Records that the watch of this Secret starts. The receiver resolves when the watch must end.
-    pub(super) fn started(&mut self, secret: &SecretRef) -> oneshot::Receiver<()> {
+    pub(super) fn start_watch(&mut self, secret: &SecretRef) -> oneshot::Receiver<()> {
         let (end, ended) = oneshot::channel();
         if let Some(watch) = self.watch(secret) {
             watch.end = Some(end);
@@ -151,43 +151,43 @@ impl Waiting {
         self.awaited.contains_key(secret)
     }
 
-    /// The marks of this Secret, if it is watched and exists.
-    pub(super) fn watched_marks(&self, secret: &SecretRef) -> Option<Marks> {
+    /// The ownership metadata of this Secret, if it is watched and exists.
+    pub(super) fn watched_metadata(&self, secret: &SecretRef) -> Option<OwnershipMetadata> {
         match &self.awaited.get(secret)?.watch.as_ref()?.state {
-            WatchedState::Present(marks) => Some(marks.clone()),
+            WatchedState::Present(metadata) => Some(metadata.clone()),
             WatchedState::Unknown | WatchedState::Absent => None,
         }
     }
 
     /// Applies a part of a list.
-    pub(super) fn list(&mut self, secret: &SecretRef, marks: Option<Marks>) {
+    pub(super) fn add_listed(&mut self, secret: &SecretRef, metadata: Option<OwnershipMetadata>) {
         if let Some(watch) = self.watch(secret) {
-            watch.listing = marks;
+            watch.listing = metadata;
         }
     }
 
     /// Applies the end of a list.
-    pub(super) fn listed(&mut self, secret: &SecretRef) -> Vec<ObjectRef<KeyPair>> {
+    pub(super) fn finish_list(&mut self, secret: &SecretRef) -> Vec<ObjectRef<KeyPair>> {
         let listed = self.watch(secret).and_then(|watch| watch.listing.take());
-        self.changed(secret, listed)
+        self.apply(secret, listed)
     }
 
-    /// Applies a change of this Secret, and returns the `KeyPair`s to reconcile: those that wait for every change, those that its marks
-    /// concern or concerned, and the oldest that waits for a free name.
-    pub(super) fn changed(&mut self, secret: &SecretRef, marks: Option<Marks>) -> Vec<ObjectRef<KeyPair>> {
+    /// Applies a change of this Secret, and returns the `KeyPair`s to reconcile: those that wait for every change, those that its
+    /// metadata refers to or referred to, and the oldest that waits for a free name.
+    pub(super) fn apply(&mut self, secret: &SecretRef, metadata: Option<OwnershipMetadata>) -> Vec<ObjectRef<KeyPair>> {
         let Some(AwaitedSecret { waiters, watch: Some(watch) }) = self.awaited.get_mut(secret) else {
             return Vec::new();
         };
-        let is_free = marks.is_none();
-        let state = marks.map_or(WatchedState::Absent, WatchedState::Present);
+        let is_free = metadata.is_none();
+        let state = metadata.map_or(WatchedState::Absent, WatchedState::Present);
         let before = std::mem::replace(&mut watch.state, state);
         let concerns = |state: &WatchedState, waiter: &Waiter| match state {
-            WatchedState::Present(marks) => marks.concerns(&waiter.name, &waiter.uid),
+            WatchedState::Present(metadata) => metadata.refers_to(&waiter.name, &waiter.uid),
             WatchedState::Unknown | WatchedState::Absent => false,
         };
-        let first = waiters.iter().find(|waiter| !waiter.settled).filter(|_| is_free);
+        let first = waiters.iter().find(|waiter| !waiter.is_accepted).filter(|_| is_free);
         let affected = waiters.iter().filter(|waiter| {
-            waiter.settled || first == Some(*waiter) || concerns(&before, waiter) || concerns(&watch.state, waiter)
+            waiter.is_accepted || first == Some(*waiter) || concerns(&before, waiter) || concerns(&watch.state, waiter)
         });
         affected.map(|waiter| waiter.reference(secret)).collect()
     }
@@ -198,7 +198,7 @@ impl Waiting {
         self.watched.get(namespace).map_or(0, BTreeSet::len)
     }
 
-    fn watch(&mut self, secret: &SecretRef) -> Option<&mut Watch> {
+    fn watch(&mut self, secret: &SecretRef) -> Option<&mut SecretWatch> {
         self.awaited.get_mut(secret)?.watch.as_mut()
     }
 
@@ -235,7 +235,7 @@ impl Waiting {
         remove(&mut self.unwatched, &secret);
         insert(&mut self.watched, &secret);
         if let Some(awaited) = self.awaited.get_mut(&secret) {
-            awaited.watch = Some(Watch::default());
+            awaited.watch = Some(SecretWatch::default());
         }
         secret
     }

@@ -108,16 +108,16 @@ proptest! {
     fn an_adopted_key_ends_there_as_well(walk in any_walk()) {
         let mut desired = desired(None, KeySpec::Ed25519);
         let ledger = granting_ledger();
-        let offered = ReadSecret { belongs: Ownership::Offered, ..read_secret(false, Some(KEYS[0].clone())) };
+        let offered = ReadSecret { ownership: Ownership::Offered, ..read_secret(false, Some(KEYS[0].clone())) };
         let mut world = World::new(Some(offered));
         prop_assert!(world.reconcile(&desired, &ledger, None));
         world.walk(&mut desired, &ledger, &walk);
         prop_assert_eq!(world.generated, 0);
         let ours: Vec<&String> =
-            world.secrets.iter().filter(|(_, stored)| stored.secret.belongs == Ownership::Ours).map(|(name, _)| name).collect();
+            world.secrets.iter().filter(|(_, stored)| stored.secret.ownership == Ownership::Ours).map(|(name, _)| name).collect();
         let wanted = &desired.parameters.secret.name;
         prop_assert!(world.secret().is_some_and(|secret| secret.public_key.as_ref() == Some(&KEYS[0])));
-        if world.secret().unwrap().belongs == Ownership::Ours || wanted != "web" {
+        if world.secret().unwrap().ownership == Ownership::Ours || wanted != "web" {
             prop_assert_eq!((ours, &world.refusals), (vec![wanted], &Vec::new()));
         } else {
             // Given back, and named again: its owner has to hand it over once more. The key is where it is.
@@ -168,7 +168,7 @@ fn there_and_back_wherever_it_dies() {
     }
 }
 
-/// One move is noted where another is under way.
+/// A move is recorded on a Secret while another move is unfinished.
 #[test]
 fn what_one_move_has_left_is_not_forgotten_over_the_next() {
     let mut desired = desired(None, KeySpec::Ed25519);

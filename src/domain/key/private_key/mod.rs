@@ -23,7 +23,7 @@ use super::algorithm::Algorithm;
 use super::key_type::KeyType;
 use super::public_key::PublicKey;
 use super::spec::KeySpec;
-use super::{comment, leak, pem};
+use super::{comment, pem, private_key_detector};
 
 /// An RSA, ECDSA or Ed25519 private key.
 ///
@@ -197,7 +197,7 @@ fn without_ec_parameters(text: &str) -> &str {
 fn not_pem(text: &str) -> PrivateKeyError {
     if text.starts_with("-----BEGIN ") {
         PrivateKeyError::BrokenArmor
-    } else if leak::holds_private_key(text) {
+    } else if private_key_detector::holds_private_key(text) {
         PrivateKeyError::UnsupportedFormat
     } else if PublicKey::parse(text).is_ok() {
         PrivateKeyError::PublicKey

@@ -20,7 +20,7 @@ pub struct Setup {
     pub quota: usize,
     /// For how many seconds the Lease is valid.
     pub lease: u64,
-    /// Whether replicas have a view for admission reviews, and watch while another leads.
+    /// Whether replicas have a cache for admission reviews, and watch while another leads.
     pub answers_reviews: bool,
     /// How many objects are reconciled at once.
     pub concurrency: u16,
@@ -69,7 +69,7 @@ pub enum Action {
     /// What lies between a replica and the API server behaves so from now on.
     Network(usize, Weather),
     /// What the watches of a resource show to a replica from now on.
-    Watch(usize, &'static str, Sight),
+    Watch(usize, &'static str, WatchFault),
     /// A policy for Secrets is in force.
     Policy(Policy),
     /// No policy is in force.
@@ -118,7 +118,7 @@ pub struct Weather {
 
 /// What a watch shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sight {
+pub enum WatchFault {
     /// All at once.
     Clear,
     /// The last so many events not yet.

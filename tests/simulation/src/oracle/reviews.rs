@@ -1,7 +1,7 @@
 //! What a replica would say to who wants to create a pair, compared with what there is.
 
 use keypair_operator::{
-    cache::Views,
+    cache::ScopeCaches,
     webhook::{Scopes, envelope, review},
 };
 use serde_json::{Value, json};
@@ -14,17 +14,17 @@ const NOW: u64 = 1_800_000_000;
 
 /// Where what a replica answers is not so.
 #[must_use]
-pub fn wrong_answers(server: &Server, setup: &Setup, views: &Views) -> Vec<String> {
+pub fn wrong_answers(server: &Server, setup: &Setup, caches: &ScopeCaches) -> Vec<String> {
     let key_pairs = server.objects("keypairs");
     let mut found = Vec::new();
     for place in server.objects("namespaces").iter().filter(|place| name(place) != NAMESPACE) {
         let there: Vec<&Value> = key_pairs.iter().filter(|pair| namespace(pair) == name(place)).collect();
-        found.extend(of_namespace(place, &there, setup.quota, views));
+        found.extend(of_namespace(place, &there, setup.quota, caches));
     }
     found
 }
 
-fn of_namespace(place: &Value, there: &[&Value], default_quota: usize, views: &Views) -> Vec<String> {
+fn of_namespace(place: &Value, there: &[&Value], default_quota: usize, caches: &ScopeCaches) -> Vec<String> {
     let quota = annotation(place, "keypairs.dev/quota");
     let quota = quota.map_or(default_quota, |text| text.trim().parse().unwrap_or(0));
     let taken: Vec<&str> =
@@ -32,7 +32,7 @@ fn of_namespace(place: &Value, there: &[&Value], default_quota: usize, views: &V
     let (place, has_projects) = (name(place), has_projects(place));
     let mut found = Vec::new();
     let mut judge = |wanted: &str| {
-        let Ok(refused) = answer(views, place, wanted) else {
+        let Ok(refused) = answer(caches, place, wanted) else {
             found.push(format!("{place}: a review of {wanted} is not answered"));
             return;
         };
@@ -68,7 +68,7 @@ fn has_projects(place: &Value) -> bool {
 struct Unanswered;
 
 /// Why a pair of this key pair name must not be created, if so.
-fn answer(views: &Views, namespace: &str, wanted: &str) -> Result<Option<String>, Unanswered> {
+fn answer(caches: &ScopeCaches, namespace: &str, wanted: &str) -> Result<Option<String>, Unanswered> {
     let asked = json!({
         "apiVersion": "admission.k8s.io/v1",
         "kind": "AdmissionReview",
@@ -89,6 +89,6 @@ fn answer(views: &Views, namespace: &str, wanted: &str) -> Result<Option<String>
         },
     });
     let request = envelope::read(asked.to_string().as_bytes()).ok_or(Unanswered)?;
-    let answer = review(request, views, &Scopes::default(), NOW).ok_or(Unanswered)?;
+    let answer = review(request, caches, &Scopes::default(), NOW).ok_or(Unanswered)?;
     Ok(answer.refused.map(|reason| reason.to_string()))
 }

@@ -14,6 +14,7 @@ mod metadata;
 mod object;
 mod read;
 mod removal;
+mod representation;
 mod request;
 mod resource;
 mod schema;
@@ -21,7 +22,6 @@ mod selector;
 mod service;
 mod sightings;
 mod state;
-mod view;
 mod watch;
 mod watches;
 mod write;
@@ -266,7 +266,7 @@ impl Server {
         let resource = asked.resource;
         let written = |written: Written| {
             let status = if written.is_new { 201 } else { 200 };
-            reply(status, &asked.view.of(resource, &written.object))
+            reply(status, &asked.representation.of(resource, &written.object))
         };
         match (asked.method.as_str(), asked.name.is_empty()) {
             ("GET", _) if asked.flag("watch") => read::watch(self, state, user, asked),
@@ -278,7 +278,7 @@ impl Server {
             ("DELETE", false) => {
                 let answered = removal::delete(state, user, asked, body)?;
                 let is_status = answered.get("kind").is_some_and(|kind| kind == "Status");
-                Ok(reply(200, &if is_status { answered } else { asked.view.of(resource, &answered) }))
+                Ok(reply(200, &if is_status { answered } else { asked.representation.of(resource, &answered) }))
             }
             _ => Err(Failure::new(
                 405,

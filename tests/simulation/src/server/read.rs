@@ -23,7 +23,7 @@ pub(super) const FRESHNESS_TIMEOUT: Duration = Duration::from_secs(3);
 pub(super) fn get(state: &State, asked: &Asked) -> Result<Value, Failure> {
     let found = state.get(asked.resource, &asked.namespace, &asked.name);
     let found = found.ok_or_else(|| Failure::not_found(asked.resource, &asked.name))?;
-    Ok(asked.view.of(asked.resource, &found))
+    Ok(asked.representation.of(asked.resource, &found))
 }
 
 fn selection(asked: &Asked) -> Result<Selection, Failure> {
@@ -159,8 +159,8 @@ pub(super) fn list(state: &State, asked: &Asked) -> Result<Value, Failure> {
             break;
         }
     }
-    let items = matching.iter().map(|object| asked.view.in_list(asked.resource, object)).collect();
-    Ok(asked.view.list(asked.resource, metadata, items))
+    let items = matching.iter().map(|object| asked.representation.in_list(asked.resource, object)).collect();
+    Ok(asked.representation.list(asked.resource, metadata, items))
 }
 
 fn write_token(version: u64, namespace: &str, name: &str) -> String {
@@ -197,7 +197,7 @@ pub(super) fn watch(server: &Server, state: &mut State, user: &str, asked: &Aske
         ends = true;
     } else if whole {
         let there = state.of(asked.resource, asked.scope()).filter(|(_, object)| selection.allows(object));
-        initial.extend(there.map(|(_, object)| line("ADDED", &asked.view.of(asked.resource, object))));
+        initial.extend(there.map(|(_, object)| line("ADDED", &asked.representation.of(asked.resource, object))));
         from = now;
     } else if from < state.store.compacted.max(state.begun) {
         // The connection is there already when that is found out.
@@ -206,9 +206,9 @@ pub(super) fn watch(server: &Server, state: &mut State, user: &str, asked: &Aske
     }
     let bookmarks = asked.flag("allowWatchBookmarks");
     if whole && bookmarks && !ends {
-        initial.push(bookmark(asked.resource, asked.view, now, true));
+        initial.push(bookmark(asked.resource, asked.representation, now, true));
     }
     let timeout = asked.number("timeoutSeconds").filter(|seconds| *seconds > 0).map(Duration::from_secs);
-    let how = Beginning { selection, view: asked.view, from, initial, bookmarks, timeout, ends };
+    let how = Beginning { selection, representation: asked.representation, from, initial, bookmarks, timeout, ends };
     Ok(Reply::Watch(Box::new(Stream::begin(server, state, user, asked.resource, how))))
 }

@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use super::{
     failure::Failure,
+    representation::Representation,
     resource::{RESOURCES, Resource},
-    view::View,
 };
 
 /// What kind of body there is.
@@ -29,7 +29,7 @@ pub(super) struct Asked {
     pub name: String,
     /// Empty, `status` or `finalize`.
     pub subresource: String,
-    pub view: View,
+    pub representation: Representation,
     pub content: Content,
     parameters: Vec<(String, String)>,
 }
@@ -51,7 +51,7 @@ impl Asked {
             namespace,
             name,
             subresource,
-            view: View::accepted(header(header::ACCEPT)),
+            representation: Representation::accepted(header(header::ACCEPT)),
             content,
             parameters: form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
         })

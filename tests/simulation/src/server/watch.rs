@@ -15,10 +15,10 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{
     Server, object,
+    representation::Representation,
     resource::Resource,
     selector::Selection,
     state::{Change, State},
-    view::View,
     watches::Lag,
 };
 
@@ -32,7 +32,7 @@ pub(super) struct Watch {
     pub user: String,
     pub resource: &'static Resource,
     selection: Selection,
-    view: View,
+    representation: Representation,
     /// No event up to this version is told: where it began, or what it has told already.
     told: u64,
     /// What is to be told next, whatever the lag: what there was at first.
@@ -60,7 +60,7 @@ pub(super) enum Health {
 /// How a watch begins.
 pub(super) struct Beginning {
     pub selection: Selection,
-    pub view: View,
+    pub representation: Representation,
     /// After which version it begins.
     pub from: u64,
     /// What is told at first.
@@ -73,7 +73,7 @@ pub(super) struct Beginning {
 
 impl Watch {
     fn new(state: &State, user: &str, resource: &'static Resource, beginning: Beginning) -> Self {
-        let Beginning { selection, view, from, initial, bookmarks, timeout, ends } = beginning;
+        let Beginning { selection, representation, from, initial, bookmarks, timeout, ends } = beginning;
         let silent = state.watch_settings.is_silent(user, resource.plural);
         let now = Instant::now();
         let log = state.store.log.iter();
@@ -81,7 +81,7 @@ impl Watch {
             user: user.to_owned(),
             resource,
             selection,
-            view,
+            representation,
             told: from,
             ready: initial.into(),
             pending: VecDeque::new(),
@@ -131,7 +131,7 @@ impl Watch {
             self.next_bookmark = now + BOOKMARK_INTERVAL;
             // Who waits for a version to come is told none before.
             if self.bookmarks && version >= self.told && self.pending.is_empty() {
-                return Some(bookmark(self.resource, self.view, version, false));
+                return Some(bookmark(self.resource, self.representation, version, false));
             }
         }
         None
@@ -170,7 +170,7 @@ impl Watch {
                 ("DELETED", before)
             }
         };
-        Some(line(word, &self.view.of(self.resource, &object)))
+        Some(line(word, &self.representation.of(self.resource, &object)))
     }
 }
 
@@ -182,12 +182,12 @@ pub(super) fn line(word: &str, object: &Value) -> Bytes {
 }
 
 /// The line that tells how far a watch is.
-pub(super) fn bookmark(resource: &Resource, view: View, version: u64, ends_initial: bool) -> Bytes {
+pub(super) fn bookmark(resource: &Resource, representation: Representation, version: u64, ends_initial: bool) -> Bytes {
     let mut metadata = json!({ "resourceVersion": version.to_string() });
     if ends_initial {
         object::set_entry(&mut metadata, &["annotations"], "k8s.io/initial-events-end", json!("true"));
     }
-    let object = view.bookmark(resource, &metadata);
+    let object = representation.bookmark(resource, &metadata);
     line("BOOKMARK", &object)
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Drawing, one};
-use crate::history::{Action, Policy, Sight, Weather};
+use crate::history::{Action, Policy, WatchFault, Weather};
 
 /// What the operator watches.
 const WATCHED: [&str; 3] = ["keypairs", "secrets", "namespaces"];
@@ -15,29 +15,29 @@ impl Drawing {
         if self.dice.happens(100) {
             return self.deleted_unseen(replica, resource);
         }
-        let sight = match self.dice.below(10) {
-            0..=2 => Sight::LagBy(1 + usize::try_from(self.dice.below(4)).unwrap_or_default()),
-            3..=5 => Sight::LagFor(20 + self.dice.below(3000)),
-            6 => Sight::Silent,
-            7 => Sight::Cut,
-            8 => Sight::Expired,
-            _ => Sight::Clear,
+        let fault = match self.dice.below(10) {
+            0..=2 => WatchFault::LagBy(1 + usize::try_from(self.dice.below(4)).unwrap_or_default()),
+            3..=5 => WatchFault::LagFor(20 + self.dice.below(3000)),
+            6 => WatchFault::Silent,
+            7 => WatchFault::Cut,
+            8 => WatchFault::Expired,
+            _ => WatchFault::Clear,
         };
-        self.push(Action::Watch(replica, resource, sight));
+        self.push(Action::Watch(replica, resource, fault));
         if self.dice.happens(600) {
             let after = 100 + self.dice.below(10_000);
-            self.later(after, Action::Watch(replica, resource, Sight::Clear));
+            self.later(after, Action::Watch(replica, resource, WatchFault::Clear));
         }
     }
 
     /// What is deleted while nothing comes is missing on the list that follows.
     fn deleted_unseen(&mut self, replica: usize, resource: &'static str) {
-        self.push(Action::Watch(replica, resource, Sight::Silent));
+        self.push(Action::Watch(replica, resource, WatchFault::Silent));
         self.at += Duration::from_millis(self.dice.below(200));
         self.delete();
         self.at += Duration::from_millis(self.dice.below(2000));
-        self.push(Action::Watch(replica, resource, Sight::Expired));
-        self.later(100, Action::Watch(replica, resource, Sight::Clear));
+        self.push(Action::Watch(replica, resource, WatchFault::Expired));
+        self.later(100, Action::Watch(replica, resource, WatchFault::Clear));
     }
 
     pub(super) fn network(&mut self) {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Drawing, KEY_PAIRS, NAMESPACES, one};
 use crate::history::{
-    Action, Sight, Verb, Weather,
+    Action, Verb, WatchFault, Weather,
     spec::{edit, right_public_key},
 };
 
@@ -221,8 +221,8 @@ impl Drawing {
         if self.dice.happens(500) {
             let lag = 100 + self.dice.below(4000);
             for replica in 0..self.replicas {
-                self.push(Action::Watch(replica, "namespaces", Sight::LagFor(lag)));
-                self.later(lag + 8000, Action::Watch(replica, "namespaces", Sight::Clear));
+                self.push(Action::Watch(replica, "namespaces", WatchFault::LagFor(lag)));
+                self.later(lag + 8000, Action::Watch(replica, "namespaces", WatchFault::Clear));
             }
         }
         self.user(Verb::Delete, "namespaces", "", namespace, Value::Null);

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 /// What admission changed in the last write to the Secret of each `KeyPair`, by UID. The operator pauses before it writes those parts
 /// again: the policy would change them again, and everything that watches Secrets would see one change after the other.
 #[derive(Debug, Default)]
-pub struct Overruled(Mutex<BTreeMap<String, Changed>>);
+pub struct AdmissionChanges(Mutex<BTreeMap<String, Changed>>);
 
 #[derive(Debug)]
 struct Changed {
@@ -22,12 +22,12 @@ struct Changed {
     pause: Duration,
 }
 
-impl Overruled {
+impl AdmissionChanges {
     const FIRST_PAUSE: Duration = Duration::from_secs(15);
     const LAST_PAUSE: Duration = Duration::from_secs(300);
 
-    /// Notes which parts admission changed when the settings with this digest were written to the Secret of this name.
-    pub fn note(&self, uid: &str, name: &str, digest: &str, parts: &[String]) {
+    /// Records which parts admission changed when the settings with this digest were written to the Secret of this name.
+    pub fn record(&self, uid: &str, name: &str, digest: &str, parts: &[String]) {
         let mut changed = self.lock();
         let written = (name.to_owned(), digest.to_owned());
         let before = changed.remove(uid).filter(|before| before.written == written && before.parts == parts);
@@ -63,23 +63,24 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_admission_changes_is_written_again_less_and_less_often() {
-        let (overruled, parts) = (Overruled::default(), ["label team".to_owned()]);
+        let (admission_changes, parts) = (AdmissionChanges::default(), ["label team".to_owned()]);
         for pause in [15, 30, 60, 120, 240, 300, 300] {
-            overruled.note("uid", "web", "digest", &parts);
+            admission_changes.record("uid", "web", "digest", &parts);
             tokio::time::advance(Duration::from_secs(pause - 1)).await;
-            assert_eq!(overruled.parts("uid", "web", "digest"), parts, "{pause} s");
+            assert_eq!(admission_changes.parts("uid", "web", "digest"), parts, "{pause} s");
             // Other settings and other Secrets are independent.
             assert!(
-                overruled.parts("uid", "web", "other").is_empty() && overruled.parts("uid", "db", "digest").is_empty()
+                admission_changes.parts("uid", "web", "other").is_empty()
+                    && admission_changes.parts("uid", "db", "digest").is_empty()
             );
             tokio::time::advance(Duration::from_secs(1)).await;
-            assert!(overruled.parts("uid", "web", "digest").is_empty(), "{pause} s");
+            assert!(admission_changes.parts("uid", "web", "digest").is_empty(), "{pause} s");
         }
-        overruled.note("uid", "web", "digest", &[]);
-        overruled.note("uid", "web", "digest", &parts);
+        admission_changes.record("uid", "web", "digest", &[]);
+        admission_changes.record("uid", "web", "digest", &parts);
         tokio::time::advance(Duration::from_secs(15)).await;
         assert!(
-            overruled.parts("uid", "web", "digest").is_empty(),
+            admission_changes.parts("uid", "web", "digest").is_empty(),
             "the pauses start over after a write that was not changed"
         );
     }

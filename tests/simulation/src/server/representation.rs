@@ -6,7 +6,7 @@ use super::{object, resource::Resource};
 
 /// What a client wants to see of objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum View {
+pub(super) enum Representation {
     Whole,
     /// As `PartialObjectMetadata`.
     Metadata,
@@ -14,7 +14,7 @@ pub(super) enum View {
 
 const META_VERSION: &str = "meta.k8s.io/v1";
 
-impl View {
+impl Representation {
     /// That which an `Accept` header asks for.
     pub fn accepted(header: &str) -> Self {
         if header.contains("as=PartialObjectMetadata") { Self::Metadata } else { Self::Whole }

@@ -12,9 +12,9 @@ use serde_json::{Map, Value, json};
 use super::{
     applied::Applied,
     comparison,
+    desired_secret::DesiredSecret,
     difference::{Changes, difference, ours},
     entries,
-    shaping::Shaping,
 };
 use crate::{
     api::{
@@ -69,25 +69,25 @@ pub(super) fn owner_reference(key_pair: &KeyPair, settings: &SecretSettings, ado
 ///
 /// Additions of others stay. What the operator added for an earlier template is removed. The patch contains the private key only if its data
 /// key or its encoding changes.
-pub(super) fn changes(secret: &Secret, shaping: Shaping<'_>, key: &PublicKey) -> Option<Value> {
-    let Shaping { key_pair, settings, .. } = shaping;
-    let adopted = shaping.adopted(secret);
-    let before = shaping.noted(secret).unwrap_or_default();
-    let (noted_labels, wanted_labels) = wanted_labels(secret, &before, shaping, adopted);
+pub(super) fn changes(secret: &Secret, desired: DesiredSecret<'_>, key: &PublicKey) -> Option<Value> {
+    let DesiredSecret { key_pair, settings, .. } = desired;
+    let adopted = desired.adopted(secret);
+    let before = desired.record(secret).unwrap_or_default();
+    let (recorded_labels, wanted_labels) = wanted_labels(secret, &before, desired, adopted);
     let wanted_annotations = ours(secret.annotations(), &settings.annotations, &before.annotations, adopted);
-    let entries = entries::changes(secret, shaping, &before, key);
+    let entries = entries::changes(secret, desired, &before, key);
     let applied = Applied {
         adopted,
-        labels: noted(&wanted_labels, adopted),
-        annotations: noted(&wanted_annotations, adopted),
+        labels: names_to_record(&wanted_labels, adopted),
+        annotations: names_to_record(&wanted_annotations, adopted),
         ..Applied::for_data(settings, adopted, &entries)
     };
 
-    let labels = difference(secret.labels(), &wanted_labels, &noted_labels);
+    let labels = difference(secret.labels(), &wanted_labels, &recorded_labels);
     let wanted = annotations(key_pair, wanted_annotations, &key.fingerprints().sha256, &applied);
     let mut annotations = difference(secret.annotations(), &wanted, &before.annotations);
     // An annotation that names another KeyPair stays for that one.
-    if shaping.is_named_by(secret) {
+    if desired.is_offered(secret) {
         annotations.insert(ADOPT_ANNOTATION.to_owned(), Value::Null);
     }
     let owners = owners(secret, key_pair, owner_reference(key_pair, settings, adopted));
@@ -95,17 +95,17 @@ pub(super) fn changes(secret: &Secret, shaping: Shaping<'_>, key: &PublicKey) ->
 }
 
 /// The merge patch that removes everything the operator added to an adopted Secret; `None` if there is nothing.
-pub(super) fn release(secret: &Secret, shaping: Shaping<'_>) -> Option<Value> {
-    let before = shaping.noted(secret).unwrap_or_default();
+pub(super) fn release(secret: &Secret, desired: DesiredSecret<'_>) -> Option<Value> {
+    let before = desired.record(secret).unwrap_or_default();
     let ours = [KEYPAIR_ANNOTATION, KEYPAIR_UID_ANNOTATION, FINGERPRINT_ANNOTATION, APPLIED_ANNOTATION];
-    let named = Some(ADOPT_ANNOTATION).filter(|_| shaping.is_named_by(secret));
+    let named = Some(ADOPT_ANNOTATION).filter(|_| desired.is_offered(secret));
     let ours = ours.into_iter().chain([REPLACES_ANNOTATION, MOVED_ANNOTATION]).chain(named).map(str::to_owned);
     let annotations: Vec<String> = before.annotations.iter().cloned().chain(ours).collect();
     let nothing = BTreeMap::<String, String>::new();
-    let (noted_labels, _) = wanted_labels(secret, &before, shaping, true);
-    let labels = difference(secret.labels(), &nothing, &noted_labels);
+    let (recorded_labels, _) = wanted_labels(secret, &before, desired, true);
+    let labels = difference(secret.labels(), &nothing, &recorded_labels);
     let annotations = difference(secret.annotations(), &nothing, &annotations);
-    patch(secret, labels, annotations, owners(secret, shaping.key_pair, None), entries::release(secret, &before))
+    patch(secret, labels, annotations, owners(secret, desired.key_pair, None), entries::release(secret, &before))
 }
 
 fn patch(
@@ -140,25 +140,25 @@ fn patch(
 fn wanted_labels(
     secret: &Secret,
     before: &Applied,
-    shaping: Shaping<'_>,
+    desired: DesiredSecret<'_>,
     adopted: bool,
 ) -> (Vec<String>, BTreeMap<String, String>) {
-    let mut wanted = labels(shaping.settings);
-    let mut noted = before.labels.clone();
+    let mut wanted = labels(desired.settings);
+    let mut recorded = before.labels.clone();
     let has_other_manager = secret.labels().get(MANAGED_BY_LABEL).is_some_and(|manager| manager != OPERATOR);
     if has_other_manager {
         wanted.remove(MANAGED_BY_LABEL);
-        noted.retain(|label| label != MANAGED_BY_LABEL);
+        recorded.retain(|label| label != MANAGED_BY_LABEL);
     }
-    if has_other_manager || shaping.overruled.contains(&comparison::label(MANAGED_BY_LABEL)) {
-        wanted.extend(shaping.key_pair.uid().map(|uid| (KEYPAIR_UID_LABEL.to_owned(), uid)));
+    if has_other_manager || desired.admission_changes.contains(&comparison::label(MANAGED_BY_LABEL)) {
+        wanted.extend(desired.key_pair.uid().map(|uid| (KEYPAIR_UID_LABEL.to_owned(), uid)));
     }
-    let wanted = ours(secret.labels(), &wanted, &noted, adopted);
-    (noted, wanted)
+    let wanted = ours(secret.labels(), &wanted, &recorded, adopted);
+    (recorded, wanted)
 }
 
 /// The names to record. The operator's own label on a Secret that it created is implied.
-fn noted(wanted: &BTreeMap<String, String>, adopted: bool) -> Vec<String> {
+fn names_to_record(wanted: &BTreeMap<String, String>, adopted: bool) -> Vec<String> {
     wanted.keys().filter(|key| adopted || *key != MANAGED_BY_LABEL).cloned().collect()
 }
 

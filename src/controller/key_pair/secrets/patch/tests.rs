@@ -7,9 +7,9 @@ use k8s_openapi::ByteString;
 
 use super::*;
 use crate::{
-    controller::key_pair::secrets::{Marks, NO_COMMENT, view},
+    controller::key_pair::secrets::{NO_COMMENT, OwnershipMetadata, to_read_secret},
     domain::{
-        decide::{Obstacle, Ownership},
+        decide::{Incompatibility, Ownership},
         key::{Encoding, KeySpec, PrivateKey},
     },
     keygen,
@@ -66,17 +66,22 @@ fn patched(secret: &Secret, patch: &Value) -> Secret {
     serde_json::from_value(value).unwrap()
 }
 
-/// Reconciles the Secret; returns false if there is an obstacle.
+/// Reconciles the Secret; returns false if it is incompatible with the settings.
 fn reconcile(secret: &mut Secret, settings: &SecretSettings) -> bool {
     let key_pair = key_pair();
-    let seen = view(secret, &key_pair, settings, &[]);
-    let (Some(key), None) = (&seen.public_key, &seen.obstacle) else { return false };
-    let shaping = Shaping { key_pair: &key_pair, settings, owned: seen.belongs == Ownership::Ours, overruled: &[] };
-    if let Some(patch) = changes(secret, shaping, key) {
+    let seen = to_read_secret(secret, &key_pair, settings, &[]);
+    let (Some(key), None) = (&seen.public_key, &seen.incompatibility) else { return false };
+    let desired = DesiredSecret {
+        key_pair: &key_pair,
+        settings,
+        owned: seen.ownership == Ownership::Ours,
+        admission_changes: &[],
+    };
+    if let Some(patch) = changes(secret, desired, key) {
         *secret = patched(secret, &patch);
     }
-    let after = view(secret, &key_pair, settings, &[]);
-    assert!(after.up_to_date && after.obstacle.is_none() && after.adopted, "{secret:?}");
+    let after = to_read_secret(secret, &key_pair, settings, &[]);
+    assert!(after.up_to_date && after.incompatibility.is_none() && after.adopted, "{secret:?}");
     assert_eq!(after.public_key.as_ref().map(PublicKey::blob), Some(key.blob()));
     true
 }
@@ -151,10 +156,10 @@ proptest! {
         };
         kept(&secret);
         let (key_pair, owned) = (key_pair(), is_adopted);
-        if let Some(patch) = release(&secret, Shaping { key_pair: &key_pair, settings: &first, owned, overruled: &[] }).filter(|_| owned) {
+        if let Some(patch) = release(&secret, DesiredSecret { key_pair: &key_pair, settings: &first, owned, admission_changes: &[] }).filter(|_| owned) {
             let left = patched(&secret, &patch);
             kept(&left);
-            prop_assert_eq!(Marks::of(&left).belongs(&key_pair), Ownership::Foreign);
+            prop_assert_eq!(OwnershipMetadata::of(&left).ownership(&key_pair), Ownership::Foreign);
             prop_assert_eq!(left.labels(), before.labels());
             prop_assert_eq!(left.annotations().len(), before.annotations().len() - 1, "{:?}", left.annotations());
             prop_assert_eq!(left.data.unwrap().into_keys().collect::<Vec<_>>(), entries.into_keys().collect::<Vec<_>>());
@@ -190,14 +195,17 @@ fn an_entry_that_is_in_the_way_is_an_obstacle() {
         secret(entries.map(|(name, value)| (name.to_owned(), value)).into())
     };
     for public in [line(&other), bytes("theirs"), bytes("")] {
-        let seen = view(&found(public), &key_pair(), &defaults, &[]);
-        assert_eq!(seen.obstacle, Some(Obstacle::Entry("ssh-publickey".to_owned())));
+        let seen = to_read_secret(&found(public), &key_pair(), &defaults, &[]);
+        assert_eq!(seen.incompatibility, Some(Incompatibility::Entry("ssh-publickey".to_owned())));
     }
     let mut same = found(line(&key));
     assert!(reconcile(&mut same, &defaults));
     assert_eq!(same.data.as_ref().unwrap()["ssh-publickey"], line(&key));
     let moved = settings("ssh-publickey", "id.pub", &[]);
-    assert_eq!(view(&same, &key_pair(), &moved, &[]).obstacle, Some(Obstacle::Entry("ssh-publickey".to_owned())));
+    assert_eq!(
+        to_read_secret(&same, &key_pair(), &moved, &[]).incompatibility,
+        Some(Incompatibility::Entry("ssh-publickey".to_owned()))
+    );
 }
 
 #[test]
@@ -205,8 +213,8 @@ fn the_reasons_of_a_refusal_do_not_quote_the_key() {
     let defaults = settings("ssh-privatekey", "ssh-publickey", &[]);
     for (content, words) in [(Some("nonsense"), "not a private key"), (None, "no such entry"), (Some(""), "empty")] {
         let entries = content.map(|content| ("ssh-privatekey".to_owned(), bytes(content)));
-        let seen = view(&secret(entries.into_iter().collect()), &key_pair(), &defaults, &[]);
-        let Some(Obstacle::Key(why)) = seen.obstacle else { panic!("{words}") };
+        let seen = to_read_secret(&secret(entries.into_iter().collect()), &key_pair(), &defaults, &[]);
+        let Some(Incompatibility::Key(why)) = seen.incompatibility else { panic!("{words}") };
         assert!(why.contains(words) && !why.contains("nonsense"), "{why}");
     }
 }
@@ -221,17 +229,17 @@ fn adoption_is_recorded_and_can_be_declared_later() {
     made.annotations_mut().clear();
     made.annotations_mut().insert(KEYPAIR_UID_ANNOTATION.to_owned(), "1".to_owned());
     let reconcile = |secret: &mut Secret| {
-        let shaping = Shaping { key_pair: &key_pair, settings: &settings, owned: true, overruled: &[] };
-        if let Some(patch) = changes(secret, shaping, &key.public_key(NO_COMMENT).unwrap()) {
+        let desired = DesiredSecret { key_pair: &key_pair, settings: &settings, owned: true, admission_changes: &[] };
+        if let Some(patch) = changes(secret, desired, &key.public_key(NO_COMMENT).unwrap()) {
             *secret = patched(secret, &patch);
         }
     };
     reconcile(&mut made);
-    assert!(!view(&made, &key_pair, &settings, &[]).adopted);
+    assert!(!to_read_secret(&made, &key_pair, &settings, &[]).adopted);
     assert_eq!(made.owner_references().len(), 1);
     made.annotations_mut().insert(ADOPT_ANNOTATION.to_owned(), "web".to_owned());
     reconcile(&mut made);
-    assert!(view(&made, &key_pair, &settings, &[]).adopted);
+    assert!(to_read_secret(&made, &key_pair, &settings, &[]).adopted);
     assert_eq!(made.owner_references(), []);
     assert!(!made.annotations().contains_key(ADOPT_ANNOTATION));
 }
@@ -264,14 +272,18 @@ fn names_can_be_exchanged_in_any_way() {
                 secret.metadata.annotations = Some(BTreeMap::from([uid]));
             }
             for settings in [&first, &second, &first, &second] {
-                let (key_pair, seen) = (key_pair(), view(&secret, &key_pair(), settings, &[]));
-                let shaping =
-                    Shaping { key_pair: &key_pair, settings, owned: seen.belongs == Ownership::Ours, overruled: &[] };
-                if seen.obstacle.is_some() {
-                    assert!(adopted, "{before:?} {after:?}: {:?}", seen.obstacle);
+                let (key_pair, seen) = (key_pair(), to_read_secret(&secret, &key_pair(), settings, &[]));
+                let desired = DesiredSecret {
+                    key_pair: &key_pair,
+                    settings,
+                    owned: seen.ownership == Ownership::Ours,
+                    admission_changes: &[],
+                };
+                if seen.incompatibility.is_some() {
+                    assert!(adopted, "{before:?} {after:?}: {:?}", seen.incompatibility);
                     continue;
                 }
-                if let Some(patch) = changes(&secret, shaping, &line) {
+                if let Some(patch) = changes(&secret, desired, &line) {
                     secret = patched(&secret, &patch);
                 }
                 let data = secret.data.as_ref().unwrap();

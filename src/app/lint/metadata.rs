@@ -3,6 +3,7 @@
 use kube::core::ObjectMeta;
 use serde_json::{Map, Value};
 
+use super::schema::to_integer;
 use crate::domain::rules::{LABEL_KEY, LABEL_VALUE, SECRET_NAME};
 
 /// The maximum total size of all annotations, keys and values.
@@ -10,13 +11,17 @@ const ANNOTATIONS_MAX_BYTES: usize = 256 * 1024;
 /// The maximum length of a namespace name, which is a DNS label.
 const NAMESPACE_MAX_CHARS: usize = 63;
 
-/// Replaces null labels and annotations by empty strings, and unsets empty names, as the API server does.
+/// Replaces null labels and annotations by empty strings, numbers without a fraction by integers, and unsets empty names, as the API
+/// server does.
 pub(super) fn apply_defaults(metadata: &mut Map<String, Value>) {
     for map in ["labels", "annotations"] {
         let fields = metadata.get_mut(map).and_then(Value::as_object_mut);
         for value in fields.into_iter().flat_map(Map::values_mut).filter(|value| value.is_null()) {
             *value = "".into();
         }
+    }
+    for number in ["generation", "deletionGracePeriodSeconds"] {
+        metadata.get_mut(number).into_iter().for_each(to_integer);
     }
     for name in ["name", "generateName", "namespace"] {
         if metadata.get(name).and_then(Value::as_str) == Some("") {
@@ -95,4 +100,21 @@ fn without_trailing_dash(prefix: &str) -> String {
 fn is_qualified_name(key: &str) -> bool {
     let (domain, name) = key.split_once('/').map_or((None, key), |(domain, name)| (Some(domain), name));
     domain.is_none_or(|domain| SECRET_NAME.allows(domain)) && !name.contains('/') && LABEL_KEY.allows(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn numbers_without_a_fraction_are_integers() {
+        let mut metadata = json!({ "generation": 1e3, "deletionGracePeriodSeconds": 30.0 });
+        apply_defaults(metadata.as_object_mut().unwrap());
+        assert_eq!(metadata, json!({ "generation": 1000, "deletionGracePeriodSeconds": 30 }));
+        let mut metadata = json!({ "generation": 1.5, "deletionGracePeriodSeconds": "30" });
+        apply_defaults(metadata.as_object_mut().unwrap());
+        assert_eq!(metadata, json!({ "generation": 1.5, "deletionGracePeriodSeconds": "30" }));
+    }
 }

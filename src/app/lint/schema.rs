@@ -35,11 +35,7 @@ pub(super) fn apply_defaults(value: &mut Value, schema: &JSONSchemaProps) {
                 }
             }
         }
-        Value::Number(number) if schema.type_.as_deref() == Some("integer") => {
-            if let Some(whole) = number.as_f64().filter(|_| number.is_f64()).and_then(to_integer) {
-                *value = whole.into();
-            }
-        }
+        Value::Number(_) if schema.type_.as_deref() == Some("integer") => to_integer(value),
         _ => {}
     }
 }
@@ -58,11 +54,17 @@ fn apply_field_defaults(fields: &mut Map<String, Value>, name: &str, schema: &JS
     }
 }
 
-/// The number as an integer, if it has no fraction and is in the range that a double represents exactly.
-fn to_integer(number: f64) -> Option<i64> {
+/// Converts a number to an integer if it has no fraction, such as `1e3`, and is in the range that a double represents exactly.
+pub(super) fn to_integer(value: &mut Value) {
     const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
-    #[allow(clippy::cast_possible_truncation, reason = "there is no fraction, and it is in the range")]
-    (number.fract() == 0.0 && number.abs() <= MAX_EXACT).then_some(number as i64)
+    if let Some(number) = value.as_f64().filter(|_| value.is_f64())
+        && number.fract() == 0.0
+        && number.abs() <= MAX_EXACT
+    {
+        #[allow(clippy::cast_possible_truncation, reason = "there is no fraction, and it is in the range")]
+        let whole = number as i64;
+        *value = whole.into();
+    }
 }
 
 /// Collects the fields of `value` that the schema does not define, whatever other errors it has.

@@ -48,6 +48,7 @@ fn observed(key_pair: &KeyPair) -> Observed {
         original: None,
         created_secrets: BTreeSet::new(),
         refused: None,
+        is_contended: false,
         secrets: BTreeMap::new(),
     }
 }

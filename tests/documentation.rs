@@ -155,7 +155,8 @@ fn every_reason_has_its_section() {
     let read = |path: &str| fs::read_to_string(root().join(path)).unwrap();
     let (page, reference, words) = (read("docs/troubleshooting.md"), read("docs/reference.md"), words());
     let rules: Vec<&str> = reference.lines().filter_map(|line| line.strip_suffix(" |")?.rsplit(" | ").next()).collect();
-    let what_varies = Regex::new(r#""[^"]*"|[:;()]"#).unwrap();
+    // Names, and the code and reason of a response.
+    let what_varies = Regex::new(r#""[^"]*"|\b[0-9]{3} [A-Za-z]+|[:;()]"#).unwrap();
     for reason in Reason::ALL {
         let sections = page.split("\n### ").filter_map(|section| section.split_once('\n'));
         let mut section = sections.filter(|(heading, _)| *heading == reason.as_str());

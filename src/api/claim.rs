@@ -3,7 +3,7 @@
 use kube::ResourceExt;
 use serde::{Deserialize, Serialize};
 
-use super::{KeyPair, KeyPairStatus, status::AcceptedRequest, translate};
+use super::{KeyPair, status::AcceptedRequest, translate};
 use crate::domain::{
     admission::Candidate,
     ledger::{Claim, Seniority},
@@ -46,7 +46,7 @@ impl ClaimRequest {
     /// As [`ClaimRequest::of`], with parameters that are already translated.
     pub(super) fn with(key_pair: &KeyPair, parameters: &Parameters) -> Self {
         let status = key_pair.status.as_ref();
-        let accepted = status.filter(|status| Self::is_acceptance(status));
+        let accepted = status.filter(|status| status.is_acceptance());
         let request = RequestSummary::of(parameters);
         let request = match accepted {
             Some(status) => {
@@ -67,12 +67,6 @@ impl ClaimRequest {
             is_being_deleted: key_pair.metadata.deletion_timestamp.is_some(),
             request,
         }
-    }
-
-    /// Whether this status says that the key pair is accepted. A replay is not: it shows the identifier of the original.
-    #[must_use]
-    pub fn is_acceptance(status: &KeyPairStatus) -> bool {
-        status.key_pair_id.is_some() && !status.is_replay()
     }
 
     /// `metadata.uid`.

@@ -205,6 +205,12 @@ impl KeyPairStatus {
         self.condition(READY).is_some_and(|ready| ready.reason == IDEMPOTENT_REPLAY)
     }
 
+    /// Whether this status says that the key pair is accepted. A replay is not: it shows the identifier of the original.
+    #[must_use]
+    pub fn is_acceptance(&self) -> bool {
+        self.key_pair_id.is_some() && !self.is_replay()
+    }
+
     /// What this status records about an accepted pair; for a replay, about the original. `uid` is that of the object.
     ///
     /// A status can come from a backup, or from anybody who may write statuses. So each value is checked, and an invalid one is

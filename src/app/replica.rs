@@ -47,7 +47,7 @@ impl Replica {
         tracing::info!(namespace = election.namespace, "starting leader election");
         let Shared { randomness, clock, health, metrics, .. } = shared.clone();
         let elector = LeaderElector::new(client.clone(), election, randomness, clock, health, metrics);
-        elector.run(work, stop.clone(), &shared.requests).await;
+        elector.run(work, stop.clone(), &shared.request_limits).await;
     }
 }
 
@@ -88,7 +88,7 @@ async fn work(
         tokio::select! {
             biased;
             // Polled first: a replica that lost the Lease must not start anything.
-            () = shared.leadership.wait_until_lost() => tracing::warn!("no longer the leader: all writes stop"),
+            () = shared.leadership.wait_until_lost() => tracing::warn!("no longer the leader: reconciling stops"),
             _ = controllers => return,
             () = listed => {}
         }

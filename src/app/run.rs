@@ -27,9 +27,9 @@ use crate::{
         server, telemetry,
     },
     cache::{READ_TIMEOUT, ScopeCaches, Usage},
-    client::{Randomness, Requests, WallClock},
+    client::{Randomness, RequestLimits, WallClock},
     controller::{Generator, KeyPool, Settings, Shared},
-    domain::region::{OwnNames, Policy},
+    domain::region::{OwnNames, RegionSettings},
     leader::{ElectionSettings, Leadership},
     observe::{Health, Metrics},
     webhook,
@@ -81,7 +81,7 @@ async fn operate(
         request_metrics.record_request(result.as_ref().map_or(0, |response| response.status().as_u16()));
         result
     });
-    let requests = Requests::default();
+    let request_limits = RequestLimits::default();
     let authorize = MapRequestLayer::new(move |mut request: http::Request<client::Body>| {
         if let Some(token) = &token {
             request.headers_mut().insert(AUTHORIZATION, token.header());
@@ -89,7 +89,7 @@ async fn operate(
         request
     });
     let client =
-        ClientBuilder::try_from(config)?.with_layer(&authorize).with_layer(&requests).with_layer(&count).build();
+        ClientBuilder::try_from(config)?.with_layer(&authorize).with_layer(&request_limits).with_layer(&count).build();
     let threads = args.keygen_threads.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
     let rsa = args.rsa_generator;
     let pool = NonZeroUsize::new(args.key_pool).map(|size| KeyPool::start(size, rsa, Arc::clone(&metrics)));
@@ -99,8 +99,16 @@ async fn operate(
     let (leadership, terms) =
         if args.leader_elect { Leadership::for_terms() } else { (Leadership::always(), Leadership::for_terms().1) };
     let randomness = Randomness::of_this_process();
-    let shared =
-        Shared { generator, metrics, health, leadership, caches, randomness, clock: WallClock::default(), requests };
+    let shared = Shared {
+        generator,
+        metrics,
+        health,
+        leadership,
+        caches,
+        randomness,
+        clock: WallClock::default(),
+        request_limits,
+    };
     let webhook = answer_reviews(args, &client, &shared, stop.clone())?;
     let election = args.leader_elect.then(|| ElectionSettings {
         namespace: client.default_namespace().to_owned(),
@@ -145,12 +153,12 @@ fn answer_reviews(
 /// The settings of the controller of each scope.
 fn settings(args: &RunArgs, client: &Client) -> Vec<Settings> {
     let own = OwnNames { namespace: client.default_namespace().to_owned(), prefix: args.webhook_configuration.clone() };
-    let policy = Policy { quota: args.quota, regions: args.region_selector.clone(), own };
+    let region_settings = RegionSettings { quota: args.quota, regions: args.region_selector.clone(), own };
     let scopes = scopes(&args.namespaces).into_iter();
     scopes
         .map(|namespace| Settings {
             namespace,
-            policy: policy.clone(),
+            region_settings: region_settings.clone(),
             concurrency: args.concurrency.get(),
             duplicate_keys: args.webhook_addr.is_some(),
         })

@@ -9,5 +9,5 @@ pub(crate) mod wall_clock;
 pub use answer::summarize;
 pub use backoff::Backoff;
 pub use randomness::Randomness;
-pub use requests::{Requests, finish};
+pub use requests::{RequestLimits, finish};
 pub use wall_clock::WallClock;

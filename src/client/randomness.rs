@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
 
-/// A seed from which a process draws everything random except keys. The same seed and question give the same value, so a run of the
+/// A seed from which a process draws everything random except keys. The same seed and purpose give the same value, so a run of the
 /// operator can be repeated.
 #[derive(Debug, Clone, Copy)]
 pub struct Randomness(u64);
@@ -20,11 +20,11 @@ impl Randomness {
         Self(seed)
     }
 
-    /// Draws the value for this question.
+    /// Draws the value for this purpose.
     #[must_use]
-    pub fn draw(self, question: impl Hash) -> u64 {
+    pub fn draw(self, purpose: impl Hash) -> u64 {
         let mut hasher = DefaultHasher::new();
-        (self.0, question).hash(&mut hasher);
+        (self.0, purpose).hash(&mut hasher);
         hasher.finish()
     }
 }
@@ -34,8 +34,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn depends_on_seed_and_question() {
-        let draw = |seed, question: &str| Randomness::from_seed(seed).draw(question);
+    fn depends_on_seed_and_purpose() {
+        let draw = |seed, purpose: &str| Randomness::from_seed(seed).draw(purpose);
         assert_eq!(draw(1, "a"), draw(1, "a"));
         assert_ne!(draw(1, "a"), draw(2, "a"));
         assert_ne!(draw(1, "a"), draw(1, "b"));

@@ -28,12 +28,12 @@ const FINISH_LIMIT: Duration = Duration::from_secs(1);
 
 /// A layer that limits each request of a client, and tracks writes whose outcome is unknown.
 #[derive(Debug, Clone, Default)]
-pub struct Requests {
+pub struct RequestLimits {
     /// When a write last ended without a response: it may have been carried out, or may still be.
     in_doubt_since: Arc<Mutex<Option<Instant>>>,
 }
 
-impl Requests {
+impl RequestLimits {
     /// Resolves when the outcome of every write is known. A write without a response counts as lost after `within`.
     pub async fn wait_for_outcomes(&self, within: Duration) {
         let last = *self.in_doubt_since.lock().unwrap_or_else(PoisonError::into_inner);
@@ -43,11 +43,11 @@ impl Requests {
     }
 }
 
-impl<S> Layer<S> for Requests {
+impl<S> Layer<S> for RequestLimits {
     type Service = Limited<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Limited { inner, requests: self.clone() }
+        Limited { inner, limits: self.clone() }
     }
 }
 
@@ -55,7 +55,7 @@ impl<S> Layer<S> for Requests {
 #[derive(Debug, Clone)]
 pub struct Limited<S> {
     inner: S,
-    requests: Requests,
+    limits: RequestLimits,
 }
 
 impl<S, B> Service<Request<Body>> for Limited<S>
@@ -74,7 +74,7 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let started = Instant::now();
         let whole = watch_limit(&request).unwrap_or(REQUEST_LIMIT);
-        let mut write = WriteGuard { is_certain: !may_change_objects(&request), requests: self.requests.clone() };
+        let mut write = WriteGuard { is_certain: !may_change_objects(&request), limits: self.limits.clone() };
         let answer = self.inner.call(request);
         Box::pin(async move {
             let answer = timeout_at(started + REQUEST_LIMIT, answer).await.map_err(|_| NoAnswer(REQUEST_LIMIT))?;
@@ -89,7 +89,7 @@ where
 /// Records, when it is dropped, a write that got no response.
 struct WriteGuard {
     is_certain: bool,
-    requests: Requests,
+    limits: RequestLimits,
 }
 
 impl WriteGuard {
@@ -102,7 +102,7 @@ impl WriteGuard {
 impl Drop for WriteGuard {
     fn drop(&mut self) {
         if !self.is_certain {
-            *self.requests.in_doubt_since.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+            *self.limits.in_doubt_since.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         }
     }
 }
@@ -198,7 +198,7 @@ mod tests {
         Half,
     }
 
-    fn client(silence: Silence, requests: &Requests) -> Client {
+    fn client(silence: Silence, limits: &RequestLimits) -> Client {
         let service = service_fn(move |_: Request<Body>| async move {
             let started = match silence {
                 Silence::Nothing => std::future::pending().await,
@@ -209,7 +209,7 @@ mod tests {
             let endless = started.chain(futures::stream::pending()).boxed();
             Ok::<_, BoxError>(Response::new(StreamBody::new(endless)))
         });
-        ClientBuilder::new(service, "default").with_layer(requests).build()
+        ClientBuilder::new(service, "default").with_layer(limits).build()
     }
 
     /// Every kind of request that the operator sends, and whether it fails.
@@ -240,7 +240,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn every_request_has_a_limit_to_the_last_byte() {
         for silence in [Silence::Nothing, Silence::Head, Silence::Half] {
-            for (kind, failed) in kinds(&client(silence, &Requests::default())) {
+            for (kind, failed) in kinds(&client(silence, &RequestLimits::default())) {
                 let begin = Instant::now();
                 let failed = tokio::time::timeout(2 * REQUEST_LIMIT, failed).await;
                 assert_eq!(failed, Ok(true), "{kind}, {silence:?}");
@@ -251,7 +251,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_watch_starts_and_ends_in_time() {
-        let secrets = |silence| Api::<Secret>::default_namespaced(client(silence, &Requests::default()));
+        let secrets = |silence| Api::<Secret>::default_namespaced(client(silence, &RequestLimits::default()));
         let begin = Instant::now();
         assert!(secrets(Silence::Nothing).watch(&WatchParams::default(), "0").await.is_err());
         assert_eq!(begin.elapsed().as_secs(), REQUEST_LIMIT.as_secs());
@@ -277,15 +277,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn only_a_write_without_a_response_is_in_doubt() {
         let third = Duration::from_secs(5);
-        let requests = Requests::default();
-        for (kind, failed) in kinds(&client(Silence::Nothing, &requests)) {
+        let limits = RequestLimits::default();
+        for (kind, failed) in kinds(&client(Silence::Nothing, &limits)) {
             let is_write = ["create", "replace", "delete", "patch"].contains(&kind);
             assert!(tokio::time::timeout(Duration::from_secs(1), failed).await.is_err());
             let begin = Instant::now();
-            requests.wait_for_outcomes(third).await;
+            limits.wait_for_outcomes(third).await;
             assert_eq!(begin.elapsed() >= third, is_write, "{kind}");
         }
-        let answered = Requests::default();
+        let answered = RequestLimits::default();
         for (_, failed) in kinds(&client(Silence::Head, &answered)) {
             assert!(tokio::time::timeout(Duration::from_secs(1), failed).await.is_err());
         }

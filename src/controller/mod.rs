@@ -25,13 +25,13 @@ use self::{
     jobs::pending::PendingKeys,
     key_pair::{admission_changes::AdmissionChanges, created_secrets::CreatedSecrets, own_writes::OwnWrites},
     queue::{Trigger, fair_semaphore::FairSemaphore},
-    sources::{OurSecrets, secret_watches::SecretWatches},
+    sources::{SecretSelector, secret_watches::SecretWatches},
 };
 pub use crate::keygen::{FIPS, RsaGenerator};
 use crate::{
     cache::{Index, ScopeCache, ScopeCaches, store::CompressedStore, watched::WatchedKeyPair},
-    client::{Backoff, Randomness, Requests, WallClock},
-    domain::{region::Policy, secret::OPERATOR},
+    client::{Backoff, Randomness, RequestLimits, WallClock},
+    domain::{region::RegionSettings, secret::OPERATOR},
     leader::Leadership,
     observe::{Health, Metrics},
 };
@@ -46,8 +46,8 @@ const MAX_LARGE_RESPONSES: usize = 8;
 pub struct Settings {
     /// The namespace to watch; `None` for all.
     pub namespace: Option<String>,
-    /// The defaults for namespaces without annotations of their own.
-    pub policy: Policy,
+    /// The default quota, the region selector and the operator's own names.
+    pub region_settings: RegionSettings,
     /// How many objects are reconciled concurrently.
     pub concurrency: u16,
     /// Whether to index which `KeyPair`s have the same key; that needs memory.
@@ -77,8 +77,8 @@ pub struct Shared {
     pub randomness: Randomness,
     /// The clock.
     pub clock: WallClock,
-    /// The outcomes of requests to the API server.
-    pub requests: Requests,
+    /// The time limits of requests to the API server, and whether the outcome of a write is unknown.
+    pub request_limits: RequestLimits,
 }
 
 /// Runs the controller until `shutdown` resolves and the reconciliations in progress are done.
@@ -118,8 +118,8 @@ pub async fn run(
     let on_delete = move |uid: &str| deletion_context.forget(uid);
     let triggers = stream::select_all([
         watch_scope(&client, &settings, &cache, &metrics, randomness, on_event, on_delete).boxed(),
-        sources::secrets(namespace.as_deref(), Arc::clone(&context), OurSecrets::Labelled).boxed(),
-        sources::secrets(namespace.as_deref(), Arc::clone(&context), OurSecrets::Relabelled).boxed(),
+        sources::secrets(namespace.as_deref(), Arc::clone(&context), SecretSelector::Labelled).boxed(),
+        sources::secrets(namespace.as_deref(), Arc::clone(&context), SecretSelector::Relabelled).boxed(),
         generated_keys.map(Trigger::from).boxed(),
         secret_triggers.boxed(),
     ])
@@ -165,9 +165,9 @@ fn watch_scope<S: Fn(&Event<WatchedKeyPair>) + Send, G: Fn(&str) + Send>(
     on_event: S,
     on_delete: G,
 ) -> impl Stream<Item = Trigger> + Send + use<S, G> {
-    let Settings { namespace, policy, .. } = settings.clone();
+    let Settings { namespace, region_settings, .. } = settings.clone();
     stream::select(
-        sources::namespaces(client, namespace.clone(), policy, Arc::clone(cache), Arc::clone(metrics), jitter),
+        sources::namespaces(client, namespace.clone(), region_settings, Arc::clone(cache), Arc::clone(metrics), jitter),
         sources::key_pairs(
             client,
             namespace.as_deref(),

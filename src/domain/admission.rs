@@ -89,6 +89,7 @@ fn refusals(candidate: &Candidate, region: &Region, preview: impl Fn(&Claim) -> 
         original: None,
         created_secrets: BTreeSet::new(),
         refused: None,
+        is_contended: false,
         secrets: BTreeMap::new(),
     };
     match decide_as(&candidate.desired, &observed, region, claim_state) {

@@ -1,10 +1,12 @@
 //! Decides what to do about one `KeyPair`: the whole state machine as one pure function.
 //!
 //! [`decide`] returns the next step. The controller takes that step, adds the result to the observation and calls it again, until
-//! it returns [`NextStep::Report`], [`NextStep::Rest`] or [`NextStep::RecordMove`]. The order of the steps makes a generated pair safe: the Secret is created
-//! before the status says that the pair exists, and an existing Secret is adopted instead of created a second time. So a crash
-//! between the two steps neither loses nor duplicates a key. To move a key, the operator copies the Secret, then updates the status,
-//! and deletes the old Secret only after it has read the copy. So the Secret that the status names always holds the key.
+//! it returns [`NextStep::Report`], [`NextStep::Rest`] or [`NextStep::RecordMove`].
+//!
+//! The order of the steps makes a generated pair safe: the Secret is created before the status says that the pair exists, and an
+//! existing Secret is adopted instead of created a second time. So a crash between the two steps neither loses nor duplicates a key.
+//! To move a key, the operator copies the Secret, then updates the status, and deletes the old Secret only after it has read the
+//! copy. So the Secret that the status names always holds the key.
 
 mod accepted;
 mod case;

@@ -39,7 +39,7 @@ pub enum Reason {
     PrivateKeyLost,
     /// The Secret holds another private key than the one generated.
     PrivateKeyMismatch,
-    /// The operator failed in a way that the user cannot fix.
+    /// A request for the Secret is refused or keeps failing. An administrator may have to act.
     InternalError,
 }
 

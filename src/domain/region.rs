@@ -21,7 +21,7 @@ const CHART_PREFIX_MAX: usize = 55;
 
 /// The operator's settings for namespaces.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Policy {
+pub struct RegionSettings {
     /// The quota of a namespace without the annotation.
     pub quota: usize,
     /// Selects the namespaces that are regions.
@@ -86,13 +86,13 @@ impl Region {
     /// ignored, and a list without a valid one allows no project, rather than any.
     #[must_use]
     pub fn new(
-        policy: &Policy,
+        settings: &RegionSettings,
         name: &str,
         labels: &BTreeMap<String, String>,
         annotations: &BTreeMap<String, String>,
     ) -> (Self, Option<String>) {
         let mut mistakes = Vec::new();
-        let quota = annotations.get(QUOTA_ANNOTATION).map_or(Some(policy.quota), |text| quota(text));
+        let quota = annotations.get(QUOTA_ANNOTATION).map_or(Some(settings.quota), |text| quota(text));
         if let (None, Some(text)) = (quota, annotations.get(QUOTA_ANNOTATION)) {
             mistakes.push(format!(
                 "annotation {QUOTA_ANNOTATION} must be {QUOTA_WORDS}, not {}; no further key pair is accepted",
@@ -110,12 +110,12 @@ impl Region {
             ));
         }
         let region = Self {
-            exists: policy.regions.selects(labels),
+            exists: settings.regions.selects(labels),
             quota,
             projects,
             default_project,
-            own_prefix: if policy.own.namespace == name {
-                policy.own.prefix.chars().take(OWN_PREFIX_MAX).collect()
+            own_prefix: if settings.own.namespace == name {
+                settings.own.prefix.chars().take(OWN_PREFIX_MAX).collect()
             } else {
                 String::new()
             },
@@ -238,9 +238,9 @@ mod tests {
         entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
     }
 
-    fn policy() -> Policy {
+    fn settings() -> RegionSettings {
         let own = OwnNames { namespace: "system".to_owned(), prefix: "keys".to_owned() };
-        Policy { quota: 500, regions: "region".parse().unwrap(), own }
+        RegionSettings { quota: 500, regions: "region".parse().unwrap(), own }
     }
 
     fn reasons(region: &Region, project: &str) -> Vec<Reason> {
@@ -251,7 +251,7 @@ mod tests {
     fn annotations_override_the_settings_of_the_operator() {
         let annotations =
             map(&[(QUOTA_ANNOTATION, " 3 "), (PROJECTS_ANNOTATION, "a, b,"), (DEFAULT_PROJECT_ANNOTATION, "b")]);
-        let (region, mistake) = Region::new(&policy(), "shop", &map(&[("region", "")]), &annotations);
+        let (region, mistake) = Region::new(&settings(), "shop", &map(&[("region", "")]), &annotations);
         assert_eq!((region.exists, region.quota, mistake), (true, Some(3), None));
         assert_eq!(region.effective_project(""), "b");
         assert_eq!(region.effective_project("a"), "a");
@@ -262,17 +262,17 @@ mod tests {
 
     #[test]
     fn without_annotations_any_project_is_allowed() {
-        let (region, mistake) = Region::new(&policy(), "shop", &map(&[("region", "x")]), &map(&[]));
+        let (region, mistake) = Region::new(&settings(), "shop", &map(&[("region", "x")]), &map(&[]));
         assert_eq!((&region, mistake), (&Region::with_quota(500), None));
         assert_eq!(reasons(&region, "any"), []);
-        let (elsewhere, _) = Region::new(&policy(), "shop", &map(&[]), &map(&[]));
+        let (elsewhere, _) = Region::new(&settings(), "shop", &map(&[]), &map(&[]));
         assert_eq!(reasons(&elsewhere, ""), [Reason::RegionNotFound]);
     }
 
     #[test]
     fn an_invalid_quota_accepts_no_pair_and_is_reported() {
         let digits = "9".repeat(100_000);
-        let region = |quota: &str| Region::new(&policy(), "shop", &map(&[]), &map(&[(QUOTA_ANNOTATION, quota)]));
+        let region = |quota: &str| Region::new(&settings(), "shop", &map(&[]), &map(&[(QUOTA_ANNOTATION, quota)]));
         for (quota, expected) in [
             ("-1", "\"-1\""),
             ("1\n\u{1b}[2J", "\"1\\n\\u{1b}[2J\""),
@@ -311,7 +311,8 @@ mod tests {
     #[test]
     fn invalid_project_names_are_ignored_and_reported() {
         let labels = map(&[("region", "")]);
-        let region = |projects: &str| Region::new(&policy(), "shop", &labels, &map(&[(PROJECTS_ANNOTATION, projects)]));
+        let region =
+            |projects: &str| Region::new(&settings(), "shop", &labels, &map(&[(PROJECTS_ANNOTATION, projects)]));
         let (region_of_two, mistake) = region("a, b\nReady: True ,\u{1b}[2J,c\u{202e}d,\u{200b},e f");
         let mistake = mistake.unwrap();
         assert_eq!(region_of_two.projects, Some(["a".to_owned()].into()));
@@ -329,7 +330,7 @@ mod tests {
     fn the_list_and_its_messages_are_bounded() {
         let names: Vec<String> = (0..10_000).map(|n| format!("p{n:05}")).collect();
         let annotations = map(&[(PROJECTS_ANNOTATION, &names.join(","))]);
-        let (region, mistake) = Region::new(&policy(), "shop", &map(&[("region", "")]), &annotations);
+        let (region, mistake) = Region::new(&settings(), "shop", &map(&[("region", "")]), &annotations);
         assert_eq!(region.projects.as_ref().unwrap().len(), MAX_PROJECTS);
         assert!(mistake.unwrap().contains("lists more than 256 projects"));
         let detail = &region.refusals("other")[0].detail;
@@ -339,7 +340,7 @@ mod tests {
     #[test]
     fn an_invalid_default_project_is_not_used() {
         let annotations = map(&[(DEFAULT_PROJECT_ANNOTATION, "a\nb")]);
-        let (region, mistake) = Region::new(&policy(), "shop", &map(&[("region", "")]), &annotations);
+        let (region, mistake) = Region::new(&settings(), "shop", &map(&[("region", "")]), &annotations);
         assert!(mistake.unwrap().contains(r#""a\nb""#));
         assert_eq!(reasons(&region, ""), [Reason::ProjectNotFound]);
         assert_eq!(reasons(&region, "a"), []);
@@ -348,7 +349,7 @@ mod tests {
 
     #[test]
     fn the_operators_own_names_are_reserved_in_its_namespace() {
-        let region = |name| Region::new(&policy(), name, &map(&[("region", "")]), &map(&[])).0;
+        let region = |name| Region::new(&settings(), name, &map(&[("region", "")]), &map(&[])).0;
         for name in ["keys", "keys-webhook", "keys-webhook-tls", "keys-"] {
             let refusal = region("system").reserved(name).unwrap();
             assert_eq!((refusal.reason, refusal.parameter), (Reason::InvalidSecret, Parameter::Secret));
@@ -367,7 +368,7 @@ mod tests {
     #[test]
     fn a_default_project_that_is_not_listed_is_refused() {
         let annotations = map(&[(PROJECTS_ANNOTATION, "a"), (DEFAULT_PROJECT_ANNOTATION, "z")]);
-        let (region, _) = Region::new(&policy(), "shop", &map(&[("region", "")]), &annotations);
+        let (region, _) = Region::new(&settings(), "shop", &map(&[("region", "")]), &annotations);
         assert_eq!(reasons(&region, ""), [Reason::ProjectNotFound]);
     }
 }

@@ -240,7 +240,7 @@ impl SecretSettings {
         for (key, value) in RESERVED_LABELS {
             if self.labels.get(*key).is_some_and(|given| given == value) {
                 details.push(format!(
-                    "template.labels must not contain {key}: {value}, by which another tool finds its own Secrets"
+                    "template.labels must not contain {key}: {value}, which would make another tool treat the Secret as its own"
                 ));
             }
         }

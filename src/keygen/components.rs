@@ -34,16 +34,16 @@ impl Components {
     ///
     /// # Errors
     ///
-    /// [`KeygenError::Refused`] if the modulus has another length, or if FIPS 186-5 A.1.1 allows no key with these primes.
+    /// [`KeygenError::UnusablePrimes`] if the modulus has another length, or if FIPS 186-5 A.1.1 allows no key with these primes.
     pub(super) fn new(bits: u32, primes: [&ConfirmedPrime; 2]) -> Result<Self, KeygenError> {
         let half = bits / 2;
         let [p, q] = primes.map(|prime| BoxedUint::from_be_slice(prime.as_bytes(), half).map(Secret::new));
-        let (p, q) = (p.map_err(|_| KeygenError::Refused)?, q.map_err(|_| KeygenError::Refused)?);
+        let (p, q) = (p.map_err(|_| KeygenError::UnusablePrimes)?, q.map_err(|_| KeygenError::UnusablePrimes)?);
         // The order in which the primes were found does not matter.
         let [p, q] = if *p < *q { [q, p] } else { [p, q] };
         let modulus = p.concatenating_mul(&*q);
         if modulus.bits() != bits {
-            return Err(KeygenError::Refused);
+            return Err(KeygenError::UnusablePrimes);
         }
 
         let one = BoxedUint::one_with_precision(half);
@@ -56,7 +56,7 @@ impl Components {
         let private_exponent = secret(exponent.invert_mod(&lcm))?;
         // The exponent is odd, so it cannot equal 2^half.
         if private_exponent.bits() <= half {
-            return Err(KeygenError::Refused);
+            return Err(KeygenError::UnusablePrimes);
         }
         let odd: Secret<Odd<BoxedUint>> = secret(p.to_odd())?;
         Ok(Self {
@@ -96,7 +96,7 @@ impl Components {
 }
 
 fn secret<T: Zeroize>(number: CtOption<T>) -> Result<Secret<T>, KeygenError> {
-    number.into_option().map(Secret::new).ok_or(KeygenError::Refused)
+    number.into_option().map(Secret::new).ok_or(KeygenError::UnusablePrimes)
 }
 
 fn be_bytes(number: &BoxedUint) -> Zeroizing<Vec<u8>> {
@@ -160,7 +160,7 @@ mod tests {
         for (name, others) in [("rsa2048", [1024, 2046, 2050, 3072]), ("rsa3070", [3068, 3069, 3072, 4096])] {
             let [p, q] = primes(&vector(name));
             for bits in others {
-                assert_eq!(Components::new(bits, [&p, &q]).err(), Some(KeygenError::Refused), "{name} {bits}");
+                assert_eq!(Components::new(bits, [&p, &q]).err(), Some(KeygenError::UnusablePrimes), "{name} {bits}");
             }
         }
     }
@@ -169,6 +169,6 @@ mod tests {
     #[test]
     fn primes_without_a_private_exponent_are_refused() {
         let [prime, unfit] = [PRIMES[0], UNFIT].map(|hex| confirmed(&bytes(hex)));
-        assert_eq!(Components::new(512, [&prime, &unfit]).err(), Some(KeygenError::Refused));
+        assert_eq!(Components::new(512, [&prime, &unfit]).err(), Some(KeygenError::UnusablePrimes));
     }
 }

@@ -47,10 +47,10 @@ pub enum KeygenError {
         "AWS-LC's primality test contradicts the operator's, so the key was discarded; \
          set --rsa-generator=library and report this"
     )]
-    NotPrime,
+    PrimalityTestsDisagree,
     /// Primes were found, but FIPS 186-5 allows no key with them, or they have the wrong size.
     #[error("the primes that were found do not form a valid key")]
-    Refused,
+    UnusablePrimes,
     /// The generated private key cannot be parsed.
     #[error("the generated key pair cannot be parsed: {0}")]
     Unreadable(#[from] PrivateKeyError),

@@ -8,8 +8,8 @@ use super::KeygenError;
 use super::bignum::{ArithmeticError, Modulus, Number, Power, Scratch};
 use super::random::{Random, RandomError};
 
-/// The minimum number of squarings in each round, so that it does not reveal how often two divides `p - 1`. Two divides more often
-/// for one in 2^63 primes.
+/// The minimum number of squarings in each round, so that it does not reveal how often two divides `p - 1`. Only one prime in
+/// 2^63 needs more.
 const SQUARINGS: usize = 63;
 
 /// An odd number `w` that may be prime, with precomputed values for the rounds of its test.
@@ -83,10 +83,10 @@ impl Candidate {
     ///
     /// # Errors
     ///
-    /// [`KeygenError::NotPrime`] if the two tests disagree.
+    /// [`KeygenError::PrimalityTestsDisagree`] if the two tests disagree.
     pub(super) fn confirm(&self, length: usize, scratch: &mut Scratch) -> Result<ConfirmedPrime, KeygenError> {
         if !self.number().is_probably_prime(scratch)? {
-            return Err(KeygenError::NotPrime);
+            return Err(KeygenError::PrimalityTestsDisagree);
         }
         Ok(ConfirmedPrime(self.number().to_be_bytes(length)?))
     }
@@ -183,7 +183,7 @@ mod tests {
         let length = candidate.number().bits().div_ceil(8);
         let confirmed = candidate.confirm(length, &mut scratch).map(|prime| prime.as_bytes().to_vec());
         let expected = candidate.number().to_be_bytes(length).unwrap().to_vec();
-        assert_eq!(confirmed, if passes { Ok(expected) } else { Err(KeygenError::NotPrime) });
+        assert_eq!(confirmed, if passes { Ok(expected) } else { Err(KeygenError::PrimalityTestsDisagree) });
         passes
     }
 

@@ -30,7 +30,7 @@ pub(super) fn generate(bits: usize, random: &mut impl Random) -> Result<Zeroizin
     let q = find_prime(bits, 10 * bits, Some(p.number()), random, &mut scratch)?;
     // A key is built only from primes that AWS-LC's own test confirms.
     let [p, q] = [p.confirm(bits / 16, &mut scratch)?, q.confirm(bits / 16, &mut scratch)?];
-    let bits = u32::try_from(bits).map_err(|_| KeygenError::Refused)?;
+    let bits = u32::try_from(bits).map_err(|_| KeygenError::UnusablePrimes)?;
     Components::new(bits, [&p, &q])?.to_der()
 }
 
@@ -321,8 +321,8 @@ pub(super) mod tests {
         let [prime, other, _] = PRIMES;
         for (first, second, expected) in [
             (prime, other, None),
-            (OFTEN_PASSES, prime, Some(KeygenError::NotPrime)),
-            (prime, OFTEN_PASSES, Some(KeygenError::NotPrime)),
+            (OFTEN_PASSES, prime, Some(KeygenError::PrimalityTestsDisagree)),
+            (prime, OFTEN_PASSES, Some(KeygenError::PrimalityTestsDisagree)),
         ] {
             // Each prime comes from a batch of its own.
             let mut candidates = vec![COMPOSITE; 2 * BATCH];

@@ -1,4 +1,4 @@
-//! Whether this process leads, and so may write.
+//! Whether this process leads, and so may write KeyPairs and their Secrets.
 
 use std::time::Duration;
 
@@ -13,7 +13,8 @@ struct Term {
     until: Option<Instant>,
 }
 
-/// Checked before every write. A process that does not lead writes nothing, and waits for no response beyond its term.
+/// Checked before every write of the reconciler. Without the lead, the reconciler writes nothing, and no write waits for a response beyond
+/// the term. Leader election and the webhook's certificate do not need the lead.
 #[derive(Debug, Clone)]
 pub struct Leadership(Option<watch::Receiver<Term>>);
 

@@ -29,7 +29,7 @@ use crate::{
     client::{
         answer::summarize,
         randomness::Randomness,
-        requests::{Requests, finish},
+        requests::{RequestLimits, finish},
         wall_clock::WallClock,
     },
     observe::{health::Health, metrics::Metrics},
@@ -102,7 +102,7 @@ impl LeaderElector {
 
     /// Takes part in leader election while `work` runs. `stop` should end the work, which then has a second to finish. The Lease is renewed
     /// until then, and released afterwards.
-    pub async fn run(mut self, work: impl Future<Output = ()>, stop: impl Future<Output = ()>, requests: &Requests) {
+    pub async fn run(mut self, work: impl Future<Output = ()>, stop: impl Future<Output = ()>, limits: &RequestLimits) {
         tokio::select! {
             biased;
             () = self.run_election() => {}
@@ -111,7 +111,7 @@ impl LeaderElector {
         self.terms.end();
         self.metrics.set_leader(false);
         // The next leader must see all writes: one without a response may still arrive, as after the end of a term.
-        requests.wait_for_outcomes(self.duration / 3).await;
+        limits.wait_for_outcomes(self.duration / 3).await;
         self.release().await;
     }
 

@@ -121,14 +121,14 @@ impl CertRotator {
     /// Takes one step. Returns the time of the next one, or `None` if it is due now.
     async fn try_step(&self, server: &mut Server) -> Result<Option<SystemTime>, Error> {
         let hosts = self.registration.hosts().await?;
-        let secret = self.secrets.get_opt(&self.name).await.map_err(Error::refused("read the webhook's Secret"))?;
+        let secret = self.secrets.get_opt(&self.name).await.map_err(Error::during("read the webhook's Secret"))?;
         let now = SystemTime::now();
         let mut state = match &secret {
             Some(secret) => secret::read(secret, now).map_err(|why| self.foreign(why))?,
             None => CertState::default(),
         };
         let step = state.next_step(&hosts, now, self.lifetime);
-        if step == RotationStep::Promote && self.registration.trust(&state.bundle()).await? {
+        if step == RotationStep::Promote && self.registration.apply_ca_bundle(&state.bundle()).await? {
             // The CA bundle lacked the next authority. API servers must receive it before the certificate is served.
             return Ok(Some(now + PROPAGATION));
         }
@@ -140,7 +140,7 @@ impl CertRotator {
         if let Some(current) = &state.current {
             server.serve_with(&current.chain, || current.server_config())?;
         }
-        let has_changed = self.registration.trust(&state.bundle()).await?;
+        let has_changed = self.registration.apply_ca_bundle(&state.bundle()).await?;
         server.mark_trusted();
         match step {
             // After a change, read again: another replica may have written the Secret meanwhile.
@@ -154,14 +154,14 @@ impl CertRotator {
     }
 
     async fn write(&self, secret: Option<Secret>, state: &CertState) -> Result<(), Error> {
-        let refused = Error::refused("write the webhook's Secret");
+        let to_error = Error::during("write the webhook's Secret");
         let data = Some(secret::data(state));
         if let Some(secret) = secret {
             let secret = Secret { data, ..secret };
-            return self.secrets.replace(&self.name, &PostParams::default(), &secret).await.map(drop).map_err(refused);
+            return self.secrets.replace(&self.name, &PostParams::default(), &secret).await.map(drop).map_err(to_error);
         }
         let secret = Secret { data, ..secret::empty(&self.name) };
-        self.secrets.create(&PostParams::default(), &secret).await.map(drop).map_err(refused)
+        self.secrets.create(&PostParams::default(), &secret).await.map(drop).map_err(to_error)
     }
 }
 
@@ -171,7 +171,7 @@ async fn changed<T>(event: Result<Event<T>, watcher::Error>) -> Option<()> {
 }
 
 /// Serves the certificate in a directory. Another program renews it, such as cert-manager, whose Secret is mounted there.
-pub struct CertDirectory {
+pub struct CertFileReloader {
     path: PathBuf,
     registration: Registration,
     /// The last CA bundle, in PEM.
@@ -179,7 +179,7 @@ pub struct CertDirectory {
     backoff: Backoff,
 }
 
-impl CertDirectory {
+impl CertFileReloader {
     pub fn new(path: PathBuf, registration: Registration) -> Self {
         Self { path, registration, trusted: String::new(), backoff: Backoff::new(Randomness::of_this_process()) }
     }
@@ -215,7 +215,7 @@ impl CertDirectory {
             let authorities = self.read(AUTHORITIES)?;
             let previous = std::mem::replace(&mut self.trusted, authorities.clone());
             let bundle = if previous == authorities { authorities } else { format!("{authorities}{previous}") };
-            self.registration.trust(&bundle).await?;
+            self.registration.apply_ca_bundle(&bundle).await?;
         }
         server.serve_with(&chain, || server_config(&chain, &key))?;
         server.mark_trusted();
@@ -241,7 +241,7 @@ mod tests {
     use crate::cache::Usage;
     use crate::{
         cache::ScopeCaches,
-        client::Requests,
+        client::RequestLimits,
         observe::{Health, Metrics},
         webhook::{Scopes, Settings},
     };
@@ -262,7 +262,7 @@ mod tests {
                 Err::<Response<Body>, BoxError>("no connection".into())
             }
         });
-        let client = ClientBuilder::new(service, "default").with_layer(&Requests::default()).build();
+        let client = ClientBuilder::new(service, "default").with_layer(&RequestLimits::default()).build();
         let settings = Settings {
             address: ([127, 0, 0, 1], 0).into(),
             url: None,

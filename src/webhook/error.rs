@@ -63,7 +63,7 @@ pub enum Error {
 
 impl Error {
     /// Adds what the failed request was for.
-    pub fn refused(action: &'static str) -> impl FnOnce(kube::Error) -> Self {
+    pub fn during(action: &'static str) -> impl FnOnce(kube::Error) -> Self {
         move |source| Self::Kube { action, source }
     }
 

@@ -29,7 +29,7 @@ use http::Uri;
 use kube::Client;
 
 use self::{
-    cert_rotator::{CertDirectory, CertRotator},
+    cert_rotator::{CertFileReloader, CertRotator},
     registration::Registration,
     server::Server,
 };
@@ -77,7 +77,7 @@ pub async fn serve(
     let registration = Registration::new(&client, &settings);
     let rotation = async {
         match settings.certificates {
-            Some(directory) => CertDirectory::new(directory, registration).run(&mut server).await,
+            Some(directory) => CertFileReloader::new(directory, registration).run(&mut server).await,
             None => CertRotator::new(&client, registration, settings.lifetime).run(&mut server).await,
         }
     };

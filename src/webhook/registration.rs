@@ -98,7 +98,7 @@ impl Registration {
     /// # Errors
     ///
     /// If a request fails, for example with a conflict.
-    pub async fn trust(&self, bundle: &str) -> Result<bool, Error> {
+    pub async fn apply_ca_bundle(&self, bundle: &str) -> Result<bool, Error> {
         let bundle = json!(ByteString(bundle.as_bytes().to_vec()));
         let mut has_changed = false;
         for configuration in &self.configurations {
@@ -184,20 +184,20 @@ impl Configuration {
     }
 
     async fn get(&self, name: &str) -> Result<Option<DynamicObject>, Error> {
-        self.api.get_opt(name).await.map_err(Error::refused("read the webhook's configuration"))
+        self.api.get_opt(name).await.map_err(Error::during("read the webhook's configuration"))
     }
 
     async fn create(&self, name: &str, data: Value) -> Result<(), Error> {
         let object = DynamicObject::new(name, &self.kind).data(data);
         let created = self.api.create(&PostParams::default(), &object).await;
-        created.map(drop).map_err(Error::refused("register the webhook"))
+        created.map(drop).map_err(Error::during("register the webhook"))
     }
 
     /// Replaces the object, guarded by its resource version.
     async fn replace(&self, name: &str, object: &DynamicObject) -> Result<(), Error> {
         debug_assert!(object.resource_version().is_some());
         let replaced = self.api.replace(name, &PostParams::default(), object).await;
-        replaced.map(drop).map_err(Error::refused("update the webhook's configuration"))
+        replaced.map(drop).map_err(Error::during("update the webhook's configuration"))
     }
 }
 

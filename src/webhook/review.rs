@@ -79,7 +79,7 @@ pub fn review(
         _ => return admitted(response),
     };
     let cache = caches.for_namespace(&namespace)?;
-    complete(&mut new, &namespace, &request.uid, old.as_ref());
+    fill_in_metadata(&mut new, &namespace, &request.uid, old.as_ref());
     let refusals = refusals(&cache, &namespace, &new, old.as_ref());
     let Some(first) = refusals.first() else {
         let changed = old.as_ref().is_none_or(|old| translate::parameters(old) != translate::parameters(&new));
@@ -92,9 +92,9 @@ pub fn review(
     Some(ReviewAnswer { refused: Some(first.reason), response })
 }
 
-/// Fills in what the API server fills in, and removes what it does not store. It has not done so before it calls the mutating
-/// configuration.
-fn complete(new: &mut KeyPair, namespace: &str, uid: &str, old: Option<&KeyPair>) {
+/// Fills in what the API server fills in, and removes what it does not store. At the mutating webhook, the API server has not done
+/// this yet.
+fn fill_in_metadata(new: &mut KeyPair, namespace: &str, uid: &str, old: Option<&KeyPair>) {
     new.metadata.namespace = Some(namespace.to_owned());
     translate::assume_name(new);
     if let Some(old) = old {

@@ -90,7 +90,7 @@ fn with(object: &Value, path: &str, value: Value) -> Value {
     object
 }
 
-/// A check belongs into the tree of `src/api/cel`, not into a rule of its own: each rule costs every write of the status.
+/// A check belongs in the tree of `src/api/cel`, not into a rule of its own: each rule costs every write of the status.
 #[test]
 fn a_write_of_the_status_evaluates_two_programs_and_most_of_neither() {
     let generated = new(&json!({ "profile": "OpenSSH" }));

@@ -1,5 +1,6 @@
-//! The same words for the same mistake, whoever finds it: one list of mistakes through the check of the crate, `lint`, the
-//! CEL rules of the CRD, the webhook and the controller.
+//! The same error code and message of the profile for the same mistake, whoever finds it: one list of mistakes through the check of the
+//! crate, `lint`, the CEL rules of the CRD, the webhook and the controller. The explanation that follows is the same too, except that the
+//! CEL rules have their own.
 
 use std::{
     collections::BTreeMap,

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use keypair_operator::domain::{
     key::{PrivateKey, PublicKey},
     label_selector::LabelSelector,
-    region::{DEFAULT_PROJECT_ANNOTATION, PROJECTS_ANNOTATION, Policy, QUOTA_ANNOTATION, Region},
+    region::{DEFAULT_PROJECT_ANNOTATION, PROJECTS_ANNOTATION, QUOTA_ANNOTATION, Region, RegionSettings},
 };
 use rustix::time::{ClockId, clock_gettime};
 
@@ -153,7 +153,7 @@ fn reading_is_linear() {
     let region = |text: &str| {
         let annotations = [PROJECTS_ANNOTATION, DEFAULT_PROJECT_ANNOTATION, QUOTA_ANNOTATION];
         let annotations = annotations.map(|key| (key.to_owned(), text.to_owned())).into();
-        let (region, _) = Region::new(&Policy::default(), "shop", &[].into(), &annotations);
+        let (region, _) = Region::new(&RegionSettings::default(), "shop", &[].into(), &annotations);
         assert!(region.refusals("none").len() < 2);
     };
     // Both look for private keys first.

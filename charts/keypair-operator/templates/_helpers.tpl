@@ -77,9 +77,9 @@ needs it, and none is superfluous: tests/chart/rights.rs removes each verb in tu
 - apiGroups: [keypairs.dev]
   resources: [keypairs/status]
   verbs: [update]
-# Observe: list and watch the metadata of Secrets with the label app.kubernetes.io/managed-by=keypair-operator, and of up to 32
-# Secrets without it, each by name: those that conflict with a KeyPair or are missing. Get the Secret that a KeyPair names. RBAC
-# cannot restrict a rule to a label.
+# Observe: list and watch the metadata of Secrets with the label app.kubernetes.io/managed-by=keypair-operator, of those with the
+# label keypairs.dev/keypair-uid, and of up to 16 others in each scope, each by name: those that conflict with a KeyPair or are
+# missing. Get the Secret that a KeyPair names. RBAC cannot restrict a rule to a label.
 # Apply: create the Secret of a generated key; patch it after a change of spec.secret, and when it is adopted or given back; delete the
 # Secret under the old name after a change of spec.secret.name, once the key has been read under the new one. When a KeyPair is
 # deleted, the garbage collector deletes its Secret.

@@ -10,6 +10,8 @@
 //! of all fields of the object that it accesses. So there is one rule for creates and one for updates, not one for each check, and they
 //! read each field once, into a variable: `[value].all(variable, …)`, the only form of a variable that the API server has. The
 //! rule for updates ends early at the first write of the status. Add a check to the tree of [`checks`]; do not add another rule.
+//! `tests/cel/cost.rs` limits what the rules cost, as measured by the API server's own code. Its estimate also depends on the bounds of
+//! the schema (`set_bounds` in `src/api/crd.rs`).
 //!
 //! A rule reports one field, so both report `spec`. The message names the field of each check that failed, after the cloud's
 //! error code and message, and says what to do.

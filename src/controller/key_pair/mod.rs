@@ -172,8 +172,9 @@ impl Reconciliation<'_> {
         let refused =
             status.and_then(|status| status.error.as_ref()).and_then(|error| Reason::from_name(&error.reason));
         // Another KeyPair waits for the same Secret: reading it is cheaper than generating a key for nothing.
-        let is_contended = || context.secret_watches.is_waited_for(&self.namespace, &secret_name);
-        let refused = refused.or_else(|| (recorded.is_none() && is_contended()).then_some(Reason::SecretConflict));
+        let is_contended = recorded.is_none()
+            && refused.is_none()
+            && context.secret_watches.is_waited_for(&self.namespace, &secret_name);
         let claim_state =
             context.cache.index.with_ledger(&self.namespace, |ledger| ledger.claim_state(&self.desired.uid));
         let original = match claim_state {
@@ -188,7 +189,7 @@ impl Reconciliation<'_> {
                 secrets.insert(name.to_owned(), ObservedSecret::Read(foreign));
             }
         }
-        Ok(Observed { recorded, original, created_secrets, refused, secrets })
+        Ok(Observed { recorded, original, created_secrets, refused, is_contended, secrets })
     }
 
     /// The original, which has this name.
@@ -233,13 +234,13 @@ mod tests {
     use tower::{BoxError, service_fn};
 
     use super::{secrets::RequestError, *};
-    use crate::client::Requests;
+    use crate::client::RequestLimits;
 
     /// The client limits each request to the same time, with an error that does not say that the response is missing.
     #[tokio::test(start_paused = true)]
     async fn a_request_without_a_response_can_be_reported() {
         let service = service_fn(|_: Request<Body>| std::future::pending::<Result<Response<Body>, BoxError>>());
-        let client = ClientBuilder::new(service, "default").with_layer(&Requests::default()).build();
+        let client = ClientBuilder::new(service, "default").with_layer(&RequestLimits::default()).build();
         let secrets: Api<Secret> = Api::default_namespaced(client);
         let started = Instant::now();
         let read = async { secrets.get("a").await.map_err(RequestError::Kube) };

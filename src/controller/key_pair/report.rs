@@ -18,7 +18,7 @@ use tracing::Span;
 
 use super::{Reconciliation, RequeueAfter, error::Error, events, secrets};
 use crate::{
-    api::{ClaimRequest, KeyPair, KeyPairStatus, secret, status::READY},
+    api::{KeyPair, KeyPairStatus, secret, status::READY},
     client::answer::summarize,
     domain::decide::Report,
 };
@@ -56,8 +56,8 @@ impl Reconciliation<'_> {
         if is_unchanged && !renew(&mut status, context.clock.now()) {
             return Ok(Some(RENEWED_AFTER));
         }
-        let was_accepted = key_pair.status.as_ref().is_some_and(ClaimRequest::is_acceptance);
-        if ClaimRequest::is_acceptance(&status)
+        let was_accepted = key_pair.status.as_ref().is_some_and(KeyPairStatus::is_acceptance);
+        if status.is_acceptance()
             && !was_accepted
             && !context.cache.index.begin_acceptance(&self.namespace, uid, &version)
         {

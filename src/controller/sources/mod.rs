@@ -26,7 +26,7 @@ use crate::{
     },
     client::randomness::Randomness,
     domain::{
-        region::{Policy, Region},
+        region::{Region, RegionSettings},
         secret::MANAGED_BY_LABEL,
     },
     observe::metrics::Metrics,
@@ -90,7 +90,7 @@ pub fn key_pairs<S: Fn(&Event<WatchedKeyPair>) + Send, G: Fn(&str) + Send>(
 pub fn namespaces(
     client: &Client,
     only: Option<String>,
-    policy: Policy,
+    settings: RegionSettings,
     cache: Arc<ScopeCache>,
     metrics: Arc<Metrics>,
     jitter: Randomness,
@@ -132,7 +132,7 @@ pub fn namespaces(
         })
         .flat_map(move |events| {
             let affected: Vec<_> =
-                events.into_iter().flat_map(|event| apply_namespace(event, &policy, &cache, &mut listed)).collect();
+                events.into_iter().flat_map(|event| apply_namespace(event, &settings, &cache, &mut listed)).collect();
             stream::iter(affected.into_iter().map(Trigger::from))
         })
 }
@@ -150,7 +150,7 @@ fn update_watch_status<K>(cache: &ScopeCache, watch: Watch, event: Option<&Event
 /// Applies an event of a Namespace, and returns the `KeyPair`s that it affects.
 fn apply_namespace(
     event: Event<PartialObjectMeta<Namespace>>,
-    policy: &Policy,
+    settings: &RegionSettings,
     cache: &ScopeCache,
     listed: &mut BTreeSet<String>,
 ) -> Vec<ObjectRef<KeyPair>> {
@@ -162,7 +162,7 @@ fn apply_namespace(
         Event::InitApply(namespace) | Event::Apply(namespace) => {
             let name = namespace.name_any();
             listed.insert(name.clone());
-            let (region, mistake) = Region::new(policy, &name, namespace.labels(), namespace.annotations());
+            let (region, mistake) = Region::new(settings, &name, namespace.labels(), namespace.annotations());
             // Log a mistake once, not at each unrelated change of the Namespace.
             if let Some(mistake) = mistake
                 && cache.index.region(&name).as_ref() != Some(&region)
@@ -187,14 +187,14 @@ fn apply_namespace(
 
 /// The part of our Secrets that a watch selects. Each Secret is in exactly one of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OurSecrets {
+pub enum SecretSelector {
     /// Secrets whose `managed-by` label names this operator.
     Labelled,
     /// Secrets whose `managed-by` label belongs to another tool, and which carry the operator's UID label instead.
     Relabelled,
 }
 
-impl OurSecrets {
+impl SecretSelector {
     const fn name(self) -> &'static str {
         match self {
             Self::Labelled => "Secrets",
@@ -202,7 +202,7 @@ impl OurSecrets {
         }
     }
 
-    fn selector(self) -> String {
+    fn label_selector(self) -> String {
         match self {
             Self::Labelled => format!("{MANAGED_BY_LABEL}={OPERATOR}"),
             Self::Relabelled => format!("{KEYPAIR_UID_LABEL},{MANAGED_BY_LABEL}!={OPERATOR}"),
@@ -221,17 +221,17 @@ impl OurSecrets {
 pub fn secrets(
     namespace: Option<&str>,
     context: Arc<Context>,
-    which: OurSecrets,
+    selector: SecretSelector,
 ) -> impl Stream<Item = Trigger> + Send + use<> {
     let (metrics, success_metrics) = (Arc::clone(&context.metrics), Arc::clone(&context.metrics));
-    let client = on_watch_success(&context.client, move || success_metrics.record_watch(which.name(), true));
+    let client = on_watch_success(&context.client, move || success_metrics.record_watch(selector.name(), true));
     let api: Api<WatchedSecret> = api_in(&client, namespace);
-    watch_events(api, watch_config().labels(&which.selector()), context.randomness)
+    watch_events(api, watch_config().labels(&selector.label_selector()), context.randomness)
         .map_ok(|event| convert(event, |secret| Some(PartialObjectMeta::from(secret))))
         .try_filter_map(|event| std::future::ready(Ok(event)))
-        .filter_map(move |event| std::future::ready(log_failure(which.name(), event, &metrics)))
+        .filter_map(move |event| std::future::ready(log_failure(selector.name(), event, &metrics)))
         .flat_map(move |event| {
-            let store = which.store(&context);
+            let store = selector.store(&context);
             // A Secret may be handed over to another KeyPair. Then its previous KeyPair is reconciled, too.
             let before = match &event {
                 Event::Apply(secret) => store.get(&ObjectRef::from_obj(secret)),
@@ -366,10 +366,10 @@ mod tests {
                 let client = server(broken, trouble, Arc::clone(&is_broken));
                 let cache = Arc::new(ScopeCache::new(Index::default()));
                 let metrics = Arc::new(Metrics::new(Usage::default()));
-                let policy = Policy { quota: 1, ..Policy::default() };
+                let settings = RegionSettings { quota: 1, ..RegionSettings::default() };
                 let jitter = Randomness::from_seed(1);
                 let both = stream::select(
-                    namespaces(&client, None, policy, Arc::clone(&cache), Arc::clone(&metrics), jitter),
+                    namespaces(&client, None, settings, Arc::clone(&cache), Arc::clone(&metrics), jitter),
                     key_pairs(&client, None, Arc::clone(&cache), metrics, jitter, |_| (), |_| ()),
                 );
                 let following = tokio::spawn(both.for_each(|_| std::future::ready(())));

@@ -59,11 +59,12 @@ impl<'a> Case<'a> {
         })
     }
 
-    /// Another Secret had the name: reading it is cheaper than generating a key for nothing.
+    /// Another Secret has or had the name: reading it is cheaper than generating a key for nothing.
     fn read_after_conflict(self, name: &str) -> Option<NextStep> {
-        let was_refused = matches!(self.observed.refused, Some(Reason::SecretConflict | Reason::PrivateKeyMismatch));
+        let Observed { refused, is_contended, recorded, .. } = self.observed;
+        let is_taken = *is_contended || matches!(refused, Some(Reason::SecretConflict | Reason::PrivateKeyMismatch));
         let is_unknown = matches!(self.observed.secret(name), ObservedSecret::Unread(None));
-        (is_unknown && was_refused && self.observed.recorded.is_none()).then(|| NextStep::ReadSecret(name.to_owned()))
+        (is_unknown && is_taken && recorded.is_none()).then(|| NextStep::ReadSecret(name.to_owned()))
     }
 
     fn create(self, name: &str) -> Option<NextStep> {

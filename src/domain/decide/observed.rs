@@ -40,8 +40,10 @@ pub struct Observed {
     /// The names of the Secrets that were or may have been created for this pair, or that have its UID: several after repeated edits of
     /// the name, or a crash.
     pub created_secrets: BTreeSet<String>,
-    /// Why the status says that the pair is not Ready. `SecretConflict` also if a new pair wants a Secret name that others wait for.
+    /// Why the status says that the pair is not Ready.
     pub refused: Option<Reason>,
+    /// Whether this is a new pair, and other `KeyPair`s wait for the Secret name that it wants.
+    pub is_contended: bool,
     /// Each Secret that the decision may involve, by name.
     pub secrets: BTreeMap<String, ObservedSecret>,
 }

@@ -30,8 +30,8 @@ pub(super) fn refuse_and_retry(observed: &Observed, refusal: Refusal) -> NextSte
 }
 
 /// Refuses if requests for the Secret of this name failed.
-pub(super) fn refuse_failed_request(observed: &Observed, name: &str, answer: &ObservedSecret) -> Option<NextStep> {
-    let step = match answer {
+pub(super) fn refuse_failed_request(observed: &Observed, name: &str, secret: &ObservedSecret) -> Option<NextStep> {
+    let step = match secret {
         ObservedSecret::Invalid(why) => refuse_and_retry(observed, refusals::secret_invalid(name, why)),
         ObservedSecret::Forbidden(why) => refuse_and_retry(observed, refusals::secret_forbidden(name, why)),
         ObservedSecret::Failing(why) => {

@@ -79,14 +79,14 @@ pub(super) fn secret_invalid(name: &str, why: &str) -> Refusal {
 
 pub(super) fn secret_forbidden(name: &str, why: &str) -> Refusal {
     let detail = format!(
-        "the API server does not let the operator create, read or change Secret {name:?}: it answered {why}; the operator tries again"
+        "the API server does not let the operator create, read or change Secret {name:?}: it answered {why}; change the permission, quota or policy that forbids it; the operator tries again within five minutes"
     );
     Refusal::new(Reason::InternalError, Parameter::Secret, detail)
 }
 
 pub(super) fn secret_failing(name: &str, why: &str) -> Refusal {
     let detail = format!(
-        "the operator's requests for Secret {name:?} keep failing: {why}; the operator tries again within a minute"
+        "the operator's requests for Secret {name:?} keep failing: {why}; check the API server and its admission webhooks; the operator tries again within a minute"
     );
     Refusal::new(Reason::InternalError, Parameter::Secret, detail)
 }

@@ -137,6 +137,7 @@ impl World {
             original: None,
             created_secrets,
             refused: self.refusals.first().copied(),
+            is_contended: false,
             secrets,
         }
     }
@@ -633,6 +634,16 @@ fn what_the_api_server_refuses_is_reported() {
         let observed = knowing(&desired, secret);
         assert_eq!(only_reason(decide(&desired, &observed, &granting_ledger())), reason);
     }
+}
+
+#[test]
+fn a_secret_is_read_before_a_key_is_generated_where_others_wait_for_its_name() {
+    let desired = desired(None, KeySpec::Ed25519);
+    let mut observed = World::new(None).observe(&desired);
+    assert!(matches!(decide(&desired, &observed, &granting_ledger()), NextStep::CreateSecret { .. }));
+    observed.is_contended = true;
+    let name = desired.parameters.secret.name.clone();
+    assert_eq!(decide(&desired, &observed, &granting_ledger()), NextStep::ReadSecret(name));
 }
 
 #[test]

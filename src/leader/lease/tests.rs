@@ -210,7 +210,7 @@ impl World {
             working.await;
             sleep(finishing).await;
         };
-        let task = tokio::spawn(async move { candidate.run(work, stopped, &Requests::default()).await });
+        let task = tokio::spawn(async move { candidate.run(work, stopped, &RequestLimits::default()).await });
         self.replicas.insert(who.clone(), Replica { leadership, task, stop: Some(stop) });
         who
     }

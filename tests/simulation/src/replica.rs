@@ -17,10 +17,10 @@ use http_body::Frame;
 use keypair_operator::{
     app::Replica,
     cache::{READ_TIMEOUT, ScopeCaches, Usage},
-    client::{Randomness, Requests, WallClock},
+    client::{Randomness, RequestLimits, WallClock},
     controller::{Generator, Settings, Shared},
     domain::{
-        region::{OwnNames, Policy},
+        region::{OwnNames, RegionSettings},
         secret::OPERATOR,
     },
     leader::{ElectionSettings, Leadership},
@@ -112,9 +112,9 @@ impl Host {
         self.network = network.clone();
         let door = Door { network: Retrying::new(network.clone()), user: self.number, trace: self.trace.clone() };
         // As `run` builds it.
-        let requests = Requests::default();
-        let client = ClientBuilder::new(door, NAMESPACE).with_layer(&requests).build();
-        let (replica, (stop, stopped)) = (self.replica(seed, requests), oneshot::channel());
+        let request_limits = RequestLimits::default();
+        let client = ClientBuilder::new(door, NAMESPACE).with_layer(&request_limits).build();
+        let (replica, (stop, stopped)) = (self.replica(seed, request_limits), oneshot::channel());
         let caches = Arc::clone(&replica.shared.caches);
         let control = Arc::<Mutex<Control>>::default();
         let work = async move { replica.run(&client, stopped.map(|_| ()).shared()).await };
@@ -123,7 +123,7 @@ impl Host {
         self.running = Some(Running { stop: Some(stop), control, task, network, caches });
     }
 
-    fn replica(&self, seed: u64, requests: Requests) -> Replica {
+    fn replica(&self, seed: u64, request_limits: RequestLimits) -> Replica {
         let Setup { replicas, quota, lease, answers_reviews, concurrency } = self.setup;
         let caches = Arc::<ScopeCaches>::default();
         let metrics = Arc::new(Metrics::new(Usage(Arc::clone(&caches))));
@@ -139,10 +139,11 @@ impl Host {
         let randomness = Randomness::from_seed(seed);
         let server = self.server.clone();
         let clock = WallClock::simulated(move || server.now());
-        let shared = Shared { generator, metrics, health, leadership, caches, randomness, clock, requests };
+        let shared = Shared { generator, metrics, health, leadership, caches, randomness, clock, request_limits };
         let own = OwnNames { namespace: NAMESPACE.to_owned(), prefix: OPERATOR.to_owned() };
-        let policy = Policy { quota, own, ..Policy::default() };
-        let settings = vec![Settings { namespace: None, policy, concurrency, duplicate_keys: answers_reviews }];
+        let region_settings = RegionSettings { quota, own, ..RegionSettings::default() };
+        let settings =
+            vec![Settings { namespace: None, region_settings, concurrency, duplicate_keys: answers_reviews }];
         let election = elects.then(|| ElectionSettings {
             namespace: NAMESPACE.to_owned(),
             duration: Duration::from_secs(lease),

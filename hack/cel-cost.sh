@@ -7,16 +7,4 @@ set -euo pipefail
 
 use_instead CEL_COST
 
-require go https://go.dev/dl
-cd "$root/tests/cel-cost"
-export GOWORK=off
-
-build() {
-  say "building the rule evaluator of the API server into $entry"
-  say "this takes seconds after the control plane, with which it shares most packages, otherwise some minutes; later runs reuse the build"
-  watch_build go build -v -trimpath -buildvcs=false -ldflags "-s -w" -o "$1/cel-cost" .
-}
-
-key=$({ cat ./*.go go.mod go.sum "$root/hack/cel-cost.sh" && go version; } | fingerprint)
-build_once "cel-cost-$key" build
-echo "$entry/cel-cost"
+build_go_program cel-cost "the rule evaluator of the API server" "seconds"

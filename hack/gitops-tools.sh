@@ -7,16 +7,4 @@ set -euo pipefail
 
 use_instead GITOPS_TOOLS
 
-require go https://go.dev/dl
-cd "$root/tests/gitops-tools"
-export GOWORK=off
-
-build() {
-  say "building Argo CD's engine into $entry"
-  say "this takes half a minute after the control plane, with which it shares most packages, otherwise some minutes; later runs reuse the build"
-  watch_build go build -v -trimpath -buildvcs=false -ldflags "-s -w" -o "$1/gitops-tools" .
-}
-
-key=$({ cat ./*.go go.mod go.sum "$root/hack/gitops-tools.sh" && go version; } | fingerprint)
-build_once "gitops-tools-$key" build
-echo "$entry/gitops-tools"
+build_go_program gitops-tools "Argo CD's engine" "half a minute"

@@ -48,14 +48,15 @@ elapsed() {
   printf '%dm%02ds' $((SECONDS / 60)) $((SECONDS % 60))
 }
 
-# build_once NAME FUNCTION
+# build_once NAME FUNCTION [ARGUMENT…]
 #
-# Sets `entry` to the path of the cache entry NAME. If the entry does not exist, calls FUNCTION with an empty directory to fill, and
-# renames the directory only after FUNCTION has succeeded, so an entry is always complete. A second run waits for the first. (The lock
+# Sets `entry` to the path of the cache entry NAME. If the entry does not exist, calls FUNCTION with the arguments and an empty directory to
+# fill, and renames the directory only after FUNCTION has succeeded, so an entry is always complete. A second run waits for the first. (The lock
 # is a symbolic link to the holder's process id: every system creates it atomically, and the id shows whether the holder still runs. If
 # two runs get the lock nevertheless, both build, and the later result is discarded.)
 build_once() {
   local name=$1 build=$2 cache holder waited=''
+  shift 2
   cache=$(cache_dir)
   entry=$cache/$name
   [ ! -d "$entry" ] || return 0
@@ -80,7 +81,7 @@ build_once() {
 
   # Another run may have finished the build.
   if [ ! -d "$entry" ]; then
-    "$build" "$unfinished"
+    "$build" "$@" "$unfinished"
     chmod 755 "$unfinished"
     [ -d "$entry" ] || mv "$unfinished" "$entry"
   fi
@@ -129,6 +130,27 @@ watch_build() {
     exit "$status"
   fi
   say "built in $(elapsed)"
+}
+
+# build_go_program NAME WHAT TIME
+#
+# Prints the path of the program in tests/NAME, and builds it first if necessary. WHAT says what it is, TIME how long the build takes after
+# that of the control plane, with which such programs share most packages.
+build_go_program() {
+  local key
+  require go https://go.dev/dl
+  cd "$root/tests/$1" || exit
+  export GOWORK=off
+  key=$({ cat ./*.go go.mod go.sum "$root/hack/$1.sh" && go version; } | fingerprint)
+  build_once "$1-$key" compile_go_program "$@"
+  echo "$entry/$1"
+}
+
+# compile_go_program NAME WHAT TIME DIRECTORY
+compile_go_program() {
+  say "building $2 into $entry"
+  say "this takes $3 after the control plane, with which it shares most packages, otherwise some minutes; later runs reuse the build"
+  watch_build go build -v -trimpath -buildvcs=false -ldflags "-s -w" -o "$4/$1" .
 }
 
 # missing TOOL…: prints the tools that are not installed.

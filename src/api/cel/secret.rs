@@ -96,12 +96,12 @@ fn encodings() -> Vec<Node> {
 
 /// The checks of the template: what belongs to the operator is reserved.
 fn template() -> Vec<Node> {
-    [
-        vec![present("type", "template.?type", types())],
-        string_data(),
-        vec![present("map", "template.?labels", labels()), present("map", "template.?annotations", annotations())],
+    vec![
+        present("type", "template.?type", types()),
+        present("map", "template.?stringData", string_data()),
+        present("map", "template.?labels", labels()),
+        present("map", "template.?annotations", annotations()),
     ]
-    .concat()
 }
 
 fn types() -> Vec<Node> {
@@ -127,7 +127,7 @@ fn types() -> Vec<Node> {
 }
 
 fn string_data() -> Vec<Node> {
-    let checks = vec![
+    vec![
         secret_check(
             ".template.stringData",
             "!(privateKeyName in map || publicKeyName in map)",
@@ -140,8 +140,7 @@ fn string_data() -> Vec<Node> {
             format!("Each key must be {}.", DATA_KEY.words),
         )
         .into(),
-    ];
-    vec![present("map", "template.?stringData", checks)]
+    ]
 }
 
 fn labels() -> Vec<Node> {

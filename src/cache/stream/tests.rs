@@ -16,6 +16,12 @@ const ADDED: &str = r#"{"type":"ADDED","object":{"metadata":{"name":"streamed","
 const END: &str = r#"{"type":"BOOKMARK","object":{"apiVersion":"v1","kind":"ConfigMap","metadata":{"resourceVersion":"1",
     "annotations":{"k8s.io/initial-events-end":"true"}}}}"#;
 
+/// The events of the ConfigMaps of an API server.
+fn events_of(server: &Client) -> impl Stream<Item = Result<Event<ConfigMap>, watcher::Error>> + Send + use<> {
+    let client = on_watch_success(server, || ());
+    watch_events(Api::default_namespaced(client), watch_config(), Randomness::of_this_process())
+}
+
 /// The events of `watched` until the list is complete, from an API server that answers a streaming list with `status` and `stream`; and
 /// the queries of the requests.
 async fn begin(status: u16, stream: &str) -> (Vec<String>, Vec<String>) {
@@ -32,12 +38,7 @@ async fn begin(status: u16, stream: &str) -> (Vec<String>, Vec<String>) {
         log.lock().unwrap().push(query);
         async move { Ok::<_, Infallible>(Response::builder().status(status).body(Body::from(body.into_bytes())).unwrap()) }
     });
-    let client = on_watch_success(&Client::new(server, "default"), || ());
-    let mut events = Box::pin(watch_events(
-        Api::<ConfigMap>::default_namespaced(client),
-        watch_config(),
-        Randomness::of_this_process(),
-    ));
+    let mut events = Box::pin(events_of(&Client::new(server, "default")));
     let mut told = Vec::new();
     loop {
         match events.next().await.unwrap().unwrap() {
@@ -95,12 +96,7 @@ async fn a_page_that_is_too_large_is_retried_with_smaller_pages() {
         };
         async move { Ok::<_, Infallible>(Response::builder().status(status).body(Body::from(body.into_bytes())).unwrap()) }
     });
-    let client = on_watch_success(&Client::new(server, "default"), || ());
-    let mut events = Box::pin(watch_events(
-        Api::<ConfigMap>::default_namespaced(client),
-        watch_config(),
-        Randomness::of_this_process(),
-    ));
+    let mut events = Box::pin(events_of(&Client::new(server, "default")));
     while !matches!(events.next().await.unwrap(), Ok(Event::InitDone)) {}
     assert_eq!(*asked.lock().unwrap(), [500, 62]);
 }
@@ -121,9 +117,7 @@ async fn refused(code: u16, time: Duration) -> Vec<(Duration, bool)> {
         };
         async move { Ok::<_, Infallible>(Response::new(Body::from(text.into_bytes()))) }
     });
-    let client = on_watch_success(&Client::new(server, "default"), || ());
-    let events =
-        watch_events(Api::<ConfigMap>::default_namespaced(client), watch_config(), Randomness::of_this_process());
+    let events = events_of(&Client::new(server, "default"));
     tokio::time::timeout(time, events.for_each(|_| std::future::ready(()))).await.unwrap_err();
     asked.lock().unwrap().clone()
 }

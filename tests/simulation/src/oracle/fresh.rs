@@ -239,28 +239,26 @@ fn both_wait_for_a_secret(key_pair: &Value, fresh: &Value) -> bool {
     [key_pair, fresh].iter().all(|of| ready(of).1 == "SecretConflict" && accepted(of).is_none())
 }
 
-/// Whether a pair repeats the request of `original`.
-fn is_replay(key_pair: &Value, original: &Value) -> bool {
+/// Whether a pair has the client token of another that is accepted.
+fn has_token_of(key_pair: &Value, original: &Value) -> bool {
     let token = |of| text(of, "/spec/clientToken");
-    accepted(key_pair).is_none()
-        && accepted(original).is_some()
+    accepted(original).is_some()
+        && namespace(original) == namespace(key_pair)
         && token(key_pair).is_some()
         && token(key_pair) == token(original)
+}
+
+/// Whether a pair repeats the request of `original`.
+fn is_replay(key_pair: &Value, original: &Value) -> bool {
+    accepted(key_pair).is_none() && has_token_of(key_pair, original)
 }
 
 /// Whether a pair repeats the request of another, which has been edited since it was accepted: it is compared with what was asked for then,
 /// and in the empty cluster with what stands there now.
 fn repeats_what_was_edited(server: &Server, key_pair: &Value) -> bool {
-    let token = text(key_pair, "/spec/clientToken");
-    let is_original = |other: &Value| {
-        namespace(other) == namespace(key_pair)
-            && text(other, "/spec/clientToken") == token
-            && accepted(other).is_some()
-            && (is_edited(other) || is_edited(key_pair))
-    };
-    token.is_some()
-        && matches!(ready(key_pair).1, "IdempotentReplay" | "IdempotentParameterMismatch" | "IdempotentProcessing")
-        && server.objects("keypairs").iter().any(is_original)
+    let is_edited_original = |other: &Value| has_token_of(key_pair, other) && (is_edited(other) || is_edited(key_pair));
+    matches!(ready(key_pair).1, "IdempotentReplay" | "IdempotentParameterMismatch" | "IdempotentProcessing")
+        && server.objects("keypairs").iter().any(is_edited_original)
 }
 
 /// Whether a pair waits for a name that the Secret of another pair has: two may each want what the other has.

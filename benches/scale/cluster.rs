@@ -23,7 +23,7 @@ use keypair_operator::{
     app,
     domain::profile::Profile,
 };
-use keypair_test_harness::{Audit, ControlPlane, Mark, Operator, Options, eventually, free_port};
+use keypair_test_harness::{Audit, ControlPlane, Mark, Operator, Options, eventually, free_port, without_rules};
 use kube::{
     Api, Client,
     api::{DeleteParams, ListParams, PartialObjectMeta, Patch, PatchParams, PostParams},
@@ -130,11 +130,8 @@ impl Cluster {
 
     /// Installs the CRD with or without its validation rules, and waits until the API server follows it.
     pub async fn enforce_rules(&self, enforce: bool) {
-        let mut crd = serde_json::to_value(api::crd()).unwrap();
-        if !enforce {
-            let schema = &mut crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
-            schema.as_object_mut().unwrap().remove("x-kubernetes-validations").expect("the rules");
-        }
+        let crd = serde_json::to_value(api::crd()).unwrap();
+        let crd = if enforce { crd } else { without_rules(crd) };
         let versions = json!({ "spec": { "versions": crd["spec"]["versions"] } });
         let crds: Api<CustomResourceDefinition> = Api::all(self.client.clone());
         crds.patch("keypairs.keypairs.dev", &PatchParams::default(), &Patch::Merge(versions)).await.unwrap();

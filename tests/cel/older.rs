@@ -6,7 +6,7 @@ use keypair_operator::{
     api::{self, KeyPair},
     app,
 };
-use keypair_test_harness::{ControlPlane, Options, eventually};
+use keypair_test_harness::{ControlPlane, Options, eventually, without_rules};
 use kube::{
     Api,
     api::{Patch, PatchParams, PostParams},
@@ -17,9 +17,7 @@ use crate::objects::{PUBLIC_KEY, key_pair};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn objects_that_break_a_rule_can_still_be_written() {
-    let mut crd = serde_json::to_value(api::crd()).unwrap();
-    let schema = &mut crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
-    schema.as_object_mut().unwrap().remove("x-kubernetes-validations").expect("the rules");
+    let crd = without_rules(serde_json::to_value(api::crd()).unwrap());
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("older.crd.yaml");
     fs::write(&path, crd.to_string()).unwrap();
     let plane = ControlPlane::start(&Options { crds: vec![path], ..Options::default() }).expect("a control plane");

@@ -33,6 +33,7 @@
 
 mod audit;
 mod control_plane;
+mod crd;
 mod dice;
 mod fault_proxy;
 mod http;
@@ -46,6 +47,7 @@ mod watchdog;
 
 pub use audit::{Audit, Mark, Request, Requests};
 pub use control_plane::{ControlPlane, Options, PUT_BACK, RESTART_APISERVER, RESTARTED, Ready, SAVE, USERS};
+pub use crd::without_rules;
 pub use dice::Dice;
 pub use fault_proxy::{Fault, FaultProxy, Write};
 pub use http::{HttpResponse, http_get};

@@ -1,0 +1,15 @@
+//! Changes of a `CustomResourceDefinition`.
+
+use serde_json::Value;
+
+/// The definition without the validation rules of its first version.
+///
+/// # Panics
+///
+/// If it has none: a test without them would show nothing.
+#[must_use]
+pub fn without_rules(mut definition: Value) -> Value {
+    let schema = definition.pointer_mut("/spec/versions/0/schema/openAPIV3Schema").and_then(Value::as_object_mut);
+    assert!(schema.is_some_and(|schema| schema.remove("x-kubernetes-validations").is_some()), "there are no rules");
+    definition
+}

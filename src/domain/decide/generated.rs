@@ -224,6 +224,6 @@ impl<'a> Case<'a> {
 }
 
 /// Whether the status records the key of the pair.
-fn knows_its_key(recorded: Option<&AcceptedKeyPair>) -> bool {
+pub(super) fn knows_its_key(recorded: Option<&AcceptedKeyPair>) -> bool {
     recorded.is_some_and(|recorded| !recorded.fingerprints.sha256.is_empty())
 }

@@ -7,8 +7,10 @@
 use super::{
     CachedSecret, Move, NextStep, ObservedSecret, Ownership, ReadSecret,
     case::{Case, update},
+    generated::knows_its_key,
     refusals, refuse_failed_request, refuse_until_changed,
 };
+use crate::domain::secret::OnLoss;
 
 /// The name of the Secret that holds the key, or will hold it; `Err`: the name of a Secret to read first.
 pub(super) fn find_current_name(case: Case<'_>) -> Result<&str, &str> {
@@ -138,16 +140,20 @@ fn resolve_conflict(
             },
             Err(refusal) => refuse(refusal),
         },
-        // Neither Secret belongs to this pair, so the message must not say that the key stays in one of them.
-        Ownership::Foreign if case.observed.recorded.is_none() && belongs_to_other(found) => {
-            refuse(refusals::secret_conflict(target, copy.owner.as_deref(), false))
-        }
-        Ownership::Foreign => refuse(refusals::name_in_use(current, target, copy.owner.as_deref())),
+        Ownership::Foreign => match (found, &case.observed.recorded) {
+            (ObservedSecret::Read(secret), _) if case.holds_right_key(secret) => {
+                refuse(refusals::name_in_use(current, target, copy.owner.as_deref()))
+            }
+            // What matters is that the key is lost. To replace it, the name must be free first.
+            (ObservedSecret::Absent, Some(recorded)) if case.desired.parameters.secret.on_loss == OnLoss::Report => {
+                case.report_or_replace(recorded, current)
+            }
+            // Neither Secret holds the key, so the message must not say that the key stays in one of them.
+            (_, recorded) => {
+                refuse(refusals::secret_conflict(target, copy.owner.as_deref(), knows_its_key(recorded.as_ref())))
+            }
+        },
     }
-}
-
-fn belongs_to_other(found: &ObservedSecret) -> bool {
-    matches!(found, ObservedSecret::Read(secret) if secret.ownership != Ownership::Ours)
 }
 
 /// Whether both Secrets hold the same key, and it is the key of this pair.

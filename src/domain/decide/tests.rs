@@ -280,6 +280,60 @@ fn what_may_still_come_under_another_name_is_made_there() {
     assert_eq!(plan, NextStep::CreateSecret { name: "web".to_owned(), spec: KeySpec::Ed25519, replaces: None });
 }
 
+/// The name that the spec wants is taken: the message says where the key is only if it is there.
+#[test]
+fn a_name_that_is_taken_is_told_with_the_place_of_the_key_only_if_it_is_there() {
+    let key = || Some(KEYS[0].clone());
+    let accepted = {
+        let mut world = World::new(None);
+        world.put("web", read_secret(true, key()), None);
+        assert!(world.reconcile(&desired(None, KeySpec::Ed25519), &granting_ledger(), None));
+        world.recorded
+    };
+    assert!(accepted.is_some());
+    let told = |recorded: &Option<AcceptedKeyPair>, on_loss, found: ObservedSecret| {
+        let mut desired = desired(None, KeySpec::Ed25519);
+        (desired.parameters.secret.name, desired.parameters.secret.on_loss) = ("moved".to_owned(), on_loss);
+        let taken = ObservedSecret::Read(ReadSecret {
+            owner: Some("KeyPair \"api\"".to_owned()),
+            ..read_secret(false, Some(KEYS[1].clone()))
+        });
+        let observed = Observed {
+            recorded: recorded.clone(),
+            created_secrets: BTreeSet::from(["web".to_owned()]),
+            secrets: [("web".to_owned(), found), ("moved".to_owned(), taken)].into(),
+            ..World::new(None).observe(&desired)
+        };
+        let NextStep::Report(report) = decide(&desired, &observed, &granting_ledger()) else { panic!("no report") };
+        assert_eq!(report.refusals.len(), 1);
+        (report.refusals[0].reason, report.refusals[0].to_string())
+    };
+    let ours = |key| ObservedSecret::Read(read_secret(true, key));
+    let foreign = || ObservedSecret::Read(read_secret(false, key()));
+    for recorded in [None, accepted] {
+        for on_loss in [OnLoss::Report, OnLoss::Regenerate] {
+            let (reason, words) = told(&recorded, on_loss, ours(key()));
+            assert!(reason == Reason::SecretConflict && words.contains("stays in Secret \"web\""), "{words}");
+            for found in [ObservedSecret::Absent, ours(None), ours(Some(KEYS[1].clone())), foreign()] {
+                let is_absent = found == ObservedSecret::Absent;
+                let is_other = found == ours(Some(KEYS[1].clone()));
+                let (reason, words) = told(&recorded, on_loss, found);
+                if recorded.is_none() && is_other {
+                    continue; // It is of the kind that the spec asks for, so it is the key.
+                }
+                assert!(!words.contains("stays in"), "{words}");
+                let is_lost = is_absent && recorded.is_some() && on_loss == OnLoss::Report;
+                let (expected, name) = if is_lost {
+                    (Reason::PrivateKeyLost, "Secret \"web\"")
+                } else {
+                    (Reason::SecretConflict, "Secret \"moved\"")
+                };
+                assert!(reason == expected && words.contains(name), "{reason:?} {words}");
+            }
+        }
+    }
+}
+
 fn any_secret() -> impl Strategy<Value = Option<ReadSecret>> {
     let key = prop::option::of(select(KEYS.as_slice()));
     prop::option::of((any::<bool>(), key).prop_map(|(owned, public_key)| read_secret(owned, public_key)))

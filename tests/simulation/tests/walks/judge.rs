@@ -30,8 +30,9 @@ const CONTROLLERS: &str = "system:kube-controller-manager";
 /// What users have done.
 #[derive(Debug, Default, Clone)]
 pub struct Deeds {
-    /// The versions that they were answered; with the patch, for one that changes nothing is answered an old version.
-    pub written: BTreeMap<u64, Option<Value>>,
+    /// What they sent, by the version that they were answered: a create, or a patch. A patch that changes nothing is answered the version
+    /// that there was, so there may be several.
+    pub written: BTreeMap<u64, Vec<Option<Value>>>,
     /// The UIDs of what they have deleted.
     pub deleted: BTreeSet<String>,
 }
@@ -132,7 +133,7 @@ impl World {
     fn user(&self, event: &Event, before: Option<&Value>, deeds: &Deeds) -> String {
         let is_users = match event.kind {
             ChangeKind::Deleted => deeds.deleted.contains(text(&event.object, "/metadata/uid")),
-            _ => deeds.written.get(&event.version).is_some_and(|patch| {
+            _ => deeds.written.get(&event.version).into_iter().flatten().any(|patch| {
                 let changes = |patch: &Value| before.is_some_and(|before| merged(before, patch) != *before);
                 patch.as_ref().is_none_or(changes)
             }),

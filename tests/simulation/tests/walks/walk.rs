@@ -111,7 +111,7 @@ impl Walk {
             answer.pointer("/metadata/resourceVersion").and_then(|version| version.as_str()?.parse().ok())
         {
             let patch = (verb == Verb::Patch).then(|| request.body.clone().unwrap_or_default());
-            deeds.written.insert(version, patch);
+            deeds.written.entry(version).or_default().push(patch);
         }
     }
 

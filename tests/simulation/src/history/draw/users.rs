@@ -101,7 +101,7 @@ impl Drawing {
                     8 => json!({ "metadata": { "labels": { MANAGED_BY: null } } }),
                     9 => json!({ "metadata": { "annotations": { UID: null } } }),
                     10 => json!({ "metadata": { "ownerReferences": null } }),
-                    _ => json!({ "metadata": { "annotations": null, "labels": { "added": "by hand" } } }),
+                    _ => json!({ "metadata": { "annotations": null, "labels": { "added": "by-hand" } } }),
                 };
                 self.user(Verb::Patch, "secrets", namespace, name, patch);
             }

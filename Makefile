@@ -67,7 +67,7 @@ bench: ## Run all benchmarks and comparisons, and write docs/benchmarks.md (take
 	cargo bench --bench scale
 
 image: ## Build the container image (target/image, an OCI layout) and test it, without a registry (ARCHITECTURES="amd64 arm64": for both)
-	@ARCHITECTURES="$(ARCHITECTURES)" hack/image-test.sh
+	@ARCHITECTURES="$(ARCHITECTURES)" PROFILE="$(PROFILE)" hack/image-test.sh
 
 crds: ## Generate the CRD and the admission policies from the Rust types and tables, for kubectl and for the chart
 	cargo run --quiet -- crd > $(CRD).new
@@ -99,6 +99,7 @@ lint: ## Check formatting, lints, documentation, shell scripts and workflows
 	@hack/shellcheck.sh
 	@$$(hack/actionlint.sh)
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --manifest-path fuzz/Cargo.toml --locked --target-dir target -- -D warnings
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --workspace --no-deps --document-private-items --quiet
 
 zizmor: ## Check the workflows for security problems (the first run builds zizmor, which takes minutes)

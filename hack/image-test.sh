@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the image with hack/image.sh, runs it with a real OCI runtime, and checks it: one static program, run by an unprivileged
-# user on a read-only file system. A program for another architecture runs in an emulator.
+# user on a read-only file system. A program for another architecture runs in an emulator. PROFILE and ARCHITECTURES: see hack/image.sh.
 set -euo pipefail
 # shellcheck source=hack/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"

@@ -3,6 +3,7 @@
 # from scratch, run by an unprivileged user, with its licenses and its bill of materials. Prints the layout and the tag.
 #
 #   ARCHITECTURES  e.g. "amd64 arm64"; default: that of this machine
+#   PROFILE        Cargo profile of the program; default: release
 #
 # The image is reproducible with the same sources and the same compiler: all times are that of the commit, and no path of this
 # machine is in it. The tag VERSION is an index of all architectures; VERSION-ARCHITECTURE is the image of one.
@@ -21,6 +22,7 @@ case $host in
   *) die "unsupported host $host: build images on Linux with glibc, on x86_64 or aarch64" ;;
 esac
 ARCHITECTURES=${ARCHITECTURES:-$native}
+PROFILE=${PROFILE:-release}
 version=$(cargo metadata --no-deps --format-version=1 --locked | sed -n 's/.*"name":"keypair-operator","version":"\([^"]*\)".*/\1/p')
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 created=$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)
@@ -36,7 +38,7 @@ build() {
     [ "$1" = "$native" ] || eval "$(hack/foreign-target.sh "$2")"
     RUSTFLAGS=$(static_flags)
     export RUSTFLAGS
-    cargo build --release --locked --target "$2" --bin keypair-operator >&2
+    cargo build --profile "$PROFILE" --locked --target "$2" --bin keypair-operator >&2
   )
 }
 
@@ -45,7 +47,7 @@ package() {
   local one=target/image-$1 files=target/image-files
   rm -rf "$one" "$files"
   mkdir -p "$files/usr/share/licenses/keypair-operator" "$files/usr/share/sbom"
-  install -m 0755 "${CARGO_TARGET_DIR:-target}/$2/release/keypair-operator" "$files/keypair-operator"
+  install -m 0755 "${CARGO_TARGET_DIR:-target}/$2/$PROFILE/keypair-operator" "$files/keypair-operator"
   install -m 0644 LICENSE "$files/usr/share/licenses/keypair-operator/"
   hack/notices.sh "$2" >"$files/usr/share/licenses/keypair-operator/THIRD-PARTY.txt"
   hack/sbom.sh "$2" >"$files/usr/share/sbom/keypair-operator.cdx.json"

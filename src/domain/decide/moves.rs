@@ -84,13 +84,19 @@ pub(super) fn decide(case: Case<'_>, current: &str) -> NextStep {
             // A pair that is not accepted yet can have two keys; the one in the Secret that the spec names counts.
             let current_has_same_key =
                 matches!(found, ObservedSecret::Read(secret) if has_same_key(case, secret, copy));
-            let is_unfinished =
-                current_has_same_key && copied_from(copy.moved.as_ref(), target) == Some(current) && !copy.adopted;
-            // The type in the spec changed after the copy was created. Nobody relies on the copy yet.
-            if is_unfinished && !copy.is_type_allowed && status_allows(case, current) {
-                return NextStep::DeleteSecret(target.to_owned());
+            let source = copied_from(copy.moved.as_ref(), target);
+            if current_has_same_key && !copy.is_type_allowed {
+                // A type is immutable. Nobody relies on an unfinished copy, or on what a move has left behind.
+                let is_leftover = matches!(found, ObservedSecret::Read(secret) if copied_from(secret.moved.as_ref(), current) == Some(target));
+                return if is_leftover && copy.adopted && status_allows(case, current) {
+                    NextStep::ReleaseSecret(target.to_owned())
+                } else if (is_leftover || source.is_some()) && !copy.adopted && status_allows(case, current) {
+                    NextStep::DeleteSecret(target.to_owned())
+                } else {
+                    refuse_until_changed(observed, target, refusals::type_cannot_change(target))
+                };
             }
-            if current_has_same_key && copied_from(copy.moved.as_ref(), target) != Some(current) {
+            if current_has_same_key && source != Some(current) {
                 return match copy.admission_changes.as_slice() {
                     [] => record_source(current, target, copy),
                     changes => refuse_until_changed(observed, target, refusals::changed_by_admission(target, changes)),

@@ -18,7 +18,7 @@ use crate::{
         profile::Profile,
         reason::Reason,
         request::{Generate, Parameters, TokenUse},
-        secret::{OnLoss, SecretSettings},
+        secret::{OnLoss, SSH_AUTH_TYPE, SecretSettings},
     },
     keygen,
 };
@@ -85,6 +85,7 @@ struct Stored {
     /// The fingerprint in the annotation, which need not be that of the key.
     sha256: Option<String>,
     settings: Option<String>,
+    secret_type: String,
 }
 
 impl World {
@@ -103,11 +104,13 @@ impl World {
         world
     }
 
+    /// Creates a Secret of the usual type, or replaces all but the type of the one that there is.
     fn put(&mut self, name: &str, mut secret: ReadSecret, settings: Option<String>) -> ObservedSecret {
         self.version += 1;
         secret.version = self.version.to_string();
         let sha256 = secret.public_key.as_ref().map(|key| key.fingerprints().sha256);
-        self.secrets.insert(name.to_owned(), Stored { secret: secret.clone(), sha256, settings });
+        let secret_type = self.secrets.get(name).map_or(SSH_AUTH_TYPE, |stored| &stored.secret_type).to_owned();
+        self.secrets.insert(name.to_owned(), Stored { secret: secret.clone(), sha256, settings, secret_type });
         ObservedSecret::Read(secret)
     }
 
@@ -146,7 +149,8 @@ impl World {
         self.secrets.get(name).map_or(ObservedSecret::Absent, |stored| {
             let digest = desired.parameters.secret.digest(stored.secret.adopted);
             let up_to_date = stored.settings.as_ref() == Some(&digest);
-            ObservedSecret::Read(ReadSecret { up_to_date, ..stored.secret.clone() })
+            let is_type_allowed = desired.parameters.secret.allows_type(&stored.secret_type);
+            ObservedSecret::Read(ReadSecret { up_to_date, is_type_allowed, ..stored.secret.clone() })
         })
     }
 
@@ -163,7 +167,9 @@ impl World {
             return self.read(name, desired);
         }
         let secret = ReadSecret { moved, replaces, ..read_secret(true, Some(key)) };
-        self.put(name, secret, Some(desired.parameters.secret.digest(false)))
+        let created = self.put(name, secret, Some(desired.parameters.secret.digest(false)));
+        desired.parameters.secret.effective_type().clone_into(&mut self.secrets.get_mut(name).unwrap().secret_type);
+        created
     }
 
     /// Reconciles once; `crash_before` names the step before which the operator dies. Returns whether it came to the end.
@@ -186,6 +192,8 @@ impl World {
                     let mut secret = self.secrets[&name].secret.clone();
                     assert_ne!(secret.ownership, Ownership::Foreign, "a foreign Secret is changed");
                     assert_eq!(secret.version, version, "another version is changed than was decided about");
+                    let is_type_allowed = desired.parameters.secret.allows_type(&self.secrets[&name].secret_type);
+                    assert!(is_type_allowed, "the API server may refuse these entries in a Secret of this type");
                     assert_eq!(secret.incompatibility, None, "what its owner put there is overwritten");
                     secret.adopted |= secret.ownership == Ownership::Offered;
                     (secret.ownership, secret.up_to_date, secret.is_selected) = (Ownership::Ours, true, true);

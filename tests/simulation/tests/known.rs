@@ -268,3 +268,37 @@ fn another_name_after_a_create_that_met_a_foreign_secret() {
         ]
     });
 }
+
+/// The create of the first Secret was lost: the key of the pair, which is not accepted yet, is in no Secret.
+#[test]
+fn a_name_that_is_taken_when_a_create_is_in_doubt() {
+    let cut_off = Weather { latency: 200, partitioned: true, ..Weather::default() };
+    keeps_its_promises(&setup(2), (0..6).map(|time| 30 * time), |time| {
+        vec![
+            namespace(0, &json!({})),
+            create(0, "api", &generated()),
+            create(21_000, "job", &json!({ "profile": "OpenSSH", "secret": { "name": "s2" } })),
+            step(21_000 + time, Action::Network(0, cut_off.clone())),
+            edit(25_000, "job", &json!({ "secret": { "name": null } })),
+            edit(28_000, "api", &json!({ "secret": { "name": "job" } })),
+        ]
+    });
+}
+
+/// The Secret that a move leaves behind is named again before it is gone, and its type cannot become that of the spec.
+#[test]
+fn back_to_a_secret_whose_type_is_not_allowed_any_more() {
+    keeps_its_promises(&setup(1), 0..40, |time| {
+        vec![
+            namespace(0, &json!({})),
+            create(
+                0,
+                "bot",
+                &json!({ "profile": "OpenSSH", "generate": { "algorithm": GENERATED }, "secret": { "name": "api" } }),
+            ),
+            edit(600, "bot", &json!({ "secret": { "keys": { "privateKey": "identity" } } })),
+            edit(3000, "bot", &json!({ "secret": { "name": "web" } })),
+            edit(3000 + 2 * time, "bot", &json!({ "secret": { "name": "api" } })),
+        ]
+    });
+}

@@ -1,7 +1,7 @@
 //! What others wrote where the operator reads: statuses, annotations, objects from before the schema. Whatever it is, nothing is
 //! asked in its name, nothing of it is shown as it is, and no key is lost.
 
-use std::{io::Error, path::Path};
+use std::{io::Error, path::Path, time::Duration};
 
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use keypair_test_harness::{Operator, Requests, eventually};
@@ -220,4 +220,39 @@ async fn arrays_in_the_place_of_objects_are_passed_over() {
     let object = serde_json::from_value(object).unwrap();
     scene.key_pairs.replace("wrong-0", &PostParams::default(), &object).await.unwrap();
     scene.settled("wrong-0", "True/Imported").await;
+}
+
+/// A condition of another writer survives every status that the operator writes, and makes it write none.
+#[tokio::test]
+async fn conditions_of_other_writers_stay() {
+    let scene = STRICT.scene("foreign-conditions").await;
+    let mut spec = valid("OpenSSH");
+    spec["project"] = json!("c");
+    scene.create("web", &spec).await;
+    let object = scene.settled("web", "True/Imported").await;
+    let mut conditions = object["status"]["conditions"].as_array().unwrap().clone();
+    let registered = json!({
+        "type": "example.com/registered", "status": "False", "reason": "Pending", "message": "not yet",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    });
+    conditions.insert(0, registered.clone());
+    let audit = scene.stage.plane.audit().unwrap();
+    let mark = audit.mark().unwrap();
+    let patch = Patch::Merge(json!({ "status": { "conditions": conditions } }));
+    scene.key_pairs.patch_status("web", &PatchParams::default(), &patch).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let requests = Requests::any().by_agent(AGENT).namespace(&scene.namespace);
+    assert_eq!(
+        audit.count(mark, &requests).unwrap(),
+        0,
+        "the operator asks nothing because of the condition of another writer"
+    );
+
+    let namespaces: Api<Namespace> = Api::all(scene.stage.plane.client().await.unwrap());
+    for (projects, ready) in [(json!("a,b"), "False/ProjectNotFound"), (Value::Null, "True/Imported")] {
+        let patch = Patch::Merge(json!({ "metadata": { "annotations": { "keypairs.dev/projects": projects } } }));
+        namespaces.patch(&scene.namespace, &PatchParams::default(), &patch).await.unwrap();
+        let object = scene.settled("web", ready).await;
+        assert_eq!(condition(&object, "example.com/registered"), registered);
+    }
 }

@@ -154,3 +154,33 @@ fn what_is_not_known_is_left_out_of_the_next_status() {
     assert_eq!(fields, ["conditions", "error", "keyPairID", "keyPairName"]);
     assert_eq!(written["keyPairID"], KeyPairId::from_uid(UID).as_str());
 }
+
+/// Conditions of other writers stay where they are, and those that no longer hold go.
+#[test]
+fn a_report_keeps_the_conditions_of_others() {
+    let condition = |type_: &str, status: &str| {
+        json!({
+            "type": type_, "status": status, "reason": "R", "message": "m", "lastTransitionTime": "2026-01-01T00:00:00Z",
+        })
+    };
+    let types = |conditions: &[Value], refusals: &[Refusal]| {
+        let mut key_pair = KeyPair::new("web", crate::api::KeyPairSpec::default());
+        let status = json!({ "conditions": conditions });
+        key_pair.status = Some(serde_json::from_value(status).unwrap());
+        let report = decide::Report { refusals: refusals.to_vec(), ..decide::Report::default() };
+        let next = KeyPairStatus::from_report(&key_pair, "web", report, Timestamp::UNIX_EPOCH);
+        let others = |status: &KeyPairStatus| {
+            let others = status.conditions.iter().filter(|it| !OWN_CONDITIONS.contains(&it.type_.as_str()));
+            others.cloned().collect::<Vec<_>>()
+        };
+        assert_eq!(others(&next), others(key_pair.status.as_ref().unwrap()));
+        next.conditions.into_iter().map(|condition| condition.type_).collect::<Vec<_>>()
+    };
+    let refusals = [Refusal::new(Reason::InvalidTag, crate::domain::reason::Parameter::TagKey, "no")];
+    let registered = || condition("example.com/registered", "False");
+    assert_eq!(types(&[registered()], &[]), ["example.com/registered", "Ready"]);
+    let before = [condition("Ready", "False"), registered(), condition("Stalled", "True")];
+    assert_eq!(types(&before, &[]), ["Ready", "example.com/registered"]);
+    assert_eq!(types(&before, &refusals), ["Ready", "example.com/registered", "Stalled"]);
+    assert_eq!(types(&[], &refusals), ["Ready", "Stalled"]);
+}

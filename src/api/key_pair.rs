@@ -10,10 +10,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{object::read_from_objects, status::KeyPairStatus};
-use crate::domain::profile::Profile;
 pub use crate::domain::secret::{DeletionPolicy, OnLoss};
+use crate::domain::{profile::Profile, rotation::RotationTexts};
 
-read_from_objects!(KeyPairSpec, GenerateSpec, Tag, SecretSpec, SecretTemplate, SecretKeys);
+read_from_objects!(KeyPairSpec, RotationSpec, GenerateSpec, Tag, SecretSpec, SecretTemplate, SecretKeys);
 
 /// The desired SSH key pair. If `publicKey` is set, the operator imports that key. Otherwise it generates a key pair and stores
 /// the private key in a Secret. Once the key pair is accepted (`status.keyPairID` is set), `profile`, `keyPairName`,
@@ -36,6 +36,8 @@ read_from_objects!(KeyPairSpec, GenerateSpec, Tag, SecretSpec, SecretTemplate, S
     printcolumn(name = "Algorithm", type_ = "string", json_path = ".status.algorithm"),
     printcolumn(name = "Bits", type_ = "integer", json_path = ".status.bits"),
     printcolumn(name = "Fingerprint", type_ = "string", json_path = ".status.fingerprint", priority = "1"),
+    printcolumn(name = "Revision", type_ = "integer", json_path = ".status.revision", priority = "1"),
+    printcolumn(name = "Next-Switch", type_ = "string", json_path = ".status.rotation.nextSwitch", priority = "1"),
     printcolumn(name = "Secret", type_ = "string", json_path = ".status.secretName"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
@@ -74,6 +76,39 @@ pub struct KeyPairSpec {
     /// The Secret that stores the private key of a generated key pair. Ignored for an imported key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<SecretSpec>,
+    /// Renews a generated key pair while everything that trusts it goes on working: the next public key is published first, then the
+    /// key is exchanged, and the previous one stays valid for a while. With it, `generate` may change: the next key follows it.
+    /// The annotation `keypairs.dev/rotate` with a new value requests a rotation at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<RotationSpec>,
+}
+
+/// When a key pair is renewed, and for how long two keys are published.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", remote = "Self")]
+pub struct RotationSpec {
+    /// A new key becomes current at the latest this long after the present one did, for example `2160h`. Without it, the key is
+    /// renewed on request only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub every: Option<String>,
+    /// How long the next public key is published (`status.keys`) before it becomes current.
+    #[serde(default = "publish_before")]
+    pub publish_before: String,
+    /// How long the previous key stays published, and its private key in the Secret, after the exchange.
+    #[serde(default = "keep_after")]
+    pub keep_after: String,
+    /// The types of conditions in the status that must be True before the next key becomes current. The operator sets them to False when
+    /// it publishes the next key; whoever registers the key elsewhere sets them to True.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<String>,
+}
+
+fn publish_before() -> String {
+    RotationTexts::DEFAULT_PUBLISH_BEFORE.to_owned()
+}
+
+fn keep_after() -> String {
+    RotationTexts::DEFAULT_KEEP_AFTER.to_owned()
 }
 
 /// The key pair to generate.

@@ -10,7 +10,8 @@ use crate::domain::{
     key::{self, Algorithm, PublicKey},
     key_pair_id::KeyPairId,
     profile::Profile,
-    rules,
+    rotation::{OpenGates, Phase, PhasedKey, RotationState},
+    rules::{self, OWN_CONDITION_TYPES},
 };
 
 /// The longest line that a public key can produce: four bytes for each character.
@@ -21,7 +22,9 @@ pub const READY: &str = "Ready";
 /// The type of the condition that is present, and True, when only an edit of the spec can help (kstatus).
 pub const STALLED: &str = "Stalled";
 /// The types of the operator's own conditions.
-pub const OWN_CONDITIONS: [&str; 2] = [READY, STALLED];
+pub const OWN_CONDITIONS: [&str; 3] = OWN_CONDITION_TYPES;
+/// The type of the condition that says whether a rotation is in progress.
+pub const ROTATING: &str = "Rotating";
 /// The reason of `Ready=True` for an imported pair.
 pub const IMPORTED: &str = "Imported";
 /// The reason of `Ready=True` for a generated pair.
@@ -29,7 +32,7 @@ pub const GENERATED: &str = "Generated";
 /// The reason of `Ready=True` for a request that repeats another by its client token.
 pub const IDEMPOTENT_REPLAY: &str = "IdempotentReplay";
 
-read_from_objects!(KeyPairStatus, Fingerprints, StatusError, AcceptedRequest);
+read_from_objects!(KeyPairStatus, Fingerprints, StatusError, AcceptedRequest, KeyStatus, RotationStatus);
 
 /// The observed state of the KeyPair.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -71,6 +74,15 @@ pub struct KeyPairStatus {
     /// The request with a client token as it was accepted. Other requests with the same token are compared with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted_request: Option<AcceptedRequest>,
+    /// The revision of the current key: 1, and one more for each key that followed. Present with `spec.rotation`, and afterwards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<i64>,
+    /// The keys to be trusted, in the order of their revisions. Present with `spec.rotation`, and while there is more than the current key.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<KeyStatus>,
+    /// The progress of the rotation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<RotationStatus>,
     /// The error that the cloud API would return; absent when Ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<StatusError>,
@@ -78,6 +90,50 @@ pub struct KeyPairStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions_schema")]
     pub conditions: Vec<Condition>,
+}
+
+/// A key of a pair that is rotated.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", remote = "Self")]
+pub struct KeyStatus {
+    /// The revision of the key.
+    pub revision: i64,
+    /// `Next`: published, not in use yet. `Current`: the key of the pair. `Previous`: still to be trusted, no longer in use.
+    pub phase: String,
+    /// The public key as a normalised OpenSSH line.
+    pub public_key: String,
+    /// The algorithm of the key.
+    pub algorithm: String,
+    /// The size of the key in bits.
+    pub bits: i32,
+    /// The fingerprint in the profile's form.
+    pub fingerprint: String,
+    /// The fingerprints as `ssh-keygen -l` prints them.
+    pub fingerprints: Fingerprints,
+    /// When the phase began.
+    #[schemars(schema_with = "time_schema")]
+    pub since: String,
+}
+
+/// The progress of a rotation.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", remote = "Self")]
+pub struct RotationStatus {
+    /// The value of the annotation `keypairs.dev/rotate` that has led to a rotation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handled_request: Option<String>,
+    /// When the next key becomes current at the earliest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "time_schema")]
+    pub next_switch: Option<String>,
+    /// The gates that are not True yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiting_for: Vec<String>,
+}
+
+/// The schema of a point in time.
+fn time_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "format": "date-time" })
 }
 
 /// The schema of a list of conditions, as `metav1.Condition` documents it.
@@ -164,6 +220,23 @@ pub struct AcceptedRequest {
     pub project_digest: String,
 }
 
+impl KeyStatus {
+    /// Converts it, if the operator can have written it.
+    fn checked(&self) -> Option<PhasedKey> {
+        let key = Some(&self.public_key).filter(|line| line.len() <= MAX_PUBLIC_KEY_BYTES)?;
+        let key = PublicKey::parse(key).ok().filter(|key| key.to_openssh() == self.public_key)?;
+        let is_consistent = self.fingerprints.to_domain() == key.fingerprints();
+        Some(PhasedKey {
+            revision: u32::try_from(self.revision).ok()?,
+            phase: Phase::from_name(&self.phase)?,
+            key,
+            fingerprint: self.fingerprint.clone(),
+            since: self.since.parse().ok()?,
+        })
+        .filter(|_| is_consistent)
+    }
+}
+
 impl AcceptedRequest {
     /// Converts it, if the operator can have written it.
     #[must_use]
@@ -199,6 +272,14 @@ impl KeyPairStatus {
     #[must_use]
     pub fn condition(&self, type_: &str) -> Option<&Condition> {
         self.conditions.iter().find(|condition| condition.type_ == type_)
+    }
+
+    /// The types of the conditions of other writers that are True.
+    #[must_use]
+    pub fn open_gates(&self) -> OpenGates {
+        let open = self.conditions.iter().filter(|condition| condition.status == "True");
+        let types = open.map(|condition| condition.type_.clone());
+        types.filter(|type_| !OWN_CONDITIONS.contains(&type_.as_str())).collect()
     }
 
     /// Whether this is the status of a replay, which shows the key pair of the original.
@@ -245,7 +326,23 @@ impl KeyPairStatus {
             key_pair_name: self.recorded_name().unwrap_or_default(),
             request: self.accepted_request.as_ref().and_then(AcceptedRequest::checked),
             secret_version: self.secret_version.clone().filter(|version| rules::RESOURCE_VERSION.allows(version)),
+            rotation: self.rotation_state(),
         })
+    }
+
+    /// What this status records about rotation. Invalid values are ignored, as in the rest of the status.
+    fn rotation_state(&self) -> RotationState {
+        let rotation = self.rotation.clone().unwrap_or_default();
+        let mut keys: Vec<PhasedKey> = self.keys.iter().take(Phase::ALL.len()).filter_map(KeyStatus::checked).collect();
+        keys.sort_by_key(|key| key.phase);
+        keys.dedup_by_key(|key| key.phase);
+        RotationState {
+            revision: self.revision.and_then(|revision| u32::try_from(revision).ok()).unwrap_or_default(),
+            keys,
+            handled_request: rotation.handled_request.filter(|request| rules::ROTATION_REQUEST.allows(request)),
+            next_switch: rotation.next_switch.and_then(|time| time.parse().ok()),
+            waiting_for: rotation.waiting_for.into_iter().filter(|gate| rules::CONDITION_TYPE.allows(gate)).collect(),
+        }
     }
 
     /// The key pair name with which the pair was accepted, if any profile allows it. The profile in the spec may have been edited since.

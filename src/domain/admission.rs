@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
+
 use crate::domain::{
     decide::{AcceptedKeyPair, Desired, NextStep, Observed, decide_as},
     immutable,
@@ -12,6 +14,7 @@ use crate::domain::{
     reason::{Parameter, Reason, Refusal},
     region::Region,
     request::Parameters,
+    rotation::OpenGates,
 };
 
 /// A `KeyPair` as it is stored or would be stored.
@@ -74,6 +77,8 @@ fn is_affected(parameter: Parameter, before: &Parameters, after: &Parameters) ->
         Parameter::ClientToken => before.client_token != after.client_token,
         Parameter::Project => before.project != after.project,
         Parameter::Secret => key || before.secret != after.secret,
+        // The rotation is checked against the names of the data keys.
+        Parameter::Rotation => key || before.rotation != after.rotation || before.secret != after.secret,
         Parameter::Region | Parameter::Quota => false,
     }
 }
@@ -91,6 +96,9 @@ fn refusals(candidate: &Candidate, region: &Region, preview: impl Fn(&Claim) -> 
         refused: None,
         is_contended: false,
         secrets: BTreeMap::new(),
+        // Without a Secret, nothing depends on the time.
+        open_gates: OpenGates::default(),
+        now: Timestamp::UNIX_EPOCH,
     };
     match decide_as(&candidate.desired, &observed, region, claim_state) {
         NextStep::Report(report) => report.refusals,

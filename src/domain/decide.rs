@@ -17,13 +17,17 @@ mod next_step;
 mod observed;
 mod outcome;
 mod refusals;
+mod rotate;
 
-use self::outcome::{accept, accepted_key_pair, refuse, refuse_failed_request, refuse_until_changed, report_of};
+use self::outcome::{
+    accept_import, accepted_key_pair, fingerprint, refuse, refuse_failed_request, refuse_until_changed, report_of,
+};
 pub use self::{
     accepted::{AcceptedKeyPair, AcceptedRequest},
     next_step::{NextStep, Report},
     observed::{
         CachedSecret, Desired, Incompatibility, Move, Observed, ObservedSecret, Original, Ownership, ReadSecret,
+        RotationEntries,
     },
 };
 use crate::domain::{
@@ -31,6 +35,7 @@ use crate::domain::{
     reason::Refusal,
     region::Region,
     request::{self, Source},
+    rotation::RotationState,
 };
 
 /// Decides the next step for one `KeyPair`.
@@ -68,7 +73,7 @@ pub(super) fn decide_as(desired: &Desired, observed: &Observed, region: &Region,
         }
     }
     match source {
-        Source::Import(key) => accept(desired, observed, region, &key, None),
+        Source::Import(key) => accept_import(desired, observed, region, &key),
         Source::Generate(spec) => generated::decide(desired, observed, region, spec),
     }
 }
@@ -77,7 +82,12 @@ pub(super) fn decide_as(desired: &Desired, observed: &Observed, region: &Region,
 fn replay(observed: &Observed, name: String) -> NextStep {
     match &observed.original {
         Some(Original { accepted, refused: None }) => {
-            let accepted = Some(AcceptedKeyPair { secret_version: None, request: None, ..accepted.clone() });
+            let accepted = Some(AcceptedKeyPair {
+                secret_version: None,
+                request: None,
+                rotation: RotationState::default(),
+                ..accepted.clone()
+            });
             NextStep::Report(Box::new(Report { accepted, replay_of: Some(name), ..Report::default() }))
         }
         // `accepted` stays empty: otherwise this replay, which is not Ready, would count as accepted itself.

@@ -69,7 +69,16 @@ impl ImmutableField {
         Refusal::new(reason, parameter, self.words())
     }
 
+    /// Whether the field may change, because a rotation generates the next key as it says.
+    #[must_use]
+    pub const fn may_change_with_rotation(self) -> bool {
+        matches!(self, Self::Algorithm | Self::Bits)
+    }
+
     fn differs(self, before: &Parameters, after: &Parameters) -> bool {
+        if self.may_change_with_rotation() && after.rotation.is_some() {
+            return false;
+        }
         let generate = |parameters: &Parameters| parameters.generate.unwrap_or_default();
         let bits = |parameters: &Parameters| {
             let generate = generate(parameters);

@@ -19,6 +19,7 @@ pub mod reason;
 pub mod region;
 pub mod request;
 pub mod request_summary;
+pub mod rotation;
 pub mod rules;
 pub mod secret;
 pub mod text_rule;

@@ -177,7 +177,7 @@ mod tests {
     use super::*;
     use crate::domain::reason::{Parameter, Reason};
 
-    const PARAMETERS: [Parameter; 12] = [
+    const PARAMETERS: [Parameter; 13] = [
         Parameter::Profile,
         Parameter::KeyPairName,
         Parameter::PublicKey,
@@ -190,6 +190,7 @@ mod tests {
         Parameter::Region,
         Parameter::Quota,
         Parameter::Secret,
+        Parameter::Rotation,
     ];
 
     /// The schema has a value for each variant.

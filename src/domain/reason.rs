@@ -23,6 +23,8 @@ pub enum Reason {
     InvalidClientToken,
     /// The settings of the Secret contradict each other or the key. Specific to Kubernetes: no cloud API has a Secret.
     InvalidSecret,
+    /// The settings of the rotation are invalid. Specific to Kubernetes: no cloud API has a rotation.
+    InvalidRotation,
     /// The namespace has reached its quota of key pairs.
     QuotaExceeded,
     /// The namespace is not a region.
@@ -45,7 +47,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of the reference table.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::MissingParameter,
         Self::InvalidKeyPairName,
         Self::KeyPairNameConflict,
@@ -54,6 +56,7 @@ impl Reason {
         Self::InvalidTag,
         Self::InvalidClientToken,
         Self::InvalidSecret,
+        Self::InvalidRotation,
         Self::QuotaExceeded,
         Self::RegionNotFound,
         Self::ProjectNotFound,
@@ -77,6 +80,7 @@ impl Reason {
             Self::InvalidTag => "InvalidTag",
             Self::InvalidClientToken => "InvalidClientToken",
             Self::InvalidSecret => "InvalidSecret",
+            Self::InvalidRotation => "InvalidRotation",
             Self::QuotaExceeded => "QuotaExceeded",
             Self::RegionNotFound => "RegionNotFound",
             Self::ProjectNotFound => "ProjectNotFound",
@@ -109,6 +113,7 @@ impl Reason {
                 | Self::InvalidTag
                 | Self::InvalidClientToken
                 | Self::InvalidSecret
+                | Self::InvalidRotation
         )
     }
 }
@@ -146,6 +151,8 @@ pub enum Parameter {
     Quota,
     /// `spec.secret`, or the Secret itself.
     Secret,
+    /// `spec.rotation`.
+    Rotation,
 }
 
 impl Parameter {
@@ -163,6 +170,7 @@ impl Parameter {
             Self::Project => "spec.project",
             Self::Region | Self::Quota => "metadata.namespace",
             Self::Secret => "spec.secret",
+            Self::Rotation => "spec.rotation",
         }
     }
 }
@@ -205,6 +213,7 @@ impl ParameterNames {
             Parameter::Region => self.region,
             Parameter::Quota => self.quota,
             Parameter::Secret => "Secret",
+            Parameter::Rotation => "Rotation",
         }
     }
 }

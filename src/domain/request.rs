@@ -14,6 +14,7 @@ use super::{
     profile::Profile,
     reason::Refusal,
     region::Region,
+    rotation::{self, RotationTexts},
     secret::SecretSettings,
 };
 
@@ -40,6 +41,8 @@ pub struct Parameters {
     pub client_token: String,
     /// The Secret of a generated pair.
     pub secret: SecretSettings,
+    /// The rotation of a generated pair, as written.
+    pub rotation: Option<RotationTexts>,
 }
 
 /// The kind of key pair to generate.
@@ -84,6 +87,7 @@ pub fn check(parameters: &Parameters) -> Result<Source, Vec<Refusal>> {
         refusals.extend(parameters.secret.refusals(spec.algorithm()));
     }
     refusals.extend(parameters.secret.size_refusal());
+    refusals.extend(rotation::check(parameters).err().into_iter().flatten());
     refusals.extend(project(parameters));
     // A missing public key comes before a malformed name, as in the documents; the sort is stable.
     refusals.sort_by_key(|refusal| refusal.reason);

@@ -147,6 +147,7 @@ mod tests {
             tags: Vec::new(),
             client_token: String::new(),
             secret: SecretSettings::named("web".to_owned()),
+            rotation: None,
         }
     }
 

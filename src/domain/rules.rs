@@ -94,3 +94,29 @@ pub static ANNOTATION_KEY: TextRule = TextRule::new(
     ),
     LABEL_KEY.words,
 );
+
+/// `spec.rotation.*`: a duration as `metav1.Duration` writes it, or shorter: `2160h`, `1h30m`, `0s`.
+pub static DURATION: TextRule = TextRule::new(
+    1,
+    40,
+    r"(?:[0-9]{1,6}(?:\.[0-9]{1,9})?h(?:[0-9]{1,8}(?:\.[0-9]{1,9})?m)?(?:[0-9]{1,9}(?:\.[0-9]{1,9})?s)?|[0-9]{1,8}(?:\.[0-9]{1,9})?m(?:[0-9]{1,9}(?:\.[0-9]{1,9})?s)?|[0-9]{1,9}(?:\.[0-9]{1,9})?m?s)",
+    "a duration of 1 to 40 characters such as 2160h, 90m, 1h30m or 0s, at most 87600h",
+);
+
+/// The value of the annotation that requests a rotation. The status repeats it.
+pub static ROTATION_REQUEST: TextRule =
+    TextRule::new(1, 64, "[a-zA-Z0-9_.:+-]+", "1 to 64 letters, digits, '_', '.', ':', '+' and '-', such as a time");
+
+/// `spec.rotation.gates`: the type of a condition, as `metav1.Condition` documents it.
+pub static CONDITION_TYPE: TextRule = TextRule::new(
+    1,
+    316,
+    concat!(
+        r"(?:[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*/)?",
+        "(?:[A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
+    ),
+    "the type of a condition, such as example.com/registered: 1 to 316 characters: an optional DNS subdomain and '/', then letters, digits, '-', '_' and '.'",
+);
+
+/// The types of the conditions that the operator sets.
+pub const OWN_CONDITION_TYPES: [&str; 3] = ["Ready", "Stalled", "Rotating"];

@@ -33,6 +33,9 @@ pub const KEYPAIR_UID_LABEL: &str = KEYPAIR_UID_ANNOTATION;
 /// The annotation that records what the operator applied to a Secret.
 pub const APPLIED_ANNOTATION: &str = "keypairs.dev/applied";
 
+/// The annotation with the revision of the key in the Secret, once it was rotated.
+pub const REVISION_ANNOTATION: &str = "keypairs.dev/revision";
+
 /// Whether the operator reads this annotation.
 #[must_use]
 pub fn is_own_annotation(key: &str) -> bool {
@@ -95,6 +98,11 @@ pub fn moved_text(from: &str, to: &str) -> String {
 /// The fingerprint (SHA256) in an annotation of `secret`, if it is well-formed.
 pub fn fingerprint(secret: &impl Resource, annotation: &str) -> Option<String> {
     secret.annotations().get(annotation).filter(|text| is_sha256(text)).cloned()
+}
+
+/// The revision of the key in `secret`, if it says one.
+pub fn revision(secret: &impl Resource) -> Option<u32> {
+    secret.annotations().get(REVISION_ANNOTATION)?.parse().ok().filter(|revision| *revision > 0)
 }
 
 /// The name of the `KeyPair` that a Secret names as its owner, if it is a valid name: anyone may have written it.

@@ -2,10 +2,11 @@
 
 mod report;
 
+use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::{
-    key_pair::{GenerateAlgorithm, GenerateSpec, KeyPair, SecretEncoding, SecretKeys, SecretTemplate},
+    key_pair::{GenerateAlgorithm, GenerateSpec, KeyPair, RotationSpec, SecretEncoding, SecretKeys, SecretTemplate},
     status::{Fingerprints, READY},
 };
 use crate::domain::{
@@ -13,6 +14,7 @@ use crate::domain::{
     key::{Algorithm, Encoding, PublicKey},
     reason::Reason,
     request::{Generate, Parameters},
+    rotation::{ROTATE_ANNOTATION, RotationTexts},
     secret::SecretSettings,
 };
 
@@ -32,6 +34,18 @@ pub fn parameters(key_pair: &KeyPair) -> Parameters {
         tags: spec.tags.iter().map(|tag| (tag.key.clone(), tag.value.clone().unwrap_or_default())).collect(),
         client_token: spec.client_token.clone().unwrap_or_default(),
         secret: secret_settings(key_pair, name),
+        rotation: spec.rotation.as_ref().map(|rotation| rotation_texts(key_pair, rotation)),
+    }
+}
+
+fn rotation_texts(key_pair: &KeyPair, rotation: &RotationSpec) -> RotationTexts {
+    let RotationSpec { every, publish_before, keep_after, gates } = rotation.clone();
+    RotationTexts {
+        every,
+        publish_before,
+        keep_after,
+        gates,
+        request: key_pair.annotations().get(ROTATE_ANNOTATION).cloned(),
     }
 }
 
@@ -54,6 +68,7 @@ pub fn desired(key_pair: &KeyPair) -> Desired {
         uid: key_pair.uid().unwrap_or_default(),
         deleting: key_pair.metadata.deletion_timestamp.is_some(),
         parameters: parameters(key_pair),
+        created: key_pair.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |created| created.0),
     }
 }
 

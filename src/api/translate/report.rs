@@ -9,14 +9,15 @@ use crate::{
     api::{
         key_pair::KeyPair,
         status::{
-            AcceptedRequest, Fingerprints, GENERATED, IDEMPOTENT_REPLAY, IMPORTED, KeyPairStatus, OWN_CONDITIONS,
-            READY, STALLED, StatusError,
+            AcceptedRequest, Fingerprints, GENERATED, IDEMPOTENT_REPLAY, IMPORTED, KeyPairStatus, KeyStatus,
+            OWN_CONDITIONS, READY, ROTATING, RotationStatus, STALLED, StatusError,
         },
     },
     domain::{
         decide, key,
         profile::Profile,
         reason::{Reason, Refusal},
+        rotation::{Phase, PhasedKey, RotationState},
     },
 };
 
@@ -31,7 +32,8 @@ impl KeyPairStatus {
     pub fn from_report(key_pair: &KeyPair, name: &str, report: decide::Report, now: Timestamp) -> Self {
         let error = report.refusals.first().map(|refusal| StatusError::new(key_pair.spec.profile, refusal));
         let before = key_pair.status.as_ref().map(|status| status.conditions.as_slice());
-        let conditions = merge(before.unwrap_or_default(), conditions(key_pair, &report, now));
+        let conditions =
+            merge(before.unwrap_or_default(), conditions(key_pair, &report, now), &report.reset_gates, now);
         // An invalid name is not repeated: it may be a private key pasted by mistake.
         let named = report.accepted.is_some()
             || !report.refusals.iter().any(|refusal| refusal.reason == Reason::InvalidKeyPairName);
@@ -62,10 +64,41 @@ impl KeyPairStatus {
             status.public_key = known(accepted.public_key);
             status.algorithm = known(accepted.algorithm);
             status.bits = i32::try_from(accepted.bits).ok().filter(|bits| *bits > 0);
+            status.add_rotation(&accepted.rotation);
             status.secret_name = accepted.secret_name;
             status.secret_version = accepted.secret_version;
         }
         status
+    }
+}
+
+impl KeyPairStatus {
+    fn add_rotation(&mut self, state: &RotationState) {
+        self.revision = (state.revision > 0).then_some(i64::from(state.revision));
+        self.keys = state.keys.iter().map(KeyStatus::new).collect();
+        let rotation = RotationStatus {
+            handled_request: state.handled_request.clone(),
+            next_switch: state.next_switch.map(|time| time.to_string()),
+            waiting_for: state.waiting_for.clone(),
+        };
+        self.rotation = Some(rotation).filter(|rotation| *rotation != RotationStatus::default());
+    }
+}
+
+impl KeyStatus {
+    fn new(phased: &PhasedKey) -> Self {
+        let PhasedKey { revision, phase, key, fingerprint, since } = phased;
+        let key::Fingerprints { md5, sha256 } = key.fingerprints();
+        Self {
+            revision: i64::from(*revision),
+            phase: phase.as_str().to_owned(),
+            public_key: key.to_openssh(),
+            algorithm: key.algorithm().to_string(),
+            bits: i32::try_from(key.bits()).unwrap_or_default(),
+            fingerprint: fingerprint.clone(),
+            fingerprints: Fingerprints { md5, sha256 },
+            since: since.to_string(),
+        }
     }
 }
 
@@ -82,8 +115,18 @@ impl StatusError {
 }
 
 /// The conditions `before`, with `ours` in place of the operator's own. Conditions of other writers stay, and so does the order.
-fn merge(before: &[Condition], mut ours: Vec<Condition>) -> Vec<Condition> {
-    let mut merged = Vec::with_capacity(before.len() + ours.len());
+/// `reset_gates` are set to False.
+fn merge(before: &[Condition], mut ours: Vec<Condition>, reset_gates: &[String], now: Timestamp) -> Vec<Condition> {
+    let mut merged = Vec::with_capacity(before.len() + ours.len() + reset_gates.len());
+    ours.extend(reset_gates.iter().map(|gate| Condition {
+        type_: gate.clone(),
+        status: "False".to_owned(),
+        reason: "Pending".to_owned(),
+        message:
+            "The next key is published (status.keys). Set this condition to True when it is registered.".to_owned(),
+        observed_generation: None,
+        last_transition_time: Time(now),
+    }));
     for condition in before {
         if let Some(index) = ours.iter().position(|own| own.type_ == condition.type_) {
             merged.push(ours.remove(index));
@@ -109,6 +152,8 @@ fn conditions(key_pair: &KeyPair, report: &decide::Report, now: Timestamp) -> Ve
             .filter(|before| before.status == status)
             .map_or(Time(now), |before| before.last_transition_time.clone()),
     };
+    let rotating =
+        rotating(key_pair, report, now).map(|(status, reason, message)| condition(ROTATING, status, reason, message));
     let Some(first) = report.refusals.first() else {
         let before = key_pair.status.as_ref();
         let was_promoted = |message: &str| {
@@ -132,7 +177,7 @@ fn conditions(key_pair: &KeyPair, report: &decide::Report, now: Timestamp) -> Ve
         // Kept until another message replaces it.
         let promoted = format!("{message} {PROMOTED}");
         let message = if report.replay_of.is_none() && was_promoted(&promoted) { promoted } else { message };
-        return vec![condition(READY, "True", reason, message)];
+        return std::iter::once(condition(READY, "True", reason, message)).chain(rotating).collect();
     };
     let details: Vec<String> = report.refusals.iter().map(ToString::to_string).collect();
     let message = truncate(details.join("; "));
@@ -140,7 +185,43 @@ fn conditions(key_pair: &KeyPair, report: &decide::Report, now: Timestamp) -> Ve
     if report.refusals.iter().any(|refusal| refusal.reason.needs_edit()) {
         conditions.push(condition(STALLED, "True", first.reason.as_str(), message));
     }
+    conditions.extend(rotating);
     conditions
+}
+
+/// Status, reason and message of the condition [`ROTATING`].
+fn rotating(
+    key_pair: &KeyPair,
+    report: &decide::Report,
+    now: Timestamp,
+) -> Option<(&'static str, &'static str, String)> {
+    let state = report.accepted.as_ref().map(|accepted| &accepted.rotation)?;
+    if report.replay_of.is_some() || key_pair.spec.rotation.is_none() && state.keys.is_empty() {
+        return None;
+    }
+    Some(if let Some(next) = state.key(Phase::Next) {
+        let (revision, gates) = (next.revision, state.waiting_for.join(", "));
+        match state.next_switch {
+            Some(switch) if switch > now || gates.is_empty() => (
+                "True",
+                "Published",
+                format!("Key {revision} is published, and becomes current at {switch} at the earliest."),
+            ),
+            _ => (
+                "True",
+                "WaitingForGates",
+                format!("Key {revision} becomes current when these conditions are True: {gates}."),
+            ),
+        }
+    } else if let Some(previous) = state.key(Phase::Previous) {
+        (
+            "True",
+            "KeepingPrevious",
+            format!("Key {} is current; key {} is still to be trusted.", state.revision, previous.revision),
+        )
+    } else {
+        ("False", "Idle", format!("Key {} is the only key.", state.revision))
+    })
 }
 
 /// Truncates a message to the limit of an Event (1024 bytes), so that it reads the same everywhere.

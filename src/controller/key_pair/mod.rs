@@ -131,6 +131,12 @@ impl Reconciliation<'_> {
                     let secret = self.end_move(&name, &version, &observed).await;
                     (name, secret)
                 }
+                NextStep::RotateSecret { name, version, change } => {
+                    let Some(secret) = self.rotate_secret(&name, &version, change).await.transpose() else {
+                        return Ok(None);
+                    };
+                    (name, secret)
+                }
                 NextStep::DeleteSecret(name) => {
                     let secret = self.delete_secret(&name, &observed).await;
                     (name, secret)
@@ -189,7 +195,9 @@ impl Reconciliation<'_> {
                 secrets.insert(name.to_owned(), ObservedSecret::Read(foreign));
             }
         }
-        Ok(Observed { recorded, original, created_secrets, refused, is_contended, secrets })
+        let open_gates = status.map(KeyPairStatus::open_gates).unwrap_or_default();
+        let now = context.clock.now();
+        Ok(Observed { recorded, original, created_secrets, refused, is_contended, secrets, open_gates, now })
     }
 
     /// The original, which has this name.

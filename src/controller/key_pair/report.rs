@@ -29,6 +29,14 @@ use crate::{
 /// The delay after which new timestamps, which are in whole seconds, differ from the present ones.
 const RENEWED_AFTER: Duration = Duration::from_secs(1);
 
+/// The longest time until a pair that waits for the wall clock is reconciled.
+const MAX_WAIT: Duration = Duration::from_secs(3600);
+
+/// The shorter of two delays.
+fn soonest(one: RequeueAfter, other: RequeueAfter) -> RequeueAfter {
+    one.into_iter().chain(other).min()
+}
+
 /// Renews the timestamps of an unchanged status, so that its write creates a new version of the object. An earlier write without a
 /// response, which accepted the pair, can then no longer take effect. Returns whether the status differs.
 fn renew(status: &mut KeyPairStatus, now: Timestamp) -> bool {
@@ -46,7 +54,7 @@ impl Reconciliation<'_> {
     pub(super) async fn write_status(&self, report: Report) -> Result<RequeueAfter, Error> {
         let Self { key_pair, context, desired, .. } = self;
         let uid = desired.uid.as_str();
-        let requeue_after = self.schedule_requeue(&report);
+        let requeue_after = soonest(self.schedule_requeue(&report), self.until(report.due));
         // The outcome is known: a key that is still being generated is no longer needed.
         context.pending_keys.forget(uid);
         let outcome = report.refusals.first().map_or("Ready", |refusal| refusal.reason.as_str());
@@ -88,6 +96,14 @@ impl Reconciliation<'_> {
             self.publish(&event).await;
         }
         Ok(requeue_after)
+    }
+
+    /// How long it is until this time, at most an hour: the wall clock can jump.
+    fn until(&self, time: Option<Timestamp>) -> RequeueAfter {
+        let remaining = time?.duration_since(self.context.clock.now());
+        // Times are in whole seconds of a clock that the timer does not follow exactly.
+        let remaining = Duration::try_from(remaining).unwrap_or_default().saturating_add(Duration::from_millis(10));
+        Some(remaining.min(MAX_WAIT))
     }
 
     /// Makes the status name this Secret and keeps the rest of it, since more steps follow. The event of the write triggers them.

@@ -5,7 +5,7 @@ use kube::runtime::reflector::ObjectRef;
 use super::{
     Reconciliation,
     error::Error,
-    secrets::{self, Content, Created, RequestError, SecretUpdate},
+    secrets::{self, Content, Created, HeldPrivateKeys, RequestError, RotationKeys, SecretRotation, SecretUpdate},
     with_deadline,
 };
 use crate::{
@@ -14,6 +14,7 @@ use crate::{
         decide::{Move, Observed, ObservedSecret, Ownership, ReadSecret},
         key::{KeySpec, PrivateKey},
         reason::Reason,
+        rotation::Change,
     },
 };
 
@@ -91,11 +92,11 @@ impl Reconciliation<'_> {
     /// Creates the Secret `to` with the key in the Secret `from`. Returns the name of the Secret that was observed, and the observation.
     pub(super) async fn copy_secret(&self, from: String, to: String) -> (String, Result<ObservedSecret, Error>) {
         let settings = &self.desired.parameters.secret;
-        let key =
-            self.with_read_permit(secrets::private_key(&self.context.client, self.key_pair, &from, settings)).await;
-        match key.and_then(|key| key.map_err(Error::ReadSecret)) {
-            Ok(Some(key)) => {
-                let observed = self.post_key(&to, &key, None, Some(from)).await;
+        let keys =
+            self.with_read_permit(secrets::private_keys(&self.context.client, self.key_pair, &from, settings)).await;
+        match keys.and_then(|keys| keys.map_err(Error::ReadSecret)) {
+            Ok(Some(HeldPrivateKeys { current, rotation })) => {
+                let observed = self.post_key(&to, &current, None, Some(from), rotation).await;
                 (to, observed)
             }
             Ok(None) => {
@@ -118,6 +119,44 @@ impl Reconciliation<'_> {
         let end = secrets::end_move(&self.context.client, self.key_pair, name, version);
         let version = self.with_deadline(end).await?.map_err(Error::UpdateSecret)?;
         Ok(ObservedSecret::Read(ReadSecret { moved: None, version, ..secret.clone() }))
+    }
+
+    /// Makes one change of a rotation. `None`: the next key is being generated, or the `KeyPair` has changed, and either triggers
+    /// another reconciliation.
+    pub(super) async fn rotate_secret(
+        &self,
+        name: &str,
+        version: &str,
+        change: Change,
+    ) -> Result<Option<ObservedSecret>, Error> {
+        let key;
+        let change = match change {
+            Change::AddNext(spec) => {
+                let keys = &self.context.pending_keys;
+                let uid = self.desired.uid.as_str();
+                let mut generated = keys.take_ready(uid, spec);
+                if generated.is_none() {
+                    if !self.context.is_current(self.key_pair) {
+                        return Ok(None);
+                    }
+                    generated = keys.get_or_start(&ObjectRef::from_obj(self.key_pair), uid, spec);
+                }
+                let Some(generated) = generated else { return Ok(None) };
+                key = generated?;
+                SecretRotation::AddNext(&key)
+            }
+            Change::Switch { revision } => SecretRotation::Switch(revision),
+            Change::RemoveNext => SecretRotation::RemoveNext,
+            Change::RemovePrevious => SecretRotation::RemovePrevious,
+        };
+        let admission_changes = self.admission_changes(name);
+        let update = self.secret_update(name, version, &admission_changes);
+        let rotate = secrets::rotate(&self.context.client, self.key_pair, update, change);
+        let rotated = to_observed(self.with_read_permit(rotate).await?).map_err(Error::UpdateSecret)?;
+        if let ObservedSecret::Read(secret) = &rotated {
+            self.record_admission_changes(name, &secret.admission_changes);
+        }
+        Ok(Some(rotated))
     }
 
     pub(super) async fn delete_secret(&self, name: &str, observed: &Observed) -> Result<ObservedSecret, Error> {
@@ -154,7 +193,7 @@ impl Reconciliation<'_> {
             private_key = keys.get_or_start(&ObjectRef::from_obj(self.key_pair), uid, spec);
         }
         let Some(private_key) = private_key else { return Ok(None) };
-        self.post_key(name, &private_key?, replaces, None).await.map(Some)
+        self.post_key(name, &private_key?, replaces, None, RotationKeys::default()).await.map(Some)
     }
 
     /// Creates the Secret with this key; if a Secret of that name exists, reads that instead.
@@ -164,11 +203,13 @@ impl Reconciliation<'_> {
         key: &PrivateKey,
         replaces: Option<String>,
         moved_from: Option<String>,
+        rotation: RotationKeys,
     ) -> Result<ObservedSecret, Error> {
+        let entries = rotation.entries();
         let public_key = key.public_key(secrets::NO_COMMENT)?;
         let encoding = self.desired.parameters.secret.encoding(None);
         let content = Content::new(key, &public_key, encoding)?.replacing(replaces.clone());
-        let content = content.moved_from(moved_from.clone());
+        let content = content.moved_from(moved_from.clone()).with_rotation(rotation);
         let Created { version, ownership, is_selected, admission_changes } =
             match self.post_secret(name, &content, false).await? {
                 Ok(created) => created,
@@ -186,6 +227,7 @@ impl Reconciliation<'_> {
             up_to_date: true,
             is_type_allowed: true,
             replaces,
+            rotation: entries,
             version,
         }))
     }

@@ -29,7 +29,7 @@ use crate::{
     client::randomness::Randomness,
     controller::queue::Trigger,
     domain::{
-        decide::{Incompatibility, Ownership, ReadSecret},
+        decide::{Incompatibility, Ownership, ReadSecret, RotationEntries},
         rules::SECRET_NAME,
     },
 };
@@ -99,6 +99,7 @@ impl SecretWatches {
             up_to_date: false,
             is_type_allowed: true,
             replaces: None,
+            rotation: RotationEntries::default(),
             version: String::new(),
         })
     }

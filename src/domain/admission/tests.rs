@@ -21,6 +21,7 @@ fn parameters(name: &str) -> Parameters {
         tags: Vec::new(),
         client_token: String::new(),
         secret: SecretSettings::named("web".to_owned()),
+        rotation: None,
     }
 }
 
@@ -45,8 +46,9 @@ fn candidate(uid: u32, parameters: Parameters, accepted: bool) -> Candidate {
         secret_version: None,
         key_pair_name: String::new(),
         request: None,
+        rotation: crate::domain::rotation::RotationState::default(),
     });
-    Candidate { desired: Desired { uid, deleting: false, parameters }, recorded, claim }
+    Candidate { desired: Desired { uid, deleting: false, parameters, created: Timestamp::UNIX_EPOCH }, recorded, claim }
 }
 
 fn ledger(quota: usize, candidates: &[&Candidate]) -> Ledger {

@@ -4,6 +4,7 @@ use crate::domain::{
     digest,
     key::{Fingerprints, PublicKey},
     request::Parameters,
+    rotation::RotationState,
 };
 
 /// What the status records about an accepted pair.
@@ -29,6 +30,8 @@ pub struct AcceptedKeyPair {
     pub secret_name: Option<String>,
     /// `status.secretVersion`: the resource version at which the Secret last held the right key.
     pub secret_version: Option<String>,
+    /// What the status records about rotation.
+    pub rotation: RotationState,
 }
 
 impl AcceptedKeyPair {

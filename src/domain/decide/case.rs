@@ -45,7 +45,7 @@ impl<'a> Case<'a> {
     pub(super) fn holds_other_key(self, recorded: &AcceptedKeyPair, secret: &ReadSecret, key: &PublicKey) -> bool {
         let is_replacement = self.desired.parameters.secret.on_loss == OnLoss::Regenerate
             && secret.replaces.as_ref() == Some(&recorded.fingerprints.sha256);
-        recorded.contradicts(key) && !is_replacement
+        recorded.contradicts(key) && !is_replacement && !self.is_switched(secret, key)
     }
 
     /// Whether the key has the kind that the spec asks for or, if it asks for none, any kind that the profile accepts.

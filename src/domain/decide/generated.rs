@@ -2,7 +2,7 @@
 
 use super::{
     AcceptedKeyPair, CachedSecret, Desired, Incompatibility, NextStep, Observed, ObservedSecret, Ownership, ReadSecret,
-    Report, accept, accepted_key_pair,
+    Report,
     case::{Case, update},
     moves, refusals, refuse_failed_request, refuse_until_changed, report_of,
 };
@@ -54,7 +54,13 @@ impl<'a> Case<'a> {
         let ObservedSecret::Unread(Some(cached)) = self.observed.secret(name) else { return None };
         let recorded = self.observed.recorded.as_ref().filter(|recorded| self.is_up_to_date(cached, recorded))?;
         Some(match PublicKey::parse(&recorded.public_key) {
-            Ok(key) => accept(self.desired, self.observed, self.region, &key, Some((name, &cached.version))),
+            Ok(key) => {
+                let plan = self.plan_rotation(&key, None);
+                if plan.change.is_some() {
+                    return Some(NextStep::ReadSecret(name.to_owned()));
+                }
+                NextStep::Report(Box::new(self.accepted_report(&key, (name, &cached.version), plan)))
+            }
             Err(_) => NextStep::ReadSecret(name.to_owned()),
         })
     }
@@ -131,7 +137,7 @@ impl<'a> Case<'a> {
 
     /// The Secret has the name in the spec and holds the key: applies the settings to it and cleans up after moves.
     pub(super) fn apply_settings(self, name: &str, secret: &ReadSecret, key: &PublicKey) -> NextStep {
-        let Self { desired, observed, region, .. } = self;
+        let observed = self.observed;
         let refuse = |refusal| refuse_until_changed(observed, name, refusal);
         let refusal = if secret.is_type_allowed {
             secret.incompatibility.as_ref().map(|incompatibility| refusals::incompatibility(name, incompatibility))
@@ -155,9 +161,12 @@ impl<'a> Case<'a> {
         if let Some(step) = moves::clean_up(self, name, secret) {
             return step;
         }
-        let accepted = accepted_key_pair(desired, observed, region, key, Some((name, &secret.version)));
-        let awaited_secret = (!secret.is_selected || !secret.admission_changes.is_empty()).then(|| name.to_owned());
-        let mut report = Report { accepted: Some(accepted), awaited_secret, ..Report::default() };
+        let plan = self.plan_rotation(key, Some(secret.rotation.held_keys()));
+        if let Some(step) = self.rotate(name, secret, &plan) {
+            return step;
+        }
+        let mut report = self.accepted_report(key, (name, &secret.version), plan);
+        report.awaited_secret = (!secret.is_selected || !secret.admission_changes.is_empty()).then(|| name.to_owned());
         if !secret.admission_changes.is_empty() {
             report.refusals.push(refusals::changed_by_admission(name, &secret.admission_changes));
             (report.requeue, report.changed_by_admission) = (true, true);

@@ -31,7 +31,9 @@ pub(super) fn refusals(
     };
     let other_kind = match (source, &known_key) {
         (Source::Generate(spec), Some(key)) => {
-            parameters.generate.is_some() && (key.algorithm(), key.bits()) != (spec.algorithm(), spec.bits())
+            parameters.generate.is_some()
+                && parameters.rotation.is_none()
+                && (key.algorithm(), key.bits()) != (spec.algorithm(), spec.bits())
         }
         _ => false,
     };

@@ -1,7 +1,9 @@
 //! The results of a decision.
 
+use jiff::Timestamp;
+
 use super::{Refusal, accepted::AcceptedKeyPair};
-use crate::domain::key::KeySpec;
+use crate::domain::{key::KeySpec, rotation::Change};
 
 /// What the status is to say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,6 +22,10 @@ pub struct Report {
     pub changed_by_admission: bool,
     /// The name of a Secret whose change ends the state that is reported, and that the watch by label may not show.
     pub awaited_secret: Option<String>,
+    /// Gates that are set to False, because a next key was just published.
+    pub reset_gates: Vec<String>,
+    /// When to decide again, although nothing has happened.
+    pub due: Option<Timestamp>,
 }
 
 /// The next step.
@@ -69,6 +75,15 @@ pub enum NextStep {
         name: String,
         /// The version on which the decision is based.
         version: String,
+    },
+    /// Make this change for a rotation to the Secret of this name, if it still has this version; then decide again.
+    RotateSecret {
+        /// The Secret's name.
+        name: String,
+        /// The version on which the decision is based.
+        version: String,
+        /// The change.
+        change: Change,
     },
     /// Delete the Secret of this name, whose key another Secret now holds; then decide again.
     DeleteSecret(String),

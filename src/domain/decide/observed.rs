@@ -2,8 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
+
 use super::accepted::AcceptedKeyPair;
-use crate::domain::{key::PublicKey, reason::Reason, request::Parameters};
+use crate::domain::{
+    key::PublicKey,
+    reason::Reason,
+    request::Parameters,
+    rotation::{HeldKeys, OpenGates},
+};
 
 /// What the `KeyPair` asks for.
 #[derive(Debug, Clone)]
@@ -14,6 +21,8 @@ pub struct Desired {
     pub deleting: bool,
     /// The request.
     pub parameters: Parameters,
+    /// `metadata.creationTimestamp`.
+    pub created: Timestamp,
 }
 
 impl Desired {
@@ -46,6 +55,10 @@ pub struct Observed {
     pub is_contended: bool,
     /// Each Secret that the decision may involve, by name.
     pub secrets: BTreeMap<String, ObservedSecret>,
+    /// The types of the conditions of other writers that are True.
+    pub open_gates: OpenGates,
+    /// The present time.
+    pub now: Timestamp,
 }
 
 impl Observed {
@@ -158,6 +171,27 @@ pub struct ReadSecret {
     pub is_type_allowed: bool,
     /// The fingerprint (SHA256) of the lost key that this one replaces.
     pub replaces: Option<String>,
+    /// What it holds for a rotation.
+    pub rotation: RotationEntries,
     /// Its resource version.
     pub version: String,
+}
+
+/// What a Secret holds for a rotation, besides the current key.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RotationEntries {
+    /// The next key.
+    pub next: Option<PublicKey>,
+    /// The previous key.
+    pub previous: Option<PublicKey>,
+    /// The revision of the current key, if the Secret says it.
+    pub revision: Option<u32>,
+    /// The name of an entry that a rotation would write, and that belongs to somebody else.
+    pub foreign_entry: Option<String>,
+}
+
+impl RotationEntries {
+    pub(super) fn held_keys(&self) -> HeldKeys<'_> {
+        HeldKeys { next: self.next.as_ref(), previous: self.previous.as_ref(), revision: self.revision }
+    }
 }

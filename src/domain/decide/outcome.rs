@@ -1,17 +1,14 @@
 //! How a decision ends: the pair is accepted, or refused for a reason.
 
 use super::{AcceptedKeyPair, AcceptedRequest, Desired, NextStep, Observed, ObservedSecret, Report, refusals};
-use crate::domain::{key::PublicKey, key_pair_id::KeyPairId, reason::Refusal, region::Region, request::Parameters};
+use crate::domain::{
+    key::PublicKey, key_pair_id::KeyPairId, reason::Refusal, region::Region, request::Parameters,
+    rotation::RotationState,
+};
 
-/// The pair is Ready. `secret` is the name and version of the Secret of a generated pair.
-pub(super) fn accept(
-    desired: &Desired,
-    observed: &Observed,
-    region: &Region,
-    key: &PublicKey,
-    secret: Option<(&str, &str)>,
-) -> NextStep {
-    let accepted = Some(accepted_key_pair(desired, observed, region, key, secret));
+/// The imported pair is Ready.
+pub(super) fn accept_import(desired: &Desired, observed: &Observed, region: &Region, key: &PublicKey) -> NextStep {
+    let accepted = Some(accepted_key_pair(desired, observed, region, key, None));
     NextStep::Report(Box::new(Report { accepted, ..Report::default() }))
 }
 
@@ -49,6 +46,14 @@ pub(super) fn refuse_until_changed(observed: &Observed, secret: &str, refusal: R
     NextStep::Report(Box::new(Report { requeue: true, awaited_secret, ..report_of(observed, vec![refusal]) }))
 }
 
+/// The fingerprint of a key of the pair with this identifier, in the profile's form.
+pub(super) fn fingerprint(parameters: &Parameters, region: &Region, key: &PublicKey, id: &str) -> String {
+    let line = key.to_openssh();
+    let body = parameters.public_key.as_ref().unwrap_or(&line);
+    let project = region.effective_project(&parameters.project);
+    parameters.profile.fingerprint(key, body, project, &KeyPairId::from_text(id))
+}
+
 pub(super) fn accepted_key_pair(
     desired: &Desired,
     observed: &Observed,
@@ -56,17 +61,14 @@ pub(super) fn accepted_key_pair(
     key: &PublicKey,
     secret: Option<(&str, &str)>,
 ) -> AcceptedKeyPair {
-    let Parameters { profile, project, public_key, .. } = &desired.parameters;
-    let public_line = key.to_openssh();
-    let body = public_key.as_ref().unwrap_or(&public_line);
     // Set once: it survives even a restore that gives the object another UID.
     let recorded = observed.recorded.as_ref().map(|accepted| KeyPairId::from_text(&accepted.id));
     let id = recorded.unwrap_or_else(|| KeyPairId::from_uid(&desired.uid));
     let request = observed.recorded.as_ref().and_then(|accepted| accepted.request.clone());
     AcceptedKeyPair {
-        fingerprint: profile.fingerprint(key, body, region.effective_project(project), &id),
+        fingerprint: fingerprint(&desired.parameters, region, key, id.as_str()),
         id: id.to_string(),
-        public_key: public_line,
+        public_key: key.to_openssh(),
         algorithm: key.algorithm().to_string(),
         bits: key.bits(),
         key_pair_name: desired.parameters.key_pair_name.clone(),
@@ -74,5 +76,6 @@ pub(super) fn accepted_key_pair(
         fingerprints: key.fingerprints(),
         secret_name: secret.map(|(name, _)| name.to_owned()),
         secret_version: secret.map(|(_, version)| version.to_owned()),
+        rotation: RotationState::default(),
     }
 }

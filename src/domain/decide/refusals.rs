@@ -137,6 +137,17 @@ pub(super) fn incompatibility(name: &str, incompatibility: &Incompatibility) -> 
     Refusal::new(Reason::SecretConflict, Parameter::Secret, detail)
 }
 
+/// A rotation needs an entry that somebody else has put into the Secret.
+pub(super) fn rotation_entry_in_use(name: &str, entry: &str) -> Refusal {
+    Refusal::new(
+        Reason::SecretConflict,
+        Parameter::Secret,
+        format!(
+            "Secret {name:?} has an entry {entry:?} that does not belong to the operator, and the rotation needs it: remove that entry, or name another data key in spec.secret.keys"
+        ),
+    )
+}
+
 pub(super) fn offer_of_another_kind(name: &str, key: &PublicKey, spec: KeySpec) -> Refusal {
     Refusal::new(
         Reason::SecretConflict,

@@ -6,6 +6,7 @@ use std::{
     sync::LazyLock,
 };
 
+use jiff::Timestamp;
 use proptest::{prelude::*, sample::select};
 
 mod walks;
@@ -18,6 +19,7 @@ use crate::{
         profile::Profile,
         reason::Reason,
         request::{Generate, Parameters, TokenUse},
+        rotation::{Change, OpenGates},
         secret::{OnLoss, SSH_AUTH_TYPE, SecretSettings},
     },
     keygen,
@@ -37,6 +39,7 @@ fn desired(public_key: Option<&str>, spec: KeySpec) -> Desired {
     Desired {
         uid: UID.to_owned(),
         deleting: false,
+        created: Timestamp::UNIX_EPOCH,
         parameters: Parameters {
             profile: Profile::OpenSSH,
             key_pair_name: "web".to_owned(),
@@ -48,6 +51,7 @@ fn desired(public_key: Option<&str>, spec: KeySpec) -> Desired {
             tags: Vec::new(),
             client_token: String::new(),
             secret: SecretSettings::named("web".to_owned()),
+            rotation: None,
         },
     }
 }
@@ -76,6 +80,7 @@ struct World {
     refusals: Vec<Reason>,
     generated: usize,
     version: usize,
+    now: Timestamp,
 }
 
 /// A Secret of the simulated cluster.
@@ -97,6 +102,7 @@ impl World {
             refusals: Vec::new(),
             generated: 0,
             version: 0,
+            now: Timestamp::UNIX_EPOCH,
         };
         if let Some(secret) = secret {
             world.put("web", secret, None);
@@ -142,6 +148,8 @@ impl World {
             refused: self.refusals.first().copied(),
             is_contended: false,
             secrets,
+            open_gates: OpenGates::new(),
+            now: self.now,
         }
     }
 
@@ -202,9 +210,11 @@ impl World {
                     (name.clone(), self.put(&name, secret, Some(settings)))
                 }
                 NextStep::CopySecret { from, to } => {
-                    let key = self.secrets[&from].secret.public_key.clone().unwrap();
+                    let source = self.secrets[&from].secret.clone();
                     let moved = Some(Move { from, to: to.clone() });
-                    (to.clone(), self.create(&to, desired, key, None, moved))
+                    self.create(&to, desired, source.public_key.unwrap(), None, moved);
+                    self.secrets.get_mut(&to).unwrap().secret.rotation = source.rotation;
+                    (to.clone(), self.read(&to, desired))
                 }
                 NextStep::RecordMove { name, version } => {
                     let recorded = self.recorded.as_mut().unwrap();
@@ -214,6 +224,25 @@ impl World {
                 NextStep::EndMove { name, version } => {
                     let secret = ReadSecret { moved: None, ..self.secrets[&name].secret.clone() };
                     assert_eq!(secret.version, version);
+                    let settings = self.secrets[&name].settings.clone();
+                    (name.clone(), self.put(&name, secret, settings))
+                }
+                NextStep::RotateSecret { name, version, change } => {
+                    let mut secret = self.secrets[&name].secret.clone();
+                    assert!(secret.ownership == Ownership::Ours && secret.version == version);
+                    match change {
+                        Change::AddNext(spec) => {
+                            self.generated += 1;
+                            secret.rotation.next = Some(keygen::generate(spec).unwrap().public_key("").unwrap());
+                        }
+                        Change::Switch { revision } => {
+                            secret.rotation.previous = secret.public_key.take();
+                            secret.public_key = secret.rotation.next.take();
+                            secret.rotation.revision = Some(revision);
+                        }
+                        Change::RemoveNext => secret.rotation.next = None,
+                        Change::RemovePrevious => secret.rotation.previous = None,
+                    }
                     let settings = self.secrets[&name].settings.clone();
                     (name.clone(), self.put(&name, secret, settings))
                 }
@@ -265,6 +294,7 @@ fn read_secret(owned: bool, public_key: Option<PublicKey>) -> ReadSecret {
         up_to_date: true,
         is_type_allowed: true,
         replaces: None,
+        rotation: RotationEntries::default(),
         version: String::new(),
     }
 }

@@ -50,6 +50,7 @@ pub(super) static RULES: ProfileRules = ProfileRules {
         not_available(Reason::InvalidTag, 400),
         not_available(Reason::InvalidClientToken, 400),
         not_available(Reason::InvalidSecret, 400),
+        not_available(Reason::InvalidRotation, 400),
         not_available(Reason::QuotaExceeded, 400),
         not_available(Reason::RegionNotFound, 404),
         ErrorRow::new(Reason::ProjectNotFound, 404, "292", NOT_AVAILABLE),

@@ -66,6 +66,7 @@ pub(super) static ERRORS: &[ErrorRow] = &[
         "The specified ClientToken is malformed.",
     ),
     ErrorRow::new(Reason::InvalidSecret, 400, "InvalidSecret.Malformed", "The specified Secret is malformed."),
+    ErrorRow::new(Reason::InvalidRotation, 400, "InvalidParameter", "The specified parameter {parameter} is invalid."),
     ErrorRow::new(
         Reason::QuotaExceeded,
         400,

@@ -8,6 +8,7 @@ use crate::{
     api::{FromObject, secret::APPLIED_ANNOTATION},
     domain::{
         key::Encoding,
+        rotation::Phase,
         rules::DATA_KEY,
         secret::{SecretSettings, TEMPLATE_MAX_BYTES},
     },
@@ -28,6 +29,30 @@ pub(super) struct Entries {
     pub(super) added_private_key: bool,
     /// The names of the entries from the template.
     pub(super) string_data: Vec<String>,
+    /// The entries of the next key of a rotation.
+    pub(super) next: Option<KeyEntries>,
+    /// The entries of the previous key of a rotation.
+    pub(super) previous: Option<KeyEntries>,
+}
+
+/// The data keys of a key pair.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct KeyEntries {
+    pub(super) private_key: String,
+    pub(super) public_key: String,
+}
+
+impl KeyEntries {
+    /// The data keys of a key in this phase of a rotation.
+    pub(super) fn of(settings: &SecretSettings, phase: Phase) -> Self {
+        let name = |data_key: &str| format!("{data_key}{}", phase.suffix());
+        Self { private_key: name(&settings.private_key), public_key: name(&settings.public_key) }
+    }
+
+    pub(super) fn names(&self) -> [&String; 2] {
+        [&self.private_key, &self.public_key]
+    }
 }
 
 /// What the operator wrote into a Secret, and for which settings. With it the operator can tell from the metadata whether the Secret is up
@@ -54,6 +79,12 @@ pub(super) struct Applied {
     pub(super) annotations: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) string_data: Vec<String>,
+    /// The entries of the next key of a rotation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) next: Option<KeyEntries>,
+    /// The entries of the previous key of a rotation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) previous: Option<KeyEntries>,
 }
 
 impl Applied {
@@ -61,7 +92,8 @@ impl Applied {
     pub(super) fn of(secret: &impl Resource) -> Option<Self> {
         let record = secret.annotations().get(APPLIED_ANNOTATION).filter(|text| text.len() <= MAX_RECORD_BYTES)?;
         let FromObject(applied) = serde_json::from_str::<FromObject<Self>>(record).ok()?;
-        let names = [&applied.private_key, &applied.public_key].into_iter().chain(&applied.string_data);
+        let rotated = applied.rotated().flat_map(KeyEntries::names);
+        let names = [&applied.private_key, &applied.public_key].into_iter().chain(&applied.string_data).chain(rotated);
         // The name of the public key may be empty.
         let is_valid = names.filter(|name| !name.is_empty()).all(|name| DATA_KEY.allows(name));
         is_valid.then_some(applied)
@@ -77,8 +109,15 @@ impl Applied {
             adopted,
             added_private_key: entries.added_private_key,
             string_data: entries.string_data.clone(),
+            next: entries.next.clone(),
+            previous: entries.previous.clone(),
             ..Self::default()
         }
+    }
+
+    /// The entries of keys that are not current.
+    pub(super) fn rotated(&self) -> impl Iterator<Item = &KeyEntries> {
+        self.next.iter().chain(&self.previous)
     }
 
     /// The record for a Secret that the operator creates.
@@ -99,7 +138,8 @@ impl Applied {
     pub(super) fn entries(&self) -> Vec<String> {
         let public_key = Some(&self.public_key).filter(|name| !name.is_empty());
         let private_key = Some(&self.private_key).filter(|_| self.added_private_key);
-        self.string_data.iter().chain(public_key).chain(private_key).cloned().collect()
+        let rotated = self.rotated().flat_map(KeyEntries::names);
+        self.string_data.iter().chain(public_key).chain(private_key).chain(rotated).cloned().collect()
     }
 
     pub(super) fn to_text(&self) -> String {

@@ -5,16 +5,22 @@ use std::collections::BTreeMap;
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use serde_json::{Value, json};
 
+use zeroize::Zeroizing;
+
 use super::{
     NO_COMMENT,
-    applied::{Applied, Entries},
+    applied::{Applied, Entries, KeyEntries},
     desired_secret::DesiredSecret,
     difference::{Changes, data, difference, ours, text_entries},
 };
-use crate::domain::{
-    decide::Incompatibility,
-    key::{PrivateKey, PublicKey},
-    secret::SecretSettings,
+use crate::{
+    api::secret::revision,
+    domain::{
+        decide::{Incompatibility, RotationEntries},
+        key::{Encoding, PrivateKey, PrivateKeyError, PublicKey},
+        rotation::Phase,
+        secret::SecretSettings,
+    },
 };
 
 fn entry<'a>(secret: &'a Secret, name: &str) -> Option<&'a ByteString> {
@@ -41,6 +47,75 @@ pub(super) fn private_key(secret: &Secret, desired: DesiredSecret<'_>) -> Result
 /// The public key of [`private_key`].
 pub(super) fn public_key(secret: &Secret, desired: DesiredSecret<'_>) -> Result<PublicKey, String> {
     private_key(secret, desired)?.public_key(NO_COMMENT).map_err(|error| error.to_string())
+}
+
+/// The private key of a rotation in these entries.
+pub(super) fn rotated_key(secret: &Secret, entries: Option<&KeyEntries>) -> Option<PrivateKey> {
+    read(secret, &entries?.private_key).ok()
+}
+
+/// What a Secret that is ours holds for a rotation.
+pub(super) fn rotation(secret: &Secret, desired: DesiredSecret<'_>) -> RotationEntries {
+    let record = desired.record(secret).unwrap_or_default();
+    let public_key = |entries: &Option<KeyEntries>| rotated_key(secret, entries.as_ref())?.public_key(NO_COMMENT).ok();
+    let own = record.entries();
+    let is_foreign = |name: &String| entry(secret, name).is_some() && !own.contains(name);
+    let names = [Phase::Next, Phase::Previous].map(|phase| KeyEntries::of(desired.settings, phase));
+    RotationEntries {
+        next: public_key(&record.next),
+        previous: public_key(&record.previous),
+        revision: revision(secret),
+        foreign_entry: names.iter().flat_map(KeyEntries::names).find(|name| is_foreign(name)).cloned(),
+    }
+}
+
+/// The text of the private key of a rotation. A key of another algorithm than the present one may not support the encoding.
+pub(super) fn rotated_text(settings: &SecretSettings, key: &PrivateKey) -> Result<Zeroizing<String>, PrivateKeyError> {
+    key.encode(encoding_of(settings, key), NO_COMMENT)
+}
+
+fn encoding_of(settings: &SecretSettings, key: &PrivateKey) -> Encoding {
+    let encoding = settings.encoding(None);
+    if encoding.supports(key.algorithm()) { encoding } else { Encoding::Pkcs8 }
+}
+
+/// The entries of a key of a rotation in this phase.
+pub(super) fn rotated_data(
+    settings: &SecretSettings,
+    phase: Phase,
+    key: &PrivateKey,
+) -> Result<(KeyEntries, BTreeMap<String, ByteString>), PrivateKeyError> {
+    let names = KeyEntries::of(settings, phase);
+    let line = format!("{}\n", key.public_key(NO_COMMENT)?.to_openssh());
+    let text = ByteString(rotated_text(settings, key)?.as_bytes().to_vec());
+    let data = [(names.private_key.clone(), text), (names.public_key.clone(), ByteString(line.into_bytes()))];
+    Ok((names, data.into()))
+}
+
+/// Adds the entries of the keys of a rotation, in the form that the settings ask for. An entry that cannot be read any more goes.
+fn rotated_entries(
+    secret: &Secret,
+    desired: DesiredSecret<'_>,
+    before: &Applied,
+    wanted: &mut BTreeMap<String, ByteString>,
+    entries: &mut Entries,
+) {
+    let mut add = |phase, recorded: Option<&KeyEntries>| {
+        let key = rotated_key(secret, recorded)?;
+        let (names, mut data) = rotated_data(desired.settings, phase, &key).ok()?;
+        let is_same = recorded == Some(&names)
+            && entry(secret, &names.private_key)
+                .and_then(|text| std::str::from_utf8(&text.0).ok())
+                .is_some_and(|text| key.is_written(text, encoding_of(desired.settings, &key)));
+        // Encodings can contain random numbers: what is right stays.
+        if is_same && let Some(text) = entry(secret, &names.private_key) {
+            data.insert(names.private_key.clone(), text.clone());
+        }
+        wanted.append(&mut data);
+        Some(names)
+    };
+    entries.next = add(Phase::Next, before.next.as_ref());
+    entries.previous = add(Phase::Previous, before.previous.as_ref());
 }
 
 /// The entry that the settings use for a key although the owner of an adopted Secret keeps something else in it.
@@ -92,6 +167,7 @@ pub(super) fn changes(secret: &Secret, desired: DesiredSecret<'_>, before: &Appl
         entries.public_key.clone_from(&settings.public_key);
         wanted.extend(data(settings, &key.to_openssh()).remove_entry(&settings.public_key));
     }
+    rotated_entries(secret, desired, before, &mut wanted, &mut entries);
     entries.changes = difference(present, &wanted, &own_entries);
     // The private key entry may have the name of an old or new template entry.
     entries.changes.remove(&settings.private_key);

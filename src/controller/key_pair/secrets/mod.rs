@@ -6,6 +6,7 @@ mod desired_secret;
 mod difference;
 mod entries;
 mod patch;
+mod rotate;
 mod update;
 
 use http::header::{ACCEPT, HeaderValue};
@@ -18,19 +19,24 @@ use kube::{
 use serde_json::json;
 use zeroize::{Zeroize, Zeroizing};
 
-pub use self::update::{SecretUpdate, end_move, release, update};
 use self::{applied::Applied, desired_secret::DesiredSecret};
+pub use self::{
+    rotate::{SecretRotation, rotate},
+    update::{SecretUpdate, end_move, release, update},
+};
 use crate::{
     api::{
         KeyPair,
         secret::{
-            MOVED_ANNOTATION, OwnershipMetadata, REPLACES_ANNOTATION, fingerprint, is_selected, moved, moved_text,
+            MOVED_ANNOTATION, OwnershipMetadata, REPLACES_ANNOTATION, REVISION_ANNOTATION, fingerprint, is_selected,
+            moved, moved_text, revision,
         },
     },
     client::summarize,
     domain::{
-        decide::{Incompatibility, Ownership, ReadSecret},
+        decide::{Incompatibility, Ownership, ReadSecret, RotationEntries},
         key::{Encoding, PrivateKey, PrivateKeyError, PublicKey},
+        rotation::Phase,
         rules::SECRET_NAME,
         secret::{OPAQUE_TYPE, SecretSettings},
     },
@@ -60,6 +66,9 @@ pub enum RequestError {
     /// The name is invalid, so it must not become part of a URL.
     #[error("invalid Secret name: it must be {}", SECRET_NAME.words)]
     Name,
+    /// The keys could not be written.
+    #[error("cannot encode a key: {0}")]
+    Encode(#[from] PrivateKeyError),
     /// The Secret could not be serialized.
     #[error("cannot serialize the Secret: {0}")]
     Serialize(#[source] serde_json::Error),
@@ -147,25 +156,66 @@ fn to_read_secret(
         incompatibility,
         is_type_allowed: settings.allows_type(secret.type_.as_deref().unwrap_or(OPAQUE_TYPE)),
         replaces: fingerprint(secret, REPLACES_ANNOTATION),
+        rotation: if desired.owned { entries::rotation(secret, desired) } else { RotationEntries::default() },
         version: secret.resource_version().unwrap_or_default(),
     }
 }
 
-/// The private key in the Secret with this name; `None` if the Secret does not exist, is not ours, or contains none.
+/// All keys in a Secret, to be copied.
+pub struct HeldPrivateKeys {
+    /// The key of the pair.
+    pub current: PrivateKey,
+    /// What it holds for a rotation.
+    pub rotation: RotationKeys,
+}
+
+/// The keys of a rotation in a Secret besides the current one.
+#[derive(Default)]
+pub struct RotationKeys {
+    /// The next key.
+    pub next: Option<PrivateKey>,
+    /// The previous key.
+    pub previous: Option<PrivateKey>,
+    /// The revision of the current key.
+    pub revision: Option<u32>,
+}
+
+impl RotationKeys {
+    /// What a Secret with these keys holds for a rotation.
+    pub fn entries(&self) -> RotationEntries {
+        let public_key = |key: &Option<PrivateKey>| key.as_ref()?.public_key(NO_COMMENT).ok();
+        RotationEntries {
+            next: public_key(&self.next),
+            previous: public_key(&self.previous),
+            revision: self.revision,
+            foreign_entry: None,
+        }
+    }
+}
+
+/// The private keys in the Secret with this name; `None` if the Secret does not exist, is not ours, or contains none.
 ///
 /// # Errors
 ///
 /// Any error of the API server but 404.
-pub async fn private_key(
+pub async fn private_keys(
     client: &Client,
     key_pair: &KeyPair,
     name: &str,
     settings: &SecretSettings,
-) -> Result<Option<PrivateKey>, RequestError> {
+) -> Result<Option<HeldPrivateKeys>, RequestError> {
     let secret = fetch(client, key_pair, name).await?;
     let ours = secret.filter(|secret| OwnershipMetadata::of(&secret.0).ownership(key_pair) == Ownership::Ours);
     let desired = DesiredSecret { key_pair, settings, owned: true, admission_changes: &[] };
-    Ok(ours.and_then(|secret| entries::private_key(&secret.0, desired).ok()))
+    Ok(ours.and_then(|WipedSecret(ref secret)| {
+        let record = desired.record(secret).unwrap_or_default();
+        let rotation = RotationKeys {
+            next: entries::rotated_key(secret, record.next.as_ref()),
+            previous: entries::rotated_key(secret, record.previous.as_ref()),
+            revision: revision(secret),
+        };
+        Some(HeldPrivateKeys { current: entries::private_key(secret, desired).ok()?, rotation })
+    }))
 }
 
 /// Deletes the Secret with this name if it still has this version.
@@ -195,6 +245,8 @@ pub struct Content {
     replaces: Option<String>,
     /// The name of the Secret from which the key is copied.
     moved_from: Option<String>,
+    /// The other keys of a rotation.
+    rotation: RotationKeys,
 }
 
 /// A created Secret.
@@ -223,6 +275,7 @@ impl Content {
             sha256: public_key.fingerprints().sha256,
             replaces: None,
             moved_from: None,
+            rotation: RotationKeys::default(),
         })
     }
 
@@ -238,12 +291,26 @@ impl Content {
         Self { moved_from, ..self }
     }
 
+    /// Adds the other keys of a rotation.
+    #[must_use]
+    pub fn with_rotation(self, rotation: RotationKeys) -> Self {
+        Self { rotation, ..self }
+    }
+
     /// A placeholder for a dry run. The API server requires a non-empty private key in a Secret of type
     /// [`SSH_AUTH_TYPE`](crate::domain::secret::SSH_AUTH_TYPE).
     #[must_use]
     pub fn placeholder() -> Self {
         let private_key = Zeroizing::new("placeholder".to_owned());
-        Self { private_key, public_key: String::new(), sha256: String::new(), replaces: None, moved_from: None }
+        let rotation = RotationKeys::default();
+        Self {
+            private_key,
+            public_key: String::new(),
+            sha256: String::new(),
+            replaces: None,
+            moved_from: None,
+            rotation,
+        }
     }
 }
 
@@ -260,7 +327,7 @@ pub async fn create(
     content: &Content,
     dry_run: bool,
 ) -> Result<Created, RequestError> {
-    let secret = WipedSecret(build(key_pair, name, settings, content));
+    let secret = WipedSecret(build(key_pair, name, settings, content)?);
     let body = serde_json::to_vec(&secret.0).map_err(RequestError::Serialize)?;
     let parameters = PostParams { dry_run, ..PostParams::default() };
     let mut request = Request::new(url(key_pair, name)?).create(&parameters, body)?;
@@ -274,15 +341,29 @@ pub async fn create(
     })
 }
 
-fn build(key_pair: &KeyPair, name: &str, settings: &SecretSettings, content: &Content) -> Secret {
-    let applied = Applied::for_new_secret(settings);
+fn build(
+    key_pair: &KeyPair,
+    name: &str,
+    settings: &SecretSettings,
+    content: &Content,
+) -> Result<Secret, PrivateKeyError> {
+    let RotationKeys { next, previous, revision } = &content.rotation;
+    let mut data = difference::data(settings, &content.public_key);
+    data.insert(settings.private_key.clone(), ByteString(content.private_key.as_bytes().to_vec()));
+    let mut add = |phase, key: &Option<PrivateKey>| {
+        let Some(key) = key else { return Ok(None) };
+        let (names, mut entries) = entries::rotated_data(settings, phase, key)?;
+        data.append(&mut entries);
+        Ok::<_, PrivateKeyError>(Some(names))
+    };
+    let (next, previous) = (add(Phase::Next, next)?, add(Phase::Previous, previous)?);
+    let applied = Applied { next, previous, ..Applied::for_new_secret(settings) };
     let mut annotations = patch::annotations(key_pair, settings.annotations.clone(), &content.sha256, &applied);
     let moved = content.moved_from.as_ref().map(|from| (MOVED_ANNOTATION.to_owned(), moved_text(from, name)));
     annotations.extend(moved);
     annotations.extend(content.replaces.clone().map(|replaces| (REPLACES_ANNOTATION.to_owned(), replaces)));
-    let mut data = difference::data(settings, &content.public_key);
-    data.insert(settings.private_key.clone(), ByteString(content.private_key.as_bytes().to_vec()));
-    Secret {
+    annotations.extend(revision.map(|revision| (REVISION_ANNOTATION.to_owned(), revision.to_string())));
+    Ok(Secret {
         metadata: ObjectMeta {
             name: Some(name.to_owned()),
             namespace: key_pair.namespace(),
@@ -294,7 +375,7 @@ fn build(key_pair: &KeyPair, name: &str, settings: &SecretSettings, content: &Co
         type_: Some(settings.effective_type().to_owned()),
         data: Some(data),
         ..Secret::default()
-    }
+    })
 }
 
 #[cfg(test)]

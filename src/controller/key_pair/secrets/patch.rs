@@ -21,7 +21,7 @@ use crate::{
         KeyPair,
         secret::{
             APPLIED_ANNOTATION, FINGERPRINT_ANNOTATION, KEYPAIR_ANNOTATION, KEYPAIR_UID_ANNOTATION, KEYPAIR_UID_LABEL,
-            MOVED_ANNOTATION, OPERATOR, REPLACES_ANNOTATION,
+            MOVED_ANNOTATION, OPERATOR, REPLACES_ANNOTATION, REVISION_ANNOTATION,
         },
     },
     domain::{
@@ -99,7 +99,11 @@ pub(super) fn release(secret: &Secret, desired: DesiredSecret<'_>) -> Option<Val
     let before = desired.record(secret).unwrap_or_default();
     let ours = [KEYPAIR_ANNOTATION, KEYPAIR_UID_ANNOTATION, FINGERPRINT_ANNOTATION, APPLIED_ANNOTATION];
     let named = Some(ADOPT_ANNOTATION).filter(|_| desired.is_offered(secret));
-    let ours = ours.into_iter().chain([REPLACES_ANNOTATION, MOVED_ANNOTATION]).chain(named).map(str::to_owned);
+    let ours = ours
+        .into_iter()
+        .chain([REPLACES_ANNOTATION, MOVED_ANNOTATION, REVISION_ANNOTATION])
+        .chain(named)
+        .map(str::to_owned);
     let annotations: Vec<String> = before.annotations.iter().cloned().chain(ours).collect();
     let nothing = BTreeMap::<String, String>::new();
     let (recorded_labels, _) = wanted_labels(secret, &before, desired, true);

@@ -40,9 +40,10 @@ async fn no_request_is_sent_for_an_invalid_secret_name() {
             read(&client, &key_pair, name, &settings, &[]).await.map(|_| ()),
             update(&client, &key_pair, secret_update(name), None).await.map(|_| ()),
             release(&client, &key_pair, secret_update(name)).await.map(|_| ()),
-            private_key(&client, &key_pair, name, &settings).await.map(|_| ()),
+            private_keys(&client, &key_pair, name, &settings).await.map(|_| ()),
             create(&client, &key_pair, name, &settings, &content, false).await.map(|_| ()),
             delete(&client, &key_pair, name, "1").await,
+            rotate(&client, &key_pair, secret_update(name), SecretRotation::RemoveNext).await.map(|_| ()),
             end_move(&client, &key_pair, name, "1").await.map(|_| ()),
         ];
         assert!(answers.iter().all(|answer| matches!(answer, Err(RequestError::Name))), "{name:?}: {answers:?}");

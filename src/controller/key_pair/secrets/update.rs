@@ -132,7 +132,7 @@ pub async fn end_move(client: &Client, key_pair: &KeyPair, name: &str, version: 
     Ok(apply(client, key_pair, name, patch).await?.resource_version().unwrap_or_default())
 }
 
-async fn apply(
+pub(super) async fn apply(
     client: &Client,
     key_pair: &KeyPair,
     name: &str,

@@ -4,6 +4,7 @@
 use std::{
     path::PathBuf,
     process::{Command, Output},
+    sync::atomic::{AtomicUsize, Ordering},
 };
 
 use keypair_test_harness::Sshd;
@@ -15,33 +16,42 @@ use crate::{
 };
 
 /// An `sshd` on loopback that takes the one key that is authorized.
-struct Server {
+pub struct Server {
     dir: Directory,
+    authorized: PathBuf,
     known_hosts: PathBuf,
     sshd: Sshd,
 }
 
 impl Server {
-    async fn start(authorized: &str) -> Self {
+    pub async fn start(authorized: &str) -> Self {
         let dir = Directory::new("sshd");
         let host_key = dir.0.join("host");
         run("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-C", "host", "-f", path(&host_key)], b"");
         let authorized = dir.write("authorized_keys", format!("{authorized}\n").as_bytes());
         let config = format!(
             "HostKey {}\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\nAuthenticationMethods publickey\n\
-             PermitRootLogin yes\nPermitUserEnvironment no\n",
+             PermitRootLogin yes\nPermitUserEnvironment no\nMaxStartups 100\n",
             path(&host_key),
             path(&authorized)
         );
         let sshd = Sshd::start(&dir.0, &config).await.unwrap();
         let host_line = std::fs::read_to_string(host_key.with_extension("pub")).unwrap();
         let known_hosts = dir.write("known_hosts", sshd.known_host(&host_line).as_bytes());
-        Self { dir, known_hosts, sshd }
+        Self { dir, authorized, known_hosts, sshd }
+    }
+
+    /// Authorizes these keys, and no others.
+    pub fn authorize(&self, lines: &str) {
+        let new = self.dir.write("authorized_keys.new", lines.as_bytes());
+        std::fs::rename(new, &self.authorized).unwrap();
     }
 
     /// Runs `command` over ssh with this private key and no other.
-    fn ssh(&self, private_key: &str, command: &str) -> Output {
-        let identity = self.dir.write("identity", private_key.as_bytes());
+    pub fn ssh(&self, private_key: &str, command: &str) -> Output {
+        static LOGINS: AtomicUsize = AtomicUsize::new(0);
+        let identity = format!("identity-{}", LOGINS.fetch_add(1, Ordering::Relaxed));
+        let identity = self.dir.write(&identity, private_key.as_bytes());
         let options = [
             "BatchMode=yes".to_owned(),
             "IdentitiesOnly=yes".to_owned(),
@@ -58,7 +68,9 @@ impl Server {
         for option in &options {
             ssh.args(["-o", option]);
         }
-        ssh.args(["127.0.0.1", command]).output().unwrap()
+        let output = ssh.args(["127.0.0.1", command]).output().unwrap();
+        std::fs::remove_file(identity).unwrap();
+        output
     }
 }
 

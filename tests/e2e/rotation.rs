@@ -1,17 +1,32 @@
 //! Rotation: the next key is published, becomes current, and the previous one goes, while the pair stays Ready.
 
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
 use k8s_openapi::api::core::v1::Secret;
-use keypair_test_harness::eventually;
+use keypair_test_harness::{Dice, eventually};
 use kube::{
     ResourceExt as _,
     api::{Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use crate::{
-    support::{Directory, PATIENCE, STRICT, Scene, condition, data, keys, text, to_json},
+    login::Server,
+    support::{Directory, PATIENCE, QUIET, STRICT, Scene, condition, data, keys, text, to_json},
     tools::{path, run, ssh_keygen_y},
 };
+
+/// How many rotations there are in a row.
+const ROTATIONS: &str = "KEYPAIR_ROTATIONS";
+/// How many logins are tried at once.
+const LOGINS_AT_ONCE: usize = 4;
 
 const PHASES: [(&str, &str); 3] = [("Previous", ".previous"), ("Current", ""), ("Next", ".next")];
 
@@ -259,4 +274,79 @@ async fn an_adopted_secret_is_rotated() {
     let secret = scene.secrets.get("web").await.unwrap();
     check_entries(&object, &secret);
     assert_eq!(data(&secret, "theirs"), "x");
+}
+
+/// Authorizes the keys that the status shows.
+fn authorize(server: &Server, object: &Value) {
+    let keys = object["status"]["keys"].as_array().into_iter().flatten();
+    server.authorize(&keys.map(|key| format!("{}\n", text(&key["publicKey"]))).collect::<String>());
+}
+
+/// Rotations in a row, while the operator is killed again and again: whoever takes the key that the Secret has at that moment can log in
+/// wherever the keys of the status are authorized.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_login_fails_while_keys_are_rotated_and_operators_are_killed() {
+    let rotations: u64 = std::env::var(ROTATIONS).map_or(5, |text| text.parse().unwrap());
+    let scene = Arc::new(QUIET.scene("rotation-login").await);
+    let spawn = || QUIET.spawn(&["--namespace", &scene.namespace], "info");
+    let mut operator = spawn();
+    let rotation = json!({ "every": "3s", "publishBefore": "2s", "keepAfter": "3s" });
+    scene.create("web", &spec(&rotation)).await;
+    scene.settled("web", "True/Generated").await;
+    let server = Arc::new(Server::start("").await);
+    authorize(&server, &to_json(&scene.key_pairs.get("web").await.unwrap()));
+
+    let over = Arc::new(AtomicBool::new(false));
+    let logins = Arc::new(AtomicUsize::new(0));
+    let mut others = JoinSet::new();
+    {
+        let (over, scene, server) = (Arc::clone(&over), Arc::clone(&scene), Arc::clone(&server));
+        others.spawn(async move {
+            while !over.load(Ordering::Relaxed) {
+                authorize(&server, &to_json(&scene.key_pairs.get("web").await.unwrap()));
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        });
+    }
+    for _ in 0..LOGINS_AT_ONCE {
+        let (over, scene, server, logins) =
+            (Arc::clone(&over), Arc::clone(&scene), Arc::clone(&server), Arc::clone(&logins));
+        others.spawn(async move {
+            while !over.load(Ordering::Relaxed) {
+                let secret = scene.secrets.get("web").await.unwrap();
+                let (server, private_key) = (Arc::clone(&server), data(&secret, "ssh-privatekey"));
+                let output = tokio::task::spawn_blocking(move || server.ssh(&private_key, "true")).await.unwrap();
+                let said = String::from_utf8_lossy(&output.stderr);
+                assert!(output.status.success(), "login {} failed: {said}", logins.load(Ordering::Relaxed));
+                logins.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    let mut dice = Dice::new(7);
+    let begun = Instant::now();
+    let patience = PATIENCE + Duration::from_secs(20 * rotations);
+    let mut kills = 0;
+    loop {
+        let object = to_json(&scene.key_pairs.get("web").await.unwrap());
+        let revision = object["status"]["revision"].as_u64().unwrap();
+        assert_eq!(condition(&object, "Ready")["status"], "True");
+        if revision > rotations {
+            break;
+        }
+        assert!(begun.elapsed() < patience, "revision {revision} after {:?}", begun.elapsed());
+        if let Some(ended) = others.try_join_next() {
+            ended.unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(dice.below(2500))).await;
+        // SIGKILL.
+        drop(operator);
+        operator = spawn();
+        kills += 1;
+    }
+    drop(operator);
+    over.store(true, Ordering::Relaxed);
+    others.join_all().await;
+    let logins = logins.load(Ordering::Relaxed);
+    println!("{rotations} rotations in {:?}, {kills} operators killed, {logins} logins", begun.elapsed());
+    assert!(logins > 20);
 }

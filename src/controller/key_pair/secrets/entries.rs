@@ -54,9 +54,9 @@ pub(super) fn rotated_key(secret: &Secret, entries: Option<&KeyEntries>) -> Opti
     read(secret, &entries?.private_key).ok()
 }
 
-/// What a Secret that is ours holds for a rotation.
+/// What a Secret that is ours, or offered to us, holds for a rotation. One that was restored from a backup may hold three keys.
 pub(super) fn rotation(secret: &Secret, desired: DesiredSecret<'_>) -> RotationEntries {
-    let record = desired.record(secret).unwrap_or_default();
+    let record = Applied::of(secret).unwrap_or_default();
     let public_key = |entries: &Option<KeyEntries>| rotated_key(secret, entries.as_ref())?.public_key(NO_COMMENT).ok();
     let own = record.entries();
     let is_foreign = |name: &String| entry(secret, name).is_some() && !own.contains(name);
@@ -167,7 +167,8 @@ pub(super) fn changes(secret: &Secret, desired: DesiredSecret<'_>, before: &Appl
         entries.public_key.clone_from(&settings.public_key);
         wanted.extend(data(settings, &key.to_openssh()).remove_entry(&settings.public_key));
     }
-    rotated_entries(secret, desired, before, &mut wanted, &mut entries);
+    let recorded = Applied::of(secret).unwrap_or_default();
+    rotated_entries(secret, desired, &recorded, &mut wanted, &mut entries);
     entries.changes = difference(present, &wanted, &own_entries);
     // The private key entry may have the name of an old or new template entry.
     entries.changes.remove(&settings.private_key);

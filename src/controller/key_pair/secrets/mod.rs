@@ -156,7 +156,10 @@ fn to_read_secret(
         incompatibility,
         is_type_allowed: settings.allows_type(secret.type_.as_deref().unwrap_or(OPAQUE_TYPE)),
         replaces: fingerprint(secret, REPLACES_ANNOTATION),
-        rotation: if desired.owned { entries::rotation(secret, desired) } else { RotationEntries::default() },
+        rotation: match ownership {
+            Ownership::Foreign => RotationEntries::default(),
+            Ownership::Ours | Ownership::Offered => entries::rotation(secret, desired),
+        },
         version: secret.resource_version().unwrap_or_default(),
     }
 }

@@ -14,7 +14,7 @@ use crate::objects::{PUBLIC_KEY, key_pair};
 /// Kilobytes that the API server allocates to evaluate the rules of a write. Without rules it allocates some hundred for the write itself.
 const CREATE_OF_IMPORT: u64 = 66;
 const CREATE_OF_GENERATED: u64 = 43;
-const FIRST_STATUS: u64 = 28;
+const FIRST_STATUS: u64 = 31;
 const LATER_WRITE: u64 = 118;
 
 #[derive(Deserialize)]

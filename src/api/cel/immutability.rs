@@ -16,7 +16,7 @@ pub fn checks(stored: &str) -> Vec<Node> {
     let (generate, others): (Vec<_>, Vec<_>) =
         ImmutableField::ALL.into_iter().partition(|field| field.may_change_with_rotation());
     let nodes = |fields: Vec<ImmutableField>| fields.into_iter().map(unchanged).collect::<Vec<_>>();
-    let generate = when("!rotation.hasValue() && (has(old.generate) || generate.hasValue())", nodes(generate));
+    let generate = when("(has(old.generate) || generate.hasValue()) && !has(spec.rotation)", nodes(generate));
     vec![variable("old", format!("{stored}.spec"), [nodes(others), vec![generate]].concat())]
 }
 

@@ -114,7 +114,6 @@ fn checks_of(objects: Objects) -> Vec<Node> {
         ("project", rare("project")),
         ("clientToken", rare("clientToken")),
         ("secret", rare("secret")),
-        ("rotation", rare("rotation")),
     ];
     let checks = variables.into_iter().rev().fold(checks, |nodes, (name, value)| vec![variable(name, value, nodes)]);
     let Some(stored) = stored else { return checks };

@@ -20,7 +20,9 @@ pub fn checks() -> Vec<Node> {
     );
     // An imported pair has no Secret.
     let entries = when("!publicKey.hasValue()", vec![key_names("secret", entries())]);
-    vec![present("settings", "rotation", vec![import.into(), durations(), gates(), entries])]
+    // No other check needs the value, so it has no variable, which would cost every write.
+    let rotation = present("settings", "spec.?rotation", vec![import.into(), durations(), gates(), entries]);
+    vec![when("hasMore", vec![rotation])]
 }
 
 fn rotation_check(field: &str, condition: impl Into<String>, words: impl Into<String>) -> Check {

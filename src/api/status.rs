@@ -274,6 +274,12 @@ impl KeyPairStatus {
         self.conditions.iter().find(|condition| condition.type_ == type_)
     }
 
+    /// The key in this phase.
+    #[must_use]
+    pub fn key(&self, phase: Phase) -> Option<&KeyStatus> {
+        self.keys.iter().find(|key| key.phase == phase.as_str())
+    }
+
     /// The types of the conditions of other writers that are True.
     #[must_use]
     pub fn open_gates(&self) -> OpenGates {

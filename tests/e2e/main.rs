@@ -34,6 +34,7 @@ mod regions;
 #[path = "../release/mod.rs"]
 mod release;
 mod requests;
+mod rotation;
 mod secrets;
 mod support;
 mod tokens;

@@ -11,7 +11,8 @@ pub use crate::domain::secret::{ADOPT_ANNOTATION, KEYPAIR_UID_ANNOTATION, MANAGE
 use crate::domain::{
     decide::{CachedSecret, Move, Ownership},
     key::is_sha256,
-    rules::{SECRET_NAME, UID},
+    rotation::ROTATE_ANNOTATION,
+    rules::{ROTATION_REQUEST, SECRET_NAME, UID},
 };
 
 /// The annotation with the name of the `KeyPair`.
@@ -36,7 +37,7 @@ pub const APPLIED_ANNOTATION: &str = "keypairs.dev/applied";
 /// The annotation with the revision of the key in the Secret, once it was rotated.
 pub const REVISION_ANNOTATION: &str = "keypairs.dev/revision";
 
-/// Whether the operator reads this annotation.
+/// Whether the operator reads this annotation of a Secret or a `KeyPair`.
 #[must_use]
 pub fn is_own_annotation(key: &str) -> bool {
     let own = [
@@ -46,6 +47,7 @@ pub fn is_own_annotation(key: &str) -> bool {
         APPLIED_ANNOTATION,
         ADOPT_ANNOTATION,
         MOVED_ANNOTATION,
+        ROTATE_ANNOTATION,
     ];
     own.contains(&key)
 }
@@ -56,6 +58,10 @@ pub fn is_own_annotation(key: &str) -> bool {
 pub fn known_annotation(key: &str, value: String) -> Option<String> {
     if key == APPLIED_ANNOTATION {
         return summarize(&value);
+    }
+    if key == ROTATE_ANNOTATION {
+        // A value that is too long stays too long, so that it is reported.
+        return Some(value.chars().take(ROTATION_REQUEST.max_chars + 1).collect());
     }
     // The longest values: the names of two objects with a slash between them, and the name of one.
     let max = if key == MOVED_ANNOTATION { 2 * 253 + 1 } else { 253 };

@@ -6,7 +6,10 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::runtime::events::{Event, EventType};
 
-use crate::api::{KeyPairStatus, status::READY};
+use crate::{
+    api::{KeyPairStatus, status::READY},
+    domain::rotation::Phase,
+};
 
 /// The reason of the Event that a new key pair has replaced a lost one.
 const REGENERATED: &str = "PrivateKeyRegenerated";
@@ -14,9 +17,24 @@ const REGENERATED: &str = "PrivateKeyRegenerated";
 /// The reason of the Event that a replay has become an independent request, because its original was deleted.
 const PROMOTED: &str = "ReplayPromoted";
 
+/// The reason of the Event that the next key of a rotation is published.
+const NEXT_KEY_PUBLISHED: &str = "NextKeyPublished";
+/// The reason of the Event that the next key has become the current one.
+const KEY_ROTATED: &str = "KeyRotated";
+/// The reason of the Event that the previous key is no longer to be trusted.
+const PREVIOUS_KEY_REMOVED: &str = "PreviousKeyRemoved";
+/// The reason of the Event that the next key was removed before it became current.
+const ROTATION_CANCELLED: &str = "RotationCancelled";
+
 /// The Event for the change from one status to the next, if there is one.
 #[must_use]
 pub fn transition(before: Option<&KeyPairStatus>, after: Option<&KeyPairStatus>) -> Option<Event> {
+    if let (Some(before), Some(after)) = (before, after)
+        && before.key_pair_id == after.key_pair_id
+        && let Some((reason, note)) = rotation(before, after)
+    {
+        return Some(event(EventType::Normal, reason, &note));
+    }
     if let (Some(before), Some(after)) = (before, after)
         && before.key_pair_id.is_some()
         && before.key_pair_id == after.key_pair_id
@@ -57,6 +75,39 @@ pub fn transition(before: Option<&KeyPairStatus>, after: Option<&KeyPairStatus>)
         _ => return None,
     };
     Some(event(type_, &after.reason, &after.message))
+}
+
+/// The reason and the note of the Event about a rotation.
+fn rotation(before: &KeyPairStatus, after: &KeyPairStatus) -> Option<(&'static str, String)> {
+    let find =
+        |status: &KeyPairStatus, phase| status.key(phase).map(|key| (key.revision, key.fingerprints.sha256.clone()));
+    let [next_before, next_after] = [before, after].map(|status| find(status, Phase::Next));
+    let current = find(after, Phase::Current);
+    let sha256 = |key: &Option<(i64, String)>| key.as_ref().map(|(_, sha256)| sha256.clone());
+    if next_before.is_some() && sha256(&next_before) == sha256(&current) {
+        let (revision, sha256) = current?;
+        let previous = find(after, Phase::Previous)
+            .map_or_else(String::new, |(revision, _)| format!(" Key {revision} is still to be trusted."));
+        return Some((KEY_ROTATED, format!("Key {revision} ({sha256}) is current.{previous}")));
+    }
+    if let Some((revision, sha256)) = next_after.filter(|next| Some(next) != next_before.as_ref()) {
+        return Some((
+            NEXT_KEY_PUBLISHED,
+            format!(
+                "Key {revision} ({sha256}) is published. Authorize its public key (status.keys) wherever the current one is authorized."
+            ),
+        ));
+    }
+    if let (Some((revision, sha256)), None) = (next_before, find(after, Phase::Next)) {
+        return Some((ROTATION_CANCELLED, format!("Key {revision} ({sha256}) was removed before it became current.")));
+    }
+    let (revision, sha256) = find(before, Phase::Previous).filter(|_| find(after, Phase::Previous).is_none())?;
+    Some((
+        PREVIOUS_KEY_REMOVED,
+        format!(
+            "Key {revision} ({sha256}) is no longer to be trusted, and its private key is removed from the Secret."
+        ),
+    ))
 }
 
 fn event(type_: EventType, reason: &str, note: &str) -> Event {

@@ -5,14 +5,17 @@ use super::{
     refuse_until_changed,
 };
 use crate::domain::{
-    key::PublicKey,
+    key::{KeySpec, PublicKey},
     rotation::{self, Change, HeldKeys, Input, Phase, Plan},
 };
 
 impl Case<'_> {
     /// What is to happen about the rotation. `held`: what the Secret holds besides `key`; `None`: it was not read.
     pub(super) fn plan_rotation(self, key: &PublicKey, held: Option<HeldKeys<'_>>) -> Plan {
-        let Self { desired, observed, spec, .. } = self;
+        let Self { desired, observed, .. } = self;
+        // Without `spec.generate`, the next key is of the kind of the current one: an adopted key may be of any kind.
+        let kind = desired.parameters.generate.map(|_| self.spec);
+        let kind = kind.or_else(|| KeySpec::from_parts(key.algorithm(), Some(key.bits())));
         // The settings were checked with the rest of the request.
         let settings = rotation::check(&desired.parameters).ok().flatten();
         rotation::plan(&Input {
@@ -21,7 +24,7 @@ impl Case<'_> {
             recorded: observed.recorded.as_ref().map(|recorded| &recorded.rotation),
             current: key,
             held,
-            wanted: (spec, desired.parameters.generate.is_some()),
+            wanted: (kind.unwrap_or(self.spec), desired.parameters.generate.is_some()),
             open_gates: &observed.open_gates,
             created: desired.created,
             now: observed.now,

@@ -380,16 +380,18 @@ fn duration(random: &mut Random) -> String {
     ];
     match random.below(3) {
         0 => random.pick(&EDGES).to_owned(),
-        _ => (0..1 + random.below(3))
+        _ => (0..=random.below(3))
             .map(|_| {
                 let mut digits =
                     |most: usize| -> String { (0..most).map(|_| random.pick(&['0', '0', '1', '5', '9'])).collect() };
                 let (number, fraction) = (digits(9), digits(10));
-                let mut text = number[..random.pick(&DIGITS)].to_owned();
+                let number = &number[..random.pick(&DIGITS)];
+                let unit = random.pick(&["h", "h", "m", "m", "s", "s", "ms", "us", "ns", "d", "H", ""]);
                 if random.one_in(3) {
-                    text += &format!(".{}", &fraction[..random.pick(&[0, 1, 3, 9, 10])]);
+                    format!("{number}.{}{unit}", &fraction[..random.pick(&[0, 1, 3, 9, 10])])
+                } else {
+                    format!("{number}{unit}")
                 }
-                text + random.pick(&["h", "h", "m", "m", "s", "s", "ms", "us", "ns", "d", "H", ""])
             })
             .collect(),
     }

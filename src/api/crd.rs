@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{cel, key_pair::KeyPair};
 use crate::domain::{
     profile::{Profile, ProfileRules},
-    rotation::{MAX_GATES, Phase},
+    rotation::{MAX_GATES, MAX_HOURS, Phase},
     rules,
     secret::TEMPLATE_MAX_BYTES,
 };
@@ -62,7 +62,9 @@ fn describe_rules(root: &mut JSONSchemaProps) {
     for field in ["publishBefore", "keepAfter"] {
         add_sentence(root, &format!("spec/rotation/{field}"), &format!("It must be {duration}."));
     }
-    let every = format!("It must be {duration}, longer than 0s and not shorter than `publishBefore`.");
+    let every = format!(
+        "It must be a duration such as 2160h or 90m, longer than 0s, at most {MAX_HOURS}h and not shorter than `publishBefore`."
+    );
     add_sentence(root, "spec/rotation/every", &every);
     let gates = format!("At most {MAX_GATES}, each once. Each must be {}.", rules::CONDITION_TYPE.words);
     add_sentence(root, "spec/rotation/gates", &gates);

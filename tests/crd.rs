@@ -87,8 +87,10 @@ fn every_field_is_described() {
 
 /// Without bounds the API server takes the cost of a CEL rule to be unbounded, and anybody could fill etcd.
 #[test]
-fn everything_in_the_spec_is_bounded() {
-    for (path, schema) in schemas("spec") {
+fn everything_in_the_spec_and_about_keys_in_the_status_is_bounded() {
+    let status = schemas("status").into_iter();
+    let of_rotation = status.filter(|(path, _)| path.starts_with("status.keys") || path.starts_with("status.rotation"));
+    for (path, schema) in schemas("spec").into_iter().chain(of_rotation) {
         let bounded = match schema["type"].as_str().unwrap() {
             "string" => schema["maxLength"].is_u64() || schema["enum"].is_array(),
             "array" => schema["maxItems"].is_u64(),
@@ -148,7 +150,19 @@ fn columns_are_as_published() {
         .iter()
         .map(|column| column["name"].as_str().unwrap())
         .collect();
-    let expected = ["Key-Pair-Name", "Profile", "Algorithm", "Bits", "Fingerprint", "Secret", "Ready", "Reason", "Age"];
+    let expected = [
+        "Key-Pair-Name",
+        "Profile",
+        "Algorithm",
+        "Bits",
+        "Fingerprint",
+        "Revision",
+        "Next-Switch",
+        "Secret",
+        "Ready",
+        "Reason",
+        "Age",
+    ];
     assert_eq!(columns, expected);
 }
 
@@ -192,5 +206,8 @@ async fn the_api_server_takes_it_without_a_warning() {
     };
     let usual = ["NAME", "KEY-PAIR-NAME", "PROFILE", "ALGORITHM", "BITS", "SECRET", "READY", "REASON", "AGE"];
     assert_eq!(header(&[]), usual);
-    assert!(header(&["-o=wide"]).contains(&"FINGERPRINT".to_owned()));
+    let wide = header(&["-o=wide"]);
+    for column in ["FINGERPRINT", "REVISION", "NEXT-SWITCH"] {
+        assert!(wide.contains(&column.to_owned()), "{wide:?}");
+    }
 }

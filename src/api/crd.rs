@@ -9,6 +9,7 @@ use serde_json::json;
 use super::{cel, key_pair::KeyPair};
 use crate::domain::{
     profile::{Profile, ProfileRules},
+    rotation::{MAX_GATES, MAX_HOURS, Phase},
     rules,
     secret::TEMPLATE_MAX_BYTES,
 };
@@ -28,9 +29,7 @@ pub fn crd() -> CustomResourceDefinition {
                 // current.
                 status.default = Some(JSON(json!({ "observedGeneration": -1 })));
             }
-            if let Some(spec) = schema_at(root, "spec") {
-                set_bounds(spec);
-            }
+            set_bounds(root);
         }
     }
     crd
@@ -59,6 +58,16 @@ fn describe_rules(root: &mut JSONSchemaProps) {
     for (map, sentence) in maps {
         add_sentence(root, &format!("spec/secret/template/{map}"), &sentence);
     }
+    let duration = rules::DURATION.words;
+    for field in ["publishBefore", "keepAfter"] {
+        add_sentence(root, &format!("spec/rotation/{field}"), &format!("It must be {duration}."));
+    }
+    let every = format!(
+        "It must be a duration such as 2160h or 90m, longer than 0s, at most {MAX_HOURS}h and not shorter than `publishBefore`."
+    );
+    add_sentence(root, "spec/rotation/every", &every);
+    let gates = format!("At most {MAX_GATES}, each once. Each must be {}.", rules::CONDITION_TYPE.words);
+    add_sentence(root, "spec/rotation/gates", &gates);
     add_sentence(root, "spec/secret/template", &format!("At most {TEMPLATE_MAX_BYTES} bytes in total."));
     add_sentence(root, "spec/tags", &format!("At most {} tags.", rules::MAX_TAGS));
     add_sentence(root, "spec/publicKey", &format!("At most {} characters.", rules::PUBLIC_KEY_MAX_CHARS));
@@ -80,47 +89,71 @@ fn add_sentence(root: &mut JSONSchemaProps, path: &str, sentence: &str) {
     }
 }
 
-/// Bounds every text, list and map of `spec`. Without bounds, the API server estimates the cost of a CEL rule as unbounded.
+/// Bounds every text, list and map of `spec`, and the keys and the rotation in `status`. Without bounds, the API server estimates the
+/// cost of a CEL rule as unbounded.
 ///
 /// The bounds are wider than the rules, so that a value beyond a rule gets the message of the rule, with the cloud's error code:
 /// the API server evaluates no CEL rule if the schema validation fails.
-fn set_bounds(spec: &mut JSONSchemaProps) {
+fn set_bounds(root: &mut JSONSchemaProps) {
     const SLACK: usize = 2;
     const TEXT: usize = 512;
+    const PUBLIC_KEY: usize = rules::PUBLIC_KEY_MAX_CHARS * SLACK;
     const TEMPLATE_VALUE: usize = TEMPLATE_MAX_BYTES * SLACK;
     const TEMPLATE_ENTRIES: usize = 64;
     let texts = [
-        ("keyPairName", TEXT),
-        ("publicKey", rules::PUBLIC_KEY_MAX_CHARS * SLACK),
-        ("description", rules::DESCRIPTION.max_chars * SLACK),
-        ("project", TEXT),
-        ("clientToken", TEXT),
-        ("tags/key", TEXT),
-        ("tags/value", TEXT),
-        ("secret/name", TEXT),
-        ("secret/keys/privateKey", TEXT),
-        ("secret/keys/publicKey", TEXT),
-        ("secret/template/type", TEXT),
-        ("secret/template/labels/*", TEXT),
-        ("secret/template/annotations/*", TEMPLATE_VALUE),
-        ("secret/template/stringData/*", TEMPLATE_VALUE),
+        ("spec/keyPairName", TEXT),
+        ("spec/publicKey", PUBLIC_KEY),
+        ("spec/description", rules::DESCRIPTION.max_chars * SLACK),
+        ("spec/project", TEXT),
+        ("spec/clientToken", TEXT),
+        ("spec/tags/key", TEXT),
+        ("spec/tags/value", TEXT),
+        ("spec/secret/name", TEXT),
+        ("spec/secret/keys/privateKey", TEXT),
+        ("spec/secret/keys/publicKey", TEXT),
+        ("spec/secret/template/type", TEXT),
+        ("spec/secret/template/labels/*", TEXT),
+        ("spec/secret/template/annotations/*", TEMPLATE_VALUE),
+        ("spec/secret/template/stringData/*", TEMPLATE_VALUE),
+        ("spec/rotation/every", TEXT),
+        ("spec/rotation/publishBefore", TEXT),
+        ("spec/rotation/keepAfter", TEXT),
+        ("spec/rotation/gates/*", TEXT),
+        ("status/keys/phase", TEXT),
+        ("status/keys/publicKey", PUBLIC_KEY),
+        ("status/keys/algorithm", TEXT),
+        ("status/keys/fingerprint", TEXT),
+        ("status/keys/fingerprints/md5", TEXT),
+        ("status/keys/fingerprints/sha256", TEXT),
+        ("status/keys/since", TEXT),
+        ("status/rotation/handledRequest", TEXT),
+        ("status/rotation/nextSwitch", TEXT),
+        ("status/rotation/waitingFor/*", TEXT),
     ];
     for (path, max_chars) in texts {
-        if let Some(text) = schema_at(spec, path) {
+        if let Some(text) = schema_at(root, path) {
             text.max_length = i64::try_from(max_chars).ok();
         }
     }
-    if let Some(tags) = schema_at(spec, "tags") {
-        tags.max_items = i64::try_from(rules::MAX_TAGS * SLACK).ok();
+    let lists = [
+        ("spec/tags", rules::MAX_TAGS * SLACK),
+        ("spec/rotation/gates", MAX_GATES * SLACK),
+        ("status/keys", Phase::ALL.len()),
+        ("status/rotation/waitingFor", MAX_GATES),
+    ];
+    for (path, max_items) in lists {
+        if let Some(list) = schema_at(root, path) {
+            list.max_items = i64::try_from(max_items).ok();
+        }
     }
     for map in ["labels", "annotations", "stringData"] {
-        if let Some(map) = schema_at(spec, &format!("secret/template/{map}")) {
+        if let Some(map) = schema_at(root, &format!("spec/secret/template/{map}")) {
             map.max_properties = i64::try_from(TEMPLATE_ENTRIES).ok();
         }
     }
 }
 
-/// The schema at `path`. `*` selects the values of a map; a list is replaced by its items.
+/// The schema at `path`. `*` selects the values of a map or the items of a list; any other step into a list, a field of its items.
 fn schema_at<'a>(schema: &'a mut JSONSchemaProps, path: &str) -> Option<&'a mut JSONSchemaProps> {
     path.split('/').try_fold(schema, |schema, step| {
         let schema = if schema.items.is_none() {
@@ -130,7 +163,9 @@ fn schema_at<'a>(schema: &'a mut JSONSchemaProps, path: &str) -> Option<&'a mut 
         } else {
             return None;
         };
-        if step == "*" {
+        if step == "*" && schema.additional_properties.is_none() {
+            Some(schema)
+        } else if step == "*" {
             match schema.additional_properties.as_mut()? {
                 JSONSchemaPropsOrBool::Schema(value) => Some(value.as_mut()),
                 JSONSchemaPropsOrBool::Bool(_) => None,

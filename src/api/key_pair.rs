@@ -17,7 +17,7 @@ read_from_objects!(KeyPairSpec, RotationSpec, GenerateSpec, Tag, SecretSpec, Sec
 
 /// The desired SSH key pair. If `publicKey` is set, the operator imports that key. Otherwise it generates a key pair and stores
 /// the private key in a Secret. Once the key pair is accepted (`status.keyPairID` is set), `profile`, `keyPairName`,
-/// `publicKey`, `generate` and `clientToken` are immutable.
+/// `publicKey`, `generate` and `clientToken` are immutable; with `rotation`, `generate` may change.
 #[allow(clippy::duplicated_attributes, reason = "columns are not duplicates because they have the same type")]
 #[derive(CustomResource, Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
@@ -76,29 +76,30 @@ pub struct KeyPairSpec {
     /// The Secret that stores the private key of a generated key pair. Ignored for an imported key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<SecretSpec>,
-    /// Renews a generated key pair while everything that trusts it goes on working: the next public key is published first, then the
-    /// key is exchanged, and the previous one stays valid for a while. With it, `generate` may change: the next key follows it.
-    /// The annotation `keypairs.dev/rotate` with a new value requests a rotation at once.
+    /// Rotates a generated key pair, so that whatever trusts it can follow: the operator first publishes the next public key in
+    /// `status.keys`, later makes that key the current one, and keeps the previous key for a while. To request a rotation, set the
+    /// annotation `keypairs.dev/rotate` to a new value. With `rotation`, `generate` may change: a rotation to such a key begins at
+    /// once. Not allowed with `publicKey`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<RotationSpec>,
 }
 
-/// When a key pair is renewed, and for how long two keys are published.
+/// When the key of a key pair is rotated, and how long more than one key is published.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", remote = "Self")]
 pub struct RotationSpec {
-    /// A new key becomes current at the latest this long after the present one did, for example `2160h`. Without it, the key is
-    /// renewed on request only.
+    /// The longest time between two rotations, for example `2160h`: the next key becomes current at the latest this long after the
+    /// current key did, unless `gates` delay it. Without `every`, the key is rotated on request only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub every: Option<String>,
-    /// How long the next public key is published (`status.keys`) before it becomes current.
+    /// The shortest time for which the next public key is published (`status.keys`) before it becomes current.
     #[serde(default = "publish_before")]
     pub publish_before: String,
-    /// How long the previous key stays published, and its private key in the Secret, after the exchange.
+    /// How long the previous key stays published, and its private key stays in the Secret, after the next key became current.
     #[serde(default = "keep_after")]
     pub keep_after: String,
-    /// The types of conditions in the status that must be True before the next key becomes current. The operator sets them to False when
-    /// it publishes the next key; whoever registers the key elsewhere sets them to True.
+    /// The types of the conditions in `status.conditions` that must be True before the next key becomes current. The operator sets
+    /// them to False when it publishes the next key; whoever registers the key elsewhere sets them to True.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gates: Vec<String>,
 }

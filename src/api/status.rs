@@ -77,7 +77,7 @@ pub struct KeyPairStatus {
     /// The revision of the current key: 1, and one more for each key that followed. Present with `spec.rotation`, and afterwards.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<i64>,
-    /// The keys to be trusted, in the order of their revisions. Present with `spec.rotation`, and while there is more than the current key.
+    /// The keys to trust, in the order of their revisions. Present with `spec.rotation`, and while there is more than the current key.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<KeyStatus>,
     /// The progress of the rotation.
@@ -98,7 +98,7 @@ pub struct KeyPairStatus {
 pub struct KeyStatus {
     /// The revision of the key.
     pub revision: i64,
-    /// `Next`: published, not in use yet. `Current`: the key of the pair. `Previous`: still to be trusted, no longer in use.
+    /// `Next`: published, not in use yet. `Current`: the key of the pair. `Previous`: no longer in use, still to be trusted.
     pub phase: String,
     /// The public key as a normalised OpenSSH line.
     pub public_key: String,
@@ -119,14 +119,14 @@ pub struct KeyStatus {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", remote = "Self")]
 pub struct RotationStatus {
-    /// The value of the annotation `keypairs.dev/rotate` that has led to a rotation.
+    /// The last value of the annotation `keypairs.dev/rotate` that was handled. Another value requests a rotation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handled_request: Option<String>,
     /// When the next key becomes current at the earliest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "time_schema")]
     pub next_switch: Option<String>,
-    /// The gates that are not True yet.
+    /// The gates for which the switch to the next key waits: their conditions are not True yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waiting_for: Vec<String>,
 }

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 
 pub use self::{
     plan::{Change, HeldKeys, Input, Plan, plan},
-    settings::{MAX_GATES, RotationSettings, RotationTexts, check},
+    settings::{MAX_GATES, MAX_HOURS, RotationSettings, RotationTexts, check},
 };
 use super::key::PublicKey;
 

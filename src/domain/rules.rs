@@ -96,10 +96,17 @@ pub static ANNOTATION_KEY: TextRule = TextRule::new(
 );
 
 /// `spec.rotation.*`: a duration as `metav1.Duration` writes it, or shorter: `2160h`, `1h30m`, `0s`.
+///
+/// Only the last unit has a fraction, as jiff demands, and there are so few digits that Go's durations, which CEL uses, do not overflow.
 pub static DURATION: TextRule = TextRule::new(
     1,
     40,
-    r"(?:[0-9]{1,6}(?:\.[0-9]{1,9})?h(?:[0-9]{1,8}(?:\.[0-9]{1,9})?m)?(?:[0-9]{1,9}(?:\.[0-9]{1,9})?s)?|[0-9]{1,8}(?:\.[0-9]{1,9})?m(?:[0-9]{1,9}(?:\.[0-9]{1,9})?s)?|[0-9]{1,9}(?:\.[0-9]{1,9})?m?s)",
+    concat!(
+        r"[0-9]{1,5}(?:\.[0-9]{1,9})?h",
+        r"|(?:[0-9]{1,5}h)?[0-9]{1,7}(?:\.[0-9]{1,9})?m",
+        r"|(?:[0-9]{1,5}h)?(?:[0-9]{1,7}m)?[0-9]{1,9}(?:\.[0-9]{1,9})?s",
+        r"|[0-9]{1,9}(?:\.[0-9]{1,9})?ms"
+    ),
     "a duration of 1 to 40 characters such as 2160h, 90m, 1h30m or 0s, at most 87600h",
 );
 

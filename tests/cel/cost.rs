@@ -14,7 +14,7 @@ use crate::objects::{PUBLIC_KEY, key_pair};
 /// Kilobytes that the API server allocates to evaluate the rules of a write. Without rules it allocates some hundred for the write itself.
 const CREATE_OF_IMPORT: u64 = 66;
 const CREATE_OF_GENERATED: u64 = 43;
-const FIRST_STATUS: u64 = 28;
+const FIRST_STATUS: u64 = 31;
 const LATER_WRITE: u64 = 118;
 
 #[derive(Deserialize)]
@@ -130,8 +130,12 @@ fn the_rules_are_far_below_the_limits() {
     let template = json!({
         "labels": entries(&long, "v"), "annotations": entries(&long, "value"), "stringData": entries("entry", &"x".repeat(100)),
     });
+    let gates: Vec<String> =
+        (0..8).map(|n| format!("{}.example.com/{n}{}", "a".repeat(200), "b".repeat(100))).collect();
+    let rotation =
+        json!({ "every": "2160h0m0.000000001s", "publishBefore": "24h0m0s", "keepAfter": "24h0m0s", "gates": gates });
     let generated = json!({
-        "profile": "OpenSSH", "keyPairName": text(128), "tags": tags, "description": "d".repeat(255),
+        "rotation": rotation, "profile": "OpenSSH", "keyPairName": text(128), "tags": tags, "description": "d".repeat(255),
         "secret": { "name": "a".repeat(253), "template": template },
     });
     let (import, generated) = (key_pair("web", &import), key_pair("web", &generated));

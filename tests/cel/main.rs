@@ -84,6 +84,11 @@ async fn names_of_the_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rotations() {
+    group("rotations", 15, objects::rotation).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sizes_of_templates() {
     group("template sizes", 5, objects::template_size).await;
 }

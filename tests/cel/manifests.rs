@@ -131,6 +131,20 @@ const SPEC: &[(&str, &[&str])] = &[
             "{foo: 1}",
         ],
     ),
+    (
+        "rotation",
+        &[
+            "{}",
+            "{every: 2160h, publishBefore: , keepAfter: }",
+            "{every: 24, gates: [a]}",
+            "{every: 1:30}",
+            "{publishBefore: ODD, keepAfter: 0s}",
+            "{gates: ODD}",
+            "{gates: [ODD]}",
+            "{gates: [Ready, a, a]}",
+            "{foo: 1}",
+        ],
+    ),
     ("Profile", &["OpenSSH"]),
     ("foo", &["1"]),
 ];

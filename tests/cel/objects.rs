@@ -3,8 +3,8 @@
 use keypair_operator::domain::{
     profile::Profile,
     rules::{
-        ANNOTATION_KEY, CLIENT_TOKEN, DATA_KEY, DESCRIPTION, LABEL_KEY, LABEL_VALUE, PROJECT, SECRET_NAME, TAG_KEY,
-        TAG_VALUE,
+        ANNOTATION_KEY, CLIENT_TOKEN, CONDITION_TYPE, DATA_KEY, DESCRIPTION, LABEL_KEY, LABEL_VALUE, PROJECT,
+        SECRET_NAME, TAG_KEY, TAG_VALUE,
     },
     secret::TEMPLATE_MAX_BYTES,
     text_rule::TextRule,
@@ -317,11 +317,147 @@ fn template(random: &mut Random) -> Map<String, Value> {
     template
 }
 
+/// Rotations: durations on and beyond every limit, gates, and Secrets without room for the entries of a rotation.
+pub fn rotation(random: &mut Random) -> Value {
+    let mut rotation = json!({});
+    // One mistake is enough to refuse an object, so most parts are right.
+    if random.one_in(2) {
+        let every = if random.one_in(4) { duration(random) } else { random.pick(&EVERY).to_owned() };
+        rotation["every"] = json!(every);
+    }
+    for field in ["publishBefore", "keepAfter"] {
+        if random.one_in(2) {
+            let text = if random.one_in(4) { duration(random) } else { random.pick(&SHORT).to_owned() };
+            rotation[field] = json!(text);
+        }
+    }
+    if random.one_in(3) {
+        rotation["gates"] = json!(gates(random));
+    }
+    if random.one_in(20) {
+        rotation["every"] = Value::Null;
+    }
+    let mut spec = json!({"profile": random.pick(&Profile::ALL), "rotation": rotation});
+    match random.below(12) {
+        0 => spec["publicKey"] = json!(PUBLIC_KEY),
+        1 => spec["generate"] = json!({}),
+        2 => spec["rotation"] = Value::Null,
+        _ => {}
+    }
+    if random.one_in(4) {
+        spec["secret"] = secret_of_rotation(random);
+    }
+    key_pair("a1", &spec)
+}
+
+const EVERY: [&str; 8] = ["2160h", "24h", "48h0m0s", "1440m", "86400s", "87600h", "24h0.000000001s", "87600.0h"];
+const SHORT: [&str; 8] = ["0s", "24h", "1h30m", "1.5h", "90m", "500ms", "0.5s", "24h0m0s"];
+
+/// What a duration is, or might be thought to be: with the units of Go, of ISO 8601 and of jiff, and many digits.
+fn duration(random: &mut Random) -> String {
+    const DIGITS: [usize; 9] = [0, 1, 1, 2, 4, 5, 6, 7, 9];
+    const EDGES: [&str; 20] = [
+        "",
+        "0",
+        "0s",
+        "00h00m00s",
+        "87600h0m0.000000001s",
+        "87599h60m",
+        "87600h1ms",
+        "5256000m",
+        "5256000.1m",
+        "315360000s",
+        "315360001s",
+        "99999h9999999m999999999s",
+        "999999h99999999m999999999s",
+        "PT24H",
+        "1d",
+        "-1h",
+        "+1h",
+        "1h 30m",
+        "1.h",
+        ".5h",
+    ];
+    match random.below(3) {
+        0 => random.pick(&EDGES).to_owned(),
+        _ => (0..=random.below(3))
+            .map(|_| {
+                let mut digits =
+                    |most: usize| -> String { (0..most).map(|_| random.pick(&['0', '0', '1', '5', '9'])).collect() };
+                let (number, fraction) = (digits(9), digits(10));
+                let number = &number[..random.pick(&DIGITS)];
+                let unit = random.pick(&["h", "h", "m", "m", "s", "s", "ms", "us", "ns", "d", "H", ""]);
+                if random.one_in(3) {
+                    format!("{number}.{}{unit}", &fraction[..random.pick(&[0, 1, 3, 9, 10])])
+                } else {
+                    format!("{number}{unit}")
+                }
+            })
+            .collect(),
+    }
+}
+
+fn gates(random: &mut Random) -> Vec<String> {
+    const GATES: [&str; 12] = [
+        "example.com/registered",
+        "example.com/Registered",
+        "Registered",
+        "Ready",
+        "ready",
+        "Stalled",
+        "Rotating",
+        "example.com/Ready",
+        "a",
+        "a/b/c",
+        "/a",
+        "a.",
+    ];
+    let number = random.pick(&[0, 1, 1, 2, 2, 7, 8, 9, 17]);
+    let mut gates: Vec<String> = (0..number).map(|index| format!("example.com/gate-{index}")).collect();
+    for _ in 0..random.below(3).min(number) {
+        let at = random.below(number);
+        gates[at] = if random.one_in(2) { random.pick(&GATES).to_owned() } else { near(&CONDITION_TYPE, random) };
+    }
+    gates
+}
+
+fn secret_of_rotation(random: &mut Random) -> Value {
+    let long = |chars: usize| "k".repeat(chars);
+    let (just, over, next) = (long(244), long(245), long(249));
+    let names = [
+        "ssh-privatekey",
+        "ssh-publickey",
+        "ssh-privatekey.next",
+        "ssh-publickey.previous",
+        "key",
+        "key.next",
+        "key.previous",
+        ".next",
+        &just,
+        &over,
+        &next,
+    ];
+    let mut secret = json!({});
+    for field in ["privateKey", "publicKey"] {
+        if random.one_in(2) {
+            secret["keys"][field] = json!(random.pick(&names));
+        }
+    }
+    if random.one_in(2) {
+        let entry = format!("{}{}", random.pick(&names), random.pick(&["", ".next", ".previous", ".current", ".NEXT"]));
+        secret["template"] = json!({"stringData": {entry: "x"}});
+    }
+    secret
+}
+
 /// Several parts at once, and `null` where a field may be left out.
 pub fn mixture(random: &mut Random) -> Value {
     let mut object = name(random);
     let spec = object["spec"].as_object_mut().expect("an object");
-    for part in [text, tags, secret] {
+    // That an imported pair cannot be rotated is tried often enough.
+    let parts =
+        if spec.contains_key("publicKey") { &[text, tags, secret][..] } else { &[text, tags, secret, rotation] };
+    for part in parts {
         if random.one_in(2) {
             let other = part(random);
             for (field, value) in other["spec"].as_object().expect("an object") {
@@ -331,7 +467,8 @@ pub fn mixture(random: &mut Random) -> Value {
             }
         }
     }
-    for field in ["keyPairName", "publicKey", "generate", "description", "project", "clientToken", "secret"] {
+    for field in ["keyPairName", "publicKey", "generate", "description", "project", "clientToken", "secret", "rotation"]
+    {
         if random.one_in(10) {
             spec.insert(field.to_owned(), Value::Null);
         }

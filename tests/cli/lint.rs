@@ -79,7 +79,7 @@ fn lists_and_json_are_accepted() {
 fn every_error_of_an_object_is_reported() {
     let text = BAD.replace(
         "{keyPairName: 1st}",
-        "{keyPairName: 1st, description: ' x', clientToken: 中, project: a b, tags: [{key: aliyun, value: 'acs:'}], tpyo: 1}",
+        "{keyPairName: 1st, description: ' x', clientToken: 中, project: a b, tags: [{key: aliyun, value: 'acs:'}], rotation: {every: 90d}, tpyo: 1}",
     );
     let found = findings(&text).join("\n");
     for code in [
@@ -90,8 +90,25 @@ fn every_error_of_an_object_is_reported() {
         "InvalidTagValue.Malformed: ",
         "InvalidClientToken.Malformed: ",
         "InvalidProject.NotFound: ",
+        "InvalidParameter: ",
     ] {
         assert!(found.contains(&format!("(KeyPair bad): {code}")), "{code} is missing in\n{found}");
+    }
+}
+
+/// The rules of the CRD cannot check an annotation.
+#[test]
+fn a_request_for_a_rotation_must_have_a_valid_value() {
+    let manifest = |value: &str| {
+        let annotated = format!("{{name: good, annotations: {{keypairs.dev/rotate: {value}}}}}");
+        GOOD.replace("{name: good}", &annotated).replace("spec: {}", "spec: {rotation: {}}")
+    };
+    assert_eq!(findings(&manifest("'2026-01-01T00:00:00+08:00'")), Vec::<String>::new());
+    for value in ["''", "a b", &"a".repeat(65)] {
+        let found = findings(&manifest(value));
+        assert_eq!(found.len(), 1, "{found:?}");
+        let expected = "InvalidParameter: The specified parameter Rotation is invalid. spec.rotation: the value of the annotation keypairs.dev/rotate must be";
+        assert!(found[0].contains(expected), "{found:?}");
     }
 }
 

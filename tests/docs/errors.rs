@@ -23,6 +23,7 @@ pub fn parameters(reason: Reason) -> &'static [Parameter] {
         Reason::QuotaExceeded => &[Parameter::Quota],
         Reason::RegionNotFound => &[Parameter::Region],
         Reason::ProjectNotFound => &[Parameter::Project],
+        Reason::InvalidRotation => &[Parameter::Rotation],
         Reason::InvalidSecret
         | Reason::SecretConflict
         | Reason::PrivateKeyLost

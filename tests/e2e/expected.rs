@@ -136,6 +136,11 @@ const ROWS: &[Row] = &[
         ("InvalidSecret.Malformed", "The specified Secret is malformed.", 400),
         ("230", "Params [Secret] not available", 400),
     ),
+    same(
+        "InvalidRotation",
+        ("InvalidParameter", "The specified parameter Rotation is invalid.", 400),
+        ("230", "Params [Rotation] not available", 400),
+    ),
 ];
 
 /// What the cloud of the profile `name` answers to `fault`.

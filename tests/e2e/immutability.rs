@@ -110,6 +110,30 @@ async fn generated_pairs() {
     }
 }
 
+/// With a rotation, the next key is of the kind that the spec asks for.
+#[tokio::test]
+async fn with_a_rotation_the_kind_of_key_can_change() {
+    let scene = STRICT.scene("immutable-rotation").await;
+    for profile in PROFILES.iter().filter(|profile| !generates_only_rsa(profile)) {
+        let name = profile.to_lowercase();
+        scene.create(&name, &json!({ "profile": profile })).await;
+        let accepted = scene.settled(&name, "True/Generated").await;
+        let ed25519 = json!({ "algorithm": "Ed25519" });
+        let without = json!({ "spec": { "generate": ed25519 } });
+        scene.try_patch(&name, &without).await.unwrap_err();
+        scene.patch(&name, &json!({ "spec": { "generate": ed25519, "rotation": {} } })).await;
+        let object = scene.settled(&name, "True/Generated").await;
+        assert_eq!(object["status"]["fingerprint"], accepted["status"]["fingerprint"], "{object}");
+        let kinds: Vec<(&str, &str)> = object["status"]["keys"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|key| (text(&key["phase"]), text(&key["algorithm"])))
+            .collect();
+        assert_eq!(kinds, [("Current", "RSA"), ("Next", "Ed25519")], "{object}");
+    }
+}
+
 /// Before acceptance every field may be changed: nobody relies on them yet.
 #[tokio::test]
 async fn before_acceptance_anything_can_be_mended() {

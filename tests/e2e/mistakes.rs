@@ -79,6 +79,13 @@ pub fn mistakes(profile: &str) -> Vec<Mistake> {
     }
     // It is stored with an imported pair, too.
     add("InvalidSecret", true, json!({ "secret": large() }));
+    for rotation in bad_rotations() {
+        add("InvalidRotation", true, json!({ "publicKey": null, "rotation": rotation }));
+    }
+    add("InvalidRotation", true, json!({ "rotation": {} }));
+    for secret in secrets_without_room() {
+        add("InvalidRotation", true, json!({ "publicKey": null, "rotation": {}, "secret": secret }));
+    }
     let name = bad_object_name(profile);
     all.push(Mistake { name, fault: "InvalidKeyPairName", spec: valid(profile), at_admission: true });
     all
@@ -150,6 +157,40 @@ fn bad_secrets() -> Vec<Value> {
         json!({ "template": { "labels": { "a": "not a value" } } }),
         json!({ "template": { "annotations": { "a/b/c": "x" } } }),
         large(),
+    ]
+}
+
+fn bad_rotations() -> Vec<Value> {
+    let gates = |number: usize| (0..number).map(|n| format!("example.com/gate-{n}")).collect::<Vec<_>>();
+    vec![
+        json!({ "every": "90d" }),
+        json!({ "every": "" }),
+        json!({ "every": "-1h" }),
+        json!({ "every": "1.5h30m", "publishBefore": "0s" }),
+        json!({ "every": "87601h" }),
+        json!({ "every": "99999999h" }),
+        json!({ "every": "0s", "publishBefore": "0s" }),
+        // The default of publishBefore is 24h.
+        json!({ "every": "23h59m59s" }),
+        json!({ "publishBefore": "1 h" }),
+        json!({ "keepAfter": "5256001m" }),
+        json!({ "gates": gates(9) }),
+        json!({ "gates": ["example.com/"] }),
+        json!({ "gates": ["example.com/registered", "Ready"] }),
+        json!({ "gates": ["Rotating"] }),
+        json!({ "gates": ["a", "b", "a"] }),
+    ]
+}
+
+/// Settings of the Secret in which the entries of a rotation have no room.
+fn secrets_without_room() -> Vec<Value> {
+    vec![
+        json!({ "keys": { "privateKey": "a".repeat(245) } }),
+        json!({ "keys": { "publicKey": "a".repeat(250) } }),
+        json!({ "keys": { "privateKey": "key", "publicKey": "key.next" } }),
+        json!({ "keys": { "privateKey": "key.previous", "publicKey": "key" } }),
+        json!({ "template": { "stringData": { "ssh-publickey.next": "x" } } }),
+        json!({ "template": { "stringData": { "ssh-privatekey.previous": "x" } } }),
     ]
 }
 

@@ -110,6 +110,49 @@ async fn nothing_about_the_secret_of_an_accepted_pair_is_changed_without_the_rig
     }
 }
 
+/// A rotation replaces the key, and whatever trusts the previous one alone is locked out.
+#[tokio::test(flavor = "multi_thread")]
+async fn anothers_key_is_not_rotated_away() {
+    for stage in [&WITHOUT, &WITH] {
+        let scene = stage.scene("rotate").await;
+        let attacker = scene.user("attacker", &[secret_rights(&["get"], &[MINE]), all_keypairs()]).await;
+        let status = victim(&scene, "victim").await["status"].clone();
+        let path = scene.pairs("victim");
+        let at_once = json!({ "every": "1s", "publishBefore": "0s", "keepAfter": "0s" });
+        let attack = json!({ "spec": { "rotation": at_once } });
+        let rotated = attacker.merge(&path, &attack).await;
+        if scene.stage.has_policies {
+            let words =
+                ["spec.rotation: ", &attacker.name, "get the Secret key-of-victim ", "leave spec.rotation unchanged"];
+            rotated.refused_by(POLICY, &words);
+            // Nor is the rotation changed or taken away that is there.
+            scene.admin.merge(&path, &json!({ "spec": { "rotation": { "every": "2160h" } } })).await.admitted();
+            for rotation in [at_once, json!({ "gates": ["example.com/never"] }), Value::Null] {
+                let answer = attacker.merge(&path, &json!({ "spec": { "rotation": rotation } })).await;
+                answer.refused_by(POLICY, &["spec.rotation: "]);
+            }
+            attacker.merge(&path, &json!({ "spec": { "description": "described" } })).await.admitted();
+            assert_eq!(scene.accepted("victim").await["status"]["fingerprints"], status["fingerprints"]);
+            // Whoever may read the key may rotate it.
+            let reader = scene.user("reader", &[secret_rights(&["get"], &["key-of-victim"]), all_keypairs()]).await;
+            reader.merge(&path, &json!({ "spec": { "rotation": null } })).await.admitted();
+        } else {
+            rotated.admitted();
+            keypair_test_harness::eventually(crate::stage::PATIENCE, "the key to be replaced", async || {
+                let object = scene.admin.get(&path).await.admitted();
+                Ok((object["status"]["fingerprints"] != status["fingerprints"]).then_some(()))
+            })
+            .await
+            .unwrap();
+            // It would go on every second.
+            scene.admin.merge(&path, &json!({ "spec": { "rotation": null } })).await.admitted();
+        }
+        // To create a pair takes no such right.
+        let own = pair("own", &json!({ "rotation": { "every": "48h" } }));
+        attacker.create(&scene.pairs(""), &own).await.admitted();
+    }
+}
+
 /// The key is where the status says, not where a name was before.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_right_to_get_counts_where_the_key_is() {

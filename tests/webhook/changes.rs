@@ -114,6 +114,12 @@ async fn what_is_there_already_and_what_has_no_name_yet() {
     // What is not of the schema at all is for the API server to say.
     let wrong = stage.create(&space, "wrong", &json!({ "tags": 1 }), false).await;
     assert_eq!((wrong.status, wrong.text("reason")), (422, "Invalid"));
+    // The rules of the CRD do not see annotations.
+    stage.create(&space, "rotated", &json!({ "rotation": {} }), false).await.admitted();
+    let request = json!({ "metadata": { "annotations": { "keypairs.dev/rotate": "a b" } } });
+    let answer = stage.patch(&space, "rotated", &request).await;
+    assert_eq!((answer.status, answer.text("reason")), (400, "InvalidParameter"), "{}", answer.body);
+    assert!(answer.said().contains("the annotation keypairs.dev/rotate must be"), "{}", answer.body);
 }
 
 /// Stored while nobody answered: all that is wrong with it stays wrong, and can be mended.

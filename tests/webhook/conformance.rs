@@ -138,6 +138,12 @@ impl<'a> Scene<'a> {
             ("InvalidTag/Value", "a tag's `value` malformed", json!({ "tags": [{ "key": "k", "value": "acs:x" }] })),
             ("InvalidClientToken", "`clientToken` not ASCII", json!({ "clientToken": "密钥" })),
             ("InvalidSecret", "`secret.name` malformed", json!({ "publicKey": null, "secret": { "name": "A_b" } })),
+            ("InvalidRotation", "`rotation` of an import", json!({ "rotation": {} })),
+            (
+                "InvalidRotation",
+                "`rotation.every` shorter than `publishBefore`",
+                json!({ "publicKey": null, "rotation": { "every": "1h" } }),
+            ),
         ];
         for (fault, request, changes) in mistakes {
             let mut spec = self.import();

@@ -12,9 +12,12 @@ use crate::domain::{
 
 /// The checks that the effective values stay those of `stored`.
 pub fn checks(stored: &str) -> Vec<Node> {
-    let [profile, name, public_key, algorithm, bits, token] = ImmutableField::ALL.map(unchanged);
-    let generate = when("has(old.generate) || generate.hasValue()", vec![algorithm, bits]);
-    vec![variable("old", format!("{stored}.spec"), vec![profile, name, public_key, generate, token])]
+    // Only the fields of `generate` may change with a rotation.
+    let (generate, others): (Vec<_>, Vec<_>) =
+        ImmutableField::ALL.into_iter().partition(|field| field.may_change_with_rotation());
+    let nodes = |fields: Vec<ImmutableField>| fields.into_iter().map(unchanged).collect::<Vec<_>>();
+    let generate = when("(has(old.generate) || generate.hasValue()) && !has(spec.rotation)", nodes(generate));
+    vec![variable("old", format!("{stored}.spec"), [nodes(others), vec![generate]].concat())]
 }
 
 /// The check that the effective value of `field` stays the same.

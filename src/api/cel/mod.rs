@@ -20,6 +20,7 @@ mod expression;
 mod immutability;
 mod program;
 mod request;
+mod rotation;
 mod secret;
 mod tree;
 
@@ -94,7 +95,7 @@ pub fn checks() -> Vec<Check> {
 /// The checks of a create, or of an update if there is a stored object.
 fn checks_of(objects: Objects) -> Vec<Node> {
     let Objects { new, name, stored } = objects;
-    let mut checks = [request::checks(stored), secret::checks(stored)].concat();
+    let mut checks = [request::checks(stored), secret::checks(stored), rotation::checks()].concat();
     checks.extend(stored.map(|stored| when("isAccepted", immutability::checks(stored))));
     // Most specs have some of these fields and no other. To count the fields of an object is cheap, to look for one is not.
     let has_more = "size(dyn(spec)) > 1 + size([?publicKey, ?description]) + size([?tags])";

@@ -18,21 +18,20 @@ use crate::domain::{
 /// The checks of `spec.secret`, and of the name of the Secret.
 pub fn checks(stored: Option<&str>) -> Vec<Node> {
     let settings = [names(), encodings(), vec![present("template", "settings.?template", template())]].concat();
-    let settings = variable(
-        "privateKeyName",
-        format!("settings.?keys.?privateKey.orValue({})", quote(DEFAULT_PRIVATE_KEY)),
-        vec![variable(
-            "publicKeyName",
-            format!("settings.?keys.?publicKey.orValue({})", quote(DEFAULT_PUBLIC_KEY)),
-            settings,
-        )],
-    );
+    let settings = key_names("settings", settings);
     // An imported pair has no Secret, so its settings are not checked; but the API server stores the template.
     let size = present("template", "settings.?template", vec![size()]);
     vec![
         present("settings", "secret", vec![size, when("!publicKey.hasValue()", vec![settings])]),
         when("!publicKey.hasValue()", vec![release_name(stored)]),
     ]
+}
+
+/// Variables for the names of the data keys in `settings`, for `nodes`.
+pub fn key_names(settings: &str, nodes: Vec<Node>) -> Node {
+    let name = |field: &str, default: &str| format!("{settings}.?keys.?{field}.orValue({})", quote(default));
+    let nodes = vec![variable("publicKeyName", name("publicKey", DEFAULT_PUBLIC_KEY), nodes)];
+    variable("privateKeyName", name("privateKey", DEFAULT_PRIVATE_KEY), nodes)
 }
 
 fn secret_check(field: &str, condition: impl Into<String>, words: impl Into<String>) -> Check {

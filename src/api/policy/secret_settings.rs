@@ -2,7 +2,8 @@
 //!
 //! The operator writes the Secret with its own permissions. The name, and the labels, annotations and data of the template, can
 //! make other controllers act on the Secret: so an author who sets them needs the permission to create Secrets. An existing private
-//! key moves to where `spec.secret` says: so an author who changes it needs the permission to get the current Secret.
+//! key moves to where `spec.secret` says: so an author who changes it needs the permission to get the current Secret. So does an
+//! author who changes `spec.rotation`, because that replaces the key in it.
 //!
 //! Unchanged values need no permission: anyone who may write KeyPairs can still change, say, the labels of a KeyPair that has a
 //! template.
@@ -27,16 +28,10 @@ pub(super) fn policy(installation: &Installation) -> Policy {
         MatchedRequests { group: &group, version: &version, resources: &[&plural], operations: &["CREATE", "UPDATE"] };
     let secrets = "authorizer.group('').resource('secrets').namespace(request.namespace)";
     let variables = vec![
-        variable("secret", &settings("object")),
-        // An object that is older than the schema can have any form.
-        variable(
-            "before",
-            &format!(
-                "oldObject != null && has(oldObject.spec) && type(oldObject.spec) == map ? {} : {}",
-                settings("oldObject"),
-                defaults()
-            ),
-        ),
+        variable("secret", &settings("object", "secret", &defaults())),
+        variable("before", &stored("secret", &defaults())),
+        variable("rotation", &settings("object", "rotation", "{}")),
+        variable("rotationBefore", &stored("rotation", "{}")),
         variable(
             "status",
             "oldObject != null && has(oldObject.status) && type(oldObject.status) == map ? oldObject.status : {}",
@@ -95,6 +90,12 @@ pub(super) fn policy(installation: &Installation) -> Policy {
             "change where and how the private key of an accepted key pair is stored",
             "leave spec.secret unchanged",
         ),
+        needs_get(
+            "spec.rotation",
+            "!variables.accepted || variables.rotation == variables.rotationBefore || variables.mayGet",
+            "change when the private key of an accepted key pair is replaced",
+            "leave spec.rotation unchanged",
+        ),
     ];
     build(&format!("{}-secret-settings", installation.name), &requests, None, variables, validations)
 }
@@ -104,10 +105,16 @@ fn with_message_expression(validation: Validation, message: &str) -> Validation 
     Validation { message_expression: Some(message.to_owned()), ..validation }
 }
 
-/// The CEL expression for `spec.secret` of `object`, or for its defaults.
-fn settings(object: &str) -> String {
-    let secret = format!("{object}.spec.secret");
-    format!("(has({secret}) && type({secret}) == map ? {secret} : {})", defaults())
+/// The CEL expression for a field of the spec of `object` that is an object itself, or for `absent`.
+fn settings(object: &str, field: &str, absent: &str) -> String {
+    let field = format!("{object}.spec.{field}");
+    format!("(has({field}) && type({field}) == map ? {field} : {absent})")
+}
+
+/// The same for the stored object. An object that is older than the schema can have any form.
+fn stored(field: &str, absent: &str) -> String {
+    let settings = settings("oldObject", field, absent);
+    format!("oldObject != null && has(oldObject.spec) && type(oldObject.spec) == map ? {settings} : {absent}")
 }
 
 /// The CEL expression for an empty `spec.secret` with the defaults of the schema, which means the same as an absent one.

@@ -134,12 +134,17 @@ fn every_alert_has_its_section_of_the_runbook() {
     let operations = read("docs/operations.md");
     let alerts = alerts();
     assert!(alerts.len() > 5);
-    for rule in alerts {
+    for rule in &alerts {
         let name = rule["alert"].as_str().unwrap();
         assert!(operations.lines().any(|line| line == format!("### {name}")), "no section {name}");
         let link = format!("docs/operations.md#{}", name.to_lowercase());
         assert_eq!(rule["annotations"]["runbook_url"], link.as_str());
     }
+    let (_, runbook) = operations.split_once("\n## Runbook\n").unwrap();
+    let runbook = runbook.split("\n## ").next().unwrap();
+    let sections: BTreeSet<&str> = runbook.lines().filter_map(|line| line.strip_prefix("### ")).collect();
+    let alerts = alerts.iter().map(|rule| rule["alert"].as_str().unwrap()).collect();
+    assert_eq!(sections, alerts, "each section of the runbook is about an alert");
 }
 
 /// By the rules of Prometheus for names: base units, `_total` for counters, and nothing that grows with the number of objects.

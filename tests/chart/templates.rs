@@ -167,6 +167,10 @@ fn the_operator_is_told_what_the_values_say() {
         "logFilter=debug",
         "--set",
         "watchNamespaces={one,two,one}",
+        "--set",
+        "keyPool=3",
+        "--set",
+        "otlpEndpoint=http://collector:4318",
     ];
     let objects = template(&flags);
     let container = &pod(&objects)["containers"][0];
@@ -179,6 +183,8 @@ fn the_operator_is_told_what_the_values_say() {
         "--lease-duration=30",
         "--region-selector=a in (b,c)",
         "--log-format=text",
+        "--key-pool=3",
+        "--otlp-endpoint=http://collector:4318",
         "--namespace=one",
         "--namespace=two",
         "--leader-elect",

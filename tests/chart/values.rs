@@ -5,6 +5,8 @@
 
 use std::{fmt::Write as _, fs, process::Command};
 
+use clap::CommandFactory as _;
+use keypair_operator::app::Args;
 use serde_json::{Map, Value, json};
 
 use crate::support::{CHART, HELM, documents};
@@ -146,6 +148,49 @@ fn every_value_is_described() {
     let values = documents(&fs::read_to_string(format!("{CHART}/values.yaml")).unwrap()).remove(0);
     let described: Vec<String> = rows().into_iter().map(|row| row.key).collect();
     leaves(&values, "", &described);
+}
+
+/// The flags of `run` whose values the chart determines.
+const SET_BY_THE_CHART: [&str; 5] =
+    ["leader-elect", "metrics-addr", "webhook-addr", "webhook-cert-dir", "webhook-configuration"];
+
+/// The flags of `run` that the chart never passes: for an operator outside the cluster, and for tests.
+const NOT_IN_THE_CHART: [&str; 2] = ["webhook-cert-lifetime", "webhook-url"];
+
+/// A value names its flag in its description.
+#[test]
+fn every_flag_of_run_has_a_value() {
+    let command = Args::command();
+    let run = command.find_subcommand("run").unwrap();
+    let deployment = fs::read_to_string(format!("{CHART}/templates/deployment.yaml")).unwrap();
+    let rows = rows();
+    for flag in run.get_arguments().filter_map(clap::Arg::get_long).filter(|flag| *flag != "help") {
+        let in_description = format!("(`--{flag}`)");
+        let has_value = rows.iter().any(|row| row.description.contains(&in_description));
+        let is_passed = deployment.split_whitespace().any(|word| {
+            let argument = word.trim_start_matches('"').split('=').next().unwrap_or_default();
+            argument.strip_prefix("--") == Some(flag)
+        });
+        let expected = (
+            !SET_BY_THE_CHART.contains(&flag) && !NOT_IN_THE_CHART.contains(&flag),
+            !NOT_IN_THE_CHART.contains(&flag),
+        );
+        assert_eq!((has_value, is_passed), expected, "--{flag}: (has a value, is passed by the deployment)");
+    }
+}
+
+#[test]
+fn every_value_is_used_by_a_template() {
+    let templates = fs::read_dir(format!("{CHART}/templates")).unwrap();
+    let texts: Vec<String> = templates.map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap()).collect();
+    for Row { key, .. } in rows() {
+        let reference = format!(".Values.{key}");
+        let is_used = |text: &String| {
+            let mut after = text.split(&reference).skip(1);
+            after.any(|rest| !rest.starts_with(|next: char| next.is_ascii_alphanumeric()))
+        };
+        assert!(texts.iter().any(is_used), "no template uses {reference}");
+    }
 }
 
 #[test]

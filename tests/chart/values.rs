@@ -171,10 +171,8 @@ fn every_flag_of_run_has_a_value() {
             let argument = word.trim_start_matches('"').split('=').next().unwrap_or_default();
             argument.strip_prefix("--") == Some(flag)
         });
-        let expected = (
-            !SET_BY_THE_CHART.contains(&flag) && !NOT_IN_THE_CHART.contains(&flag),
-            !NOT_IN_THE_CHART.contains(&flag),
-        );
+        let expected =
+            (!SET_BY_THE_CHART.contains(&flag) && !NOT_IN_THE_CHART.contains(&flag), !NOT_IN_THE_CHART.contains(&flag));
         assert_eq!((has_value, is_passed), expected, "--{flag}: (has a value, is passed by the deployment)");
     }
 }

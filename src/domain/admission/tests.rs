@@ -29,7 +29,7 @@ fn candidate(uid: u32, parameters: Parameters, accepted: bool) -> Candidate {
     let uid = format!("uid-{uid}");
     let claim = request::check(&parameters).ok().map(|_: Source| Claim {
         uid: uid.as_str().into(),
-        seniority: Seniority { created: 1, name: uid.as_str().into() },
+        seniority: Seniority { created: 1, object_name: uid.as_str().into() },
         key_pair_name: parameters.key_pair_name.as_str().into(),
         accepted,
         token: parameters.token_use(&region),

@@ -55,7 +55,7 @@ fn desired(public_key: Option<&str>, spec: KeySpec) -> Desired {
 fn claim(uid: &str, created: i64, accepted: bool) -> Claim {
     Claim {
         uid: uid.into(),
-        seniority: Seniority { created, name: "web".into() },
+        seniority: Seniority { created, object_name: "web".into() },
         key_pair_name: "web".into(),
         accepted,
         token: None,

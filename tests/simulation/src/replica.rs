@@ -1,4 +1,4 @@
-//! Replicas of the operator: the very code that a cluster runs, started, told to stop, suspended and killed between any two polls.
+//! Replicas of the operator: the same code as in a cluster, started, stopped, suspended, and killed between any two polls.
 
 use std::{
     future::Future,
@@ -36,7 +36,7 @@ use tower::Service;
 
 use crate::{
     Server,
-    history::{Setup, Weather},
+    history::{NetworkFaults, Setup},
     keys::Keys,
     network::{Faults, Link, Network, NetworkBody, Retrying},
     trace::Trace,
@@ -45,7 +45,7 @@ use crate::{
 /// The namespace of the operator, where the Lease is.
 pub const NAMESPACE: &str = "keypair-system";
 
-/// The name under which a replica talks to the API server.
+/// The user name of a replica.
 #[must_use]
 pub fn user(replica: usize) -> String {
     format!("system:serviceaccount:{NAMESPACE}:{OPERATOR}-{replica}")
@@ -110,10 +110,11 @@ impl Host {
         let network = Network::new(self.server.service(&user(self.number)), seed);
         network.set_faults(self.network.faults());
         self.network = network.clone();
-        let door = Door { network: Retrying::new(network.clone()), user: self.number, trace: self.trace.clone() };
+        let service =
+            TracingService { network: Retrying::new(network.clone()), user: self.number, trace: self.trace.clone() };
         // As `run` builds it.
         let request_limits = RequestLimits::default();
-        let client = ClientBuilder::new(door, NAMESPACE).with_layer(&request_limits).build();
+        let client = ClientBuilder::new(service, NAMESPACE).with_layer(&request_limits).build();
         let (replica, (stop, stopped)) = (self.replica(seed, request_limits), oneshot::channel());
         let caches = Arc::clone(&replica.shared.caches);
         let control = Arc::<Mutex<Control>>::default();
@@ -168,7 +169,7 @@ impl Host {
             self.crash(0);
         }
         self.suspend(false);
-        self.weather(Weather { latency: 5, ..Weather::default() });
+        self.set_network_faults(NetworkFaults { latency: 5, ..NetworkFaults::default() });
     }
 
     /// Tells it to stop.
@@ -187,19 +188,19 @@ impl Host {
         }
     }
 
-    /// Lets its requests fare so.
-    pub fn weather(&mut self, weather: Weather) {
+    /// Sets the faults of its network.
+    pub fn set_network_faults(&mut self, network_faults: NetworkFaults) {
         let milliseconds = Duration::from_millis;
         let faults = Faults {
-            latency: milliseconds(1)..milliseconds(weather.latency.max(2)),
-            lose_request: weather.lost_requests,
-            lose_reply: weather.lost_replies,
-            delay_reply: weather.late,
-            delay: milliseconds(weather.by),
-            refuse: weather.errors,
+            latency: milliseconds(1)..milliseconds(network_faults.latency.max(2)),
+            lost_requests: network_faults.lost_requests,
+            lost_responses: network_faults.lost_responses,
+            delayed: network_faults.delayed,
+            delay: milliseconds(network_faults.delay),
+            errors: network_faults.errors,
             ..Faults::default()
         };
-        let link = if weather.partitioned { Link::Silent } else { Link::Up };
+        let link = if network_faults.partitioned { Link::Silent } else { Link::Up };
         let networks = self.running.iter().map(|running| &running.network).chain([&self.network]);
         for network in networks {
             network.set_faults(faults.clone());
@@ -274,16 +275,17 @@ impl Future for Hosted {
     }
 }
 
-/// Where requests of a replica leave it: they are noted, and nobody waits for ever for the bytes of an answer.
+/// Adds each request of a replica to the trace, and limits how long it waits for a response, with the timeout of the operator's own
+/// client.
 #[derive(Clone)]
-struct Door {
+struct TracingService {
     network: Retrying,
     user: usize,
     trace: Trace,
 }
 
-impl Service<Request<Body>> for Door {
-    type Response = Response<Patient>;
+impl Service<Request<Body>> for TracingService {
+    type Response = Response<BodyWithReadTimeout>;
     type Error = io::Error;
     type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
 
@@ -295,21 +297,21 @@ impl Service<Request<Body>> for Door {
         let Self { mut network, user, trace } = self.clone();
         Box::pin(async move {
             let request = trace.note(user, request).await;
-            // A connection on which nothing comes is given up.
+            // The operator's client closes a connection on which no data arrives.
             let answered = tokio::time::timeout(READ_TIMEOUT, network.call(request)).await;
             let response = answered.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
-            Ok(response.map(|body| Patient { body, sleep: Box::pin(sleep(READ_TIMEOUT)) }))
+            Ok(response.map(|body| BodyWithReadTimeout { body, sleep: Box::pin(sleep(READ_TIMEOUT)) }))
         })
     }
 }
 
-/// A body that is waited for so long.
-struct Patient {
+/// A body whose frames must arrive within [`READ_TIMEOUT`] of each other.
+struct BodyWithReadTimeout {
     body: NetworkBody,
     sleep: Pin<Box<Sleep>>,
 }
 
-impl http_body::Body for Patient {
+impl http_body::Body for BodyWithReadTimeout {
     type Data = Bytes;
     type Error = io::Error;
 

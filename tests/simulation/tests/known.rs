@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use keypair_simulation::{
-    history::{Action, History, Policy, Setup, Step, Verb, WatchFault, Weather},
+    history::{Action, History, NetworkFaults, Policy, Setup, Step, Verb, WatchFault},
     run::run,
 };
 use serde_json::{Value, json};
@@ -255,13 +255,13 @@ fn a_store_that_is_put_back_and_gets_on_at_once() {
 #[test]
 fn another_name_after_a_create_that_met_a_foreign_secret() {
     keeps_its_promises(&setup(500), 0..60, |time| {
-        let weather = Weather { latency: 200, lost_replies: 500, ..Weather::default() };
+        let faults = NetworkFaults { latency: 200, lost_responses: 500, ..NetworkFaults::default() };
         let offered = json!({
             "metadata": { "annotations": { "keypairs.dev/adopt": "api" } }, "data": { "ssh-privatekey": "$KEY1" },
         });
         vec![
             namespace(0, &json!({})),
-            step(0, Action::Network(0, weather)),
+            step(0, Action::Network(0, faults)),
             user(851, Verb::Create, "secrets", "s1", offered),
             create(851, "api", &json!({ "profile": "OpenSSH", "secret": { "name": "s1" } })),
             edit(2000 + 40 * time, "api", &json!({ "secret": { "name": "s2" } })),
@@ -272,7 +272,7 @@ fn another_name_after_a_create_that_met_a_foreign_secret() {
 /// The create of the first Secret was lost: the key of the pair, which is not accepted yet, is in no Secret.
 #[test]
 fn a_name_that_is_taken_when_a_create_is_in_doubt() {
-    let cut_off = Weather { latency: 200, partitioned: true, ..Weather::default() };
+    let cut_off = NetworkFaults { latency: 200, partitioned: true, ..NetworkFaults::default() };
     keeps_its_promises(&setup(2), (0..6).map(|time| 30 * time), |time| {
         vec![
             namespace(0, &json!({})),

@@ -17,7 +17,7 @@ use keypair_simulation::{
     Server,
     history::{History, Setup},
     keys::key,
-    oracle::{Promises, wrong_answers},
+    oracle::{Guarantees, wrong_answers},
     replica::user,
 };
 use kube::runtime::watcher::Event;
@@ -28,7 +28,7 @@ const NAMESPACE: &str = "shop";
 
 struct World {
     server: Server,
-    promises: Promises,
+    guarantees: Guarantees,
 }
 
 impl World {
@@ -36,10 +36,10 @@ impl World {
     fn new(quota: usize) -> Self {
         let setup = Setup { replicas: 2, quota, lease: 15, answers_reviews: false, concurrency: 1 };
         let server = Server::new(0);
-        let promises = Promises::new(&History { seed: 0, setup, steps: Vec::new() }, server.sightings());
-        let seeing = promises.clone();
+        let guarantees = Guarantees::new(&History { seed: 0, setup, steps: Vec::new() }, server.sightings());
+        let seeing = guarantees.clone();
         server.observe(move |change| seeing.see(change));
-        let world = Self { server, promises };
+        let world = Self { server, guarantees };
         world.ask("admin", "POST", "/api/v1/namespaces", &json!({ "metadata": { "name": NAMESPACE } }));
         let spec = json!({ "profile": "OpenSSH", "keyPairName": "same", "generate": { "algorithm": "Ed25519" } });
         for name in ["web", "api"] {
@@ -92,7 +92,7 @@ impl World {
 
     #[track_caller]
     fn is_violated(&self, words: &str) {
-        let found = self.promises.violations();
+        let found = self.guarantees.violations();
         assert!(matches!(&found[..], [one] if one.contains(words)), "{found:?}");
     }
 }
@@ -112,7 +112,7 @@ fn more_pairs_than_the_quota() {
     let world = World::new(1);
     world.ask("admin", "PATCH", &World::key_pairs("/api"), &json!({ "spec": { "keyPairName": "other" } }));
     world.status("web", &accepted("kp-aaaaaaaaaaaaaaaaaaaa"));
-    assert!(world.promises.violations().is_empty());
+    assert!(world.guarantees.violations().is_empty());
     world.status("api", &accepted("kp-bbbbbbbbbbbbbbbbbbbb"));
     world.is_violated("2 accepted pairs, the quota is 1");
 }
@@ -151,7 +151,7 @@ fn a_key_that_is_lost() {
     world.status("web", &given("kp-aaaaaaaaaaaaaaaaaaaa", 0));
     world.secret("web", "s1", 0);
     world.as_operator("DELETE", &World::secrets("/web"), &json!({}));
-    assert!(world.promises.violations().is_empty(), "it was moved");
+    assert!(world.guarantees.violations().is_empty(), "it was moved");
     world.as_operator("DELETE", &World::secrets("/s1"), &json!({}));
     world.is_violated("the last copy of a private key");
 }
@@ -221,7 +221,7 @@ async fn a_quota_counts_until_the_operator_has_seen_another() {
         if has_seen {
             world.is_violated("1 accepted pairs, the quota is 0");
         } else {
-            assert!(world.promises.violations().is_empty());
+            assert!(world.guarantees.violations().is_empty());
         }
     }
 }

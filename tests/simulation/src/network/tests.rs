@@ -25,10 +25,10 @@ fn secret(name: &str) -> Secret {
 #[tokio::test(start_paused = true)]
 async fn requests_and_replies_are_lost() {
     let (server, network, api) = setting();
-    network.set_faults(Faults { lose_request: 1000, ..Faults::default() });
+    network.set_faults(Faults { lost_requests: 1000, ..Faults::default() });
     assert!(api.create(&PostParams::default(), &secret("a")).await.is_err());
     assert!(server.objects("secrets").is_empty(), "it was not carried out");
-    network.set_faults(Faults { lose_reply: 1000, ..Faults::default() });
+    network.set_faults(Faults { lost_responses: 1000, ..Faults::default() });
     assert!(api.create(&PostParams::default(), &secret("a")).await.is_err());
     assert_eq!(server.objects("secrets").len(), 1, "it was");
     network.calm();
@@ -50,7 +50,7 @@ async fn what_was_sent_is_carried_out_without_its_sender() {
 #[tokio::test(start_paused = true)]
 async fn replies_are_late() {
     let (_, network, api) = setting();
-    network.set_faults(Faults { delay_reply: 1000, delay: Duration::from_secs(40), ..Faults::default() });
+    network.set_faults(Faults { delayed: 1000, delay: Duration::from_secs(40), ..Faults::default() });
     let begin = Instant::now();
     assert!(api.get_opt("a").await.unwrap().is_none());
     assert!(begin.elapsed() > Duration::from_secs(40));
@@ -59,18 +59,18 @@ async fn replies_are_late() {
 #[tokio::test(start_paused = true)]
 async fn requests_are_refused() {
     let (server, network, api) = setting();
-    for (refusal, code) in [
-        (Refusal::TooManyRequests, 429),
-        (Refusal::InternalError, 500),
-        (Refusal::Unavailable, 503),
-        (Refusal::Timeout, 504),
-        (Refusal::Conflict, 409),
-        (Refusal::Unauthorized, 401),
+    for (error_response, code) in [
+        (ErrorResponse::TooManyRequests, 429),
+        (ErrorResponse::InternalError, 500),
+        (ErrorResponse::Unavailable, 503),
+        (ErrorResponse::Timeout, 504),
+        (ErrorResponse::Conflict, 409),
+        (ErrorResponse::Unauthorized, 401),
     ] {
-        network.set_faults(Faults { refuse: 1000, refusals: vec![refusal], ..Faults::default() });
+        network.set_faults(Faults { errors: 1000, error_responses: vec![error_response], ..Faults::default() });
         match api.create(&PostParams::default(), &secret("a")).await {
             Err(kube::Error::Api(status)) => assert_eq!(status.code, code),
-            other => panic!("{refusal:?}: {other:?}"),
+            other => panic!("{error_response:?}: {other:?}"),
         }
     }
     assert!(server.objects("secrets").is_empty());
@@ -127,15 +127,19 @@ async fn clients_ask_again_when_they_are_asked_to() {
     let server = Server::new(1);
     let network = Network::new(server.service("alice"), 2);
     let api: Api<Secret> = Api::default_namespaced(Client::new(Retrying::new(network.clone()), "default"));
-    for (refusal, least) in [(Refusal::TooManyRequests, 15), (Refusal::Unavailable, 160)] {
-        network.set_faults(Faults { refuse: 1000, refusals: vec![refusal], ..Faults::default() });
+    for (error_response, least) in [(ErrorResponse::TooManyRequests, 15), (ErrorResponse::Unavailable, 160)] {
+        network.set_faults(Faults { errors: 1000, error_responses: vec![error_response], ..Faults::default() });
         let begin = Instant::now();
         assert!(api.get_opt("a").await.is_err());
-        assert!(begin.elapsed() > Duration::from_secs(least), "{refusal:?}: {:?}", begin.elapsed());
+        assert!(begin.elapsed() > Duration::from_secs(least), "{error_response:?}: {:?}", begin.elapsed());
     }
-    network.set_faults(Faults { refuse: 700, refusals: vec![Refusal::Timeout], ..Faults::default() });
+    network.set_faults(Faults { errors: 700, error_responses: vec![ErrorResponse::Timeout], ..Faults::default() });
     assert!(api.create(&PostParams::default(), &secret("a")).await.is_ok());
-    network.set_faults(Faults { refuse: 1000, refusals: vec![Refusal::InternalError], ..Faults::default() });
+    network.set_faults(Faults {
+        errors: 1000,
+        error_responses: vec![ErrorResponse::InternalError],
+        ..Faults::default()
+    });
     let begin = Instant::now();
     assert!(api.get_opt("a").await.is_err());
     assert!(begin.elapsed() < Duration::from_secs(1), "that is not tried again");

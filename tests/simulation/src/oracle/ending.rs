@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::{
-    Promises,
+    Guarantees,
     facts::{
         accepted, annotation, effective_name, fingerprint, is_edited, is_import, keys_in, name, namespace, owner,
         owners, ready, text, uid, wanted_secret,
@@ -15,28 +15,28 @@ use crate::Server;
 
 /// What is not as it must be.
 #[must_use]
-pub fn unsettled(server: &Server, promises: &Promises) -> Vec<String> {
+pub fn unsettled(server: &Server, guarantees: &Guarantees) -> Vec<String> {
     let (key_pairs, secrets) = (server.objects("keypairs"), server.objects("secrets"));
     let mut found = Vec::new();
     for key_pair in &key_pairs {
         let about = |text: String| format!("{}/{}: {text}", namespace(key_pair), name(key_pair));
-        found.extend(of_key_pair(key_pair, &key_pairs, &secrets, promises).into_iter().map(about));
+        found.extend(of_key_pair(key_pair, &key_pairs, &secrets, guarantees).into_iter().map(about));
     }
     for namespace in server.objects("namespaces").iter().map(name) {
         let of = |key_pair: &&Value| self::namespace(key_pair) == namespace && accepted(key_pair).is_some();
-        let (count, quota) = (key_pairs.iter().filter(of).count(), promises.greatest_quota(namespace));
+        let (count, quota) = (key_pairs.iter().filter(of).count(), guarantees.greatest_quota(namespace));
         if count > quota {
             found.push(format!("{namespace}: {count} accepted pairs, and the quota was never more than {quota}"));
         }
     }
     for secret in &secrets {
         let about = |text: &str| format!("Secret {}/{}: {text}", namespace(secret), name(secret));
-        found.extend(of_secret(secret, &key_pairs, promises).map(about));
+        found.extend(of_secret(secret, &key_pairs, guarantees).map(about));
     }
     found
 }
 
-fn of_key_pair(key_pair: &Value, key_pairs: &[Value], secrets: &[Value], promises: &Promises) -> Vec<String> {
+fn of_key_pair(key_pair: &Value, key_pairs: &[Value], secrets: &[Value], guarantees: &Guarantees) -> Vec<String> {
     let mut found = Vec::new();
     let (status, reason) = ready(key_pair);
     let generation = key_pair.pointer("/metadata/generation");
@@ -45,7 +45,7 @@ fn of_key_pair(key_pair: &Value, key_pairs: &[Value], secrets: &[Value], promise
         found.push(format!("not settled: generation {generation:?}, observed {observed:?}, reason {reason:?}"));
         return found;
     }
-    let is_untouched = !promises.is_touched(uid(key_pair));
+    let is_untouched = !guarantees.is_modified_by_others(uid(key_pair));
     // A replay says what its original says, whose Secret somebody may have deleted.
     let repeats = |other: &&Value| {
         uid(other) != uid(key_pair)
@@ -128,7 +128,7 @@ fn of_owners(key_pair: &Value, secret: &Value) -> Option<String> {
 }
 
 /// A Secret that was made for nobody.
-fn of_secret(secret: &Value, key_pairs: &[Value], promises: &Promises) -> Option<&'static str> {
+fn of_secret(secret: &Value, key_pairs: &[Value], guarantees: &Guarantees) -> Option<&'static str> {
     let uids: BTreeSet<&str> = key_pairs.iter().map(uid).collect();
     let of = owner(secret).filter(|of| !uids.contains(of))?;
     let owned: Vec<&str> = owners(secret).collect();
@@ -136,5 +136,5 @@ fn of_secret(secret: &Value, key_pairs: &[Value], promises: &Promises) -> Option
         return Some("its owner is gone, and it was not collected");
     }
     // With `Retain` it stays, and without owner references that is what it looks like.
-    (!owned.is_empty() && !promises.is_touched(of)).then_some("its owner is another than it says")
+    (!owned.is_empty() && !guarantees.is_modified_by_others(of)).then_some("its owner is another than it says")
 }

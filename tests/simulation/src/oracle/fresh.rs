@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::sleep;
 
 use super::{
-    Promises,
+    Guarantees,
     facts::{
         accepted, annotation, is_edited, is_import, name, namespace, owner, owners, ready, text, uid, wanted_secret,
     },
@@ -40,7 +40,7 @@ pub async fn changes_of_a_fresh_operator(
     server: &Server,
     setup: &Setup,
     seed: u64,
-    promises: &Promises,
+    guarantees: &Guarantees,
 ) -> Vec<String> {
     let copy = Server::new(seed ^ 1);
     copy.restore(&server.snapshot());
@@ -50,7 +50,7 @@ pub async fn changes_of_a_fresh_operator(
     let keys: BTreeSet<_> = before.keys().chain(after.keys()).collect();
     let key_pairs = server.objects("keypairs");
     let open: BTreeSet<&str> =
-        key_pairs.iter().filter(|key_pair| is_open(key_pair, &key_pairs, promises)).map(uid).collect();
+        key_pairs.iter().filter(|key_pair| is_open(key_pair, &key_pairs, guarantees)).map(uid).collect();
     let is_about = |object: &Value| open.contains(uid(object)) || owner(object).is_some_and(|of| open.contains(of));
     let may_change = |key: &str| [&before, &after].iter().any(|state| state.get(key).is_some_and(is_about));
     let changed = keys.into_iter().filter(|key| before.get(*key) != after.get(*key) && !may_change(key));
@@ -64,7 +64,7 @@ pub async fn changes_of_a_fresh_operator(
 
 /// Whether the next operator may decide otherwise about a pair that is not accepted: where a policy took from its Secret what says whose it
 /// is, and where an older one, or one of the same second, wants the slot, name or token that it has been given.
-fn is_open(key_pair: &Value, key_pairs: &[Value], promises: &Promises) -> bool {
+fn is_open(key_pair: &Value, key_pairs: &[Value], guarantees: &Guarantees) -> bool {
     let waits = |of: &Value| {
         let reason = ready(of).1;
         matches!(reason, "QuotaExceeded" | "KeyPairNameConflict") || reason.starts_with("Idempotent")
@@ -77,7 +77,7 @@ fn is_open(key_pair: &Value, key_pairs: &[Value], promises: &Promises) -> bool {
             && accepted(other).is_none()
             && (is_passed_over(key_pair, other) || is_passed_over(other, key_pair))
     };
-    accepted(key_pair).is_none() && (promises.is_disowned(uid(key_pair)) || key_pairs.iter().any(is_rival))
+    accepted(key_pair).is_none() && (guarantees.may_have_lost_owner(uid(key_pair)) || key_pairs.iter().any(is_rival))
 }
 
 /// The objects that the operator writes, without what is no part of what they say.
@@ -109,7 +109,7 @@ pub async fn differences_from_an_empty_cluster(
     server: &Server,
     setup: &Setup,
     seed: u64,
-    promises: &Promises,
+    guarantees: &Guarantees,
 ) -> Vec<String> {
     let empty = Server::new(seed ^ 2);
     let create = |resource: &str, object: &Value| {
@@ -142,13 +142,13 @@ pub async fn differences_from_an_empty_cluster(
     }
     for (namespace, pairs) in namespaces {
         let is_same = |(object, fresh): &(&Value, Value)| accepted(object).is_some() == accepted(fresh).is_some();
-        let untouched = |(object, _): &(&Value, Value)| !promises.is_touched(uid(object));
+        let untouched = |(object, _): &(&Value, Value)| !guarantees.is_modified_by_others(uid(object));
         // Who came first may have a slot that an older one would have.
         if !pairs.iter().all(is_same) || !pairs.iter().all(untouched) {
             continue;
         }
         let may_differ = |object: &Value, fresh: &Value| {
-            is_open(object, &key_pairs, promises)
+            is_open(object, &key_pairs, guarantees)
                 || has_another_type(server, &empty, object, fresh)
                 || is_offered_another_key(server, object)
                 || has_adopted_another_kind(object, fresh)

@@ -3,13 +3,13 @@
 mod ending;
 mod facts;
 mod fresh;
-mod promises;
+mod guarantees;
 mod reviews;
 
 pub use self::{
     ending::unsettled,
     facts::ready,
     fresh::{changes_of_a_fresh_operator, differences_from_an_empty_cluster},
-    promises::Promises,
+    guarantees::Guarantees,
     reviews::wrong_answers,
 };

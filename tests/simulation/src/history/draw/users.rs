@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Drawing, KEY_PAIRS, NAMESPACES, one};
 use crate::history::{
-    Action, Verb, WatchFault, Weather,
+    Action, NetworkFaults, Verb, WatchFault,
     spec::{edit, right_public_key},
 };
 
@@ -176,7 +176,7 @@ impl Drawing {
         // An edit is to come while an answer is under way.
         let latency = *one(&mut self.dice, &[5, 20, 200]);
         for replica in 0..self.replicas {
-            self.push(Action::Network(replica, Weather { latency, ..Weather::default() }));
+            self.push(Action::Network(replica, NetworkFaults { latency, ..NetworkFaults::default() }));
         }
         if self.dice.happens(700) {
             let taken = self.specs.keys().filter(|(of, _)| *of == namespace).count() as u64;
@@ -211,7 +211,7 @@ impl Drawing {
             self.edit_namespace();
         }
         for replica in 0..self.replicas {
-            self.later(4000, Action::Network(replica, Weather { latency: 5, ..Weather::default() }));
+            self.later(4000, Action::Network(replica, NetworkFaults { latency: 5, ..NetworkFaults::default() }));
         }
     }
 

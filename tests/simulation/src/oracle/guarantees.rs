@@ -1,4 +1,4 @@
-//! The promises of docs/reliability.md, checked at each change of the store.
+//! Checks the guarantees of docs/reliability.md at each change of the store.
 
 mod key_pairs;
 mod secrets;
@@ -19,69 +19,70 @@ use crate::{
     server::{Change, Sightings},
 };
 
-/// For how long a write is on its way at most that an acceptance rests on: it is decided just before it is sent. And where requests
-/// are held up, or whoever sends them: each is given up after 30 s.
-const ON_ITS_WAY: Duration = Duration::from_secs(1);
-const HELD_UP: Duration = Duration::from_secs(35);
+/// The longest time from the decision to accept a `KeyPair` until the write arrives: the operator decides just before it sends.
+const MAX_DELAY: Duration = Duration::from_secs(1);
+/// The same if requests or the operator are delayed: a request times out after 30 s.
+const MAX_DELAY_WITH_FAULTS: Duration = Duration::from_secs(35);
 
-type Place = (String, String);
+/// Namespace and name.
+type NamespacedName = (String, String);
 
-/// What has been seen so far, and which promise was broken; a handle.
+/// Observes all changes, and records which guarantees were broken; a handle.
 #[derive(Clone)]
-pub struct Promises(Arc<Mutex<Seen>>);
+pub struct Guarantees(Arc<Mutex<Checker>>);
 
-/// What is known of one `KeyPair`, by its UID.
-#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+/// What is known about one `KeyPair`.
+#[allow(clippy::struct_excessive_bools, reason = "they are independent")]
 #[derive(Debug, Default, Clone)]
-pub struct Life {
-    /// Whether it is there.
-    is_there: bool,
-    place: Place,
+pub struct KeyPairRecord {
+    /// Whether it has not been deleted.
+    exists: bool,
+    place: NamespacedName,
     key_pair_name: String,
-    /// Since it was accepted.
+    /// `status.keyPairID`, if it is accepted.
     id: Option<String>,
-    /// The fingerprints of the keys that were in Secrets as its own.
+    /// The fingerprints of all keys that the operator stored in its Secrets.
     keys: BTreeSet<Arc<str>>,
-    /// The one that its status has given out.
-    given: Option<Arc<str>>,
-    /// Whether others have laid hands on a Secret of its.
-    pub is_touched: bool,
-    /// Whether a lost key may be generated anew.
+    /// The fingerprint of the generated key in its status.
+    published_key: Option<Arc<str>>,
+    /// Whether anyone but the operator has modified one of its Secrets.
+    pub is_modified_by_others: bool,
+    /// Whether `onLoss` is `Regenerate`.
     regenerates: bool,
-    /// Whether it might, at any time until now: what was decided by an earlier spec can be on its way.
+    /// Whether it has ever been: a write for an earlier spec can arrive late.
     has_regenerated: bool,
 }
 
-#[allow(clippy::struct_excessive_bools, reason = "of what can be in a history any may be")]
-struct Seen {
-    is_late: bool,
+#[allow(clippy::struct_excessive_bools, reason = "they are independent")]
+struct Checker {
+    may_outlast_lease: bool,
     is_held_up: bool,
     sightings: Sightings,
     is_mutated: bool,
     default_quota: usize,
-    key_pairs: BTreeMap<Place, Arc<Value>>,
-    secrets: BTreeMap<Place, Arc<Value>>,
-    /// The quotas of each namespace, and from which version on each was in force.
+    key_pairs: BTreeMap<NamespacedName, Arc<Value>>,
+    secrets: BTreeMap<NamespacedName, Arc<Value>>,
+    /// The quotas of each namespace, each with the resource version from which on it applied.
     quotas: BTreeMap<String, Vec<(u64, usize)>>,
     leader: Option<String>,
-    lives: BTreeMap<String, Life>,
+    records: BTreeMap<String, KeyPairRecord>,
     /// Parts of the private keys that were in Secrets.
     secret_tails: BTreeSet<String>,
     /// The UIDs of the Secrets that the operator has created.
-    made: BTreeSet<String>,
-    /// Whether the store was put back.
+    created_secrets: BTreeSet<String>,
+    /// Whether the store was restored from a snapshot.
     is_restored: bool,
     last_write: Option<Instant>,
     violations: Vec<String>,
     begun: Instant,
 }
 
-impl Promises {
-    /// Nothing has been seen. `sightings` tells what the operator's own watches have shown to it.
+impl Guarantees {
+    /// Without changes so far. `sightings` records what the operator's watches have shown to it.
     #[must_use]
     pub fn new(history: &History, sightings: Sightings) -> Self {
-        Self(Arc::new(Mutex::new(Seen {
-            is_late: history.is_late(),
+        Self(Arc::new(Mutex::new(Checker {
+            may_outlast_lease: history.may_outlast_lease(),
             is_held_up: history.is_held_up(),
             sightings,
             is_mutated: history.is_mutated(),
@@ -90,9 +91,9 @@ impl Promises {
             secrets: BTreeMap::new(),
             quotas: BTreeMap::new(),
             leader: None,
-            lives: BTreeMap::new(),
+            records: BTreeMap::new(),
             secret_tails: BTreeSet::new(),
-            made: BTreeSet::new(),
+            created_secrets: BTreeSet::new(),
             is_restored: false,
             last_write: None,
             violations: Vec::new(),
@@ -100,37 +101,37 @@ impl Promises {
         })))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Seen> {
+    fn lock(&self) -> MutexGuard<'_, Checker> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks at a change.
+    /// Checks a change.
     pub fn see(&self, change: &Change) {
         self.lock().see(change);
     }
 
-    /// Begins anew with what there is, after the store was put back: what was accepted since the copy was made is gone.
+    /// Starts again with the present objects, after the store was restored: acceptances after the snapshot are lost.
     pub fn restored(&self, server: &Server) {
-        let mut seen = self.lock();
-        seen.is_restored = true;
-        seen.lives.clear();
-        seen.key_pairs.clear();
-        seen.secrets.clear();
+        let mut checker = self.lock();
+        checker.is_restored = true;
+        checker.records.clear();
+        checker.key_pairs.clear();
+        checker.secrets.clear();
         for object in server.objects("keypairs") {
             let place = (namespace(&object).to_owned(), name(&object).to_owned());
-            let life = seen.lives.entry(uid(&object).to_owned()).or_default();
-            life.born(&place, &object);
-            life.id = accepted(&object).map(str::to_owned);
-            life.is_touched = true;
-            seen.key_pairs.insert(place, Arc::new(object));
+            let record = checker.records.entry(uid(&object).to_owned()).or_default();
+            record.set_object(&place, &object);
+            record.id = accepted(&object).map(str::to_owned);
+            record.is_modified_by_others = true;
+            checker.key_pairs.insert(place, Arc::new(object));
         }
         for object in server.objects("secrets") {
             let place = (namespace(&object).to_owned(), name(&object).to_owned());
-            seen.secrets.insert(place, Arc::new(object));
+            checker.secrets.insert(place, Arc::new(object));
         }
     }
 
-    /// Which promises were broken.
+    /// The broken guarantees.
     #[must_use]
     pub fn violations(&self) -> Vec<String> {
         self.lock().violations.clone()
@@ -139,41 +140,41 @@ impl Promises {
     /// The greatest quota that a namespace has ever had.
     #[must_use]
     pub fn greatest_quota(&self, namespace: &str) -> usize {
-        let seen = self.lock();
-        let quotas = seen.quotas.get(namespace).map(Vec::as_slice).unwrap_or_default();
-        quotas.iter().map(|(_, quota)| *quota).max().unwrap_or(seen.default_quota)
+        let checker = self.lock();
+        let quotas = checker.quotas.get(namespace).map(Vec::as_slice).unwrap_or_default();
+        quotas.iter().map(|(_, quota)| *quota).max().unwrap_or(checker.default_quota)
     }
 
-    /// When the operator wrote something last, other than a Lease.
+    /// The time of the operator's last write, except writes of a Lease.
     #[must_use]
     pub fn last_write(&self) -> Option<Instant> {
         self.lock().last_write
     }
 
-    /// Whether others have had their hands in what this `KeyPair` has.
+    /// Whether anyone but the operator may have modified the Secrets of this `KeyPair`.
     #[must_use]
-    pub fn is_touched(&self, uid: &str) -> bool {
-        let seen = self.lock();
-        seen.is_restored || seen.lives.get(uid).is_none_or(|life| life.is_touched)
+    pub fn is_modified_by_others(&self, uid: &str) -> bool {
+        let checker = self.lock();
+        checker.is_restored || checker.records.get(uid).is_none_or(|record| record.is_modified_by_others)
     }
 
-    /// Whether a policy may have taken from a Secret of this `KeyPair` what says whose it is.
+    /// Whether a policy may have removed UID and owner reference from a Secret of this `KeyPair`.
     #[must_use]
-    pub fn is_disowned(&self, uid: &str) -> bool {
-        let seen = self.lock();
-        seen.is_mutated && seen.lives.get(uid).is_none_or(|life| life.is_touched)
+    pub fn may_have_lost_owner(&self, uid: &str) -> bool {
+        let checker = self.lock();
+        checker.is_mutated && checker.records.get(uid).is_none_or(|record| record.is_modified_by_others)
     }
 }
 
-impl Life {
-    fn born(&mut self, place: &Place, key_pair: &Value) {
-        self.is_there = true;
+impl KeyPairRecord {
+    fn set_object(&mut self, place: &NamespacedName, key_pair: &Value) {
+        self.exists = true;
         self.place = place.clone();
         effective_name(key_pair).clone_into(&mut self.key_pair_name);
     }
 }
 
-impl Seen {
+impl Checker {
     fn violated(&mut self, text: &str) {
         self.violations.push(format!("{:.3}s: {text}", self.begun.elapsed().as_secs_f64()));
     }
@@ -181,7 +182,7 @@ impl Seen {
     fn see(&mut self, change: &Change) {
         if is_operator(&change.user) && change.resource != "leases" {
             self.last_write = Some(Instant::now());
-            self.lawful(change);
+            self.check_leader(change);
         }
         match change.resource {
             "keypairs" => self.key_pair(change),
@@ -191,15 +192,15 @@ impl Seen {
                 let holder = change.after.as_deref().and_then(|lease| lease.pointer("/spec/holderIdentity")?.as_str());
                 self.leader = holder.filter(|holder| !holder.is_empty()).map(|_| change.user.clone());
             }
-            "events" => self.no_key(change),
+            "events" => self.check_no_private_key(change),
             _ => {}
         }
     }
 
-    /// Who does not lead writes nothing.
-    fn lawful(&mut self, change: &Change) {
+    /// Only the leader writes.
+    fn check_leader(&mut self, change: &Change) {
         if let Some(leader) = self.leader.as_ref().filter(|leader| **leader != change.user)
-            && !self.is_late
+            && !self.may_outlast_lease
             && change.resource != "events"
         {
             let text = format!("{} wrote {}/{} while {leader} led", change.user, change.resource, change.name);
@@ -207,8 +208,8 @@ impl Seen {
         }
     }
 
-    /// No byte of a private key in what people read.
-    fn no_key(&mut self, change: &Change) {
+    /// No status and no Event contains a part of a private key.
+    fn check_no_private_key(&mut self, change: &Change) {
         let Some(object) = change.after.as_deref() else { return };
         let told = if change.resource == "keypairs" { object.get("status").unwrap_or(&Value::Null) } else { object };
         let told = told.to_string();
@@ -218,7 +219,7 @@ impl Seen {
     }
 
     fn namespace(&mut self, change: &Change) {
-        // What is no number lets nobody new in, nor does a namespace that is gone.
+        // With an invalid quota, or without the namespace, no further KeyPair is accepted.
         let quota = change.after.as_deref().map_or(0, |after| {
             let quota = annotation(after, "keypairs.dev/quota");
             quota.map_or(self.default_quota, |text| text.trim().parse().unwrap_or(0))
@@ -229,12 +230,12 @@ impl Seen {
         }
     }
 
-    /// The greatest quota by which this user may have decided what it has just written: that which its own watch has shown last, or a
-    /// later one. One of a namespace that was deleted and made anew is among them until the watch has shown that.
-    fn quota(&self, namespace: &str, user: &str) -> usize {
-        let way = if self.is_held_up { HELD_UP } else { ON_ITS_WAY };
+    /// The largest quota on which this user may have based its last write: the one that its watch showed last, or any later one. If the
+    /// namespace was recreated, the quotas of the previous one count until the watch has shown that.
+    fn largest_possible_quota(&self, namespace: &str, user: &str) -> usize {
+        let max_delay = if self.is_held_up { MAX_DELAY_WITH_FAULTS } else { MAX_DELAY };
         let quotas = self.quotas.get(namespace).map(Vec::as_slice).unwrap_or_default();
-        let is_over = |version: u64| self.sightings.told(user, version).is_some_and(|told| told.elapsed() > way);
+        let is_over = |version: u64| self.sightings.told(user, version).is_some_and(|told| told.elapsed() > max_delay);
         let next = quotas.iter().skip(1).map(|(version, _)| Some(*version)).chain([None]);
         let in_sight = quotas.iter().zip(next).filter(|(_, next)| !next.is_some_and(is_over));
         in_sight.map(|((_, quota), _)| *quota).max().unwrap_or(self.default_quota)

@@ -1,45 +1,45 @@
-//! What is promised of `KeyPair`s: identifiers, slots, names, and the keys that their statuses give out.
+//! The guarantees for `KeyPair`s: identifiers, slots, names, and the keys in their statuses.
 
 use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Life, Seen};
+use super::{Checker, KeyPairRecord};
 use crate::{
     oracle::facts::{accepted, effective_name, fingerprint, is_import, is_operator, is_replay, ready, uid},
     server::Change,
 };
 
-impl Seen {
+impl Checker {
     pub(super) fn key_pair(&mut self, change: &Change) {
         let place = (change.namespace.clone(), change.name.clone());
         let Some(after) = change.after.clone() else {
             self.key_pairs.remove(&place);
-            if let Some(life) = change.before.as_deref().and_then(|before| self.lives.get_mut(uid(before))) {
-                life.is_there = false;
+            if let Some(record) = change.before.as_deref().and_then(|before| self.records.get_mut(uid(before))) {
+                record.exists = false;
             }
             return;
         };
         self.key_pairs.insert(place.clone(), Arc::clone(&after));
         let after = &*after;
-        let life = self.lives.entry(uid(after).to_owned()).or_default();
+        let record = self.records.entry(uid(after).to_owned()).or_default();
         let id = accepted(after).map(str::to_owned);
-        if life.id.is_none() {
-            life.born(&place, after);
+        if record.id.is_none() {
+            record.set_object(&place, after);
         }
-        life.regenerates = after.pointer("/spec/secret/onLoss").is_some_and(|on_loss| on_loss == "Regenerate");
-        life.has_regenerated |= life.regenerates;
-        let is_untouched = !life.is_touched;
-        let before = life.id.clone();
-        let given =
+        record.regenerates = after.pointer("/spec/secret/onLoss").is_some_and(|on_loss| on_loss == "Regenerate");
+        record.has_regenerated |= record.regenerates;
+        let is_untouched = !record.is_modified_by_others;
+        let before = record.id.clone();
+        let key_now =
             fingerprint(after).filter(|_| !is_replay(after) && id.is_some() && !is_import(after)).map(Arc::from);
-        let given_before = life.given.clone();
-        let may_change = life.is_touched && life.regenerates;
-        if life.id.is_none() {
-            life.id.clone_from(&id);
+        let key_before = record.published_key.clone();
+        let may_change = record.is_modified_by_others && record.regenerates;
+        if record.id.is_none() {
+            record.id.clone_from(&id);
         }
-        if given.is_some() {
-            life.given.clone_from(&given);
+        if key_now.is_some() {
+            record.published_key.clone_from(&key_now);
         }
         let place = format!("{}/{}", place.0, place.1);
         match (&before, &id) {
@@ -50,14 +50,14 @@ impl Seen {
                 let reason = ready(after).1;
                 self.violated(&format!("{place}: an accepted pair is not accepted any more ({reason})"));
             }
-            // What it has it keeps, whatever the quota becomes.
+            // An accepted KeyPair keeps slot and name, whatever the quota becomes.
             (Some(_), Some(_)) if matches!(ready(after).1, "QuotaExceeded" | "KeyPairNameConflict") => {
                 self.violated(&format!("{place}: an accepted pair is told {}", ready(after).1));
             }
-            (None, Some(_)) => self.accepted(change, after),
+            (None, Some(_)) => self.check_acceptance(change, after),
             _ => {}
         }
-        if let (Some(before), Some(now)) = (given_before, given)
+        if let (Some(before), Some(now)) = (key_before, key_now)
             && before != now
             && !may_change
             && !self.is_restored
@@ -72,25 +72,25 @@ impl Seen {
         {
             self.violated(&format!("{place}: its key is told to be lost, and nobody has touched its Secrets"));
         }
-        self.no_key(change);
+        self.check_no_private_key(change);
     }
 
-    /// A pair has been accepted: there is room for it, and nobody else has its name.
-    fn accepted(&mut self, change: &Change, after: &Value) {
+    /// A key pair is accepted only if the quota has room for it and no other accepted one has its name.
+    fn check_acceptance(&mut self, change: &Change, after: &Value) {
         if self.is_restored {
             return;
         }
-        let there: Vec<&Life> = self
-            .lives
+        let there: Vec<&KeyPairRecord> = self
+            .records
             .values()
-            .filter(|life| life.is_there && life.id.is_some() && life.place.0 == change.namespace)
+            .filter(|record| record.exists && record.id.is_some() && record.place.0 == change.namespace)
             .collect();
-        let (count, quota) = (there.len(), self.quota(&change.namespace, &change.user));
-        let same = there.iter().filter(|life| life.key_pair_name == effective_name(after)).count();
-        if count > quota && !self.is_late {
+        let (count, quota) = (there.len(), self.largest_possible_quota(&change.namespace, &change.user));
+        let same = there.iter().filter(|record| record.key_pair_name == effective_name(after)).count();
+        if count > quota && !self.may_outlast_lease {
             self.violated(&format!("{}: {count} accepted pairs, the quota is {quota}", change.namespace));
         }
-        if same > 1 && !self.is_late {
+        if same > 1 && !self.may_outlast_lease {
             self.violated(&format!(
                 "{}: {same} accepted pairs of the name {}",
                 change.namespace,

@@ -51,10 +51,10 @@ pub fn user(replica: usize) -> String {
     format!("system:serviceaccount:{NAMESPACE}:{OPERATOR}-{replica}")
 }
 
-/// One replica, whether it runs or not.
+/// One replica, running or not.
 pub struct Host {
     number: usize,
-    /// How often it was started.
+    /// The number of starts.
     starts: u64,
     seed: u64,
     setup: Setup,
@@ -73,17 +73,17 @@ struct Running {
     caches: Arc<ScopeCaches>,
 }
 
-/// What is done to a replica that runs.
+/// How a running replica is controlled.
 #[derive(Default)]
 struct Control {
     is_suspended: bool,
-    /// After how many polls it is killed.
+    /// The number of polls until it is killed.
     polls_left: Option<u64>,
     waker: Option<Waker>,
 }
 
 impl Host {
-    /// A replica that does not run yet.
+    /// A replica that is not running yet.
     #[must_use]
     pub fn new(number: usize, seed: u64, setup: &Setup, server: &Server, keys: &Arc<Keys>, trace: &Trace) -> Self {
         let seed = seed.wrapping_mul(31).wrapping_add(number as u64);
@@ -100,7 +100,7 @@ impl Host {
         }
     }
 
-    /// Starts it, if it does not run.
+    /// Starts it, if it is not running.
     pub fn start(&mut self) {
         if self.running.as_ref().is_some_and(|running| !running.task.is_finished()) {
             return;
@@ -112,7 +112,7 @@ impl Host {
         self.network = network.clone();
         let service =
             TracingService { network: Retrying::new(network.clone()), user: self.number, trace: self.trace.clone() };
-        // As `run` builds it.
+        // As `run` builds the client.
         let request_limits = RequestLimits::default();
         let client = ClientBuilder::new(service, NAMESPACE).with_layer(&request_limits).build();
         let (replica, (stop, stopped)) = (self.replica(seed, request_limits), oneshot::channel());
@@ -153,7 +153,7 @@ impl Host {
         Replica { settings, answers_reviews, shared, election }
     }
 
-    /// Kills it after so many polls of its task.
+    /// Kills it after a number of polls of its task.
     pub fn crash(&mut self, polls: u64) {
         if let Some(running) = &self.running {
             let mut control = lock(&running.control);
@@ -163,7 +163,7 @@ impl Host {
         }
     }
 
-    /// Nothing is done to it any more. One that was to be killed is killed.
+    /// Ends its faults. If it was to be killed, it is killed now.
     pub fn calm(&mut self) {
         if self.running.as_ref().is_some_and(|running| lock(&running.control).polls_left.is_some()) {
             self.crash(0);
@@ -179,7 +179,7 @@ impl Host {
         }
     }
 
-    /// Gives it no processor time, or some again.
+    /// Suspends it, so that it gets no processor time, or resumes it.
     pub fn suspend(&mut self, is_suspended: bool) {
         if let Some(running) = &self.running {
             let mut control = lock(&running.control);
@@ -208,7 +208,7 @@ impl Host {
         }
     }
 
-    /// How often it was started.
+    /// The number of starts.
     #[must_use]
     pub fn starts(&self) -> u64 {
         self.starts
@@ -221,13 +221,13 @@ impl Host {
         running.filter(|_| self.setup.answers_reviews).map(|running| Arc::clone(&running.caches))
     }
 
-    /// Whether it runs.
+    /// Whether it is running.
     #[must_use]
     pub fn runs(&self) -> bool {
         self.running.as_ref().is_some_and(|running| !running.task.is_finished())
     }
 
-    /// Whether its task has panicked since it was asked last: a mistake in the operator.
+    /// Whether its task has panicked since the last call, which is a bug in the operator.
     pub fn panicked(&mut self) -> bool {
         let finished = self.running.take_if(|running| running.task.is_finished());
         finished.is_some_and(|running| running.task.now_or_never().is_some_and(|result| result.is_err()))
@@ -264,7 +264,7 @@ impl Future for Hosted {
             if let Some(left) = &mut control.polls_left {
                 if *left == 0 {
                     drop(control);
-                    // What it has sent is on its way.
+                    // Requests that it has sent still arrive.
                     self.future = None;
                     return Poll::Ready(());
                 }

@@ -1,4 +1,4 @@
-//! What must be true when the faults have ended and all is quiet, from nothing but the objects.
+//! Checks the objects after the faults have ended and the operator has stopped writing.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::Server;
 
-/// What is not as it must be.
+/// The errors in the present objects.
 #[must_use]
 pub fn unsettled(server: &Server, guarantees: &Guarantees) -> Vec<String> {
     let (key_pairs, secrets) = (server.objects("keypairs"), server.objects("secrets"));
@@ -46,7 +46,7 @@ fn of_key_pair(key_pair: &Value, key_pairs: &[Value], secrets: &[Value], guarant
         return found;
     }
     let is_untouched = !guarantees.is_modified_by_others(uid(key_pair));
-    // A replay says what its original says, whose Secret somebody may have deleted.
+    // A replay shows the reason of its original, whose Secret a user may have deleted.
     let repeats = |other: &&Value| {
         uid(other) != uid(key_pair)
             && accepted(other).is_some()
@@ -57,8 +57,8 @@ fn of_key_pair(key_pair: &Value, key_pairs: &[Value], secrets: &[Value], guarant
     let may_repeat = accepted(key_pair).is_none()
         && text(key_pair, "/spec/clientToken").is_some()
         && key_pairs.iter().any(|other| repeats(&other));
-    // The kind of key was edited after the Secret was made and before the pair was accepted: a key that may be in use is never thrown
-    // away unasked, so whoever edited it is told to delete it.
+    // `spec.generate` was edited after the Secret was created and before the KeyPair was accepted. The operator never discards a key
+    // that may be in use: the user has to delete the Secret.
     let is_of_an_earlier_kind = reason == "PrivateKeyMismatch" && accepted(key_pair).is_none() && is_edited(key_pair);
     if is_untouched
         && !may_repeat
@@ -75,7 +75,7 @@ fn of_key_pair(key_pair: &Value, key_pairs: &[Value], secrets: &[Value], guarant
     }
     let of_this = |secret: &&Value| namespace(secret) == namespace(key_pair) && owner(secret) == Some(uid(key_pair));
     let mine: Vec<&Value> = secrets.iter().filter(of_this).collect();
-    // A move goes on when the request is valid again, or has a slot.
+    // A move continues when the request is valid again, or has a slot.
     let is_held_up = status == "False" && !matches!(reason, "SecretConflict" | "PrivateKeyLost" | "PrivateKeyMismatch");
     if is_untouched && !is_held_up && mine.len() > 1 {
         let names: Vec<&str> = mine.iter().map(|secret| name(secret)).collect();
@@ -116,8 +116,8 @@ fn of_key_pair(key_pair: &Value, key_pairs: &[Value], secrets: &[Value], guarant
     found
 }
 
-/// Whether the garbage collector takes the Secret of a pair that is deleted, as the deletion policy says. One that was handed over has a
-/// policy of its own.
+/// Checks that the Secret has an owner reference if, and only if, the deletion policy is `Delete`. Adopted Secrets are not checked: they
+/// have another default.
 fn of_owners(key_pair: &Value, secret: &Value) -> Option<String> {
     if annotation(secret, "keypairs.dev/applied").is_some_and(|applied| applied.contains("\"adopted\"")) {
         return None;
@@ -127,7 +127,7 @@ fn of_owners(key_pair: &Value, secret: &Value) -> Option<String> {
     (goes != is_owned).then(|| format!("its Secret has an owner: {is_owned}, and is to go with it: {goes}"))
 }
 
-/// A Secret that was made for nobody.
+/// Checks a Secret whose `KeyPair` no longer exists.
 fn of_secret(secret: &Value, key_pairs: &[Value], guarantees: &Guarantees) -> Option<&'static str> {
     let uids: BTreeSet<&str> = key_pairs.iter().map(uid).collect();
     let of = owner(secret).filter(|of| !uids.contains(of))?;
@@ -135,6 +135,6 @@ fn of_secret(secret: &Value, key_pairs: &[Value], guarantees: &Guarantees) -> Op
     if owned.iter().any(|owner| !uids.contains(owner)) {
         return Some("its owner is gone, and it was not collected");
     }
-    // With `Retain` it stays, and without owner references that is what it looks like.
+    // With `Retain`, it stays without owner references.
     (!owned.is_empty() && !guarantees.is_modified_by_others(of)).then_some("its owner is another than it says")
 }

@@ -1,4 +1,4 @@
-//! What must be true: at every moment, and when the faults have ended.
+//! The checks of the simulation: guarantees at each change, and the state after the faults have ended.
 
 mod ending;
 mod facts;

@@ -54,7 +54,7 @@ fn anchors(path: &Path) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_link_leads_somewhere() {
+fn every_link_has_a_target() {
     let link = Regex::new(r"\]\(([^)\s]+)\)").unwrap();
     let mut checked = 0;
     for page in pages() {
@@ -95,7 +95,7 @@ fn the_index_is_complete() {
 
 /// Whatever is YAML can be read, and whatever is a KeyPair is right by the operator's own rules.
 #[test]
-fn every_block_of_yaml_is_right() {
+fn every_yaml_block_is_valid() {
     let mut checked = 0;
     for page in pages() {
         let (_, blocks) = split(&fs::read_to_string(&page).unwrap());
@@ -125,7 +125,7 @@ fn every_block_of_yaml_is_right() {
 
 /// What is to be typed is there: the targets of make, and the flags of the operator.
 #[test]
-fn what_is_to_be_typed_is_there() {
+fn documented_commands_and_flags_exist() {
     let makefile = fs::read_to_string(root().join("Makefile")).unwrap();
     let target = Regex::new(r"`make ([a-z]+)`|^make ([a-z]+)").unwrap();
     let help = |command| {
@@ -151,7 +151,7 @@ fn what_is_to_be_typed_is_there() {
 
 /// Each reason has its section of the troubleshooting page, and what is quoted there is what is said.
 #[test]
-fn every_reason_has_its_section() {
+fn every_reason_has_a_troubleshooting_section() {
     let read = |path: &str| fs::read_to_string(root().join(path)).unwrap();
     let (page, reference, words) = (read("docs/troubleshooting.md"), read("docs/reference.md"), words());
     let rules: Vec<&str> = reference.lines().filter_map(|line| line.strip_suffix(" |")?.rsplit(" | ").next()).collect();
@@ -181,7 +181,7 @@ fn every_reason_has_its_section() {
 
 /// Whatever the security model promises is shown by a test, and that test is there.
 #[test]
-fn the_tests_of_the_security_model_are_there() {
+fn tests_named_in_the_security_model_exist() {
     let page = fs::read_to_string(root().join("docs/security.md")).unwrap();
     let mut sources = String::new();
     let mut pending = vec![root().join("src"), root().join("tests")];

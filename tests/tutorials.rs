@@ -178,7 +178,7 @@ fn ssh_options(key: &Path, known_hosts: &Path) -> Vec<String> {
 
 /// Strictly, without a warning, and where a namespace has a Pod Security Standard, by that.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_api_server_takes_every_manifest() {
+async fn the_api_server_accepts_every_manifest() {
     let mut checked = BTreeMap::new();
     for folder in ["", "docs", "docs/tutorials"] {
         for entry in fs::read_dir(root().join(folder)).unwrap() {
@@ -202,7 +202,7 @@ async fn the_api_server_takes_every_manifest() {
 
 /// The SFTP server, with what the kubelet would project into its pod in a directory of ours.
 #[tokio::test(flavor = "multi_thread")]
-async fn files_go_by_sftp() {
+async fn the_sftp_tutorial_transfers_files() {
     let manifests = tutorial("sftp-pod.md");
     STAGE.namespace(&manifests, "sftp");
     let key_pair = |name: &str| {
@@ -329,7 +329,7 @@ impl GitServer {
 
 /// A repository is read with the entries of the Secrets, as Flux and Argo CD find them there.
 #[tokio::test(flavor = "multi_thread")]
-async fn deploy_keys_open_a_repository() {
+async fn deploy_keys_give_access_to_a_repository() {
     let server = GitServer::start().await;
 
     let manifests = tutorial("flux-deploy-key.md");
@@ -356,7 +356,7 @@ async fn deploy_keys_open_a_repository() {
 
 /// What the operations page says to type for a backup and its restore, typed.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_backup_brings_the_keys_back() {
+async fn a_backup_restores_the_keys() {
     let scripts = scripts("docs/operations.md", "secrets.yaml");
     assert_eq!(scripts.len(), 2, "one to back up, one to restore");
     let files = Files::new();
@@ -388,7 +388,7 @@ async fn a_backup_brings_the_keys_back() {
 
 /// KubeVirt takes every entry of the Secret for a public key: there is one, and it is.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_virtual_machine_gets_the_public_key_alone() {
+async fn a_virtual_machine_gets_only_the_public_key() {
     let manifests = tutorial("kubevirt-vm.md");
     let manifest = find(&manifests, "KeyPair", "bastion");
     let (status, private) = STAGE.key_pair(manifest, &manifest.text);

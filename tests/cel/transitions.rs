@@ -186,7 +186,7 @@ async fn surprises(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_accepted_keeps_what_identifies_it() {
+async fn an_accepted_pair_keeps_its_identifying_fields() {
     let client = client().await;
     let namespace = namespace(&client, "transitions").await.unwrap();
     let mut random = Random::of("transitions");

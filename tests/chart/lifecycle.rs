@@ -116,7 +116,7 @@ fn chart_before(directory: &Path) -> String {
 
 /// From an older version of the chart, with an older CRD.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_chart_before_upgrades_to_this_one_and_keeps_every_key() {
+async fn an_upgrade_from_the_previous_chart_keeps_every_key() {
     let plane = ControlPlane::start(&Options::default()).unwrap();
     let kubectl = |args: &[&str]| plane.kubectl(args).unwrap().ok().unwrap_or_else(|error| panic!("{args:?}: {error}"));
     let crd =

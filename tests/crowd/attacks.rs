@@ -200,7 +200,7 @@ fn regulars(target: Target) -> Boxed {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_and_bodies_that_are_held() {
+async fn held_connections_and_bodies_do_not_block_the_webhook() {
     let mut under = UnderAttack::begin("held").await;
     let attacks: [(&str, Attack); 12] = [
         ("silence", silence),

@@ -147,7 +147,7 @@ fn answers_without_a_window(target: Target) -> Boxed {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn storms_of_frames() {
+async fn http2_frame_floods_do_not_block_the_webhook() {
     let mut under = UnderAttack::begin("storms").await;
     under.bears_for(4 * LASTS, "streams without their end", streams_without_their_end).await;
     let attacks: [(&str, Attack); 14] = [

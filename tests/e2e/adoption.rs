@@ -65,7 +65,7 @@ fn message(object: &Value) -> String {
 }
 
 #[tokio::test]
-async fn what_was_there_stays_whatever_the_template_says() {
+async fn adoption_keeps_existing_entries_labels_and_annotations() {
     let scene = STRICT.scene("adoption-template").await;
     let (private, line) = key("adoption-template");
     let metadata = json!({
@@ -125,7 +125,7 @@ async fn what_was_there_stays_whatever_the_template_says() {
 }
 
 #[tokio::test]
-async fn a_given_policy_holds_for_an_adopted_secret() {
+async fn an_explicit_deletion_policy_applies_to_an_adopted_secret() {
     let scene = STRICT.scene("adoption-policy").await;
     let (private, _) = key("adoption-policy");
     offer(&scene, "pair", json!({}), json!({ "ssh-privatekey": private })).await;
@@ -141,7 +141,7 @@ async fn a_given_policy_holds_for_an_adopted_secret() {
 }
 
 #[tokio::test]
-async fn the_key_is_written_as_the_spec_says_and_loads() {
+async fn an_adopted_key_is_written_in_the_requested_encoding() {
     let scene = STRICT.scene("adoption-text").await;
     let (private, line) = key("adoption-text");
     let body = private.trim().replace('\n', "\n  ");
@@ -192,7 +192,7 @@ async fn the_key_is_written_as_the_spec_says_and_loads() {
 
 /// The cases of other tools and of other people's mistakes.
 #[tokio::test]
-async fn refusals_name_their_reason() {
+async fn a_refused_adoption_reports_its_reason() {
     let scene = STRICT.scene("adoption-words").await;
     let (private, line) = key("adoption-words");
     let (_, other_line) = key("adoption-other");
@@ -230,7 +230,7 @@ async fn refusals_name_their_reason() {
 
 /// The key goes where the spec says; what it was taken from stays its owner's.
 #[tokio::test]
-async fn renames_take_nothing_from_the_owner() {
+async fn a_rename_gives_an_adopted_secret_back() {
     let scene = STRICT.scene("adoption-rename").await;
     let (private, line) = key("adoption-rename");
     let entries = json!({ "ssh-privatekey": private, "password": "theirs", "taken": "theirs" });
@@ -270,7 +270,7 @@ async fn renames_take_nothing_from_the_owner() {
 
 /// An annotation names one KeyPair, and nobody else may take the key.
 #[tokio::test]
-async fn one_annotation_names_one_key_pair() {
+async fn an_adopt_annotation_names_exactly_one_key_pair() {
     let scene = STRICT.scene("adoption-two").await;
     let (private, _) = key("adoption-two");
     offer(&scene, "shared", json!({}), json!({ "ssh-privatekey": private })).await;
@@ -306,7 +306,7 @@ async fn one_annotation_names_one_key_pair() {
 
 /// A UID is no consent of the controller to whom a Secret belongs.
 #[tokio::test]
-async fn a_forged_mark_takes_nothing_from_another_controller() {
+async fn a_forged_uid_does_not_claim_another_controllers_secret() {
     let scene = STRICT.scene("adoption-forged").await;
     let (private, _) = key("adoption-forged");
     let spec = {
@@ -340,7 +340,7 @@ async fn a_forged_mark_takes_nothing_from_another_controller() {
 
 /// Whatever its owner does between the operator's look and its write, nothing that was not offered is taken.
 #[tokio::test]
-async fn an_owner_who_changes_their_mind_is_not_overruled() {
+async fn a_withdrawn_offer_is_not_adopted() {
     let scene = STRICT.scene("adoption-race").await;
     let (private, line) = key("adoption-race");
     for round in 0..12 {

@@ -51,7 +51,7 @@ async fn soon(scene: &Scene, name: &str, wanted: &str) {
 }
 
 #[tokio::test]
-async fn a_crowd_that_waits_for_one_secret_asks_once_and_notices_at_once() {
+async fn many_key_pairs_wait_for_one_secret_with_one_watch() {
     let scene = STRICT.scene("conflicts-one").await;
     let audit = scene.stage.plane.audit().unwrap();
     let before = foreign(&scene, "theirs").await;
@@ -105,7 +105,7 @@ async fn a_crowd_that_waits_for_one_secret_asks_once_and_notices_at_once() {
 }
 
 #[tokio::test]
-async fn an_end_of_a_conflict_is_an_event() {
+async fn the_end_of_a_conflict_is_an_event() {
     let scene = STRICT.scene("conflicts-end").await;
     for name in ["deleted", "handed", "released", "lost"] {
         if name != "lost" {

@@ -43,7 +43,7 @@ async fn forge(scene: &Scene, name: &str, honest: &Value, forged: &Value) {
 
 /// Who may write statuses, or restores an old one, has the operator ask for nothing else, and takes no key away.
 #[tokio::test]
-async fn a_forged_status_is_put_right() {
+async fn a_forged_status_is_corrected() {
     let scene = STRICT.scene("forged-status").await;
     let spec = json!({ "profile": "OpenSSH", "generate": { "algorithm": "Ed25519" }, "secret": { "name": "web-key" } });
     scene.create("web", &spec).await;
@@ -90,7 +90,7 @@ async fn a_forged_status_is_put_right() {
 
 /// The facts of a replay are those of another status, which is as little to be trusted.
 #[tokio::test]
-async fn a_replay_of_a_forged_status_says_what_is_right() {
+async fn a_replay_reports_corrected_values_of_a_forged_status() {
     let scene = STRICT.scene("forged-original").await;
     let mut spec = valid("OpenSSH");
     spec["clientToken"] = json!("t");
@@ -139,7 +139,7 @@ async fn annotations_are_shown_escaped_and_bounded() {
 
 /// The annotations of a Secret name KeyPairs, entries and keys. They lead nowhere else.
 #[tokio::test]
-async fn annotations_of_a_secret_lead_nowhere_else() {
+async fn forged_secret_annotations_cause_no_other_requests() {
     let scene = STRICT.scene("forged-marks").await;
     scene.create("web", &json!({ "profile": "OpenSSH", "generate": { "algorithm": "Ed25519" } })).await;
     let honest = scene.settled("web", "True/Generated").await;
@@ -177,7 +177,7 @@ fn shapeless_crd() -> Value {
 
 /// What is stored from before the schema is passed over, told without being quoted, and hinders nobody.
 #[tokio::test]
-async fn arrays_in_the_place_of_objects_are_passed_over() {
+async fn arrays_instead_of_objects_are_ignored() {
     let stage: &'static Stage = Box::leak(Box::new(Stage::new(&shapeless_crd())));
     let scene = stage.scene("shapeless").await;
     let secret = "c2VjcmV0LXRleHQ";

@@ -135,7 +135,7 @@ for_each_profile!(generates);
 
 /// `generate` and its fields may be left out.
 #[tokio::test]
-async fn defaults() {
+async fn omitted_generate_fields_use_defaults() {
     let scene = STRICT.scene("generate-defaults").await;
     let cases = [
         ("nothing", json!({}), "RSA", 2048),
@@ -165,7 +165,7 @@ fn shown(scene: &Scene, name: &str) {
 
 /// AWS-LC's own generator instead of the one that is faster.
 #[tokio::test]
-async fn by_the_generator_of_the_library() {
+async fn the_library_generator_generates_rsa_keys() {
     let scene = QUIET.scene("generate-library").await;
     let mut operator = QUIET.spawn(&["--namespace", &scene.namespace, "--rsa-generator=library"], "info");
     let kind = Kind { algorithm: "RSA", bits: 2048, encoding: "PKCS8", begin: "-----BEGIN PRIVATE KEY-----" };
@@ -179,7 +179,7 @@ async fn by_the_generator_of_the_library() {
 
 /// Keys that were made before they are asked for: each is handed out once, also by a process that was killed.
 #[tokio::test]
-async fn a_pool_of_keys() {
+async fn pooled_keys_are_used_once() {
     let scene = QUIET.scene("generate-pool").await;
     let mut public_keys = BTreeSet::new();
     for life in 0..2 {

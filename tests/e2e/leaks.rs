@@ -163,19 +163,19 @@ async fn pasted_keys_leak_nowhere(scene: &Scene) {
 }
 
 #[tokio::test]
-async fn of_pasted_keys_where_admission_has_rules() {
+async fn pasted_private_keys_do_not_leak_with_crd_rules() {
     pasted_keys_leak_nowhere(&STRICT.scene("leaks-strict").await).await;
 }
 
 /// This operator logs in JSON and all it can.
 #[tokio::test]
-async fn of_pasted_keys_where_admission_has_none() {
+async fn pasted_private_keys_do_not_leak_without_crd_rules() {
     pasted_keys_leak_nowhere(&STRIPPED.scene("leaks-stripped").await).await;
 }
 
 /// Generated, adopted, found to be another's or damaged: the operator has held all these keys.
 #[tokio::test]
-async fn of_keys_that_the_operator_handles() {
+async fn private_keys_that_the_operator_handles_do_not_leak() {
     for format in ["text", "json"] {
         let scene = QUIET.scene("leaks-handled").await;
         let mut keys = prepared(&scene).await;
@@ -241,7 +241,7 @@ fn quoting_policy(namespace: &str, operation: &str, reason: &str) -> String {
 
 /// A create that is refused, its rehearsal, and a patch, with 403 and with 422.
 #[tokio::test]
-async fn of_keys_that_a_policy_quotes() {
+async fn private_keys_quoted_by_policies_do_not_leak() {
     // As the policy sees it.
     const KEY: &str = "quoted";
     const SEEN: [&str; 2] = [KEY, "cXVvdGVk"];

@@ -38,7 +38,7 @@ async fn told(scene: &Scene, name: &str, words: &str) {
 
 /// With a watch of all namespaces, and with that of the one.
 #[tokio::test]
-async fn the_annotation_of_a_namespace_is_its_quota() {
+async fn a_namespace_annotation_sets_its_quota() {
     let scenes = [STRICT.scene("region-quota").await, QUIET.scene("region-quota").await];
     let args = ["--namespace", &scenes[1].namespace];
     let _operator = QUIET.spawn(&args, "info");
@@ -87,7 +87,7 @@ async fn the_annotation_of_a_namespace_is_its_quota() {
 }
 
 #[tokio::test]
-async fn a_project_must_be_one_of_the_namespace() {
+async fn a_project_must_be_allowed_by_the_namespace() {
     let scene = STRICT.scene("region-projects").await;
     annotate(&scene, json!({ "annotations": { "keypairs.dev/projects": "shop, web" } })).await;
     for profile in *PROFILES {
@@ -112,7 +112,7 @@ async fn a_project_must_be_one_of_the_namespace() {
 
 /// Seen in the fingerprint of UCloud, which is over the project, too.
 #[tokio::test]
-async fn the_default_project_is_that_of_the_namespace() {
+async fn a_namespace_annotation_sets_the_default_project() {
     let scene = STRICT.scene("region-default").await;
     annotate(&scene, json!({ "annotations": { "keypairs.dev/default-project": "shop" } })).await;
     let spec = valid("UCloud");
@@ -125,7 +125,7 @@ async fn the_default_project_is_that_of_the_namespace() {
 }
 
 #[tokio::test]
-async fn elsewhere_there_is_no_region() {
+async fn namespaces_outside_the_region_selector_are_refused() {
     let scene = QUIET.scene("region-selector").await;
     let args = ["--namespace", &scene.namespace, "--region-selector", "region in (north, south),!closed"];
     let _operator = QUIET.spawn(&args, "info");

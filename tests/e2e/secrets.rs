@@ -25,7 +25,7 @@ fn owner(object: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn every_setting_is_kept() {
+async fn every_secret_setting_is_applied() {
     let scene = STRICT.scene("secret-settings").await;
     let spec = json!({ "secret": {
         "name": "elsewhere.example",
@@ -80,7 +80,7 @@ async fn a_renamed_private_key_makes_the_secret_opaque() {
 
 /// One is collected by Kubernetes; when that has happened, the other is still there.
 #[tokio::test]
-async fn the_deletion_policy_decides_what_becomes_of_the_secret() {
+async fn the_deletion_policy_decides_whether_the_secret_is_deleted() {
     let scene = STRICT.scene("secret-deletion").await;
     for (name, policy) in [("retained", "Retain"), ("deleted", "Delete")] {
         scene.create(name, &json!({ "secret": { "deletionPolicy": policy } })).await;
@@ -168,7 +168,7 @@ async fn two_key_pairs_cannot_share_a_secret() {
 /// What Kubernetes does not take as a label, an annotation or a name is refused in our own words before it is asked, without the
 /// value: by the rules of the CRD, and by the controller where there are none.
 #[tokio::test]
-async fn what_the_api_server_does_not_take_is_an_invalid_secret() {
+async fn settings_invalid_in_kubernetes_report_invalid_secret() {
     let wrong = [
         ("label", json!({ "labels": { "owner": "not a label!" } }), "template.labels: each value"),
         ("key", json!({ "labels": { "not/a/key": "x" } }), "template.labels: each key"),
@@ -196,7 +196,7 @@ async fn what_the_api_server_does_not_take_is_an_invalid_secret() {
 
 /// As after a crash between Secret and status.
 #[tokio::test]
-async fn a_secret_that_the_key_pair_owns_is_adopted() {
+async fn an_owned_secret_is_reused_after_a_crash() {
     let scene = QUIET.scene("secret-adopted").await;
     let dir = Directory::new("adopted");
     let rsa = run("openssl", &["genpkey", "-quiet", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"], b"");

@@ -28,7 +28,7 @@ async fn let_a_second_pass() {
 }
 
 #[tokio::test]
-async fn the_same_request_is_answered_with_the_same_pair() {
+async fn a_repeated_request_returns_the_same_pair() {
     let scene = STRICT.scene("token-replay").await;
     for profile in *PROFILES {
         let (first, second, third) = (
@@ -148,7 +148,7 @@ async fn a_replay_is_no_more_ready_than_its_original() {
 }
 
 #[tokio::test]
-async fn what_is_not_settled_yet_is_in_process() {
+async fn a_replay_waits_while_its_original_is_pending() {
     let scene = QUIET.scene("token-pending").await;
     let _operator = QUIET.spawn(&["--namespace", &scene.namespace, "--quota", "1"], "info");
     scene.create("full", &valid("OpenSSH")).await;

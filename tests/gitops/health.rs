@@ -34,7 +34,7 @@ fn health(objects: &[Value]) -> Vec<Health> {
 
 /// Every state that a KeyPair can be in, as the API server stores it.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_health_of_every_state() {
+async fn every_state_has_the_documented_health() {
     let plane = plane("health");
     let import = json!({ "profile": "OpenSSH", "publicKey": KEY });
     let with = |changes: Value| {
@@ -115,7 +115,7 @@ async fn the_health_of_every_state() {
 
 /// What was applied is what is there: the operator writes no spec, no label and no annotation of a KeyPair.
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_drifts() {
+async fn applied_objects_do_not_drift() {
     let plane = plane("drift");
     let _operator = operator(&plane, &["run"]);
     let examples = root().join("examples").display().to_string();

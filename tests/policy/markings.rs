@@ -97,7 +97,7 @@ async fn try_all(scene: &Scene) -> Vec<(&'static str, Value)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tenant_marks_no_secret_for_another_controller() {
+async fn a_tenant_cannot_label_secrets_for_other_controllers() {
     let scene = WITHOUT.scene("markings").await;
     let minted = try_all(&scene).await;
     assert!(minted.len() > 20, "{}", minted.len());
@@ -110,7 +110,7 @@ async fn a_tenant_marks_no_secret_for_another_controller() {
 
 /// Helm looks at labels, not at the type: at its next upgrade, such a release has its hooks run with an administrator's rights.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tenant_makes_no_release_of_helm() {
+async fn a_tenant_cannot_create_a_helm_release() {
     let template = json!({
         "labels": { "owner": "helm", "name": "app", "status": "deployed", "version": "2" },
         "stringData": { "release": "mine" },
@@ -135,7 +135,7 @@ async fn a_tenant_makes_no_release_of_helm() {
 
 /// An import has no Secret, but as long as it is refused it can be made a generated pair, by an edit that gives no template.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_template_does_not_come_in_by_an_import() {
+async fn a_tenant_cannot_set_a_template_through_an_import() {
     let template = json!({ "annotations": { "replicator.v1.mittwald.de/replicate-to": "kube-system" } });
     for stage in [&WITHOUT, &WITH] {
         let scene = stage.scene("import").await;

@@ -80,7 +80,7 @@ async fn attack(stage: &'static Stage, kind: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_is_asked_about_key_pairs_only_and_nowhere_else() {
+async fn the_operator_can_register_only_its_own_webhook() {
     for kind in KINDS {
         attack(&WITHOUT, kind).await;
         attack(&WITH, kind).await;
@@ -89,7 +89,7 @@ async fn it_is_asked_about_key_pairs_only_and_nowhere_else() {
 
 /// Without the chart, the operator registers its webhook itself: under the URL that the policy was told, and no other.
 #[tokio::test(flavor = "multi_thread")]
-async fn it_is_registered_under_the_url_that_the_policy_knows() {
+async fn the_operator_can_register_only_the_configured_url() {
     let scene = WITH.scene("url").await;
     let url = "https://[::1]:9443/";
     let installation = Installation {

@@ -41,7 +41,7 @@ struct Scene<'a> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_error_of_every_profile() {
+async fn every_profile_reports_every_error() {
     let stage = Stage::new("conformance").await;
     let _operator = stage.operator(&["--region-selector=keypairs.dev/region!=no"]).await;
     let mut tables = String::new();

@@ -76,7 +76,7 @@ async fn a_planted_certificate_is_neither_served_nor_trusted() {
 
 /// By the webhook, and by the controller where there is none.
 #[tokio::test]
-async fn a_key_pair_cannot_take_the_operators_names() {
+async fn a_key_pair_cannot_use_the_operators_names() {
     let stage = Stage::new("own-names").await;
     let spec = |name: &str| json!({ "generate": { "algorithm": "RSA" }, "secret": { "name": name } });
     let operator = stage.operator(&[]).await;

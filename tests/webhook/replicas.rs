@@ -17,7 +17,7 @@ fn import() -> Value {
 
 /// The one with the webhook never leads before the other is killed, and answers from a warm index all the time.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replica_that_stands_by_answers_and_goes_on_when_it_leads() {
+async fn a_standby_answers_reviews_before_and_after_takeover() {
     let stage = Arc::new(Stage::new("standby").await);
     let space = namespace(&stage.client, "standby").await.unwrap();
     let election = ["--leader-elect", "--lease-duration=3", "--quota=1"];
@@ -61,7 +61,7 @@ async fn a_replica_that_stands_by_answers_and_goes_on_when_it_leads() {
 
 /// Both are let in, since neither was there when they were asked about; the controller accepts one.
 #[tokio::test(flavor = "multi_thread")]
-async fn two_requests_for_the_last_slot() {
+async fn only_one_of_two_simultaneous_creates_is_accepted() {
     let stage = Stage::new("last-slot").await;
     let space = namespace(&stage.client, "last-slot").await.unwrap();
     let proxy = FaultProxy::forwarding(operator_account::client(&stage.kubeconfig).await).await.unwrap();
@@ -115,7 +115,7 @@ async fn creates_work_while_the_operator_is_stopped() {
 
 /// Other namespaces are somebody else's, and the API server does not even ask.
 #[tokio::test(flavor = "multi_thread")]
-async fn only_the_namespaces_that_are_watched_are_answered_for() {
+async fn only_watched_namespaces_are_reviewed() {
     let stage = Stage::new("scopes").await;
     let (here, elsewhere) =
         (namespace(&stage.client, "here").await.unwrap(), namespace(&stage.client, "elsewhere").await.unwrap());

@@ -102,7 +102,7 @@ fn nothing_is_granted_in_an_unknown_namespace() {
 }
 
 #[test]
-fn another_quota_affects_those_that_it_admits() {
+fn a_quota_change_reevaluates_only_affected_pairs() {
     let index = index(1);
     let pairs = [key_pair("aa", false), key_pair("bb", false), key_pair("cc", false)];
     for pair in &pairs {
@@ -183,7 +183,7 @@ fn a_namespace_that_is_recreated_before_its_watch_shows_it_keeps_its_key_pairs()
 }
 
 #[test]
-fn a_recreated_namespace_frees_what_its_old_pairs_held() {
+fn a_recreated_namespace_frees_slots_of_its_former_pairs() {
     let index = index(1);
     let old = key_pair("aa", true);
     index.apply(&Event::Apply(old.clone()));

@@ -276,7 +276,7 @@ fn knowing(desired: &Desired, secret: ObservedSecret) -> Observed {
 
 /// Whatever is still under way for the old name meets the Secret that is made there.
 #[test]
-fn what_may_still_come_under_another_name_is_made_there() {
+fn a_secret_in_doubt_is_created_under_its_first_name() {
     let mut desired = desired(None, KeySpec::Ed25519);
     desired.parameters.secret.name = "moved".to_owned();
     let observed = Observed {
@@ -290,7 +290,7 @@ fn what_may_still_come_under_another_name_is_made_there() {
 
 /// The name that the spec wants is taken: the message says where the key is only if it is there.
 #[test]
-fn a_name_that_is_taken_is_told_with_the_place_of_the_key_only_if_it_is_there() {
+fn a_conflict_message_names_only_an_existing_secret() {
     let key = || Some(KEYS[0].clone());
     let accepted = {
         let mut world = World::new(None);
@@ -353,7 +353,7 @@ fn sha256(key: Option<&PublicKey>) -> Option<String> {
 
 proptest! {
     #[test]
-    fn ends_and_stays(
+    fn reconciliation_ends_and_stays_settled(
         import: bool,
         spec in select(&[KeySpec::Ed25519, KeySpec::EcdsaP256]),
         secret in any_secret(),
@@ -453,7 +453,7 @@ proptest! {
 
     /// A Secret that was made just before a crash is found although the name was changed meanwhile.
     #[test]
-    fn what_was_left_under_another_name_is_moved(crash in 1_usize..3, later in prop::option::of(0_usize..6)) {
+    fn a_secret_left_under_another_name_is_moved(crash in 1_usize..3, later in prop::option::of(0_usize..6)) {
         let mut desired = desired(None, KeySpec::Ed25519);
         let ledger = granting_ledger();
         let mut world = World::new(None);
@@ -471,7 +471,7 @@ proptest! {
     /// What somebody took out of the status, or what could not be in it, is found again in the Secret: no key is lost, changed or
     /// made for it, wherever the operator crashes and whatever the Secret is to be called.
     #[test]
-    fn what_the_status_does_not_say_any_more_is_found_again(
+    fn values_missing_from_the_status_are_recovered(
         forgotten in prop::array::uniform4(any::<bool>()), moved: bool, crashes in prop::collection::vec(0_usize..6, 0..4),
     ) {
         let mut desired = desired(None, KeySpec::Ed25519);
@@ -509,7 +509,7 @@ proptest! {
 
     /// Wherever it crashes, one new key is made for one that is lost.
     #[test]
-    fn a_lost_key_is_replaced_once_where_that_is_wanted(
+    fn regenerate_replaces_a_lost_key_once(
         crashes in prop::collection::vec((0_usize..4, any::<bool>()), 0..5),
     ) {
         let mut desired = desired(None, KeySpec::Ed25519);
@@ -590,7 +590,7 @@ proptest! {
 
 /// What speaks against an adoption is told, and nothing is done.
 #[test]
-fn an_obstacle_is_reported_and_watched_for() {
+fn an_obstacle_is_reported_and_watched() {
     let desired = desired(None, KeySpec::Ed25519);
     let offered = ReadSecret { ownership: Ownership::Offered, ..read_secret(false, Some(KEYS[0].clone())) };
     let cases = [
@@ -616,7 +616,7 @@ fn an_obstacle_is_reported_and_watched_for() {
 
 /// Another tool's label keeps a Secret out of a watch, and admission may take away whatever is written.
 #[test]
-fn a_secret_without_our_label_is_kept_in_sight() {
+fn a_secret_without_our_label_is_watched() {
     let desired = desired(None, KeySpec::Ed25519);
     let decide = |is_selected, changes: &[&str]| {
         let admission_changes = changes.iter().map(ToString::to_string).collect();
@@ -680,14 +680,14 @@ fn names_and_slots_come_from_the_ledger() {
 }
 
 #[test]
-fn nothing_is_done_for_what_is_being_deleted() {
+fn a_key_pair_being_deleted_is_left_alone() {
     let mut desired = desired(None, KeySpec::Ed25519);
     desired.deleting = true;
     assert_eq!(decide(&desired, &World::new(None).observe(&desired), &granting_ledger()), NextStep::Rest);
 }
 
 #[test]
-fn what_the_api_server_refuses_is_reported() {
+fn a_refusal_by_the_api_server_is_reported() {
     let desired = desired(None, KeySpec::Ed25519);
     for (secret, reason) in [
         (ObservedSecret::Invalid("label".to_owned()), Reason::InvalidSecret),
@@ -699,7 +699,7 @@ fn what_the_api_server_refuses_is_reported() {
 }
 
 #[test]
-fn a_secret_is_read_before_a_key_is_generated_where_others_wait_for_its_name() {
+fn a_contended_secret_is_read_before_generating_a_key() {
     let desired = desired(None, KeySpec::Ed25519);
     let mut observed = World::new(None).observe(&desired);
     assert!(matches!(decide(&desired, &observed, &granting_ledger()), NextStep::CreateSecret { .. }));
@@ -709,7 +709,7 @@ fn a_secret_is_read_before_a_key_is_generated_where_others_wait_for_its_name() {
 }
 
 #[test]
-fn what_the_region_does_not_allow_is_refused() {
+fn a_request_that_the_region_disallows_is_refused() {
     let mut desired = desired(None, KeySpec::Ed25519);
     let observed = World::new(None).observe(&desired);
     let elsewhere = Ledger::load(Region::default(), [claim(UID, 1, false)], None);
@@ -723,7 +723,7 @@ fn what_the_region_does_not_allow_is_refused() {
 }
 
 #[test]
-fn a_replay_answers_as_the_original_did() {
+fn a_replay_reports_the_result_of_its_original() {
     let line = KEYS[0].to_openssh();
     let mut original = World::new(None);
     assert!(original.reconcile(&desired(Some(&line), KeySpec::Ed25519), &granting_ledger(), None));

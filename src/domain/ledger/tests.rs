@@ -79,7 +79,7 @@ fn a_lower_quota_revokes_grants_that_are_not_written() {
 }
 
 #[test]
-fn an_invalid_quota_changes_the_reason_of_all_that_wait() {
+fn an_invalid_quota_changes_the_reason_of_waiting_pairs() {
     let mut ledger =
         Ledger::load(region(1), [accepted(claim(1, "a")), claim(2, "b"), claim(3, "c"), claim(4, "c")], None);
     let none = Region { quota: None, ..region(1) };
@@ -186,7 +186,7 @@ fn expected(quota: usize, claims: &HashMap<String, (Claim, bool)>) -> HashMap<St
 
 proptest! {
     #[test]
-    fn agrees_with_the_plain_rule(
+    fn the_ledger_agrees_with_a_simple_model(
         quota in 0_usize..5,
         steps in prop::collection::vec((0_u32..12, 0_u8..4, 0_u8..11, 0_u8..6), 1..80),
     ) {

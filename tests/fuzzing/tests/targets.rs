@@ -31,7 +31,7 @@ macro_rules! targets {
 
         /// Every target has a test here, a file for cargo-fuzz, and no regressions lie in a folder that nobody reads.
         #[test]
-        fn every_target_is_there() {
+        fn every_fuzz_target_exists() {
             let names = [$(stringify!($name)),*];
             assert_eq!(TARGETS.iter().map(|target| target.name).collect::<Vec<_>>(), names);
             let manifest = fs::read_to_string(seeds::root().join("fuzz/Cargo.toml")).expect("fuzz/ is there");

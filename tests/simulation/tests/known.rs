@@ -55,7 +55,7 @@ fn keeps_its_promises(setup: &Setup, times: impl IntoIterator<Item = u64>, steps
 }
 
 #[test]
-fn a_rename_there_and_back_while_the_secret_is_moved() {
+fn a_rename_there_and_back_during_a_move_keeps_the_key() {
     for on_loss in ["Report", "Regenerate"] {
         keeps_its_promises(&setup(500), 0..30, |time| {
             vec![
@@ -70,7 +70,7 @@ fn a_rename_there_and_back_while_the_secret_is_moved() {
 }
 
 #[test]
-fn a_namespace_that_is_made_anew_before_its_end_was_seen() {
+fn a_namespace_recreated_unnoticed_keeps_the_quota() {
     keeps_its_promises(&setup(1), (0..30).map(|time| 40 * time), |time| {
         vec![
             namespace(0, &json!({})),
@@ -84,7 +84,7 @@ fn a_namespace_that_is_made_anew_before_its_end_was_seen() {
 }
 
 #[test]
-fn projects_that_change_while_an_acceptance_is_written() {
+fn projects_edited_during_an_acceptance_free_no_slot() {
     keeps_its_promises(&setup(1), 0..40, |time| {
         vec![
             namespace(0, &json!({})),
@@ -102,14 +102,14 @@ fn projects_that_change_while_an_acceptance_is_written() {
 }
 
 #[test]
-fn a_quota_that_is_no_number() {
+fn an_invalid_quota_accepts_no_pair() {
     keeps_its_promises(&setup(3), [0, 20, 1000], |time| {
         vec![namespace(0, &json!({ "keypairs.dev/quota": "many" })), create(time, "web", &generated())]
     });
 }
 
 #[test]
-fn a_store_that_is_put_back() {
+fn the_operator_follows_a_restored_store() {
     keeps_its_promises(&setup(3), [300, 1000, 5000], |time| {
         vec![
             namespace(0, &json!({})),
@@ -122,7 +122,7 @@ fn a_store_that_is_put_back() {
 }
 
 #[test]
-fn a_store_that_is_put_back_and_comes_to_the_same_versions() {
+fn the_operator_follows_a_restored_store_that_reuses_versions() {
     keeps_its_promises(&setup(1), [384, 600, 900], |time| {
         vec![
             namespace(0, &json!({})),
@@ -136,7 +136,7 @@ fn a_store_that_is_put_back_and_comes_to_the_same_versions() {
 }
 
 #[test]
-fn a_type_that_is_edited_while_the_secret_is_moved() {
+fn a_type_edited_during_a_move_leaves_one_secret() {
     keeps_its_promises(&setup(500), 0..60, |time| {
         vec![
             namespace(0, &json!({})),
@@ -148,7 +148,7 @@ fn a_type_that_is_edited_while_the_secret_is_moved() {
 }
 
 #[test]
-fn a_type_that_is_taken_back() {
+fn a_reverted_type_leaves_one_secret() {
     keeps_its_promises(&setup(500), [20, 140, 1000], |time| {
         vec![
             namespace(0, &json!({})),
@@ -160,7 +160,7 @@ fn a_type_that_is_taken_back() {
 }
 
 #[test]
-fn policies_that_take_away_whose_a_secret_is() {
+fn policies_that_remove_ownership_break_no_guarantee() {
     for [first, later] in [
         [Policy::RemoveUid, Policy::RemoveLabel],
         [Policy::RemoveUid, Policy::RemoveOwner],
@@ -186,7 +186,7 @@ fn policies_that_take_away_whose_a_secret_is() {
 }
 
 #[test]
-fn a_kind_of_key_that_is_edited_before_it_is_accepted() {
+fn an_algorithm_edited_before_acceptance_breaks_no_guarantee() {
     keeps_its_promises(&setup(500), 0..40, |time| {
         vec![
             namespace(0, &json!({})),
@@ -197,7 +197,7 @@ fn a_kind_of_key_that_is_edited_before_it_is_accepted() {
 }
 
 #[test]
-fn a_secret_that_is_handed_over_first() {
+fn a_secret_offered_before_its_key_pair_is_adopted() {
     keeps_its_promises(&setup(500), [0, 20, 1000], |time| {
         let handed_over = json!({
             "metadata": { "annotations": { "keypairs.dev/adopt": "web" } },
@@ -213,7 +213,7 @@ fn a_secret_that_is_handed_over_first() {
 
 /// Until its watch shows that, the operator goes by the quota of the namespace that was there before.
 #[test]
-fn a_namespace_that_is_made_anew_with_a_smaller_quota() {
+fn a_namespace_recreated_with_a_smaller_quota_breaks_no_guarantee() {
     for fault in [WatchFault::LagBy(1), WatchFault::LagFor(2900), WatchFault::Clear] {
         for quota in ["0", "many"] {
             keeps_its_promises(&setup(2), (0..10).map(|time| 30 * time), |time| {
@@ -234,7 +234,7 @@ fn a_namespace_that_is_made_anew_with_a_smaller_quota() {
 
 /// What is done next takes the very versions that became undone: newer ones tell nothing of the exchange.
 #[test]
-fn a_store_that_is_put_back_and_gets_on_at_once() {
+fn the_operator_follows_writes_immediately_after_a_restore() {
     keeps_its_promises(&setup(3), [0, 68, 500, 2500, 3000], |time| {
         vec![
             namespace(0, &json!({})),
@@ -253,7 +253,7 @@ fn a_store_that_is_put_back_and_gets_on_at_once() {
 
 /// The create was refused, since the Secret was there, and the look that followed got no answer.
 #[test]
-fn another_name_after_a_create_that_met_a_foreign_secret() {
+fn a_rename_after_a_conflict_does_not_wait_for_it() {
     keeps_its_promises(&setup(500), 0..60, |time| {
         let weather = Weather { latency: 200, lost_replies: 500, ..Weather::default() };
         let offered = json!({
@@ -271,7 +271,7 @@ fn another_name_after_a_create_that_met_a_foreign_secret() {
 
 /// The create of the first Secret was lost: the key of the pair, which is not accepted yet, is in no Secret.
 #[test]
-fn a_name_that_is_taken_when_a_create_is_in_doubt() {
+fn a_conflict_after_a_lost_create_names_no_missing_secret() {
     let cut_off = Weather { latency: 200, partitioned: true, ..Weather::default() };
     keeps_its_promises(&setup(2), (0..6).map(|time| 30 * time), |time| {
         vec![
@@ -287,7 +287,7 @@ fn a_name_that_is_taken_when_a_create_is_in_doubt() {
 
 /// The Secret that a move leaves behind is named again before it is gone, and its type cannot become that of the spec.
 #[test]
-fn back_to_a_secret_whose_type_is_not_allowed_any_more() {
+fn a_rename_back_to_a_disallowed_type_finishes() {
     keeps_its_promises(&setup(1), 0..40, |time| {
         vec![
             namespace(0, &json!({})),

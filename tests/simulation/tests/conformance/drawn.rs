@@ -164,7 +164,7 @@ fn drawn(seed: u64) -> Script {
 
 /// `KEYPAIR_SCRIPTS` says how many, and `KEYPAIR_SEED` where the seeds begin.
 #[test]
-fn drawn_scripts() {
+fn random_scripts_match_a_real_api_server() {
     let number = |name, default| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
     let begin: u64 = number("KEYPAIR_SEED", 1);
     for seed in begin..begin + number("KEYPAIR_SCRIPTS", 12) {

@@ -75,7 +75,7 @@ async fn alone(stage: &Arc<Stage>, history: History) -> (Walk, Settled, Option<V
 
 /// Two of three histories.
 #[tokio::test(flavor = "multi_thread")]
-async fn users_alone() {
+async fn guarantees_hold_on_a_real_control_plane() {
     let _turn = TURN.lock().await;
     let (count, seed) = walks();
     let stage = Arc::new(Stage::start().await);
@@ -132,7 +132,7 @@ async fn users_alone() {
 
 /// One of three: two replicas, which are killed, told to stop, suspended and cut off, for all histories of a group at once.
 #[tokio::test(flavor = "multi_thread")]
-async fn between_faults() {
+async fn guarantees_hold_on_a_real_control_plane_with_faults() {
     let _turn = TURN.lock().await;
     let (count, seed) = walks();
     let stage = Arc::new(Stage::start().await);

@@ -80,7 +80,7 @@ async fn a_watch_lists_pages_after_an_incomplete_streaming_list() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_that_is_too_large_is_retried_with_smaller_pages() {
+async fn an_oversized_page_is_retried_with_smaller_pages() {
     let asked = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&asked);
     let server = service_fn(move |request: Request<Body>| {

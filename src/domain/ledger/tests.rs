@@ -99,7 +99,7 @@ fn a_grant_is_revoked_when_another_pair_is_accepted_with_its_name() {
 }
 
 #[test]
-fn when_the_original_loses_its_slot_the_oldest_becomes_the_original() {
+fn the_oldest_claim_replaces_an_original_without_a_slot() {
     let mut ledger = Ledger::load(region(1), [with_token(2, "web", "t", 1)], None);
     ledger.claim(with_token(1, "web", "t", 1));
     assert_eq!(ledger.claim_state("uid-1"), ClaimState::ReplayOfPending("kp-2".to_owned()));
@@ -294,7 +294,7 @@ proptest! {
 }
 
 #[test]
-fn the_oldest_claim_with_a_token_is_the_original_and_the_others_are_replays() {
+fn the_oldest_claim_with_a_token_is_the_original() {
     let mut ledger = Ledger::new(region(9));
     ledger.claim(with_token(1, "web", "t", 1));
     ledger.claim(with_token(2, "web", "t", 1));

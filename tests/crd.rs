@@ -85,7 +85,7 @@ fn every_field_is_described() {
     assert_eq!(undescribed, Vec::<String>::new());
 }
 
-/// Without bounds the API server takes the cost of a CEL rule to be unbounded, and anybody could fill etcd.
+/// Without bounds, the API server would treat the cost of a CEL rule as unbounded, and any user could fill etcd.
 #[test]
 fn everything_in_the_spec_is_bounded() {
     for (path, schema) in schemas("spec") {
@@ -109,7 +109,8 @@ fn the_api_server_knows_every_format() {
     }
 }
 
-/// The API server evaluates each rule at each write, so there are as few as possible: one for the values, one for the immutable fields.
+/// The API server evaluates each rule at each write, so the CRD has as few as possible: one for the values and one for the
+/// immutable fields.
 #[test]
 fn the_crd_has_only_two_rules() {
     let rules: Vec<(String, Value)> = schemas("")
@@ -152,7 +153,7 @@ fn columns_are_as_published() {
     assert_eq!(columns, expected);
 }
 
-/// The API server says here whether the schema is structural and the rules compile and are cheap enough.
+/// The API server checks that the schema is structural, and that the rules compile and are cheap enough.
 #[tokio::test]
 async fn the_api_server_accepts_the_crd_without_warnings() {
     let plane = ControlPlane::start(&Options::default()).unwrap();

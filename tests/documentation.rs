@@ -78,7 +78,7 @@ fn every_link_has_a_target() {
     assert!(checked > 30, "{checked}");
 }
 
-/// The index of the documentation leads to every page of it.
+/// The index of the documentation links to every page.
 #[test]
 fn the_index_is_complete() {
     let index = fs::read_to_string(root().join("docs/README.md")).unwrap();
@@ -93,7 +93,7 @@ fn the_index_is_complete() {
     }
 }
 
-/// Whatever is YAML can be read, and whatever is a KeyPair is right by the operator's own rules.
+/// Every YAML block can be parsed, and every KeyPair in one is valid by the operator's rules.
 #[test]
 fn every_yaml_block_is_valid() {
     let mut checked = 0;
@@ -123,7 +123,7 @@ fn every_yaml_block_is_valid() {
     assert!(checked > 0);
 }
 
-/// What is to be typed is there: the targets of make, and the flags of the operator.
+/// The documented targets of make and flags of the operator exist.
 #[test]
 fn documented_commands_and_flags_exist() {
     let makefile = fs::read_to_string(root().join("Makefile")).unwrap();
@@ -149,7 +149,7 @@ fn documented_commands_and_flags_exist() {
     }
 }
 
-/// Each reason has its section of the troubleshooting page, and what is quoted there is what is said.
+/// Each reason has a section on the troubleshooting page, which quotes the operator's messages correctly.
 #[test]
 fn every_reason_has_a_troubleshooting_section() {
     let read = |path: &str| fs::read_to_string(root().join(path)).unwrap();
@@ -179,7 +179,7 @@ fn every_reason_has_a_troubleshooting_section() {
     }
 }
 
-/// Whatever the security model promises is shown by a test, and that test is there.
+/// Each test that the security model names exists.
 #[test]
 fn tests_named_in_the_security_model_exist() {
     let page = fs::read_to_string(root().join("docs/security.md")).unwrap();

@@ -155,7 +155,7 @@ fn modules_depend_in_one_direction() {
     }
 }
 
-/// A file may use the files below it and those around it, but no two use each other, over whatever others.
+/// A file may use files below and beside it, but no two files use each other, directly or indirectly.
 #[test]
 fn files_have_no_circular_dependencies() {
     let files: BTreeMap<Vec<String>, PathBuf> =
@@ -221,7 +221,7 @@ fn no_file_is_too_long() {
 /// The one file that may call what the compiler cannot check.
 const UNSAFE: &str = "src/keygen/bignum.rs";
 
-/// The generator of RSA keys is the one that `--rsa-generator` names, wherever the operator makes keys.
+/// Wherever the operator generates RSA keys, it uses the generator that `--rsa-generator` names.
 #[test]
 fn only_the_configured_generator_generates_rsa_keys() {
     let mut calls = 0;
@@ -239,7 +239,7 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
     files.filter(|path| path.extension().is_some_and(|extension| extension == "rs")).collect()
 }
 
-/// The compiler denies it everywhere else, as long as no other file allows it.
+/// The compiler denies `unsafe` elsewhere, as long as no other file allows it.
 #[test]
 fn only_one_file_contains_unsafe_code() {
     // Put together, since this file is searched as well.

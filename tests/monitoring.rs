@@ -95,7 +95,7 @@ fn dashboards_and_alerts_use_exactly_the_exported_metrics() {
     }
 }
 
-/// The values of labels that alerts select.
+/// Alerts select label values that the operator exports.
 #[test]
 fn outcomes_in_alerts_exist() {
     let value = Regex::new(r#"outcome=~?"([A-Za-z|]+)""#).unwrap();
@@ -110,7 +110,7 @@ fn outcomes_in_alerts_exist() {
     }
 }
 
-/// A counter that comes into being with its first increment has not increased: the alert would miss a single loss of a key.
+/// A counter that first appears with its first increment shows no increase: the alert would miss a single lost key.
 #[test]
 fn counters_in_alerts_exist_from_the_start() {
     let fresh = Metrics::new(Usage::default()).render().unwrap();

@@ -222,7 +222,7 @@ fn primes_are_distributed_like_random_ones() {
 /// Does to a prime what a broken generator would.
 type Spoil = fn(&mut Vec<u8>);
 
-/// The same test finds primes that a broken generator would make.
+/// The same statistics detect primes that a broken generator would generate.
 #[test]
 fn primes_of_a_broken_generator_are_detected() {
     let primes: Vec<_> = keys().iter().flat_map(primes).collect();

@@ -88,7 +88,7 @@ async fn cel_and_rust_agree_on_template_sizes() {
     group("template sizes", 5, objects::template_size).await;
 }
 
-/// Whether a key is one only the Rust check knows; that a character in it is invisible, both.
+/// Only the Rust check knows whether a key is valid, but both detect an invisible character in it.
 #[tokio::test(flavor = "multi_thread")]
 async fn cel_and_rust_agree_on_invisible_characters_in_keys() {
     let mut random = Random::of("invisible characters");

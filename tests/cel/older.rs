@@ -76,7 +76,7 @@ async fn objects_that_break_a_rule_can_still_be_written() {
     change("text", json!({ "spec": { "description": null } })).await.unwrap();
 }
 
-/// Whoever makes several mistakes reads of all of them at once, with the fields.
+/// A request with several errors is refused with all of them, and with the fields.
 #[tokio::test(flavor = "multi_thread")]
 async fn all_errors_are_reported_at_once() {
     let api: Api<KeyPair> = Api::default_namespaced(crate::client().await);

@@ -118,7 +118,7 @@ fn changed(body: &str, random: &mut Random) -> String {
     }
 }
 
-/// The greatest length counts characters, at the end of which white space counts, too.
+/// The maximum length counts characters, including trailing white space.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_length_of_a_key_counts_characters() {
     let line = PUBLIC_KEY.split_whitespace().take(2).collect::<Vec<_>>().join(" ");

@@ -40,7 +40,7 @@ async fn upgrade_and_uninstall_keep_every_key_pair() {
     assert_eq!(uids(), before);
 }
 
-/// Whatever helm does with the release, and whoever runs with the rights it has then: the key stays the same to the byte.
+/// Whatever Helm does with the release, the key stays the same to the byte.
 #[tokio::test(flavor = "multi_thread")]
 async fn upgrade_rollback_and_uninstall_keep_every_key() {
     let plane = ControlPlane::start(&Options::default()).unwrap();

@@ -21,7 +21,7 @@ fn rendered(flags: &[&str]) -> Vec<Value> {
     objects
 }
 
-/// What the chart renders is what the command prints for the same installation, whatever the values call things.
+/// The chart renders what the command prints for the same installation, with any names in the values.
 #[test]
 fn chart_policies_equal_the_output_of_the_command() {
     let named = |name: &str, service_account: &str, service: &str| Installation {
@@ -76,7 +76,7 @@ fn policies_can_be_disabled_and_labelled() {
     }
 }
 
-/// A release that was without gets them by an upgrade, they are in force, and they go with the release.
+/// An upgrade installs the policies into a release without them, they take effect, and uninstalling the release removes them.
 #[tokio::test(flavor = "multi_thread")]
 async fn policies_are_installed_by_upgrade_and_removed_with_the_release() {
     let plane = ControlPlane::start(&Options::default()).unwrap();

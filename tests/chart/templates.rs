@@ -45,7 +45,7 @@ fn pod(objects: &[Value]) -> &Value {
     &of_kind(objects, "Deployment")[0]["spec"]["template"]["spec"]
 }
 
-/// The API server of the version that the chart is made for decodes strictly: a field that there is not is refused.
+/// The API server of the chart's Kubernetes version validates strictly: it refuses unknown fields.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_api_server_accepts_every_object() {
     let plane = ControlPlane::start(&Options::default()).unwrap();
@@ -80,7 +80,7 @@ fn common_labels_and_annotations_are_on_every_object() {
     assert_eq!(deployment["spec"]["selector"]["matchLabels"]["team"], Value::Null);
 }
 
-/// The `restricted` Pod Security Standard, and what it does not ask for.
+/// The `restricted` Pod Security Standard, and restrictions beyond it.
 #[test]
 fn the_pod_meets_the_restricted_security_standard() {
     let objects = template(&[]);
@@ -135,7 +135,7 @@ fn the_network_policy_allows_only_served_ports() {
     assert_eq!(of_kind(&objects, "NetworkPolicy")[0]["spec"]["ingress"][0]["from"], json!([{ "podSelector": {} }]));
 }
 
-/// What the operator needs at most to stop: a second, two thirds of the Lease's duration, and five seconds for traces.
+/// The maximum time that the operator needs to stop: a second, two thirds of the Lease's duration, and five seconds for traces.
 #[test]
 fn the_grace_period_allows_releasing_the_lease() {
     for (duration, expected) in [(3, 30), (15, 30), (30, 30), (60, 50), (65535, 43700)] {
@@ -250,7 +250,7 @@ fn crate_chart_and_image_versions_are_equal() {
     assert_eq!(run("git", &["status", "--porcelain"]), "");
 }
 
-/// A published chart says which image it is for and where its source is.
+/// A published chart names its image and its source repository.
 #[test]
 fn the_package_names_its_image_and_its_source() {
     let (image, source) = ("registry.example.com/keypair-operator", "https://example.com/keypair-operator");

@@ -69,8 +69,8 @@ fn cert_manager_certificates_need_no_additional_rights() {
     assert_eq!(of_kind(&objects, "Certificate")[0]["spec"]["issuerRef"], json!({ "name": "internal" }));
 }
 
-/// What the API server cannot reach is the Service, for which there is no network here: the configurations of the release are
-/// told the address of the process instead. All else is the release's own.
+/// The API server cannot reach the Service, because the test has no cluster network: the webhook configurations of the release
+/// get the address of the process instead. Everything else is as in the release.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_webhook_works_with_the_rights_of_the_release() {
     // Without streams of what there is, as older API servers are: where there are streams, nothing is listed.

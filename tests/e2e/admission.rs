@@ -1,4 +1,5 @@
-//! What admission makes of the Secrets that the operator writes: labels that a policy sets or takes away, and webhooks that are away.
+//! Admission plugins that change the Secrets of the operator: policies that set or remove labels, and webhooks that are
+//! unavailable.
 
 use std::time::{Duration, Instant};
 

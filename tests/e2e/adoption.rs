@@ -1,4 +1,4 @@
-//! What becomes of a Secret that its owner hands over: the key is taken, and everything else stays the owner's.
+//! Adoption of a Secret: the operator uses the private key, and everything else stays as its owner wrote it.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -190,7 +190,7 @@ async fn an_adopted_key_is_written_in_the_requested_encoding() {
     assert_eq!(data(&clean, "ssh-privatekey"), private, "what is right already stays, with its comment");
 }
 
-/// The cases of other tools and of other people's mistakes.
+/// Covers Secrets of other tools and mistakes of users.
 #[tokio::test]
 async fn a_refused_adoption_reports_its_reason() {
     let scene = STRICT.scene("adoption-words").await;
@@ -228,7 +228,7 @@ async fn a_refused_adoption_reports_its_reason() {
     assert_eq!(data(&scene.secrets.get("same").await.unwrap(), "ssh-publickey"), same);
 }
 
-/// The key goes where the spec says; what it was taken from stays its owner's.
+/// The key moves to the Secret that the spec names; the adopted Secret stays with its owner.
 #[tokio::test]
 async fn a_rename_gives_an_adopted_secret_back() {
     let scene = STRICT.scene("adoption-rename").await;
@@ -268,7 +268,7 @@ async fn a_rename_gives_an_adopted_secret_back() {
     assert!(left.annotations().is_empty(), "{:?}", left.annotations());
 }
 
-/// An annotation names one KeyPair, and nobody else may take the key.
+/// Only the KeyPair that the annotation names can adopt the Secret.
 #[tokio::test]
 async fn an_adopt_annotation_names_exactly_one_key_pair() {
     let scene = STRICT.scene("adoption-two").await;
@@ -304,7 +304,7 @@ async fn an_adopt_annotation_names_exactly_one_key_pair() {
     scene.settled("one", "True/Generated").await;
 }
 
-/// A UID is no consent of the controller to whom a Secret belongs.
+/// The UID of a KeyPair on a Secret does not replace the consent of the controller that owns the Secret.
 #[tokio::test]
 async fn a_forged_uid_does_not_claim_another_controllers_secret() {
     let scene = STRICT.scene("adoption-forged").await;
@@ -338,7 +338,7 @@ async fn a_forged_uid_does_not_claim_another_controllers_secret() {
     assert_eq!(scene.secrets.get("theirs").await.unwrap(), before);
 }
 
-/// Whatever its owner does between the operator's look and its write, nothing that was not offered is taken.
+/// The owner can change the Secret between the operator's read and its write; the operator adopts only what is still offered.
 #[tokio::test]
 async fn a_withdrawn_offer_is_not_adopted() {
     let scene = STRICT.scene("adoption-race").await;

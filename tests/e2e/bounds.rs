@@ -1,4 +1,4 @@
-//! However large the objects are that tenants write, the operator keeps within the memory that the chart gives it.
+//! The operator stays within the memory limit of the chart, however large the objects of tenants are.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,4 +1,4 @@
-//! Many KeyPairs that name a Secret of somebody else's: what they ask, and how soon they notice that it has changed hands.
+//! Many KeyPairs name the same foreign Secret: how many requests they cause, and how soon they notice that its owner has changed.
 
 use std::time::{Duration, Instant};
 

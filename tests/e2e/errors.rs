@@ -1,4 +1,4 @@
-//! Every reason why a KeyPair is not Ready, in the words of every profile's cloud.
+//! Every reason why a KeyPair is not Ready, with the error code and message of each profile.
 
 use std::collections::BTreeMap;
 
@@ -122,7 +122,7 @@ mod by_the_controller {
     crate::support::for_each_profile!(super::by_the_controller);
 }
 
-/// The name is unique in the namespace, all profiles together, and free again when its owner is gone.
+/// A name is unique in its namespace across all profiles, and free again once its KeyPair is deleted.
 #[tokio::test]
 async fn a_name_is_unique_within_a_namespace() {
     let scene = STRICT.scene("errors-name").await;

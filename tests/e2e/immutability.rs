@@ -1,4 +1,4 @@
-//! What may be changed once a pair is accepted, and before.
+//! Which fields of a KeyPair can change before and after it is accepted.
 
 use serde_json::{Value, json};
 
@@ -110,7 +110,7 @@ async fn an_accepted_generated_pair_is_immutable() {
     }
 }
 
-/// Before acceptance every field may be changed: nobody relies on them yet.
+/// Every field can be edited before acceptance, because nobody relies on it yet.
 #[tokio::test]
 async fn every_field_can_be_edited_before_acceptance() {
     let scene = STRICT.scene("immutable-before").await;
@@ -141,7 +141,7 @@ async fn every_field_can_be_edited_before_acceptance() {
     }
 }
 
-/// Where the rules of the CRD were not there when it was edited, the controller sees it: it says so, and exchanges nothing.
+/// If the object was edited while the CRD had no rules, the controller reports the edit and replaces nothing.
 #[tokio::test]
 async fn the_controller_refuses_edits_of_immutable_fields() {
     let scene = STRIPPED.scene("immutable-again").await;

@@ -216,7 +216,7 @@ fn cell(table: &str, heading: &str) -> Option<String> {
 
 for_each_profile!(imports);
 
-/// At admission where the type is written in front; by the controller where only the blob tells.
+/// Admission refuses the key if its line begins with the type; the controller does if only the key blob contains it.
 #[tokio::test]
 async fn key_types_that_alibaba_does_not_accept_are_refused() {
     let scene = STRICT.scene("import-refused").await;

@@ -1,4 +1,4 @@
-//! A Secret through its life: handed over, edited, renamed, lost, and what becomes of it in the end.
+//! The life cycle of a Secret: adopted, edited, renamed, lost, deleted.
 
 use std::time::{Duration, Instant};
 
@@ -97,7 +97,7 @@ async fn data_keys_and_encoding_can_be_changed_in_place() {
     check_same(&scene.settled("pair", "True/Generated").await, &before);
 }
 
-/// Kubernetes lets nobody change the type of a Secret; a move does.
+/// The type of a Secret is immutable in Kubernetes; a move to another Secret can change it.
 #[tokio::test]
 async fn a_rename_moves_the_key_without_leftovers() {
     let scene = STRICT.scene("life-rename").await;
@@ -133,7 +133,7 @@ async fn a_rename_moves_the_key_without_leftovers() {
     check_same(&scene.settled("pair", "True/Generated").await, &before);
 }
 
-/// Edited away and back while the key is being moved, again and again, faster than it can be moved.
+/// The name is edited there and back repeatedly, faster than the key can be moved.
 #[tokio::test]
 async fn a_rename_there_and_back_keeps_the_key() {
     let scene = STRICT.scene("life-back").await;
@@ -165,7 +165,7 @@ async fn a_rename_there_and_back_keeps_the_key() {
     }
 }
 
-/// A Secret that is in the way of a move can be handed over, if it holds the same key.
+/// A Secret that blocks a move can be offered for adoption if it holds the same key.
 #[tokio::test]
 async fn a_move_adopts_an_offered_secret() {
     let scene = STRICT.scene("life-onto").await;
@@ -230,7 +230,7 @@ async fn only_offered_secrets_are_adopted() {
     scene.settled("other", "True/Generated").await;
 }
 
-/// A key that was kept is the way back for a KeyPair that was deleted.
+/// A retained Secret restores a deleted KeyPair.
 #[tokio::test]
 async fn a_retained_secret_can_be_adopted_by_a_new_key_pair() {
     let scene = STRICT.scene("life-retain").await;
@@ -287,7 +287,7 @@ async fn a_deleted_secret_is_noticed_at_once() {
     assert!(deleted.elapsed() < Duration::from_secs(5), "{:?}", deleted.elapsed());
 }
 
-/// The operator was not there to see it.
+/// The key changes while the operator is not running.
 #[tokio::test]
 async fn a_restarted_operator_notices_a_changed_key() {
     let scene = QUIET.scene("life-meanwhile").await;

@@ -1,5 +1,4 @@
-//! What key pairs are for: `ssh` logs in to a real `sshd` with the private key of the Secret, because the public key of the
-//! status is authorized.
+//! `ssh` logs in to a real `sshd` with the private key of the Secret, and `sshd` authorizes the public key of the status.
 
 use std::{
     path::PathBuf,

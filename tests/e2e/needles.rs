@@ -1,4 +1,4 @@
-//! A search for pieces of private keys, however they were written down.
+//! A search for parts of private keys in any encoding.
 
 use std::collections::HashMap;
 

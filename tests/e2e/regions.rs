@@ -1,4 +1,4 @@
-//! What a namespace is to its key pairs: a region or not, with a quota and projects.
+//! A namespace as the region of its key pairs: its quota and its projects.
 
 use std::io::Error;
 
@@ -36,7 +36,7 @@ async fn told(scene: &Scene, name: &str, words: &str) {
     .unwrap();
 }
 
-/// With a watch of all namespaces, and with that of the one.
+/// Once with a watch of all namespaces, once with a watch of one namespace.
 #[tokio::test]
 async fn a_namespace_annotation_sets_its_quota() {
     let scenes = [STRICT.scene("region-quota").await, QUIET.scene("region-quota").await];
@@ -110,7 +110,7 @@ async fn a_project_must_be_allowed_by_the_namespace() {
     }
 }
 
-/// Seen in the fingerprint of UCloud, which is over the project, too.
+/// The fingerprint of UCloud shows it, because it covers the project.
 #[tokio::test]
 async fn a_namespace_annotation_sets_the_default_project() {
     let scene = STRICT.scene("region-default").await;

@@ -1,4 +1,4 @@
-//! What the operator asks of the API server: counted in its audit log.
+//! The requests that the operator sends to the API server, counted in the audit log.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -68,7 +68,7 @@ fn generated(algorithm: &str) -> Value {
     json!({ "profile": "OpenSSH", "generate": { "algorithm": algorithm } })
 }
 
-/// Pages of a list cost memory and time, and what is not the newest state could have a slot granted twice.
+/// List pages cost memory and time, and an outdated list could grant a slot twice.
 #[tokio::test]
 async fn initial_state_arrives_by_streaming_lists() {
     let scene = STRICT.scene("requests-stream").await;
@@ -232,7 +232,7 @@ async fn a_killed_operator_generates_one_key_per_pair() {
     assert_eq!(counter.found()[SECRET], count - OF_EACH, "{:?}", counter.found());
 }
 
-/// All that the operator ever asks, whatever the tests do to it: no more rights are needed.
+/// Lists every kind of request that the operator sends during all tests; it needs no other rights.
 #[tokio::test]
 async fn the_operator_sends_no_other_requests() {
     const ALL: [&str; 16] = [

@@ -1,4 +1,4 @@
-//! Every order of events, within bounds, against the index and the ledgers in it.
+//! Every order of events, within bounds, applied to the index and its ledgers.
 //!
 //! Other tests draw some histories; this one goes through all of a few `KeyPair`s in a namespace: they are created, renamed and
 //! deleted, the namespace is edited, deleted and made anew, each of the two watches lags and is begun anew with a list, the writes that

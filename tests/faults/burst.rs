@@ -1,4 +1,4 @@
-//! A thousand creates at once.
+//! A thousand simultaneous creates.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! What GitOps tools say of a KeyPair: its health in every state, and no drift.
+//! How GitOps tools see a KeyPair: its health in every state, and no drift.
 
 use std::{
     collections::BTreeMap,
@@ -32,7 +32,7 @@ fn health(objects: &[Value]) -> Vec<Health> {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// Every state that a KeyPair can be in, as the API server stores it.
+/// Every state of a KeyPair, as the API server stores it.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_state_has_the_documented_health() {
     let plane = plane("health");
@@ -113,7 +113,7 @@ async fn every_state_has_the_documented_health() {
     }
 }
 
-/// What was applied is what is there: the operator writes no spec, no label and no annotation of a KeyPair.
+/// The applied object stays unchanged: the operator writes no spec, label or annotation of a KeyPair.
 #[tokio::test(flavor = "multi_thread")]
 async fn applied_objects_do_not_drift() {
     let plane = plane("drift");

@@ -202,7 +202,7 @@ async fn a_killed_leader_is_replaced_within_the_lease_duration() {
     stage.check_secrets().await;
 }
 
-/// It does not know how long it has slept, and must not go on where it was.
+/// The process does not know how long it was suspended, and must not continue its work.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_resumed_leader_writes_nothing_after_its_term() {
     let stage = Stage::new("ha-suspended").await;

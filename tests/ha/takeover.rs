@@ -1,4 +1,4 @@
-//! How soon another leads: when the leader is told to stop, whatever it is doing, and when it is gone and requests fail.
+//! How soon another replica leads: after the leader is stopped at any moment, and after it is killed while requests fail.
 
 use std::time::{Duration, Instant};
 

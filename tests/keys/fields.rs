@@ -4,7 +4,7 @@ use keypair_operator::domain::key::{PublicKey, PublicKeyError as E};
 
 use crate::vectors::{blob, line, public_vectors, read, string, strings};
 
-/// Takes an RSA key apart, changes one number and expects an error.
+/// Changes one number of an RSA key and expects an error.
 #[test]
 fn invalid_rsa_numbers_are_refused() {
     let parts = strings(&blob(&read("public/rsa2048.pub")));
@@ -64,7 +64,7 @@ fn data_after_the_last_field_is_refused() {
     }
 }
 
-/// A v01 certificate for the Ed25519 vector, with one field after the other spoilt.
+/// A v01 certificate for the Ed25519 vector, with one field after the other damaged.
 #[test]
 fn every_field_of_a_certificate_is_checked() {
     const TYPE: &str = "ssh-ed25519-cert-v01@openssh.com";

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use crate::vectors::{list, pem, read, string, strings, unpem};
 
-/// The public key within an OpenSSH file is another's, in each of the places where it stands.
+/// The public key in an OpenSSH file belongs to another key, in each position where the format contains it.
 #[test]
 fn a_mismatched_public_part_is_refused() {
     let mine = unpem(&read("private/plain/ed25519.openssh"));

@@ -64,7 +64,7 @@ fn comments_come_from_lines_and_rfc4716_headers() {
     assert_eq!(PublicKey::parse(&hostile), Err(E::ControlCharacter));
 }
 
-/// A tab is part of a comment, as `ssh-keygen -l` prints it, in a line as in a block.
+/// A tab is part of a comment, as `ssh-keygen -l` prints it, in a line and in a block.
 #[test]
 fn a_tab_in_a_comment_is_kept() {
     let line = read("public/ed25519.pub");

@@ -116,7 +116,7 @@ const INVISIBLE: [char; 12] = [
     '\u{e0041}',
 ];
 
-/// Whatever the form of the key and the place in it, the character is named and nothing of the text repeated.
+/// In any form of the key and at any position, the error names the character and quotes nothing of the text.
 #[test]
 fn invisible_characters_are_refused_by_name() {
     let line = read("public/ed25519.pub");

@@ -1,4 +1,4 @@
-//! The mistakes that `make mutations` plants can be planted, and docs/reliability.md says of each what finds it.
+//! Every mutation of `make mutations` applies, and docs/reliability.md lists which check finds it.
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a panic fails the test")]
 
@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-/// A mistake is a few lines: of a greater change it would not be known what was found.
+/// A mutation is a few lines: with a larger change, it would be unclear which part a check has found.
 const MAX_LINES: usize = 20;
 
 fn root() -> &'static Path {

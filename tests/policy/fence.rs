@@ -1,4 +1,4 @@
-//! Whoever has the operator's token, and every right of RBAC: they write what the operator writes, and nothing else.
+//! The holder of the operator's token, even with every right of RBAC, can write only what the operator writes.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -122,7 +122,7 @@ async fn the_operator_cannot_change_or_delete_foreign_secrets() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_operator_writes_only_its_own_leases_and_events() {
+async fn the_operator_writes_only_its_lease_and_key_pair_events() {
     let policy = |kind: &str| format!("fenced-keypair-operator-fence-{kind}");
     for stage in [&WITHOUT, &WITH] {
         let (scene, thief) = (stage.scene("leases").await, stage.thief().await);
@@ -155,7 +155,7 @@ async fn the_operator_writes_only_its_own_leases_and_events() {
     }
 }
 
-/// Everything that the operator does to Secrets, whichever one of its marks another admission plugin leaves.
+/// Covers every write of the operator to Secrets, with each single mark that another admission plugin may leave.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_policies_allow_everything_the_operator_does() {
     let (scene, thief) = (WITH.scene("work").await, WITH.thief().await);

@@ -1,4 +1,4 @@
-//! Markings that other controllers act on: by a template, whoever may write KeyPairs puts them on a Secret.
+//! Labels and annotations that other controllers act on: through a template, a user of KeyPairs could put them on a Secret.
 
 use serde_json::{Value, json};
 
@@ -108,7 +108,8 @@ async fn a_tenant_cannot_label_secrets_for_other_controllers() {
     assert!(try_all(&WITH.scene("markings").await).await.is_empty());
 }
 
-/// Helm looks at labels, not at the type: at its next upgrade, such a release has its hooks run with an administrator's rights.
+/// Helm finds releases by label, not by type: at the next upgrade, it would run the hooks of such a release with an
+/// administrator's rights.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_cannot_create_a_helm_release() {
     let template = json!({
@@ -133,7 +134,7 @@ async fn a_tenant_cannot_create_a_helm_release() {
     }
 }
 
-/// An import has no Secret, but as long as it is refused it can be made a generated pair, by an edit that gives no template.
+/// An import has no Secret. While it is refused, an edit that does not touch the template can turn it into a generated pair.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_cannot_set_a_template_through_an_import() {
     let template = json!({ "annotations": { "replicator.v1.mittwald.de/replicate-to": "kube-system" } });

@@ -1,4 +1,5 @@
-//! Another's private key: by an edit of `spec.secret`, whoever may edit KeyPairs has it moved, copied out or replaced.
+//! Private keys of other users: through an edit of `spec.secret`, an editor of KeyPairs could have a key moved, copied or
+//! replaced.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -16,7 +17,7 @@ async fn victim(scene: &Scene, name: &str) -> Value {
     scene.accepted(name).await
 }
 
-/// The whole attack, to the key in the attacker's hands.
+/// Performs the whole attack, until the attacker has the key.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_cannot_move_a_key_to_a_readable_secret() {
     for stage in [&WITHOUT, &WITH] {
@@ -39,7 +40,7 @@ async fn a_tenant_cannot_move_a_key_to_a_readable_secret() {
     }
 }
 
-/// Every field, whichever way it is written.
+/// Edits every field, with every kind of request.
 #[tokio::test(flavor = "multi_thread")]
 async fn changing_secret_settings_requires_get_on_the_secret() {
     let edits = [
@@ -110,7 +111,7 @@ async fn changing_secret_settings_requires_get_on_the_secret() {
     }
 }
 
-/// The key is where the status says, not where a name was before.
+/// The current Secret is the one in the status, not one with a former name.
 #[tokio::test(flavor = "multi_thread")]
 async fn get_is_required_on_the_current_secret() {
     let scene = WITH.scene("home").await;
@@ -135,7 +136,7 @@ async fn get_is_required_on_the_current_secret() {
     is.merge(&path, &edit(json!({ "encoding": "OpenSSH" }))).await.refused_by(POLICY, &["get the Secret victim "]);
 }
 
-/// Before a pair is accepted, the Secret may be there already.
+/// The Secret may exist before the KeyPair is accepted.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_cannot_redirect_a_pending_pair() {
     for stage in [&WITHOUT, &WITH] {
@@ -170,7 +171,7 @@ async fn a_tenant_cannot_redirect_a_pending_pair() {
     }
 }
 
-/// An edit of something else is none of the Secret, whoever may do it and however it is sent.
+/// Edits that do not concern the Secret need no right to it, for every user and every kind of request.
 #[tokio::test(flavor = "multi_thread")]
 async fn other_edits_require_no_right_to_secrets() {
     async fn with(stage: &'static Stage) {

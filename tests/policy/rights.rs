@@ -1,4 +1,4 @@
-//! Who notices nothing: whoever may do with Secrets what the operator is told to do with them.
+//! The policies do not affect users who may do with Secrets what they tell the operator to do.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -61,7 +61,7 @@ async fn each_right_suffices_for_its_own_edits() {
     }
 }
 
-/// The garbage collector and the deletion of a namespace are nobody's edit.
+/// The policies do not block the garbage collector or the deletion of a namespace.
 #[tokio::test(flavor = "multi_thread")]
 async fn deletions_work_with_the_policies() {
     let scene = WITH.scene("deleted").await;

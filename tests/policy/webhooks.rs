@@ -1,4 +1,4 @@
-//! The webhook configurations: whoever may update one can have the API server send them what others write.
+//! The webhook configurations: a client that can update one could receive the writes of others from the API server.
 
 use keypair_operator::{api::policy::Installation, app};
 use keypair_test_harness::eventually;
@@ -87,7 +87,7 @@ async fn the_operator_can_register_only_its_own_webhook() {
     }
 }
 
-/// Without the chart, the operator registers its webhook itself: under the URL that the policy was told, and no other.
+/// Without the chart, the operator registers its webhook itself, and only with the URL that the policy was given.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_operator_can_register_only_the_configured_url() {
     let scene = WITH.scene("url").await;

@@ -1,4 +1,4 @@
-//! The operator and an API server that has its troubles: it goes on without help, and does not make them worse.
+//! Failures of the API server: the operator recovers without help and does not add load.
 
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a panic fails the test")]
 
@@ -185,8 +185,8 @@ async fn the_operator_survives_api_server_restarts_and_disconnection() {
     assert!(operator.ended().unwrap().is_none());
 }
 
-/// A conflict says that the object has changed, so that its event is under way; but the answer may have another cause, and then
-/// none comes.
+/// A conflict usually means that the object has changed and that an event will arrive. If the response has another cause, no
+/// event arrives.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conflict_without_an_event_is_retried() {
     let stage = Stage::new("resilience-conflict").await;
@@ -201,8 +201,9 @@ async fn a_conflict_without_an_event_is_retried() {
     stage.ready(&namespace, "refused").await;
 }
 
-/// The answer to the create of a Secret is lost, the watch is late, and the next try is refused, as by an API server that has just
-/// started: what may be there is not forgotten, so an edit of the name meanwhile does not lead to a second key.
+/// The response to the create of a Secret is lost, the watch is late, and the next attempt is refused, as by an API server that
+/// has just started. The operator remembers that the Secret may exist, so that an edit of the name meanwhile does not cause a
+/// second key.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_uncertain_secret_create_causes_no_second_key() {
     let stage = Stage::new("resilience-doubt").await;
@@ -231,7 +232,7 @@ async fn an_uncertain_secret_create_causes_no_second_key() {
     assert_eq!(stage.kubectl(&["get", "secrets", "-n", &namespace, "-o=name"]).trim(), "secret/moved");
 }
 
-/// Its KeyPairs go with it, whatever state they are in, and nothing is left to be tried again.
+/// The KeyPairs are deleted with the namespace in any state, and the operator retries nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_namespace_leaves_nothing_to_retry() {
     let stage = Stage::new("resilience-namespace").await;

@@ -65,7 +65,7 @@ async fn the_operator_follows_reused_versions_without_streaming_lists() {
     passed("passed-list", false).await;
 }
 
-/// The snapshot has a Secret of which the status does not tell yet: it is taken, and no second key is made.
+/// The snapshot contains a Secret that the status does not mention yet: the operator uses it and generates no second key.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restored_secret_without_a_status_keeps_its_key() {
     let stage = Stage::new("adopted", true);

@@ -1,4 +1,4 @@
-//! Certificates: renewed under load by two replicas, put right when somebody breaks them, or brought by somebody else.
+//! Certificates: renewed under load by two replicas, repaired after damage, or supplied by another tool.
 
 use std::{
     collections::BTreeSet,
@@ -198,7 +198,7 @@ async fn damaged_certificates_and_registrations_are_repaired() {
     put_right("a Secret full of junk").await;
 }
 
-/// As cert-manager does it: files that are replaced, and nobody else to tell the API server.
+/// As with cert-manager: another tool replaces the files, and the operator must update the registration by itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn externally_renewed_certificates_are_reloaded() {
     let maker = Stage::new("files").await;

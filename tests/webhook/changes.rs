@@ -1,4 +1,4 @@
-//! What may be changed, what is warned of, and what the webhook keeps out of.
+//! Updates: which are refused, which produce a warning, and which the webhook does not review.
 
 use std::{fs, path::Path, process::Command, time::Duration};
 
@@ -51,7 +51,7 @@ async fn an_update_that_adds_an_error_is_refused() {
     stage.delete(&space, "web").await.admitted();
 }
 
-/// Whatever keeps the rules is asked about once, whatever breaks them once, and what is no change of the spec is let through.
+/// A valid write and an invalid write are reviewed once each; a write that does not change the spec is not reviewed.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_write_causes_at_most_one_review() {
     let stage = Stage::new("once").await;
@@ -76,7 +76,7 @@ async fn each_write_causes_at_most_one_review() {
     assert_eq!(asked().await, before + 3);
 }
 
-/// What the API server has a word for itself it says itself.
+/// Errors that the API server detects itself are reported in its own words.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_webhook_leaves_errors_of_the_api_server_unchanged() {
     let stage = Stage::new("names").await;
@@ -116,7 +116,7 @@ async fn the_webhook_leaves_errors_of_the_api_server_unchanged() {
     assert_eq!((wrong.status, wrong.text("reason")), (422, "Invalid"));
 }
 
-/// Stored while nobody answered: all that is wrong with it stays wrong, and can be mended.
+/// The KeyPairs were stored while no webhook responded: their errors remain, and can be corrected.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pending_pair_can_be_corrected_and_deleted() {
     let stage = Stage::new("waiting").await;
@@ -206,7 +206,7 @@ async fn discouraged_settings_produce_a_warning() {
     assert!(stderr.contains("denied the request: The specified KeyPairName already exists. "), "{stderr}");
 }
 
-/// Whoever pastes a private key somewhere is told so, and it is not repeated: not in the answer, and not in the log.
+/// The refusal has a message, and neither the response nor the log quotes the private key.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pasted_private_key_is_not_quoted() {
     const PRIVATE: &str = include_str!("../vectors/private/plain/rsa2048.pkcs8");

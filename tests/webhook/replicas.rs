@@ -1,4 +1,4 @@
-//! Every replica answers, none is the authority, and creates work when nobody answers.
+//! Every replica answers reviews, the controller decides, and creates work even if no replica responds.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,7 +15,7 @@ fn import() -> Value {
     json!({ "profile": "OpenSSH", "publicKey": include_str!("../vectors/public/ed25519.pub") })
 }
 
-/// The one with the webhook never leads before the other is killed, and answers from a warm index all the time.
+/// The replica with the webhook leads only after the other one is killed, and always answers from a complete index.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_standby_answers_reviews_before_and_after_takeover() {
     let stage = Arc::new(Stage::new("standby").await);
@@ -59,7 +59,7 @@ async fn a_standby_answers_reviews_before_and_after_takeover() {
     stage.settled(&space, "two", "Imported").await;
 }
 
-/// Both are let in, since neither was there when they were asked about; the controller accepts one.
+/// The webhook admits both, because neither existed when it reviewed them; the controller accepts one.
 #[tokio::test(flavor = "multi_thread")]
 async fn only_one_of_two_simultaneous_creates_is_accepted() {
     let stage = Stage::new("last-slot").await;
@@ -113,7 +113,7 @@ async fn creates_work_while_the_operator_is_stopped() {
     stage.registered().await;
 }
 
-/// Other namespaces are somebody else's, and the API server does not even ask.
+/// The API server does not call the webhook for other namespaces.
 #[tokio::test(flavor = "multi_thread")]
 async fn only_watched_namespaces_are_reviewed() {
     let stage = Stage::new("scopes").await;

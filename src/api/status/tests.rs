@@ -133,7 +133,7 @@ fn a_malformed_fingerprint_is_ignored() {
     assert_eq!(accepted_key_pair(&json!({ "fingerprint": "a".repeat(32) })).fingerprint, "a".repeat(32));
 }
 
-/// What was not right does not stay, and is not written as an empty text.
+/// Invalid values are dropped, and not written as empty strings.
 #[test]
 fn unknown_values_are_omitted_from_the_next_status() {
     let forged = json!({

@@ -274,7 +274,7 @@ fn knowing(desired: &Desired, secret: ObservedSecret) -> Observed {
     Observed { secrets: [("web".to_owned(), secret)].into(), ..World::new(None).observe(desired) }
 }
 
-/// Whatever is still under way for the old name meets the Secret that is made there.
+/// A create that is still in flight for the old name conflicts with this Secret.
 #[test]
 fn a_secret_in_doubt_is_created_under_its_first_name() {
     let mut desired = desired(None, KeySpec::Ed25519);
@@ -288,9 +288,9 @@ fn a_secret_in_doubt_is_created_under_its_first_name() {
     assert_eq!(plan, NextStep::CreateSecret { name: "web".to_owned(), spec: KeySpec::Ed25519, replaces: None });
 }
 
-/// The name that the spec wants is taken: the message says where the key is only if it is there.
+/// The Secret that the spec names is foreign: the message names another Secret only if that one holds the key.
 #[test]
-fn a_conflict_message_names_only_an_existing_secret() {
+fn a_conflict_message_locates_the_key_only_if_it_exists() {
     let key = || Some(KEYS[0].clone());
     let accepted = {
         let mut world = World::new(None);
@@ -426,7 +426,7 @@ proptest! {
         prop_assert_eq!(&world.refusals, &[expected]);
     }
 
-    /// Wherever it crashes, a rename ends with one Secret, the new one, and the key of before.
+    /// Wherever the operator crashes, a rename ends with one Secret: the new one, with the same key.
     #[test]
     fn a_rename_moves_the_key(crashes in prop::collection::vec((0_usize..7, any::<bool>()), 0..6), on_loss: bool) {
         let mut desired = desired(None, KeySpec::Ed25519);
@@ -451,7 +451,7 @@ proptest! {
         prop_assert_eq!(recorded.secret_name.as_deref(), Some("moved"));
     }
 
-    /// A Secret that was made just before a crash is found although the name was changed meanwhile.
+    /// A Secret that was created just before a crash is found even if the name was edited meanwhile.
     #[test]
     fn a_secret_left_under_another_name_is_moved(crash in 1_usize..3, later in prop::option::of(0_usize..6)) {
         let mut desired = desired(None, KeySpec::Ed25519);
@@ -468,8 +468,8 @@ proptest! {
         prop_assert_eq!(world.secrets.keys().collect::<Vec<_>>(), ["moved"]);
     }
 
-    /// What somebody took out of the status, or what could not be in it, is found again in the Secret: no key is lost, changed or
-    /// made for it, wherever the operator crashes and whatever the Secret is to be called.
+    /// Missing and invalid values of the status are recovered from the Secret. No key is lost, changed or generated, wherever the
+    /// operator crashes and whatever name the spec gives the Secret.
     #[test]
     fn values_missing_from_the_status_are_recovered(
         forgotten in prop::array::uniform4(any::<bool>()), moved: bool, crashes in prop::collection::vec(0_usize..6, 0..4),
@@ -507,7 +507,7 @@ proptest! {
         prop_assert_eq!(after.secret_name.as_ref(), Some(&desired.parameters.secret.name));
     }
 
-    /// Wherever it crashes, one new key is made for one that is lost.
+    /// Wherever the operator crashes, it generates one new key for a lost one.
     #[test]
     fn regenerate_replaces_a_lost_key_once(
         crashes in prop::collection::vec((0_usize..4, any::<bool>()), 0..5),
@@ -532,7 +532,7 @@ proptest! {
         prop_assert_eq!(held.as_ref(), Some(&after.fingerprints.sha256));
     }
 
-    /// A key that is handed over is taken, unless it is of a kind that is not asked for.
+    /// An offered key is adopted, unless the spec asks for another kind.
     #[test]
     fn an_offered_key_is_adopted(key in select(KEYS.as_slice()), asked: bool, crash in prop::option::of(0_usize..5)) {
         let mut desired = desired(None, KeySpec::Ed25519);
@@ -556,7 +556,7 @@ proptest! {
         }
     }
 
-    /// Wherever it crashes, an adopted Secret whose key goes elsewhere is left to its owner.
+    /// Wherever the operator crashes, an adopted Secret whose key moves is given back to its owner.
     #[test]
     fn an_adopted_secret_is_given_back(
         crashes in prop::collection::vec((0_usize..7, any::<bool>()), 0..6),
@@ -588,7 +588,7 @@ proptest! {
     }
 }
 
-/// What speaks against an adoption is told, and nothing is done.
+/// The obstacle to an adoption is reported, and nothing is written.
 #[test]
 fn an_obstacle_is_reported_and_watched() {
     let desired = desired(None, KeySpec::Ed25519);
@@ -614,7 +614,7 @@ fn an_obstacle_is_reported_and_watched() {
     }
 }
 
-/// Another tool's label keeps a Secret out of a watch, and admission may take away whatever is written.
+/// A label of another tool hides a Secret from the watch, and admission may remove what the operator writes.
 #[test]
 fn a_secret_without_our_label_is_watched() {
     let desired = desired(None, KeySpec::Ed25519);
@@ -636,7 +636,7 @@ fn a_secret_without_our_label_is_watched() {
     }
 }
 
-/// The operator's own names are for nobody else, but what has one already keeps it.
+/// A KeyPair cannot use the operator's own names, but one that already has such a name keeps it.
 #[test]
 fn the_operators_own_names_are_refused() {
     let mut desired = desired(None, KeySpec::Ed25519);

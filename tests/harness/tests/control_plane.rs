@@ -1,4 +1,4 @@
-//! What the control plane does for the tests that use it.
+//! The features of the control plane that tests rely on.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::fmt::Debug;
@@ -175,7 +175,7 @@ async fn requests_are_counted() {
     assert_eq!(count(audit.mark().unwrap()), [0, 0, 0]);
 }
 
-/// The garbage collector looks for new kinds every 30 seconds only; it must not have to for those of `crds`.
+/// The garbage collector discovers new kinds only every 30 seconds; it must know those of `crds` from the start.
 #[tokio::test]
 async fn objects_owned_by_custom_resources_are_garbage_collected() {
     if PLANE.ready().is_none() {
@@ -213,7 +213,7 @@ fn crd() -> serde_json::Value {
     })
 }
 
-/// A watch from a version that the API server has not reached is accepted, and shows nothing: what the operator must notice.
+/// The API server accepts a watch from a version that it has not reached, and sends nothing. The operator must notice this.
 #[tokio::test]
 async fn etcd_can_be_restored_from_a_snapshot() {
     let plane = ControlPlane::start(&Options::default()).unwrap();

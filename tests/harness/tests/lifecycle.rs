@@ -1,4 +1,4 @@
-//! How control planes and operators begin and end, whatever happens.
+//! How control planes and operators start and stop.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::fs;
@@ -173,7 +173,7 @@ async fn a_failing_server_is_reported_quickly() {
     assert!(is_empty(plane.files.path()));
 }
 
-/// The programs of envtest, and a port that is taken between its choice and its use.
+/// The programs of envtest, and a port that another process takes before it is used.
 #[test]
 fn the_control_plane_starts_without_controllers_on_other_ports() {
     let (dir, original) = assets(&["kube-apiserver", "kubectl"]);

@@ -1,4 +1,5 @@
-//! Faults that histories have found, each as the shortest history that showed it, at every time within which it could.
+//! Faults that histories have found: each as its shortest history, with the timing varied over the range in which the fault
+//! occurred.
 #![allow(missing_docs, reason = "tests: a panic fails them")]
 
 use std::time::Duration;
@@ -211,7 +212,7 @@ fn a_secret_offered_before_its_key_pair_is_adopted() {
     });
 }
 
-/// Until its watch shows that, the operator goes by the quota of the namespace that was there before.
+/// Until its watch shows the new namespace, the operator uses the quota of the former one.
 #[test]
 fn a_namespace_recreated_with_a_smaller_quota_breaks_no_guarantee() {
     for fault in [WatchFault::LagBy(1), WatchFault::LagFor(2900), WatchFault::Clear] {
@@ -232,7 +233,7 @@ fn a_namespace_recreated_with_a_smaller_quota_breaks_no_guarantee() {
     }
 }
 
-/// What is done next takes the very versions that became undone: newer ones tell nothing of the exchange.
+/// The next writes get the resource versions that were undone, so the versions do not show the restore.
 #[test]
 fn the_operator_follows_writes_immediately_after_a_restore() {
     keeps_its_promises(&setup(3), [0, 68, 500, 2500, 3000], |time| {
@@ -251,7 +252,7 @@ fn the_operator_follows_writes_immediately_after_a_restore() {
     });
 }
 
-/// The create was refused, since the Secret was there, and the look that followed got no answer.
+/// The create was refused because the Secret existed, and the read that followed got no response.
 #[test]
 fn a_rename_after_a_conflict_does_not_wait_for_it() {
     keeps_its_promises(&setup(500), 0..60, |time| {
@@ -269,7 +270,7 @@ fn a_rename_after_a_conflict_does_not_wait_for_it() {
     });
 }
 
-/// The create of the first Secret was lost: the key of the pair, which is not accepted yet, is in no Secret.
+/// The create of the first Secret was lost: the KeyPair is not accepted yet, and no Secret holds its key.
 #[test]
 fn a_conflict_after_a_lost_create_names_no_missing_secret() {
     let cut_off = Weather { latency: 200, partitioned: true, ..Weather::default() };
@@ -285,7 +286,7 @@ fn a_conflict_after_a_lost_create_names_no_missing_secret() {
     });
 }
 
-/// The Secret that a move leaves behind is named again before it is gone, and its type cannot become that of the spec.
+/// The spec names the old Secret of a move again before that Secret is deleted, and its type cannot change to that of the spec.
 #[test]
 fn a_rename_back_to_a_disallowed_type_finishes() {
     keeps_its_promises(&setup(1), 0..40, |time| {

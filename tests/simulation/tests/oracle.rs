@@ -1,4 +1,4 @@
-//! That what watches over the promises sees when one is broken: each is broken here, in the name of the operator.
+//! Each test breaks one promise as the operator would, and checks that the oracle reports it.
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, reason = "tests: a panic fails them")]
 
 use std::{sync::Arc, task::Poll, time::Duration};

@@ -80,7 +80,7 @@ impl World {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
 
-    /// Of an accepted pair, and of one that is still to be accepted.
+    /// For an accepted KeyPair, and for one that is not accepted yet.
     #[test]
     fn a_generated_key_ends_in_the_named_secret(walk in any_walk(), accepted: bool) {
         let mut desired = desired(None, KeySpec::Ed25519);
@@ -112,7 +112,7 @@ proptest! {
         prop_assert_eq!(world.version, versions);
     }
 
-    /// Whatever was handed over stays its owner's, and what the spec does not name any more goes back.
+    /// An adopted Secret stays with its owner, and is given back once the spec no longer names it.
     #[test]
     fn an_adopted_key_ends_in_the_named_secret(walk in any_walk()) {
         let mut desired = desired(None, KeySpec::Ed25519);
@@ -136,7 +136,7 @@ proptest! {
         }
     }
 
-    /// A copy that somebody makes as a backup, annotations and all, stays; and is found where nothing else is.
+    /// A backup copy of the Secret, with its annotations, stays unchanged, and is found if the original is lost.
     #[test]
     fn a_backup_secret_stays_and_restores_a_lost_key(walk in any_walk(), lost: bool) {
         let mut desired = desired(None, KeySpec::Ed25519);
@@ -160,7 +160,7 @@ proptest! {
     }
 }
 
-/// The walk that was found first: the name is edited away and back while the Secret is being moved.
+/// The first walk that found a fault: the name is edited there and back while the Secret is being moved.
 #[test]
 fn a_rename_there_and_back_survives_any_crash() {
     for on_loss in [OnLoss::Report, OnLoss::Regenerate] {
@@ -191,7 +191,7 @@ fn a_second_move_deletes_the_leftovers_of_the_first() {
     assert_eq!(world.secrets.keys().collect::<Vec<_>>(), ["web"]);
 }
 
-/// The same of a pair whose acceptance the status does not tell of yet.
+/// The same for a KeyPair whose status does not show its acceptance yet.
 #[test]
 fn moves_before_acceptance_leave_no_secret_behind() {
     let mut desired = desired(None, KeySpec::Ed25519);

@@ -1,4 +1,4 @@
-//! What goes wrong on the way.
+//! Network faults.
 
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 

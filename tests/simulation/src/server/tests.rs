@@ -1,4 +1,5 @@
-//! What a real server cannot be asked, or not so exactly: time, compaction, snapshots, lagging watches, foreign admission.
+//! Behavior that cannot be requested from a real server, or not precisely: time, compaction, snapshots, lagging watches, foreign
+//! admission.
 
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a panic fails the test")]
 

@@ -1,4 +1,4 @@
-//! What others' admission says no to, and what it rewrites.
+//! Foreign admission plugins that refuse or rewrite requests.
 
 use keypair_simulation::{
     Server,

@@ -1,4 +1,4 @@
-//! Deleting, and what the controllers of Kubernetes do about it.
+//! Deletes, and what the controllers of Kubernetes do afterwards.
 
 use serde_json::{Value, json};
 

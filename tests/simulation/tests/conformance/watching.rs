@@ -109,7 +109,7 @@ fn watch_timeouts_match_a_real_api_server() {
     conforms("ends", &script);
 }
 
-/// An API server that begins anew knows nothing of what was before.
+/// A restarted API server does not know earlier events.
 #[test]
 fn watches_after_a_restart_match_a_real_api_server() {
     if RESTARTED.ready().is_none() {

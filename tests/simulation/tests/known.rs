@@ -279,7 +279,7 @@ fn a_conflict_after_a_lost_create_names_no_missing_secret() {
             namespace(0, &json!({})),
             create(0, "api", &generated()),
             create(21_000, "job", &json!({ "profile": "OpenSSH", "secret": { "name": "s2" } })),
-            step(21_000 + time, Action::Network(0, cut_off.clone())),
+            step(21_000 + time, Action::Network(0, cut_off)),
             edit(25_000, "job", &json!({ "secret": { "name": null } })),
             edit(28_000, "api", &json!({ "secret": { "name": "job" } })),
         ]

@@ -124,7 +124,7 @@ async fn a_reconciliation_trace_contains_no_key() {
     }
 }
 
-/// A collector is for people: that there is none holds up nothing.
+/// Traces are optional: a missing collector delays nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unavailable_collector_does_not_block_reconciliation() {
     let plane = plane();

@@ -176,7 +176,7 @@ fn ssh_options(key: &Path, known_hosts: &Path) -> Vec<String> {
     args
 }
 
-/// Strictly, without a warning, and where a namespace has a Pod Security Standard, by that.
+/// With strict validation, without a warning, and under the Pod Security Standard of the namespace, if any.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_api_server_accepts_every_manifest() {
     let mut checked = BTreeMap::new();
@@ -200,7 +200,7 @@ async fn the_api_server_accepts_every_manifest() {
     }
 }
 
-/// The SFTP server, with what the kubelet would project into its pod in a directory of ours.
+/// The SFTP server, with a local directory in place of the volume that the kubelet would project into its pod.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sftp_tutorial_transfers_files() {
     let manifests = tutorial("sftp-pod.md");
@@ -327,7 +327,7 @@ impl GitServer {
     }
 }
 
-/// A repository is read with the entries of the Secrets, as Flux and Argo CD find them there.
+/// A repository is read with the entries of the Secrets, as Flux and Argo CD use them.
 #[tokio::test(flavor = "multi_thread")]
 async fn deploy_keys_give_access_to_a_repository() {
     let server = GitServer::start().await;
@@ -354,7 +354,7 @@ async fn deploy_keys_give_access_to_a_repository() {
     assert_eq!(application["spec"]["source"]["repoURL"].as_str(), Some(secret["url"].as_str()));
 }
 
-/// What the operations page says to type for a backup and its restore, typed.
+/// Runs the commands of the operations page for a backup and its restore.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_restores_the_keys() {
     let scripts = scripts("docs/operations.md", "secrets.yaml");
@@ -386,7 +386,7 @@ async fn a_backup_restores_the_keys() {
     }
 }
 
-/// KubeVirt takes every entry of the Secret for a public key: there is one, and it is.
+/// KubeVirt treats every entry of the Secret as a public key, so the Secret contains nothing else.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_virtual_machine_gets_only_the_public_key() {
     let manifests = tutorial("kubevirt-vm.md");

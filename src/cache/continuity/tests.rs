@@ -214,7 +214,7 @@ async fn a_watch_that_is_cut_repeatedly_causes_few_lists() {
     assert!((3..=7).contains(&lists), "{lists} lists in an hour: {asked:?}");
 }
 
-/// A watch may be cut just after a list, and then not again for long. Doubt must not last until then.
+/// A watch may be cut just after a list, and then not again for a long time. The doubt must end earlier.
 #[tokio::test(start_paused = true)]
 async fn an_uncertainly_resumed_watch_is_listed_again_in_time() {
     let server = Server::at(100);

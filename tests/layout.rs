@@ -241,7 +241,7 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
 
 /// The compiler denies `unsafe` elsewhere, as long as no other file allows it.
 #[test]
-fn only_one_file_contains_unsafe_code() {
+fn only_one_file_may_be_unsafe() {
     // Put together, since this file is searched as well.
     let word = ["un", "safe"].concat();
     let lint = format!("{word}_code");

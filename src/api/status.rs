@@ -20,6 +20,8 @@ const MAX_PUBLIC_KEY_BYTES: usize = 4 * rules::PUBLIC_KEY_MAX_CHARS;
 pub const READY: &str = "Ready";
 /// The type of the condition that is present, and True, when only an edit of the spec can help (kstatus).
 pub const STALLED: &str = "Stalled";
+/// The types of the operator's own conditions.
+pub const OWN_CONDITIONS: [&str; 2] = [READY, STALLED];
 /// The reason of `Ready=True` for an imported pair.
 pub const IMPORTED: &str = "Imported";
 /// The reason of `Ready=True` for a generated pair.
@@ -72,7 +74,7 @@ pub struct KeyPairStatus {
     /// The error that the cloud API would return; absent when Ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<StatusError>,
-    /// `Ready`, and `Stalled` when only an edit of the spec can help.
+    /// `Ready`, and `Stalled` when only an edit of the spec can help. The operator keeps conditions of other types.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions_schema")]
     pub conditions: Vec<Condition>,

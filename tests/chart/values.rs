@@ -119,12 +119,12 @@ fn check(path: &str, expected: &str) {
 }
 
 #[test]
-fn the_schema_is_that_of_the_comments() {
+fn the_schema_matches_the_comments() {
     check("values.schema.json", &format!("{}\n", serde_json::to_string_pretty(&schema()).unwrap()));
 }
 
 #[test]
-fn the_table_of_the_readme_is_that_of_the_comments() {
+fn the_readme_table_matches_the_comments() {
     const BEGIN: &str = "<!-- generated: values -->\n";
     let readme = fs::read_to_string(format!("{CHART}/README.md")).unwrap();
     let (before, rest) = readme.split_once(BEGIN).unwrap();
@@ -192,14 +192,14 @@ fn every_value_is_used_by_a_template() {
 }
 
 #[test]
-fn the_image_must_be_named() {
+fn an_image_is_required() {
     let output = Command::new(&*HELM).args(["template", "test", CHART]).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && stderr.contains("image.repository is not set"), "{stderr}");
 }
 
 #[test]
-fn what_is_no_value_or_none_of_its_kind_is_refused() {
+fn unknown_and_mistyped_values_are_refused() {
     for (flag, words) in [
         ("replica=3", "replica"),
         ("webhook.failPolicy=Fail", "failPolicy"),

@@ -9,8 +9,8 @@ use crate::{
     api::{
         key_pair::KeyPair,
         status::{
-            AcceptedRequest, Fingerprints, GENERATED, IDEMPOTENT_REPLAY, IMPORTED, KeyPairStatus, READY, STALLED,
-            StatusError,
+            AcceptedRequest, Fingerprints, GENERATED, IDEMPOTENT_REPLAY, IMPORTED, KeyPairStatus, OWN_CONDITIONS,
+            READY, STALLED, StatusError,
         },
     },
     domain::{
@@ -30,7 +30,8 @@ impl KeyPairStatus {
     #[must_use]
     pub fn from_report(key_pair: &KeyPair, name: &str, report: decide::Report, now: Timestamp) -> Self {
         let error = report.refusals.first().map(|refusal| StatusError::new(key_pair.spec.profile, refusal));
-        let conditions = conditions(key_pair, &report, now);
+        let before = key_pair.status.as_ref().map(|status| status.conditions.as_slice());
+        let conditions = merge(before.unwrap_or_default(), conditions(key_pair, &report, now));
         // An invalid name is not repeated: it may be a private key pasted by mistake.
         let named = report.accepted.is_some()
             || !report.refusals.iter().any(|refusal| refusal.reason == Reason::InvalidKeyPairName);
@@ -78,6 +79,20 @@ impl StatusError {
             http_status: i32::from(error.http_status),
         }
     }
+}
+
+/// The conditions `before`, with `ours` in place of the operator's own. Conditions of other writers stay, and so does the order.
+fn merge(before: &[Condition], mut ours: Vec<Condition>) -> Vec<Condition> {
+    let mut merged = Vec::with_capacity(before.len() + ours.len());
+    for condition in before {
+        if let Some(index) = ours.iter().position(|own| own.type_ == condition.type_) {
+            merged.push(ours.remove(index));
+        } else if !OWN_CONDITIONS.contains(&condition.type_.as_str()) {
+            merged.push(condition.clone());
+        }
+    }
+    merged.append(&mut ours);
+    merged
 }
 
 fn conditions(key_pair: &KeyPair, report: &decide::Report, now: Timestamp) -> Vec<Condition> {

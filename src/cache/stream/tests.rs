@@ -53,7 +53,7 @@ async fn begin(status: u16, stream: &str) -> (Vec<String>, Vec<String>) {
 }
 
 #[tokio::test]
-async fn begins_with_a_streaming_list_of_the_newest_state() {
+async fn a_watch_begins_with_a_streaming_list() {
     let (told, asked) = begin(200, &format!("{ADDED}\n{}\n", END.replace('\n', ""))).await;
     assert_eq!(told, ["init", "streamed"]);
     let [query] = &asked[..] else { panic!("{asked:?}") };
@@ -63,7 +63,7 @@ async fn begins_with_a_streaming_list_of_the_newest_state() {
 }
 
 #[tokio::test]
-async fn lists_in_pages_without_streaming_lists() {
+async fn a_watch_lists_pages_without_streaming_lists() {
     for (code, reason) in [(422, "Invalid"), (504, "Timeout")] {
         let refusal = json!({ "status": "Failure", "message": "no", "reason": reason, "code": code }).to_string();
         let (told, asked) = begin(code, &refusal).await;
@@ -73,14 +73,14 @@ async fn lists_in_pages_without_streaming_lists() {
 }
 
 #[tokio::test]
-async fn lists_in_pages_when_a_streaming_list_does_not_complete() {
+async fn a_watch_lists_pages_after_an_incomplete_streaming_list() {
     let (told, asked) = begin(200, &format!("{ADDED}\n")).await;
     assert_eq!(told, ["init", "streamed", "init", "listed"]);
     assert_eq!(asked.len(), 3, "{asked:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_that_is_too_large_is_retried_with_smaller_pages() {
+async fn an_oversized_page_is_retried_with_smaller_pages() {
     let asked = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&asked);
     let server = service_fn(move |request: Request<Body>| {

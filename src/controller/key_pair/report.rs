@@ -18,7 +18,10 @@ use tracing::Span;
 
 use super::{Reconciliation, RequeueAfter, error::Error, events, secrets};
 use crate::{
-    api::{KeyPair, KeyPairStatus, secret, status::READY},
+    api::{
+        KeyPair, KeyPairStatus, secret,
+        status::{OWN_CONDITIONS, READY},
+    },
     client::answer::summarize,
     domain::decide::Report,
 };
@@ -29,9 +32,12 @@ const RENEWED_AFTER: Duration = Duration::from_secs(1);
 /// Renews the timestamps of an unchanged status, so that its write creates a new version of the object. An earlier write without a
 /// response, which accepted the pair, can then no longer take effect. Returns whether the status differs.
 fn renew(status: &mut KeyPairStatus, now: Timestamp) -> bool {
-    let is_past = |condition: &Condition| condition.last_transition_time.0.as_second() < now.as_second();
-    let is_distinguishable = status.conditions.iter().all(is_past);
-    status.conditions.iter_mut().for_each(|condition| condition.last_transition_time = Time(now));
+    let is_ours = |condition: &&mut Condition| OWN_CONDITIONS.contains(&condition.type_.as_str());
+    let mut is_distinguishable = true;
+    for condition in status.conditions.iter_mut().filter(is_ours) {
+        is_distinguishable &= condition.last_transition_time.0.as_second() < now.as_second();
+        condition.last_transition_time = Time(now);
+    }
     is_distinguishable
 }
 
@@ -72,7 +78,7 @@ impl Reconciliation<'_> {
             let Self { namespace, name, .. } = self;
             tracing::info!(namespace, name, ready = ready.status, reason = ready.reason, "status written");
         }
-        if key_pair.status.as_ref().is_none_or(|before| before.conditions.is_empty())
+        if key_pair.status.as_ref().is_none_or(|before| before.condition(READY).is_none())
             && let Some(created) = &key_pair.metadata.creation_timestamp
         {
             let age = context.clock.now().duration_since(created.0).try_into().unwrap_or_default();

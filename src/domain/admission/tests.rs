@@ -62,7 +62,7 @@ fn reasons(refusals: &[Refusal]) -> Vec<Reason> {
 }
 
 #[test]
-fn refuses_what_the_controller_would_refuse() {
+fn admission_refuses_what_the_controller_would_refuse() {
     let accepted = candidate(1, parameters("web"), true);
     let review = |quota, new: &Candidate| reasons(&refusals_of(new, None, &ledger(quota, &[&accepted])));
     assert_eq!(review(2, &candidate(2, parameters("db"), false)), []);

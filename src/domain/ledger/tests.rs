@@ -79,7 +79,7 @@ fn a_lower_quota_revokes_grants_that_are_not_written() {
 }
 
 #[test]
-fn an_invalid_quota_changes_the_reason_of_all_that_wait() {
+fn an_invalid_quota_changes_the_reason_of_waiting_pairs() {
     let mut ledger =
         Ledger::load(region(1), [accepted(claim(1, "a")), claim(2, "b"), claim(3, "c"), claim(4, "c")], None);
     assert_eq!(ledger.set_quota(None), names(&[2, 3]), "the reason changes");
@@ -98,7 +98,7 @@ fn a_grant_is_revoked_when_another_pair_is_accepted_with_its_name() {
 }
 
 #[test]
-fn when_the_original_loses_its_slot_the_oldest_becomes_the_original() {
+fn the_oldest_claim_replaces_an_original_without_a_slot() {
     let mut ledger = Ledger::load(region(1), [with_token(2, "web", "t", 1)], None);
     ledger.claim(with_token(1, "web", "t", 1));
     assert_eq!(ledger.claim_state("uid-1"), ClaimState::ReplayOfPending("kp-2".to_owned()));
@@ -185,7 +185,7 @@ fn expected(quota: usize, claims: &HashMap<String, (Claim, bool)>) -> HashMap<St
 
 proptest! {
     #[test]
-    fn agrees_with_the_plain_rule(
+    fn the_ledger_agrees_with_a_simple_model(
         quota in 0_usize..5,
         steps in prop::collection::vec((0_u32..12, 0_u8..4, 0_u8..11, 0_u8..6), 1..80),
     ) {
@@ -293,7 +293,7 @@ proptest! {
 }
 
 #[test]
-fn the_oldest_claim_with_a_token_is_the_original_and_the_others_are_replays() {
+fn the_oldest_claim_with_a_token_is_the_original() {
     let mut ledger = Ledger::new(region(9));
     ledger.claim(with_token(1, "web", "t", 1));
     ledger.claim(with_token(2, "web", "t", 1));

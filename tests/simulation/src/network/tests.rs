@@ -1,4 +1,4 @@
-//! What goes wrong on the way.
+//! Network faults.
 
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
@@ -23,7 +23,7 @@ fn secret(name: &str) -> Secret {
 }
 
 #[tokio::test(start_paused = true)]
-async fn requests_and_replies_are_lost() {
+async fn requests_and_responses_can_be_lost() {
     let (server, network, api) = setting();
     network.set_faults(Faults { lost_requests: 1000, ..Faults::default() });
     assert!(api.create(&PostParams::default(), &secret("a")).await.is_err());
@@ -36,7 +36,7 @@ async fn requests_and_replies_are_lost() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_sent_is_carried_out_without_its_sender() {
+async fn a_sent_request_is_executed_without_its_sender() {
     let (server, network, api) = setting();
     let second = Duration::from_secs(1);
     network.set_faults(Faults { latency: second..second * 2, ..Faults::default() });
@@ -48,7 +48,7 @@ async fn what_was_sent_is_carried_out_without_its_sender() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn replies_are_late() {
+async fn responses_can_be_delayed() {
     let (_, network, api) = setting();
     network.set_faults(Faults { delayed: 1000, delay: Duration::from_secs(40), ..Faults::default() });
     let begin = Instant::now();
@@ -57,7 +57,7 @@ async fn replies_are_late() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn requests_are_refused() {
+async fn requests_can_be_refused() {
     let (server, network, api) = setting();
     for (error_response, code) in [
         (ErrorResponse::TooManyRequests, 429),
@@ -77,7 +77,7 @@ async fn requests_are_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_link_that_is_down_keeps_everything_back() {
+async fn requests_over_a_broken_link_hang_or_fail() {
     let (server, network, api) = setting();
     let second = Duration::from_secs(1);
     network.set_link(Link::Silent);
@@ -93,7 +93,7 @@ async fn a_link_that_is_down_keeps_everything_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn watches_break_with_the_link() {
+async fn a_broken_link_breaks_watches() {
     use futures::StreamExt as _;
     use kube::api::{WatchEvent, WatchParams};
 
@@ -123,7 +123,7 @@ async fn watches_break_with_the_link() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn clients_ask_again_when_they_are_asked_to() {
+async fn clients_retry_when_the_server_asks() {
     let server = Server::new(1);
     let network = Network::new(server.service("alice"), 2);
     let api: Api<Secret> = Api::default_namespaced(Client::new(Retrying::new(network.clone()), "default"));

@@ -1,7 +1,7 @@
-//! What the checks of the simulation say of a history of a real cluster.
+//! Applies the checks of the simulation to a history of a real cluster.
 //!
-//! Its record is played to them on a clock that jumps; for the end, a simulated API server is given the objects of the real one, so that
-//! a fresh operator can be run against them, too.
+//! The recording is replayed to the checks on a clock that jumps. For the final state, a simulated API server gets the objects of
+//! the real one, so that a fresh operator can run against them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

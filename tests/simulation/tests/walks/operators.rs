@@ -1,4 +1,4 @@
-//! The operators of the walks: processes, which are killed, told to stop, suspended and cut off.
+//! The operators of the walks: processes that are killed, stopped, suspended and partitioned.
 
 use std::{path::PathBuf, time::Duration};
 

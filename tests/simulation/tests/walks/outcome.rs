@@ -1,4 +1,4 @@
-//! What came of a history, in the real cluster and in the simulation.
+//! The outcome of a history, in the real cluster and in the simulation.
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Histories without what a real cluster cannot do in a test.
+//! Histories without the steps that a real cluster cannot perform in a test.
 
 use std::time::Duration;
 

@@ -28,13 +28,6 @@ impl Drawing {
         if known.is_empty() { self.place() } else { *one(&mut self.dice, &known) }
     }
 
-    /// The name of a `KeyPair` that does not exist yet, if there is one.
-    fn free_name(&mut self, namespace: &'static str) -> &'static str {
-        let is_free = |name: &&str| !self.specs.contains_key(&(namespace, *name));
-        let free: Vec<_> = KEY_PAIRS.into_iter().filter(is_free).collect();
-        *one(&mut self.dice, if free.is_empty() { &KEY_PAIRS } else { &free })
-    }
-
     pub(super) fn create(&mut self) {
         let (namespace, name) = self.place();
         let spec = self.spec();
@@ -213,9 +206,11 @@ impl Drawing {
         }
     }
 
-    /// Creates a `KeyPair` of this project.
+    /// Creates a `KeyPair` of this project, with a name that is free if there is one.
     fn contender(&mut self, namespace: &'static str, project: &str) {
-        let name = self.free_name(namespace);
+        let is_free = |name: &&str| !self.specs.contains_key(&(namespace, *name));
+        let free: Vec<_> = KEY_PAIRS.into_iter().filter(is_free).collect();
+        let name = *one(&mut self.dice, if free.is_empty() { &KEY_PAIRS } else { &free });
         // An import is accepted with one request.
         let spec = match one(&mut self.dice, &["Ed25519", "ECDSA", "", ""]) {
             &"" => {

@@ -288,6 +288,36 @@ fn a_secret_in_doubt_is_created_under_its_first_name() {
     assert_eq!(plan, NextStep::CreateSecret { name: "web".to_owned(), spec: KeySpec::Ed25519, replaces: None });
 }
 
+/// The key may be in a Secret that a move left behind and that cannot be read at the moment.
+#[test]
+fn a_key_is_not_lost_while_a_secret_cannot_be_read() {
+    let mut desired = desired(None, KeySpec::Ed25519);
+    let mut world = World::new(None);
+    assert!(world.reconcile(&desired, &granting_ledger(), None));
+    for on_loss in [OnLoss::Report, OnLoss::Regenerate] {
+        desired.parameters.secret.on_loss = on_loss;
+        let why = || "the API server is overloaded".to_owned();
+        for (secret, expected) in [
+            (ObservedSecret::Forbidden(why()), false),
+            (ObservedSecret::Invalid(why()), false),
+            (ObservedSecret::Failing(why()), false),
+            (ObservedSecret::Absent, true),
+        ] {
+            let observed = Observed {
+                created_secrets: BTreeSet::from(["moved".to_owned()]),
+                secrets: [("web".to_owned(), ObservedSecret::Absent), ("moved".to_owned(), secret.clone())].into(),
+                ..world.observe(&desired)
+            };
+            let is_lost = match decide(&desired, &observed, &granting_ledger()) {
+                NextStep::Report(report) => report.refusals[0].reason == Reason::PrivateKeyLost,
+                NextStep::CreateSecret { .. } => true,
+                step => panic!("{step:?}"),
+            };
+            assert_eq!(is_lost, expected, "{on_loss:?}, {secret:?}");
+        }
+    }
+}
+
 /// The Secret that the spec names is foreign: the message names another Secret only if that one holds the key.
 #[test]
 fn a_conflict_message_locates_the_key_only_if_it_exists() {

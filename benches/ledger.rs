@@ -17,7 +17,7 @@ const SIZES: [u32; 5] = [10, 100, 1_000, 10_000, 100_000];
 fn claim(number: u32, accepted: bool) -> Claim {
     Claim {
         uid: format!("0c9b1f8e-4f0e-4d5c-9a51-{number:012x}").into(),
-        seniority: Seniority { created: i64::from(number), name: format!("pair-{number}").into() },
+        seniority: Seniority { created: i64::from(number), object_name: format!("pair-{number}").into() },
         key_pair_name: format!("name-{number}").into(),
         accepted,
         token: None,

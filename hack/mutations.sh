@@ -57,22 +57,23 @@ broken() {
 # Prints the check that reports a violation.
 check_of() {
   case $1 in
-    *" accepted pairs, the quota is"*) echo "quota, at every moment" ;;
-    *" accepted pairs of the name "*) echo "one pair of a name, at every moment" ;;
-    *" while "*" led"*) echo "who does not lead writes nothing" ;;
-    *"a private key in "*) echo "no private key in what people read" ;;
-    *": keyPairID was "* | *"not accepted any more"* | *"an accepted pair is told"*) echo "an accepted pair stays accepted" ;;
-    *"the status gave out the key"*) echo "the key that a status gives out stays" ;;
+    *" accepted pairs, the quota is"*) echo "quota at every moment" ;;
+    *" accepted pairs of the name "*) echo "unique names at every moment" ;;
+    *" while "*" led"*) echo "only the leader writes" ;;
+    *"a private key in "*) echo "no private key in visible output" ;;
+    *": keyPairID was "* | *"not accepted any more"* | *"an accepted pair is told"*) echo "an accepted KeyPair stays accepted" ;;
+    *"the status gave out the key"*) echo "a published key stays the same" ;;
     *"a foreign Secret was changed"* | *"a Secret was taken from another"* | *"that somebody else had made was deleted"*) echo "no foreign Secret is changed" ;;
-    *"the last copy of a private key"*) echo "no key that a status gives out is removed" ;;
-    *": a second key for "* | *": another key for "*) echo "one key for a pair" ;;
+    *"the last copy of a private key"*) echo "no published key is deleted" ;;
+    *": a second key for "* | *": another key for "*) echo "one key for each KeyPair" ;;
     *"not settled"* | *"InternalError when"* | *"the Secret is "* | *"still writes"* | *": imported, but "*) echo "everything settles" ;;
-    *"its key is told to be lost"* | *", and nobody but the operator has touched"* | *"its key is not in the Secret"*) echo "the key is there in the end" ;;
+    *"its key is told to be lost"* | *", and nobody but the operator has touched"* | *"its key is not in the Secret"*) echo "the key exists at the end" ;;
     *" Secrets are its own"* | *"its owner is gone"* | *"its owner is another"*) echo "no Secret is left over" ;;
-    *"has an owner: "*) echo "the deletion policy holds" ;;
-    *"pairs have the "* | *"the quota was never more"*) echo "quota, names and identifiers in the end" ;;
+    *"has an owner: "*) echo "the deletion policy is applied" ;;
+    *"pairs have the "* | *"the quota was never more"*) echo "quota, names and identifiers at the end" ;;
     *"a fresh operator changes"*) echo "a fresh operator finds nothing to do" ;;
-    *"in an empty cluster"* | "Secret "*": {"*) echo "as in an empty cluster" ;;
+    *"in an empty cluster"* | "Secret "*": {"*) echo "same result as in an empty cluster" ;;
+    *": a review of "*) echo "reviews agree with the controller" ;;
     *"the operator panicked"*) echo "no panic" ;;
     *) echo "$1" ;;
   esac

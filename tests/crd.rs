@@ -46,7 +46,7 @@ fn schemas(of: &str) -> Vec<(String, Value)> {
 }
 
 #[test]
-fn the_repository_has_what_the_program_prints() {
+fn the_crd_in_the_repository_is_current() {
     let printed = app::crd_yaml().unwrap();
     for file in ["crds/keypairs.keypairs.dev.yaml", "charts/keypair-operator/files/keypairs.keypairs.dev.yaml"] {
         let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap_or_default();
@@ -85,7 +85,7 @@ fn every_field_is_described() {
     assert_eq!(undescribed, Vec::<String>::new());
 }
 
-/// Without bounds the API server takes the cost of a CEL rule to be unbounded, and anybody could fill etcd.
+/// Without bounds, the API server would treat the cost of a CEL rule as unbounded, and any user could fill etcd.
 #[test]
 fn everything_in_the_spec_and_about_keys_in_the_status_is_bounded() {
     let status = schemas("status").into_iter();
@@ -103,7 +103,7 @@ fn everything_in_the_spec_and_about_keys_in_the_status_is_bounded() {
 }
 
 #[test]
-fn no_format_is_unknown_to_the_api_server() {
+fn the_api_server_knows_every_format() {
     for (path, schema) in schemas("") {
         if let Some(format) = schema["format"].as_str() {
             assert!(FORMATS.contains(&format), "{path} has format {format}");
@@ -111,9 +111,10 @@ fn no_format_is_unknown_to_the_api_server() {
     }
 }
 
-/// The API server evaluates each rule at each write, so there are as few as possible: one for the values, one for the immutable fields.
+/// The API server evaluates each rule at each write, so the CRD has as few as possible: one for the values and one for the
+/// immutable fields.
 #[test]
-fn there_are_two_rules() {
+fn the_crd_has_only_two_rules() {
     let rules: Vec<(String, Value)> = schemas("")
         .into_iter()
         .flat_map(|(path, schema)| {
@@ -130,7 +131,7 @@ fn there_are_two_rules() {
 
 /// The message of each check says which field is wrong and what to do.
 #[test]
-fn every_check_has_a_field_and_words() {
+fn every_check_has_a_field_and_a_message() {
     let checks = cel::checks();
     assert!(checks.len() > 40, "{} checks", checks.len());
     let fields: Vec<String> = schemas("").into_iter().map(|(path, _)| path).collect();
@@ -166,9 +167,9 @@ fn columns_are_as_published() {
     assert_eq!(columns, expected);
 }
 
-/// The API server says here whether the schema is structural and the rules compile and are cheap enough.
+/// The API server checks that the schema is structural, and that the rules compile and are cheap enough.
 #[tokio::test]
-async fn the_api_server_takes_it_without_a_warning() {
+async fn the_api_server_accepts_the_crd_without_warnings() {
     let plane = ControlPlane::start(&Options::default()).unwrap();
     let create = ["create", "--validate=strict", "--warnings-as-errors", "-f", "-"];
     let created = plane.kubectl_with_input(&create, &app::crd_yaml().unwrap()).unwrap();

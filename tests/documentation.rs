@@ -54,7 +54,7 @@ fn anchors(path: &Path) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_link_leads_somewhere() {
+fn every_link_has_a_target() {
     let link = Regex::new(r"\]\(([^)\s]+)\)").unwrap();
     let mut checked = 0;
     for page in pages() {
@@ -78,7 +78,7 @@ fn every_link_leads_somewhere() {
     assert!(checked > 30, "{checked}");
 }
 
-/// The index of the documentation leads to every page of it.
+/// The index of the documentation links to every page.
 #[test]
 fn the_index_is_complete() {
     let index = fs::read_to_string(root().join("docs/README.md")).unwrap();
@@ -93,9 +93,9 @@ fn the_index_is_complete() {
     }
 }
 
-/// Whatever is YAML can be read, and whatever is a KeyPair is right by the operator's own rules.
+/// Every YAML block can be parsed, and every KeyPair in one is valid by the operator's rules.
 #[test]
-fn every_block_of_yaml_is_right() {
+fn every_yaml_block_is_valid() {
     let mut checked = 0;
     for page in pages() {
         let (_, blocks) = split(&fs::read_to_string(&page).unwrap());
@@ -123,9 +123,9 @@ fn every_block_of_yaml_is_right() {
     assert!(checked > 0);
 }
 
-/// What is to be typed is there: the targets of make, and the flags of the operator.
+/// The documented targets of make and flags of the operator exist.
 #[test]
-fn what_is_to_be_typed_is_there() {
+fn documented_commands_and_flags_exist() {
     let makefile = fs::read_to_string(root().join("Makefile")).unwrap();
     let target = Regex::new(r"`make ([a-z]+)`|^make ([a-z]+)").unwrap();
     let help = |command| {
@@ -149,9 +149,9 @@ fn what_is_to_be_typed_is_there() {
     }
 }
 
-/// Each reason has its section of the troubleshooting page, and what is quoted there is what is said.
+/// Each reason has a section on the troubleshooting page, which quotes the operator's messages correctly.
 #[test]
-fn every_reason_has_its_section() {
+fn every_reason_has_a_troubleshooting_section() {
     let read = |path: &str| fs::read_to_string(root().join(path)).unwrap();
     let (page, reference, words) = (read("docs/troubleshooting.md"), read("docs/reference.md"), words());
     let rules: Vec<&str> = reference.lines().filter_map(|line| line.strip_suffix(" |")?.rsplit(" | ").next()).collect();
@@ -179,9 +179,9 @@ fn every_reason_has_its_section() {
     }
 }
 
-/// Whatever the security model promises is shown by a test, and that test is there.
+/// Each test that the security model names exists.
 #[test]
-fn the_tests_of_the_security_model_are_there() {
+fn tests_named_in_the_security_model_exist() {
     let page = fs::read_to_string(root().join("docs/security.md")).unwrap();
     let mut sources = String::new();
     let mut pending = vec![root().join("src"), root().join("tests")];

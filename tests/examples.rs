@@ -85,7 +85,7 @@ fn assert_ssh_keygen_reads(name: &str, private: &str, public: &str) {
 }
 
 #[tokio::test]
-async fn each_becomes_ready_and_does_what_it_says() {
+async fn every_example_works_as_described() {
     let mut stage = Stage::new().await;
     for path in examples() {
         let namespace = stage.apply(&path).await;

@@ -66,7 +66,7 @@ fn first_two_words(line: &str) -> String {
 }
 
 #[test]
-fn the_tools_accept_what_is_generated() {
+fn ssh_keygen_and_openssl_accept_generated_keys() {
     let directory = Directory::new();
     for &spec in KeySpec::ALL {
         let key = generate(spec).expect("a key pair");

@@ -140,7 +140,7 @@ fn code_of(modules: &[&str]) -> Vec<(PathBuf, String)> {
 }
 
 #[test]
-fn arrows_go_one_way() {
+fn modules_depend_in_one_direction() {
     for path in source_files() {
         let module = module_of(&path);
         let Some((room, allowed)) = ARROWS.iter().find(|(room, _)| module.first().is_some_and(|first| first == room))
@@ -155,9 +155,9 @@ fn arrows_go_one_way() {
     }
 }
 
-/// A file may use the files below it and those around it, but no two use each other, over whatever others.
+/// A file may use files below and beside it, but no two files use each other, directly or indirectly.
 #[test]
-fn no_files_form_a_circle() {
+fn files_have_no_circular_dependencies() {
     let files: BTreeMap<Vec<String>, PathBuf> =
         source_files().into_iter().map(|path| (module_of(&path), path)).collect();
     // A module and what is in its folder belong together.
@@ -210,7 +210,7 @@ fn the_domain_is_pure() {
 }
 
 #[test]
-fn every_file_can_be_held_in_the_head() {
+fn no_file_is_too_long() {
     for path in source_files() {
         let text = fs::read_to_string(&path).unwrap();
         let lines = text.split("#[cfg(test)]").next().unwrap().lines().count();
@@ -221,9 +221,9 @@ fn every_file_can_be_held_in_the_head() {
 /// The one file that may call what the compiler cannot check.
 const UNSAFE: &str = "src/keygen/bignum.rs";
 
-/// The generator of RSA keys is the one that `--rsa-generator` names, wherever the operator makes keys.
+/// Wherever the operator generates RSA keys, it uses the generator that `--rsa-generator` names.
 #[test]
-fn no_key_is_made_by_a_generator_that_was_not_asked_for() {
+fn only_the_configured_generator_generates_rsa_keys() {
     let mut calls = 0;
     for (path, code) in code_of(&["api", "controller", "webhook", "app"]) {
         assert!(!code.contains("keygen::generate("), "{}: it must call generate_with", path.display());
@@ -239,9 +239,9 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
     files.filter(|path| path.extension().is_some_and(|extension| extension == "rs")).collect()
 }
 
-/// The compiler denies it everywhere else, as long as no other file allows it.
+/// The compiler denies `unsafe` elsewhere, as long as no other file allows it.
 #[test]
-fn one_file_may_be_unsafe() {
+fn only_one_file_may_be_unsafe() {
     // Put together, since this file is searched as well.
     let word = ["un", "safe"].concat();
     let lint = format!("{word}_code");

@@ -65,7 +65,7 @@ fn dashboard() -> Vec<String> {
 }
 
 #[test]
-fn whatever_is_asked_for_is_there_and_the_other_way_round() {
+fn dashboards_and_alerts_use_exactly_the_exported_metrics() {
     let known = names();
     let word = Regex::new("keypair_operator_[a-z_]+").unwrap();
     let rules = alerts().iter().map(|rule| rule["expr"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
@@ -95,9 +95,9 @@ fn whatever_is_asked_for_is_there_and_the_other_way_round() {
     }
 }
 
-/// The values of labels that alerts select.
+/// Alerts select label values that the operator exports.
 #[test]
-fn outcomes_are_reasons() {
+fn outcomes_in_alerts_exist() {
     let value = Regex::new(r#"outcome=~?"([A-Za-z|]+)""#).unwrap();
     for rule in alerts() {
         for found in value.captures_iter(rule["expr"].as_str().unwrap()) {
@@ -110,9 +110,9 @@ fn outcomes_are_reasons() {
     }
 }
 
-/// A counter that comes into being with its first increment has not increased: the alert would miss a single loss of a key.
+/// A counter that first appears with its first increment shows no increase: the alert would miss a single lost key.
 #[test]
-fn what_alerts_want_the_increase_of_is_there_from_the_start() {
+fn counters_in_alerts_exist_from_the_start() {
     let fresh = Metrics::new(Usage::default()).render().unwrap();
     let increase = Regex::new(r#"increase\((\w+)\{outcome=~"([A-Za-z|]+)"\}"#).unwrap();
     let alerts = alerts();
@@ -130,21 +130,26 @@ fn what_alerts_want_the_increase_of_is_there_from_the_start() {
 }
 
 #[test]
-fn every_alert_has_its_section_of_the_runbook() {
+fn every_alert_has_a_runbook_section() {
     let operations = read("docs/operations.md");
     let alerts = alerts();
     assert!(alerts.len() > 5);
-    for rule in alerts {
+    for rule in &alerts {
         let name = rule["alert"].as_str().unwrap();
         assert!(operations.lines().any(|line| line == format!("### {name}")), "no section {name}");
         let link = format!("docs/operations.md#{}", name.to_lowercase());
         assert_eq!(rule["annotations"]["runbook_url"], link.as_str());
     }
+    let (_, runbook) = operations.split_once("\n## Runbook\n").unwrap();
+    let runbook = runbook.split("\n## ").next().unwrap();
+    let sections: BTreeSet<&str> = runbook.lines().filter_map(|line| line.strip_prefix("### ")).collect();
+    let alerts = alerts.iter().map(|rule| rule["alert"].as_str().unwrap()).collect();
+    assert_eq!(sections, alerts, "each section of the runbook is about an alert");
 }
 
 /// By the rules of Prometheus for names: base units, `_total` for counters, and nothing that grows with the number of objects.
 #[test]
-fn metrics_are_named_as_prometheus_wants() {
+fn metric_names_follow_prometheus_conventions() {
     let rendered = rendered();
     for line in rendered.lines().filter(|line| line.starts_with("# TYPE ")) {
         let mut words = line.split(' ').skip(2);

@@ -75,7 +75,7 @@ fn remainder(bytes: &[u8], divisor: u64) -> u64 {
 }
 
 #[test]
-fn each_key_is_as_the_standard_wants_it() {
+fn every_rsa_key_meets_the_standard() {
     for key in keys().iter().chain(library_keys()) {
         let bits = key.bits();
         let half = bits / 2;
@@ -109,7 +109,7 @@ fn each_key_is_as_the_standard_wants_it() {
 }
 
 #[test]
-fn no_prime_comes_twice() {
+fn no_prime_is_used_twice() {
     let primes: Vec<_> = keys().iter().chain(library_keys()).flat_map(primes).collect();
     assert_eq!(primes.iter().collect::<BTreeSet<_>>().len(), primes.len());
 }
@@ -204,7 +204,7 @@ fn sort(sorting: &Sorting, primes: &[Vec<u8>]) -> f64 {
 }
 
 #[test]
-fn the_primes_are_spread_as_random_ones() {
+fn primes_are_distributed_like_random_ones() {
     // Which one is larger is no matter of chance, so both of each key are taken.
     let primes: Vec<_> = keys().iter().flat_map(primes).collect();
     for sorting in sortings() {
@@ -222,9 +222,9 @@ fn the_primes_are_spread_as_random_ones() {
 /// Does to a prime what a broken generator would.
 type Spoil = fn(&mut Vec<u8>);
 
-/// The same test finds primes that a broken generator would make.
+/// The same statistics detect primes that a broken generator would generate.
 #[test]
-fn spoilt_primes_are_noticed() {
+fn primes_of_a_broken_generator_are_detected() {
     let primes: Vec<_> = keys().iter().flat_map(primes).collect();
     let spoils: [(&str, Spoil); 3] = [
         ("four bits at 4/8", |prime| {

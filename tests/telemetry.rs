@@ -64,7 +64,7 @@ fn plane() -> ControlPlane {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reconciliation_is_a_trace_and_tells_no_key() {
+async fn a_reconciliation_trace_contains_no_key() {
     let plane = plane();
     let collector = Collector::default();
     let url = format!("http://{}/behind/a/path/", collector.serve().await);
@@ -124,9 +124,9 @@ async fn a_reconciliation_is_a_trace_and_tells_no_key() {
     }
 }
 
-/// A collector is for people: that there is none holds up nothing.
+/// Traces are optional: a missing collector delays nothing.
 #[tokio::test(flavor = "multi_thread")]
-async fn without_an_answer_of_the_collector_work_goes_on() {
+async fn an_unavailable_collector_does_not_block_reconciliation() {
     let plane = plane();
     let url = format!("http://127.0.0.1:{}", free_port().unwrap());
     let args = ["run", "--otlp-endpoint", &url];

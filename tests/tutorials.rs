@@ -176,9 +176,9 @@ fn ssh_options(key: &Path, known_hosts: &Path) -> Vec<String> {
     args
 }
 
-/// Strictly, without a warning, and where a namespace has a Pod Security Standard, by that.
+/// With strict validation, without a warning, and under the Pod Security Standard of the namespace, if any.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_api_server_takes_every_manifest() {
+async fn the_api_server_accepts_every_manifest() {
     let mut checked = BTreeMap::new();
     for folder in ["", "docs", "docs/tutorials"] {
         for entry in fs::read_dir(root().join(folder)).unwrap() {
@@ -200,9 +200,9 @@ async fn the_api_server_takes_every_manifest() {
     }
 }
 
-/// The SFTP server, with what the kubelet would project into its pod in a directory of ours.
+/// The SFTP server, with a local directory in place of the volume that the kubelet would project into its pod.
 #[tokio::test(flavor = "multi_thread")]
-async fn files_go_by_sftp() {
+async fn the_sftp_tutorial_transfers_files() {
     let manifests = tutorial("sftp-pod.md");
     STAGE.namespace(&manifests, "sftp");
     let key_pair = |name: &str| {
@@ -327,9 +327,9 @@ impl GitServer {
     }
 }
 
-/// A repository is read with the entries of the Secrets, as Flux and Argo CD find them there.
+/// A repository is read with the entries of the Secrets, as Flux and Argo CD use them.
 #[tokio::test(flavor = "multi_thread")]
-async fn deploy_keys_open_a_repository() {
+async fn deploy_keys_give_access_to_a_repository() {
     let server = GitServer::start().await;
 
     let manifests = tutorial("flux-deploy-key.md");
@@ -354,9 +354,9 @@ async fn deploy_keys_open_a_repository() {
     assert_eq!(application["spec"]["source"]["repoURL"].as_str(), Some(secret["url"].as_str()));
 }
 
-/// What the operations page says to type for a backup and its restore, typed.
+/// Runs the commands of the operations page for a backup and its restore.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_backup_brings_the_keys_back() {
+async fn a_backup_restores_the_keys() {
     let scripts = scripts("docs/operations.md", "secrets.yaml");
     assert_eq!(scripts.len(), 2, "one to back up, one to restore");
     let files = Files::new();
@@ -386,9 +386,9 @@ async fn a_backup_brings_the_keys_back() {
     }
 }
 
-/// KubeVirt takes every entry of the Secret for a public key: there is one, and it is.
+/// KubeVirt treats every entry of the Secret as a public key, so the Secret contains nothing else.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_virtual_machine_gets_the_public_key_alone() {
+async fn a_virtual_machine_gets_only_the_public_key() {
     let manifests = tutorial("kubevirt-vm.md");
     let manifest = find(&manifests, "KeyPair", "bastion");
     let (status, private) = STAGE.key_pair(manifest, &manifest.text);

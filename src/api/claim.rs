@@ -97,7 +97,7 @@ impl ClaimRequest {
         }
         Some(Claim {
             uid: self.uid.as_str().into(),
-            seniority: Seniority { created: self.created, name: self.name.as_str().into() },
+            seniority: Seniority { created: self.created, object_name: self.name.as_str().into() },
             token: self.request.token_use(region),
             key_pair_name: self.request.key_pair_name().into(),
             accepted: self.is_accepted,

@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn an_array_is_no_object_at_any_depth() {
+    fn an_array_is_refused_as_an_object_at_any_depth() {
         assert_eq!(is_read(&whole()), [true; 3]);
         let mut places = Vec::new();
         objects(&whole(), "", &mut places);
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_is_written_as_it_was() {
+    fn a_decoded_key_pair_encodes_to_the_same_json() {
         let mut written = serde_json::to_value(serde_json::from_value::<KeyPair>(whole()).unwrap()).unwrap();
         let defaults = written.pointer_mut("/spec/secret").unwrap().as_object_mut().unwrap();
         defaults.retain(|field, _| !["encoding", "deletionPolicy", "onLoss"].contains(&field.as_str()));

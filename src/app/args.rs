@@ -270,7 +270,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn is_consistent() {
+    fn the_command_line_is_consistent() {
         Args::command().debug_assert();
     }
 

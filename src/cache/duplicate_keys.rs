@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn follows_what_changes() {
+    fn duplicate_keys_follow_changes() {
         let mut keys = DuplicateKeys::default();
         let [one, two] = ["one", "two"].map(Arc::from);
         keys.set(&one, Some("a"));

@@ -136,7 +136,7 @@ impl Index {
     ) -> Vec<ObjectRef<KeyPair>> {
         let mut state = self.lock();
         let namespace_state = state.namespaces.entry(namespace.to_owned()).or_default();
-        if let Some(changed) = namespace_state.set_quota(&region) {
+        if let Some(changed) = namespace_state.set_region_if_only_quota_differs(&region) {
             return references(namespace, changed);
         }
         let names = namespace_state.names();
@@ -222,8 +222,8 @@ impl Index {
         let state = self.lock();
         let ledgers =
             state.namespaces.iter().filter_map(|(name, namespace_state)| Some((name, namespace_state.ledger()?)));
-        let used = ledgers.filter(|(_, ledger)| ledger.granted() > 0);
-        used.map(|(name, ledger)| (name.clone(), ledger.granted(), ledger.region().limit())).collect()
+        let used = ledgers.filter(|(_, ledger)| ledger.granted_count() > 0);
+        used.map(|(name, ledger)| (name.clone(), ledger.granted_count(), ledger.region().limit())).collect()
     }
 
     /// The number of `KeyPair`s that do not match the schema of this version.

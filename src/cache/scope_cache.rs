@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn it_is_outdated_when_any_of_its_watches_has_failed_for_long() {
+    async fn a_cache_is_outdated_when_a_watch_fails_for_long() {
         for (failing, other) in [(Watch::KeyPairs, Watch::Namespaces), (Watch::Namespaces, Watch::KeyPairs)] {
             let cache = ScopeCache::new(Index::default());
             cache.set_watch_current(failing, false);

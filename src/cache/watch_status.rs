@@ -80,7 +80,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[tokio::test(start_paused = true)]
-    async fn it_is_interrupted_after_a_while_and_current_at_once() {
+    async fn a_watch_is_interrupted_late_and_current_at_once() {
         let status = WatchStatus::default();
         timeout(SECOND, status.wait_until_current()).await.unwrap();
         assert!(timeout(10 * SECOND, status.wait_until_interrupted()).await.is_err());

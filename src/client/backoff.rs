@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn doubles_up_to_a_limit_and_resets() {
+    fn the_delay_doubles_up_to_a_limit_and_resets() {
         let backoff = Backoff::new(Randomness::of_this_process());
         let mut expected = INITIAL_DELAY;
         for _ in 0..40 {

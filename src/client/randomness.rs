@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn depends_on_seed_and_purpose() {
+    fn random_numbers_depend_on_seed_and_purpose() {
         let draw = |seed, purpose: &str| Randomness::from_seed(seed).draw(purpose);
         assert_eq!(draw(1, "a"), draw(1, "a"));
         assert_ne!(draw(1, "a"), draw(2, "a"));

@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn every_request_has_a_limit_to_the_last_byte() {
+    async fn every_request_has_a_timeout_until_the_last_byte() {
         for silence in [Silence::Nothing, Silence::Head, Silence::Half] {
             for (kind, failed) in kinds(&client(silence, &RequestLimits::default())) {
                 let begin = Instant::now();

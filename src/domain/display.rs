@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_unprintable_comes_out() {
+    fn unprintable_characters_are_escaped() {
         assert!(!is_plain(HOSTILE));
         for shown in [escaped(HOSTILE).as_ref(), &quoted(HOSTILE), &sentence(HOSTILE), &listed([HOSTILE].into_iter())] {
             assert!(is_plain(shown), "{shown:?}");
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_text_stays_as_it_is() {
+    fn plain_text_is_unchanged() {
         let plain = "user@host 密钥 é ❤️ #1 \\ \"";
         assert!(matches!(escaped(plain), Cow::Borrowed(text) if text == plain));
         assert_eq!(sentence(plain), plain);
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn json_stays_the_same_json() {
+    fn escaped_json_has_the_same_value() {
         let text = "a\u{202e}\u{e0041}\u{7f}".to_owned();
         let json = serde_json::to_string(&text).unwrap();
         let escaped = escaped_json(&json);

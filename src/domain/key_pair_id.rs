@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn is_stable() {
+    fn an_identifier_is_stable() {
         let id = KeyPairId::from_uid("5f2c7c62-9c5c-4a3b-8d0c-0f4e6a0b7d11");
         assert_eq!(id, KeyPairId::from_uid("5f2c7c62-9c5c-4a3b-8d0c-0f4e6a0b7d11"));
         let (prefix, symbols) = id.as_str().split_at(3);
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn parses_only_its_own_form() {
+    fn an_identifier_parses_only_its_own_form() {
         let id = KeyPairId::from_uid("5f2c7c62-9c5c-4a3b-8d0c-0f4e6a0b7d11");
         assert_eq!(KeyPairId::parse(id.as_str()), Some(id));
         for wrong in [
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn differs_for_each_uid() {
+    fn identifiers_differ_for_each_uid() {
         let ids: HashSet<KeyPairId> = (0..10_000).map(|n| KeyPairId::from_uid(&format!("uid-{n}"))).collect();
         assert_eq!(ids.len(), 10_000);
     }

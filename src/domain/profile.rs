@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn names() {
+    fn each_profile_accepts_its_own_names() {
         let cases: [(Profile, &[&str], &[&str]); 4] = [
             (
                 Profile::Alibaba,

@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_summary_is_valid_where_the_request_is() {
+    fn a_summary_is_as_valid_as_its_request() {
         let region = Region::with_quota(1);
         for (name, project) in [("web", ""), ("", ""), ("a b", ""), ("web", "a/b"), ("web", "shop")] {
             let parameters = Parameters { project: project.to_owned(), ..parameters(name) };

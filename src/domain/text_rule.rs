@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn visible_is_letters_marks_numbers_punctuation_and_symbols() {
+    fn visible_characters_follow_unicode_categories() {
         let positive = Regex::new(r"^[\p{L}\p{M}\p{N}\p{P}\p{S}]$").unwrap();
         let unassigned = Regex::new(r"^\p{Cn}$").unwrap();
         for c in (0..=0x0010_FFFF).filter_map(char::from_u32) {

@@ -286,7 +286,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn agrees_with_the_machine(a: u128, b: u128, shift in 0_usize..127) {
+        fn bignum_arithmetic_agrees_with_native_integers(a: u128, b: u128, shift in 0_usize..127) {
             let numbers = [number(a), number(b)];
             prop_assert_eq!(value(&number(a)), a);
             prop_assert_eq!(number(a).bits(), usize::try_from(128 - a.leading_zeros()).unwrap());
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_computed_is_refused() {
+    fn operands_out_of_range_are_refused() {
         let mut scratch = Scratch::new().unwrap();
         assert!(number(0x0001_0000).to_be_bytes(2).is_err());
         assert!(Modulus::new(number(1 << 100), &mut scratch).is_err());
@@ -330,7 +330,7 @@ mod tests {
     /// Two exponentiations at once give the same results as another library gives for each, in every size for which AWS-LC has
     /// special code.
     #[test]
-    fn two_powers_are_the_powers() {
+    fn simultaneous_exponentiations_are_correct() {
         let mut scratch = Scratch::new().unwrap();
         for bits in [128, 1000, 1024, 1536, 2048, 2056] {
             for _ in 0..8 {
@@ -368,7 +368,7 @@ mod tests {
 
     /// `reduce_random` is the inverse of `to_montgomery`.
     #[test]
-    fn spreading_undoes_the_montgomery_form() {
+    fn reduce_random_inverts_the_montgomery_form() {
         let mut scratch = Scratch::new().unwrap();
         let modulus = Modulus::new(number((1 << 127) + 29), &mut scratch).unwrap();
         for plain in [0, 1, 2, (1 << 127) + 28] {

@@ -141,7 +141,7 @@ mod tests {
 
     /// The primes of a key from `openssl` yield the same numbers as `openssl`'s, to the byte.
     #[test]
-    fn the_numbers_are_those_of_openssl() {
+    fn rsa_components_equal_those_of_openssl() {
         assert_all_numbers_follow(2048, &vector("rsa2048"));
         for bits in [2048, 3072, 4096] {
             let mut openssl = Command::new("openssl");

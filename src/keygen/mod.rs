@@ -221,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_generators_make_keys() {
+    fn both_generators_generate_valid_keys() {
         for generator in [RsaGenerator::Fast, RsaGenerator::Library] {
             let key = generate_with(KeySpec::Rsa2048, generator).unwrap();
             assert_eq!(key.spec(), Some(KeySpec::Rsa2048), "{generator:?}");
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn the_build_has_the_library_that_it_says() {
+    fn the_build_links_the_library_it_reports() {
         assert_eq!(aws_lc_rs::try_fips_mode().is_ok(), FIPS);
         assert!(RsaGenerator::DEFAULT.is_available() && RsaGenerator::Library.is_available());
         assert_eq!(RsaGenerator::Fast.is_available(), !FIPS);
@@ -239,7 +239,7 @@ mod tests {
     /// Also on architectures that do not use it.
     #[cfg(not(feature = "fips"))]
     #[test]
-    fn our_own_makes_keys() {
+    fn the_fast_generator_generates_valid_keys() {
         let der = rsa::generate(2048, &mut SystemRandom::new()).unwrap();
         let key = PrivateKey::from_pkcs1_der(&der).unwrap();
         assert_eq!(key.spec(), Some(KeySpec::Rsa2048));

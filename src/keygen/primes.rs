@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn primes_pass() {
+    fn primes_pass_the_primality_test() {
         // Mersenne primes: two divides p - 1 once.
         for exponent in [89, 107, 127, 521, 607, 1279] {
             assert!(is_prime(shifted(1, exponent).minus(&word(1)).unwrap()), "2^{exponent} - 1");
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_of_primes_do_not() {
+    fn neighbours_of_primes_fail() {
         for (exponent, composite) in [(89, 3), (127, 3), (521, 3), (1279, 3), (128, 1), (256, 1), (512, 1)] {
             let one_less = shifted(1, exponent).minus(&word(composite)).unwrap();
             assert!(!is_prime(one_less), "2^{exponent} - {composite}");
@@ -252,7 +252,7 @@ mod tests {
 
     /// `p (2p - 1)`, which passes with a quarter of all bases, the maximum for a composite.
     #[test]
-    fn a_round_is_passed_by_a_quarter_at_most() {
+    fn the_worst_composite_passes_a_quarter_of_rounds() {
         let mut scratch = Scratch::new().unwrap();
         let prime = from_hex(concat!(
             "6123478134dbabb40d5d7720e3516d844a2dd77b3ad4f85b176391f4cd88522b6d977a450095972bb82d2d1fe72ae8c1a77520eeda6f",
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_base_that_says_nothing_is_an_error() {
+    fn a_trivial_base_is_an_error() {
         let mut scratch = Scratch::new().unwrap();
         let prime = Candidate::new(shifted(1, 127).minus(&word(1)).unwrap(), &mut scratch).unwrap();
         assert!(prime.base(&mut Constant(0), &mut scratch).is_err());

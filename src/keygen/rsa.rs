@@ -231,7 +231,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn unfit_primes_are_passed_over() {
+    fn unsuitable_primes_are_skipped() {
         let [a, b, _] = PRIMES;
         assert_found(&[SMALL, UNFIT, b, a], b);
     }
@@ -278,7 +278,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_broken_generator_makes_no_key() {
+    fn a_broken_random_generator_yields_no_key() {
         for byte in [0, 0xff, 0xaa] {
             assert_eq!(generate(2048, &mut Constant(Ok(byte))), Err(KeygenError::NoPrime));
         }
@@ -317,7 +317,7 @@ pub(super) mod tests {
 
     /// A composite that passes all rounds, as if the test had a bug: AWS-LC's own test refuses it, as `p` or as `q`.
     #[test]
-    fn what_only_one_test_takes_for_a_prime_makes_no_key() {
+    fn disagreeing_primality_tests_yield_no_key() {
         let [prime, other, _] = PRIMES;
         for (first, second, expected) in [
             (prime, other, None),
@@ -336,7 +336,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_power_of_two_is_one() {
+    fn powers_of_two_are_correct() {
         for exponent in [0, 1, 7, 8, 9, 63, 64, 924] {
             let power = power_of_two(exponent).unwrap();
             assert_eq!((power.bits(), power.trailing_zeros()), (exponent + 1, exponent));

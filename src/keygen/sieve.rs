@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn the_primes_are_the_primes() {
+    fn the_table_contains_every_small_prime() {
         // The numbers of primes below 2^16, 98304 and 2^17, without 2.
         check_primes::<16>(6541, 65_521);
         check_primes::<24>(9438, 98_299);
@@ -200,12 +200,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn agrees_with_division(words in number()) {
+        fn the_sieve_agrees_with_trial_division(words in number()) {
             prop_assert_eq!(has_small_factor(&words), is_divided(&words));
         }
 
         #[test]
-        fn finds_each_prime(mut words in number(), prime in any::<prop::sample::Index>()) {
+        fn the_sieve_finds_each_prime_factor(mut words in number(), prime in any::<prop::sample::Index>()) {
             words[0] &= !0xffff_ffff;
             let primes: Vec<u64> = odd_primes(bound(words.len())).collect();
             let prime = *prime.get(&primes);
@@ -214,7 +214,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_left_over_has_no_small_factor(mut words in number()) {
+        fn sieved_candidates_have_no_small_factor(mut words in number()) {
             words[0] &= !0xffff;
             let left = (1..0x4000).step_by(2).find(|low| {
                 words[0] = words[0] & !0xffff | low;
@@ -225,12 +225,12 @@ mod tests {
         }
 
         #[test]
-        fn the_remainder_is_right(words in prop::collection::vec(any::<u64>(), 0..65)) {
+        fn the_remainder_agrees_with_division(words in prop::collection::vec(any::<u64>(), 0..65)) {
             prop_assert_eq!(modulo_exponent(&words), modulo(&words, EXPONENT));
         }
 
         #[test]
-        fn words_are_bytes(number: u128, zeros in 0_usize..9) {
+        fn words_equal_their_bytes(number: u128, zeros in 0_usize..9) {
             let bytes = [vec![0; zeros], number.to_be_bytes().to_vec()].concat();
             let words: Vec<u64> = words(&bytes).collect();
             prop_assert_eq!(&words[..2], &[low_word(number), low_word(number >> 64)]);
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn inverses_are_inverses() {
+    fn an_inverse_times_its_number_is_one() {
         for odd in (1..bound(32) as u64).step_by(2) {
             assert_eq!(odd.wrapping_mul(inverse(odd)), 1);
         }

@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_leader_is_ready_when_all_is_listed_and_a_standby_when_it_can_read_the_lease() {
+    fn leaders_are_ready_after_listing_and_standbys_after_reading_the_lease() {
         let health = Health::new(true, false);
         assert!(health.waits_for().unwrap().contains("Lease"));
         health.set_lease_answered(true);

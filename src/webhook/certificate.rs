@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_made_is_read_again() {
+    fn an_issued_certificate_is_read_back() {
         let hosts = hosts(&["127.0.0.1", "::1", "webhook.system.svc"]);
         let made = Certificate::issue(&hosts, now(), LIFETIME).unwrap();
         let read = Certificate::read(&made.chain, &made.key, now()).unwrap();
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_served_is_always_trusted_before() {
+    fn a_certificate_is_trusted_before_it_is_served() {
         let hosts = hosts(&["localhost"]);
         let mut state = CertState::default();
         let mut now = now();
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_served_is_replaced_at_once() {
+    fn an_unusable_certificate_is_replaced_at_once() {
         let (here, elsewhere) = (hosts(&["localhost"]), hosts(&["127.0.0.1"]));
         let mut state = CertState::default();
         state.take(RotationStep::Issue, &here, now(), LIFETIME).unwrap();
@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shorter_lifetime_does_not_keep_the_next_one_waiting() {
+    fn a_shorter_lifetime_does_not_delay_renewal() {
         let here = hosts(&["localhost"]);
         let mut state = CertState::default();
         state.take(RotationStep::Issue, &here, now() + 2 * SECOND - LIFETIME, LIFETIME).unwrap();

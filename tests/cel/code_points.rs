@@ -62,7 +62,7 @@ fn characters(cases: Cases, random: &mut Random) -> Vec<char> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_code_point_is_judged_alike() {
+async fn cel_and_rust_agree_on_every_code_point() {
     let client = client().await;
     let cases = Cases::wanted();
     for field in fields() {

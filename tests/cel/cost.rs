@@ -92,7 +92,7 @@ fn with(object: &Value, path: &str, value: Value) -> Value {
 
 /// A check belongs in the tree of `src/api/cel`, not into a rule of its own: each rule costs every write of the status.
 #[test]
-fn a_write_of_the_status_evaluates_two_programs_and_most_of_neither() {
+fn a_status_write_evaluates_only_parts_of_two_rules() {
     let generated = new(&json!({ "profile": "OpenSSH" }));
     let accepted = with(&import(), "/status", status("accepted"));
     let writes = [
@@ -117,7 +117,7 @@ fn a_write_of_the_status_evaluates_two_programs_and_most_of_neither() {
 
 /// The API server refuses a CRD with a rule whose estimate is above the limit, and a write whose rules cost more than theirs.
 #[test]
-fn the_rules_are_far_below_the_limits() {
+fn rule_costs_are_far_below_the_limits() {
     let text = |chars: usize| "é".repeat(chars);
     let entries = |prefix: &str, value: &str| -> Value {
         (0..40).map(|n| (format!("{prefix}{n}"), value.into())).collect::<serde_json::Map<String, Value>>().into()

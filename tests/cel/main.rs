@@ -59,43 +59,43 @@ async fn group(purpose: &str, percent: usize, make: fn(&mut Random) -> Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn names() {
+async fn cel_and_rust_agree_on_names() {
     group("names", 30, objects::name).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn texts_of_one_field() {
+async fn cel_and_rust_agree_on_single_text_fields() {
     group("texts", 15, objects::text).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tags() {
+async fn cel_and_rust_agree_on_tags() {
     group("tags", 15, objects::tags).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn settings_of_the_secret() {
+async fn cel_and_rust_agree_on_secret_settings() {
     group("secrets", 15, objects::secret).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn names_of_the_secret() {
+async fn cel_and_rust_agree_on_secret_names() {
     group("secret names", 5, objects::secret_name).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rotations() {
+async fn cel_and_rust_agree_on_rotations() {
     group("rotations", 15, objects::rotation).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sizes_of_templates() {
+async fn cel_and_rust_agree_on_template_sizes() {
     group("template sizes", 5, objects::template_size).await;
 }
 
-/// Whether a key is one only the Rust check knows; that a character in it is invisible, both.
+/// Only the Rust check knows whether a key is valid, but both detect an invisible character in it.
 #[tokio::test(flavor = "multi_thread")]
-async fn invisible_characters_in_keys() {
+async fn cel_and_rust_agree_on_invisible_characters_in_keys() {
     let mut random = Random::of("invisible characters");
     let objects: Vec<Value> = (0..Cases::wanted().percent(5)).map(|_| objects::invisible(&mut random)).collect();
     let found = |object: &Value| first_invisible(object["spec"]["publicKey"].as_str().unwrap()).is_some();
@@ -120,12 +120,12 @@ async fn invisible_characters_in_keys() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn several_fields_at_once() {
+async fn cel_and_rust_agree_on_combinations_of_fields() {
     group("mixtures", 10, objects::mixture).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_algorithm_size_and_encoding() {
+async fn cel_and_rust_agree_on_algorithms_sizes_and_encodings() {
     let objects: Vec<Value> = objects::every_generate().chain(objects::every_encoding()).collect();
     let tally = compare(&client().await, Agreement::Exact, objects).await;
     println!("algorithms: {tally}");

@@ -314,7 +314,7 @@ async fn differ(text: String) -> Option<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lint_and_admission_are_of_one_mind() {
+async fn lint_and_admission_agree() {
     let mut random = Random::of("manifests");
     let manifests: Vec<String> = (0..Cases::wanted().percent(2)).map(|_| manifest(&mut random)).collect();
     let (number, right) = (manifests.len(), manifests.iter().filter(|text| lint(text).0).count());

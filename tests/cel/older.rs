@@ -76,9 +76,9 @@ async fn objects_that_break_a_rule_can_still_be_written() {
     change("text", json!({ "spec": { "description": null } })).await.unwrap();
 }
 
-/// Whoever makes several mistakes reads of all of them at once, with the fields.
+/// A request with several errors is refused with all of them, and with the fields.
 #[tokio::test(flavor = "multi_thread")]
-async fn every_mistake_is_reported_at_once() {
+async fn all_errors_are_reported_at_once() {
     let api: Api<KeyPair> = Api::default_namespaced(crate::client().await);
     let spec = json!({
         "profile": "UCloud", "keyPairName": "a b", "description": "1", "tags": [{ "key": "aliyun" }],

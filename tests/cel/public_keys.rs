@@ -33,7 +33,7 @@ fn import(profile: Profile, body: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_valid_key_is_taken_where_its_type_is() {
+async fn every_valid_key_is_accepted_where_its_type_is() {
     let client = client().await;
     let mut objects = Vec::new();
     for (name, body) in vectors("public") {
@@ -118,7 +118,7 @@ fn changed(body: &str, random: &mut Random) -> String {
     }
 }
 
-/// The greatest length counts characters, at the end of which white space counts, too.
+/// The maximum length counts characters, including trailing white space.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_length_of_a_key_counts_characters() {
     let line = PUBLIC_KEY.split_whitespace().take(2).collect::<Vec<_>>().join(" ");
@@ -136,7 +136,7 @@ async fn the_length_of_a_key_counts_characters() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn private_keys_are_refused_and_not_repeated() {
+async fn private_keys_are_refused_without_being_quoted() {
     let client = client().await;
     let bodies = [vectors("private"), vectors("private/plain"), vectors("private/encrypted")].concat();
     for (name, body) in bodies {

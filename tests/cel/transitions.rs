@@ -202,7 +202,7 @@ async fn surprises(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_accepted_keeps_what_identifies_it() {
+async fn an_accepted_pair_keeps_its_identifying_fields() {
     let client = client().await;
     let namespace = namespace(&client, "transitions").await.unwrap();
     let mut random = Random::of("transitions");
@@ -236,7 +236,7 @@ async fn what_is_accepted_keeps_what_identifies_it() {
     assert!(number < 10 || allowed > number && forbidden > number, "{allowed} {forbidden}");
 }
 
-/// Before it is accepted, a mistake can be mended in place; afterwards the identifier cannot be taken away by an edit.
+/// Before acceptance, an error can be corrected in place; afterwards, an edit cannot remove the identifier.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edit_of_the_spec_does_not_change_the_status() {
     let client = client().await;

@@ -40,7 +40,7 @@ async fn upgrade_and_uninstall_keep_every_key_pair() {
     assert_eq!(uids(), before);
 }
 
-/// Whatever helm does with the release, and whoever runs with the rights it has then: the key stays the same to the byte.
+/// Whatever Helm does with the release, the key stays the same to the byte.
 #[tokio::test(flavor = "multi_thread")]
 async fn upgrade_rollback_and_uninstall_keep_every_key() {
     let plane = ControlPlane::start(&Options::default()).unwrap();
@@ -116,7 +116,7 @@ fn chart_before(directory: &Path) -> String {
 
 /// From an older version of the chart, with an older CRD.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_chart_before_upgrades_to_this_one_and_keeps_every_key() {
+async fn an_upgrade_from_the_previous_chart_keeps_every_key() {
     let plane = ControlPlane::start(&Options::default()).unwrap();
     let kubectl = |args: &[&str]| plane.kubectl(args).unwrap().ok().unwrap_or_else(|error| panic!("{args:?}: {error}"));
     let crd =

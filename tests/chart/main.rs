@@ -31,7 +31,7 @@ fn of_kind<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
 }
 
 #[test]
-fn lint_finds_nothing() {
+fn helm_lint_finds_nothing() {
     helm(None, &["lint", "--strict", CHART]);
     helm(None, &["lint", "--strict", CHART, "--set", "watchNamespaces={a,b}", "--set", "concurrency=4"]);
     for certificates in ["webhook.certManager.enabled=false", "webhook.certManager.enabled=true"] {
@@ -40,7 +40,7 @@ fn lint_finds_nothing() {
 }
 
 #[test]
-fn the_definition_is_that_of_the_repository() {
+fn the_chart_has_the_crd_of_the_repository() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/crds/keypairs.keypairs.dev.yaml");
     let expected = documents(&fs::read_to_string(file).unwrap()).remove(0);
     let objects = template(&[]);
@@ -74,7 +74,7 @@ fn rules(role: &Value) -> BTreeMap<String, Vec<String>> {
 }
 
 #[test]
-fn a_few_namespaces_need_no_right_outside_them() {
+fn watched_namespaces_need_no_cluster_wide_rights() {
     let all = template(&["--set", "rbac.aggregate=false"]);
     // The one Role is that of the leader election.
     assert_eq!((of_kind(&all, "ClusterRole").len(), of_kind(&all, "Role").len()), (1, 1));

@@ -21,9 +21,9 @@ fn rendered(flags: &[&str]) -> Vec<Value> {
     objects
 }
 
-/// What the chart renders is what the command prints for the same installation, whatever the values call things.
+/// The chart renders what the command prints for the same installation, with any names in the values.
 #[test]
-fn the_policies_are_those_of_the_command() {
+fn chart_policies_equal_the_output_of_the_command() {
     let named = |name: &str, service_account: &str, service: &str| Installation {
         name: name.to_owned(),
         namespace: "system".to_owned(),
@@ -58,7 +58,7 @@ fn the_policies_are_those_of_the_command() {
 }
 
 #[test]
-fn they_can_be_switched_off_and_be_labelled() {
+fn policies_can_be_disabled_and_labelled() {
     assert!(rendered(&["--set", "admissionPolicies.enabled=false"]).is_empty());
     let marked = rendered(&["--set", "commonLabels.team=keys", "--set", "commonAnnotations.owner=keys"]);
     for object in marked {
@@ -76,9 +76,9 @@ fn they_can_be_switched_off_and_be_labelled() {
     }
 }
 
-/// A release that was without gets them by an upgrade, they are in force, and they go with the release.
+/// An upgrade installs the policies into a release without them, they take effect, and uninstalling the release removes them.
 #[tokio::test(flavor = "multi_thread")]
-async fn they_come_by_an_upgrade_and_go_with_the_release() {
+async fn policies_are_installed_by_upgrade_and_removed_with_the_release() {
     let plane = ControlPlane::start(&Options::default()).unwrap();
     let release = Release::install(&plane, "later", &["--set", "admissionPolicies.enabled=false"]);
     let kubectl = |args: &[&str]| plane.kubectl(args).unwrap().ok().unwrap_or_else(|error| panic!("{args:?}: {error}"));

@@ -84,7 +84,7 @@ fn forbidden(requests: &[Request]) -> BTreeSet<Right> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_does_its_job_with_every_right_it_has_and_no_other() {
+async fn the_operator_works_with_exactly_its_rights() {
     let _alone = ALONE.lock().await;
     let release = Release::install(&PLANE, "whole", &WITHOUT_CRD);
     let user = release.user();
@@ -132,7 +132,7 @@ fn role(release: &Release<'_>) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_any_one_right_something_fails() {
+async fn removing_any_single_right_breaks_something() {
     let _alone = ALONE.lock().await;
     let Some(audit) = audit() else { return };
     let release = Release::install(&PLANE, "less", &WITHOUT_CRD);
@@ -185,7 +185,7 @@ fn may(user: &str, (resource, verb): &Right) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_watch_namespaces_it_keeps_to_them() {
+async fn watch_namespaces_restricts_the_operator() {
     let _alone = ALONE.lock().await;
     let here = [Job::new(&PLANE, "here-1"), Job::new(&PLANE, "here-2")];
     let there = Job::new(&PLANE, "there");

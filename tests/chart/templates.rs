@@ -45,9 +45,9 @@ fn pod(objects: &[Value]) -> &Value {
     &of_kind(objects, "Deployment")[0]["spec"]["template"]["spec"]
 }
 
-/// The API server of the version that the chart is made for decodes strictly: a field that there is not is refused.
+/// The API server of the chart's Kubernetes version validates strictly: it refuses unknown fields.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_api_server_takes_every_object() {
+async fn the_api_server_accepts_every_object() {
     let plane = ControlPlane::start(&Options::default()).unwrap();
     plane.kubectl(&["create", "namespace", "system"]).unwrap().ok().unwrap();
     let some = ["--set", "watchNamespaces={system}", "--set", "webhook.enabled=true"];
@@ -65,7 +65,7 @@ async fn the_api_server_takes_every_object() {
 }
 
 #[test]
-fn labels_and_annotations_of_all_are_on_all() {
+fn common_labels_and_annotations_are_on_every_object() {
     for object in template(&EVERYTHING) {
         let metadata = &object["metadata"];
         assert_eq!(metadata["labels"]["team"], "keys", "{object}");
@@ -80,9 +80,9 @@ fn labels_and_annotations_of_all_are_on_all() {
     assert_eq!(deployment["spec"]["selector"]["matchLabels"]["team"], Value::Null);
 }
 
-/// The `restricted` Pod Security Standard, and what it does not ask for.
+/// The `restricted` Pod Security Standard, and restrictions beyond it.
 #[test]
-fn the_pod_may_as_little_as_possible() {
+fn the_pod_meets_the_restricted_security_standard() {
     let objects = template(&[]);
     let pod = pod(&objects);
     let container = &pod["containers"][0];
@@ -106,7 +106,7 @@ fn the_pod_may_as_little_as_possible() {
 }
 
 #[test]
-fn replicas_are_spread_and_kept() {
+fn replicas_are_spread_and_protected_from_disruption() {
     let objects = template(&[]);
     let spread = &pod(&objects)["topologySpreadConstraints"][0];
     assert_eq!((&spread["topologyKey"], &spread["maxSkew"]), (&json!("kubernetes.io/hostname"), &json!(1)));
@@ -120,7 +120,7 @@ fn replicas_are_spread_and_kept() {
 }
 
 #[test]
-fn nobody_connects_but_to_what_is_served() {
+fn the_network_policy_allows_only_served_ports() {
     assert!(of_kind(&template(&[]), "NetworkPolicy").is_empty());
     let ports = |flags: &[&str]| -> Vec<Value> {
         let objects = template(&[&["--set", "networkPolicy.enabled=true"], flags].concat());
@@ -135,9 +135,9 @@ fn nobody_connects_but_to_what_is_served() {
     assert_eq!(of_kind(&objects, "NetworkPolicy")[0]["spec"]["ingress"][0]["from"], json!([{ "podSelector": {} }]));
 }
 
-/// What the operator needs at most to stop: a second, two thirds of the Lease's duration, and five seconds for traces.
+/// The maximum time that the operator needs to stop: a second, two thirds of the Lease's duration, and five seconds for traces.
 #[test]
-fn a_pod_has_the_time_to_release_the_lease() {
+fn the_grace_period_allows_releasing_the_lease() {
     for (duration, expected) in [(3, 30), (15, 30), (30, 30), (60, 50), (65535, 43700)] {
         let objects = template(&["--set", &format!("leaseDuration={duration}")]);
         let grace = pod(&objects)["terminationGracePeriodSeconds"].as_u64().unwrap();
@@ -147,7 +147,7 @@ fn a_pod_has_the_time_to_release_the_lease() {
 }
 
 #[test]
-fn the_operator_is_told_what_the_values_say() {
+fn chart_values_become_operator_flags() {
     let flags = [
         "--set",
         "quota=7",
@@ -167,6 +167,10 @@ fn the_operator_is_told_what_the_values_say() {
         "logFilter=debug",
         "--set",
         "watchNamespaces={one,two,one}",
+        "--set",
+        "keyPool=3",
+        "--set",
+        "otlpEndpoint=http://collector:4318",
     ];
     let objects = template(&flags);
     let container = &pod(&objects)["containers"][0];
@@ -179,6 +183,8 @@ fn the_operator_is_told_what_the_values_say() {
         "--lease-duration=30",
         "--region-selector=a in (b,c)",
         "--log-format=text",
+        "--key-pool=3",
+        "--otlp-endpoint=http://collector:4318",
         "--namespace=one",
         "--namespace=two",
         "--leader-elect",
@@ -197,7 +203,7 @@ fn the_operator_is_told_what_the_values_say() {
 }
 
 #[test]
-fn it_can_be_monitored() {
+fn the_chart_configures_prometheus_monitoring() {
     let objects = template(&EVERYTHING);
     let services = of_kind(&objects, "Service");
     let metrics =
@@ -221,7 +227,7 @@ fn it_can_be_monitored() {
 
 /// Crate, chart and image have one version, and the release script sets it everywhere.
 #[test]
-fn the_versions_are_in_step() {
+fn crate_chart_and_image_versions_are_equal() {
     let file = |path: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
     let chart: Value = serde_saphyr::from_str(&file("charts/keypair-operator/Chart.yaml")).unwrap();
     let version = env!("CARGO_PKG_VERSION");
@@ -250,7 +256,7 @@ fn the_versions_are_in_step() {
     assert_eq!(run("git", &["status", "--porcelain"]), "");
 }
 
-/// A published chart says which image it is for and where its source is.
+/// A published chart names its image and its source repository.
 #[test]
 fn the_package_names_its_image_and_its_source() {
     let (image, source) = ("registry.example.com/keypair-operator", "https://example.com/keypair-operator");
@@ -276,7 +282,7 @@ fn the_package_names_its_image_and_its_source() {
 }
 
 #[test]
-fn names_stay_within_their_limits() {
+fn object_names_stay_within_their_limits() {
     let long = format!("fullnameOverride={}", "n".repeat(60));
     let flags = [&["--set", &long][..], &EVERYTHING].concat();
     for object in template(&flags) {

@@ -5,6 +5,8 @@
 
 use std::{fmt::Write as _, fs, process::Command};
 
+use clap::CommandFactory as _;
+use keypair_operator::app::Args;
 use serde_json::{Map, Value, json};
 
 use crate::support::{CHART, HELM, documents};
@@ -117,12 +119,12 @@ fn check(path: &str, expected: &str) {
 }
 
 #[test]
-fn the_schema_is_that_of_the_comments() {
+fn the_schema_matches_the_comments() {
     check("values.schema.json", &format!("{}\n", serde_json::to_string_pretty(&schema()).unwrap()));
 }
 
 #[test]
-fn the_table_of_the_readme_is_that_of_the_comments() {
+fn the_readme_table_matches_the_comments() {
     const BEGIN: &str = "<!-- generated: values -->\n";
     let readme = fs::read_to_string(format!("{CHART}/README.md")).unwrap();
     let (before, rest) = readme.split_once(BEGIN).unwrap();
@@ -148,15 +150,56 @@ fn every_value_is_described() {
     leaves(&values, "", &described);
 }
 
+/// The flags of `run` whose values the chart determines.
+const SET_BY_THE_CHART: [&str; 5] =
+    ["leader-elect", "metrics-addr", "webhook-addr", "webhook-cert-dir", "webhook-configuration"];
+
+/// The flags of `run` that the chart never passes: for an operator outside the cluster, and for tests.
+const NOT_IN_THE_CHART: [&str; 2] = ["webhook-cert-lifetime", "webhook-url"];
+
+/// A value names its flag in its description.
 #[test]
-fn the_image_must_be_named() {
+fn every_flag_of_run_has_a_value() {
+    let command = Args::command();
+    let run = command.find_subcommand("run").unwrap();
+    let deployment = fs::read_to_string(format!("{CHART}/templates/deployment.yaml")).unwrap();
+    let rows = rows();
+    for flag in run.get_arguments().filter_map(clap::Arg::get_long).filter(|flag| *flag != "help") {
+        let in_description = format!("(`--{flag}`)");
+        let has_value = rows.iter().any(|row| row.description.contains(&in_description));
+        let is_passed = deployment.split_whitespace().any(|word| {
+            let argument = word.trim_start_matches('"').split('=').next().unwrap_or_default();
+            argument.strip_prefix("--") == Some(flag)
+        });
+        let expected =
+            (!SET_BY_THE_CHART.contains(&flag) && !NOT_IN_THE_CHART.contains(&flag), !NOT_IN_THE_CHART.contains(&flag));
+        assert_eq!((has_value, is_passed), expected, "--{flag}: (has a value, is passed by the deployment)");
+    }
+}
+
+#[test]
+fn every_value_is_used_by_a_template() {
+    let templates = fs::read_dir(format!("{CHART}/templates")).unwrap();
+    let texts: Vec<String> = templates.map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap()).collect();
+    for Row { key, .. } in rows() {
+        let reference = format!(".Values.{key}");
+        let is_used = |text: &String| {
+            let mut after = text.split(&reference).skip(1);
+            after.any(|rest| !rest.starts_with(|next: char| next.is_ascii_alphanumeric()))
+        };
+        assert!(texts.iter().any(is_used), "no template uses {reference}");
+    }
+}
+
+#[test]
+fn an_image_is_required() {
     let output = Command::new(&*HELM).args(["template", "test", CHART]).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && stderr.contains("image.repository is not set"), "{stderr}");
 }
 
 #[test]
-fn what_is_no_value_or_none_of_its_kind_is_refused() {
+fn unknown_and_mistyped_values_are_refused() {
     for (flag, words) in [
         ("replica=3", "replica"),
         ("webhook.failPolicy=Fail", "failPolicy"),

@@ -15,7 +15,7 @@ const KINDS: [&str; 2] = ["MutatingWebhookConfiguration", "ValidatingWebhookConf
 const WITH_WEBHOOK: [&str; 2] = ["--set", "webhook.enabled=true"];
 
 #[test]
-fn it_is_asked_about_key_pairs_only_and_never_in_the_way() {
+fn the_chart_registers_webhooks_only_for_key_pairs() {
     assert!(KINDS.iter().all(|kind| of_kind(&template(&[]), kind).is_empty()), "off by default");
     let flags = [&WITH_WEBHOOK[..], &["--set", "webhook.failurePolicy=Fail", "--set", "watchNamespaces={one,two}"]];
     let objects = template(&flags.concat());
@@ -36,7 +36,7 @@ fn it_is_asked_about_key_pairs_only_and_never_in_the_way() {
 }
 
 #[test]
-fn cert_manager_brings_the_certificate_and_no_right_is_needed() {
+fn cert_manager_certificates_need_no_additional_rights() {
     let flags = [&WITH_WEBHOOK[..], &["--set", "webhook.certManager.enabled=true"]].concat();
     let objects = template(&flags);
     // An authority, which is trusted for long, and what it signs.
@@ -69,10 +69,10 @@ fn cert_manager_brings_the_certificate_and_no_right_is_needed() {
     assert_eq!(of_kind(&objects, "Certificate")[0]["spec"]["issuerRef"], json!({ "name": "internal" }));
 }
 
-/// What the API server cannot reach is the Service, for which there is no network here: the configurations of the release are
-/// told the address of the process instead. All else is the release's own.
+/// The API server cannot reach the Service, because the test has no cluster network: the webhook configurations of the release
+/// get the address of the process instead. Everything else is as in the release.
 #[tokio::test(flavor = "multi_thread")]
-async fn it_answers_with_the_rights_of_the_release_and_no_other() {
+async fn the_webhook_works_with_the_rights_of_the_release() {
     // Without streams of what there is, as older API servers are: where there are streams, nothing is listed.
     let feature_gates = Some("WatchList=false".to_owned());
     let plane = ControlPlane::start(&Options { audit: true, feature_gates, ..Options::default() }).unwrap();

@@ -90,7 +90,7 @@ fn standard_input_is_the_default() {
 }
 
 #[test]
-fn an_invalid_public_key_is_refused_and_not_repeated() {
+fn an_invalid_public_key_is_refused_without_being_quoted() {
     let private = ["rsa2048.pkcs8", "rsa2048.traditional", "ed25519.openssh"];
     let bodies = private.map(|name| vector(&format!("private/plain/{name}")));
     for body in

@@ -41,7 +41,7 @@ fn help_lists_every_flag_and_variable() {
 }
 
 #[test]
-fn version_is_that_of_the_package() {
+fn the_version_is_that_of_the_package() {
     let version = execute(&["--version"]);
     let module = if cfg!(feature = "fips") { " (FIPS module)" } else { "" };
     assert_eq!(version.stdout, format!("keypair-operator {}{module}\n", env!("CARGO_PKG_VERSION")));

@@ -157,7 +157,7 @@ fn every_example_is_valid() {
 }
 
 #[test]
-fn a_private_key_in_a_manifest_is_not_repeated() {
+fn a_private_key_in_a_manifest_is_not_quoted() {
     for name in ["rsa2048.pkcs8", "ecdsa256.traditional", "ed25519.openssh"] {
         let key = vector(&format!("private/plain/{name}"));
         let block = key.trim_end().replace('\n', "\n    ");
@@ -199,7 +199,7 @@ fn an_array_is_not_an_object() {
 
 /// Names of files, objects and fields can contain anything. Each finding must be one line without terminal control sequences.
 #[test]
-fn what_is_printed_is_plain_text() {
+fn lint_prints_only_plain_text() {
     let hostile = "a\u{1b}[2J\u{202e}b\u{200b}";
     let object = |spec: &str| {
         format!(
@@ -232,7 +232,7 @@ fn what_is_printed_is_plain_text() {
 }
 
 #[test]
-fn a_private_key_as_a_field_name_is_not_repeated() {
+fn a_private_key_as_a_field_name_is_not_quoted() {
     let key = vector("private/plain/ed25519.openssh");
     let flat = key.replace('\n', "\\n");
     for spec in [

@@ -1,4 +1,4 @@
-//! Crowds that hold connections, and bodies, over TCP, TLS and HTTP/1.
+//! Many clients hold connections and request bodies open, over TCP, TLS and HTTP/1.
 
 use std::{future::Future, pin::Pin, time::Duration};
 
@@ -200,7 +200,7 @@ fn regulars(target: Target) -> Boxed {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_and_bodies_that_are_held() {
+async fn held_connections_and_bodies_do_not_stop_the_operator() {
     let mut under = UnderAttack::begin("held").await;
     let attacks: [(&str, Attack); 12] = [
         ("silence", silence),

@@ -1,4 +1,4 @@
-//! Frames of HTTP/2 (RFC 9113), whether they make sense or not.
+//! HTTP/2 frames (RFC 9113), valid and invalid.
 
 pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;

@@ -1,4 +1,4 @@
-//! Requests that make no sense, or too much of it; and many at once that do.
+//! Malformed and oversized requests, and many valid ones at once.
 
 use std::{future::Future, pin::Pin, time::Duration};
 
@@ -152,7 +152,7 @@ fn heavy_requests(target: Target) -> Boxed {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_that_make_no_sense_or_too_much_of_it() {
+async fn malformed_and_oversized_requests_do_not_stop_the_operator() {
     let mut under = UnderAttack::begin("requests").await;
     senseless_requests(&under.target).await;
     for (name, body) in heavy() {

@@ -1,4 +1,4 @@
-//! Crowds that send frames of HTTP/2 as fast as they can.
+//! Many clients send HTTP/2 frames as fast as they can.
 
 use std::{future::Future, pin::Pin};
 
@@ -147,7 +147,7 @@ fn answers_without_a_window(target: Target) -> Boxed {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn storms_of_frames() {
+async fn http2_frame_floods_do_not_stop_the_operator() {
     let mut under = UnderAttack::begin("storms").await;
     under.bears_for(4 * LASTS, "streams without their end", streams_without_their_end).await;
     let attacks: [(&str, Attack); 14] = [

@@ -1,4 +1,4 @@
-//! What must go on while a crowd is there.
+//! The checks that must succeed during an attack.
 
 use std::{
     fs,

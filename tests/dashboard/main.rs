@@ -218,7 +218,7 @@ async fn answers<'a>(
     Ok(shown)
 }
 
-/// By Prometheus' own tool.
+/// Checked by `promtool`.
 #[test]
 fn the_alerts_are_well_formed() {
     let checked = Command::new("promtool").args(["check", "rules", ALERTS]).output();
@@ -226,7 +226,7 @@ fn the_alerts_are_well_formed() {
     assert!(checked.status.success(), "{checked:?}");
 }
 
-/// Its values are of the day it was drawn; what it shows must be what there is.
+/// The values are those of the day when the picture was drawn, but its panels must be the current ones.
 #[test]
 fn the_picture_shows_every_panel() {
     let picture = fs::read_to_string(PICTURE).unwrap();

@@ -17,7 +17,7 @@ fn root() -> &'static Path {
 }
 
 #[test]
-fn tables_are_those_of_the_code() {
+fn generated_tables_match_the_code() {
     check(
         "docs/reference.md",
         &[
@@ -37,7 +37,7 @@ fn tables_are_those_of_the_code() {
 }
 
 #[test]
-fn the_condition_of_the_chart_is_that_of_the_code() {
+fn chart_match_conditions_equal_those_of_the_code() {
     let path = root().join("charts/keypair-operator/files/breaks-a-rule.cel");
     let expected = format!("{}\n", api::cel::refused_condition());
     if std::env::var_os("UPDATE_DOCS").is_some() {

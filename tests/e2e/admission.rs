@@ -1,4 +1,5 @@
-//! What admission makes of the Secrets that the operator writes: labels that a policy sets or takes away, and webhooks that are away.
+//! Admission plugins that change the Secrets of the operator: policies that set or remove labels, and webhooks that are
+//! unavailable.
 
 use std::time::{Duration, Instant};
 
@@ -128,7 +129,7 @@ async fn replace_key(scene: &Scene, name: &str, by: &Secret) {
 }
 
 #[tokio::test]
-async fn no_secret_is_lost_sight_of_where_another_tool_has_the_label() {
+async fn a_secret_relabelled_by_another_tool_stays_watched() {
     let scene = QUIET.scene("admission-label").await;
     let policy = Policy::of_another_manager(&scene).await;
     let operator = QUIET.spawn(&["--namespace", &scene.namespace], "info");
@@ -219,7 +220,7 @@ impl Taken {
 }
 
 #[tokio::test]
-async fn what_admission_takes_away_is_told_and_the_key_stays_usable() {
+async fn fields_removed_by_admission_are_reported() {
     let taken = [
         Taken {
             topic: "label",
@@ -266,7 +267,7 @@ fn webhook(scene: &Scene, seconds: u8) -> Value {
 }
 
 #[tokio::test]
-async fn a_webhook_that_is_away_is_told_and_forgotten_when_it_is_back() {
+async fn an_unavailable_webhook_is_reported_until_it_responds() {
     let scene = STRICT.scene("admission-away").await;
     scene.create("made", &ed25519()).await;
     scene.settled("made", "True/Generated").await;

@@ -1,4 +1,4 @@
-//! What becomes of a Secret that its owner hands over: the key is taken, and everything else stays the owner's.
+//! Adoption of a Secret: the operator uses the private key, and everything else stays as its owner wrote it.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -65,7 +65,7 @@ fn message(object: &Value) -> String {
 }
 
 #[tokio::test]
-async fn what_was_there_stays_whatever_the_template_says() {
+async fn adoption_keeps_existing_entries_labels_and_annotations() {
     let scene = STRICT.scene("adoption-template").await;
     let (private, line) = key("adoption-template");
     let metadata = json!({
@@ -125,7 +125,7 @@ async fn what_was_there_stays_whatever_the_template_says() {
 }
 
 #[tokio::test]
-async fn a_given_policy_holds_for_an_adopted_secret() {
+async fn an_explicit_deletion_policy_applies_to_an_adopted_secret() {
     let scene = STRICT.scene("adoption-policy").await;
     let (private, _) = key("adoption-policy");
     offer(&scene, "pair", json!({}), json!({ "ssh-privatekey": private })).await;
@@ -141,7 +141,7 @@ async fn a_given_policy_holds_for_an_adopted_secret() {
 }
 
 #[tokio::test]
-async fn the_key_is_written_as_the_spec_says_and_loads() {
+async fn an_adopted_key_is_written_in_the_requested_encoding() {
     let scene = STRICT.scene("adoption-text").await;
     let (private, line) = key("adoption-text");
     let body = private.trim().replace('\n', "\n  ");
@@ -190,9 +190,9 @@ async fn the_key_is_written_as_the_spec_says_and_loads() {
     assert_eq!(data(&clean, "ssh-privatekey"), private, "what is right already stays, with its comment");
 }
 
-/// The cases of other tools and of other people's mistakes.
+/// Covers Secrets of other tools and mistakes of users.
 #[tokio::test]
-async fn refusals_name_their_reason() {
+async fn a_refused_adoption_reports_its_reason() {
     let scene = STRICT.scene("adoption-words").await;
     let (private, line) = key("adoption-words");
     let (_, other_line) = key("adoption-other");
@@ -228,9 +228,9 @@ async fn refusals_name_their_reason() {
     assert_eq!(data(&scene.secrets.get("same").await.unwrap(), "ssh-publickey"), same);
 }
 
-/// The key goes where the spec says; what it was taken from stays its owner's.
+/// The key moves to the Secret that the spec names; the adopted Secret stays with its owner.
 #[tokio::test]
-async fn renames_take_nothing_from_the_owner() {
+async fn a_rename_gives_an_adopted_secret_back() {
     let scene = STRICT.scene("adoption-rename").await;
     let (private, line) = key("adoption-rename");
     let entries = json!({ "ssh-privatekey": private, "password": "theirs", "taken": "theirs" });
@@ -268,9 +268,9 @@ async fn renames_take_nothing_from_the_owner() {
     assert!(left.annotations().is_empty(), "{:?}", left.annotations());
 }
 
-/// An annotation names one KeyPair, and nobody else may take the key.
+/// Only the KeyPair that the annotation names can adopt the Secret.
 #[tokio::test]
-async fn one_annotation_names_one_key_pair() {
+async fn an_adopt_annotation_names_exactly_one_key_pair() {
     let scene = STRICT.scene("adoption-two").await;
     let (private, _) = key("adoption-two");
     offer(&scene, "shared", json!({}), json!({ "ssh-privatekey": private })).await;
@@ -304,9 +304,9 @@ async fn one_annotation_names_one_key_pair() {
     scene.settled("one", "True/Generated").await;
 }
 
-/// A UID is no consent of the controller to whom a Secret belongs.
+/// The UID of a KeyPair on a Secret does not replace the consent of the controller that owns the Secret.
 #[tokio::test]
-async fn a_forged_mark_takes_nothing_from_another_controller() {
+async fn a_forged_uid_does_not_claim_another_controllers_secret() {
     let scene = STRICT.scene("adoption-forged").await;
     let (private, _) = key("adoption-forged");
     let spec = {
@@ -338,9 +338,9 @@ async fn a_forged_mark_takes_nothing_from_another_controller() {
     assert_eq!(scene.secrets.get("theirs").await.unwrap(), before);
 }
 
-/// Whatever its owner does between the operator's look and its write, nothing that was not offered is taken.
+/// The owner can change the Secret between the operator's read and its write; the operator adopts only what is still offered.
 #[tokio::test]
-async fn an_owner_who_changes_their_mind_is_not_overruled() {
+async fn a_withdrawn_offer_is_not_adopted() {
     let scene = STRICT.scene("adoption-race").await;
     let (private, line) = key("adoption-race");
     for round in 0..12 {

@@ -1,4 +1,4 @@
-//! However large the objects are that tenants write, the operator keeps within the memory that the chart gives it.
+//! The operator stays within the memory limit of the chart, however large the objects of tenants are.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -125,12 +125,12 @@ async fn keeps_within_its_limit(watch_list: bool) {
 }
 
 #[tokio::test]
-async fn the_largest_objects_do_not_end_the_operator() {
+async fn large_objects_do_not_crash_the_operator() {
     keeps_within_its_limit(true).await;
 }
 
 #[tokio::test]
-async fn nor_where_they_come_in_pages_of_a_list() {
+async fn large_objects_in_list_pages_do_not_crash_the_operator() {
     keeps_within_its_limit(false).await;
 }
 
@@ -145,7 +145,7 @@ fn many_entries(name: &str) -> Value {
 }
 
 #[tokio::test]
-async fn large_secrets_that_are_adopted_all_at_once_do_not_end_it_either() {
+async fn adopting_many_large_secrets_does_not_crash_the_operator() {
     const SECRETS: usize = 36;
     let scene = QUIET.scene("bounds-adopted").await;
     for number in 0..SECRETS {

@@ -1,4 +1,4 @@
-//! Many KeyPairs that name a Secret of somebody else's: what they ask, and how soon they notice that it has changed hands.
+//! Many KeyPairs name the same foreign Secret: how many requests they cause, and how soon they notice that its owner has changed.
 
 use std::time::{Duration, Instant};
 
@@ -51,7 +51,7 @@ async fn soon(scene: &Scene, name: &str, wanted: &str) {
 }
 
 #[tokio::test]
-async fn a_crowd_that_waits_for_one_secret_asks_once_and_notices_at_once() {
+async fn many_key_pairs_wait_for_one_secret_with_one_watch() {
     let scene = STRICT.scene("conflicts-one").await;
     let audit = scene.stage.plane.audit().unwrap();
     let before = foreign(&scene, "theirs").await;
@@ -105,7 +105,7 @@ async fn a_crowd_that_waits_for_one_secret_asks_once_and_notices_at_once() {
 }
 
 #[tokio::test]
-async fn an_end_of_a_conflict_is_an_event() {
+async fn the_end_of_a_conflict_is_an_event() {
     let scene = STRICT.scene("conflicts-end").await;
     for name in ["deleted", "handed", "released", "lost"] {
         if name != "lost" {

@@ -1,4 +1,4 @@
-//! Every reason why a KeyPair is not Ready, in the words of every profile's cloud.
+//! Every reason why a KeyPair is not Ready, with the error code and message of each profile.
 
 use std::collections::BTreeMap;
 
@@ -122,9 +122,9 @@ mod by_the_controller {
     crate::support::for_each_profile!(super::by_the_controller);
 }
 
-/// The name is unique in the namespace, all profiles together, and free again when its owner is gone.
+/// A name is unique in its namespace across all profiles, and free again once its KeyPair is deleted.
 #[tokio::test]
-async fn a_name_belongs_to_one() {
+async fn a_name_is_unique_within_a_namespace() {
     let scene = STRICT.scene("errors-name").await;
     let named = |profile: &str, name: &str| {
         let mut spec = valid(profile);
@@ -164,7 +164,7 @@ async fn a_name_belongs_to_one() {
 }
 
 #[tokio::test]
-async fn no_more_than_the_quota_are_accepted() {
+async fn key_pairs_beyond_the_quota_are_refused() {
     let scene = QUIET.scene("errors-quota").await;
     let _operator = QUIET.spawn(&["--namespace", &scene.namespace, "--quota", "2"], "info");
     for name in ["one", "two"] {
@@ -188,7 +188,7 @@ async fn no_more_than_the_quota_are_accepted() {
 }
 
 #[tokio::test]
-async fn a_secret_conflict_is_an_internal_error_with_advice() {
+async fn a_secret_conflict_is_reported_as_an_internal_error() {
     let scene = STRICT.scene("errors-secret").await;
     for profile in *PROFILES {
         let name = profile.to_lowercase();

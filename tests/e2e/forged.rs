@@ -1,5 +1,5 @@
-//! What others wrote where the operator reads: statuses, annotations, objects from before the schema. Whatever it is, nothing is
-//! asked in its name, nothing of it is shown as it is, and no key is lost.
+//! Forged statuses and annotations, and objects that are older than the schema. They cause no additional requests, are never
+//! shown unescaped, and cause no key to be lost.
 
 use std::{io::Error, path::Path, time::Duration};
 
@@ -41,9 +41,9 @@ async fn forge(scene: &Scene, name: &str, honest: &Value, forged: &Value) {
     .unwrap();
 }
 
-/// Who may write statuses, or restores an old one, has the operator ask for nothing else, and takes no key away.
+/// Writing a status, or restoring an old one, causes no other requests and no loss of a key.
 #[tokio::test]
-async fn a_forged_status_is_put_right() {
+async fn a_forged_status_is_corrected() {
     let scene = STRICT.scene("forged-status").await;
     let spec = json!({ "profile": "OpenSSH", "generate": { "algorithm": "Ed25519" }, "secret": { "name": "web-key" } });
     scene.create("web", &spec).await;
@@ -88,9 +88,9 @@ async fn a_forged_status_is_put_right() {
     assert!(!scene.events("web").iter().any(|event| event.contains("PrivateKeyRegenerated")), "no key was made anew");
 }
 
-/// The facts of a replay are those of another status, which is as little to be trusted.
+/// A replay copies its values from the status of its original, which is not trusted either.
 #[tokio::test]
-async fn a_replay_of_a_forged_status_says_what_is_right() {
+async fn a_replay_reports_corrected_values_of_a_forged_status() {
     let scene = STRICT.scene("forged-original").await;
     let mut spec = valid("OpenSSH");
     spec["clientToken"] = json!("t");
@@ -105,7 +105,7 @@ async fn a_replay_of_a_forged_status_says_what_is_right() {
     forge(&scene, "replay", &honest, &forged).await;
 }
 
-/// Whoever may annotate a Namespace or name a project writes no line of their own into the statuses in it.
+/// Annotations of a Namespace and project names cannot add lines to the statuses in that namespace.
 #[tokio::test]
 async fn annotations_are_shown_escaped_and_bounded() {
     let scene = STRICT.scene("forged-projects").await;
@@ -137,9 +137,9 @@ async fn annotations_are_shown_escaped_and_bounded() {
     }
 }
 
-/// The annotations of a Secret name KeyPairs, entries and keys. They lead nowhere else.
+/// The annotations of a Secret name KeyPairs, entries and keys. The operator follows them nowhere else.
 #[tokio::test]
-async fn annotations_of_a_secret_lead_nowhere_else() {
+async fn forged_secret_annotations_cause_no_other_requests() {
     let scene = STRICT.scene("forged-marks").await;
     scene.create("web", &json!({ "profile": "OpenSSH", "generate": { "algorithm": "Ed25519" } })).await;
     let honest = scene.settled("web", "True/Generated").await;
@@ -175,9 +175,10 @@ fn shapeless_crd() -> Value {
     crd
 }
 
-/// What is stored from before the schema is passed over, told without being quoted, and hinders nobody.
+/// Objects that were stored before the schema existed are skipped and logged without their content, and do not affect other
+/// objects.
 #[tokio::test]
-async fn arrays_in_the_place_of_objects_are_passed_over() {
+async fn arrays_instead_of_objects_are_ignored() {
     let stage: &'static Stage = Box::leak(Box::new(Stage::new(&shapeless_crd())));
     let scene = stage.scene("shapeless").await;
     let secret = "c2VjcmV0LXRleHQ";

@@ -133,9 +133,9 @@ fn derived(kind: &Kind, private: &Path) -> String {
 
 for_each_profile!(generates);
 
-/// `generate` and its fields may be left out.
+/// `generate` and each of its fields are optional.
 #[tokio::test]
-async fn defaults() {
+async fn omitted_generate_fields_use_defaults() {
     let scene = STRICT.scene("generate-defaults").await;
     let cases = [
         ("nothing", json!({}), "RSA", 2048),
@@ -163,9 +163,9 @@ fn shown(scene: &Scene, name: &str) {
     assert_eq!(words[..8], [name, name, "Alibaba", "RSA", "2048", name, "True", "Generated"], "{row}");
 }
 
-/// AWS-LC's own generator instead of the one that is faster.
+/// Uses the generator of AWS-LC instead of the faster one.
 #[tokio::test]
-async fn by_the_generator_of_the_library() {
+async fn the_library_generator_generates_rsa_keys() {
     let scene = QUIET.scene("generate-library").await;
     let mut operator = QUIET.spawn(&["--namespace", &scene.namespace, "--rsa-generator=library"], "info");
     let kind = Kind { algorithm: "RSA", bits: 2048, encoding: "PKCS8", begin: "-----BEGIN PRIVATE KEY-----" };
@@ -177,9 +177,9 @@ async fn by_the_generator_of_the_library() {
     assert_eq!(operator.stop().await.unwrap().code(), Some(0));
 }
 
-/// Keys that were made before they are asked for: each is handed out once, also by a process that was killed.
+/// Keys that were generated in advance: each is used once, even if the process is killed.
 #[tokio::test]
-async fn a_pool_of_keys() {
+async fn pooled_keys_are_used_once() {
     let scene = QUIET.scene("generate-pool").await;
     let mut public_keys = BTreeSet::new();
     for life in 0..2 {

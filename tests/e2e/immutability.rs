@@ -1,4 +1,4 @@
-//! What may be changed once a pair is accepted, and before.
+//! Which fields of a KeyPair can change before and after it is accepted.
 
 use serde_json::{Value, json};
 
@@ -97,14 +97,14 @@ async fn of_a_generated_pair(profile: &'static str) {
 }
 
 #[tokio::test]
-async fn imports() {
+async fn an_accepted_import_is_immutable() {
     for profile in *PROFILES {
         of_an_import(profile).await;
     }
 }
 
 #[tokio::test]
-async fn generated_pairs() {
+async fn an_accepted_generated_pair_is_immutable() {
     for profile in *PROFILES {
         of_a_generated_pair(profile).await;
     }
@@ -112,7 +112,7 @@ async fn generated_pairs() {
 
 /// With a rotation, the next key is of the kind that the spec asks for.
 #[tokio::test]
-async fn with_a_rotation_the_kind_of_key_can_change() {
+async fn the_kind_of_key_can_change_with_a_rotation() {
     let scene = STRICT.scene("immutable-rotation").await;
     for profile in PROFILES.iter().filter(|profile| !generates_only_rsa(profile)) {
         let name = profile.to_lowercase();
@@ -134,9 +134,9 @@ async fn with_a_rotation_the_kind_of_key_can_change() {
     }
 }
 
-/// Before acceptance every field may be changed: nobody relies on them yet.
+/// Every field can be edited before acceptance, because nobody relies on it yet.
 #[tokio::test]
-async fn before_acceptance_anything_can_be_mended() {
+async fn every_field_can_be_edited_before_acceptance() {
     let scene = STRICT.scene("immutable-before").await;
     for profile in *PROFILES {
         let name = profile.to_lowercase();
@@ -165,9 +165,9 @@ async fn before_acceptance_anything_can_be_mended() {
     }
 }
 
-/// Where the rules of the CRD were not there when it was edited, the controller sees it: it says so, and exchanges nothing.
+/// If the object was edited while the CRD had no rules, the controller reports the edit and replaces nothing.
 #[tokio::test]
-async fn the_controller_checks_it_again() {
+async fn the_controller_refuses_edits_of_immutable_fields() {
     let scene = STRIPPED.scene("immutable-again").await;
     let mut import = valid("Volcengine");
     import["clientToken"] = json!("token-1");

@@ -216,9 +216,9 @@ fn cell(table: &str, heading: &str) -> Option<String> {
 
 for_each_profile!(imports);
 
-/// At admission where the type is written in front; by the controller where only the blob tells.
+/// Admission refuses the key if its line begins with the type; the controller does if only the key blob contains it.
 #[tokio::test]
-async fn types_that_alibaba_does_not_take_are_refused() {
+async fn key_types_that_alibaba_does_not_accept_are_refused() {
     let scene = STRICT.scene("import-refused").await;
     let samples = samples();
     let refused: Vec<_> = samples.iter().filter(|sample| !takes("Alibaba", &sample.key_type)).collect();

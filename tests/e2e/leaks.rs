@@ -1,5 +1,5 @@
-//! No byte of a private key shows anywhere but in its Secret: neither of one that was pasted into the wrong field, nor of
-//! one that the operator made or read.
+//! No byte of a private key appears outside its Secret, whether the key was pasted into a wrong field or the operator generated
+//! or read it.
 
 use k8s_openapi::api::core::v1::Secret;
 use keypair_test_harness::{eventually, free_port, http_get};
@@ -163,19 +163,19 @@ async fn pasted_keys_leak_nowhere(scene: &Scene) {
 }
 
 #[tokio::test]
-async fn of_pasted_keys_where_admission_has_rules() {
+async fn pasted_private_keys_do_not_leak_with_crd_rules() {
     pasted_keys_leak_nowhere(&STRICT.scene("leaks-strict").await).await;
 }
 
-/// This operator logs in JSON and all it can.
+/// This operator logs in JSON, at the most detailed level.
 #[tokio::test]
-async fn of_pasted_keys_where_admission_has_none() {
+async fn pasted_private_keys_do_not_leak_without_crd_rules() {
     pasted_keys_leak_nowhere(&STRIPPED.scene("leaks-stripped").await).await;
 }
 
-/// Generated, adopted, found to be another's or damaged: the operator has held all these keys.
+/// Keys that were generated, adopted, damaged or found in a foreign Secret.
 #[tokio::test]
-async fn of_keys_that_the_operator_handles() {
+async fn private_keys_that_the_operator_handles_do_not_leak() {
     for format in ["text", "json"] {
         let scene = QUIET.scene("leaks-handled").await;
         let mut keys = prepared(&scene).await;
@@ -239,9 +239,9 @@ fn quoting_policy(namespace: &str, operation: &str, reason: &str) -> String {
     json!({ "apiVersion": "v1", "kind": "List", "items": [policy, binding] }).to_string()
 }
 
-/// A create that is refused, its rehearsal, and a patch, with 403 and with 422.
+/// A refused create, its dry run, and a patch, each with 403 and with 422.
 #[tokio::test]
-async fn of_keys_that_a_policy_quotes() {
+async fn private_keys_quoted_by_policies_do_not_leak() {
     // As the policy sees it.
     const KEY: &str = "quoted";
     const SEEN: [&str; 2] = [KEY, "cXVvdGVk"];

@@ -1,4 +1,4 @@
-//! A Secret through its life: handed over, edited, renamed, lost, and what becomes of it in the end.
+//! The life cycle of a Secret: adopted, edited, renamed, lost, deleted.
 
 use std::time::{Duration, Instant};
 
@@ -46,7 +46,7 @@ async fn secret_when(scene: &Scene, name: &str, what: &str, is_so: impl Fn(&Secr
 }
 
 #[tokio::test]
-async fn a_template_is_followed_and_nothing_else_is_touched() {
+async fn a_template_edit_changes_only_templated_metadata() {
     let scene = STRICT.scene("life-template").await;
     let mut spec = ed25519();
     spec["secret"]["template"] = json!({
@@ -97,9 +97,9 @@ async fn data_keys_and_encoding_can_be_changed_in_place() {
     check_same(&scene.settled("pair", "True/Generated").await, &before);
 }
 
-/// Kubernetes lets nobody change the type of a Secret; a move does.
+/// The type of a Secret is immutable in Kubernetes; a move to another Secret can change it.
 #[tokio::test]
-async fn a_rename_moves_the_key_and_leaves_nothing_behind() {
+async fn a_rename_moves_the_key_without_leftovers() {
     let scene = STRICT.scene("life-rename").await;
     let (before, secret) = accepted(&scene, "pair", &ed25519()).await;
     let identity = json!({ "keys": { "privateKey": "identity" } });
@@ -133,9 +133,9 @@ async fn a_rename_moves_the_key_and_leaves_nothing_behind() {
     check_same(&scene.settled("pair", "True/Generated").await, &before);
 }
 
-/// Edited away and back while the key is being moved, again and again, faster than it can be moved.
+/// The name is edited there and back repeatedly, faster than the key can be moved.
 #[tokio::test]
-async fn a_name_can_be_edited_there_and_back_while_the_key_is_moved() {
+async fn a_rename_there_and_back_keeps_the_key() {
     let scene = STRICT.scene("life-back").await;
     for (name, on_loss) in [("report", "Report"), ("regenerate", "Regenerate")] {
         let mut spec = ed25519();
@@ -165,9 +165,9 @@ async fn a_name_can_be_edited_there_and_back_while_the_key_is_moved() {
     }
 }
 
-/// A Secret that is in the way of a move can be handed over, if it holds the same key.
+/// A Secret that blocks a move can be offered for adoption if it holds the same key.
 #[tokio::test]
-async fn a_move_takes_a_secret_that_is_handed_over() {
+async fn a_move_adopts_an_offered_secret() {
     let scene = STRICT.scene("life-onto").await;
     let (before, secret) = accepted(&scene, "pair", &ed25519()).await;
     let key = json!({ "ssh-privatekey": secret.data.as_ref().unwrap()["ssh-privatekey"] });
@@ -185,7 +185,7 @@ async fn a_move_takes_a_secret_that_is_handed_over() {
 }
 
 #[tokio::test]
-async fn what_is_handed_over_is_adopted_and_nothing_else() {
+async fn only_offered_secrets_are_adopted() {
     let scene = STRICT.scene("life-adopt").await;
     let dir = Directory::new("life-adopt");
     let file = dir.0.join("key");
@@ -230,7 +230,7 @@ async fn what_is_handed_over_is_adopted_and_nothing_else() {
     scene.settled("other", "True/Generated").await;
 }
 
-/// A key that was kept is the way back for a KeyPair that was deleted.
+/// A retained Secret restores a deleted KeyPair.
 #[tokio::test]
 async fn a_retained_secret_can_be_adopted_by_a_new_key_pair() {
     let scene = STRICT.scene("life-retain").await;
@@ -252,7 +252,7 @@ async fn a_retained_secret_can_be_adopted_by_a_new_key_pair() {
 }
 
 #[tokio::test]
-async fn a_lost_key_is_replaced_where_that_is_wanted() {
+async fn a_lost_key_is_regenerated_on_request() {
     let scene = STRICT.scene("life-regenerate").await;
     let mut spec = ed25519();
     spec["secret"]["onLoss"] = json!("Regenerate");
@@ -287,9 +287,9 @@ async fn a_deleted_secret_is_noticed_at_once() {
     assert!(deleted.elapsed() < Duration::from_secs(5), "{:?}", deleted.elapsed());
 }
 
-/// The operator was not there to see it.
+/// The key changes while the operator is not running.
 #[tokio::test]
-async fn a_key_that_was_changed_meanwhile_is_noticed_after_a_restart() {
+async fn a_restarted_operator_notices_a_changed_key() {
     let scene = QUIET.scene("life-meanwhile").await;
     let args = ["--namespace", &scene.namespace];
     let mut operator = QUIET.spawn(&args, "info");
@@ -306,7 +306,7 @@ async fn a_key_that_was_changed_meanwhile_is_noticed_after_a_restart() {
 }
 
 #[tokio::test]
-async fn however_a_key_pair_is_deleted_its_secret_goes_with_it() {
+async fn deleting_a_key_pair_deletes_its_secret() {
     let scene = STRICT.scene("life-deletion").await;
     for cascade in ["background", "foreground"] {
         accepted(&scene, cascade, &ed25519()).await;

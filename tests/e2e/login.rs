@@ -1,5 +1,4 @@
-//! What key pairs are for: `ssh` logs in to a real `sshd` with the private key of the Secret, because the public key of the
-//! status is authorized.
+//! `ssh` logs in to a real `sshd` with the private key of the Secret, and `sshd` authorizes the public key of the status.
 
 use std::{
     path::PathBuf,
@@ -100,17 +99,17 @@ async fn pair(scene: &Scene, name: &str, spec: &Value) -> (String, String) {
 }
 
 #[tokio::test]
-async fn with_rsa_in_pkcs8() {
+async fn an_rsa_key_in_pkcs8_logs_in() {
     logs_in("rsa", json!({})).await;
 }
 
 #[tokio::test]
-async fn with_ecdsa_in_pkcs8() {
+async fn an_ecdsa_key_in_pkcs8_logs_in() {
     logs_in("ecdsa", json!({ "profile": "Volcengine", "generate": { "algorithm": "ECDSA" } })).await;
 }
 
 #[tokio::test]
-async fn with_ed25519_in_openssh() {
+async fn an_ed25519_key_in_openssh_format_logs_in() {
     let generate = json!({ "algorithm": "Ed25519" });
     logs_in("ed25519", json!({ "profile": "OpenSSH", "generate": generate, "secret": { "encoding": "OpenSSH" } }))
         .await;

@@ -1,4 +1,4 @@
-//! What happens to an accepted pair whose Secret somebody deletes or changes.
+//! Accepted KeyPairs whose Secret is deleted or changed.
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
@@ -36,7 +36,7 @@ fn check(profile: &str, reason: &str, accepted: &Value, object: &Value) {
     assert_eq!(condition(object, "Stalled"), Value::Null, "{profile}");
 }
 
-/// Never a new key in silence.
+/// No new key is generated unasked.
 #[tokio::test]
 async fn a_lost_secret_is_reported_until_it_is_restored() {
     let scene = STRICT.scene("loss-deleted").await;
@@ -58,7 +58,7 @@ async fn a_lost_secret_is_reported_until_it_is_restored() {
     }
 }
 
-/// Neither used nor written over.
+/// The changed key is neither used nor overwritten.
 #[tokio::test]
 async fn a_changed_private_key_is_reported_until_it_is_restored() {
     let scene = STRICT.scene("loss-changed").await;

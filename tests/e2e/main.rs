@@ -1,4 +1,4 @@
-//! The operator, as a process, against a real control plane, judged by `kubectl`, `ssh-keygen`, `openssl`, `ssh` and `sshd`.
+//! The operator, as a process, against a real control plane, checked with `kubectl`, `ssh-keygen`, `openssl`, `ssh` and `sshd`.
 //!
 //! Every operator has the rights that the chart grants, and no others. One control plane and one operator, with the arguments
 //! and the environment of the chart's Deployment, serve all tests that need nothing special ([`support::STRICT`]); each test has a

@@ -1,4 +1,4 @@
-//! Everything that can be wrong with a request by itself.
+//! Every error that a request can contain by itself.
 
 use keypair_operator::domain::profile::Profile;
 use serde_json::{Value, json};

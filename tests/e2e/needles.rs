@@ -1,4 +1,4 @@
-//! A search for pieces of private keys, however they were written down.
+//! A search for parts of private keys in any encoding.
 
 use std::collections::HashMap;
 
@@ -91,7 +91,7 @@ fn lists(text: &str) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn finds_a_key_however_it_is_written() {
+fn needles_are_found_in_every_encoding() {
     let secret: Vec<u8> = (0..64).map(|n: u8| n.wrapping_mul(37) ^ 0x5a).collect();
     let base64 = Base64::encode_string(&secret);
     let pem = format!("-----BEGIN PRIVATE KEY-----\n{}\n{}\n-----END PRIVATE KEY-----\n", &base64[..40], &base64[40..]);

@@ -1,4 +1,4 @@
-//! What a namespace is to its key pairs: a region or not, with a quota and projects.
+//! A namespace as the region of its key pairs: its quota and its projects.
 
 use std::io::Error;
 
@@ -36,9 +36,9 @@ async fn told(scene: &Scene, name: &str, words: &str) {
     .unwrap();
 }
 
-/// With a watch of all namespaces, and with that of the one.
+/// Once with a watch of all namespaces, once with a watch of one namespace.
 #[tokio::test]
-async fn the_annotation_of_a_namespace_is_its_quota() {
+async fn a_namespace_annotation_sets_its_quota() {
     let scenes = [STRICT.scene("region-quota").await, QUIET.scene("region-quota").await];
     let args = ["--namespace", &scenes[1].namespace];
     let _operator = QUIET.spawn(&args, "info");
@@ -87,7 +87,7 @@ async fn the_annotation_of_a_namespace_is_its_quota() {
 }
 
 #[tokio::test]
-async fn a_project_must_be_one_of_the_namespace() {
+async fn a_project_must_be_allowed_by_the_namespace() {
     let scene = STRICT.scene("region-projects").await;
     annotate(&scene, json!({ "annotations": { "keypairs.dev/projects": "shop, web" } })).await;
     for profile in *PROFILES {
@@ -110,9 +110,9 @@ async fn a_project_must_be_one_of_the_namespace() {
     }
 }
 
-/// Seen in the fingerprint of UCloud, which is over the project, too.
+/// The fingerprint of UCloud shows it, because it covers the project.
 #[tokio::test]
-async fn the_default_project_is_that_of_the_namespace() {
+async fn a_namespace_annotation_sets_the_default_project() {
     let scene = STRICT.scene("region-default").await;
     annotate(&scene, json!({ "annotations": { "keypairs.dev/default-project": "shop" } })).await;
     let spec = valid("UCloud");
@@ -125,7 +125,7 @@ async fn the_default_project_is_that_of_the_namespace() {
 }
 
 #[tokio::test]
-async fn elsewhere_there_is_no_region() {
+async fn namespaces_outside_the_region_selector_are_refused() {
     let scene = QUIET.scene("region-selector").await;
     let args = ["--namespace", &scene.namespace, "--region-selector", "region in (north, south),!closed"];
     let _operator = QUIET.spawn(&args, "info");

@@ -1,4 +1,4 @@
-//! What the operator asks of the API server: counted in its audit log.
+//! The requests that the operator sends to the API server, counted in the audit log.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -68,9 +68,9 @@ fn generated(algorithm: &str) -> Value {
     json!({ "profile": "OpenSSH", "generate": { "algorithm": algorithm } })
 }
 
-/// Pages of a list cost memory and time, and what is not the newest state could have a slot granted twice.
+/// List pages cost memory and time, and an outdated list could grant a slot twice.
 #[tokio::test]
-async fn what_there_is_comes_as_a_stream_of_the_newest_state() {
+async fn initial_state_arrives_by_streaming_lists() {
     let scene = STRICT.scene("requests-stream").await;
     scene.create("import", &import()).await;
     scene.settled("import", "True/Imported").await;
@@ -89,7 +89,7 @@ async fn what_there_is_comes_as_a_stream_of_the_newest_state() {
 }
 
 #[tokio::test]
-async fn an_import_is_one_write_and_a_generated_pair_two() {
+async fn an_import_needs_one_write_and_a_generated_pair_two() {
     let scene = STRICT.scene("requests-few").await;
     let counter = Counter::new(&scene);
     scene.create("import", &import()).await;
@@ -102,7 +102,7 @@ async fn an_import_is_one_write_and_a_generated_pair_two() {
 }
 
 #[tokio::test]
-async fn an_edit_is_one_write_if_it_concerns_the_operator_and_none_if_not() {
+async fn an_edit_causes_at_most_one_write() {
     let scene = STRICT.scene("requests-edit").await;
     for (name, spec) in [("import", import()), ("generated", generated("ECDSA"))] {
         scene.create(name, &spec).await;
@@ -123,7 +123,7 @@ async fn an_edit_is_one_write_if_it_concerns_the_operator_and_none_if_not() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_one_write_and_one_event() {
+async fn a_refusal_causes_one_write_and_one_event() {
     let scene = STRICT.scene("requests-refusal").await;
     let counter = Counter::new(&scene);
     scene.create("malformed", &json!({ "publicKey": "ssh-rsa AAAA" })).await;
@@ -188,7 +188,7 @@ fn check_secrets(scene: &Scene) {
 }
 
 #[tokio::test]
-async fn a_burst_costs_no_more_than_its_parts_and_a_restart_nothing() {
+async fn a_burst_causes_no_additional_writes_and_a_restart_none() {
     const OF_EACH: usize = 50;
     let scene = QUIET.scene("requests-burst").await;
     let args = ["--namespace", &scene.namespace];
@@ -208,7 +208,7 @@ async fn a_burst_costs_no_more_than_its_parts_and_a_restart_nothing() {
 }
 
 #[tokio::test]
-async fn killed_at_any_moment_it_makes_one_key_for_each_pair() {
+async fn a_killed_operator_generates_one_key_per_pair() {
     const OF_EACH: usize = 15;
     const KILLS: usize = 3;
     let scene = QUIET.scene("requests-killed").await;
@@ -232,9 +232,9 @@ async fn killed_at_any_moment_it_makes_one_key_for_each_pair() {
     assert_eq!(counter.found()[SECRET], count - OF_EACH, "{:?}", counter.found());
 }
 
-/// All that the operator ever asks, whatever the tests do to it: no more rights are needed.
+/// Lists every kind of request that the operator sends during all tests; it needs no other rights.
 #[tokio::test]
-async fn nothing_else_is_asked() {
+async fn the_operator_sends_no_other_requests() {
     const ALL: [&str; 16] = [
         "list keypairs",
         "watch keypairs",

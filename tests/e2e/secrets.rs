@@ -1,4 +1,4 @@
-//! The Secret: what is in it, whose it is, and what becomes of it.
+//! The Secret of a KeyPair: its content, its ownership and its deletion.
 
 use k8s_openapi::api::core::v1::Secret;
 use keypair_test_harness::eventually;
@@ -25,7 +25,7 @@ fn owner(object: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn every_setting_is_kept() {
+async fn every_secret_setting_is_applied() {
     let scene = STRICT.scene("secret-settings").await;
     let spec = json!({ "secret": {
         "name": "elsewhere.example",
@@ -60,7 +60,7 @@ async fn every_setting_is_kept() {
     assert_eq!(ssh_keygen_y(&file), first_two_words(text(&object["status"]["publicKey"])));
 }
 
-/// The API server wants an `ssh-privatekey` in a Secret of type `kubernetes.io/ssh-auth`.
+/// The API server requires the entry `ssh-privatekey` in a Secret of type `kubernetes.io/ssh-auth`.
 #[tokio::test]
 async fn a_renamed_private_key_makes_the_secret_opaque() {
     let scene = STRICT.scene("secret-opaque").await;
@@ -78,9 +78,9 @@ async fn a_renamed_private_key_makes_the_secret_opaque() {
     }
 }
 
-/// One is collected by Kubernetes; when that has happened, the other is still there.
+/// Kubernetes deletes one Secret; afterwards the other one still exists.
 #[tokio::test]
-async fn the_deletion_policy_decides_what_becomes_of_the_secret() {
+async fn the_deletion_policy_decides_whether_the_secret_is_deleted() {
     let scene = STRICT.scene("secret-deletion").await;
     for (name, policy) in [("retained", "Retain"), ("deleted", "Delete")] {
         scene.create(name, &json!({ "secret": { "deletionPolicy": policy } })).await;
@@ -103,7 +103,7 @@ async fn the_deletion_policy_decides_what_becomes_of_the_secret() {
     assert_eq!(scene.secrets.get("retained").await.unwrap(), retained);
 }
 
-/// Another's Secret, also one that looks like ours, is left alone and its content kept to itself.
+/// A foreign Secret is neither changed nor quoted, even if it looks like one of the operator.
 #[tokio::test]
 async fn a_foreign_secret_is_a_conflict_until_it_is_gone() {
     const CONTENT: &str = "a-secret-of-somebody-else";
@@ -165,10 +165,10 @@ async fn two_key_pairs_cannot_share_a_secret() {
     assert_eq!(object["status"]["secretName"], "own");
 }
 
-/// What Kubernetes does not take as a label, an annotation or a name is refused in our own words before it is asked, without the
-/// value: by the rules of the CRD, and by the controller where there are none.
+/// Labels, annotations and names that Kubernetes would reject are refused first, without quoting the value: by the rules of the
+/// CRD, or by the controller if the CRD has no rules.
 #[tokio::test]
-async fn what_the_api_server_does_not_take_is_an_invalid_secret() {
+async fn settings_invalid_in_kubernetes_report_invalid_secret() {
     let wrong = [
         ("label", json!({ "labels": { "owner": "not a label!" } }), "template.labels: each value"),
         ("key", json!({ "labels": { "not/a/key": "x" } }), "template.labels: each key"),
@@ -194,9 +194,9 @@ async fn what_the_api_server_does_not_take_is_an_invalid_secret() {
     assert_eq!(stripped.secrets.get("label").await.unwrap().labels()["owner"], "me");
 }
 
-/// As after a crash between Secret and status.
+/// The state after a crash between the creation of the Secret and the status write.
 #[tokio::test]
-async fn a_secret_that_the_key_pair_owns_is_adopted() {
+async fn an_owned_secret_is_reused_after_a_crash() {
     let scene = QUIET.scene("secret-adopted").await;
     let dir = Directory::new("adopted");
     let rsa = run("openssl", &["genpkey", "-quiet", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"], b"");

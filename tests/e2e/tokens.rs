@@ -1,4 +1,4 @@
-//! Client tokens: a request that is repeated is answered as it was.
+//! Client tokens: a repeated request gets the same result.
 
 use serde_json::{Value, json};
 
@@ -28,7 +28,7 @@ async fn let_a_second_pass() {
 }
 
 #[tokio::test]
-async fn the_same_request_is_answered_with_the_same_pair() {
+async fn a_repeated_request_returns_the_same_pair() {
     let scene = STRICT.scene("token-replay").await;
     for profile in *PROFILES {
         let (first, second, third) = (
@@ -91,7 +91,7 @@ async fn a_replay_of_a_generated_pair_has_no_secret_of_its_own() {
     assert_ne!(heir["status"]["publicKey"], original["status"]["publicKey"]);
 }
 
-/// The request is what it was when it was accepted: an edit of the original since is no other request.
+/// A replay is compared with the request as it was accepted, not with later edits of the original.
 #[tokio::test]
 async fn an_edit_of_the_original_changes_no_replay() {
     let scene = STRICT.scene("token-edited").await;
@@ -121,7 +121,7 @@ async fn an_edit_of_the_original_changes_no_replay() {
     scene.settled("third", "False/IdempotentParameterMismatch").await;
 }
 
-/// A replay says what its original says.
+/// A replay reports the same readiness as its original.
 #[tokio::test]
 async fn a_replay_is_no_more_ready_than_its_original() {
     let scene = STRICT.scene("token-lost").await;
@@ -148,7 +148,7 @@ async fn a_replay_is_no_more_ready_than_its_original() {
 }
 
 #[tokio::test]
-async fn what_is_not_settled_yet_is_in_process() {
+async fn a_replay_waits_while_its_original_is_pending() {
     let scene = QUIET.scene("token-pending").await;
     let _operator = QUIET.spawn(&["--namespace", &scene.namespace, "--quota", "1"], "info");
     scene.create("full", &valid("OpenSSH")).await;

@@ -1,4 +1,4 @@
-//! `ssh-keygen` and `openssl`, by which the operator is judged.
+//! `ssh-keygen` and `openssl`, which check the results of the operator.
 
 use std::{
     io::{ErrorKind, Write as _},

@@ -1,4 +1,4 @@
-//! Every order of events, within bounds, against the index and the ledgers in it.
+//! Every order of events, within bounds, applied to the index and its ledgers.
 //!
 //! Other tests draw some histories; this one goes through all of a few `KeyPair`s in a namespace: they are created, renamed and
 //! deleted, the namespace is edited, deleted and made anew, each of the two watches lags and is begun anew with a list, the writes that
@@ -44,22 +44,22 @@ fn more() -> u8 {
 }
 
 #[test]
-fn a_namespace_is_edited_and_made_anew() {
+fn guarantees_hold_while_a_namespace_is_recreated() {
     visit("namespaces", Bounds { edits: 3 + more(), is_made_anew: true, ..of(2) });
 }
 
 #[test]
-fn writes_are_lost_and_late() {
+fn guarantees_hold_with_lost_and_late_writes() {
     visit("late writes", Bounds { edits: 1 + more(), losses: 1, are_there: true, ..of(2) });
 }
 
 #[test]
-fn watches_begin_anew_with_a_list() {
+fn guarantees_hold_when_watches_list_again() {
     visit("lists", Bounds { edits: 1 + more(), lists: 1, restarts: 1, are_there: true, ..of(2) });
 }
 
 #[test]
-fn three_want_two_names_and_two_slots() {
+fn guarantees_hold_for_three_competing_key_pairs() {
     visit("three pairs", Bounds { edits: 1 + more(), are_there: true, ..of(3) });
 }
 

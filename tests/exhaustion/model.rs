@@ -1,4 +1,4 @@
-//! All that can happen next, and what must hold.
+//! The possible next steps, and the properties that must hold.
 
 use keypair_operator::domain::ledger::ClaimState;
 use stateright::{Model, Property};

@@ -1,4 +1,4 @@
-//! The API server: what is stored, and what its watches have still to show.
+//! The API server: its stored objects, and the events that its watches have not sent yet.
 
 use std::{
     borrow::Cow,

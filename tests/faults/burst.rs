@@ -1,4 +1,4 @@
-//! A thousand creates at once.
+//! A thousand simultaneous creates.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ const QUOTA: usize = 500;
 const PATIENCE: Duration = Duration::from_secs(180);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_a_thousand_at_once_exactly_the_quota_is_accepted() {
+async fn a_burst_of_creates_fills_exactly_the_quota() {
     let _turn = TURN.lock().await;
     let client = PLANE.client().await.unwrap();
     let namespaces = [namespace(&client, "burst").await.unwrap()];

@@ -1,4 +1,4 @@
-//! What must be true when all is quiet, from nothing but the objects.
+//! What must be true at the end, judged only by the stored objects.
 
 use std::collections::BTreeMap;
 

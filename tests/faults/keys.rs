@@ -1,4 +1,4 @@
-//! What can be said about a key without the operator.
+//! Checks of a key without the code of the operator.
 
 use std::{
     io::Write as _,

@@ -32,7 +32,7 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_promises_hold_under_faults() {
+async fn guarantees_hold_under_faults() {
     let _turn = TURN.lock().await;
     let seeds = match number("KEYPAIR_FAULT_SEED") {
         Some(seed) => seed..=seed,
@@ -122,7 +122,7 @@ async fn run(seed: u64) {
     assert!(
         violations.is_empty(),
         "{} violations:\n{shown}\n\nthe ends of the operators' logs:\n{}\n\nto repeat: \
-         KEYPAIR_FAULT_SEED={seed} cargo test --test faults the_promises_hold_under_faults -- --nocapture",
+         KEYPAIR_FAULT_SEED={seed} cargo test --test faults guarantees_hold_under_faults -- --nocapture",
         violations.len(),
         operators.logs(),
     );

@@ -84,18 +84,18 @@ async fn everything_from_one_repository(options: &[&'static str]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_examples_from_git() {
+async fn argocd_syncs_the_examples_with_client_side_apply() {
     everything_from_one_repository(&[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_examples_from_git_on_the_servers_side() {
+async fn argocd_syncs_the_examples_with_server_side_apply() {
     everything_from_one_repository(&["--server-side", "--label"]).await;
 }
 
-/// What uses a Secret comes when the Secret is there, and not at all when the key cannot be had.
+/// Argo CD applies the user of a Secret once the Secret exists, and never if the key cannot be generated.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_next_wave_waits_for_the_key() {
+async fn the_next_sync_wave_waits_for_the_key() {
     let plane = plane("waves");
     let repository = Repository::new();
     let application = Application { plane: &plane, repository: &repository, options: Vec::new() };
@@ -143,8 +143,8 @@ async fn the_next_wave_waits_for_the_key() {
     assert_eq!(failed.resource("ConfigMap/default/later").health, "Missing");
 }
 
-/// A sync that prunes deletes what it applied, and only that. The Secret follows its KeyPair, unless it is to stay; and a Secret
-/// that stayed is taken over by a KeyPair of the same name when its owner says so.
+/// A sync with pruning deletes only what it applied. The Secret is deleted with its KeyPair unless the deletion policy is
+/// `Retain`; a KeyPair of the same name can adopt a retained Secret if its owner offers it.
 #[tokio::test(flavor = "multi_thread")]
 async fn secrets_survive_prune_and_sync_as_documented() {
     let plane = plane("prune");
@@ -190,9 +190,10 @@ async fn secrets_survive_prune_and_sync_as_documented() {
     assert_ne!(again[0], keys[0]);
 }
 
-/// A Secret with the tracking of Argo CD in its template: its own label makes it the application's, a copied annotation does not.
+/// A template that contains the tracking metadata of Argo CD: the label adds the Secret to the application, a copied annotation
+/// does not.
 #[tokio::test(flavor = "multi_thread")]
-async fn only_the_tracking_label_makes_a_secret_the_applications() {
+async fn only_the_tracking_label_adds_a_secret_to_the_application() {
     let plane = plane("tracking");
     let _operator = operator(&plane, &["run"]);
     let repository = Repository::new();
@@ -220,10 +221,10 @@ async fn only_the_tracking_label_makes_a_secret_the_applications() {
     assert_eq!(by_label.synced(&[]).result("Secret/default/label").0, "Pruned");
 }
 
-/// A mistake that the API server refuses fails the sync, in the cloud's words; with the webhook, that is any mistake. One that
-/// only the operator sees makes the KeyPair unhealthy.
+/// An error that the API server refuses fails the sync with the cloud's message; with the webhook, every error does. An error
+/// that only the operator finds makes the KeyPair unhealthy.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mistake_is_answered_in_the_clouds_words() {
+async fn an_invalid_manifest_fails_the_sync_with_the_clouds_message() {
     let plane = plane("mistakes");
     let repository = Repository::new();
     let application = Application { plane: &plane, repository: &repository, options: vec!["--server-side"] };

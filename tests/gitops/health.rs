@@ -1,4 +1,4 @@
-//! What GitOps tools say of a KeyPair: its health in every state, and no drift.
+//! How GitOps tools see a KeyPair: its health in every state, and no drift.
 
 use std::{
     collections::BTreeMap,
@@ -32,9 +32,9 @@ fn health(objects: &[Value]) -> Vec<Health> {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// Every state that a KeyPair can be in, as the API server stores it.
+/// Every state of a KeyPair, as the API server stores it.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_health_of_every_state() {
+async fn every_state_has_the_documented_health() {
     let plane = plane("health");
     let import = json!({ "profile": "OpenSSH", "publicKey": KEY });
     let with = |changes: Value| {
@@ -113,9 +113,9 @@ async fn the_health_of_every_state() {
     }
 }
 
-/// What was applied is what is there: the operator writes no spec, no label and no annotation of a KeyPair.
+/// The applied object stays unchanged: the operator writes no spec, label or annotation of a KeyPair.
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_drifts() {
+async fn applied_objects_do_not_drift() {
     let plane = plane("drift");
     let _operator = operator(&plane, &["run"]);
     let examples = root().join("examples").display().to_string();

@@ -150,7 +150,7 @@ async fn leader(replicas: &[Replica]) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_leads_and_hands_over_at_once_when_it_is_stopped() {
+async fn a_stopped_leader_hands_over_immediately() {
     let stage = Stage::new("ha-handover").await;
     let mut replicas = vec![stage.replica(), stage.replica(), stage.replica()];
     let first = leader(&replicas).await;
@@ -181,7 +181,7 @@ async fn one_leads_and_hands_over_at_once_when_it_is_stopped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_leads_within_the_lease_when_the_leader_is_killed_under_load() {
+async fn a_killed_leader_is_replaced_within_the_lease_duration() {
     const PAIRS: usize = 200;
     let stage = Stage::new("ha-killed").await;
     let mut replicas = vec![stage.replica(), stage.replica()];
@@ -202,9 +202,9 @@ async fn another_leads_within_the_lease_when_the_leader_is_killed_under_load() {
     stage.check_secrets().await;
 }
 
-/// It does not know how long it has slept, and must not go on where it was.
+/// The process does not know how long it was suspended, and must not continue its work.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_that_was_suspended_writes_nothing_when_it_wakes() {
+async fn a_resumed_leader_writes_nothing_after_its_term() {
     let stage = Stage::new("ha-suspended").await;
     let replicas = vec![stage.replica(), stage.replica()];
     let first = leader(&replicas).await;
@@ -239,7 +239,7 @@ async fn a_leader_that_was_suspended_writes_nothing_when_it_wakes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lease_that_is_taken_or_deleted_by_hand_changes_no_more_than_who_leads() {
+async fn a_manually_changed_lease_changes_only_the_leader() {
     let stage = Stage::new("ha-hands").await;
     let replicas = vec![stage.replica(), stage.replica()];
     leader(&replicas).await;

@@ -1,4 +1,4 @@
-//! How soon another leads: when the leader is told to stop, whatever it is doing, and when it is gone and requests fail.
+//! How soon another replica leads: after the leader is stopped at any moment, and after it is killed while requests fail.
 
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ async fn until_another_leads(replicas: &[Replica], limit: Duration) -> (usize, D
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_is_told_to_stop_at_any_moment_hands_over_within_two_seconds() {
+async fn a_leader_stopped_at_any_moment_hands_over_quickly() {
     const ROUNDS: usize = 12;
     const BATCH: usize = 20;
     let seed = u64::from(std::process::id());
@@ -66,7 +66,7 @@ async fn whoever_is_told_to_stop_at_any_moment_hands_over_within_two_seconds() {
 
 /// Whether it is under way to the API server, carried out, or its reply is on the way: nobody knows what became of it.
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_is_told_to_stop_while_it_renews_the_lease_gives_it_back() {
+async fn a_leader_stopped_during_renewal_releases_the_lease() {
     const LATENCY: Duration = Duration::from_millis(100);
     let stage = Stage::new("ha-renewing").await;
     let proxy = FaultProxy::forwarding(stage.client.clone()).await.unwrap();
@@ -96,7 +96,7 @@ async fn whoever_is_told_to_stop_while_it_renews_the_lease_gives_it_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_leads_within_two_lease_durations_though_one_request_in_five_fails() {
+async fn takeover_with_failing_requests_takes_at_most_two_leases() {
     const ROUNDS: u64 = 6;
     let stage = Stage::new("ha-rough").await;
     let proxy = FaultProxy::forwarding(stage.client.clone()).await.unwrap();

@@ -145,7 +145,7 @@ proptest! {
     }
 
     #[test]
-    fn several_keys_are_refused_whatever_stands_between(
+    fn several_keys_are_refused_whatever_separates_them(
         first in select(keys()),
         second in select(keys()),
         comment in select(vec!["", " ops@lab", " ops lab", "\tops"]),

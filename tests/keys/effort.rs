@@ -148,7 +148,7 @@ fn certificate(size: usize) -> String {
 }
 
 #[test]
-fn reading_is_linear() {
+fn keys_are_read_in_linear_time() {
     assert!(PublicKey::parse(&certificate(1000)).is_ok(), "the certificate is to be read to its end");
     let region = |text: &str| {
         let annotations = [PROJECTS_ANNOTATION, DEFAULT_PROJECT_ANNOTATION, QUOTA_ANNOTATION];

@@ -118,7 +118,7 @@ fn private_files() -> Vec<(String, String)> {
 }
 
 #[test]
-fn an_encoded_private_key_is_refused_as_one_in_every_place() {
+fn an_encoded_private_key_is_refused_in_every_position() {
     let mut seen = 0;
     for (name, file) in private_files() {
         let mut texts = encodings(&file);
@@ -137,7 +137,7 @@ fn an_encoded_private_key_is_refused_as_one_in_every_place() {
 }
 
 #[test]
-fn what_is_packed_is_not_looked_into() {
+fn packed_data_counts_as_a_private_key() {
     // PKCS#12 (a version of 3, and a SEQUENCE), gzip, and the binary format of ssh.com.
     for beginning in
         [&[0x30, 0x82, 9, 0xd8, 2, 1, 3, 0x30, 0x82][..], &[0x1f, 0x8b, 8, 0, 0], &[0x3f, 0x6f, 0xf9, 0xeb]]
@@ -150,7 +150,7 @@ fn what_is_packed_is_not_looked_into() {
 }
 
 #[test]
-fn an_encoded_public_key_is_none() {
+fn an_encoded_public_key_is_not_a_private_key() {
     for vector in public_vectors() {
         for text in encodings(&vector.body) {
             assert!(!holds_private_key(&text), "{}: {text}", vector.file);

@@ -4,9 +4,9 @@ use keypair_operator::domain::key::{PublicKey, PublicKeyError as E};
 
 use crate::vectors::{blob, line, public_vectors, read, string, strings};
 
-/// Takes an RSA key apart, changes one number and expects an error.
+/// Changes one number of an RSA key and expects an error.
 #[test]
-fn rsa_numbers_are_judged() {
+fn invalid_rsa_numbers_are_refused() {
     let parts = strings(&blob(&read("public/rsa2048.pub")));
     let (e, n) = (&parts[1], &parts[2]);
     let even = [&n[..n.len() - 1], &[n[n.len() - 1] & 0xfe]].concat();
@@ -54,7 +54,7 @@ fn points_must_be_uncompressed_and_on_the_curve() {
 }
 
 #[test]
-fn nothing_may_follow_the_last_field() {
+fn data_after_the_last_field_is_refused() {
     for vector in public_vectors().iter().filter(|vector| vector.is_line()) {
         let longer = line(&vector.key_type, &[blob(&vector.body), vec![0]]);
         assert_eq!(PublicKey::parse(&longer), Err(E::TrailingBytes), "{}", vector.file);
@@ -64,9 +64,9 @@ fn nothing_may_follow_the_last_field() {
     }
 }
 
-/// A v01 certificate for the Ed25519 vector, with one field after the other spoilt.
+/// A v01 certificate for the Ed25519 vector, with one field after the other damaged.
 #[test]
-fn certificates_are_read_to_the_end() {
+fn every_field_of_a_certificate_is_checked() {
     const TYPE: &str = "ssh-ed25519-cert-v01@openssh.com";
     let plain = blob(&read("public/ed25519.pub"));
     let good: Vec<Vec<u8>> = vec![

@@ -8,9 +8,9 @@ use proptest::prelude::*;
 
 use crate::vectors::{list, pem, read, string, strings, unpem};
 
-/// The public key within an OpenSSH file is another's, in each of the places where it stands.
+/// The public key in an OpenSSH file belongs to another key, in each position where the format contains it.
 #[test]
-fn public_parts_are_not_trusted() {
+fn a_mismatched_public_part_is_refused() {
     let mine = unpem(&read("private/plain/ed25519.openssh"));
     let public = PublicKey::parse(&read("public/ed25519.pub")).expect("a vector");
     let public = strings(public.blob()).pop().expect("a key");
@@ -28,7 +28,7 @@ fn public_parts_are_not_trusted() {
 }
 
 #[test]
-fn version_2_documents_are_checked_and_become_version_1() {
+fn version_2_documents_are_converted_to_version_1() {
     let key = PrivateKey::parse(&read("private/plain/ed25519.pkcs8")).expect("a vector");
     let public = key.public_key("").expect("a public key");
     let public = &public.blob()[19..];
@@ -45,7 +45,7 @@ fn version_2_documents_are_checked_and_become_version_1() {
 }
 
 #[test]
-fn elliptic_keys_need_their_own_point_and_a_scalar_in_range() {
+fn an_elliptic_key_needs_a_matching_point() {
     for name in ["ecdsa256", "ecdsa384", "ecdsa521"] {
         let der = unpem(&read(format!("private/plain/{name}.pkcs8")));
         let mut forged = der.clone();
@@ -67,7 +67,7 @@ fn elliptic_keys_need_their_own_point_and_a_scalar_in_range() {
 }
 
 #[test]
-fn numbers_of_another_rsa_key_are_noticed() {
+fn numbers_of_another_rsa_key_are_refused() {
     let der = unpem(&read("private/plain/rsa2048.traditional"));
     let mut refused = 0;
     // Every number ends somewhere; a changed low bit anywhere makes the key inconsistent or no DER
@@ -117,7 +117,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
-    fn damage_is_never_a_panic(
+    fn damaged_keys_never_panic(
         row in any::<prop::sample::Index>(), place in any::<prop::sample::Index>(), byte: u8, cut: bool,
     ) {
         static FILES: OnceLock<Vec<String>> = OnceLock::new();
@@ -134,7 +134,7 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_text_is_never_a_panic(text: String, bytes: Vec<u8>) {
+    fn arbitrary_text_never_panics(text: String, bytes: Vec<u8>) {
         prop_assert!(PrivateKey::parse(&text).is_err());
         for label in ["PRIVATE KEY", "OPENSSH PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"] {
             prop_assert!(PrivateKey::parse(&pem(label, &bytes)).is_err());

@@ -40,22 +40,22 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn arbitrary_text_does_no_harm(body in any::<String>()) {
+    fn arbitrary_text_never_breaks_the_parser(body in any::<String>()) {
         holds(&body)?;
     }
 
     #[test]
-    fn arbitrary_blobs_do_no_harm(key_type in prop::sample::select(KeyType::ALL), rest in any::<Vec<u8>>()) {
+    fn arbitrary_blobs_never_break_the_parser(key_type in prop::sample::select(KeyType::ALL), rest in any::<Vec<u8>>()) {
         holds(&line(key_type.name(), &[string(key_type.name()), rest]))?;
     }
 
     #[test]
-    fn damaged_text_does_no_harm(body in mutated()) {
+    fn damaged_text_never_breaks_the_parser(body in mutated()) {
         holds(&body)?;
     }
 
     #[test]
-    fn damaged_blobs_do_no_harm(
+    fn damaged_blobs_never_break_the_parser(
         row in any::<prop::sample::Index>(), place in any::<prop::sample::Index>(), byte: u8, cut: bool,
     ) {
         let vectors = lines();
@@ -67,7 +67,7 @@ proptest! {
     }
 
     #[test]
-    fn comments_survive(comment in any::<String>()) {
+    fn any_comment_is_kept(comment in any::<String>()) {
         let body = format!("{} {comment}", read("public/sk-ed25519.pub").split(" vector").next().unwrap_or_default());
         if let Ok(key) = PublicKey::parse(&body) {
             prop_assert_eq!(key.comment(), comment.trim());

@@ -46,7 +46,7 @@ CQo=
 ";
 
 #[test]
-fn a_filling_of_any_length_is_read() {
+fn padding_of_any_length_is_accepted() {
     let key = PrivateKey::parse(PUTTYGEN).expect("the key that ssh-keygen reads");
     assert_eq!((key.algorithm().to_string().as_str(), key.bits()), ("Ed25519", 256));
     assert!(key.is_written(PUTTYGEN, Encoding::OpenSsh), "it loads as it is");
@@ -57,7 +57,7 @@ fn a_filling_of_any_length_is_read() {
 }
 
 #[test]
-fn what_the_tools_wrote_is_written_again() {
+fn encoding_reproduces_the_files_of_the_tools() {
     // Byte by byte, except for PEM's line length in OpenSSH's format and its random check integers.
     for (file, encoding) in [
         ("rsa2048.pkcs8", Encoding::Pkcs8),
@@ -85,7 +85,7 @@ fn what_the_tools_wrote_is_written_again() {
 }
 
 #[test]
-fn encrypted_keys_are_named_as_such() {
+fn an_encrypted_key_is_reported_as_encrypted() {
     let files = list("private/encrypted");
     assert_eq!(files.len(), 17);
     for file in files {
@@ -94,7 +94,7 @@ fn encrypted_keys_are_named_as_such() {
 }
 
 #[test]
-fn other_texts_are_told_apart() {
+fn texts_without_a_private_key_have_distinct_errors() {
     let key = read("private/plain/ed25519.pkcs8");
     let der = unpem(&key);
     for (text, expected) in [
@@ -125,7 +125,7 @@ fn other_texts_are_told_apart() {
 }
 
 #[test]
-fn encodings_lose_nothing() {
+fn every_encoding_round_trips() {
     for key in generated() {
         for encoding in supported(key) {
             let text = key.encode(encoding, "a comment").expect("a supported encoding");
@@ -140,7 +140,7 @@ fn encodings_lose_nothing() {
 }
 
 #[test]
-fn generated_keys_are_what_was_asked_for() {
+fn generated_keys_match_their_specification() {
     for (key, &spec) in generated().iter().zip(KeySpec::ALL) {
         assert_eq!(key.spec(), Some(spec));
         assert_eq!((key.algorithm(), key.bits()), (spec.algorithm(), spec.bits()));

@@ -20,7 +20,7 @@ fn vectors_are_read_as_ssh_keygen_reads_them() {
 }
 
 #[test]
-fn there_is_a_vector_of_every_type() {
+fn every_key_type_has_a_vector() {
     let types: BTreeSet<_> = public_vectors().into_iter().map(|vector| vector.key_type).collect();
     let all: BTreeSet<_> = KeyType::ALL.iter().map(|key_type| key_type.name().to_owned()).collect();
     assert_eq!(types, all);
@@ -64,7 +64,7 @@ fn comments_come_from_lines_and_rfc4716_headers() {
     assert_eq!(PublicKey::parse(&hostile), Err(E::ControlCharacter));
 }
 
-/// A tab is part of a comment, as `ssh-keygen -l` prints it, in a line as in a block.
+/// A tab is part of a comment, as `ssh-keygen -l` prints it, in a line and in a block.
 #[test]
 fn a_tab_in_a_comment_is_kept() {
     let line = read("public/ed25519.pub");
@@ -77,7 +77,7 @@ fn a_tab_in_a_comment_is_kept() {
 }
 
 #[test]
-fn bare_tokens_stand_for_their_family() {
+fn bare_tokens_represent_their_family() {
     for vector in public_vectors().iter().filter(|vector| vector.form() == "pub") {
         let rest = vector.body.split_once(' ').expect("a line").1;
         for (token, types) in BARE_TOKENS {

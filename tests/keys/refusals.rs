@@ -15,7 +15,7 @@ fn the_token_must_name_the_type_of_the_blob() {
 }
 
 #[test]
-fn other_texts_are_told_apart() {
+fn texts_without_a_public_key_have_distinct_errors() {
     let key = read("public/ed25519.pub");
     let key = key.trim();
     let (_, rest) = key.split_once(' ').expect("a line");
@@ -71,7 +71,7 @@ fn other_texts_are_told_apart() {
 }
 
 #[test]
-fn private_keys_are_refused_in_every_place() {
+fn private_keys_are_refused_in_every_position() {
     let key = read("public/ed25519.pub");
     let files = [list("private/plain"), list("private/encrypted"), list("private")].concat();
     let texts = files.iter().filter(|file| path(file).is_file()).map(read);
@@ -116,9 +116,9 @@ const INVISIBLE: [char; 12] = [
     '\u{e0041}',
 ];
 
-/// Whatever the form of the key and the place in it, the character is named and nothing of the text repeated.
+/// In any form of the key and at any position, the error names the character and quotes nothing of the text.
 #[test]
-fn invisible_characters_are_refused_by_name_in_every_place() {
+fn invisible_characters_are_refused_by_name() {
     let line = read("public/ed25519.pub");
     let line = line.trim();
     let block = read("public/ed25519.rfc4716");

@@ -1,4 +1,4 @@
-//! The mistakes that `make mutations` plants can be planted, and docs/reliability.md says of each what finds it.
+//! Every mutation of `make mutations` applies, and docs/reliability.md lists which check finds it.
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a panic fails the test")]
 
@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-/// A mistake is a few lines: of a greater change it would not be known what was found.
+/// A mutation is a few lines: with a larger change, it would be unclear which part a check has found.
 const MAX_LINES: usize = 20;
 
 fn root() -> &'static Path {
@@ -29,7 +29,7 @@ fn name(patch: &Path) -> &str {
 }
 
 #[test]
-fn every_mistake_can_be_planted() {
+fn every_mutation_applies() {
     let patches = patches();
     assert!(patches.len() >= 30, "{} are few", patches.len());
     for (number, patch) in (1..).zip(&patches) {
@@ -49,7 +49,7 @@ fn every_mistake_can_be_planted() {
 }
 
 #[test]
-fn the_record_tells_of_every_mistake() {
+fn the_record_lists_every_mutation() {
     let page = fs::read_to_string(root().join("docs/reliability.md")).unwrap();
     let record = page.split("\n## Mutation record\n").nth(1).expect("docs/reliability.md has the record");
     let rows = record.lines().take_while(|line| !line.starts_with("## ")).filter_map(|line| line.strip_prefix("| "));

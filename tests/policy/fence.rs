@@ -1,4 +1,4 @@
-//! Whoever has the operator's token, and every right of RBAC: they write what the operator writes, and nothing else.
+//! The holder of the operator's token, even with every right of RBAC, can write only what the operator writes.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ fn judge(scene: &Scene, what: &str, policy: &str, words: &str, answer: &Answer) 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn secrets_that_somebody_acts_on_are_not_made() {
+async fn the_operator_cannot_create_tokens_or_helm_releases() {
     for stage in [&WITHOUT, &WITH] {
         let (scene, thief) = (stage.scene("made").await, stage.thief().await);
         let marked = |more: Value| {
@@ -79,7 +79,7 @@ fn with_data(name: &str, secret_type: &str, keys: &[&str]) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn foreign_secrets_are_neither_changed_nor_deleted() {
+async fn the_operator_cannot_change_or_delete_foreign_secrets() {
     for stage in [&WITHOUT, &WITH] {
         let (scene, thief) = (stage.scene("foreign").await, stage.thief().await);
         let foreign = async |name: &str, metadata: &Value| {
@@ -122,7 +122,7 @@ async fn foreign_secrets_are_neither_changed_nor_deleted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn leases_and_events_are_its_own() {
+async fn the_operator_writes_only_its_lease_and_key_pair_events() {
     let policy = |kind: &str| format!("fenced-keypair-operator-fence-{kind}");
     for stage in [&WITHOUT, &WITH] {
         let (scene, thief) = (stage.scene("leases").await, stage.thief().await);
@@ -155,9 +155,9 @@ async fn leases_and_events_are_its_own() {
     }
 }
 
-/// Everything that the operator does to Secrets, whichever one of its marks another admission plugin leaves.
+/// Covers every write of the operator to Secrets, with each single mark that another admission plugin may leave.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_operator_does_is_let_through() {
+async fn the_policies_allow_everything_the_operator_does() {
     let (scene, thief) = (WITH.scene("work").await, WITH.thief().await);
     let label = json!({ "labels": { "app.kubernetes.io/managed-by": "keypair-operator" } });
     // The garbage collector takes what belongs to nobody.

@@ -1,4 +1,5 @@
-//! The admission policies, on a real API server: what a tenant, or whoever has the operator's token, can have done by it.
+//! The admission policies on a real API server: what a tenant, or the holder of the operator's token, can do through the
+//! operator.
 //!
 //! Each attack is tried twice: on a cluster where the release of the chart has its policies switched off, where it must succeed,
 //! and on one where it is as it comes, where it must be refused by the policy that is there for it. What people and tools do every

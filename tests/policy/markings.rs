@@ -1,4 +1,4 @@
-//! Markings that other controllers act on: by a template, whoever may write KeyPairs puts them on a Secret.
+//! Labels and annotations that other controllers act on: through a template, a user of KeyPairs could put them on a Secret.
 
 use serde_json::{Value, json};
 
@@ -97,7 +97,7 @@ async fn try_all(scene: &Scene) -> Vec<(&'static str, Value)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tenant_marks_no_secret_for_another_controller() {
+async fn a_tenant_cannot_label_secrets_for_other_controllers() {
     let scene = WITHOUT.scene("markings").await;
     let minted = try_all(&scene).await;
     assert!(minted.len() > 20, "{}", minted.len());
@@ -108,9 +108,10 @@ async fn a_tenant_marks_no_secret_for_another_controller() {
     assert!(try_all(&WITH.scene("markings").await).await.is_empty());
 }
 
-/// Helm looks at labels, not at the type: at its next upgrade, such a release has its hooks run with an administrator's rights.
+/// Helm finds releases by label, not by type: at the next upgrade, it would run the hooks of such a release with an
+/// administrator's rights.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tenant_makes_no_release_of_helm() {
+async fn a_tenant_cannot_create_a_helm_release() {
     let template = json!({
         "labels": { "owner": "helm", "name": "app", "status": "deployed", "version": "2" },
         "stringData": { "release": "mine" },
@@ -133,9 +134,9 @@ async fn a_tenant_makes_no_release_of_helm() {
     }
 }
 
-/// An import has no Secret, but as long as it is refused it can be made a generated pair, by an edit that gives no template.
+/// An import has no Secret. While it is refused, an edit that does not touch the template can turn it into a generated pair.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_template_does_not_come_in_by_an_import() {
+async fn a_tenant_cannot_set_a_template_through_an_import() {
     let template = json!({ "annotations": { "replicator.v1.mittwald.de/replicate-to": "kube-system" } });
     for stage in [&WITHOUT, &WITH] {
         let scene = stage.scene("import").await;

@@ -1,4 +1,5 @@
-//! Another's private key: by an edit of `spec.secret`, whoever may edit KeyPairs has it moved, copied out or replaced.
+//! Private keys of other users: through an edit of `spec.secret`, an editor of KeyPairs could have a key moved, copied or
+//! replaced.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -16,9 +17,9 @@ async fn victim(scene: &Scene, name: &str) -> Value {
     scene.accepted(name).await
 }
 
-/// The whole attack, to the key in the attacker's hands.
+/// Performs the whole attack, until the attacker has the key.
 #[tokio::test(flavor = "multi_thread")]
-async fn anothers_key_is_not_moved_to_where_the_attacker_reads_it() {
+async fn a_tenant_cannot_move_a_key_to_a_readable_secret() {
     for stage in [&WITHOUT, &WITH] {
         let scene = stage.scene("move").await;
         let attacker =
@@ -39,9 +40,9 @@ async fn anothers_key_is_not_moved_to_where_the_attacker_reads_it() {
     }
 }
 
-/// Every field, whichever way it is written.
+/// Edits every field, with every kind of request.
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_about_the_secret_of_an_accepted_pair_is_changed_without_the_right_to_get_it() {
+async fn changing_secret_settings_requires_get_on_the_secret() {
     let edits = [
         json!({ "name": MINE }),
         json!({ "name": null }),
@@ -112,7 +113,7 @@ async fn nothing_about_the_secret_of_an_accepted_pair_is_changed_without_the_rig
 
 /// A rotation replaces the key, and whatever trusts the previous one alone is locked out.
 #[tokio::test(flavor = "multi_thread")]
-async fn anothers_key_is_not_rotated_away() {
+async fn rotating_the_key_of_another_requires_get_on_its_secret() {
     for stage in [&WITHOUT, &WITH] {
         let scene = stage.scene("rotate").await;
         let attacker = scene.user("attacker", &[secret_rights(&["get"], &[MINE]), all_keypairs()]).await;
@@ -153,9 +154,9 @@ async fn anothers_key_is_not_rotated_away() {
     }
 }
 
-/// The key is where the status says, not where a name was before.
+/// The current Secret is the one in the status, not one with a former name.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_right_to_get_counts_where_the_key_is() {
+async fn get_is_required_on_the_current_secret() {
     let scene = WITH.scene("home").await;
     victim(&scene, "victim").await;
     let was = scene
@@ -178,9 +179,9 @@ async fn the_right_to_get_counts_where_the_key_is() {
     is.merge(&path, &edit(json!({ "encoding": "OpenSSH" }))).await.refused_by(POLICY, &["get the Secret victim "]);
 }
 
-/// Before a pair is accepted, the Secret may be there already.
+/// The Secret may exist before the KeyPair is accepted.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pair_that_waits_is_not_sent_elsewhere() {
+async fn a_tenant_cannot_redirect_a_pending_pair() {
     for stage in [&WITHOUT, &WITH] {
         let scene = stage.scene("waits").await;
         let full = json!({ "metadata": { "annotations": { "keypairs.dev/quota": "0" } } });
@@ -213,9 +214,9 @@ async fn a_pair_that_waits_is_not_sent_elsewhere() {
     }
 }
 
-/// An edit of something else is none of the Secret, whoever may do it and however it is sent.
+/// Edits that do not concern the Secret need no right to it, for every user and every kind of request.
 #[tokio::test(flavor = "multi_thread")]
-async fn other_edits_need_no_right_to_secrets() {
+async fn other_edits_require_no_right_to_secrets() {
     async fn with(stage: &'static Stage) {
         let scene = stage.scene("others").await;
         let tenant = scene.user("tenant", &[all_keypairs()]).await;

@@ -1,4 +1,4 @@
-//! Who notices nothing: whoever may do with Secrets what the operator is told to do with them.
+//! The policies do not affect users who may do with Secrets what they tell the operator to do.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -33,7 +33,7 @@ async fn does_everything(scene: &Scene, user: &User, name: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_role_edit_and_administrators_notice_nothing() {
+async fn the_policies_do_not_affect_editors_and_administrators() {
     let scene = WITH.scene("edit-role").await;
     let editor = scene.editor().await;
     does_everything(&scene, &editor, "by-edit").await;
@@ -41,7 +41,7 @@ async fn the_role_edit_and_administrators_notice_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_rights_are_enough_each_for_its_own() {
+async fn each_right_suffices_for_its_own_edits() {
     let scene = WITH.scene("enough").await;
     let both = [secret_rights(&["create", "get"], &[]), all_keypairs()];
     let both = scene.user("both", &both).await;
@@ -61,9 +61,9 @@ async fn the_rights_are_enough_each_for_its_own() {
     }
 }
 
-/// The garbage collector and the deletion of a namespace are nobody's edit.
+/// The policies do not block the garbage collector or the deletion of a namespace.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_deleted_goes_and_its_secret_with_it() {
+async fn deletions_work_with_the_policies() {
     let scene = WITH.scene("deleted").await;
     let secret = json!({ "secret": { "name": "key", "template": { "labels": { "a": "b" } } } });
     for name in ["one", "two"] {

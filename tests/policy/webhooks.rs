@@ -1,4 +1,4 @@
-//! The webhook configurations: whoever may update one can have the API server send them what others write.
+//! The webhook configurations: a client that can update one could receive the writes of others from the API server.
 
 use keypair_operator::{api::policy::Installation, app};
 use keypair_test_harness::eventually;
@@ -80,16 +80,16 @@ async fn attack(stage: &'static Stage, kind: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_is_asked_about_key_pairs_only_and_nowhere_else() {
+async fn the_operator_can_register_only_its_own_webhook() {
     for kind in KINDS {
         attack(&WITHOUT, kind).await;
         attack(&WITH, kind).await;
     }
 }
 
-/// Without the chart, the operator registers its webhook itself: under the URL that the policy was told, and no other.
+/// Without the chart, the operator registers its webhook itself, and only with the URL that the policy was given.
 #[tokio::test(flavor = "multi_thread")]
-async fn it_is_registered_under_the_url_that_the_policy_knows() {
+async fn the_operator_can_register_only_the_configured_url() {
     let scene = WITH.scene("url").await;
     let url = "https://[::1]:9443/";
     let installation = Installation {

@@ -1,4 +1,4 @@
-//! The operator and an API server that has its troubles: it goes on without help, and does not make them worse.
+//! Failures of the API server: the operator recovers without help and does not add load.
 
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a panic fails the test")]
 
@@ -106,7 +106,7 @@ async fn waits_for_keypairs(address: SocketAddr) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_definition_that_is_removed_and_put_back() {
+async fn the_operator_recovers_when_the_crd_is_reinstalled() {
     let stage = Stage::new("resilience-crd").await;
     let (mut operator, address) = spawn(&stage.kubeconfig, &[]);
     let namespace = namespace(&stage.client, "crd").await.unwrap();
@@ -133,7 +133,7 @@ async fn a_definition_that_is_removed_and_put_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rights_that_are_taken_and_given_back() {
+async fn the_operator_recovers_when_its_rights_are_restored() {
     let stage = Stage::new("resilience-rbac").await;
     let namespace = namespace(&stage.client, "rbac").await.unwrap();
     stage.kubectl(&["create", "serviceaccount", "operator", "-n", &namespace]);
@@ -157,7 +157,7 @@ async fn rights_that_are_taken_and_given_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_api_server_that_restarts_or_is_cut_off() {
+async fn the_operator_survives_api_server_restarts_and_disconnection() {
     let stage = Stage::new("resilience-restart").await;
     let proxy = FaultProxy::forwarding(operator_account::client(&stage.kubeconfig).await).await.unwrap();
     let kubeconfig = proxy.kubeconfig().unwrap();
@@ -185,10 +185,10 @@ async fn an_api_server_that_restarts_or_is_cut_off() {
     assert!(operator.ended().unwrap().is_none());
 }
 
-/// A conflict says that the object has changed, so that its event is under way; but the answer may have another cause, and then
-/// none comes.
+/// A conflict usually means that the object has changed and that an event will arrive. If the response has another cause, no
+/// event arrives.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_conflict_without_a_change() {
+async fn a_conflict_without_an_event_is_retried() {
     let stage = Stage::new("resilience-conflict").await;
     let proxy = FaultProxy::forwarding(operator_account::client(&stage.kubeconfig).await).await.unwrap();
     let kubeconfig = proxy.kubeconfig().unwrap();
@@ -201,10 +201,11 @@ async fn a_conflict_without_a_change() {
     stage.ready(&namespace, "refused").await;
 }
 
-/// The answer to the create of a Secret is lost, the watch is late, and the next try is refused, as by an API server that has just
-/// started: what may be there is not forgotten, so an edit of the name meanwhile does not lead to a second key.
+/// The response to the create of a Secret is lost, the watch is late, and the next attempt is refused, as by an API server that
+/// has just started. The operator remembers that the Secret may exist, so that an edit of the name meanwhile does not cause a
+/// second key.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_secret_in_doubt_is_not_forgotten() {
+async fn an_uncertain_secret_create_causes_no_second_key() {
     let stage = Stage::new("resilience-doubt").await;
     let proxy = FaultProxy::forwarding(operator_account::client(&stage.kubeconfig).await).await.unwrap();
     let kubeconfig = proxy.kubeconfig().unwrap();
@@ -231,9 +232,9 @@ async fn a_secret_in_doubt_is_not_forgotten() {
     assert_eq!(stage.kubectl(&["get", "secrets", "-n", &namespace, "-o=name"]).trim(), "secret/moved");
 }
 
-/// Its KeyPairs go with it, whatever state they are in, and nothing is left to be tried again.
+/// The KeyPairs are deleted with the namespace in any state, and the operator retries nothing.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_namespace_that_is_deleted() {
+async fn a_deleted_namespace_leaves_nothing_to_retry() {
     let stage = Stage::new("resilience-namespace").await;
     let (mut operator, _) = spawn(&stage.kubeconfig, &[]);
     let namespace = namespace(&stage.client, "gone").await.unwrap();
@@ -249,7 +250,7 @@ async fn a_namespace_that_is_deleted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_burst_of_rsa_requests_holds_up_no_other_namespace() {
+async fn a_burst_of_rsa_requests_delays_no_other_namespace() {
     const BURST: usize = 40;
     let stage = Stage::new("resilience-burst").await;
     let (mut operator, address) = spawn(&stage.kubeconfig, &["--keygen-threads=1", "--concurrency=2"]);

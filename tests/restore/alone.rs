@@ -46,28 +46,28 @@ async fn passed(topic: &str, streams: bool) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn versions_that_the_server_has_not_reached() {
+async fn the_operator_follows_a_restored_older_state() {
     behind("behind", true).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn versions_that_the_server_has_not_reached_without_streams() {
+async fn the_operator_follows_a_restored_older_state_without_streaming_lists() {
     behind("behind-list", false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn versions_that_the_server_has_passed_already() {
+async fn the_operator_follows_a_restored_state_with_reused_versions() {
     passed("passed", true).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn versions_that_the_server_has_passed_already_without_streams() {
+async fn the_operator_follows_reused_versions_without_streaming_lists() {
     passed("passed-list", false).await;
 }
 
-/// The snapshot has a Secret of which the status does not tell yet: it is taken, and no second key is made.
+/// The snapshot contains a Secret that the status does not mention yet: the operator uses it and generates no second key.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_secret_that_its_status_does_not_know() {
+async fn a_restored_secret_without_a_status_keeps_its_key() {
     let stage = Stage::new("adopted", true);
     let proxy = FaultProxy::forwarding(operator_account::client(&stage.kubeconfig).await).await.unwrap();
     let kubeconfig = proxy.kubeconfig().unwrap();

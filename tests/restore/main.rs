@@ -1,5 +1,5 @@
-//! etcd is put back to an older snapshot under operators that go on running: what happened since has never happened, and the same
-//! resource versions are given once more, to other changes.
+//! etcd is restored to an older snapshot while operators are running: later changes are undone, and the same resource versions
+//! are assigned again to other changes.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs, reason = "a panic fails the test")]
 

@@ -146,11 +146,11 @@ async fn replicas(topic: &str, streams: bool) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_answer_by_what_is_there() {
+async fn every_replica_follows_the_restored_state() {
     replicas("replicas", true).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_answer_by_what_is_there_without_streams() {
+async fn every_replica_follows_the_restored_state_without_streaming_lists() {
     replicas("replicas-list", false).await;
 }

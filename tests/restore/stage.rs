@@ -1,4 +1,4 @@
-//! A control plane whose etcd can be put back, and a history with a snapshot in it.
+//! A control plane whose etcd can be restored, and a history that contains a snapshot.
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,4 @@
-//! Certificates: renewed under load by two replicas, put right when somebody breaks them, or brought by somebody else.
+//! Certificates: renewed under load by two replicas, repaired after damage, or supplied by another tool.
 
 use std::{
     collections::BTreeSet,
@@ -85,7 +85,7 @@ fn is_believed(address: SocketAddr, bundle: &Path) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn renewed_under_load_without_one_question_unanswered() {
+async fn certificate_renewal_under_load_leaves_no_request_unanswered() {
     const RENEWALS: usize = 4;
     let stage = Arc::new(Stage::new("renewal").await);
     let listener = TcpListener::bind(local()).await.unwrap();
@@ -144,7 +144,7 @@ async fn renewed_under_load_without_one_question_unanswered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_somebody_breaks_is_put_right() {
+async fn damaged_certificates_and_registrations_are_repaired() {
     let stage = Stage::new("broken").await;
     let _operator = stage.operator(&[]).await;
     let put_right = async |what: &str| {
@@ -198,9 +198,9 @@ async fn what_somebody_breaks_is_put_right() {
     put_right("a Secret full of junk").await;
 }
 
-/// As cert-manager does it: files that are replaced, and nobody else to tell the API server.
+/// As with cert-manager: another tool replaces the files, and the operator must update the registration by itself.
 #[tokio::test(flavor = "multi_thread")]
-async fn certificates_that_somebody_else_renews() {
+async fn externally_renewed_certificates_are_reloaded() {
     let maker = Stage::new("files").await;
     let dir = tempfile::tempdir().unwrap();
     // Any certificate will do for the operator: that which another one has made.

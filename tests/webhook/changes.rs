@@ -1,4 +1,4 @@
-//! What may be changed, what is warned of, and what the webhook keeps out of.
+//! Updates: which are refused, which produce a warning, and which the webhook does not review.
 
 use std::{fs, path::Path, process::Command, time::Duration};
 
@@ -16,7 +16,7 @@ fn refused(answer: &Answer) -> &str {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn updates_are_refused_for_what_they_make_worse() {
+async fn an_update_that_adds_an_error_is_refused() {
     let stage = Stage::new("updates").await;
     let _operator = stage.operator(&["--quota=1"]).await;
     let space = namespace(&stage.client, "updates").await.unwrap();
@@ -51,9 +51,9 @@ async fn updates_are_refused_for_what_they_make_worse() {
     stage.delete(&space, "web").await.admitted();
 }
 
-/// Whatever keeps the rules is asked about once, whatever breaks them once, and what is no change of the spec is let through.
+/// A valid write and an invalid write are reviewed once each; a write that does not change the spec is not reviewed.
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_asked_twice() {
+async fn each_write_causes_at_most_one_review() {
     let stage = Stage::new("once").await;
     let replica = stage.operator(&[]).await;
     let space = namespace(&stage.client, "once").await.unwrap();
@@ -76,9 +76,9 @@ async fn nothing_is_asked_twice() {
     assert_eq!(asked().await, before + 3);
 }
 
-/// What the API server has a word for itself it says itself.
+/// Errors that the API server detects itself are reported in its own words.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_there_already_and_what_has_no_name_yet() {
+async fn the_webhook_leaves_errors_of_the_api_server_unchanged() {
     let stage = Stage::new("names").await;
     let _operator = stage.operator(&[]).await;
     let space = namespace(&stage.client, "names").await.unwrap();
@@ -122,9 +122,9 @@ async fn what_is_there_already_and_what_has_no_name_yet() {
     assert!(answer.said().contains("the annotation keypairs.dev/rotate must be"), "{}", answer.body);
 }
 
-/// Stored while nobody answered: all that is wrong with it stays wrong, and can be mended.
+/// The KeyPairs were stored while no webhook responded: their errors remain, and can be corrected.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_may_be_mended_and_deleted() {
+async fn a_pending_pair_can_be_corrected_and_deleted() {
     let stage = Stage::new("waiting").await;
     let space = namespace(&stage.client, "waiting").await.unwrap();
     let key = json!({ "profile": "OpenSSH", "publicKey": KEY });
@@ -162,7 +162,7 @@ async fn what_waits_may_be_mended_and_deleted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_unwise_is_warned_of() {
+async fn discouraged_settings_produce_a_warning() {
     let stage = Stage::new("warnings").await;
     let _operator = stage.operator(&[]).await;
     let space = namespace(&stage.client, "warnings").await.unwrap();
@@ -212,9 +212,9 @@ async fn what_is_unwise_is_warned_of() {
     assert!(stderr.contains("denied the request: The specified KeyPairName already exists. "), "{stderr}");
 }
 
-/// Whoever pastes a private key somewhere is told so, and it is not repeated: not in the answer, and not in the log.
+/// The refusal has a message, and neither the response nor the log quotes the private key.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_private_key_is_not_repeated() {
+async fn a_pasted_private_key_is_not_quoted() {
     const PRIVATE: &str = include_str!("../vectors/private/plain/rsa2048.pkcs8");
     let stage = Stage::new("leaks").await;
     let replica = stage.operator(&[]).await;

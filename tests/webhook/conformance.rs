@@ -1,7 +1,7 @@
 //! Every error of every profile, through the API server.
 //!
-//! What is expected is written out by hand ([`expected`](crate::expected)); what was answered is written into
-//! `docs/conformance.md` by `make docs`, and compared with it otherwise.
+//! The expected errors are written by hand ([`expected`](crate::expected)). `make docs` writes the responses into
+//! `docs/conformance.md`; otherwise the test compares them with that file.
 
 use std::{fmt::Write as _, fs, path::Path};
 
@@ -41,7 +41,7 @@ struct Scene<'a> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_error_of_every_profile() {
+async fn every_profile_reports_every_error() {
     let stage = Stage::new("conformance").await;
     let _operator = stage.operator(&["--region-selector=keypairs.dev/region!=no"]).await;
     let mut tables = String::new();

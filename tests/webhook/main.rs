@@ -1,4 +1,4 @@
-//! The admission webhook, asked by a real API server.
+//! The admission webhook, called by a real API server.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs, reason = "a panic fails the test")]
 

@@ -1,4 +1,4 @@
-//! Somebody puts a certificate of theirs where the operator keeps its own.
+//! Attackers who replace the certificate of the operator with their own.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -74,9 +74,9 @@ async fn a_planted_certificate_is_neither_served_nor_trusted() {
     }
 }
 
-/// By the webhook, and by the controller where there is none.
+/// Refused by the webhook, or by the controller if there is no webhook.
 #[tokio::test]
-async fn a_key_pair_cannot_take_the_operators_names() {
+async fn a_key_pair_cannot_use_the_operators_names() {
     let stage = Stage::new("own-names").await;
     let spec = |name: &str| json!({ "generate": { "algorithm": "RSA" }, "secret": { "name": name } });
     let operator = stage.operator(&[]).await;

@@ -1,4 +1,4 @@
-//! Every replica answers, none is the authority, and creates work when nobody answers.
+//! Every replica answers reviews, the controller decides, and creates work even if no replica responds.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,9 +15,9 @@ fn import() -> Value {
     json!({ "profile": "OpenSSH", "publicKey": include_str!("../vectors/public/ed25519.pub") })
 }
 
-/// The one with the webhook never leads before the other is killed, and answers from a warm index all the time.
+/// The replica with the webhook leads only after the other one is killed, and always answers from a complete index.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replica_that_stands_by_answers_and_goes_on_when_it_leads() {
+async fn a_standby_answers_reviews_before_and_after_takeover() {
     let stage = Arc::new(Stage::new("standby").await);
     let space = namespace(&stage.client, "standby").await.unwrap();
     let election = ["--leader-elect", "--lease-duration=3", "--quota=1"];
@@ -59,9 +59,9 @@ async fn a_replica_that_stands_by_answers_and_goes_on_when_it_leads() {
     stage.settled(&space, "two", "Imported").await;
 }
 
-/// Both are let in, since neither was there when they were asked about; the controller accepts one.
+/// The webhook admits both, because neither existed when it reviewed them; the controller accepts one.
 #[tokio::test(flavor = "multi_thread")]
-async fn two_requests_for_the_last_slot() {
+async fn only_one_of_two_simultaneous_creates_is_accepted() {
     let stage = Stage::new("last-slot").await;
     let space = namespace(&stage.client, "last-slot").await.unwrap();
     let proxy = FaultProxy::forwarding(operator_account::client(&stage.kubeconfig).await).await.unwrap();
@@ -113,9 +113,9 @@ async fn creates_work_while_the_operator_is_stopped() {
     stage.registered().await;
 }
 
-/// Other namespaces are somebody else's, and the API server does not even ask.
+/// The API server does not call the webhook for other namespaces.
 #[tokio::test(flavor = "multi_thread")]
-async fn only_the_namespaces_that_are_watched_are_answered_for() {
+async fn only_watched_namespaces_are_reviewed() {
     let stage = Stage::new("scopes").await;
     let (here, elsewhere) =
         (namespace(&stage.client, "here").await.unwrap(), namespace(&stage.client, "elsewhere").await.unwrap());

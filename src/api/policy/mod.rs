@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn every_policy_is_bound_and_refuses_when_it_cannot_be_evaluated() {
+    fn every_policy_is_bound_and_fails_closed() {
         let policies = policies(&installation());
         let names: BTreeSet<_> = policies.iter().map(|policy| policy.policy.metadata.name.clone()).collect();
         assert_eq!(names.len(), policies.len());
@@ -93,7 +93,7 @@ mod tests {
 
     /// Other clients that write Secrets, Leases and webhook configurations must not be affected.
     #[test]
-    fn the_fence_is_around_the_operator_only() {
+    fn the_fence_applies_only_to_the_operator() {
         for Policy { policy, .. } in policies(&installation()).into_iter().skip(1) {
             let conditions = policy.spec.unwrap().match_conditions.unwrap();
             let expressions: Vec<_> = conditions.into_iter().map(|condition| condition.expression).collect();
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn the_operator_may_be_told_to_register_a_url() {
+    fn the_webhook_policy_allows_a_configured_url() {
         let text = |url: Option<&str>| {
             let installation = Installation { webhook_url: url.map(str::to_owned), ..installation() };
             format!("{:?}", policies(&installation))

@@ -134,7 +134,7 @@ mod tests {
 
     /// The expression supports only strings at the top level, and the schema has no other defaults there.
     #[test]
-    fn the_defaults_are_texts() {
+    fn schema_defaults_are_strings() {
         let defaults = serde_json::to_value(SecretSpec::default()).unwrap();
         assert!(defaults.as_object().unwrap().values().all(Value::is_string), "{defaults}");
     }

@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_ours_by_uid_and_offered_by_name() {
+    fn a_secret_is_ours_by_uid_and_offered_by_name() {
         let annotated =
             |key: &str, value: &str| metadata(json!({ "annotations": { key: value } })).ownership(&key_pair());
         assert_eq!(metadata(json!({})).ownership(&key_pair()), Ownership::Foreign);
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_owners_one_has_it() {
+    fn only_one_of_two_owner_references_owns_a_secret() {
         let owners = json!([owner("KeyPair", "web", "1", false)[0], owner("KeyPair", "db", "2", false)[0]]);
         let other: KeyPair =
             serde_json::from_value(json!({ "metadata": { "name": "db", "uid": "2" }, "spec": {} })).unwrap();
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_controller_has_is_not_ours_to_take() {
+    fn a_secret_of_another_controller_is_foreign() {
         let two = json!([owner("SealedSecret", "db", "2", true)[0], owner("KeyPair", "web", "1", false)[0]]);
         assert_eq!(metadata(json!({ "ownerReferences": two })).ownership(&key_pair()), Ownership::Foreign);
         for (key, value) in [(KEYPAIR_UID_ANNOTATION, "1"), (ADOPT_ANNOTATION, "web")] {
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_and_told_is_checked() {
+    fn ownership_metadata_is_bounded_and_escaped() {
         let long = "x".repeat(300_000);
         let kept = metadata(json!({
             "annotations": { ADOPT_ANNOTATION: long, KEYPAIR_UID_ANNOTATION: long },

@@ -32,7 +32,7 @@ fn accepted_key_pair(changes: &Value) -> decide::AcceptedKeyPair {
 }
 
 #[test]
-fn what_the_operator_writes_is_taken_as_it_is() {
+fn a_status_of_the_operator_is_read_unchanged() {
     let accepted = accepted_key_pair(&json!({}));
     assert_eq!(
         (accepted.id.as_str(), accepted.public_key.as_str(), accepted.bits),
@@ -44,7 +44,7 @@ fn what_the_operator_writes_is_taken_as_it_is() {
 }
 
 #[test]
-fn the_name_of_a_secret_is_one_or_none() {
+fn an_invalid_secret_name_reads_as_absent() {
     let long = "a".repeat(254);
     for name in [
         "",
@@ -83,14 +83,14 @@ fn a_name_that_a_profile_allows_is_read_back() {
 }
 
 #[test]
-fn an_identifier_that_is_none_is_made_anew() {
+fn an_invalid_identifier_is_derived_again_from_the_uid() {
     for id in ["", "x", "kp-0123456789ABCDEFGHIJ", "kp-0123456789abcdefghij\n", &"k".repeat(100_000)] {
         assert_eq!(accepted_key_pair(&json!({ "keyPairID": id })).id, KeyPairId::from_uid(UID).to_string(), "{id:.40}");
     }
 }
 
 #[test]
-fn a_key_is_one_that_its_fingerprints_are_of() {
+fn a_key_must_match_its_fingerprints() {
     let honest = accepted_key_pair(&json!({}));
     // Not a key, not as the operator writes it, not this one.
     for line in [
@@ -126,16 +126,16 @@ fn a_key_is_one_that_its_fingerprints_are_of() {
 }
 
 #[test]
-fn a_fingerprint_has_the_form_of_one() {
+fn a_malformed_fingerprint_is_ignored() {
     for text in ["", "x", "a\nb", "SHA256:../..", &"a".repeat(100_000)] {
         assert_eq!(accepted_key_pair(&json!({ "fingerprint": text })).fingerprint, "", "{text:.40}");
     }
     assert_eq!(accepted_key_pair(&json!({ "fingerprint": "a".repeat(32) })).fingerprint, "a".repeat(32));
 }
 
-/// What was not right does not stay, and is not written as an empty text.
+/// Invalid values are dropped, and not written as empty strings.
 #[test]
-fn what_is_not_known_is_left_out_of_the_next_status() {
+fn unknown_values_are_omitted_from_the_next_status() {
     let forged = json!({
         "keyPairID": "\u{202e}", "publicKey": "a\nb", "algorithm": "x", "bits": 1 << 30, "fingerprint": "y",
         "fingerprints": { "md5": "a", "sha256": "b" }, "secretName": "../x", "secretVersion": "\n",

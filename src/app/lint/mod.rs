@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn names_file_document_and_code() {
+    fn an_error_names_file_document_and_code() {
         let text = format!("apiVersion: v1\nkind: ConfigMap\n---\n{HEADER}spec: {{keyPairName: 1st}}\n");
         let findings = findings(&text);
         assert_eq!(findings.len(), 1, "{findings:?}");
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_every_error_of_an_object() {
+    fn every_error_of_an_object_is_found() {
         let text = format!(
             "{HEADER}spec: {{profile: Volcengine, keyPairName: a..b, description: ' x', typo: 1, clientToken: 中}}\n"
         );
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn quotes_no_values() {
+    fn errors_quote_no_values() {
         let secret = "-----BEGIN PRIVATE KEY----- c2VjcmV0";
         for text in [
             format!("{HEADER}spec: \"{secret}\"\n"),

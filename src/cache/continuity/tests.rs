@@ -152,7 +152,7 @@ async fn a_watch_that_times_out_resumes_without_a_further_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_silent_server_is_asked_for_the_newest_version_and_not_listed() {
+async fn a_silent_server_is_probed_instead_of_listed() {
     let server = Server::at(100);
     let _told = follow(&server).await;
     server.0.is_silent.store(true, Ordering::Relaxed);
@@ -214,9 +214,9 @@ async fn a_watch_that_is_cut_repeatedly_causes_few_lists() {
     assert!((3..=7).contains(&lists), "{lists} lists in an hour: {asked:?}");
 }
 
-/// A watch may be cut just after a list, and then not again for long. Doubt must not last until then.
+/// A watch may be cut just after a list, and then not again for a long time. The doubt must end earlier.
 #[tokio::test(start_paused = true)]
-async fn a_watch_that_resumed_in_doubt_is_listed_again_in_time() {
+async fn an_uncertainly_resumed_watch_is_listed_again_in_time() {
     let server = Server::at(100);
     let mut told = follow(&server).await;
     server.be_unavailable_for(5 * SECOND).await;

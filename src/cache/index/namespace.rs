@@ -123,15 +123,15 @@ impl Namespace {
         self.ledger.as_mut().map(|ledger| ledger.withdraw(uid)).unwrap_or_default()
     }
 
-    /// Sets the region if only its quota changed: then every claim stays the same. Returns the names of the `KeyPair`s that this affects,
-    /// or `None` if all claims have to be evaluated again.
-    pub fn set_quota(&mut self, region: &Region) -> Option<BTreeSet<String>> {
+    /// Sets the region if it differs only in its quota, so that every claim stays the same. Returns the object names of the `KeyPair`s that
+    /// this affects, or `None` if all claims have to be evaluated again.
+    pub fn set_region_if_only_quota_differs(&mut self, region: &Region) -> Option<BTreeSet<String>> {
         let ledger = self.ledger.as_mut().filter(|_| self.has_region)?;
         if ledger.region() == region {
             return Some(BTreeSet::new());
         }
         let only_quota = Region { quota: region.quota, ..ledger.region().clone() } == *region;
-        only_quota.then(|| ledger.set_quota(region.clone()))
+        only_quota.then(|| ledger.set_quota(region.quota))
     }
 
     /// Forgets the region of a deleted namespace. Pending writes stay: they may still reach a namespace that was created again.
@@ -267,7 +267,7 @@ impl Namespace {
 /// The claim of the `KeyPair` with this name, which shares the copy of the name.
 fn claim(request: &ClaimRequest, name: &Arc<str>, region: &Region) -> Option<Claim> {
     let mut claim = request.claim(region)?;
-    claim.seniority.name = Arc::clone(name);
+    claim.seniority.object_name = Arc::clone(name);
     Some(claim)
 }
 

@@ -42,7 +42,7 @@ fn nothing_is_granted_before_the_list_is_complete() {
 }
 
 #[test]
-fn the_next_in_line_is_notified_when_a_slot_is_free() {
+fn a_free_slot_notifies_the_next_in_line() {
     let index = index(1);
     index.apply(&Event::Apply(key_pair("aa", false)));
     index.apply(&Event::Apply(key_pair("bb", false)));
@@ -53,7 +53,7 @@ fn the_next_in_line_is_notified_when_a_slot_is_free() {
 }
 
 #[test]
-fn a_request_that_is_not_valid_takes_no_place() {
+fn an_invalid_request_holds_no_slot_or_name() {
     let index = index(1);
     let mut invalid = key_pair("aa", false);
     invalid.spec.key_pair_name = Some("1st".to_owned());
@@ -67,7 +67,7 @@ fn a_request_that_is_not_valid_takes_no_place() {
 }
 
 #[test]
-fn a_new_list_keeps_what_is_granted_and_forgets_what_is_gone() {
+fn a_new_list_keeps_grants_and_forgets_deleted_pairs() {
     let index = index(1);
     index.apply(&Event::Apply(key_pair("bb", false)));
     index.apply(&Event::<KeyPair>::Init);
@@ -102,7 +102,7 @@ fn nothing_is_granted_in_an_unknown_namespace() {
 }
 
 #[test]
-fn another_quota_affects_those_that_it_admits() {
+fn a_quota_change_reevaluates_only_affected_pairs() {
     let index = index(1);
     let pairs = [key_pair("aa", false), key_pair("bb", false), key_pair("cc", false)];
     for pair in &pairs {
@@ -117,7 +117,7 @@ fn another_quota_affects_those_that_it_admits() {
 }
 
 #[test]
-fn a_region_that_changes_during_a_list_counts_for_what_is_listed() {
+fn a_region_change_during_a_list_applies_to_listed_pairs() {
     let index = index(1);
     let pairs = [key_pair("aa", false)];
     index.apply(&Event::<KeyPair>::Init);
@@ -162,7 +162,7 @@ fn in_project(name: &str, accepted: bool) -> KeyPair {
 }
 
 #[test]
-fn a_namespace_that_is_recreated_before_its_watch_shows_it_keeps_its_key_pairs() {
+fn a_namespace_recreated_unnoticed_keeps_its_key_pairs() {
     let index = index(1);
     let pairs = [key_pair("aa", true), key_pair("bb", false)];
     for pair in &pairs {
@@ -183,7 +183,7 @@ fn a_namespace_that_is_recreated_before_its_watch_shows_it_keeps_its_key_pairs()
 }
 
 #[test]
-fn a_recreated_namespace_frees_what_its_old_pairs_held() {
+fn a_recreated_namespace_frees_slots_of_its_former_pairs() {
     let index = index(1);
     let old = key_pair("aa", true);
     index.apply(&Event::Apply(old.clone()));
@@ -218,7 +218,7 @@ fn a_deleted_empty_namespace_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_pending_acceptance_keeps_slot_and_name_whatever_happens_to_the_namespace() {
+fn a_pending_acceptance_keeps_slot_and_name_without_its_namespace() {
     let edits: [fn(&Index, &[KeyPair]); 4] = [
         |index, pairs| drop(index.set_region("shop", without_project(), store(pairs))),
         |index, pairs| {

@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn the_summary_of_a_large_one_makes_the_same_claim() {
+    fn a_summarized_key_pair_makes_the_same_claim() {
         let line = include_str!("../../../tests/vectors/public/rsa2048.pub").trim();
         let mut large = import(line);
         large.metadata.name = Some("n".repeat(253));

@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn it_returns_what_was_stored() {
+    fn the_store_returns_stored_objects_unchanged() {
         let store = CompressedStore::default();
         let mut web = key_pair("web", "1");
         web.spec.description = Some("a pair".to_owned());
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_complete_list_takes_effect_and_returns_what_is_gone() {
+    fn a_complete_list_takes_effect_and_returns_deleted_objects() {
         let store = CompressedStore::default();
         for (name, uid) in [("stays", "1"), ("goes", "2"), ("anew", "3")] {
             store.apply(&Event::Apply(key_pair(name, uid)));
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_restarts_forgets_what_it_had() {
+    fn a_restarted_list_discards_its_earlier_pages() {
         let store = CompressedStore::default();
         store.apply(&Event::<KeyPair>::Init);
         store.apply(&Event::InitApply(key_pair("web", "1")));

@@ -53,7 +53,7 @@ async fn begin(status: u16, stream: &str) -> (Vec<String>, Vec<String>) {
 }
 
 #[tokio::test]
-async fn begins_with_a_streaming_list_of_the_newest_state() {
+async fn a_watch_begins_with_a_streaming_list() {
     let (told, asked) = begin(200, &format!("{ADDED}\n{}\n", END.replace('\n', ""))).await;
     assert_eq!(told, ["init", "streamed"]);
     let [query] = &asked[..] else { panic!("{asked:?}") };
@@ -63,7 +63,7 @@ async fn begins_with_a_streaming_list_of_the_newest_state() {
 }
 
 #[tokio::test]
-async fn lists_in_pages_without_streaming_lists() {
+async fn a_watch_lists_pages_without_streaming_lists() {
     for (code, reason) in [(422, "Invalid"), (504, "Timeout")] {
         let refusal = json!({ "status": "Failure", "message": "no", "reason": reason, "code": code }).to_string();
         let (told, asked) = begin(code, &refusal).await;
@@ -73,14 +73,14 @@ async fn lists_in_pages_without_streaming_lists() {
 }
 
 #[tokio::test]
-async fn lists_in_pages_when_a_streaming_list_does_not_complete() {
+async fn a_watch_lists_pages_after_an_incomplete_streaming_list() {
     let (told, asked) = begin(200, &format!("{ADDED}\n")).await;
     assert_eq!(told, ["init", "streamed", "init", "listed"]);
     assert_eq!(asked.len(), 3, "{asked:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_that_is_too_large_is_retried_with_smaller_pages() {
+async fn an_oversized_page_is_retried_with_smaller_pages() {
     let asked = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&asked);
     let server = service_fn(move |request: Request<Body>| {
@@ -101,21 +101,32 @@ async fn a_page_that_is_too_large_is_retried_with_smaller_pages() {
     assert_eq!(*asked.lock().unwrap(), [500, 62]);
 }
 
+/// How an API server reports that it refuses a watch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refusal {
+    Event,
+    Response,
+}
+
 /// The watch requests of `watched`, by time, to an API server that lists and then answers each watch with this error.
-async fn refused(code: u16, time: Duration) -> Vec<(Duration, bool)> {
+async fn refused(code: u16, refusal: Refusal, time: Duration) -> Vec<(Duration, bool)> {
     let asked = Arc::new(Mutex::new(Vec::new()));
     let (log, begun) = (Arc::clone(&asked), Instant::now());
     let server = service_fn(move |request: Request<Body>| {
         let initial = has_parameter(request.uri(), "sendInitialEvents=true");
         let status = json!({ "kind": "Status", "status": "Failure", "reason": "no", "message": "no", "code": code });
-        let text = if has_parameter(request.uri(), "watch=true") {
+        let (answered, text) = if has_parameter(request.uri(), "watch=true") {
             log.lock().unwrap().push((begun.elapsed(), initial));
-            let refusal = json!({ "type": "ERROR", "object": status });
-            if initial { format!("{ADDED}\n{}\n", END.replace('\n', "")) } else { format!("{refusal}\n") }
+            match refusal {
+                _ if initial => (200, format!("{ADDED}\n{}\n", END.replace('\n', ""))),
+                Refusal::Event => (200, format!("{}\n", json!({ "type": "ERROR", "object": status }))),
+                Refusal::Response => (code, status.to_string()),
+            }
         } else {
-            json!({ "metadata": { "resourceVersion": "1" }, "items": [] }).to_string()
+            (200, json!({ "metadata": { "resourceVersion": "1" }, "items": [] }).to_string())
         };
-        async move { Ok::<_, Infallible>(Response::new(Body::from(text.into_bytes()))) }
+        let response = Response::builder().status(answered).body(Body::from(text.into_bytes())).unwrap();
+        async move { Ok::<_, Infallible>(response) }
     });
     let events = events_of(&Client::new(server, "default"));
     tokio::time::timeout(time, events.for_each(|_| std::future::ready(()))).await.unwrap_err();
@@ -125,9 +136,12 @@ async fn refused(code: u16, time: Duration) -> Vec<(Duration, bool)> {
 /// Otherwise kube would repeat the same request for ever.
 #[tokio::test(start_paused = true)]
 async fn a_watch_that_cannot_resume_lists_again() {
-    for code in [400, 403, 410, 500] {
-        let asked = refused(code, Duration::from_secs(20)).await;
-        assert!(asked.iter().filter(|(_, initial)| *initial).count() > 1, "{code}: {asked:?}");
+    let events = [400, 403, 410, 500].map(|code| (code, Refusal::Event));
+    let responses = [400, 410].map(|code| (code, Refusal::Response));
+    for (code, refusal) in events.into_iter().chain(responses) {
+        let asked = refused(code, refusal, Duration::from_secs(20)).await;
+        let lists = asked.iter().filter(|(_, initial)| *initial).count();
+        assert!(lists > 1, "{code} as {refusal:?}: {asked:?}");
     }
 }
 
@@ -135,7 +149,7 @@ async fn a_watch_that_cannot_resume_lists_again() {
 #[tokio::test(start_paused = true)]
 async fn repeated_lists_back_off() {
     for code in [410, 500] {
-        let asked = refused(code, Duration::from_secs(600)).await;
+        let asked = refused(code, Refusal::Event, Duration::from_secs(600)).await;
         let lists = asked.iter().filter(|(_, initial)| *initial).count();
         assert!((2..=40).contains(&lists), "{code}: {lists} lists in ten minutes: {asked:?}");
     }

@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_not_filled_while_keys_are_requested() {
+    fn the_pool_is_not_filled_while_keys_are_requested() {
         let pool = pool(1);
         drop(wait_for(&pool, KeySpec::Rsa2048));
         let pause = pool.pause();

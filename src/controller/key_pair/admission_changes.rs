@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn what_admission_changes_is_written_again_less_and_less_often() {
+    async fn fields_that_admission_changes_are_rewritten_with_back_off() {
         let (admission_changes, parts) = (AdmissionChanges::default(), ["label team".to_owned()]);
         for pause in [15, 30, 60, 120, 240, 300, 300] {
             admission_changes.record("uid", "web", "digest", &parts);

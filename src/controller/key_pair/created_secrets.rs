@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_recorded_counts_in_its_namespace_until_it_is_gone() {
+    fn a_recorded_secret_counts_only_in_its_namespace() {
         let created = CreatedSecrets::default();
         created.record("uid", "shop", "web");
         created.record("uid", "other", "forged");

@@ -235,27 +235,4 @@ async fn with_deadline<T>(leadership: &Leadership, request: impl Future<Output =
 }
 
 #[cfg(test)]
-mod tests {
-    use http::{Request, Response};
-    use k8s_openapi::api::core::v1::Secret;
-    use kube::client::{Body, ClientBuilder};
-    use tower::{BoxError, service_fn};
-
-    use super::{secrets::RequestError, *};
-    use crate::client::RequestLimits;
-
-    /// The client limits each request to the same time, with an error that does not say that the response is missing.
-    #[tokio::test(start_paused = true)]
-    async fn a_request_without_a_response_can_be_reported() {
-        let service = service_fn(|_: Request<Body>| std::future::pending::<Result<Response<Body>, BoxError>>());
-        let client = ClientBuilder::new(service, "default").with_layer(&RequestLimits::default()).build();
-        let secrets: Api<Secret> = Api::default_namespaced(client);
-        let started = Instant::now();
-        let read = async { secrets.get("a").await.map_err(RequestError::Kube) };
-        let outcome = with_deadline(&Leadership::always(), read).await;
-        assert_eq!(started.elapsed().as_secs(), 30);
-        let error = outcome.and_then(|read| read.map_err(Error::ReadSecret)).unwrap_err();
-        assert_eq!(error.about_secret().as_deref(), Some("the API server did not answer within 30s"));
-        assert_eq!(error.step(), "Timeout");
-    }
-}
+mod tests;

@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_write_arrives_once_and_not_with_what_it_replaced() {
+    fn a_write_is_confirmed_only_by_its_own_event() {
         let own_writes = OwnWrites::default();
         assert_eq!(own_writes.arrived("uid", "1"), None);
         own_writes.record("uid", "1".to_owned());

@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_triggered_while_it_is_reconciled_is_reconciled_once_more() {
+    fn an_object_triggered_while_reconciled_is_reconciled_again() {
         let mut queue = Queue::default();
         queue.add(reference("a/1"));
         let running = queue.next(&nothing()).unwrap();
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_requeues_after_a_delay_and_ends_with_the_triggers() {
+    async fn the_queue_requeues_after_delays_and_ends_with_triggers() {
         let (sender, receiver) = mpsc::unbounded();
         let reconciled = RefCell::new(Vec::new());
         let reconcile = |reference: ObjectRef<KeyPair>| {

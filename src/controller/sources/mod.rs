@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_cache_is_outdated_when_any_of_its_watches_completes_no_list() {
+    async fn a_cache_is_outdated_while_a_watch_completes_no_list() {
         for trouble in [Trouble::Errors, Trouble::HalfAList, Trouble::HalfAStream] {
             for broken in ["keypairs", "namespaces"] {
                 let is_broken = Arc::new(AtomicBool::new(false));

@@ -30,7 +30,7 @@ fn candidate(uid: u32, parameters: Parameters, accepted: bool) -> Candidate {
     let uid = format!("uid-{uid}");
     let claim = request::check(&parameters).ok().map(|_: Source| Claim {
         uid: uid.as_str().into(),
-        seniority: Seniority { created: 1, name: uid.as_str().into() },
+        seniority: Seniority { created: 1, object_name: uid.as_str().into() },
         key_pair_name: parameters.key_pair_name.as_str().into(),
         accepted,
         token: parameters.token_use(&region),
@@ -64,7 +64,7 @@ fn reasons(refusals: &[Refusal]) -> Vec<Reason> {
 }
 
 #[test]
-fn refuses_what_the_controller_would_refuse() {
+fn admission_refuses_what_the_controller_would_refuse() {
     let accepted = candidate(1, parameters("web"), true);
     let review = |quota, new: &Candidate| reasons(&refusals_of(new, None, &ledger(quota, &[&accepted])));
     assert_eq!(review(2, &candidate(2, parameters("db"), false)), []);

@@ -28,6 +28,11 @@ impl<'a> Case<'a> {
         self.observed.recorded.as_ref()?.secret_name.as_deref()
     }
 
+    /// Whether the status records the key of the pair.
+    pub(super) fn knows_its_key(self) -> bool {
+        self.observed.recorded.as_ref().is_some_and(|recorded| !recorded.fingerprints.sha256.is_empty())
+    }
+
     /// Whether the Secret is ours and holds the key of the pair or, if the key is not known yet, one that matches the spec.
     pub(super) fn holds_right_key(self, secret: &ReadSecret) -> bool {
         secret.ownership == Ownership::Ours

@@ -216,11 +216,11 @@ impl<'a> Case<'a> {
         }
         let recorded = self.observed.recorded.as_ref();
         let (Ownership::Offered, Some(key)) = (secret.ownership, &secret.public_key) else {
-            return Err(refusals::secret_conflict(name, secret.owner.as_deref(), knows_its_key(recorded)));
+            return Err(refusals::secret_conflict(name, secret.owner.as_deref(), self.knows_its_key()));
         };
         match recorded {
             Some(recorded) if recorded.contradicts(key) => Err(refusals::offer_of_another_key(name)),
-            _ if !knows_its_key(recorded) && !self.matches_spec(key) => {
+            _ if !self.knows_its_key() && !self.matches_spec(key) => {
                 Err(refusals::offer_of_another_kind(name, key, self.spec))
             }
             _ if !secret.is_type_allowed => Err(refusals::type_cannot_change(name)),
@@ -230,9 +230,4 @@ impl<'a> Case<'a> {
                 .map_or(Ok(()), |incompatibility| Err(refusals::incompatibility(name, incompatibility))),
         }
     }
-}
-
-/// Whether the status records the key of the pair.
-pub(super) fn knows_its_key(recorded: Option<&AcceptedKeyPair>) -> bool {
-    recorded.is_some_and(|recorded| !recorded.fingerprints.sha256.is_empty())
 }

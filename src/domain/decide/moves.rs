@@ -7,7 +7,6 @@
 use super::{
     CachedSecret, Move, NextStep, ObservedSecret, Ownership, ReadSecret,
     case::{Case, update},
-    generated::knows_its_key,
     refusals, refuse_failed_request, refuse_until_changed,
 };
 use crate::domain::secret::OnLoss;
@@ -155,9 +154,7 @@ fn resolve_conflict(
                 case.report_or_replace(recorded, current)
             }
             // Neither Secret holds the key, so the message must not say that the key stays in one of them.
-            (_, recorded) => {
-                refuse(refusals::secret_conflict(target, copy.owner.as_deref(), knows_its_key(recorded.as_ref())))
-            }
+            _ => refuse(refusals::secret_conflict(target, copy.owner.as_deref(), case.knows_its_key())),
         },
     }
 }

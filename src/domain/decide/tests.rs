@@ -59,7 +59,7 @@ fn desired(public_key: Option<&str>, spec: KeySpec) -> Desired {
 fn claim(uid: &str, created: i64, accepted: bool) -> Claim {
     Claim {
         uid: uid.into(),
-        seniority: Seniority { created, name: "web".into() },
+        seniority: Seniority { created, object_name: "web".into() },
         key_pair_name: "web".into(),
         accepted,
         token: None,
@@ -304,9 +304,9 @@ fn knowing(desired: &Desired, secret: ObservedSecret) -> Observed {
     Observed { secrets: [("web".to_owned(), secret)].into(), ..World::new(None).observe(desired) }
 }
 
-/// Whatever is still under way for the old name meets the Secret that is made there.
+/// A create that is still in flight for the old name conflicts with this Secret.
 #[test]
-fn what_may_still_come_under_another_name_is_made_there() {
+fn a_secret_in_doubt_is_created_under_its_first_name() {
     let mut desired = desired(None, KeySpec::Ed25519);
     desired.parameters.secret.name = "moved".to_owned();
     let observed = Observed {
@@ -318,9 +318,39 @@ fn what_may_still_come_under_another_name_is_made_there() {
     assert_eq!(plan, NextStep::CreateSecret { name: "web".to_owned(), spec: KeySpec::Ed25519, replaces: None });
 }
 
-/// The name that the spec wants is taken: the message says where the key is only if it is there.
+/// The key may be in a Secret that a move left behind and that cannot be read at the moment.
 #[test]
-fn a_name_that_is_taken_is_told_with_the_place_of_the_key_only_if_it_is_there() {
+fn a_key_is_not_lost_while_a_secret_cannot_be_read() {
+    let mut desired = desired(None, KeySpec::Ed25519);
+    let mut world = World::new(None);
+    assert!(world.reconcile(&desired, &granting_ledger(), None));
+    for on_loss in [OnLoss::Report, OnLoss::Regenerate] {
+        desired.parameters.secret.on_loss = on_loss;
+        let why = || "the API server is overloaded".to_owned();
+        for (secret, expected) in [
+            (ObservedSecret::Forbidden(why()), false),
+            (ObservedSecret::Invalid(why()), false),
+            (ObservedSecret::Failing(why()), false),
+            (ObservedSecret::Absent, true),
+        ] {
+            let observed = Observed {
+                created_secrets: BTreeSet::from(["moved".to_owned()]),
+                secrets: [("web".to_owned(), ObservedSecret::Absent), ("moved".to_owned(), secret.clone())].into(),
+                ..world.observe(&desired)
+            };
+            let is_lost = match decide(&desired, &observed, &granting_ledger()) {
+                NextStep::Report(report) => report.refusals[0].reason == Reason::PrivateKeyLost,
+                NextStep::CreateSecret { .. } => true,
+                step => panic!("{step:?}"),
+            };
+            assert_eq!(is_lost, expected, "{on_loss:?}, {secret:?}");
+        }
+    }
+}
+
+/// The Secret that the spec names is foreign: the message names another Secret only if that one holds the key.
+#[test]
+fn a_conflict_message_locates_the_key_only_if_it_exists() {
     let key = || Some(KEYS[0].clone());
     let accepted = {
         let mut world = World::new(None);
@@ -383,7 +413,7 @@ fn sha256(key: Option<&PublicKey>) -> Option<String> {
 
 proptest! {
     #[test]
-    fn ends_and_stays(
+    fn reconciliation_ends_and_stays_settled(
         import: bool,
         spec in select(&[KeySpec::Ed25519, KeySpec::EcdsaP256]),
         secret in any_secret(),
@@ -456,7 +486,7 @@ proptest! {
         prop_assert_eq!(&world.refusals, &[expected]);
     }
 
-    /// Wherever it crashes, a rename ends with one Secret, the new one, and the key of before.
+    /// Wherever the operator crashes, a rename ends with one Secret: the new one, with the same key.
     #[test]
     fn a_rename_moves_the_key(crashes in prop::collection::vec((0_usize..7, any::<bool>()), 0..6), on_loss: bool) {
         let mut desired = desired(None, KeySpec::Ed25519);
@@ -481,9 +511,9 @@ proptest! {
         prop_assert_eq!(recorded.secret_name.as_deref(), Some("moved"));
     }
 
-    /// A Secret that was made just before a crash is found although the name was changed meanwhile.
+    /// A Secret that was created just before a crash is found even if the name was edited meanwhile.
     #[test]
-    fn what_was_left_under_another_name_is_moved(crash in 1_usize..3, later in prop::option::of(0_usize..6)) {
+    fn a_secret_left_under_another_name_is_moved(crash in 1_usize..3, later in prop::option::of(0_usize..6)) {
         let mut desired = desired(None, KeySpec::Ed25519);
         let ledger = granting_ledger();
         let mut world = World::new(None);
@@ -498,10 +528,10 @@ proptest! {
         prop_assert_eq!(world.secrets.keys().collect::<Vec<_>>(), ["moved"]);
     }
 
-    /// What somebody took out of the status, or what could not be in it, is found again in the Secret: no key is lost, changed or
-    /// made for it, wherever the operator crashes and whatever the Secret is to be called.
+    /// Missing and invalid values of the status are recovered from the Secret. No key is lost, changed or generated, wherever the
+    /// operator crashes and whatever name the spec gives the Secret.
     #[test]
-    fn what_the_status_does_not_say_any_more_is_found_again(
+    fn values_missing_from_the_status_are_recovered(
         forgotten in prop::array::uniform4(any::<bool>()), moved: bool, crashes in prop::collection::vec(0_usize..6, 0..4),
     ) {
         let mut desired = desired(None, KeySpec::Ed25519);
@@ -537,9 +567,9 @@ proptest! {
         prop_assert_eq!(after.secret_name.as_ref(), Some(&desired.parameters.secret.name));
     }
 
-    /// Wherever it crashes, one new key is made for one that is lost.
+    /// Wherever the operator crashes, it generates one new key for a lost one.
     #[test]
-    fn a_lost_key_is_replaced_once_where_that_is_wanted(
+    fn regenerate_replaces_a_lost_key_once(
         crashes in prop::collection::vec((0_usize..4, any::<bool>()), 0..5),
     ) {
         let mut desired = desired(None, KeySpec::Ed25519);
@@ -562,7 +592,7 @@ proptest! {
         prop_assert_eq!(held.as_ref(), Some(&after.fingerprints.sha256));
     }
 
-    /// A key that is handed over is taken, unless it is of a kind that is not asked for.
+    /// An offered key is adopted, unless the spec asks for another kind.
     #[test]
     fn an_offered_key_is_adopted(key in select(KEYS.as_slice()), asked: bool, crash in prop::option::of(0_usize..5)) {
         let mut desired = desired(None, KeySpec::Ed25519);
@@ -586,7 +616,7 @@ proptest! {
         }
     }
 
-    /// Wherever it crashes, an adopted Secret whose key goes elsewhere is left to its owner.
+    /// Wherever the operator crashes, an adopted Secret whose key moves is given back to its owner.
     #[test]
     fn an_adopted_secret_is_given_back(
         crashes in prop::collection::vec((0_usize..7, any::<bool>()), 0..6),
@@ -618,9 +648,9 @@ proptest! {
     }
 }
 
-/// What speaks against an adoption is told, and nothing is done.
+/// The obstacle to an adoption is reported, and nothing is written.
 #[test]
-fn an_obstacle_is_reported_and_watched_for() {
+fn an_obstacle_is_reported_and_watched() {
     let desired = desired(None, KeySpec::Ed25519);
     let offered = ReadSecret { ownership: Ownership::Offered, ..read_secret(false, Some(KEYS[0].clone())) };
     let cases = [
@@ -644,9 +674,9 @@ fn an_obstacle_is_reported_and_watched_for() {
     }
 }
 
-/// Another tool's label keeps a Secret out of a watch, and admission may take away whatever is written.
+/// A label of another tool hides a Secret from the watch, and admission may remove what the operator writes.
 #[test]
-fn a_secret_without_our_label_is_kept_in_sight() {
+fn a_secret_without_our_label_is_watched() {
     let desired = desired(None, KeySpec::Ed25519);
     let decide = |is_selected, changes: &[&str]| {
         let admission_changes = changes.iter().map(ToString::to_string).collect();
@@ -666,7 +696,7 @@ fn a_secret_without_our_label_is_kept_in_sight() {
     }
 }
 
-/// The operator's own names are for nobody else, but what has one already keeps it.
+/// A KeyPair cannot use the operator's own names, but one that already has such a name keeps it.
 #[test]
 fn the_operators_own_names_are_refused() {
     let mut desired = desired(None, KeySpec::Ed25519);
@@ -710,14 +740,14 @@ fn names_and_slots_come_from_the_ledger() {
 }
 
 #[test]
-fn nothing_is_done_for_what_is_being_deleted() {
+fn a_key_pair_being_deleted_is_left_alone() {
     let mut desired = desired(None, KeySpec::Ed25519);
     desired.deleting = true;
     assert_eq!(decide(&desired, &World::new(None).observe(&desired), &granting_ledger()), NextStep::Rest);
 }
 
 #[test]
-fn what_the_api_server_refuses_is_reported() {
+fn a_refusal_by_the_api_server_is_reported() {
     let desired = desired(None, KeySpec::Ed25519);
     for (secret, reason) in [
         (ObservedSecret::Invalid("label".to_owned()), Reason::InvalidSecret),
@@ -729,7 +759,7 @@ fn what_the_api_server_refuses_is_reported() {
 }
 
 #[test]
-fn a_secret_is_read_before_a_key_is_generated_where_others_wait_for_its_name() {
+fn a_contended_secret_is_read_before_generating_a_key() {
     let desired = desired(None, KeySpec::Ed25519);
     let mut observed = World::new(None).observe(&desired);
     assert!(matches!(decide(&desired, &observed, &granting_ledger()), NextStep::CreateSecret { .. }));
@@ -739,7 +769,7 @@ fn a_secret_is_read_before_a_key_is_generated_where_others_wait_for_its_name() {
 }
 
 #[test]
-fn what_the_region_does_not_allow_is_refused() {
+fn a_request_that_the_region_disallows_is_refused() {
     let mut desired = desired(None, KeySpec::Ed25519);
     let observed = World::new(None).observe(&desired);
     let elsewhere = Ledger::load(Region::default(), [claim(UID, 1, false)], None);
@@ -753,7 +783,7 @@ fn what_the_region_does_not_allow_is_refused() {
 }
 
 #[test]
-fn a_replay_answers_as_the_original_did() {
+fn a_replay_reports_the_result_of_its_original() {
     let line = KEYS[0].to_openssh();
     let mut original = World::new(None);
     assert!(original.reconcile(&desired(Some(&line), KeySpec::Ed25519), &granting_ledger(), None));

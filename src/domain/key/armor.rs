@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_is_told_apart() {
+    fn damaged_armor_has_distinct_errors() {
         assert_eq!(parse("-----BEGIN X-----\nAAEC\n"), Err(ArmorError::NoEnd));
         assert_eq!(parse("-----BEGIN X-----\nAAEC\n-----END Y-----"), Err(ArmorError::NoEnd));
         assert_eq!(parse("-----BEGIN X-----\nAAEC\n-----END X-----\nx"), Err(ArmorError::TextAfterEnd));

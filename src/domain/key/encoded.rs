@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn base64_is_found_among_other_things() {
+    fn base64_is_found_in_other_text() {
         let extracted = Base64Text::extract("x: 'aGVs\\nbG8_\r\n> Pz8-' AAAAqqqq", "AAAA");
         assert_eq!(*extracted.text, "xaGVsbG8/Pz8+");
         assert_eq!(extracted.prefixes(4).collect::<Vec<_>>(), ["xaGV", "aGVs", "bG8/", "Pz8+"]);
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn hex_is_found_in_every_way_that_it_is_written() {
+    fn hex_is_found_in_every_notation() {
         let bytes = [0x30_u8; 24];
         let write = |separator: &str, prefix: &str| {
             let bytes: Vec<String> = bytes.iter().map(|byte| format!("{prefix}{byte:02X}")).collect();

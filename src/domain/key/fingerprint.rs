@@ -95,14 +95,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_digests_of_nothing_are_the_known_ones() {
+    fn digests_of_empty_input_are_the_known_values() {
         assert_eq!(md5_hex(b""), "d41d8cd98f00b204e9800998ecf8427e");
         assert_eq!(md5_colons(b""), "d4:1d:8c:d9:8f:00:b2:04:e9:80:09:98:ec:f8:42:7e");
         assert_eq!(sha256_base64(b""), "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU");
     }
 
     #[test]
-    fn a_fingerprint_is_known_by_its_form() {
+    fn a_fingerprint_is_recognised_by_its_form() {
         let right = Fingerprints::from_blob(b"");
         assert!(right.is_well_formed());
         assert!(is_fingerprint(&right.md5) && is_fingerprint(&right.sha256) && is_fingerprint(&md5_hex(b"")));

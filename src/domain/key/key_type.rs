@@ -199,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_name_is_found_again_and_unique() {
+    fn every_key_type_name_is_unique() {
         for &key_type in KeyType::ALL {
             assert_eq!(KeyType::from_name(key_type.name()), Some(key_type));
         }

@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn beginnings_of_private_keys_are_recognised() {
+    fn the_beginning_of_a_private_key_is_recognised() {
         for text in [
             "-----BEGIN RSA PRIVATE KEY-----",
             "---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----",
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn public_keys_and_comments_are_not() {
+    fn public_keys_and_comments_are_not_private_keys() {
         for text in [
             "my private key is elsewhere",
             "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEAAAA",

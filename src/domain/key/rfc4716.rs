@@ -73,14 +73,14 @@ mod tests {
     }
 
     #[test]
-    fn a_header_can_go_on() {
+    fn a_header_can_span_lines() {
         assert_eq!(comment(&["Comment: a \\", "b: \\", "c", "AAAA"]), Ok(("a b: c".into(), 1)));
         assert_eq!(comment(&["Comment: a \\"]), Err(PublicKeyError::BrokenArmor));
     }
 
     /// The time is linear: sixteen times as many lines take sixteen times as long, not 256 times.
     #[test]
-    fn a_header_that_goes_on_for_long_takes_no_longer_than_it_is() {
+    fn a_long_header_is_read_in_linear_time() {
         use rustix::time::{ClockId, clock_gettime};
         fn processor_time() -> i128 {
             let time = clock_gettime(ClockId::ThreadCPUTime);

@@ -76,7 +76,7 @@ mod tests {
     const RSA: &str = "AAAAB3NzaC1yc2EAAAADAQABAAAB";
 
     #[test]
-    fn a_key_is_found_whatever_stands_before_it() {
+    fn a_second_key_is_found_after_any_text() {
         for before in
             ["", "ssh-rsa ", "me,ssh-rsa ", "me", "me;", "|", "\\n", "me\0", "rsa\t", "ssh-unknown ", "command=\"x\" "]
         {
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn other_words_are_none() {
+    fn other_words_are_not_keys() {
         for text in [
             "",
             "AAAA",
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn within_base64_no_key_begins() {
+    fn no_key_begins_within_base64() {
         assert!(!contains_separate_key(RSA));
         assert!(!contains_separate_key(&format!("abcd{RSA}")));
         assert!(contains_separate_key(&format!("abcd,{RSA}")));

@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_and_specification_agree() {
+    fn a_key_spec_is_rebuilt_from_its_parts() {
         for &spec in KeySpec::ALL {
             assert_eq!(KeySpec::from_parts(spec.algorithm(), Some(spec.bits())), Some(spec));
         }

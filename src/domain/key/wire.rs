@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn written_numbers_are_read_again() {
+    fn written_numbers_read_back_unchanged() {
         for (magnitude, minimal) in
             [(&[1][..], &[1][..]), (&[0x80], &[0x80]), (&[0, 0, 0xff, 3], &[0xff, 3]), (&[0x7f, 0], &[0x7f, 0])]
         {
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_cannot_go_beyond_the_end() {
+    fn a_field_cannot_exceed_the_buffer() {
         assert_eq!(Reader::new(&[0, 0, 0]).u32(), Err(WireError::Truncated));
         assert_eq!(Reader::new(&[0, 0, 0, 2, 1]).string(), Err(WireError::Truncated));
         assert_eq!(Reader::new(&[0xff; 12]).string(), Err(WireError::Truncated));

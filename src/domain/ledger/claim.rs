@@ -10,7 +10,7 @@ pub struct Seniority {
     /// `metadata.creationTimestamp`, in seconds since 1970.
     pub created: i64,
     /// `metadata.name`.
-    pub name: Arc<str>,
+    pub object_name: Arc<str>,
 }
 
 /// The claim of a `KeyPair` with a valid request to a slot and a name in its namespace.
@@ -31,7 +31,7 @@ pub struct Claim {
 impl Claim {
     /// The state of this claim, given the original of its token.
     pub(super) fn state_as_replay_of(&self, original: &Self) -> ClaimState {
-        let name = original.seniority.name.to_string();
+        let name = original.seniority.object_name.to_string();
         if original.token.as_ref().is_some_and(|token| !token.is_known()) {
             // The original could be decoded only in part, so it cannot be compared yet.
             ClaimState::ReplayOfPending(name)

@@ -71,14 +71,14 @@ impl Ledger {
                 requests.push(claim);
             }
         }
-        let granted =
+        let is_granted =
             |claim: &Claim| claim.accepted || previous.is_some_and(|previous| previous.slots.has_granted(claim));
         for (token, original) in &mut ledger.originals {
             let claims = all_for(&ledger.by_token, token).filter_map(|(_, uid)| ledger.token_claims.get(uid));
             // An accepted pair is the original, whatever was granted before statuses were restored.
             let has_holder = first_for(&ledger.accepted_by_token, token).is_some();
             let mut holders =
-                claims.filter(|claim| if has_holder { claim.accepted } else { granted(claim) }).peekable();
+                claims.filter(|claim| if has_holder { claim.accepted } else { is_granted(claim) }).peekable();
             if let Some(first) = holders.peek() {
                 original.clone_from(&first.uid);
                 requests.extend(holders.cloned());
@@ -136,8 +136,8 @@ impl Ledger {
 
     /// The number of granted claims.
     #[must_use]
-    pub fn granted(&self) -> usize {
-        self.slots.granted()
+    pub fn granted_count(&self) -> usize {
+        self.slots.granted_count()
     }
 
     /// The claim of the `KeyPair` with this UID.
@@ -153,29 +153,29 @@ impl Ledger {
         self.slots.begin_writing(uid)
     }
 
-    /// Notes that no write of the acceptance of the `KeyPair` with this UID can reach the API server any more. Returns the names
+    /// Notes that no write of the acceptance of the `KeyPair` with this UID can reach the API server any more. Returns the object names
     /// of the `KeyPair`s whose state changed.
     pub fn end_writing(&mut self, uid: &str) -> BTreeSet<String> {
         self.slots.end_writing(uid);
         self.revoke()
     }
 
-    /// Replaces the region by one that differs only in its quota, so that every claim stays the same. Returns the names of the
-    /// `KeyPair`s whose state changed, or the reason for it.
-    pub fn set_quota(&mut self, region: Region) -> BTreeSet<String> {
-        let before = std::mem::replace(&mut self.region, region);
+    /// Sets the quota of the region; `None`: it is invalid. Returns the object names of the `KeyPair`s whose state changed, or the
+    /// reason for it.
+    pub fn set_quota(&mut self, quota: Option<usize>) -> BTreeSet<String> {
+        let before = std::mem::replace(&mut self.region.quota, quota);
         let mut changed = self.slots.set_quota(self.region.limit());
         changed.extend(self.revoke());
-        if before.quota.is_none() != self.region.quota.is_none() {
-            changed.extend(self.slots.names_without_slot());
+        if before.is_none() != quota.is_none() {
+            changed.extend(self.slots.objects_lacking_a_slot());
         }
         changed
     }
 
-    /// Adds or updates a claim. Returns the names of the other `KeyPair`s whose state changed, or that are replays of this
+    /// Adds or updates a claim. Returns the object names of the other `KeyPair`s whose state changed, or that are replays of this
     /// request.
     pub fn claim(&mut self, claim: Claim) -> BTreeSet<String> {
-        let (uid, name) = (claim.uid.clone(), claim.seniority.name.clone());
+        let (uid, object_name) = (claim.uid.clone(), claim.seniority.object_name.clone());
         let token = |claim: &Claim| claim.token.as_ref().map(|token| token.token.clone());
         let moved = self.token_claims.get(&uid).is_some_and(|before| token(before) != token(&claim));
         let mut changed = if moved { self.remove_from_token(&uid) } else { BTreeSet::new() };
@@ -185,7 +185,7 @@ impl Ledger {
             changed.extend(self.slots.claim(claim));
         }
         changed.extend(self.revoke());
-        changed.remove(&*name);
+        changed.remove(&*object_name);
         changed
     }
 
@@ -209,7 +209,7 @@ impl Ledger {
         let Some(token) = claim.token.as_ref().map(|token| token.token.clone()) else { return BTreeSet::new() };
         self.add_to_token(claim.clone());
         let is_original = self.original_of(&claim).is_some_and(|original| original.uid == claim.uid);
-        let mut changed = if is_original { self.names_with_token(&token) } else { BTreeSet::new() };
+        let mut changed = if is_original { self.objects_with_token(&token) } else { BTreeSet::new() };
         changed.extend(if is_original || claim.accepted {
             self.slots.claim(claim)
         } else {
@@ -220,7 +220,7 @@ impl Ledger {
         changed
     }
 
-    /// Removes a claim whose `KeyPair` is gone or no longer valid. Returns the names of the `KeyPair`s whose state changed.
+    /// Removes a claim whose `KeyPair` is gone or no longer valid. Returns the object names of the `KeyPair`s whose state changed.
     pub fn withdraw(&mut self, uid: &str) -> BTreeSet<String> {
         let mut changed = self.slots.withdraw(uid);
         changed.extend(self.remove_from_token(uid));

@@ -1,4 +1,4 @@
-//! The claims that hold a slot of the quota and a name, and those that wait for one of the two.
+//! The claims that hold a slot of the quota and a key pair name, and those that wait for one of the two.
 
 mod transitions;
 
@@ -30,8 +30,8 @@ enum Progress {
 #[derive(Debug, Clone)]
 struct Entry {
     created: i64,
-    name: Arc<str>,
-    /// Usually the same text as `name`, and then the same allocation.
+    object_name: Arc<str>,
+    /// Usually the same text as `object_name`, and then the same allocation.
     key_pair_name: Arc<str>,
     has_token: bool,
     progress: Progress,
@@ -43,7 +43,7 @@ impl Entry {
     }
 
     fn seniority(&self) -> Seniority {
-        Seniority { created: self.created, name: Arc::clone(&self.name) }
+        Seniority { created: self.created, object_name: Arc::clone(&self.object_name) }
     }
 
     fn is_granted(&self) -> bool {
@@ -51,24 +51,24 @@ impl Entry {
     }
 }
 
-/// Slots and names, and the claims that hold them or wait for them.
+/// Slots and key pair names, and the claims that hold them or wait for them.
 #[derive(Clone)]
 pub(super) struct Slots {
     quota: usize,
     /// By UID.
     entries: HashMap<Arc<str>, Entry>,
     granted: usize,
-    /// How many granted claims hold each name; more than one only where objects are older than this rule.
-    held_names: HashMap<Arc<str>, u32>,
+    /// How many granted claims hold each key pair name; more than one only if the objects are older than this rule.
+    key_pair_name_holders: HashMap<Arc<str>, u32>,
     /// The waiting claims by key pair name. One set for all names: one set for each name takes ten times the memory.
     waiting: BTreeSet<(Arc<str>, QueuePosition)>,
-    /// For each free name the oldest claim that waits for it. These claims only lack a slot.
-    next: BTreeSet<QueuePosition>,
+    /// For each free key pair name, the oldest claim that waits for it. These claims only lack a slot.
+    heads: BTreeSet<QueuePosition>,
     /// The granted claims that can still be revoked.
     revocable: BTreeSet<QueuePosition>,
     /// The claims whose acceptance may be in the middle of a write.
     writing: BTreeSet<QueuePosition>,
-    /// The names that got a second holder since the last [`Self::revoke`].
+    /// The key pair names that got a second holder since the last [`Self::revoke`].
     contested: BTreeSet<Arc<str>>,
 }
 
@@ -79,9 +79,9 @@ impl Slots {
             quota,
             entries: HashMap::new(),
             granted: 0,
-            held_names: HashMap::new(),
+            key_pair_name_holders: HashMap::new(),
             waiting: BTreeSet::new(),
-            next: BTreeSet::new(),
+            heads: BTreeSet::new(),
             revocable: BTreeSet::new(),
             writing: BTreeSet::new(),
             contested: BTreeSet::new(),
@@ -94,15 +94,15 @@ impl Slots {
     pub(super) fn load(quota: usize, claims: impl IntoIterator<Item = Claim>, previous: Option<&Self>) -> Self {
         let mut slots = Self::new(quota);
         for claim in claims {
-            let before = previous.and_then(|previous| previous.progress(&claim));
+            let before = previous.and_then(|previous| previous.progress_before_acceptance(&claim));
             let progress = if claim.accepted { Progress::Accepted } else { before.unwrap_or(Progress::Waiting) };
             slots.insert(claim, progress);
         }
         slots
     }
 
-    /// The progress of this claim, apart from its acceptance.
-    fn progress(&self, claim: &Claim) -> Option<Progress> {
+    /// The progress of this claim up to its acceptance: an accepted claim is [`Progress::Granted`].
+    fn progress_before_acceptance(&self, claim: &Claim) -> Option<Progress> {
         let entry = self.entries.get(&claim.uid).filter(|entry| entry.key_pair_name == claim.key_pair_name)?;
         Some(if entry.progress == Progress::Accepted { Progress::Granted } else { entry.progress })
     }
@@ -115,7 +115,7 @@ impl Slots {
                 ClaimState::NoSlot
             }
             Some(entry) if entry.is_granted() => ClaimState::Granted,
-            Some(entry) if self.next.contains(&entry.queue_position(uid)) => ClaimState::NoSlot,
+            Some(entry) if self.heads.contains(&entry.queue_position(uid)) => ClaimState::NoSlot,
             Some(_) => ClaimState::NameTaken,
         }
     }
@@ -134,31 +134,31 @@ impl Slots {
 
     /// The state that the claim would have if it were added now.
     pub(super) fn preview(&self, claim: &Claim) -> ClaimState {
-        let name = &claim.key_pair_name;
+        let key_pair_name = &claim.key_pair_name;
         let own = self.entries.get(&claim.uid);
         match own {
-            Some(own) if own.key_pair_name == *name => return self.claim_state(&claim.uid),
+            Some(own) if own.key_pair_name == *key_pair_name => return self.claim_state(&claim.uid),
             _ => {}
         }
         let position = queue_position(claim);
-        let is_overtaken = self.oldest_waiting(name).is_some_and(|first| first < position);
-        if is_overtaken || self.held_names.contains_key(name) {
+        let is_overtaken = self.oldest_waiting(key_pair_name).is_some_and(|first| first < position);
+        if is_overtaken || self.key_pair_name_holders.contains_key(key_pair_name) {
             return ClaimState::NameTaken;
         }
         // With another name the claim returns its slot.
         let taken = self.granted - usize::from(own.is_some_and(Entry::is_granted));
-        let is_next = self.next.iter().find(|(_, uid)| *uid != claim.uid).is_none_or(|next| position < *next);
-        if taken < self.quota && is_next { ClaimState::Granted } else { ClaimState::NoSlot }
+        let is_first = self.heads.iter().find(|(_, uid)| *uid != claim.uid).is_none_or(|head| position < *head);
+        if taken < self.quota && is_first { ClaimState::Granted } else { ClaimState::NoSlot }
     }
 
     /// The number of granted claims.
-    pub(super) fn granted(&self) -> usize {
+    pub(super) fn granted_count(&self) -> usize {
         self.granted
     }
 
-    /// The names of the `KeyPair`s that only lack a slot.
-    pub(super) fn names_without_slot(&self) -> impl Iterator<Item = String> {
-        self.next.iter().map(|(seniority, _)| seniority.name.to_string())
+    /// The object names of the `KeyPair`s that only lack a slot.
+    pub(super) fn objects_lacking_a_slot(&self) -> impl Iterator<Item = String> {
+        self.heads.iter().map(|(seniority, _)| seniority.object_name.to_string())
     }
 
     /// The claim with this UID, without its client token.
@@ -173,10 +173,10 @@ impl Slots {
         })
     }
 
-    /// Adds or updates a claim. Returns the names of the other `KeyPair`s whose state changed.
+    /// Adds or updates a claim. Returns the object names of the other `KeyPair`s whose state changed.
     pub(super) fn claim(&mut self, claim: Claim) -> BTreeSet<String> {
         let uid = claim.uid.clone();
-        let name = claim.seniority.name.clone();
+        let object_name = claim.seniority.object_name.clone();
         let mut changed = match self.entries.get_mut(&uid) {
             // The UID determines the position, and a grant lasts.
             Some(entry) if entry.key_pair_name == claim.key_pair_name && (entry.is_granted() || !claim.accepted) => {
@@ -195,11 +195,11 @@ impl Slots {
         let progress = if claim.accepted { Progress::Accepted } else { Progress::Waiting };
         changed.extend(self.insert(claim, progress));
         changed.extend(self.grant_free_slots());
-        changed.remove(&*name);
+        changed.remove(&*object_name);
         changed
     }
 
-    /// Removes a claim whose `KeyPair` is gone or no longer valid. Returns the names of the `KeyPair`s whose state changed.
+    /// Removes a claim whose `KeyPair` is gone or no longer valid. Returns the object names of the `KeyPair`s whose state changed.
     pub(super) fn withdraw(&mut self, uid: &str) -> BTreeSet<String> {
         let mut changed = self.remove(uid);
         changed.extend(self.grant_free_slots());
@@ -232,7 +232,7 @@ impl Slots {
     }
 
     pub(super) fn has_granted(&self, claim: &Claim) -> bool {
-        self.progress(claim).is_some_and(|progress| progress != Progress::Waiting)
+        self.progress_before_acceptance(claim).is_some_and(|progress| progress != Progress::Waiting)
     }
 }
 
@@ -243,9 +243,9 @@ impl fmt::Debug for Slots {
             .field("quota", &self.quota)
             .field("entries", &self.entries.iter().collect::<BTreeMap<_, _>>())
             .field("granted", &self.granted)
-            .field("held_names", &self.held_names.iter().collect::<BTreeMap<_, _>>())
+            .field("key_pair_name_holders", &self.key_pair_name_holders.iter().collect::<BTreeMap<_, _>>())
             .field("waiting", &self.waiting)
-            .field("next", &self.next)
+            .field("heads", &self.heads)
             .field("revocable", &self.revocable)
             .field("writing", &self.writing)
             .field("contested", &self.contested)
@@ -266,7 +266,7 @@ pub(super) fn all_for<'a>(
     positions: &'a BTreeSet<(Arc<str>, QueuePosition)>,
     key: &Arc<str>,
 ) -> impl Iterator<Item = &'a QueuePosition> {
-    let least = (Seniority { created: i64::MIN, name: Arc::default() }, Arc::default());
+    let least = (Seniority { created: i64::MIN, object_name: Arc::default() }, Arc::default());
     let key = Arc::clone(key);
     positions
         .range((Arc::clone(&key), least)..)

@@ -10,7 +10,7 @@ use crate::domain::request::TokenUse;
 fn claim(uid: u32, key_pair_name: &str) -> Claim {
     Claim {
         uid: format!("uid-{uid}").into(),
-        seniority: Seniority { created: i64::from(uid), name: format!("kp-{uid}").into() },
+        seniority: Seniority { created: i64::from(uid), object_name: format!("kp-{uid}").into() },
         key_pair_name: key_pair_name.into(),
         accepted: false,
         token: None,
@@ -62,15 +62,15 @@ fn a_lower_quota_revokes_grants_that_are_not_written() {
             Some(&ledger),
         ),
     ] {
-        assert_eq!(ledger.set_quota(region(0)), names(&[1]));
+        assert_eq!(ledger.set_quota(Some(0)), names(&[1]));
         assert_eq!(ledger.claim_state("uid-2"), ClaimState::NoSlot, "it must not be accepted if it has not been");
         assert_eq!(ledger.claim_state("uid-1"), ClaimState::NoSlot);
         assert!(!ledger.begin_writing("uid-1"), "its acceptance must not be written");
-        assert_eq!(ledger.granted(), 2, "it keeps its slot until the outcome is known");
+        assert_eq!(ledger.granted_count(), 2, "it keeps its slot until the outcome is known");
         // It was not accepted, so it can be revoked like others.
         assert_eq!(ledger.end_writing("uid-2"), names(&[2]));
         assert_eq!(ledger.claim_state("uid-3"), ClaimState::Granted, "an accepted pair is never evicted");
-        assert_eq!(ledger.set_quota(region(2)), names(&[1]));
+        assert_eq!(ledger.set_quota(Some(2)), names(&[1]));
         assert_eq!(
             (ledger.claim_state("uid-1"), ledger.claim_state("uid-2")),
             (ClaimState::Granted, ClaimState::NoSlot)
@@ -79,14 +79,13 @@ fn a_lower_quota_revokes_grants_that_are_not_written() {
 }
 
 #[test]
-fn an_invalid_quota_changes_the_reason_of_all_that_wait() {
+fn an_invalid_quota_changes_the_reason_of_waiting_pairs() {
     let mut ledger =
         Ledger::load(region(1), [accepted(claim(1, "a")), claim(2, "b"), claim(3, "c"), claim(4, "c")], None);
-    let none = Region { quota: None, ..region(1) };
-    assert_eq!(ledger.set_quota(none.clone()), names(&[2, 3]), "the reason changes");
-    assert_eq!(ledger.granted(), 1);
-    assert_eq!(ledger.set_quota(none), names(&[]));
-    assert_eq!(ledger.set_quota(region(1)), names(&[2, 3]));
+    assert_eq!(ledger.set_quota(None), names(&[2, 3]), "the reason changes");
+    assert_eq!(ledger.granted_count(), 1);
+    assert_eq!(ledger.set_quota(None), names(&[]));
+    assert_eq!(ledger.set_quota(Some(1)), names(&[2, 3]));
 }
 
 #[test]
@@ -95,15 +94,15 @@ fn a_grant_is_revoked_when_another_pair_is_accepted_with_its_name() {
     // As after a restore, or with a stale cache.
     assert_eq!(ledger.claim(accepted(claim(2, "web"))), names(&[1]));
     assert_eq!(ledger.claim_state("uid-1"), ClaimState::NameTaken);
-    assert_eq!((ledger.claim_state("uid-3"), ledger.granted()), (ClaimState::Granted, 2));
+    assert_eq!((ledger.claim_state("uid-3"), ledger.granted_count()), (ClaimState::Granted, 2));
 }
 
 #[test]
-fn when_the_original_loses_its_slot_the_oldest_becomes_the_original() {
+fn the_oldest_claim_replaces_an_original_without_a_slot() {
     let mut ledger = Ledger::load(region(1), [with_token(2, "web", "t", 1)], None);
     ledger.claim(with_token(1, "web", "t", 1));
     assert_eq!(ledger.claim_state("uid-1"), ClaimState::ReplayOfPending("kp-2".to_owned()));
-    assert_eq!(ledger.set_quota(region(0)), names(&[1, 2]));
+    assert_eq!(ledger.set_quota(Some(0)), names(&[1, 2]));
     assert_eq!(ledger.claim_state("uid-1"), ClaimState::NoSlot);
     assert_eq!(ledger.claim_state("uid-2"), ClaimState::ReplayOfPending("kp-1".to_owned()));
 }
@@ -165,7 +164,7 @@ fn expected(quota: usize, claims: &HashMap<String, (Claim, bool)>) -> HashMap<St
             let claim_state = if *granted {
                 ClaimState::Granted
             } else if let Some(original) = original(claim).filter(|original| original.uid != claim.uid) {
-                let name = original.seniority.name.to_string();
+                let name = original.seniority.object_name.to_string();
                 if !claim.is_same_request(original) {
                     ClaimState::TokenReused(name)
                 } else if original.accepted {
@@ -186,7 +185,7 @@ fn expected(quota: usize, claims: &HashMap<String, (Claim, bool)>) -> HashMap<St
 
 proptest! {
     #[test]
-    fn agrees_with_the_plain_rule(
+    fn the_ledger_agrees_with_a_simple_model(
         quota in 0_usize..5,
         steps in prop::collection::vec((0_u32..12, 0_u8..4, 0_u8..11, 0_u8..6), 1..80),
     ) {
@@ -211,15 +210,15 @@ proptest! {
                         let claims = model.values().map(|(claim, _)| claim.clone());
                         let reloaded = Ledger::load(region(quota), claims, Some(&ledger));
                         let mut changed = names(&[]);
-                        changed.extend(model.values().map(|(claim, _)| claim.seniority.name.to_string()));
-                        let by_steps = { ledger.set_quota(region(quota)); ledger };
+                        changed.extend(model.values().map(|(claim, _)| claim.seniority.object_name.to_string()));
+                        let by_steps = { ledger.set_quota(Some(quota)); ledger };
                         ledger = reloaded;
                         for uid in model.keys() {
                             prop_assert_eq!(ledger.claim_state(uid), by_steps.claim_state(uid), "{} after a list", uid);
                         }
                         changed
                     } else {
-                        ledger.set_quota(region(quota))
+                        ledger.set_quota(Some(quota))
                     }
                 }
                 // The status is written, and its event arrives.
@@ -269,7 +268,7 @@ proptest! {
                 *granted = now;
             }
             let granted = model.values().filter(|(_, granted)| *granted).count();
-            prop_assert_eq!(granted, ledger.granted());
+            prop_assert_eq!(granted, ledger.granted_count());
             let kept = model.iter().filter(|(uid, (claim, _))| claim.accepted || writing.contains(*uid)).count();
             prop_assert!(granted <= quota.max(kept), "{granted} granted of {quota}");
             let held = model.values().filter(|(_, granted)| *granted);
@@ -283,7 +282,7 @@ proptest! {
                     continue;
                 }
                 prop_assert_eq!(&ledger.claim_state(uid), claim_state, "{}", uid);
-                let name = &model[uid].0.seniority.name;
+                let name = &model[uid].0.seniority.object_name;
                 // A pair whose acceptance is being written is reconciled when the write ends.
                 if *uid != key && !writing.contains(uid) && before.get(uid) != Some(claim_state) {
                     prop_assert!(changed.contains(&**name), "the new state of {uid} is not reported");
@@ -294,7 +293,7 @@ proptest! {
 }
 
 #[test]
-fn the_oldest_claim_with_a_token_is_the_original_and_the_others_are_replays() {
+fn the_oldest_claim_with_a_token_is_the_original() {
     let mut ledger = Ledger::new(region(9));
     ledger.claim(with_token(1, "web", "t", 1));
     ledger.claim(with_token(2, "web", "t", 1));
@@ -302,7 +301,7 @@ fn the_oldest_claim_with_a_token_is_the_original_and_the_others_are_replays() {
     assert_eq!(ledger.claim_state("uid-1"), ClaimState::Granted);
     assert_eq!(ledger.claim_state("uid-2"), ClaimState::ReplayOfPending("kp-1".to_owned()));
     assert_eq!(ledger.claim_state("uid-3"), ClaimState::TokenReused("kp-1".to_owned()));
-    assert_eq!(ledger.granted(), 1, "a replay takes no slot");
+    assert_eq!(ledger.granted_count(), 1, "a replay takes no slot");
     let accepted = Claim { accepted: true, ..with_token(1, "web", "t", 1) };
     assert_eq!(ledger.claim(accepted), names(&[2, 3]));
     assert_eq!(ledger.claim_state("uid-2"), ClaimState::Replay("kp-1".to_owned()));
@@ -360,7 +359,7 @@ fn grants_from_before_a_restore_yield_to_accepted_pairs() {
     assert_eq!((claim_state(1), claim_state(2)), (ClaimState::Granted, ClaimState::NameTaken));
     assert_eq!((claim_state(3), claim_state(4)), (ClaimState::Granted, ClaimState::NoSlot), "the other grant lasts");
     let smaller = [accepted(claim(1, "a")), accepted(claim(5, "b")), claim(2, "web"), claim(3, "db")];
-    assert_eq!(Ledger::load(region(2), smaller, Some(&before)).granted(), 2);
+    assert_eq!(Ledger::load(region(2), smaller, Some(&before)).granted_count(), 2);
 
     let before = Ledger::load(region(9), [with_token(2, "a", "t", 1)], None);
     let restored = [accepted(with_token(1, "a", "t", 1)), with_token(2, "a", "t", 1)];

@@ -13,8 +13,8 @@ impl Ledger {
         self.token_claims.get(self.originals.get(&claim.token.as_ref()?.token)?)
     }
 
-    pub(super) fn names_with_token(&self, token: &Arc<str>) -> BTreeSet<String> {
-        all_for(&self.by_token, token).map(|(seniority, _)| seniority.name.to_string()).collect()
+    pub(super) fn objects_with_token(&self, token: &Arc<str>) -> BTreeSet<String> {
+        all_for(&self.by_token, token).map(|(seniority, _)| seniority.object_name.to_string()).collect()
     }
 
     /// Adds `claim` to the claims with its token. The first is the original until another is elected.
@@ -59,7 +59,7 @@ impl Ledger {
         let Some((_, wanted)) = first.filter(|(_, uid)| uid != original) else { return BTreeSet::new() };
         let wanted = Arc::clone(wanted);
         let before = std::mem::replace(original, Arc::clone(&wanted));
-        let mut changed = self.names_with_token(token);
+        let mut changed = self.objects_with_token(token);
         if !self.slots.has_slot(&before) {
             // It is no longer the original, so it no longer waits for a slot or a name.
             changed.extend(self.slots.withdraw(&before));

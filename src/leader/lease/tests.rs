@@ -6,8 +6,9 @@ use std::{
 };
 
 use http::{Method, Request, Response};
+use k8s_openapi::api::core::v1::Secret;
 use keypair_test_harness::Dice;
-use kube::client::Body;
+use kube::client::{Body, ClientBuilder};
 use serde_json::{Value, json};
 use tokio::{runtime, sync::oneshot, task::JoinHandle};
 use tower::service_fn;
@@ -125,6 +126,8 @@ struct World {
     server: Arc<Mutex<Server>>,
     replicas: BTreeMap<String, Replica>,
     started: u32,
+    /// The limits of the requests that the work of all replicas sends.
+    limits: RequestLimits,
 }
 
 struct Replica {
@@ -144,7 +147,12 @@ impl World {
             next: BTreeMap::new(),
             requests: 0,
         };
-        Self { server: Arc::new(Mutex::new(server)), replicas: BTreeMap::new(), started: 0 }
+        Self::of(Arc::new(Mutex::new(server)))
+    }
+
+    /// A cluster of this server, without replicas.
+    fn of(server: Arc<Mutex<Server>>) -> Self {
+        Self { server, replicas: BTreeMap::new(), started: 0, limits: RequestLimits::default() }
     }
 
     fn below(&self, bound: u64) -> u64 {
@@ -210,7 +218,8 @@ impl World {
             working.await;
             sleep(finishing).await;
         };
-        let task = tokio::spawn(async move { candidate.run(work, stopped, &RequestLimits::default()).await });
+        let limits = self.limits.clone();
+        let task = tokio::spawn(async move { candidate.run(work, stopped, &limits).await });
         self.replicas.insert(who.clone(), Replica { leadership, task, stop: Some(stop) });
         who
     }
@@ -337,6 +346,39 @@ fn a_leader_that_stops_hands_over_within_two_seconds() {
     assert!(took.iter().all(|took| *took <= Duration::from_secs(2)), "{:?}", took.iter().max());
 }
 
+/// A write without a response may still arrive after the next leader has read what it decides on.
+#[test]
+fn the_lease_is_released_only_after_writes_in_doubt() {
+    histories(10, async |seed| {
+        let mut world = World::start_two(seed, Weather::calm(20));
+        let (leader, _) = world.another_leads(None, LEASE).await;
+        world.pass(MILLISECOND * u32::try_from(world.below(20_000)).unwrap()).await;
+        let lost = service_fn(|_: Request<Body>| async { Err::<Response<Body>, _>(tower::BoxError::from("lost")) });
+        let client = ClientBuilder::new(lost, "default").with_layer(&world.limits).build();
+        let secrets: Api<Secret> = Api::default_namespaced(client);
+        secrets.create(&PostParams::default(), &Secret::default()).await.unwrap_err();
+        let stop = world.replicas.get_mut(&leader).unwrap().stop.take().unwrap();
+        stop.send(()).unwrap();
+        let (_, took) = world.another_leads(Some(&leader), 2 * LEASE).await;
+        assert!(took >= LEASE / 3, "the next leader begins after {took:?}");
+        assert!(took < LEASE / 3 + Duration::from_secs(2), "the Lease is released late: {took:?}");
+    });
+}
+
+/// Other candidates count from the moment at which the API server carries the renewal out, which may be long before its response.
+#[tokio::test(start_paused = true)]
+async fn a_term_begins_when_its_renewal_is_sent() {
+    let sent = Instant::now();
+    let mut election = Election::new("a".to_owned(), LEASE, sent);
+    let clock = WallClock::default();
+    assert_eq!(election.step(sent, clock.now()), ElectionStep::Read);
+    election.handle_read(LeaseAnswer::Missing, sent);
+    let ElectionStep::Create(lease) = election.step(sent, clock.now()) else { panic!("it does not take the Lease") };
+    let answered = sent + LEASE / 4;
+    election.handle_write(LeaseAnswer::Done(lease), answered);
+    assert_eq!(election.term(answered), Some(sent + LEASE * 2 / 3));
+}
+
 /// Whatever happens to one request of the leader, it leads without interruption.
 #[test]
 fn one_failed_request_does_not_cost_the_leadership() {
@@ -375,8 +417,7 @@ fn annotating_the_lease_changes_nothing() {
     histories(50, async |seed| {
         let mut world = World::start_two(seed, Weather::calm(20));
         let (leader, _) = world.another_leads(None, LEASE).await;
-        let server = Arc::clone(&world.server);
-        let annotator = World { server, replicas: BTreeMap::new(), started: 0 };
+        let annotator = World::of(Arc::clone(&world.server));
         let annotating = tokio::spawn(async move {
             loop {
                 sleep(MILLISECOND * u32::try_from(annotator.below(1500)).unwrap()).await;

@@ -22,7 +22,7 @@ fn body(entry: &Value) -> &str {
 }
 
 #[test]
-fn the_referee_reads_fewer_valid_keys_and_more_invalid_ones() {
+fn the_second_parser_disagrees_as_often_as_documented() {
     let (Some(valid), Some(invalid)) = (seeds::corpus("valid.jsonl"), seeds::corpus("invalid.jsonl")) else {
         println!("the corpus is not there; set KEYPAIR_CORPUS to test with it");
         return;
@@ -44,7 +44,7 @@ fn the_referee_reads_fewer_valid_keys_and_more_invalid_ones() {
 
 /// The scalar of a P-256 key begins with a zero byte and then a byte below 128 once in 512 times.
 #[test]
-fn the_referee_cannot_read_some_files_of_ours() {
+fn the_second_parser_cannot_read_some_valid_files() {
     let count = std::env::var("KEYPAIR_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(4096_u32);
     let mut unread = 0;
     for _ in 0..count {

@@ -29,9 +29,9 @@ macro_rules! targets {
     ($($name:ident),*) => {
         $(#[test] fn $name() { run(stringify!($name)); })*
 
-        /// Every target has a test here, a file for cargo-fuzz, and no regressions lie in a folder that nobody reads.
+        /// Every target has a test here and a file for cargo-fuzz, and no regressions are in a directory that no test reads.
         #[test]
-        fn every_target_is_there() {
+        fn every_fuzz_target_exists() {
             let names = [$(stringify!($name)),*];
             assert_eq!(TARGETS.iter().map(|target| target.name).collect::<Vec<_>>(), names);
             let manifest = fs::read_to_string(seeds::root().join("fuzz/Cargo.toml")).expect("fuzz/ is there");
@@ -53,7 +53,7 @@ macro_rules! targets {
 
 targets!(public_key, private_key, rfc4716, leak, admission, label_selector, linear);
 
-/// What is fuzzed is what is shipped: the same versions of everything.
+/// The fuzzed code uses the same versions of all dependencies as the released code.
 #[test]
 fn both_lock_files_have_the_same_versions() {
     let versions = |file: &str| -> BTreeSet<(String, String)> {

@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_what_matches() {
+    fn matching_requests_are_counted() {
         let (_file, audit) = log(&(line(UPDATE) + &line(VERSION)));
         let count = |wanted: Requests| audit.count(Mark::default(), &wanted).unwrap();
         assert_eq!(count(Requests::any()), 2);
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_after_a_mark_and_not_a_line_in_the_making() {
+    fn reading_starts_at_a_mark_and_skips_incomplete_lines() {
         let (file, audit) = log(&line(VERSION));
         let mark = audit.mark().unwrap();
         assert!(audit.since(mark).unwrap().is_empty());

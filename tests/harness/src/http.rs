@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parses_status_and_body() {
+    fn a_response_is_parsed_into_status_and_body() {
         let response = parse("HTTP/1.0 503 Service Unavailable\r\nContent-Length: 3\r\n\r\nno\n").unwrap();
         assert_eq!((response.status, response.body.as_str()), (503, "no\n"));
         assert_eq!(parse("SSH-2.0-OpenSSH\r\n\r\n"), None);

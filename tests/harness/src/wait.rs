@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn returns_the_first_some() {
+    async fn eventually_returns_the_first_result() {
         let mut looks = 0;
         let value = eventually(Duration::from_secs(5), "the third look", async || {
             looks += 1;
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn says_what_it_waited_for_and_why_not() {
+    async fn a_timeout_names_the_condition_and_the_last_error() {
         let error = eventually(Duration::ZERO, "rain", async || -> Result<Option<()>> { bail!("clear sky") })
             .await
             .unwrap_err();

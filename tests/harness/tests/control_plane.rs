@@ -1,4 +1,4 @@
-//! What the control plane does for the tests that use it.
+//! The features of the control plane that tests rely on.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::fmt::Debug;
@@ -42,7 +42,7 @@ where
 }
 
 #[test]
-fn kubectl_of_the_same_version() {
+fn kubectl_has_the_version_of_the_server() {
     let version = PLANE.kubectl(&["version"]).unwrap().ok().unwrap();
     let versions: Vec<_> = version
         .lines()
@@ -54,7 +54,7 @@ fn kubectl_of_the_same_version() {
 }
 
 #[test]
-fn kubectl_tells_failure_by_its_exit_code() {
+fn a_failed_kubectl_is_an_error() {
     let failed = PLANE.kubectl(&["get", "configmap", "no-such"]).unwrap();
     assert_eq!(failed.status.code(), Some(1));
     assert!(failed.stderr.contains("NotFound"), "{}", failed.stderr);
@@ -72,7 +72,7 @@ fn kubectl_tells_failure_by_its_exit_code() {
 }
 
 #[tokio::test]
-async fn garbage_collection() {
+async fn owned_objects_are_garbage_collected() {
     let client = PLANE.client().await.unwrap();
     let namespace = namespace(&client, "gc").await.unwrap();
     let config_maps = Api::<ConfigMap>::namespaced(client.clone(), &namespace);
@@ -98,7 +98,7 @@ async fn deleting_a_namespace_empties_it() {
 }
 
 #[tokio::test]
-async fn a_resource_quota_counts() {
+async fn a_resource_quota_is_enforced() {
     let client = PLANE.client().await.unwrap();
     let namespace = namespace(&client, "quota").await.unwrap();
     PLANE.kubectl(&["create", "quota", "few", "--hard=count/secrets=1", "-n", &namespace]).unwrap().ok().unwrap();
@@ -115,7 +115,7 @@ async fn a_resource_quota_counts() {
 }
 
 #[tokio::test]
-async fn service_accounts_may_what_rbac_says() {
+async fn service_accounts_have_the_rights_of_rbac() {
     let client = PLANE.client().await.unwrap();
     let namespace = namespace(&client, "rbac").await.unwrap();
     let run = |args: &[&str]| {
@@ -139,7 +139,7 @@ async fn service_accounts_may_what_rbac_says() {
 }
 
 #[tokio::test]
-async fn ordinary_users_may_nothing() {
+async fn ordinary_users_have_no_rights() {
     if PLANE.ready().is_none() {
         eprintln!("SKIPPED: somebody else's cluster does not know alice");
         return;
@@ -175,9 +175,9 @@ async fn requests_are_counted() {
     assert_eq!(count(audit.mark().unwrap()), [0, 0, 0]);
 }
 
-/// The garbage collector looks for new kinds every 30 seconds only; it must not have to for those of `crds`.
+/// The garbage collector discovers new kinds only every 30 seconds; it must know those of `crds` from the start.
 #[tokio::test]
-async fn garbage_collection_of_what_custom_resources_own() {
+async fn objects_owned_by_custom_resources_are_garbage_collected() {
     if PLANE.ready().is_none() {
         eprintln!("SKIPPED: the garbage collector of somebody else's cluster has started long ago");
         return;
@@ -213,9 +213,9 @@ fn crd() -> serde_json::Value {
     })
 }
 
-/// A watch from a version that the API server has not reached is accepted, and shows nothing: what the operator must notice.
+/// The API server accepts a watch from a version that it has not reached, and sends nothing. The operator must notice this.
 #[tokio::test]
-async fn etcd_can_be_put_back() {
+async fn etcd_can_be_restored_from_a_snapshot() {
     let plane = ControlPlane::start(&Options::default()).unwrap();
     let config_maps = Api::<ConfigMap>::default_namespaced(plane.client().await.unwrap());
     config_maps.create(&PostParams::default(), &config_map("before")).await.unwrap();

@@ -1,4 +1,4 @@
-//! How control planes and operators begin and end, whatever happens.
+//! How control planes and operators start and stop.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::fs;
@@ -107,7 +107,7 @@ fn assets(programs: &[&str]) -> (TempDir, PathBuf) {
 }
 
 #[tokio::test]
-async fn ends_with_its_input() {
+async fn the_control_plane_ends_with_its_input() {
     let mut plane = Started::with(&[], None);
     let ready = plane.ready();
     assert_eq!(ready.pids.len(), 3);
@@ -119,7 +119,7 @@ async fn ends_with_its_input() {
 }
 
 #[tokio::test]
-async fn ends_on_a_signal_whatever_its_input() {
+async fn the_control_plane_ends_on_a_signal() {
     let mut plane = Started::with(&["--until-signal"], None);
     drop(plane.process.stdin.take());
     let ready = plane.ready();
@@ -131,7 +131,7 @@ async fn ends_on_a_signal_whatever_its_input() {
 }
 
 #[test]
-fn ends_while_it_starts() {
+fn the_control_plane_can_be_stopped_while_it_starts() {
     let mut plane = Started::with(&[], None);
     drop(plane.process.stdin.take());
     let begin = Instant::now();
@@ -141,7 +141,7 @@ fn ends_while_it_starts() {
 }
 
 #[tokio::test]
-async fn servers_end_even_if_it_is_killed() {
+async fn servers_end_when_the_control_plane_is_killed() {
     let mut plane = Started::with(&[], None);
     let ready = plane.ready();
     plane.process.kill().unwrap();
@@ -150,7 +150,7 @@ async fn servers_end_even_if_it_is_killed() {
 }
 
 #[tokio::test]
-async fn a_server_that_ends_ends_all() {
+async fn the_end_of_one_server_ends_all() {
     let mut plane = Started::with(&[], None);
     let ready = plane.ready();
     signal(ready.pids["etcd"], Signal::KILL).unwrap();
@@ -161,7 +161,7 @@ async fn a_server_that_ends_ends_all() {
 }
 
 #[tokio::test]
-async fn tells_quickly_why_a_server_does_not_start() {
+async fn a_failing_server_is_reported_quickly() {
     let (dir, _) = assets(&["etcd", "kubectl"]);
     script(&dir.path().join("kube-apiserver"), "echo out of order; exit 3");
     let begin = Instant::now();
@@ -173,9 +173,9 @@ async fn tells_quickly_why_a_server_does_not_start() {
     assert!(is_empty(plane.files.path()));
 }
 
-/// The programs of envtest, and a port that is taken between its choice and its use.
+/// The programs of envtest, and a port that another process takes before it is used.
 #[test]
-fn starts_without_controllers_and_on_other_ports() {
+fn the_control_plane_starts_without_controllers_on_other_ports() {
     let (dir, original) = assets(&["kube-apiserver", "kubectl"]);
     let tried = dir.path().join("tried").display().to_string();
     let etcd = original.join("etcd").display().to_string();
@@ -193,7 +193,7 @@ fn starts_without_controllers_and_on_other_ports() {
     assert!(said.contains("has no kube-controller-manager"), "{said}");
 }
 
-/// Says what the test that [`killed_tests_leave_nothing`] kills has started.
+/// Says what the test that [`killed_tests_leave_no_processes`] kills has started.
 #[derive(Serialize, Deserialize)]
 struct Victim {
     pids: Vec<u32>,
@@ -203,7 +203,7 @@ struct Victim {
 const VICTIM: &str = "HARNESS_TEST_VICTIM";
 
 #[test]
-#[ignore = "run by killed_tests_leave_nothing, to be killed"]
+#[ignore = "run by killed_tests_leave_no_processes, to be killed"]
 fn victim() {
     if std::env::var_os(VICTIM).is_none() {
         return;
@@ -218,7 +218,7 @@ fn victim() {
 }
 
 #[tokio::test]
-async fn killed_tests_leave_nothing() {
+async fn killed_tests_leave_no_processes() {
     let files = tempfile::tempdir().unwrap();
     let mut test = Command::new(std::env::current_exe().unwrap())
         .args(["victim", "--exact", "--ignored", "--nocapture"])
@@ -255,7 +255,7 @@ fn shell(kubeconfig: &Path, text: &str) -> Operator {
 const NOWHERE: &str = "/nowhere/kubeconfig";
 
 #[tokio::test]
-async fn an_operator_is_read_and_stopped() -> Result<()> {
+async fn an_operators_log_is_read_until_it_stops() -> Result<()> {
     let mut operator = shell(
         Path::new(NOWHERE),
         r#"trap 'echo bye >&2; exit 7' TERM; echo "$KUBECONFIG $TOLD"; while :; do sleep 0.1; done"#,
@@ -269,7 +269,7 @@ async fn an_operator_is_read_and_stopped() -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_operator_that_ends_is_not_waited_for() {
+async fn waiting_for_a_line_fails_when_the_operator_ends() {
     let mut operator = shell(Path::new(NOWHERE), "echo wrong; exit 1");
     let begin = Instant::now();
     let waited = operator.wait_for_line("right", START).await;

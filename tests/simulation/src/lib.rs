@@ -2,7 +2,7 @@
 //!
 //! The operator's `kube::Client` talks to [`Server`] as it does to a real API server, through a tower service: no socket, no thread,
 //! no clock but tokio's, which a test pauses, and no randomness but the seed's. So a seed repeats a whole history, request for
-//! request. What the server answers is compared with what a real one does by `tests/conformance.rs`.
+//! request. `tests/conformance` compares the answers of the server with those of a real API server.
 
 pub mod history;
 pub mod keys;

@@ -1,4 +1,4 @@
-//! Runs random histories from seeds, and shortens the first one that violates an invariant.
+//! Runs random histories from seeds, and shortens the first one that breaks a guarantee.
 
 use std::{
     process::ExitCode,
@@ -16,7 +16,7 @@ use keypair_simulation::{
     run::run,
 };
 
-/// Run the operator through random histories, each from a seed, and check its invariants.
+/// Run the operator through random histories, each from a seed, and check its guarantees.
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[derive(Parser)]
 struct Args {
@@ -121,7 +121,7 @@ fn run_one(args: &Args) -> ExitCode {
 
 /// Shortens a failed history, and prints it as a script.
 fn report(history: &History, violations: &[String]) {
-    println!("seed {} violates an invariant:\n    {}", history.seed, violations.join("\n    "));
+    println!("seed {} breaks a guarantee:\n    {}", history.seed, violations.join("\n    "));
     // A shorter history with a different violation would be a different fault.
     let kind = violations.first().map(|violation| kind(violation)).unwrap_or_default();
     let fails =
@@ -134,7 +134,11 @@ fn report(history: &History, violations: &[String]) {
         .map(|number| number.to_string())
         .collect();
     println!("shortened:\n{shortened}    {}", run(&shortened, false).violations.join("\n    "));
-    println!("reproduce with: --seed {} --steps {} --trace", history.seed, numbers.join(","));
+    println!(
+        "reproduce with: cargo run -p keypair-simulation --profile simulation -- --seed {} --steps {} --trace",
+        history.seed,
+        numbers.join(",")
+    );
 }
 
 /// The kind of a violation: its message without names and numbers.

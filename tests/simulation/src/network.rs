@@ -1,6 +1,6 @@
-//! What lies between one client and the server, and what goes wrong there.
+//! The network between one client and the server, with its faults.
 //!
-//! A request that has been sent is carried out even if whoever sent it is gone: it travels in a task of its own.
+//! A request that has been sent is carried out even if its client is gone: it has its own task.
 
 mod board;
 mod retries;
@@ -26,43 +26,48 @@ use tower::Service as _;
 pub use self::retries::Retrying;
 use crate::server::{Failure, ServerBody, Service};
 
-/// What goes wrong, in thousandths of all requests.
+/// The faults of a network. Each number of requests is out of a thousand.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Faults {
-    /// How long a request, and how long its answer, is on the way.
+    /// The time that a request takes, and the time that its response takes.
     pub latency: Range<Duration>,
     /// Requests that are lost before they are carried out.
-    pub lose_request: u64,
-    /// Requests that are carried out, but whose answer is lost.
-    pub lose_reply: u64,
-    /// Answers that come late.
-    pub delay_reply: u64,
-    /// By how much.
+    pub lost_requests: u64,
+    /// Requests that are carried out, but whose response is lost.
+    pub lost_responses: u64,
+    /// Requests whose response is delayed.
+    pub delayed: u64,
+    /// The delay.
     pub delay: Duration,
     /// Requests that are not carried out, but answered with an error.
-    pub refuse: u64,
-    /// With which; one is drawn.
-    pub refusals: Vec<Refusal>,
+    pub errors: u64,
+    /// The errors from which one is drawn.
+    pub error_responses: Vec<ErrorResponse>,
 }
 
 impl Default for Faults {
     fn default() -> Self {
         Self {
             latency: Duration::from_millis(1)..Duration::from_millis(5),
-            lose_request: 0,
-            lose_reply: 0,
-            delay_reply: 0,
+            lost_requests: 0,
+            lost_responses: 0,
+            delayed: 0,
             delay: Duration::ZERO,
-            refuse: 0,
-            refusals: vec![Refusal::TooManyRequests, Refusal::InternalError, Refusal::Unavailable, Refusal::Timeout],
+            errors: 0,
+            error_responses: vec![
+                ErrorResponse::TooManyRequests,
+                ErrorResponse::InternalError,
+                ErrorResponse::Unavailable,
+                ErrorResponse::Timeout,
+            ],
         }
     }
 }
 
-/// An answer of a server that does not carry out what it is asked.
+/// An error with which a server answers instead of carrying out the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    /// 429, with a hint when to try again.
+pub enum ErrorResponse {
+    /// 429, with `Retry-After`.
     TooManyRequests,
     /// 500.
     InternalError,
@@ -70,25 +75,25 @@ pub enum Refusal {
     Unavailable,
     /// 504.
     Timeout,
-    /// 409, as if somebody else had been faster.
+    /// 409, as after a concurrent write.
     Conflict,
-    /// 401: the token has run out.
+    /// 401, as with an expired token.
     Unauthorized,
 }
 
 /// Whether the client reaches the server at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Link {
-    /// It does.
+    /// Yes.
     #[default]
     Up,
-    /// What is sent is refused at once, and connections break.
+    /// New requests fail immediately, and connections break.
     Refusing,
-    /// Nothing arrives, in either direction, and nobody is told, until the link is up again. What was on the way then fails.
+    /// Nothing arrives, in either direction and without an error, until the link is up again. Then pending requests fail.
     Silent,
 }
 
-/// The way from one client to the server; a handle, of which every clone is the same way.
+/// The network between one client and the server; a handle.
 #[derive(Clone)]
 pub struct Network {
     service: Service,
@@ -98,11 +103,11 @@ pub struct Network {
 struct Shared {
     faults: Mutex<Faults>,
     dice: Mutex<Dice>,
-    /// And how often it has been down.
+    /// The state, and how often it was down.
     link: board::Board<(Link, u64)>,
 }
 
-/// An answer as it arrives.
+/// The body of a response.
 pub struct NetworkBody {
     body: ServerBody,
     connection: Connection,
@@ -115,7 +120,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Network {
-    /// A way without faults.
+    /// A network without faults.
     #[must_use]
     pub fn new(service: Service, seed: u64) -> Self {
         let shared = Shared {
@@ -126,12 +131,12 @@ impl Network {
         Self { service, shared: Arc::new(shared) }
     }
 
-    /// Has this go wrong from now on.
+    /// Replaces the faults.
     pub fn set_faults(&self, faults: Faults) {
         *lock(&self.shared.faults) = faults;
     }
 
-    /// What goes wrong.
+    /// The faults.
     #[must_use]
     pub fn faults(&self) -> Faults {
         lock(&self.shared.faults).clone()
@@ -145,13 +150,13 @@ impl Network {
         });
     }
 
-    /// Nothing goes wrong any more.
+    /// Ends all faults.
     pub fn calm(&self) {
         self.set_faults(Faults::default());
         self.set_link(Link::Up);
     }
 
-    /// Carries a request to the server and its answer back.
+    /// Carries a request to the server, and its response back.
     async fn carry(mut self, request: Request<Body>) -> io::Result<Response<NetworkBody>> {
         let faults = self.faults();
         let drawn = Draws::new(&mut lock(&self.shared.dice), &faults);
@@ -165,27 +170,27 @@ impl Network {
         if drawn.lose_request {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
-        let response = if let Some(refusal) = drawn.refusal {
-            refusal.response()
+        let response = if let Some(error_response) = drawn.error_response {
+            error_response.response()
         } else {
             self.service.call(request).await.unwrap_or_else(|never| match never {})
         };
         sleep(drawn.back).await;
         connection.passable().await?;
-        if drawn.lose_reply || self.service.is_down() {
+        if drawn.lose_response || self.service.is_down() {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
         Ok(response.map(|body| NetworkBody { body, connection, change: None, is_over: false }))
     }
 }
 
-/// What is drawn for one request, always in the same number.
+/// The faults drawn for one request. The number of draws is always the same.
 struct Draws {
     there: Duration,
     back: Duration,
     lose_request: bool,
-    lose_reply: bool,
-    refusal: Option<Refusal>,
+    lose_response: bool,
+    error_response: Option<ErrorResponse>,
 }
 
 impl Draws {
@@ -195,17 +200,17 @@ impl Draws {
         // In whole milliseconds, as timers are: how they round what is finer is not the seed's.
         let mut latency = || faults.latency.start + Duration::from_millis(dice.below(span) / 1000);
         let (there, back) = (latency(), latency());
-        let [lose_request, lose_reply, late, refused] =
-            [faults.lose_request, faults.lose_reply, faults.delay_reply, faults.refuse]
+        let [lose_request, lose_response, is_delayed, is_error] =
+            [faults.lost_requests, faults.lost_responses, faults.delayed, faults.errors]
                 .map(|share| dice.happens(share));
-        let which = dice.below(u64::try_from(faults.refusals.len()).unwrap_or(u64::MAX).max(1));
-        let refusal = faults.refusals.get(usize::try_from(which).unwrap_or_default()).copied();
+        let which = dice.below(u64::try_from(faults.error_responses.len()).unwrap_or(u64::MAX).max(1));
+        let error_response = faults.error_responses.get(usize::try_from(which).unwrap_or_default()).copied();
         Self {
             there,
-            back: if late { back + faults.delay } else { back },
+            back: if is_delayed { back + faults.delay } else { back },
             lose_request,
-            lose_reply,
-            refusal: refusal.filter(|_| refused),
+            lose_response,
+            error_response: error_response.filter(|_| is_error),
         }
     }
 }
@@ -246,7 +251,7 @@ impl Connection {
     }
 }
 
-impl Refusal {
+impl ErrorResponse {
     fn response(self) -> Response<ServerBody> {
         let failure = match self {
             Self::TooManyRequests => Failure::new(

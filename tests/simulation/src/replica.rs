@@ -1,4 +1,4 @@
-//! Replicas of the operator: the very code that a cluster runs, started, told to stop, suspended and killed between any two polls.
+//! Replicas of the operator: the same code as in a cluster, started, stopped, suspended, and killed between any two polls.
 
 use std::{
     future::Future,
@@ -36,7 +36,7 @@ use tower::Service;
 
 use crate::{
     Server,
-    history::{Setup, Weather},
+    history::{NetworkFaults, Setup},
     keys::Keys,
     network::{Faults, Link, Network, NetworkBody, Retrying},
     trace::Trace,
@@ -45,16 +45,16 @@ use crate::{
 /// The namespace of the operator, where the Lease is.
 pub const NAMESPACE: &str = "keypair-system";
 
-/// The name under which a replica talks to the API server.
+/// The user name of a replica.
 #[must_use]
 pub fn user(replica: usize) -> String {
     format!("system:serviceaccount:{NAMESPACE}:{OPERATOR}-{replica}")
 }
 
-/// One replica, whether it runs or not.
+/// One replica, running or not.
 pub struct Host {
     number: usize,
-    /// How often it was started.
+    /// The number of starts.
     starts: u64,
     seed: u64,
     setup: Setup,
@@ -73,17 +73,17 @@ struct Running {
     caches: Arc<ScopeCaches>,
 }
 
-/// What is done to a replica that runs.
+/// How a running replica is controlled.
 #[derive(Default)]
 struct Control {
     is_suspended: bool,
-    /// After how many polls it is killed.
+    /// The number of polls until it is killed.
     polls_left: Option<u64>,
     waker: Option<Waker>,
 }
 
 impl Host {
-    /// A replica that does not run yet.
+    /// A replica that is not running yet.
     #[must_use]
     pub fn new(number: usize, seed: u64, setup: &Setup, server: &Server, keys: &Arc<Keys>, trace: &Trace) -> Self {
         let seed = seed.wrapping_mul(31).wrapping_add(number as u64);
@@ -100,7 +100,7 @@ impl Host {
         }
     }
 
-    /// Starts it, if it does not run.
+    /// Starts it, if it is not running.
     pub fn start(&mut self) {
         if self.running.as_ref().is_some_and(|running| !running.task.is_finished()) {
             return;
@@ -110,10 +110,11 @@ impl Host {
         let network = Network::new(self.server.service(&user(self.number)), seed);
         network.set_faults(self.network.faults());
         self.network = network.clone();
-        let door = Door { network: Retrying::new(network.clone()), user: self.number, trace: self.trace.clone() };
-        // As `run` builds it.
+        let service =
+            TracingService { network: Retrying::new(network.clone()), user: self.number, trace: self.trace.clone() };
+        // As `run` builds the client.
         let request_limits = RequestLimits::default();
-        let client = ClientBuilder::new(door, NAMESPACE).with_layer(&request_limits).build();
+        let client = ClientBuilder::new(service, NAMESPACE).with_layer(&request_limits).build();
         let (replica, (stop, stopped)) = (self.replica(seed, request_limits), oneshot::channel());
         let caches = Arc::clone(&replica.shared.caches);
         let control = Arc::<Mutex<Control>>::default();
@@ -152,7 +153,7 @@ impl Host {
         Replica { settings, answers_reviews, shared, election }
     }
 
-    /// Kills it after so many polls of its task.
+    /// Kills it after a number of polls of its task.
     pub fn crash(&mut self, polls: u64) {
         if let Some(running) = &self.running {
             let mut control = lock(&running.control);
@@ -162,13 +163,13 @@ impl Host {
         }
     }
 
-    /// Nothing is done to it any more. One that was to be killed is killed.
+    /// Ends its faults. If it was to be killed, it is killed now.
     pub fn calm(&mut self) {
         if self.running.as_ref().is_some_and(|running| lock(&running.control).polls_left.is_some()) {
             self.crash(0);
         }
         self.suspend(false);
-        self.weather(Weather { latency: 5, ..Weather::default() });
+        self.set_network_faults(NetworkFaults { latency: 5, ..NetworkFaults::default() });
     }
 
     /// Tells it to stop.
@@ -178,7 +179,7 @@ impl Host {
         }
     }
 
-    /// Gives it no processor time, or some again.
+    /// Suspends it, so that it gets no processor time, or resumes it.
     pub fn suspend(&mut self, is_suspended: bool) {
         if let Some(running) = &self.running {
             let mut control = lock(&running.control);
@@ -187,19 +188,19 @@ impl Host {
         }
     }
 
-    /// Lets its requests fare so.
-    pub fn weather(&mut self, weather: Weather) {
+    /// Sets the faults of its network.
+    pub fn set_network_faults(&mut self, network_faults: NetworkFaults) {
         let milliseconds = Duration::from_millis;
         let faults = Faults {
-            latency: milliseconds(1)..milliseconds(weather.latency.max(2)),
-            lose_request: weather.lost_requests,
-            lose_reply: weather.lost_replies,
-            delay_reply: weather.late,
-            delay: milliseconds(weather.by),
-            refuse: weather.errors,
+            latency: milliseconds(1)..milliseconds(network_faults.latency.max(2)),
+            lost_requests: network_faults.lost_requests,
+            lost_responses: network_faults.lost_responses,
+            delayed: network_faults.delayed,
+            delay: milliseconds(network_faults.delay),
+            errors: network_faults.errors,
             ..Faults::default()
         };
-        let link = if weather.partitioned { Link::Silent } else { Link::Up };
+        let link = if network_faults.partitioned { Link::Silent } else { Link::Up };
         let networks = self.running.iter().map(|running| &running.network).chain([&self.network]);
         for network in networks {
             network.set_faults(faults.clone());
@@ -207,7 +208,7 @@ impl Host {
         }
     }
 
-    /// How often it was started.
+    /// The number of starts.
     #[must_use]
     pub fn starts(&self) -> u64 {
         self.starts
@@ -220,13 +221,13 @@ impl Host {
         running.filter(|_| self.setup.answers_reviews).map(|running| Arc::clone(&running.caches))
     }
 
-    /// Whether it runs.
+    /// Whether it is running.
     #[must_use]
     pub fn runs(&self) -> bool {
         self.running.as_ref().is_some_and(|running| !running.task.is_finished())
     }
 
-    /// Whether its task has panicked since it was asked last: a mistake in the operator.
+    /// Whether its task has panicked since the last call, which is a bug in the operator.
     pub fn panicked(&mut self) -> bool {
         let finished = self.running.take_if(|running| running.task.is_finished());
         finished.is_some_and(|running| running.task.now_or_never().is_some_and(|result| result.is_err()))
@@ -263,7 +264,7 @@ impl Future for Hosted {
             if let Some(left) = &mut control.polls_left {
                 if *left == 0 {
                     drop(control);
-                    // What it has sent is on its way.
+                    // Requests that it has sent still arrive.
                     self.future = None;
                     return Poll::Ready(());
                 }
@@ -274,16 +275,17 @@ impl Future for Hosted {
     }
 }
 
-/// Where requests of a replica leave it: they are noted, and nobody waits for ever for the bytes of an answer.
+/// Adds each request of a replica to the trace, and limits how long it waits for a response, with the timeout of the operator's own
+/// client.
 #[derive(Clone)]
-struct Door {
+struct TracingService {
     network: Retrying,
     user: usize,
     trace: Trace,
 }
 
-impl Service<Request<Body>> for Door {
-    type Response = Response<Patient>;
+impl Service<Request<Body>> for TracingService {
+    type Response = Response<BodyWithReadTimeout>;
     type Error = io::Error;
     type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
 
@@ -295,21 +297,21 @@ impl Service<Request<Body>> for Door {
         let Self { mut network, user, trace } = self.clone();
         Box::pin(async move {
             let request = trace.note(user, request).await;
-            // A connection on which nothing comes is given up.
+            // The operator's client closes a connection on which no data arrives.
             let answered = tokio::time::timeout(READ_TIMEOUT, network.call(request)).await;
             let response = answered.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
-            Ok(response.map(|body| Patient { body, sleep: Box::pin(sleep(READ_TIMEOUT)) }))
+            Ok(response.map(|body| BodyWithReadTimeout { body, sleep: Box::pin(sleep(READ_TIMEOUT)) }))
         })
     }
 }
 
-/// A body that is waited for so long.
-struct Patient {
+/// A body whose frames must arrive within [`READ_TIMEOUT`] of each other.
+struct BodyWithReadTimeout {
     body: NetworkBody,
     sleep: Pin<Box<Sleep>>,
 }
 
-impl http_body::Body for Patient {
+impl http_body::Body for BodyWithReadTimeout {
     type Data = Bytes;
     type Error = io::Error;
 

@@ -1,4 +1,4 @@
-//! Running a history to its end, in one thread, on a clock that jumps from one thing to the next.
+//! Runs a history to its end, in one thread, on a clock that jumps to the next event.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,13 +12,13 @@ use crate::{
     Server,
     history::{Action, History, Policy, UserRequest, Verb, WatchFault},
     keys::Keys,
-    oracle::{Promises, changes_of_a_fresh_operator, differences_from_an_empty_cluster, unsettled, wrong_answers},
+    oracle::{Guarantees, changes_of_a_fresh_operator, differences_from_an_empty_cluster, unsettled, wrong_answers},
     replica::{Host, NAMESPACE, user},
     server::{Effect, Lag, Rule, Snapshot},
     trace::Trace,
 };
 
-/// How long after the last write of the operator all is quiet.
+/// How long the operator must not write until everything counts as settled.
 const QUIET: Duration = Duration::from_secs(15);
 /// When after the end of all faults it is looked whether everything has settled, in seconds. At the last time it must have: a watch
 /// that has silently died is noticed within 135 s, and what a person has to change is looked at again within five minutes.
@@ -26,30 +26,30 @@ const LOOKS: [u64; 4] = [20, 60, 180, 500];
 /// The last time after the store was put back: a watch that broke off, and began again before anybody could know why, lets everything
 /// be listed anew within ten minutes.
 const LAST_LOOK_AFTER_RESTORE: u64 = 800;
-/// For how long nobody answers while the store is put back. Nobody exchanges the data of etcd in less than the two seconds by which the
-/// operator knows it.
+/// How long the API server is down while the store is restored. The operator detects an outage of two seconds; in practice, restoring
+/// etcd takes longer.
 const OUTAGE: Duration = Duration::from_millis(2500);
 
-/// What came of a history.
+/// The outcome of a history.
 #[derive(Debug)]
 pub struct Outcome {
-    /// What was promised and did not hold.
+    /// The broken guarantees.
     pub violations: Vec<String>,
-    /// What was asked and done, if that was to be noted.
+    /// Requests, changes and steps, if a trace was requested.
     pub trace: Vec<String>,
-    /// For how long it ran on its own clock.
+    /// The duration on its own clock.
     pub lasted: Duration,
-    /// The `KeyPair`s that there are in the end.
+    /// The `KeyPair`s at the end.
     pub key_pairs: Vec<Value>,
-    /// And the Secrets.
+    /// The Secrets at the end.
     pub secrets: Vec<Value>,
 }
 
-/// Runs a history.
+/// Runs a history, with a trace if requested.
 ///
 /// # Panics
 ///
-/// Where no runtime can be built.
+/// If no runtime can be built.
 #[must_use]
 pub fn run(history: &History, notes: bool) -> Outcome {
     let runtime = runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
@@ -59,13 +59,13 @@ pub fn run(history: &History, notes: bool) -> Outcome {
         for step in &history.steps {
             sleep_until(begun + step.at).await;
             if matches!(step.action, Action::User { .. }) {
-                stage.is_up().await;
+                stage.wait_until_up().await;
             }
             stage.trace.line(&format!("--- {}", step.action));
             stage.perform(&step.action);
         }
-        stage.is_up().await;
-        // What was done last is under way.
+        stage.wait_until_up().await;
+        // Let the last step begin.
         sleep(Duration::from_millis(1)).await;
         let violations = stage.end().await;
         let [key_pairs, secrets] = ["keypairs", "secrets"].map(|resource| stage.server.objects(resource));
@@ -77,11 +77,11 @@ struct Stage<'a> {
     history: &'a History,
     server: Server,
     hosts: Vec<Host>,
-    promises: Promises,
+    guarantees: Guarantees,
     trace: Trace,
     snapshot: Option<Snapshot>,
     panics: usize,
-    /// Since when the API server answers again.
+    /// When the API server is up again.
     up: Instant,
 }
 
@@ -90,15 +90,23 @@ impl<'a> Stage<'a> {
         let server = Server::new(history.seed);
         let working = server.clone();
         tokio::spawn(async move { working.run().await });
-        let promises = Promises::new(history, server.sightings());
+        let guarantees = Guarantees::new(history, server.sightings());
         let trace = Trace::new(notes);
-        let (seeing, noting) = (promises.clone(), trace.clone());
+        let (seeing, noting) = (guarantees.clone(), trace.clone());
         server.observe(move |change| {
             noting.change(change);
             seeing.see(change);
         });
-        let mut stage =
-            Self { history, server, hosts: Vec::new(), promises, trace, snapshot: None, panics: 0, up: Instant::now() };
+        let mut stage = Self {
+            history,
+            server,
+            hosts: Vec::new(),
+            guarantees,
+            trace,
+            snapshot: None,
+            panics: 0,
+            up: Instant::now(),
+        };
         stage.user(Verb::Create, "namespaces", "", NAMESPACE, &Value::Null);
         let keys = Arc::new(Keys::new(history.seed));
         for number in 0..history.setup.replicas {
@@ -123,7 +131,7 @@ impl<'a> Stage<'a> {
             Action::Stop(replica) => self.with(*replica, Host::stop),
             Action::Suspend(replica) => self.with(*replica, |host| host.suspend(true)),
             Action::Resume(replica) => self.with(*replica, |host| host.suspend(false)),
-            Action::Network(replica, weather) => self.with(*replica, |host| host.weather(*weather)),
+            Action::Network(replica, faults) => self.with(*replica, |host| host.set_network_faults(*faults)),
             Action::Watch(replica, resource, fault) => self.watch(&user(*replica), resource, *fault),
             Action::Policy(policy) => self.server.admission().add(Rule::on_secrets(effect(*policy))),
             Action::NoPolicy => self.server.admission().clear(),
@@ -136,7 +144,7 @@ impl<'a> Stage<'a> {
                 if let Some(snapshot) = &self.snapshot {
                     self.server.stop();
                     self.server.restore(snapshot);
-                    self.promises.restored(&self.server);
+                    self.guarantees.restored(&self.server);
                     let server = self.server.clone();
                     self.up = Instant::now() + OUTAGE;
                     tokio::spawn(async move {
@@ -149,8 +157,8 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// Waits until the API server answers, as users do.
-    async fn is_up(&self) {
+    /// Waits until the API server is up, as users do.
+    async fn wait_until_up(&self) {
         while self.server.is_down() {
             sleep_until(self.up + Duration::from_millis(1)).await;
         }
@@ -180,7 +188,7 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// What a user does.
+    /// Sends a user's request.
     fn user(&self, verb: Verb, resource: &str, namespace: &str, name: &str, body: &Value) {
         let request = UserRequest::new(verb, resource, namespace, name, body);
         let UserRequest { method, path, content_type, body } = &request;
@@ -190,7 +198,7 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// Ends all faults and says what does not hold then, or has not held before.
+    /// Ends all faults, waits until everything has settled, and returns the broken guarantees.
     async fn end(&mut self) -> Vec<String> {
         self.trace.line("--- all faults end");
         self.server.admission().clear();
@@ -215,7 +223,7 @@ impl<'a> Stage<'a> {
             }
         }
         self.count_panics();
-        let mut violations = self.promises.violations();
+        let mut violations = self.guarantees.violations();
         violations.append(&mut found);
         if self.panics > 0 {
             violations.push(format!("the operator panicked {} times", self.panics));
@@ -224,8 +232,8 @@ impl<'a> Stage<'a> {
     }
 
     async fn unsettled(&self) -> Vec<String> {
-        let mut found = unsettled(&self.server, &self.promises);
-        if self.promises.last_write().is_some_and(|last| last.elapsed() < QUIET) {
+        let mut found = unsettled(&self.server, &self.guarantees);
+        if self.guarantees.last_write().is_some_and(|last| last.elapsed() < QUIET) {
             found.push("the operator still writes when nothing happens any more".to_owned());
         }
         let History { seed, setup, .. } = self.history;
@@ -234,10 +242,10 @@ impl<'a> Stage<'a> {
             found.extend(wrong.into_iter().map(|text| format!("replica {number}: {text}")));
         }
         if found.is_empty() {
-            found = changes_of_a_fresh_operator(&self.server, setup, *seed, &self.promises).await;
+            found = changes_of_a_fresh_operator(&self.server, setup, *seed, &self.guarantees).await;
         }
         if found.is_empty() {
-            found = differences_from_an_empty_cluster(&self.server, setup, *seed, &self.promises).await;
+            found = differences_from_an_empty_cluster(&self.server, setup, *seed, &self.guarantees).await;
         }
         found
     }

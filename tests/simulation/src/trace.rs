@@ -1,4 +1,4 @@
-//! What the replicas ask, in order, so that two runs can be compared, and one that fails can be read.
+//! The trace of a run: requests, changes and steps in order, to compare two runs and to read one that fails.
 
 use std::{
     fmt::Write as _,
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::{oracle::ready, server::Change};
 
-/// The requests so far, if they are noted; a handle.
+/// The lines so far, if tracing is enabled; a handle.
 #[derive(Clone)]
 pub struct Trace(Option<Arc<Noted>>);
 
@@ -22,13 +22,13 @@ struct Noted {
 }
 
 impl Trace {
-    /// One in which everything is noted from now on, or nothing.
+    /// A trace that starts now, or records nothing.
     #[must_use]
     pub fn new(notes: bool) -> Self {
         Self(notes.then(|| Arc::new(Noted { begun: Instant::now(), lines: Mutex::default() })))
     }
 
-    /// Notes a request of a replica.
+    /// Records a request of a replica.
     pub async fn note(&self, replica: usize, request: Request<Body>) -> Request<Body> {
         if self.0.is_none() {
             return request;
@@ -42,7 +42,7 @@ impl Trace {
         Request::from_parts(parts, Body::from(bytes.to_vec()))
     }
 
-    /// Notes a change of the store.
+    /// Records a change of the store.
     pub fn change(&self, change: &Change) {
         if self.0.is_none() {
             return;
@@ -60,7 +60,7 @@ impl Trace {
         ));
     }
 
-    /// Notes something else.
+    /// Records another line.
     pub fn line(&self, text: &str) {
         if let Some(noted) = &self.0 {
             let mut line = String::new();
@@ -69,7 +69,7 @@ impl Trace {
         }
     }
 
-    /// What has been noted.
+    /// The recorded lines.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
         let lines = self.0.as_ref().map(|noted| noted.lines.lock().unwrap_or_else(PoisonError::into_inner).clone());
@@ -77,7 +77,7 @@ impl Trace {
     }
 }
 
-/// The operator tells times of the wall clock, and private keys are nobody's business; encodings of them hold random numbers.
+/// Removes times, which come from the wall clock, and private keys, whose encodings contain random numbers.
 fn without_times_and_keys(value: &mut Value) {
     match value {
         Value::String(text) if is_time(text) => "(a time)".clone_into(text),
@@ -88,7 +88,7 @@ fn without_times_and_keys(value: &mut Value) {
                     ("data" | "stringData", Value::Object(entries)) => {
                         entries.values_mut().for_each(|value| *value = "(an entry)".into());
                     }
-                    // That of an Event is the time, too.
+                    // The name of an Event contains the time, too.
                     ("name", Value::String(name)) => {
                         let told = without_time(name).to_owned();
                         *name = told;

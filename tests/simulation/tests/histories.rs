@@ -1,9 +1,9 @@
-//! Histories: the same seed is the same history. `make simulate` runs thousands of them.
+//! Histories: the same seed gives the same history. `make simulate` runs thousands of them.
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests: a panic fails them")]
 
 use keypair_simulation::{history::draw, run::run};
 
-/// Request for request, and change for change, but for the wall clock and what is in Secrets.
+/// Every request and every change is the same, except for the wall clock and the content of Secrets.
 #[test]
 fn a_seed_repeats_its_history() {
     let mut accepted = 0;

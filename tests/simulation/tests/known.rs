@@ -1,10 +1,11 @@
-//! Faults that histories have found, each as the shortest history that showed it, at every time within which it could.
+//! Faults that histories have found: each as its shortest history, with the timing varied over the range in which the fault
+//! occurred.
 #![allow(missing_docs, reason = "tests: a panic fails them")]
 
 use std::time::Duration;
 
 use keypair_simulation::{
-    history::{Action, History, Policy, Setup, Step, Verb, WatchFault, Weather},
+    history::{Action, History, NetworkFaults, Policy, Setup, Step, Verb, WatchFault},
     run::run,
 };
 use serde_json::{Value, json};
@@ -55,7 +56,7 @@ fn keeps_its_promises(setup: &Setup, times: impl IntoIterator<Item = u64>, steps
 }
 
 #[test]
-fn a_rename_there_and_back_while_the_secret_is_moved() {
+fn a_rename_there_and_back_during_a_move_keeps_the_key() {
     for on_loss in ["Report", "Regenerate"] {
         keeps_its_promises(&setup(500), 0..30, |time| {
             vec![
@@ -70,7 +71,7 @@ fn a_rename_there_and_back_while_the_secret_is_moved() {
 }
 
 #[test]
-fn a_namespace_that_is_made_anew_before_its_end_was_seen() {
+fn a_namespace_recreated_unnoticed_keeps_the_quota() {
     keeps_its_promises(&setup(1), (0..30).map(|time| 40 * time), |time| {
         vec![
             namespace(0, &json!({})),
@@ -84,7 +85,7 @@ fn a_namespace_that_is_made_anew_before_its_end_was_seen() {
 }
 
 #[test]
-fn projects_that_change_while_an_acceptance_is_written() {
+fn projects_edited_during_an_acceptance_free_no_slot() {
     keeps_its_promises(&setup(1), 0..40, |time| {
         vec![
             namespace(0, &json!({})),
@@ -102,14 +103,14 @@ fn projects_that_change_while_an_acceptance_is_written() {
 }
 
 #[test]
-fn a_quota_that_is_no_number() {
+fn an_invalid_quota_accepts_no_pair() {
     keeps_its_promises(&setup(3), [0, 20, 1000], |time| {
         vec![namespace(0, &json!({ "keypairs.dev/quota": "many" })), create(time, "web", &generated())]
     });
 }
 
 #[test]
-fn a_store_that_is_put_back() {
+fn the_operator_follows_a_restored_store() {
     keeps_its_promises(&setup(3), [300, 1000, 5000], |time| {
         vec![
             namespace(0, &json!({})),
@@ -122,7 +123,7 @@ fn a_store_that_is_put_back() {
 }
 
 #[test]
-fn a_store_that_is_put_back_and_comes_to_the_same_versions() {
+fn the_operator_follows_a_restored_store_that_reuses_versions() {
     keeps_its_promises(&setup(1), [384, 600, 900], |time| {
         vec![
             namespace(0, &json!({})),
@@ -136,7 +137,7 @@ fn a_store_that_is_put_back_and_comes_to_the_same_versions() {
 }
 
 #[test]
-fn a_type_that_is_edited_while_the_secret_is_moved() {
+fn a_type_edited_during_a_move_leaves_one_secret() {
     keeps_its_promises(&setup(500), 0..60, |time| {
         vec![
             namespace(0, &json!({})),
@@ -148,7 +149,7 @@ fn a_type_that_is_edited_while_the_secret_is_moved() {
 }
 
 #[test]
-fn a_type_that_is_taken_back() {
+fn a_reverted_type_leaves_one_secret() {
     keeps_its_promises(&setup(500), [20, 140, 1000], |time| {
         vec![
             namespace(0, &json!({})),
@@ -160,7 +161,7 @@ fn a_type_that_is_taken_back() {
 }
 
 #[test]
-fn policies_that_take_away_whose_a_secret_is() {
+fn policies_that_remove_ownership_break_no_guarantee() {
     for [first, later] in [
         [Policy::RemoveUid, Policy::RemoveLabel],
         [Policy::RemoveUid, Policy::RemoveOwner],
@@ -186,7 +187,7 @@ fn policies_that_take_away_whose_a_secret_is() {
 }
 
 #[test]
-fn a_kind_of_key_that_is_edited_before_it_is_accepted() {
+fn an_algorithm_edited_before_acceptance_breaks_no_guarantee() {
     keeps_its_promises(&setup(500), 0..40, |time| {
         vec![
             namespace(0, &json!({})),
@@ -197,7 +198,7 @@ fn a_kind_of_key_that_is_edited_before_it_is_accepted() {
 }
 
 #[test]
-fn a_secret_that_is_handed_over_first() {
+fn a_secret_offered_before_its_key_pair_is_adopted() {
     keeps_its_promises(&setup(500), [0, 20, 1000], |time| {
         let handed_over = json!({
             "metadata": { "annotations": { "keypairs.dev/adopt": "web" } },
@@ -211,9 +212,9 @@ fn a_secret_that_is_handed_over_first() {
     });
 }
 
-/// Until its watch shows that, the operator goes by the quota of the namespace that was there before.
+/// Until its watch shows the new namespace, the operator uses the quota of the former one.
 #[test]
-fn a_namespace_that_is_made_anew_with_a_smaller_quota() {
+fn a_namespace_recreated_with_a_smaller_quota_breaks_no_guarantee() {
     for fault in [WatchFault::LagBy(1), WatchFault::LagFor(2900), WatchFault::Clear] {
         for quota in ["0", "many"] {
             keeps_its_promises(&setup(2), (0..10).map(|time| 30 * time), |time| {
@@ -232,9 +233,9 @@ fn a_namespace_that_is_made_anew_with_a_smaller_quota() {
     }
 }
 
-/// What is done next takes the very versions that became undone: newer ones tell nothing of the exchange.
+/// The next writes get the resource versions that were undone, so the versions do not show the restore.
 #[test]
-fn a_store_that_is_put_back_and_gets_on_at_once() {
+fn the_operator_follows_writes_immediately_after_a_restore() {
     keeps_its_promises(&setup(3), [0, 68, 500, 2500, 3000], |time| {
         vec![
             namespace(0, &json!({})),
@@ -251,17 +252,17 @@ fn a_store_that_is_put_back_and_gets_on_at_once() {
     });
 }
 
-/// The create was refused, since the Secret was there, and the look that followed got no answer.
+/// The create was refused because the Secret existed, and the read that followed got no response.
 #[test]
-fn another_name_after_a_create_that_met_a_foreign_secret() {
+fn a_rename_after_a_conflict_does_not_wait_for_it() {
     keeps_its_promises(&setup(500), 0..60, |time| {
-        let weather = Weather { latency: 200, lost_replies: 500, ..Weather::default() };
+        let faults = NetworkFaults { latency: 200, lost_responses: 500, ..NetworkFaults::default() };
         let offered = json!({
             "metadata": { "annotations": { "keypairs.dev/adopt": "api" } }, "data": { "ssh-privatekey": "$KEY1" },
         });
         vec![
             namespace(0, &json!({})),
-            step(0, Action::Network(0, weather)),
+            step(0, Action::Network(0, faults)),
             user(851, Verb::Create, "secrets", "s1", offered),
             create(851, "api", &json!({ "profile": "OpenSSH", "secret": { "name": "s1" } })),
             edit(2000 + 40 * time, "api", &json!({ "secret": { "name": "s2" } })),
@@ -269,25 +270,25 @@ fn another_name_after_a_create_that_met_a_foreign_secret() {
     });
 }
 
-/// The create of the first Secret was lost: the key of the pair, which is not accepted yet, is in no Secret.
+/// The create of the first Secret was lost: the KeyPair is not accepted yet, and no Secret holds its key.
 #[test]
-fn a_name_that_is_taken_when_a_create_is_in_doubt() {
-    let cut_off = Weather { latency: 200, partitioned: true, ..Weather::default() };
+fn a_conflict_after_a_lost_create_names_no_missing_secret() {
+    let cut_off = NetworkFaults { latency: 200, partitioned: true, ..NetworkFaults::default() };
     keeps_its_promises(&setup(2), (0..6).map(|time| 30 * time), |time| {
         vec![
             namespace(0, &json!({})),
             create(0, "api", &generated()),
             create(21_000, "job", &json!({ "profile": "OpenSSH", "secret": { "name": "s2" } })),
-            step(21_000 + time, Action::Network(0, cut_off.clone())),
+            step(21_000 + time, Action::Network(0, cut_off)),
             edit(25_000, "job", &json!({ "secret": { "name": null } })),
             edit(28_000, "api", &json!({ "secret": { "name": "job" } })),
         ]
     });
 }
 
-/// The Secret that a move leaves behind is named again before it is gone, and its type cannot become that of the spec.
+/// The spec names the old Secret of a move again before that Secret is deleted, and its type cannot change to that of the spec.
 #[test]
-fn back_to_a_secret_whose_type_is_not_allowed_any_more() {
+fn a_rename_back_to_a_disallowed_type_finishes() {
     keeps_its_promises(&setup(1), 0..40, |time| {
         vec![
             namespace(0, &json!({})),

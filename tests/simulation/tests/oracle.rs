@@ -1,4 +1,4 @@
-//! That what watches over the promises sees when one is broken: each is broken here, in the name of the operator.
+//! Each test breaks one promise as the operator would, and checks that the oracle reports it.
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, reason = "tests: a panic fails them")]
 
 use std::{sync::Arc, task::Poll, time::Duration};
@@ -17,7 +17,7 @@ use keypair_simulation::{
     Server,
     history::{History, Setup},
     keys::key,
-    oracle::{Promises, wrong_answers},
+    oracle::{Guarantees, wrong_answers},
     replica::user,
 };
 use kube::runtime::watcher::Event;
@@ -28,7 +28,7 @@ const NAMESPACE: &str = "shop";
 
 struct World {
     server: Server,
-    promises: Promises,
+    guarantees: Guarantees,
 }
 
 impl World {
@@ -36,10 +36,10 @@ impl World {
     fn new(quota: usize) -> Self {
         let setup = Setup { replicas: 2, quota, lease: 15, answers_reviews: false, concurrency: 1 };
         let server = Server::new(0);
-        let promises = Promises::new(&History { seed: 0, setup, steps: Vec::new() }, server.sightings());
-        let seeing = promises.clone();
+        let guarantees = Guarantees::new(&History { seed: 0, setup, steps: Vec::new() }, server.sightings());
+        let seeing = guarantees.clone();
         server.observe(move |change| seeing.see(change));
-        let world = Self { server, promises };
+        let world = Self { server, guarantees };
         world.ask("admin", "POST", "/api/v1/namespaces", &json!({ "metadata": { "name": NAMESPACE } }));
         let spec = json!({ "profile": "OpenSSH", "keyPairName": "same", "generate": { "algorithm": "Ed25519" } });
         for name in ["web", "api"] {
@@ -92,7 +92,7 @@ impl World {
 
     #[track_caller]
     fn is_violated(&self, words: &str) {
-        let found = self.promises.violations();
+        let found = self.guarantees.violations();
         assert!(matches!(&found[..], [one] if one.contains(words)), "{found:?}");
     }
 }
@@ -108,17 +108,17 @@ fn given(id: &str, number: usize) -> Value {
 }
 
 #[test]
-fn more_pairs_than_the_quota() {
+fn the_oracle_reports_more_pairs_than_the_quota() {
     let world = World::new(1);
     world.ask("admin", "PATCH", &World::key_pairs("/api"), &json!({ "spec": { "keyPairName": "other" } }));
     world.status("web", &accepted("kp-aaaaaaaaaaaaaaaaaaaa"));
-    assert!(world.promises.violations().is_empty());
+    assert!(world.guarantees.violations().is_empty());
     world.status("api", &accepted("kp-bbbbbbbbbbbbbbbbbbbb"));
     world.is_violated("2 accepted pairs, the quota is 1");
 }
 
 #[test]
-fn two_pairs_of_a_name() {
+fn the_oracle_reports_two_pairs_of_one_name() {
     let world = World::new(5);
     world.status("web", &accepted("kp-aaaaaaaaaaaaaaaaaaaa"));
     world.status("api", &accepted("kp-bbbbbbbbbbbbbbbbbbbb"));
@@ -126,7 +126,7 @@ fn two_pairs_of_a_name() {
 }
 
 #[test]
-fn an_identifier_that_changes_or_goes() {
+fn the_oracle_reports_a_changed_or_removed_identifier() {
     for (after, words) in [(json!("kp-bbbbbbbbbbbbbbbbbbbb"), "keyPairID was"), (Value::Null, "not accepted any more")]
     {
         let world = World::new(5);
@@ -137,7 +137,7 @@ fn an_identifier_that_changes_or_goes() {
 }
 
 #[test]
-fn a_foreign_secret_that_is_changed() {
+fn the_oracle_reports_a_changed_foreign_secret() {
     let world = World::new(5);
     world.ask("admin", "POST", &World::secrets(""), &json!({ "metadata": { "name": "web" } }));
     world.as_operator("PATCH", &World::secrets("/web"), &json!({ "metadata": { "labels": { "a": "b" } } }));
@@ -145,19 +145,19 @@ fn a_foreign_secret_that_is_changed() {
 }
 
 #[test]
-fn a_key_that_is_lost() {
+fn the_oracle_reports_a_lost_key() {
     let world = World::new(5);
     world.secret("web", "web", 0);
     world.status("web", &given("kp-aaaaaaaaaaaaaaaaaaaa", 0));
     world.secret("web", "s1", 0);
     world.as_operator("DELETE", &World::secrets("/web"), &json!({}));
-    assert!(world.promises.violations().is_empty(), "it was moved");
+    assert!(world.guarantees.violations().is_empty(), "it was moved");
     world.as_operator("DELETE", &World::secrets("/s1"), &json!({}));
     world.is_violated("the last copy of a private key");
 }
 
 #[test]
-fn a_key_that_is_doubled() {
+fn the_oracle_reports_a_second_key() {
     let world = World::new(5);
     world.secret("web", "web", 0);
     world.secret("web", "s1", 1);
@@ -165,7 +165,7 @@ fn a_key_that_is_doubled() {
 }
 
 #[test]
-fn a_status_that_tells_of_another_key() {
+fn the_oracle_reports_another_key_in_a_status() {
     let world = World::new(5);
     world.status("web", &given("kp-aaaaaaaaaaaaaaaaaaaa", 0));
     world.status("web", &given("kp-aaaaaaaaaaaaaaaaaaaa", 1));
@@ -173,7 +173,7 @@ fn a_status_that_tells_of_another_key() {
 }
 
 #[test]
-fn a_write_while_another_leads() {
+fn the_oracle_reports_a_write_by_another_replica() {
     let world = World::new(5);
     let lease = json!({ "metadata": { "name": "lease" }, "spec": { "holderIdentity": "other" } });
     world.ask(&user(1), "POST", &format!("/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"), &lease);
@@ -182,7 +182,7 @@ fn a_write_while_another_leads() {
 }
 
 #[test]
-fn a_private_key_in_a_status() {
+fn the_oracle_reports_a_private_key_in_a_status() {
     let world = World::new(5);
     world.secret("web", "web", 0);
     let text = key(KeySpec::Ed25519, 0).encode(Encoding::Pkcs8, "").unwrap();
@@ -206,7 +206,7 @@ async fn look(world: &World) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_quota_counts_until_the_operator_has_seen_another() {
+async fn the_oracle_allows_the_last_quota_the_operator_saw() {
     let quota = |quota: &str| json!({ "metadata": { "annotations": { "keypairs.dev/quota": quota } } });
     for has_seen in [false, true] {
         let world = World::new(1);
@@ -221,7 +221,7 @@ async fn a_quota_counts_until_the_operator_has_seen_another() {
         if has_seen {
             world.is_violated("1 accepted pairs, the quota is 0");
         } else {
-            assert!(world.promises.violations().is_empty());
+            assert!(world.guarantees.violations().is_empty());
         }
     }
 }
@@ -244,7 +244,7 @@ fn wrong_with(world: &World, quota: usize, names: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn a_review_that_is_answered_by_what_is_not_there() {
+fn the_oracle_reports_a_review_based_on_outdated_state() {
     let world = World::new(2);
     world.ask("admin", "PATCH", &World::key_pairs("/api"), &json!({ "spec": { "keyPairName": "other" } }));
     world.status("web", &accepted("kp-aaaaaaaaaaaaaaaaaaaa"));

@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_stored_is_named() {
+    fn fields_that_were_not_stored_are_named() {
         let owner = |uid: &str| json!([{ "apiVersion": "v1", "kind": "KeyPair", "name": "web", "uid": uid }]);
         let sent = json!({
             "labels": { MANAGED_BY_LABEL: OPERATOR, "team": "a", "stays": "1" },

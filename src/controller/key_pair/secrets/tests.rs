@@ -22,7 +22,7 @@ fn key_pair() -> KeyPair {
     key_pair
 }
 
-/// Whatever name reaches it, the operator requests nothing but Secrets of the namespace.
+/// With any name, the operator requests only Secrets of the namespace.
 #[tokio::test]
 async fn no_request_is_sent_for_an_invalid_secret_name() {
     let asked = Arc::new(Mutex::new(Vec::new()));

@@ -71,7 +71,7 @@ async fn one_watch_triggers_the_affected_key_pairs() {
 }
 
 #[tokio::test]
-async fn a_free_name_is_offered_to_one_key_pair_after_the_other() {
+async fn a_free_name_is_offered_to_key_pairs_in_turn() {
     let (watches, mut triggers) = watches();
     let pairs: Vec<KeyPair> = ["a", "b", "c"].map(|name| key_pair("shop", name)).into();
     for pair in &pairs {

@@ -80,9 +80,9 @@ impl World {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
 
-    /// Of an accepted pair, and of one that is still to be accepted.
+    /// For an accepted KeyPair, and for one that is not accepted yet.
     #[test]
-    fn whatever_is_edited_the_key_ends_where_the_spec_says(walk in any_walk(), accepted: bool) {
+    fn a_generated_key_ends_in_the_named_secret(walk in any_walk(), accepted: bool) {
         let mut desired = desired(None, KeySpec::Ed25519);
         let ledger = granting_ledger();
         let mut world = World::new(None);
@@ -112,9 +112,9 @@ proptest! {
         prop_assert_eq!(world.version, versions);
     }
 
-    /// Whatever was handed over stays its owner's, and what the spec does not name any more goes back.
+    /// An adopted Secret stays with its owner, and is given back once the spec no longer names it.
     #[test]
-    fn an_adopted_key_ends_there_as_well(walk in any_walk()) {
+    fn an_adopted_key_ends_in_the_named_secret(walk in any_walk()) {
         let mut desired = desired(None, KeySpec::Ed25519);
         let ledger = granting_ledger();
         let offered = ReadSecret { ownership: Ownership::Offered, ..read_secret(false, Some(KEYS[0].clone())) };
@@ -136,9 +136,9 @@ proptest! {
         }
     }
 
-    /// A copy that somebody makes as a backup, annotations and all, stays; and is found where nothing else is.
+    /// A backup copy of the Secret, with its annotations, stays unchanged, and is found if the original is lost.
     #[test]
-    fn a_backup_stays_and_is_of_use(walk in any_walk(), lost: bool) {
+    fn a_backup_secret_stays_and_restores_a_lost_key(walk in any_walk(), lost: bool) {
         let mut desired = desired(None, KeySpec::Ed25519);
         let ledger = granting_ledger();
         let mut world = World::new(None);
@@ -160,9 +160,9 @@ proptest! {
     }
 }
 
-/// The walk that was found first: the name is edited away and back while the Secret is being moved.
+/// The first walk that found a fault: the name is edited there and back while the Secret is being moved.
 #[test]
-fn there_and_back_wherever_it_dies() {
+fn a_rename_there_and_back_survives_any_crash() {
     for on_loss in [OnLoss::Report, OnLoss::Regenerate] {
         for (first, second) in (0..12).flat_map(|first| (0..12).map(move |second| (first, second))) {
             let mut desired = desired(None, KeySpec::Ed25519);
@@ -181,7 +181,7 @@ fn there_and_back_wherever_it_dies() {
 
 /// A move is recorded on a Secret while another move is unfinished.
 #[test]
-fn what_one_move_has_left_is_not_forgotten_over_the_next() {
+fn a_second_move_deletes_the_leftovers_of_the_first() {
     let mut desired = desired(None, KeySpec::Ed25519);
     let ledger = granting_ledger();
     let mut world = World::new(None);
@@ -191,9 +191,9 @@ fn what_one_move_has_left_is_not_forgotten_over_the_next() {
     assert_eq!(world.secrets.keys().collect::<Vec<_>>(), ["web"]);
 }
 
-/// The same of a pair whose acceptance the status does not tell of yet.
+/// The same for a KeyPair whose status does not show its acceptance yet.
 #[test]
-fn what_the_moves_of_a_pair_to_come_have_left_is_not_forgotten() {
+fn moves_before_acceptance_leave_no_secret_behind() {
     let mut desired = desired(None, KeySpec::Ed25519);
     let ledger = granting_ledger();
     let mut world = World::new(None);

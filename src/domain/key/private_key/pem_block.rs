@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clean_is_what_every_program_loads() {
+    fn only_strictly_formatted_pem_is_clean() {
         let is_clean = |text: &str| is_clean_pem("X", text);
         let text = to_pem("X", &[7; 100]).unwrap();
         assert!(is_clean(&text));

@@ -27,7 +27,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn agrees_with_the_machine(value: u128, prime in 3..=u128::MAX, cut in 0_u32..120) {
+        fn reduction_agrees_with_native_integers(value: u128, prime in 3..=u128::MAX, cut in 0_u32..120) {
             let prime = (prime >> cut).max(3) | 1;
             let expected = value % (prime - 1);
             let got = mod_prime_minus_one(&value.to_be_bytes(), &minimal(prime)).unwrap();
@@ -37,7 +37,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_input_does_no_harm() {
+    fn reduction_handles_empty_and_trivial_input() {
         assert_eq!(mod_prime_minus_one(&[1, 2, 3], &[]), None);
         assert_eq!(mod_prime_minus_one(&[1, 2, 3], &[1]), None);
         assert!(mod_prime_minus_one(&[], &[7]).unwrap().iter().all(|byte| *byte == 0));

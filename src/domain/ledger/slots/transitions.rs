@@ -6,14 +6,19 @@ use super::{Claim, Entry, Progress, QueuePosition, Slots, first_for, queue_posit
 
 impl Slots {
     /// Revokes grants, the youngest first, after the quota was lowered or another pair was accepted with the same name. Returns the
-    /// UIDs of these claims, and the names of all `KeyPair`s whose state changed.
+    /// UIDs of these claims, and the object names of all `KeyPair`s whose state changed.
     pub(in crate::domain::ledger) fn revoke(&mut self) -> (Vec<Arc<str>>, BTreeSet<String>) {
         let (mut revoked, mut changed) = (Vec::new(), BTreeSet::new());
-        for name in std::mem::take(&mut self.contested) {
-            let holders: Vec<QueuePosition> =
-                self.revocable.iter().rev().filter(|position| self.has_name(position, &name)).cloned().collect();
+        for key_pair_name in std::mem::take(&mut self.contested) {
+            let holders: Vec<QueuePosition> = self
+                .revocable
+                .iter()
+                .rev()
+                .filter(|position| self.has_key_pair_name(position, &key_pair_name))
+                .cloned()
+                .collect();
             for position in holders {
-                if self.held_names.get(&name).is_some_and(|holders| *holders > 1) {
+                if self.key_pair_name_holders.get(&key_pair_name).is_some_and(|holders| *holders > 1) {
                     changed.extend(self.revoke_claim(&position));
                     revoked.push(position.1);
                 }
@@ -28,8 +33,8 @@ impl Slots {
         (revoked, changed)
     }
 
-    pub(super) fn has_name(&self, (_, uid): &QueuePosition, name: &Arc<str>) -> bool {
-        self.entries.get(uid).is_some_and(|entry| entry.key_pair_name == *name)
+    pub(super) fn has_key_pair_name(&self, (_, uid): &QueuePosition, key_pair_name: &Arc<str>) -> bool {
+        self.entries.get(uid).is_some_and(|entry| entry.key_pair_name == *key_pair_name)
     }
 
     /// Makes a granted claim wait again.
@@ -41,7 +46,7 @@ impl Slots {
         if let Some(entry) = self.entries.get_mut(&position.1) {
             entry.has_token = has_token;
         }
-        changed.insert(position.0.name.to_string());
+        changed.insert(position.0.object_name.to_string());
         changed
     }
 
@@ -64,20 +69,23 @@ impl Slots {
     }
 
     pub(super) fn insert(&mut self, claim: Claim, progress: Progress) -> BTreeSet<String> {
-        let name = Arc::clone(&claim.seniority.name);
-        let key_pair_name =
-            if name == claim.key_pair_name { Arc::clone(&name) } else { Arc::clone(&claim.key_pair_name) };
+        let object_name = Arc::clone(&claim.seniority.object_name);
+        let key_pair_name = if object_name == claim.key_pair_name {
+            Arc::clone(&object_name)
+        } else {
+            Arc::clone(&claim.key_pair_name)
+        };
         let mut changed = BTreeSet::new();
         if progress == Progress::Waiting {
             let overtaken = self.oldest_waiting(&key_pair_name);
             self.waiting.insert((Arc::clone(&key_pair_name), queue_position(&claim)));
-            changed.extend(self.update_next(&key_pair_name, overtaken));
+            changed.extend(self.update_heads(&key_pair_name, overtaken));
         } else {
             changed.extend(self.add_holder(&key_pair_name));
             self.track_granted(queue_position(&claim), progress);
         }
         let has_token = claim.token.is_some();
-        let entry = Entry { created: claim.seniority.created, name, key_pair_name, has_token, progress };
+        let entry = Entry { created: claim.seniority.created, object_name, key_pair_name, has_token, progress };
         self.entries.insert(claim.uid, entry);
         changed
     }
@@ -86,58 +94,62 @@ impl Slots {
         let Some(entry) = self.entries.remove(uid) else {
             return BTreeSet::new();
         };
-        let name = &entry.key_pair_name;
-        let before = self.oldest_waiting(name);
+        let key_pair_name = &entry.key_pair_name;
+        let before = self.oldest_waiting(key_pair_name);
         let position = entry.queue_position(uid);
         if entry.is_granted() {
             self.granted -= 1;
             self.revocable.remove(&position);
             self.writing.remove(&position);
-            if let Some(holders) = self.held_names.get_mut(name) {
+            if let Some(holders) = self.key_pair_name_holders.get_mut(key_pair_name) {
                 *holders -= 1;
                 if *holders == 0 {
-                    self.held_names.remove(name);
+                    self.key_pair_name_holders.remove(key_pair_name);
                 }
             }
         } else {
-            self.next.remove(&position);
-            self.waiting.remove(&(Arc::clone(name), position));
+            self.heads.remove(&position);
+            self.waiting.remove(&(Arc::clone(key_pair_name), position));
         }
-        self.update_next(name, before)
+        self.update_heads(key_pair_name, before)
     }
 
     /// Gives a slot and the name to one more claim.
-    pub(super) fn add_holder(&mut self, name: &Arc<str>) -> BTreeSet<String> {
+    pub(super) fn add_holder(&mut self, key_pair_name: &Arc<str>) -> BTreeSet<String> {
         self.granted += 1;
-        let holders = self.held_names.entry(Arc::clone(name)).or_default();
+        let holders = self.key_pair_name_holders.entry(Arc::clone(key_pair_name)).or_default();
         *holders += 1;
         if *holders > 1 {
-            self.contested.insert(Arc::clone(name));
+            self.contested.insert(Arc::clone(key_pair_name));
         }
-        // The claim that only lacked a slot now lacks the name.
-        let overtaken = self.oldest_waiting(name);
-        self.update_next(name, overtaken)
+        // The claim that only lacked a slot now lacks the key pair name.
+        let overtaken = self.oldest_waiting(key_pair_name);
+        self.update_heads(key_pair_name, overtaken)
     }
 
-    /// The oldest claim that waits for `name`.
-    pub(super) fn oldest_waiting(&self, name: &Arc<str>) -> Option<QueuePosition> {
-        first_for(&self.waiting, name).cloned()
+    /// The oldest claim that waits for `key_pair_name`.
+    pub(super) fn oldest_waiting(&self, key_pair_name: &Arc<str>) -> Option<QueuePosition> {
+        first_for(&self.waiting, key_pair_name).cloned()
     }
 
-    /// Updates `next` for `name`, whose oldest waiting claim was `before`.
-    pub(super) fn update_next(&mut self, name: &Arc<str>, before: Option<QueuePosition>) -> BTreeSet<String> {
+    /// Updates `heads` for `key_pair_name`, whose oldest waiting claim was `before`.
+    pub(super) fn update_heads(&mut self, key_pair_name: &Arc<str>, before: Option<QueuePosition>) -> BTreeSet<String> {
         let mut changed = BTreeSet::new();
-        let after = if self.held_names.contains_key(name) { None } else { self.oldest_waiting(name) };
+        let after = if self.key_pair_name_holders.contains_key(key_pair_name) {
+            None
+        } else {
+            self.oldest_waiting(key_pair_name)
+        };
         if let Some(before) = before
             && after.as_ref() != Some(&before)
-            && self.next.remove(&before)
+            && self.heads.remove(&before)
         {
-            changed.insert(before.0.name.to_string());
+            changed.insert(before.0.object_name.to_string());
         }
         if let Some(after) = after
-            && self.next.insert(after.clone())
+            && self.heads.insert(after.clone())
         {
-            changed.insert(after.0.name.to_string());
+            changed.insert(after.0.object_name.to_string());
         }
         changed
     }
@@ -146,16 +158,16 @@ impl Slots {
     pub(in crate::domain::ledger) fn grant_free_slots(&mut self) -> BTreeSet<String> {
         let mut changed = BTreeSet::new();
         while self.granted < self.quota
-            && let Some(position) = self.next.pop_first()
+            && let Some(position) = self.heads.pop_first()
         {
             let Some(entry) = self.entries.get_mut(&position.1) else { continue };
             entry.progress = Progress::Granted;
             self.revocable.insert(position.clone());
             let waiting = (Arc::clone(&entry.key_pair_name), position);
             self.waiting.remove(&waiting);
-            let (name, (seniority, _)) = waiting;
-            changed.extend(self.add_holder(&name));
-            changed.insert(seniority.name.to_string());
+            let (key_pair_name, (seniority, _)) = waiting;
+            changed.extend(self.add_holder(&key_pair_name));
+            changed.insert(seniority.object_name.to_string());
         }
         changed
     }

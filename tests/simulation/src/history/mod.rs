@@ -1,4 +1,4 @@
-//! A history: what users do and what goes wrong, at which times. It is drawn from a seed, and can be shortened.
+//! A history: the actions of users and the faults, each with its time. It is drawn from a seed, and can be shortened.
 
 mod draw;
 mod request;
@@ -11,82 +11,82 @@ use serde_json::Value;
 
 pub use self::{draw::draw, request::UserRequest, shrink::shorten};
 
-/// What a history begins with.
+/// The setup of a history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setup {
-    /// How many replicas there are; of one, no leader is elected.
+    /// The number of replicas. With one, there is no leader election.
     pub replicas: usize,
     /// The operator's quota.
     pub quota: usize,
-    /// For how many seconds the Lease is valid.
+    /// The duration of the Lease in seconds.
     pub lease: u64,
-    /// Whether replicas have a cache for admission reviews, and watch while another leads.
+    /// Whether replicas cache what they need for admission reviews, and watch even while another replica leads.
     pub answers_reviews: bool,
-    /// How many objects are reconciled at once.
+    /// The maximum number of concurrent reconciliations.
     pub concurrency: u16,
 }
 
-/// Something that happens.
+/// One step of a history.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Step {
-    /// When, after the beginning.
+    /// The time since the start.
     pub at: Duration,
-    /// What.
+    /// What happens.
     pub action: Action,
 }
 
-/// What can happen.
+/// What happens in a step.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
-    /// A user asks the API server for something.
+    /// A user sends a request to the API server.
     User {
-        /// What for.
+        /// The method.
         verb: Verb,
         /// The plural of the resource.
         resource: &'static str,
-        /// Empty: an object of the cluster.
+        /// The namespace; empty for a cluster-scoped object.
         namespace: String,
-        /// The object.
+        /// The name of the object.
         name: String,
-        /// An object, or a patch; `null` for a delete. `$KEY<n>` stands for the base64 of a user's private key.
+        /// An object, or a patch; `null` for a delete. `$KEY<n>` is replaced by the base64 of a user's private key.
         body: Value,
     },
-    /// A replica is killed, after its task has been polled so often.
+    /// A replica is killed after a number of polls of its task.
     Crash {
-        /// Which.
+        /// The number of the replica.
         replica: usize,
-        /// How often.
+        /// The number of polls.
         polls: u64,
     },
-    /// A replica that does not run is started.
+    /// A replica is started, if it is not running.
     Start(usize),
     /// A replica is told to stop (SIGTERM).
     Stop(usize),
     /// A replica gets no processor time.
     Suspend(usize),
-    /// It gets some again.
+    /// A suspended replica gets processor time again.
     Resume(usize),
-    /// What lies between a replica and the API server behaves so from now on.
-    Network(usize, Weather),
-    /// What the watches of a resource show to a replica from now on.
+    /// Sets the faults of the network between a replica and the API server.
+    Network(usize, NetworkFaults),
+    /// Sets the fault of a replica's watches of a resource.
     Watch(usize, &'static str, WatchFault),
-    /// A policy for Secrets is in force.
+    /// Adds a policy for Secrets.
     Policy(Policy),
-    /// No policy is in force.
+    /// Removes all policies.
     NoPolicy,
-    /// The operator may not do this any more.
+    /// The operator loses the permission for this verb and resource.
     Deny(&'static str, &'static str),
-    /// The operator may do what it needs again.
+    /// The operator has all its permissions again.
     AllowAll,
-    /// The store is copied.
+    /// Takes a snapshot of the store.
     Snapshot,
-    /// The last copy of the store takes its place.
+    /// Restores the last snapshot.
     Restore,
-    /// The wall clock of the API server jumps by so many seconds.
+    /// The wall clock of the API server jumps by this number of seconds.
     ClockJump(i64),
 }
 
-/// What a user asks for.
+/// The method of a user's request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
     /// POST.
@@ -97,86 +97,85 @@ pub enum Verb {
     Delete,
 }
 
-/// How requests fare.
+/// The faults of the network between one replica and the API server. Each number of requests is out of a thousand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Weather {
-    /// The longest time that a request, or its reply, takes usually, in milliseconds.
+pub struct NetworkFaults {
+    /// The maximum time that a request, or its response, takes without further faults, in milliseconds.
     pub latency: u64,
-    /// Of a thousand requests, how many are lost before they are carried out.
+    /// Requests that are lost before they are carried out.
     pub lost_requests: u64,
-    /// Of a thousand, how many are carried out but not answered.
-    pub lost_replies: u64,
-    /// Of a thousand, how many are carried out or answered late only.
-    pub late: u64,
-    /// How late, in milliseconds.
-    pub by: u64,
-    /// Of a thousand, how many are answered by an error of the API server.
+    /// Requests that are carried out, but whose response is lost.
+    pub lost_responses: u64,
+    /// Requests whose response is delayed.
+    pub delayed: u64,
+    /// The delay in milliseconds.
+    pub delay: u64,
+    /// Requests that are not carried out, but answered with an error.
     pub errors: u64,
-    /// Nothing comes through.
+    /// Whether nothing gets through.
     pub partitioned: bool,
 }
 
-/// What a watch shows.
+/// The fault of a watch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WatchFault {
-    /// All at once.
+    /// None: every event arrives immediately.
     Clear,
-    /// The last so many events not yet.
+    /// The last events, of this number, are held back.
     LagBy(usize),
-    /// What happened so many milliseconds ago.
+    /// Every event is delayed by this number of milliseconds.
     LagFor(u64),
-    /// Nothing any more, without a word.
+    /// No further events arrive, and the connection stays open.
     Silent,
     /// The watch ends.
     Cut,
-    /// The watch ends, and the version that it went on from is too old.
+    /// The watch ends, and its resource version has expired.
     Expired,
 }
 
-/// What a policy does to the operator's writes of Secrets.
+/// What a policy does to the operator's writes of Secrets: change or refuse them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Policy {
-    /// Another `app.kubernetes.io/managed-by`.
+    /// Sets another `app.kubernetes.io/managed-by`.
     OverwriteLabel,
-    /// No label that says whose it is.
+    /// Removes `app.kubernetes.io/managed-by`.
     RemoveLabel,
-    /// No annotation with the UID.
+    /// Removes the annotation with the UID.
     RemoveUid,
-    /// No owner references.
+    /// Removes the owner references.
     RemoveOwner,
-    /// 403.
+    /// Refuses with 403.
     Refuse,
-    /// 422.
+    /// Refuses with 422.
     Invalid,
-    /// 500.
+    /// A webhook that does not answer: 500.
     Away,
-    /// No more than two Secrets.
+    /// A quota of two Secrets.
     Quota,
 }
 
 /// A history.
 #[derive(Debug, Clone, PartialEq)]
 pub struct History {
-    /// From which it was drawn.
+    /// The seed from which it was drawn.
     pub seed: u64,
-    /// What it begins with.
+    /// The setup.
     pub setup: Setup,
-    /// What happens, in order of time.
+    /// The steps, in order of time.
     pub steps: Vec<Step>,
 }
 
 impl History {
-    /// Whether a request can be on its way for longer than what is left of the Lease when its holder writes no more: then what is
-    /// promised of one leader does not hold.
+    /// Whether a request may take longer than a third of the Lease's duration. If so, the guarantee of one leader does not apply.
     #[must_use]
-    pub fn is_late(&self) -> bool {
+    pub fn may_outlast_lease(&self) -> bool {
         let is_slow = |latency: u64| self.setup.replicas > 1 && latency * 3 >= self.setup.lease * 1000;
         self.steps
             .iter()
-            .any(|step| matches!(step.action, Action::Network(_, Weather { latency, .. }) if is_slow(latency)))
+            .any(|step| matches!(step.action, Action::Network(_, NetworkFaults { latency, .. }) if is_slow(latency)))
     }
 
-    /// Whether the store is put back.
+    /// Whether the store is restored from a snapshot.
     #[must_use]
     pub fn is_restored(&self) -> bool {
         self.steps.iter().any(|step| step.action == Action::Restore)
@@ -191,7 +190,7 @@ impl History {
         self.steps.iter().any(of)
     }
 
-    /// Whether requests of the operator are held up, or it is itself while it sends one.
+    /// Whether requests of the operator, or the operator itself, may be delayed.
     #[must_use]
     pub fn is_held_up(&self) -> bool {
         self.steps.iter().any(|step| matches!(step.action, Action::Network(..) | Action::Suspend(_)))

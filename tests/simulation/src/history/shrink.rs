@@ -37,7 +37,7 @@ mod tests {
     use super::{super::draw, *};
 
     #[test]
-    fn leaves_the_steps_that_it_takes() {
+    fn shrinking_keeps_the_necessary_steps() {
         let history = (0..1000).map(draw).find(|history| history.steps.len() > 12).unwrap();
         let needed = [history.steps.get(2).unwrap().clone(), history.steps.get(9).unwrap().clone()];
         let fails = |history: &History| needed.iter().all(|step| history.steps.contains(step));

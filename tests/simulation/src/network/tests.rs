@@ -1,4 +1,4 @@
-//! What goes wrong on the way.
+//! Network faults.
 
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
@@ -23,12 +23,12 @@ fn secret(name: &str) -> Secret {
 }
 
 #[tokio::test(start_paused = true)]
-async fn requests_and_replies_are_lost() {
+async fn requests_and_responses_can_be_lost() {
     let (server, network, api) = setting();
-    network.set_faults(Faults { lose_request: 1000, ..Faults::default() });
+    network.set_faults(Faults { lost_requests: 1000, ..Faults::default() });
     assert!(api.create(&PostParams::default(), &secret("a")).await.is_err());
     assert!(server.objects("secrets").is_empty(), "it was not carried out");
-    network.set_faults(Faults { lose_reply: 1000, ..Faults::default() });
+    network.set_faults(Faults { lost_responses: 1000, ..Faults::default() });
     assert!(api.create(&PostParams::default(), &secret("a")).await.is_err());
     assert_eq!(server.objects("secrets").len(), 1, "it was");
     network.calm();
@@ -36,7 +36,7 @@ async fn requests_and_replies_are_lost() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_sent_is_carried_out_without_its_sender() {
+async fn a_sent_request_is_executed_without_its_sender() {
     let (server, network, api) = setting();
     let second = Duration::from_secs(1);
     network.set_faults(Faults { latency: second..second * 2, ..Faults::default() });
@@ -48,36 +48,36 @@ async fn what_was_sent_is_carried_out_without_its_sender() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn replies_are_late() {
+async fn responses_can_be_delayed() {
     let (_, network, api) = setting();
-    network.set_faults(Faults { delay_reply: 1000, delay: Duration::from_secs(40), ..Faults::default() });
+    network.set_faults(Faults { delayed: 1000, delay: Duration::from_secs(40), ..Faults::default() });
     let begin = Instant::now();
     assert!(api.get_opt("a").await.unwrap().is_none());
     assert!(begin.elapsed() > Duration::from_secs(40));
 }
 
 #[tokio::test(start_paused = true)]
-async fn requests_are_refused() {
+async fn requests_can_be_refused() {
     let (server, network, api) = setting();
-    for (refusal, code) in [
-        (Refusal::TooManyRequests, 429),
-        (Refusal::InternalError, 500),
-        (Refusal::Unavailable, 503),
-        (Refusal::Timeout, 504),
-        (Refusal::Conflict, 409),
-        (Refusal::Unauthorized, 401),
+    for (error_response, code) in [
+        (ErrorResponse::TooManyRequests, 429),
+        (ErrorResponse::InternalError, 500),
+        (ErrorResponse::Unavailable, 503),
+        (ErrorResponse::Timeout, 504),
+        (ErrorResponse::Conflict, 409),
+        (ErrorResponse::Unauthorized, 401),
     ] {
-        network.set_faults(Faults { refuse: 1000, refusals: vec![refusal], ..Faults::default() });
+        network.set_faults(Faults { errors: 1000, error_responses: vec![error_response], ..Faults::default() });
         match api.create(&PostParams::default(), &secret("a")).await {
             Err(kube::Error::Api(status)) => assert_eq!(status.code, code),
-            other => panic!("{refusal:?}: {other:?}"),
+            other => panic!("{error_response:?}: {other:?}"),
         }
     }
     assert!(server.objects("secrets").is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_link_that_is_down_keeps_everything_back() {
+async fn requests_over_a_broken_link_hang_or_fail() {
     let (server, network, api) = setting();
     let second = Duration::from_secs(1);
     network.set_link(Link::Silent);
@@ -93,7 +93,7 @@ async fn a_link_that_is_down_keeps_everything_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn watches_break_with_the_link() {
+async fn a_broken_link_breaks_watches() {
     use futures::StreamExt as _;
     use kube::api::{WatchEvent, WatchParams};
 
@@ -123,19 +123,23 @@ async fn watches_break_with_the_link() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn clients_ask_again_when_they_are_asked_to() {
+async fn clients_retry_when_the_server_asks() {
     let server = Server::new(1);
     let network = Network::new(server.service("alice"), 2);
     let api: Api<Secret> = Api::default_namespaced(Client::new(Retrying::new(network.clone()), "default"));
-    for (refusal, least) in [(Refusal::TooManyRequests, 15), (Refusal::Unavailable, 160)] {
-        network.set_faults(Faults { refuse: 1000, refusals: vec![refusal], ..Faults::default() });
+    for (error_response, least) in [(ErrorResponse::TooManyRequests, 15), (ErrorResponse::Unavailable, 160)] {
+        network.set_faults(Faults { errors: 1000, error_responses: vec![error_response], ..Faults::default() });
         let begin = Instant::now();
         assert!(api.get_opt("a").await.is_err());
-        assert!(begin.elapsed() > Duration::from_secs(least), "{refusal:?}: {:?}", begin.elapsed());
+        assert!(begin.elapsed() > Duration::from_secs(least), "{error_response:?}: {:?}", begin.elapsed());
     }
-    network.set_faults(Faults { refuse: 700, refusals: vec![Refusal::Timeout], ..Faults::default() });
+    network.set_faults(Faults { errors: 700, error_responses: vec![ErrorResponse::Timeout], ..Faults::default() });
     assert!(api.create(&PostParams::default(), &secret("a")).await.is_ok());
-    network.set_faults(Faults { refuse: 1000, refusals: vec![Refusal::InternalError], ..Faults::default() });
+    network.set_faults(Faults {
+        errors: 1000,
+        error_responses: vec![ErrorResponse::InternalError],
+        ..Faults::default()
+    });
     let begin = Instant::now();
     assert!(api.get_opt("a").await.is_err());
     assert!(begin.elapsed() < Duration::from_secs(1), "that is not tried again");

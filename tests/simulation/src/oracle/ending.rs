@@ -1,11 +1,11 @@
-//! What must be true when the faults have ended and all is quiet, from nothing but the objects.
+//! Checks the objects after the faults have ended and the operator has stopped writing.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
 use super::{
-    Promises,
+    Guarantees,
     facts::{
         accepted, annotation, effective_name, fingerprint, is_edited, is_import, keys_in, name, namespace, owner,
         owners, ready, text, uid, wanted_secret,
@@ -13,30 +13,30 @@ use super::{
 };
 use crate::Server;
 
-/// What is not as it must be.
+/// The errors in the present objects.
 #[must_use]
-pub fn unsettled(server: &Server, promises: &Promises) -> Vec<String> {
+pub fn unsettled(server: &Server, guarantees: &Guarantees) -> Vec<String> {
     let (key_pairs, secrets) = (server.objects("keypairs"), server.objects("secrets"));
     let mut found = Vec::new();
     for key_pair in &key_pairs {
         let about = |text: String| format!("{}/{}: {text}", namespace(key_pair), name(key_pair));
-        found.extend(of_key_pair(key_pair, &key_pairs, &secrets, promises).into_iter().map(about));
+        found.extend(of_key_pair(key_pair, &key_pairs, &secrets, guarantees).into_iter().map(about));
     }
     for namespace in server.objects("namespaces").iter().map(name) {
         let of = |key_pair: &&Value| self::namespace(key_pair) == namespace && accepted(key_pair).is_some();
-        let (count, quota) = (key_pairs.iter().filter(of).count(), promises.greatest_quota(namespace));
+        let (count, quota) = (key_pairs.iter().filter(of).count(), guarantees.greatest_quota(namespace));
         if count > quota {
             found.push(format!("{namespace}: {count} accepted pairs, and the quota was never more than {quota}"));
         }
     }
     for secret in &secrets {
         let about = |text: &str| format!("Secret {}/{}: {text}", namespace(secret), name(secret));
-        found.extend(of_secret(secret, &key_pairs, promises).map(about));
+        found.extend(of_secret(secret, &key_pairs, guarantees).map(about));
     }
     found
 }
 
-fn of_key_pair(key_pair: &Value, key_pairs: &[Value], secrets: &[Value], promises: &Promises) -> Vec<String> {
+fn of_key_pair(key_pair: &Value, key_pairs: &[Value], secrets: &[Value], guarantees: &Guarantees) -> Vec<String> {
     let mut found = Vec::new();
     let (status, reason) = ready(key_pair);
     let generation = key_pair.pointer("/metadata/generation");
@@ -45,8 +45,8 @@ fn of_key_pair(key_pair: &Value, key_pairs: &[Value], secrets: &[Value], promise
         found.push(format!("not settled: generation {generation:?}, observed {observed:?}, reason {reason:?}"));
         return found;
     }
-    let is_untouched = !promises.is_touched(uid(key_pair));
-    // A replay says what its original says, whose Secret somebody may have deleted.
+    let is_untouched = !guarantees.is_modified_by_others(uid(key_pair));
+    // A replay shows the reason of its original, whose Secret a user may have deleted.
     let repeats = |other: &&Value| {
         uid(other) != uid(key_pair)
             && accepted(other).is_some()
@@ -57,8 +57,8 @@ fn of_key_pair(key_pair: &Value, key_pairs: &[Value], secrets: &[Value], promise
     let may_repeat = accepted(key_pair).is_none()
         && text(key_pair, "/spec/clientToken").is_some()
         && key_pairs.iter().any(|other| repeats(&other));
-    // The kind of key was edited after the Secret was made and before the pair was accepted: a key that may be in use is never thrown
-    // away unasked, so whoever edited it is told to delete it.
+    // `spec.generate` was edited after the Secret was created and before the KeyPair was accepted. The operator never discards a key
+    // that may be in use: the user has to delete the Secret.
     let is_of_an_earlier_kind = reason == "PrivateKeyMismatch" && accepted(key_pair).is_none() && is_edited(key_pair);
     if is_untouched
         && !may_repeat
@@ -75,7 +75,7 @@ fn of_key_pair(key_pair: &Value, key_pairs: &[Value], secrets: &[Value], promise
     }
     let of_this = |secret: &&Value| namespace(secret) == namespace(key_pair) && owner(secret) == Some(uid(key_pair));
     let mine: Vec<&Value> = secrets.iter().filter(of_this).collect();
-    // A move goes on when the request is valid again, or has a slot.
+    // A move continues when the request is valid again, or has a slot.
     let is_held_up = status == "False" && !matches!(reason, "SecretConflict" | "PrivateKeyLost" | "PrivateKeyMismatch");
     if is_untouched && !is_held_up && mine.len() > 1 {
         let names: Vec<&str> = mine.iter().map(|secret| name(secret)).collect();
@@ -116,8 +116,8 @@ fn of_key_pair(key_pair: &Value, key_pairs: &[Value], secrets: &[Value], promise
     found
 }
 
-/// Whether the garbage collector takes the Secret of a pair that is deleted, as the deletion policy says. One that was handed over has a
-/// policy of its own.
+/// Checks that the Secret has an owner reference if, and only if, the deletion policy is `Delete`. Adopted Secrets are not checked: they
+/// have another default.
 fn of_owners(key_pair: &Value, secret: &Value) -> Option<String> {
     if annotation(secret, "keypairs.dev/applied").is_some_and(|applied| applied.contains("\"adopted\"")) {
         return None;
@@ -127,14 +127,14 @@ fn of_owners(key_pair: &Value, secret: &Value) -> Option<String> {
     (goes != is_owned).then(|| format!("its Secret has an owner: {is_owned}, and is to go with it: {goes}"))
 }
 
-/// A Secret that was made for nobody.
-fn of_secret(secret: &Value, key_pairs: &[Value], promises: &Promises) -> Option<&'static str> {
+/// Checks a Secret whose `KeyPair` no longer exists.
+fn of_secret(secret: &Value, key_pairs: &[Value], guarantees: &Guarantees) -> Option<&'static str> {
     let uids: BTreeSet<&str> = key_pairs.iter().map(uid).collect();
     let of = owner(secret).filter(|of| !uids.contains(of))?;
     let owned: Vec<&str> = owners(secret).collect();
     if owned.iter().any(|owner| !uids.contains(owner)) {
         return Some("its owner is gone, and it was not collected");
     }
-    // With `Retain` it stays, and without owner references that is what it looks like.
-    (!owned.is_empty() && !promises.is_touched(of)).then_some("its owner is another than it says")
+    // With `Retain`, it stays without owner references.
+    (!owned.is_empty() && !guarantees.is_modified_by_others(of)).then_some("its owner is another than it says")
 }

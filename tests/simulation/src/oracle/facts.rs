@@ -1,4 +1,4 @@
-//! What can be read off an object without the operator.
+//! Reads facts from objects, without the code of the operator where possible.
 
 use std::{
     cell::RefCell,
@@ -11,7 +11,7 @@ use base64ct::{Base64, Encoding as _};
 use keypair_operator::domain::key::PrivateKey;
 use serde_json::Value;
 
-/// Who writes with the rights of the operator.
+/// Whether this is the user of a replica.
 pub fn is_operator(user: &str) -> bool {
     user.starts_with("system:serviceaccount:keypair-system:")
 }
@@ -36,12 +36,12 @@ pub fn annotation<'a>(object: &'a Value, name: &str) -> Option<&'a str> {
     object.pointer("/metadata/annotations")?.get(name)?.as_str()
 }
 
-/// The UID of the `KeyPair` that a Secret says it belongs to.
+/// The UID of a `KeyPair` in the annotation of a Secret.
 pub fn owner(secret: &Value) -> Option<&str> {
     annotation(secret, "keypairs.dev/keypair-uid")
 }
 
-/// The UIDs of the owners that Kubernetes knows.
+/// The UIDs in the owner references.
 pub fn owners(object: &Value) -> impl Iterator<Item = &str> {
     let references = object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
     references.into_iter().flatten().filter_map(|reference| reference.get("uid")?.as_str())
@@ -56,7 +56,7 @@ pub fn ready(key_pair: &Value) -> (&str, &str) {
     })
 }
 
-/// Whether its spec was edited since it was created.
+/// Whether the spec was edited since the object was created.
 pub fn is_edited(object: &Value) -> bool {
     object.pointer("/metadata/generation").and_then(Value::as_u64).is_some_and(|generation| generation > 1)
 }
@@ -82,13 +82,13 @@ pub fn fingerprint(key_pair: &Value) -> Option<&str> {
     text(key_pair, "/status/fingerprints/sha256")
 }
 
-/// The name of the Secret that the spec wants.
+/// The name of the Secret according to the spec.
 pub fn wanted_secret(key_pair: &Value) -> &str {
     text(key_pair, "/spec/secret/name").unwrap_or_else(|| name(key_pair))
 }
 
 thread_local! {
-    /// The fingerprints of private keys that were read before, by a hash of what was in the Secret.
+    /// Cached fingerprints of private keys, by a hash of the entry of the Secret.
     static READ: RefCell<HashMap<u64, Option<Arc<str>>>> = RefCell::default();
 }
 
@@ -114,7 +114,7 @@ fn key_in(entry: &str) -> Option<Arc<str>> {
     found
 }
 
-/// Of each private key in PKCS#8 in a Secret the end of its text, as far as that is secret: an elliptic curve's ends with the point.
+/// The end of the text of each PKCS#8 private key in a Secret, except keys on elliptic curves, whose text ends with the public point.
 pub fn secret_tails(secret: &Value) -> Vec<String> {
     const LENGTH: usize = 24;
     let entries = secret.get("data").and_then(Value::as_object);

@@ -1,4 +1,5 @@
-//! What a fresh operator makes of the same objects: of these very ones, nothing; of the last specs in an empty cluster, the same.
+//! Compares with a fresh operator: it must change none of the present objects, and from the same specs it must create the same objects in
+//! an empty cluster.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,17 +11,17 @@ use serde_json::{Map, Value, json};
 use tokio::time::sleep;
 
 use super::{
-    Promises,
+    Guarantees,
     facts::{
         accepted, annotation, is_edited, is_import, name, namespace, owner, owners, ready, text, uid, wanted_secret,
     },
 };
 use crate::{Server, history::Setup, keys::Keys, replica::Host, trace::Trace};
 
-/// How long a fresh operator is given, which has no faults to wait for.
+/// How long the fresh operator runs. There are no faults to wait for.
 const TIME: Duration = Duration::from_secs(12);
 
-/// Runs an operator that knows of nothing before against a server.
+/// Runs an operator without memory against a server.
 async fn run(server: &Server, setup: &Setup, seed: u64, time: Duration) {
     let setup = Setup { replicas: 1, answers_reviews: false, ..setup.clone() };
     let working = {
@@ -35,12 +36,12 @@ async fn run(server: &Server, setup: &Setup, seed: u64, time: Duration) {
     working.abort();
 }
 
-/// What a fresh operator changes of what there is. It should find nothing to do.
+/// The changes that a fresh operator makes to the present objects. There should be none.
 pub async fn changes_of_a_fresh_operator(
     server: &Server,
     setup: &Setup,
     seed: u64,
-    promises: &Promises,
+    guarantees: &Guarantees,
 ) -> Vec<String> {
     let copy = Server::new(seed ^ 1);
     copy.restore(&server.snapshot());
@@ -50,7 +51,7 @@ pub async fn changes_of_a_fresh_operator(
     let keys: BTreeSet<_> = before.keys().chain(after.keys()).collect();
     let key_pairs = server.objects("keypairs");
     let open: BTreeSet<&str> =
-        key_pairs.iter().filter(|key_pair| is_open(key_pair, &key_pairs, promises)).map(uid).collect();
+        key_pairs.iter().filter(|key_pair| is_open(key_pair, &key_pairs, guarantees)).map(uid).collect();
     let is_about = |object: &Value| open.contains(uid(object)) || owner(object).is_some_and(|of| open.contains(of));
     let may_change = |key: &str| [&before, &after].iter().any(|state| state.get(key).is_some_and(is_about));
     let changed = keys.into_iter().filter(|key| before.get(*key) != after.get(*key) && !may_change(key));
@@ -62,9 +63,9 @@ pub async fn changes_of_a_fresh_operator(
         .collect()
 }
 
-/// Whether the next operator may decide otherwise about a pair that is not accepted: where a policy took from its Secret what says whose it
-/// is, and where an older one, or one of the same second, wants the slot, name or token that it has been given.
-fn is_open(key_pair: &Value, key_pairs: &[Value], promises: &Promises) -> bool {
+/// Whether a fresh operator may decide differently about a `KeyPair` that is not accepted: if a policy removed the owner from its Secret, or
+/// if an older one, or one of the same second, waits for the slot, name or token that it has been granted.
+fn is_open(key_pair: &Value, key_pairs: &[Value], guarantees: &Guarantees) -> bool {
     let waits = |of: &Value| {
         let reason = ready(of).1;
         matches!(reason, "QuotaExceeded" | "KeyPairNameConflict") || reason.starts_with("Idempotent")
@@ -77,10 +78,10 @@ fn is_open(key_pair: &Value, key_pairs: &[Value], promises: &Promises) -> bool {
             && accepted(other).is_none()
             && (is_passed_over(key_pair, other) || is_passed_over(other, key_pair))
     };
-    accepted(key_pair).is_none() && (promises.is_disowned(uid(key_pair)) || key_pairs.iter().any(is_rival))
+    accepted(key_pair).is_none() && (guarantees.may_have_lost_owner(uid(key_pair)) || key_pairs.iter().any(is_rival))
 }
 
-/// The objects that the operator writes, without what is no part of what they say.
+/// The `KeyPair`s and Secrets, without `managedFields`.
 fn state(server: &Server) -> BTreeMap<String, Value> {
     let mut all = BTreeMap::new();
     for resource in ["keypairs", "secrets"] {
@@ -95,7 +96,7 @@ fn state(server: &Server) -> BTreeMap<String, Value> {
     all
 }
 
-/// An object without private keys.
+/// An object as text, without private keys.
 fn brief(object: &Value) -> String {
     let mut shown = object.clone();
     if let Some(data) = shown.get_mut("data").and_then(Value::as_object_mut) {
@@ -104,12 +105,12 @@ fn brief(object: &Value) -> String {
     shown.to_string()
 }
 
-/// How what there is differs from what the same specs give in an empty cluster, as far as it may not.
+/// The differences, except permitted ones, between the present objects and those that the same specs give in an empty cluster.
 pub async fn differences_from_an_empty_cluster(
     server: &Server,
     setup: &Setup,
     seed: u64,
-    promises: &Promises,
+    guarantees: &Guarantees,
 ) -> Vec<String> {
     let empty = Server::new(seed ^ 2);
     let create = |resource: &str, object: &Value| {
@@ -120,7 +121,7 @@ pub async fn differences_from_an_empty_cluster(
     let mut key_pairs = server.objects("keypairs");
     let uids: BTreeSet<&str> = key_pairs.iter().map(uid).collect();
     let secrets = server.objects("secrets");
-    // One that a pair has left behind is nobody's, either.
+    // A Secret whose KeyPair was deleted counts as foreign, too.
     let foreign =
         secrets.iter().filter(|secret| !owner(secret).into_iter().chain(owners(secret)).any(|of| uids.contains(of)));
     foreign.for_each(|object| create("secrets", object));
@@ -142,13 +143,13 @@ pub async fn differences_from_an_empty_cluster(
     }
     for (namespace, pairs) in namespaces {
         let is_same = |(object, fresh): &(&Value, Value)| accepted(object).is_some() == accepted(fresh).is_some();
-        let untouched = |(object, _): &(&Value, Value)| !promises.is_touched(uid(object));
+        let untouched = |(object, _): &(&Value, Value)| !guarantees.is_modified_by_others(uid(object));
         // Who came first may have a slot that an older one would have.
         if !pairs.iter().all(is_same) || !pairs.iter().all(untouched) {
             continue;
         }
         let may_differ = |object: &Value, fresh: &Value| {
-            is_open(object, &key_pairs, promises)
+            is_open(object, &key_pairs, guarantees)
                 || has_another_type(server, &empty, object, fresh)
                 || is_offered_another_key(server, object)
                 || has_adopted_another_kind(object, fresh)
@@ -192,11 +193,11 @@ fn creation(resource: &str, object: &Value) -> (String, Value) {
     (path, Value::Object(body))
 }
 
-/// What of a status is decided by the specs alone.
+/// The part of a status that depends only on the specs.
 fn comparable(key_pair: &Value) -> Value {
     let (status, reason) = ready(key_pair);
     let field = |name: &str| key_pair.pointer("/status").and_then(|status| status.get(name)).cloned();
-    // One that says nothing of its key may have adopted any, and have moved it since.
+    // Without `spec.generate`, a KeyPair may have adopted a key of any type, and may have moved it since.
     let is_any = !is_import(key_pair) && key_pair.pointer("/spec/generate").is_none();
     let kind = |name: &str| field(name).filter(|_| !is_any);
     json!({
@@ -210,7 +211,7 @@ fn comparable(key_pair: &Value) -> Value {
     })
 }
 
-/// Whether a pair is refused because its Secret would have to have another type, which cannot be changed in place.
+/// Whether a `KeyPair` is refused because its Secret needs another type, which cannot be changed in place.
 fn has_another_type(server: &Server, empty: &Server, key_pair: &Value, fresh: &Value) -> bool {
     let type_of = |server: &Server, key_pair: &Value| {
         let secret = server.object("secrets", namespace(key_pair), text(key_pair, "/status/secretName")?)?;
@@ -219,14 +220,14 @@ fn has_another_type(server: &Server, empty: &Server, key_pair: &Value, fresh: &V
     ready(key_pair).1 == "InvalidSecret" && type_of(server, key_pair) != type_of(empty, fresh)
 }
 
-/// Whether a pair that has a key waits for a name whose Secret is offered to it: a pair that has none would take that one.
+/// Whether the Secret that an accepted `KeyPair` conflicts with is offered to it for adoption: in the empty cluster, it adopts that key.
 fn is_offered_another_key(server: &Server, key_pair: &Value) -> bool {
     let secret = server.object("secrets", namespace(key_pair), wanted_secret(key_pair));
     let is_offered = |secret: &Value| annotation(secret, "keypairs.dev/adopt") == Some(name(key_pair));
     ready(key_pair).1 == "SecretConflict" && accepted(key_pair).is_some() && secret.as_ref().is_some_and(is_offered)
 }
 
-/// Whether a pair adopted a key of a kind that the spec, which named none, asks for no longer: in the empty cluster it generates one.
+/// Whether the spec of a `KeyPair` requests another type of key than the one that it adopted: in the empty cluster, it generates one.
 fn has_adopted_another_kind(key_pair: &Value, fresh: &Value) -> bool {
     ready(key_pair).1 == "InvalidPublicKey"
         && accepted(key_pair).is_some()
@@ -234,12 +235,12 @@ fn has_adopted_another_kind(key_pair: &Value, fresh: &Value) -> bool {
         && text(key_pair, "/status/algorithm") != text(fresh, "/status/algorithm")
 }
 
-/// Whether a pair is not accepted in either cluster, for a Secret in its way. What it is told to do depends on what it and others have.
+/// Whether a Secret prevents the acceptance in both clusters. The message depends on the other Secrets.
 fn both_wait_for_a_secret(key_pair: &Value, fresh: &Value) -> bool {
     [key_pair, fresh].iter().all(|of| ready(of).1 == "SecretConflict" && accepted(of).is_none())
 }
 
-/// Whether a pair has the client token of another that is accepted.
+/// Whether a `KeyPair` has the client token of `original`, which is accepted.
 fn has_token_of(key_pair: &Value, original: &Value) -> bool {
     let token = |of| text(of, "/spec/clientToken");
     accepted(original).is_some()
@@ -248,20 +249,20 @@ fn has_token_of(key_pair: &Value, original: &Value) -> bool {
         && token(key_pair) == token(original)
 }
 
-/// Whether a pair repeats the request of `original`.
+/// Whether a `KeyPair` is not accepted and has the client token of `original`.
 fn is_replay(key_pair: &Value, original: &Value) -> bool {
     accepted(key_pair).is_none() && has_token_of(key_pair, original)
 }
 
-/// Whether a pair repeats the request of another, which has been edited since it was accepted: it is compared with what was asked for then,
-/// and in the empty cluster with what stands there now.
+/// Whether a `KeyPair` has the client token of another, and one of the two was edited: it is compared with the request as it was accepted,
+/// and in the empty cluster with the present spec.
 fn repeats_what_was_edited(server: &Server, key_pair: &Value) -> bool {
     let is_edited_original = |other: &Value| has_token_of(key_pair, other) && (is_edited(other) || is_edited(key_pair));
     matches!(ready(key_pair).1, "IdempotentReplay" | "IdempotentParameterMismatch" | "IdempotentProcessing")
         && server.objects("keypairs").iter().any(is_edited_original)
 }
 
-/// Whether a pair waits for a name that the Secret of another pair has: two may each want what the other has.
+/// Whether the Secret of another `KeyPair` has the name that this one wants: two may each want the name of the other's Secret.
 fn is_in_the_way(server: &Server, key_pair: &Value) -> bool {
     let secret = server.object("secrets", namespace(key_pair), wanted_secret(key_pair));
     let of = secret.as_ref().and_then(owner).filter(|of| *of != uid(key_pair));
@@ -269,12 +270,12 @@ fn is_in_the_way(server: &Server, key_pair: &Value) -> bool {
     ready(key_pair).1 == "SecretConflict" && of.is_some_and(is_there)
 }
 
-/// What the Secret of a pair is like, but for its key.
+/// Compares the Secrets of a `KeyPair` in both clusters, except the key.
 fn of_secrets(server: &Server, empty: &Server, key_pair: &Value) -> Option<String> {
     let secret = text(key_pair, "/status/secretName").filter(|_| ready(key_pair).1 == "Generated")?;
     let (now, fresh) =
         (server.object("secrets", namespace(key_pair), secret)?, empty.object("secrets", namespace(key_pair), secret)?);
-    // One that was handed over is its owner's still, and in the empty cluster nobody hands one over.
+    // An adopted Secret keeps its owner's data, and in the empty cluster there is none to adopt.
     let is_adopted = |applied: &str| applied.contains(r#""adopted":true"#);
     if annotation(&now, "keypairs.dev/adopt").is_some()
         || annotation(&now, "keypairs.dev/applied").is_some_and(is_adopted)
@@ -282,7 +283,7 @@ fn of_secrets(server: &Server, empty: &Server, key_pair: &Value) -> Option<Strin
         return None;
     }
     let (mut now, mut fresh) = (shape(&now), shape(&fresh));
-    // A type that the spec does not name is that which the Secret was made with: it cannot be changed, and any will do.
+    // If the spec sets no type, the Secret keeps the one with which it was created.
     if text(key_pair, "/spec/secret/template/type").is_none() {
         [&mut now, &mut fresh].into_iter().filter_map(Value::as_object_mut).for_each(|shape| {
             shape.remove("type");

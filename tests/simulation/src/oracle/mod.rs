@@ -1,15 +1,15 @@
-//! What must be true: at every moment, and when the faults have ended.
+//! The checks of the simulation: guarantees at each change, and the state after the faults have ended.
 
 mod ending;
 mod facts;
 mod fresh;
-mod promises;
+mod guarantees;
 mod reviews;
 
 pub use self::{
     ending::unsettled,
     facts::ready,
     fresh::{changes_of_a_fresh_operator, differences_from_an_empty_cluster},
-    promises::Promises,
+    guarantees::Guarantees,
     reviews::wrong_answers,
 };

@@ -1,4 +1,4 @@
-//! What a replica would say to who wants to create a pair, compared with what there is.
+//! Compares a replica's answers to admission reviews with the present objects.
 
 use keypair_operator::{
     cache::ScopeCaches,
@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use super::facts::{accepted, annotation, effective_name, name, namespace};
 use crate::{Server, history::Setup, replica::NAMESPACE};
 
-/// When it is asked, in seconds since 1970: certificates expire.
+/// The time of the reviews, in seconds since 1970: certificates in keys may have expired.
 const NOW: u64 = 1_800_000_000;
 
-/// Where what a replica answers is not so.
+/// The wrong answers of a replica.
 #[must_use]
 pub fn wrong_answers(server: &Server, setup: &Setup, caches: &ScopeCaches) -> Vec<String> {
     let key_pairs = server.objects("keypairs");
@@ -37,12 +37,12 @@ fn of_namespace(place: &Value, there: &[&Value], default_quota: usize, caches: &
             return;
         };
         let refused = refused.as_deref();
-        // Which projects there are decides about all of a namespace.
+        // The projects of the namespace may refuse every review.
         let is_of_project = has_projects && refused.is_some_and(|reason| reason == "ProjectNotFound");
         let is_right = match refused {
             None => !taken.contains(&wanted) && taken.len() < quota,
             Some("KeyPairNameConflict") => there.iter().any(|pair| effective_name(pair) == wanted),
-            // One that waits for something else holds a slot already.
+            // A KeyPair that waits for something else already holds a slot.
             Some("QuotaExceeded") => there.len() >= quota,
             Some(_) => false,
         };
@@ -64,10 +64,10 @@ fn has_projects(place: &Value) -> bool {
     ["keypairs.dev/projects", "keypairs.dev/default-project"].iter().any(|name| annotation(place, name).is_some())
 }
 
-/// A question that is not understood, or to which nothing is known.
+/// The replica cannot read the review, or has not listed the `KeyPair`s of the namespace.
 struct Unanswered;
 
-/// Why a pair of this key pair name must not be created, if so.
+/// The reason for which the replica refuses a `KeyPair` with this key pair name.
 fn answer(caches: &ScopeCaches, namespace: &str, wanted: &str) -> Result<Option<String>, Unanswered> {
     let asked = json!({
         "apiVersion": "admission.k8s.io/v1",

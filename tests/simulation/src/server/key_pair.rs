@@ -42,8 +42,8 @@ pub(super) fn mistakes(before: Option<&Value>, after: &Value, known: &[Mistake])
         return found;
     }
     // What has not changed is not checked again.
-    let is_touched = |before: &Value| before.get("spec") != after.get("spec");
-    if before.is_some_and(|before| !is_touched(before)) {
+    let is_spec_changed = |before: &Value| before.get("spec") != after.get("spec");
+    if before.is_some_and(|before| !is_spec_changed(before)) {
         return found;
     }
     let Some(new) = read(after) else { return found };

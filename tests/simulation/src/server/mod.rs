@@ -40,7 +40,7 @@ pub use self::{
     state::{Change, ChangeKind, Snapshot},
     watches::{Lag, Watches},
 };
-use self::{request::Asked, service::Reply, state::State, write::Written};
+use self::{request::ApiRequest, service::Reply, state::State, write::Written};
 
 type Observer = Box<dyn FnMut(&Change) + Send>;
 
@@ -257,28 +257,29 @@ impl Server {
 
     /// Carries out a request.
     fn answer(&self, user: &str, parts: &http::request::Parts, body: &[u8]) -> Reply {
-        let answer = Asked::read(parts).and_then(|asked| self.with(|state| self.carry_out(state, user, &asked, body)));
+        let answer =
+            ApiRequest::read(parts).and_then(|request| self.with(|state| self.carry_out(state, user, &request, body)));
         answer.unwrap_or_else(|failure| Reply::Once(failure.code, failure.body()))
     }
 
-    fn carry_out(&self, state: &mut State, user: &str, asked: &Asked, body: &[u8]) -> Result<Reply, Failure> {
-        access::authorize(state, user, asked)?;
-        let resource = asked.resource;
+    fn carry_out(&self, state: &mut State, user: &str, request: &ApiRequest, body: &[u8]) -> Result<Reply, Failure> {
+        access::authorize(state, user, request)?;
+        let resource = request.resource;
         let written = |written: Written| {
             let status = if written.is_new { 201 } else { 200 };
-            reply(status, &asked.representation.of(resource, &written.object))
+            reply(status, &request.representation.of(resource, &written.object))
         };
-        match (asked.method.as_str(), asked.name.is_empty()) {
-            ("GET", _) if asked.flag("watch") => read::watch(self, state, user, asked),
-            ("GET", true) => Ok(reply(200, &read::list(state, asked)?)),
-            ("GET", false) => Ok(reply(200, &read::get(state, asked)?)),
-            ("POST", true) => Ok(written(write::create(state, user, asked, body)?)),
-            ("PUT", false) => Ok(written(write::replace(state, user, asked, body)?)),
-            ("PATCH", false) => Ok(written(write::patch(state, user, asked, body)?)),
+        match (request.method.as_str(), request.name.is_empty()) {
+            ("GET", _) if request.flag("watch") => read::watch(self, state, user, request),
+            ("GET", true) => Ok(reply(200, &read::list(state, request)?)),
+            ("GET", false) => Ok(reply(200, &read::get(state, request)?)),
+            ("POST", true) => Ok(written(write::create(state, user, request, body)?)),
+            ("PUT", false) => Ok(written(write::replace(state, user, request, body)?)),
+            ("PATCH", false) => Ok(written(write::patch(state, user, request, body)?)),
             ("DELETE", false) => {
-                let answered = removal::delete(state, user, asked, body)?;
+                let answered = removal::delete(state, user, request, body)?;
                 let is_status = answered.get("kind").is_some_and(|kind| kind == "Status");
-                Ok(reply(200, &if is_status { answered } else { asked.representation.of(resource, &answered) }))
+                Ok(reply(200, &if is_status { answered } else { request.representation.of(resource, &answered) }))
             }
             _ => Err(Failure::new(
                 405,

@@ -10,7 +10,7 @@ use super::{
     Server,
     failure::{Failure, Mistake},
     object,
-    request::Asked,
+    request::ApiRequest,
     selector::Selection,
     service::Reply,
     state::{State, within},
@@ -20,26 +20,26 @@ use super::{
 /// How long the server waits for a version that has not come.
 pub(super) const FRESHNESS_TIMEOUT: Duration = Duration::from_secs(3);
 
-pub(super) fn get(state: &State, asked: &Asked) -> Result<Value, Failure> {
-    let found = state.get(asked.resource, &asked.namespace, &asked.name);
-    let found = found.ok_or_else(|| Failure::not_found(asked.resource, &asked.name))?;
-    Ok(asked.representation.of(asked.resource, &found))
+pub(super) fn get(state: &State, request: &ApiRequest) -> Result<Value, Failure> {
+    let found = state.get(request.resource, &request.namespace, &request.name);
+    let found = found.ok_or_else(|| Failure::not_found(request.resource, &request.name))?;
+    Ok(request.representation.of(request.resource, &found))
 }
 
-fn selection(asked: &Asked) -> Result<Selection, Failure> {
-    let mut selection = Selection { namespace: asked.scope().map(str::to_owned), ..Selection::default() };
-    selection.set_fields(asked.parameter("fieldSelector"), asked.resource)?;
-    selection.set_labels(asked.parameter("labelSelector"))?;
+fn selection(request: &ApiRequest) -> Result<Selection, Failure> {
+    let mut selection = Selection { namespace: request.scope().map(str::to_owned), ..Selection::default() };
+    selection.set_fields(request.parameter("fieldSelector"), request.resource)?;
+    selection.set_labels(request.parameter("labelSelector"))?;
     Ok(selection)
 }
 
 /// The version that a request names; `None`: none, or any.
-fn named_version(asked: &Asked) -> Result<Option<u64>, Failure> {
-    match asked.parameter("resourceVersion") {
+fn named_version(request: &ApiRequest) -> Result<Option<u64>, Failure> {
+    match request.parameter("resourceVersion") {
         "" | "0" => Ok(None),
         text => parse_version(text).map(Some).map_err(|failure| {
             let message = format!("resourceVersion: Invalid value: \"{text}\": {}", failure.message);
-            if asked.flag("watch") {
+            if request.flag("watch") {
                 return Failure::new(500, "", message);
             }
             Failure::bad_request(format!("invalid resource version: {message}"))
@@ -54,18 +54,18 @@ pub(super) fn parse_version(text: &str) -> Result<u64, Failure> {
 }
 
 /// Checks the options of a list or a watch that go with each other.
-fn check_options(asked: &Asked, streams_lists: bool) -> Result<(), Failure> {
+fn check_options(request: &ApiRequest, streams_lists: bool) -> Result<(), Failure> {
     const MATCH: &str = "resourceVersionMatch";
     const SEND: &str = "sendInitialEvents";
-    let (rule, version) = (asked.parameter(MATCH), asked.parameter("resourceVersion"));
-    let (sends, continues) = (!asked.parameter(SEND).is_empty(), !asked.parameter("continue").is_empty());
+    let (rule, version) = (request.parameter(MATCH), request.parameter("resourceVersion"));
+    let (sends, continues) = (!request.parameter(SEND).is_empty(), !request.parameter("continue").is_empty());
     let mut found = Vec::new();
     let mut forbid = |is_broken: bool, field: &'static str, words: &str| {
         if is_broken {
             found.push(Mistake::forbidden(field, words));
         }
     };
-    let names = if asked.flag("watch") {
+    let names = if request.flag("watch") {
         const OLDER: &str = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
         const UNKNOWN: &str = "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled";
         const ALONE: &str = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
@@ -105,13 +105,13 @@ fn expired(state: &State, version: u64) -> Failure {
 }
 
 /// A list, or a page of one.
-pub(super) fn list(state: &State, asked: &Asked) -> Result<Value, Failure> {
-    check_options(asked, state.streams_lists)?;
-    let selection = selection(asked)?;
-    let token = asked.parameter("continue");
-    let named = named_version(asked)?;
+pub(super) fn list(state: &State, request: &ApiRequest) -> Result<Value, Failure> {
+    check_options(request, state.streams_lists)?;
+    let selection = selection(request)?;
+    let token = request.parameter("continue");
+    let named = named_version(request)?;
     // The newest state that is at hand has no pages.
-    let any = asked.parameter("resourceVersion") == "0";
+    let any = request.parameter("resourceVersion") == "0";
     if !token.is_empty() && named.is_some() {
         return Err(Failure::bad_request("specifying resource version is not allowed when using continue"));
     }
@@ -121,13 +121,15 @@ pub(super) fn list(state: &State, asked: &Asked) -> Result<Value, Failure> {
             return Err(too_large(state, version));
         }
         // A page of a list of a version is of that version; else whatever is not older will do.
-        let exact = asked.parameter("resourceVersionMatch") == "Exact"
-            || named.is_some() && asked.parameter("resourceVersionMatch").is_empty() && asked.number("limit").is_some();
+        let exact = request.parameter("resourceVersionMatch") == "Exact"
+            || named.is_some()
+                && request.parameter("resourceVersionMatch").is_empty()
+                && request.number("limit").is_some();
         (if exact { version } else { state.store.version }, None)
     } else {
         let (version, start) = read_token(token)
             .ok_or_else(|| Failure::bad_request("invalid continue token: continue key is not valid"))?;
-        (version, Some((asked.resource.plural, start.0, start.1)))
+        (version, Some((request.resource.plural, start.0, start.1)))
     };
     if version < state.store.compacted {
         if start.is_some() {
@@ -138,8 +140,9 @@ pub(super) fn list(state: &State, asked: &Asked) -> Result<Value, Failure> {
     }
     let old = (version < state.store.version).then(|| state.at(version));
     let objects = old.as_ref().unwrap_or(&state.store.objects);
-    let limit = asked.number("limit").filter(|limit| *limit > 0 && !any).and_then(|limit| usize::try_from(limit).ok());
-    let mut there = within(objects, asked.resource, asked.scope())
+    let limit =
+        request.number("limit").filter(|limit| *limit > 0 && !any).and_then(|limit| usize::try_from(limit).ok());
+    let mut there = within(objects, request.resource, request.scope())
         .filter(|(key, _)| start.as_ref().is_none_or(|start| *key > start))
         .peekable();
     let mut matching: Vec<&Value> = Vec::new();
@@ -159,8 +162,8 @@ pub(super) fn list(state: &State, asked: &Asked) -> Result<Value, Failure> {
             break;
         }
     }
-    let items = matching.iter().map(|object| asked.representation.in_list(asked.resource, object)).collect();
-    Ok(asked.representation.list(asked.resource, metadata, items))
+    let items = matching.iter().map(|object| request.representation.in_list(request.resource, object)).collect();
+    Ok(request.representation.list(request.resource, metadata, items))
 }
 
 fn write_token(version: u64, namespace: &str, name: &str) -> String {
@@ -176,16 +179,16 @@ fn read_token(token: &str) -> Option<(u64, (String, String))> {
 }
 
 /// Begins a watch.
-pub(super) fn watch(server: &Server, state: &mut State, user: &str, asked: &Asked) -> Result<Reply, Failure> {
-    check_options(asked, state.streams_lists)?;
-    let mut selection = selection(asked)?;
-    if !asked.name.is_empty() {
-        selection.fields.push(("/metadata/name", asked.name.clone(), true));
+pub(super) fn watch(server: &Server, state: &mut State, user: &str, request: &ApiRequest) -> Result<Reply, Failure> {
+    check_options(request, state.streams_lists)?;
+    let mut selection = selection(request)?;
+    if !request.name.is_empty() {
+        selection.fields.push(("/metadata/name", request.name.clone(), true));
     }
     let now = state.store.version;
-    let named = named_version(asked)?;
-    let streams = asked.flag("sendInitialEvents");
-    let whole = match (named, asked.parameter("sendInitialEvents")) {
+    let named = named_version(request)?;
+    let streams = request.flag("sendInitialEvents");
+    let whole = match (named, request.parameter("sendInitialEvents")) {
         (_, "") => named.is_none(),
         _ => streams,
     };
@@ -196,19 +199,19 @@ pub(super) fn watch(server: &Server, state: &mut State, user: &str, asked: &Aske
         initial.push(line("ERROR", &too_large(state, version).to_value()));
         ends = true;
     } else if whole {
-        let there = state.of(asked.resource, asked.scope()).filter(|(_, object)| selection.allows(object));
-        initial.extend(there.map(|(_, object)| line("ADDED", &asked.representation.of(asked.resource, object))));
+        let there = state.of(request.resource, request.scope()).filter(|(_, object)| selection.allows(object));
+        initial.extend(there.map(|(_, object)| line("ADDED", &request.representation.of(request.resource, object))));
         from = now;
     } else if from < state.store.compacted.max(state.begun) {
         // The connection is there already when that is found out.
         initial.push(line("ERROR", &expired(state, from).to_value()));
         ends = true;
     }
-    let bookmarks = asked.flag("allowWatchBookmarks");
+    let bookmarks = request.flag("allowWatchBookmarks");
     if whole && bookmarks && !ends {
-        initial.push(bookmark(asked.resource, asked.representation, now, true));
+        initial.push(bookmark(request.resource, request.representation, now, true));
     }
-    let timeout = asked.number("timeoutSeconds").filter(|seconds| *seconds > 0).map(Duration::from_secs);
-    let how = Beginning { selection, representation: asked.representation, from, initial, bookmarks, timeout, ends };
-    Ok(Reply::Watch(Box::new(Stream::begin(server, state, user, asked.resource, how))))
+    let timeout = request.number("timeoutSeconds").filter(|seconds| *seconds > 0).map(Duration::from_secs);
+    let how = Beginning { selection, representation: request.representation, from, initial, bookmarks, timeout, ends };
+    Ok(Reply::Watch(Box::new(Stream::begin(server, state, user, request.resource, how))))
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{
     failure::Failure,
     object,
-    request::{Asked, json},
+    request::{ApiRequest, json},
     resource::Resource,
     state::State,
 };
@@ -16,15 +16,15 @@ pub(super) const FOREGROUND: &str = "foregroundDeletion";
 pub(super) const ORPHAN: &str = "orphan";
 
 /// Deletes an object, and says what is answered.
-pub(super) fn delete(state: &mut State, user: &str, asked: &Asked, body: &[u8]) -> Result<Value, Failure> {
-    let resource = asked.resource;
+pub(super) fn delete(state: &mut State, user: &str, request: &ApiRequest, body: &[u8]) -> Result<Value, Failure> {
+    let resource = request.resource;
     let options = if body.is_empty() { Value::Null } else { json(body)? };
-    let there = state.get(resource, &asked.namespace, &asked.name);
-    let there = there.ok_or_else(|| Failure::not_found(resource, &asked.name))?;
-    check_preconditions(resource, &asked.name, &options, &there)?;
-    let dry_run = asked.is_dry_run() || object::list(&options, "/dryRun").iter().any(|word| word == "All");
+    let there = state.get(resource, &request.namespace, &request.name);
+    let there = there.ok_or_else(|| Failure::not_found(resource, &request.name))?;
+    check_preconditions(resource, &request.name, &options, &there)?;
+    let dry_run = request.is_dry_run() || object::list(&options, "/dryRun").iter().any(|word| word == "All");
     let policy = match object::text(&options, "/propagationPolicy") {
-        "" => asked.parameter("propagationPolicy"),
+        "" => request.parameter("propagationPolicy"),
         policy => policy,
     };
     let mut after = Value::clone(&there);
@@ -35,7 +35,7 @@ pub(super) fn delete(state: &mut State, user: &str, asked: &Asked, body: &[u8]) 
         "Orphan" => finalizers.push(ORPHAN.to_owned()),
         _ => {}
     }
-    let key = (resource.plural, asked.namespace.clone(), asked.name.clone());
+    let key = (resource.plural, request.namespace.clone(), request.name.clone());
     let is_namespace = resource.plural == "namespaces";
     if finalizers.is_empty() && !is_namespace {
         if !dry_run {

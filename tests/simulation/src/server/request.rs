@@ -1,4 +1,4 @@
-//! What is asked for: the resource, the object and the parameters, as they are in a URL.
+//! Reads a request: the resource, the object and the parameters, from URL and headers.
 
 use http::{Method, Uri, header, request::Parts};
 use serde_json::Value;
@@ -9,7 +9,7 @@ use super::{
     resource::{RESOURCES, Resource},
 };
 
-/// What kind of body there is.
+/// The content type of the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Content {
     Json,
@@ -18,14 +18,14 @@ pub(super) enum Content {
     Other,
 }
 
-/// A request to one of the resources.
+/// A request for one of the resources.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct ApiRequest {
     pub method: Method,
     pub resource: &'static Resource,
-    /// Empty: none, or all of them.
+    /// Empty for a cluster-scoped resource, and for all namespaces.
     pub namespace: String,
-    /// Empty: the whole collection.
+    /// Empty for the collection.
     pub name: String,
     /// Empty, `status` or `finalize`.
     pub subresource: String,
@@ -34,9 +34,9 @@ pub(super) struct Asked {
     parameters: Vec<(String, String)>,
 }
 
-impl Asked {
+impl ApiRequest {
     pub fn read(parts: &Parts) -> Result<Self, Failure> {
-        let (resource, namespace, name, subresource) = place(&parts.uri).ok_or_else(Failure::no_page)?;
+        let (resource, namespace, name, subresource) = parse_path(&parts.uri).ok_or_else(Failure::no_page)?;
         let header = |name| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let content = match header(header::CONTENT_TYPE).split(';').next().unwrap_or_default() {
             "application/json" | "" => Content::Json,
@@ -57,12 +57,12 @@ impl Asked {
         })
     }
 
-    /// A parameter; empty if it is not there.
+    /// A parameter; empty if it is missing.
     pub fn parameter(&self, name: &str) -> &str {
         self.parameters.iter().find(|(there, _)| there == name).map(|(_, value)| value.as_str()).unwrap_or_default()
     }
 
-    /// Whether a parameter is set to something true.
+    /// Whether a parameter is true.
     pub fn flag(&self, name: &str) -> bool {
         ["true", "1", "t", "T", "TRUE", "True"].contains(&self.parameter(name))
     }
@@ -76,7 +76,7 @@ impl Asked {
         self.parameter(name).parse().ok()
     }
 
-    /// The right that it takes.
+    /// The verb of the permission that it requires.
     pub fn verb(&self) -> &'static str {
         match (self.method.as_str(), self.name.is_empty()) {
             ("GET", _) if self.flag("watch") => "watch",
@@ -90,20 +90,20 @@ impl Asked {
         }
     }
 
-    /// The resource with its subresource, as rights name it.
-    pub fn right(&self) -> String {
+    /// The resource with its subresource, as in a Role.
+    pub fn rbac_resource(&self) -> String {
         let plural = self.resource.plural;
         if self.subresource.is_empty() { plural.to_owned() } else { format!("{plural}/{}", self.subresource) }
     }
 
-    /// The namespace that is asked about; `None`: all.
+    /// The namespace; `None` for all namespaces.
     pub fn scope(&self) -> Option<&str> {
         (!self.namespace.is_empty()).then_some(self.namespace.as_str())
     }
 }
 
 /// Resource, namespace, name and subresource of a path.
-fn place(uri: &Uri) -> Option<(&'static Resource, String, String, String)> {
+fn parse_path(uri: &Uri) -> Option<(&'static Resource, String, String, String)> {
     let mut steps = uri.path().split('/').filter(|step| !step.is_empty());
     let group = match steps.next()? {
         "api" => "",

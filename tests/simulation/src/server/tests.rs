@@ -1,4 +1,5 @@
-//! What a real server cannot be asked, or not so exactly: time, compaction, snapshots, lagging watches, foreign admission.
+//! Behavior that cannot be requested from a real server, or not precisely: time, compaction, snapshots, lagging watches, foreign
+//! admission.
 
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a panic fails the test")]
 
@@ -58,7 +59,7 @@ async fn watch(server: &Server, query: &str) -> super::ServerBody {
 }
 
 #[tokio::test(start_paused = true)]
-async fn forgets_what_is_compacted() {
+async fn compacted_versions_are_gone() {
     let server = Server::new(1);
     let first = version(&create(&server, "a"));
     create(&server, "b");
@@ -79,7 +80,7 @@ async fn forgets_what_is_compacted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn compacts_by_itself_what_is_five_minutes_old() {
+async fn versions_are_compacted_after_five_minutes() {
     let server = Server::new(1);
     let background = tokio::spawn({
         let server = server.clone();
@@ -96,7 +97,7 @@ async fn compacts_by_itself_what_is_five_minutes_old() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watch_is_blind_until_the_old_versions_are_passed() {
+async fn a_watch_stays_silent_until_its_version_is_reached() {
     let server = Server::new(1);
     create(&server, "a");
     let snapshot = server.snapshot();
@@ -120,7 +121,7 @@ async fn a_watch_is_blind_until_the_old_versions_are_passed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn watches_lag_stop_break_and_expire() {
+async fn watches_can_lag_stop_break_and_expire() {
     let server = Server::new(1);
     let watches = server.watches();
     let mut body = watch(&server, STREAM).await;
@@ -162,7 +163,7 @@ async fn watches_lag_stop_break_and_expire() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn others_rewrite_and_refuse() {
+async fn admission_can_rewrite_and_refuse() {
     let server = Server::new(1);
     let admission = server.admission();
     admission.add(Rule::on_secrets(Effect::SetLabel("owner".to_owned(), "policy".to_owned())));
@@ -194,7 +195,7 @@ async fn others_rewrite_and_refuse() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn tells_observers_of_each_change_once() {
+async fn observers_see_each_change_once() {
     let server = Server::new(1);
     let seen: Arc<Mutex<Vec<String>>> = Arc::default();
     let (log, handle) = (Arc::clone(&seen), server.clone());
@@ -212,7 +213,7 @@ async fn tells_observers_of_each_change_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_seed_repeats_everything_and_another_does_not() {
+async fn only_the_same_seed_repeats_everything() {
     let history = |seed: u64| {
         let server = Server::new(seed);
         let secret = json!({ "metadata": { "generateName": "a-" } });
@@ -223,7 +224,7 @@ async fn a_seed_repeats_everything_and_another_does_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn clocks_jump() {
+async fn clocks_can_jump() {
     let server = Server::new(1);
     let before = server.now();
     sleep(Duration::from_secs(10)).await;

@@ -10,7 +10,7 @@ use super::{
     failure::{Failure, Mistake},
     key_pair, metadata, object,
     read::parse_version,
-    request::{Asked, Content, json},
+    request::{ApiRequest, Content, json},
     resource::Resource,
     state::State,
 };
@@ -25,38 +25,38 @@ pub(super) struct Written {
 pub(super) struct Writer<'a> {
     pub state: &'a mut State,
     pub user: &'a str,
-    pub asked: &'a Asked,
+    pub request: &'a ApiRequest,
 }
 
-pub(super) fn create(state: &mut State, user: &str, asked: &Asked, body: &[u8]) -> Result<Written, Failure> {
+pub(super) fn create(state: &mut State, user: &str, request: &ApiRequest, body: &[u8]) -> Result<Written, Failure> {
     let mut new = json(body)?;
-    identify(asked, &mut new)?;
-    Writer { state, user, asked }.create(new)
+    identify(request, &mut new)?;
+    Writer { state, user, request }.create(new)
 }
 
-pub(super) fn replace(state: &mut State, user: &str, asked: &Asked, body: &[u8]) -> Result<Written, Failure> {
+pub(super) fn replace(state: &mut State, user: &str, request: &ApiRequest, body: &[u8]) -> Result<Written, Failure> {
     let mut new = json(body)?;
-    identify(asked, &mut new)?;
-    Writer { state, user, asked }.update(new)
+    identify(request, &mut new)?;
+    Writer { state, user, request }.update(new)
 }
 
-pub(super) fn patch(state: &mut State, user: &str, asked: &Asked, body: &[u8]) -> Result<Written, Failure> {
-    if asked.content != Content::MergePatch {
+pub(super) fn patch(state: &mut State, user: &str, request: &ApiRequest, body: &[u8]) -> Result<Written, Failure> {
+    if request.content != Content::MergePatch {
         let words = "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml, application/apply-patch+cbor";
         return Err(Failure::new(415, "UnsupportedMediaType", words));
     }
     let patch = json(body)?;
-    let there = state.get(asked.resource, &asked.namespace, &asked.name);
-    let there = there.ok_or_else(|| Failure::not_found(asked.resource, &asked.name))?;
+    let there = state.get(request.resource, &request.namespace, &request.name);
+    let there = there.ok_or_else(|| Failure::not_found(request.resource, &request.name))?;
     let mut new = Value::clone(&there);
     object::merge(&mut new, &patch);
-    identify(asked, &mut new)?;
-    Writer { state, user, asked }.update(new)
+    identify(request, &mut new)?;
+    Writer { state, user, request }.update(new)
 }
 
 /// Checks that an object is what the URL says, and reads it as its kind.
-fn identify(asked: &Asked, new: &mut Value) -> Result<(), Failure> {
-    let resource = asked.resource;
+fn identify(request: &ApiRequest, new: &mut Value) -> Result<(), Failure> {
+    let resource = request.resource;
     if !new.is_object() {
         return Err(Failure::bad_request("the object provided is unrecognized"));
     }
@@ -77,21 +77,21 @@ fn identify(asked: &Asked, new: &mut Value) -> Result<(), Failure> {
         built_in::normalize(resource, new)?;
     }
     let namespace = object::text(new, "/metadata/namespace").to_owned();
-    if !namespace.is_empty() && namespace != asked.namespace {
+    if !namespace.is_empty() && namespace != request.namespace {
         let words = "the namespace of the provided object does not match the namespace sent on the request";
         return Err(Failure::bad_request(words));
     }
     if resource.is_namespaced {
-        object::set_metadata(new, "namespace", json!(asked.namespace));
+        object::set_metadata(new, "namespace", json!(request.namespace));
     }
     let name = object::name(new);
-    if !asked.name.is_empty() && !name.is_empty() && name != asked.name {
-        let words = format!("the name of the object ({name}) does not match the name on the URL ({})", asked.name);
+    if !request.name.is_empty() && !name.is_empty() && name != request.name {
+        let words = format!("the name of the object ({name}) does not match the name on the URL ({})", request.name);
         return Err(Failure::bad_request(words));
     }
-    if !asked.name.is_empty() && name.is_empty() {
+    if !request.name.is_empty() && name.is_empty() {
         let words =
-            format!("the name of the object ({} based on URL) was undeterminable: name must be provided", asked.name);
+            format!("the name of the object ({} based on URL) was undeterminable: name must be provided", request.name);
         return Err(Failure::bad_request(words));
     }
     Ok(())
@@ -99,7 +99,7 @@ fn identify(asked: &Asked, new: &mut Value) -> Result<(), Failure> {
 
 impl Writer<'_> {
     fn resource(&self) -> &'static Resource {
-        self.asked.resource
+        self.request.resource
     }
 
     fn create(&mut self, mut new: Value) -> Result<Written, Failure> {
@@ -134,7 +134,7 @@ impl Writer<'_> {
             built_in::complete(resource, None, &mut new);
         }
         self.validate(None, &new, &name)?;
-        if let Some(there) = self.state.get(resource, &self.asked.namespace, &name) {
+        if let Some(there) = self.state.get(resource, &self.request.namespace, &name) {
             let mut failure = Failure::already_exists(resource, &name);
             if object::is_deleting(&there) {
                 failure.message.insert_str(0, "object is being deleted: ");
@@ -145,22 +145,22 @@ impl Writer<'_> {
     }
 
     fn update(&mut self, mut new: Value) -> Result<Written, Failure> {
-        let (resource, name) = (self.resource(), self.asked.name.clone());
-        let there = self.state.get(resource, &self.asked.namespace, &name);
+        let (resource, name) = (self.resource(), self.request.name.clone());
+        let there = self.state.get(resource, &self.request.namespace, &name);
         let wanted = (object::uid(&new).to_owned(), object::text(&new, "/metadata/resourceVersion").to_owned());
         let uid = there.as_ref().map(|there| object::uid(there).to_owned()).unwrap_or_default();
         if there.is_none() && !resource.creates_on_update {
             return Err(Failure::not_found(resource, &name));
         }
-        let is_patch = self.asked.method == http::Method::PATCH;
+        let is_patch = self.request.method == http::Method::PATCH;
         if !is_patch && !wanted.0.is_empty() && wanted.0 != uid {
-            return Err(Failure::other_uid(resource, &self.asked.namespace, &name, &wanted.0, &uid));
+            return Err(Failure::other_uid(resource, &self.request.namespace, &name, &wanted.0, &uid));
         }
         let Some(there) = there else {
             object::remove_entry(&mut new, &["metadata"], "resourceVersion");
             return self.create(new);
         };
-        if self.asked.subresource == "status" {
+        if self.request.subresource == "status" {
             // Everything else stays as it is.
             let mut whole = Value::clone(&there);
             match new.get("status") {
@@ -201,14 +201,14 @@ impl Writer<'_> {
         }
         let version = json!(object::text(&there, "/metadata/resourceVersion"));
         object::set_metadata(&mut new, "resourceVersion", version);
-        let key = (resource.plural, self.asked.namespace.clone(), name.clone());
+        let key = (resource.plural, self.request.namespace.clone(), name.clone());
         let is_fresh = resource.is_custom && self.state.store.fresh.contains(&key);
         if new == *there && !is_fresh {
             return Ok(Written { object: there, is_new: false });
         }
         if object::is_deleting(&new) && object::finalizers(&new).next().is_none() && resource.plural != "namespaces" {
             // Nobody holds it any more.
-            if !self.asked.is_dry_run() {
+            if !self.request.is_dry_run() {
                 self.state.commit(key, self.user, None);
             }
             return Ok(Written { object: Arc::new(new), is_new: false });
@@ -217,16 +217,16 @@ impl Writer<'_> {
     }
 
     fn store(&mut self, name: &str, new: Value) -> Arc<Value> {
-        if self.asked.is_dry_run() {
+        if self.request.is_dry_run() {
             return Arc::new(new);
         }
-        let key = (self.resource().plural, self.asked.namespace.clone(), name.to_owned());
+        let key = (self.resource().plural, self.request.namespace.clone(), name.to_owned());
         self.state.commit(key, self.user, Some(new)).unwrap_or_default()
     }
 
     /// Whether the namespace is there, and not about to go.
     fn namespace_takes(&self, written: &str) -> Result<(), Failure> {
-        let (resource, name) = (self.resource(), &self.asked.namespace);
+        let (resource, name) = (self.resource(), &self.request.namespace);
         if !resource.is_namespaced {
             return Ok(());
         }
@@ -250,10 +250,10 @@ impl Writer<'_> {
         let question = Question {
             resource: self.resource().plural,
             user: self.user,
-            namespace: &self.asked.namespace,
+            namespace: &self.request.namespace,
             name,
             is_create,
-            present: self.state.of(self.resource(), self.asked.scope()).count(),
+            present: self.state.of(self.resource(), self.request.scope()).count(),
         };
         admission::admit(&self.state.rules, &question, new)
     }
@@ -265,7 +265,7 @@ impl Writer<'_> {
         if resource.is_custom {
             let rules = key_pair::mistakes(before, after, &found);
             // The status is read by itself: what is said of it there has its paths from there.
-            let is_status = self.asked.subresource == "status";
+            let is_status = self.request.subresource == "status";
             found.extend(rules.into_iter().map(|mistake| if is_status { mistake.within("status") } else { mistake }));
         } else {
             found.extend(built_in::mistakes(resource, before, after));

@@ -1,4 +1,4 @@
-//! What others' admission says no to, and what it rewrites.
+//! Foreign admission plugins that refuse or rewrite requests.
 
 use keypair_simulation::{
     Server,
@@ -59,7 +59,7 @@ fn writes(script: &mut Script) {
 }
 
 #[test]
-fn a_policy_refuses() {
+fn a_policy_refuses_like_a_real_one() {
     let mut script = Script::new();
     script.post("", SECRETS, secret("there"));
     let spec = json!({ "validations": [{ "expression": "false", "message": "not here" }] });
@@ -79,7 +79,7 @@ fn a_policy_refuses() {
 }
 
 #[test]
-fn a_policy_rewrites() {
+fn a_policy_rewrites_like_a_real_one() {
     let mut script = Script::new();
     script.post("", SECRETS, secret("there"));
     let expression = "Object{metadata: Object.metadata{labels: {'owner': 'policy'}}}";
@@ -95,7 +95,7 @@ fn a_policy_rewrites() {
 }
 
 #[test]
-fn a_webhook_is_away() {
+fn an_unavailable_webhook_fails_like_a_real_one() {
     let mut script = Script::new();
     script.post("", SECRETS, secret("there"));
     let webhook = json!({
@@ -116,7 +116,7 @@ fn a_webhook_is_away() {
 }
 
 #[test]
-fn a_quota_is_full() {
+fn a_full_resource_quota_refuses_like_a_real_one() {
     let mut script = Script::new();
     script.post("", SECRETS, secret("there"));
     let quota = json!({

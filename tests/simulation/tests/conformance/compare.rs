@@ -1,4 +1,4 @@
-//! Compares what two servers have answered.
+//! Compares the responses of two servers.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! Scripts that a seed draws.
+//! Random scripts, determined by a seed.
 
 use keypair_test_harness::Dice;
 use serde_json::{Value, json};
@@ -162,9 +162,9 @@ fn drawn(seed: u64) -> Script {
     script
 }
 
-/// `KEYPAIR_SCRIPTS` says how many, and `KEYPAIR_SEED` where the seeds begin.
+/// `KEYPAIR_SCRIPTS` is the number of scripts, and `KEYPAIR_SEED` the first seed.
 #[test]
-fn drawn_scripts() {
+fn random_scripts_match_a_real_api_server() {
     let number = |name, default| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
     let begin: u64 = number("KEYPAIR_SEED", 1);
     for seed in begin..begin + number("KEYPAIR_SCRIPTS", 12) {

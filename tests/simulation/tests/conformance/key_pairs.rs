@@ -9,7 +9,7 @@ use crate::{
 };
 
 #[test]
-fn statuses() {
+fn status_writes_match_a_real_api_server() {
     let mut script = Script::new();
     let path = at(KEY_PAIRS, "aa");
     let status = format!("{path}/status");
@@ -76,7 +76,7 @@ fn statuses() {
 }
 
 #[test]
-fn key_pairs() {
+fn key_pair_writes_match_a_real_api_server() {
     let mut script = Script::new();
     let key = KEY.trim();
     for spec in [

@@ -1,8 +1,8 @@
-//! The simulated API server answers as a real one does.
+//! The simulated API server behaves like a real one.
 //!
-//! Scripts of requests are sent to both, and every answer and every event of a watch is compared field by field, once UIDs, versions
-//! and times are put alike. The real server is right: whatever differs is mended in the simulation, or is in the list of what may
-//! differ (`ALLOWED` in `compare`), with the reason.
+//! Both servers get the same scripts of requests. Every response and every watch event is compared field by field, after UIDs,
+//! versions and times are normalized. The real server is right: a difference is fixed in the simulation, or listed in `ALLOWED`
+//! in `compare`, with the reason.
 
 #![allow(
     clippy::expect_used,

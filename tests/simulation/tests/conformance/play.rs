@@ -1,4 +1,4 @@
-//! Sends a script to a server and records what is answered.
+//! Sends a script to a server and records the responses.
 
 use std::{collections::BTreeMap, time::Duration};
 

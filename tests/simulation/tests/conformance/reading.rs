@@ -9,7 +9,7 @@ use crate::{
 };
 
 #[test]
-fn objects_and_lists() {
+fn gets_and_lists_match_a_real_api_server() {
     let mut script = Script::new();
     for name in ["b", "a", "c"] {
         script.post(
@@ -46,7 +46,7 @@ fn objects_and_lists() {
 }
 
 #[test]
-fn selectors() {
+fn selectors_match_a_real_api_server() {
     let mut script = Script::new();
     for (name, labels) in [
         ("a", json!({ "x": "1", "y": "1" })),
@@ -108,7 +108,7 @@ fn form(text: &str) -> String {
 }
 
 #[test]
-fn pages() {
+fn list_pages_match_a_real_api_server() {
     let mut script = Script::new();
     for name in ["aa", "bb", "cc", "dd", "ee"] {
         script.post(name, SECRETS, secret(name));
@@ -138,7 +138,7 @@ fn pages() {
 }
 
 #[test]
-fn versions() {
+fn list_versions_match_a_real_api_server() {
     let mut script = Script::new();
     script.post("one", SECRETS, secret("a"));
     script.post("two", SECRETS, secret("b"));
@@ -168,7 +168,7 @@ fn versions() {
 }
 
 #[test]
-fn without_rights() {
+fn forbidden_requests_match_a_real_api_server() {
     let mut script = Script::new();
     script.post("", SECRETS, secret("a"));
     for collection in [SECRETS, KEY_PAIRS, LEASES] {

@@ -1,4 +1,4 @@
-//! Deleting, and what the controllers of Kubernetes do about it.
+//! Deletes, and what the controllers of Kubernetes do afterwards.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use crate::{
 };
 
 #[test]
-fn deleting() {
+fn deletes_match_a_real_api_server() {
     let mut script = Script::new();
     for (collection, object) in [(SECRETS, secret("aa")), (KEY_PAIRS, key_pair("aa", &json!({})))] {
         let path = at(collection, "aa");
@@ -59,7 +59,7 @@ fn owner(label: &str) -> Value {
 }
 
 #[test]
-fn garbage() {
+fn garbage_collection_matches_a_real_cluster() {
     let mut script = Script::new();
     for name in ["one", "two", "foreground", "orphaning"] {
         script.post(name, KEY_PAIRS, key_pair(name, &json!({})));
@@ -98,7 +98,7 @@ fn garbage() {
 }
 
 #[test]
-fn namespaces() {
+fn namespace_deletion_matches_a_real_cluster() {
     let mut script = Script::new();
     let space = "/api/v1/namespaces/{ns}";
     script.post("pair", KEY_PAIRS, key_pair("pair", &json!({})));

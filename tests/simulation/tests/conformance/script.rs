@@ -1,4 +1,4 @@
-//! Requests in an order, to be sent to any server.
+//! A sequence of requests that can be sent to any server.
 
 use keypair_simulation::Server;
 use serde_json::Value;

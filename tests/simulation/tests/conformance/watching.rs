@@ -30,7 +30,7 @@ fn life(script: &mut Script) {
 }
 
 #[test]
-fn events() {
+fn watch_events_match_a_real_api_server() {
     let mut script = Script::new();
     for name in ["one", "two"] {
         script.post(name, SECRETS, with(secret(name), &json!({ "metadata": { "labels": { "seen": "yes" } } })));
@@ -76,7 +76,7 @@ fn events() {
 }
 
 #[test]
-fn refusals() {
+fn refused_watches_match_a_real_api_server() {
     let mut script = Script::new();
     script.post("one", SECRETS, secret("one"));
     for query in [
@@ -97,7 +97,7 @@ fn refusals() {
 }
 
 #[test]
-fn ends() {
+fn watch_timeouts_match_a_real_api_server() {
     let mut script = Script::new();
     script.post("one", SECRETS, secret("one"));
     script.watch("short", &format!("{SECRETS}?watch=true&timeoutSeconds=1"), JSON);
@@ -109,9 +109,9 @@ fn ends() {
     conforms("ends", &script);
 }
 
-/// An API server that begins anew knows nothing of what was before.
+/// A restarted API server does not know earlier events.
 #[test]
-fn after_a_restart() {
+fn watches_after_a_restart_match_a_real_api_server() {
     if RESTARTED.ready().is_none() {
         println!("skipped: somebody else's API server is not restarted");
         return;
@@ -147,7 +147,7 @@ fn after_a_restart() {
 }
 
 #[test]
-fn without_streams_of_what_there_is() {
+fn watches_without_streaming_lists_match_a_real_api_server() {
     if WITHOUT_STREAMS.ready().is_none() {
         println!("skipped: the features of somebody else's API server are not changed");
         return;

@@ -9,7 +9,7 @@ use crate::{
 };
 
 #[test]
-fn creating() {
+fn creates_match_a_real_api_server() {
     let mut script = Script::new();
     script.post("", SECRETS, secret("a"));
     script.post("", SECRETS, secret("a"));
@@ -56,7 +56,7 @@ fn creating() {
 }
 
 #[test]
-fn metadata() {
+fn metadata_matches_a_real_api_server() {
     let mut script = Script::new();
     let changes = [
         json!({ "labels": { "-a": "b" } }),
@@ -90,7 +90,7 @@ fn metadata() {
 }
 
 #[test]
-fn secrets() {
+fn secret_writes_match_a_real_api_server() {
     let mut script = Script::new();
     let of_type =
         |name: &str, kind: &str, data: Value| json!({ "metadata": { "name": name }, "type": kind, "data": data });
@@ -131,7 +131,7 @@ fn secrets() {
 }
 
 #[test]
-fn replacing() {
+fn updates_match_a_real_api_server() {
     let mut script = Script::new();
     for (collection, object) in [(SECRETS, secret("aa")), (KEY_PAIRS, key_pair("aa", &json!({ "description": "one" })))]
     {
@@ -174,7 +174,7 @@ fn replacing() {
 }
 
 #[test]
-fn patching() {
+fn patches_match_a_real_api_server() {
     let mut script = Script::new();
     for (collection, object) in [(SECRETS, secret("aa")), (KEY_PAIRS, key_pair("aa", &json!({ "description": "one" })))]
     {
@@ -208,7 +208,7 @@ fn patching() {
 }
 
 #[test]
-fn namespaces_leases_and_events() {
+fn other_kinds_match_a_real_api_server() {
     let mut script = Script::new();
     let space = "/api/v1/namespaces/{ns}";
     script

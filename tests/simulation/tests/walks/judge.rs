@@ -1,7 +1,7 @@
-//! What the checks of the simulation say of a history of a real cluster.
+//! Applies the checks of the simulation to a history of a real cluster.
 //!
-//! Its record is played to them on a clock that jumps; for the end, a simulated API server is given the objects of the real one, so that
-//! a fresh operator can be run against them, too.
+//! The recording is replayed to the checks on a clock that jumps. For the final state, a simulated API server gets the objects of
+//! the real one, so that a fresh operator can run against them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,7 +12,7 @@ use std::{
 use keypair_simulation::{
     Server,
     history::History,
-    oracle::{Promises, changes_of_a_fresh_operator, differences_from_an_empty_cluster, unsettled},
+    oracle::{Guarantees, changes_of_a_fresh_operator, differences_from_an_empty_cluster, unsettled},
     replica,
     server::{Change, ChangeKind, Sightings, Snapshot},
     trace::Trace,
@@ -62,38 +62,38 @@ impl Case {
     pub fn judge(&self) -> Verdict {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         runtime.expect("a runtime").block_on(async {
-            let (promises, trace) = (Promises::new(&self.history, Sightings::default()), Trace::new(true));
+            let (guarantees, trace) = (Guarantees::new(&self.history, Sightings::default()), Trace::new(true));
             let begun = tokio::time::Instant::now();
             let mut world = World::default();
             for event in &self.events {
                 tokio::time::sleep_until(begun + event.at.saturating_duration_since(self.begun)).await;
                 let change = world.change(event, &self.deeds);
                 trace.change(&change);
-                promises.see(&change);
+                guarantees.see(&change);
             }
             tokio::time::sleep_until(begun + self.begun.elapsed()).await;
-            let mut verdict = Verdict { broken: promises.violations(), unsettled: Vec::new(), trace: trace.lines() };
-            verdict.unsettled = self.unsettled(&promises, &world).await;
+            let mut verdict = Verdict { broken: guarantees.violations(), unsettled: Vec::new(), trace: trace.lines() };
+            verdict.unsettled = self.unsettled(&guarantees, &world).await;
             verdict
         })
     }
 
-    async fn unsettled(&self, promises: &Promises, world: &World) -> Vec<String> {
+    async fn unsettled(&self, guarantees: &Guarantees, world: &World) -> Vec<String> {
         if !world.is_of(&self.objects) {
             return vec!["the record is not that of what there is".to_owned()];
         }
         let server = Server::new(self.history.seed);
         server.restore(&Snapshot::of(self.objects.iter().cloned()));
-        let mut found = unsettled(&server, promises);
-        if promises.last_write().is_some_and(|last| last.elapsed() < QUIET) {
+        let mut found = unsettled(&server, guarantees);
+        if guarantees.last_write().is_some_and(|last| last.elapsed() < QUIET) {
             found.push("the operator still writes when nothing happens any more".to_owned());
         }
         let History { seed, setup, .. } = &self.history;
         if found.is_empty() {
-            found = changes_of_a_fresh_operator(&server, setup, *seed, promises).await;
+            found = changes_of_a_fresh_operator(&server, setup, *seed, guarantees).await;
         }
         if found.is_empty() {
-            found = differences_from_an_empty_cluster(&server, setup, *seed, promises).await;
+            found = differences_from_an_empty_cluster(&server, setup, *seed, guarantees).await;
         }
         found
     }

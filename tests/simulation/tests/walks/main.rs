@@ -1,10 +1,10 @@
 //! Histories of the simulation, with a real API server and the program itself.
 //!
-//! The users' steps of drawn histories are sent to a real control plane, many histories at once, each in namespaces of its own, with
-//! one operator for all of them. What the watches tell meanwhile, and what there is in the end, is given to the very checks of the
-//! simulation (`oracle`). Where no faults were drawn and the outcome is no matter of time, it is what the simulation says.
+//! The user actions of random histories are sent to a real control plane, many histories at once, each in its own namespaces,
+//! with one operator for all of them. The checks of the simulation (`oracle`) judge the recorded watch events and the final
+//! state. If a history has no faults and its outcome does not depend on timing, the outcome must equal that of the simulation.
 //!
-//! `KEYPAIR_WALKS` says how many histories there are, `KEYPAIR_SEED` from which seed.
+//! `KEYPAIR_WALKS` is the number of histories, `KEYPAIR_SEED` the first seed.
 
 #![allow(
     clippy::expect_used,
@@ -73,9 +73,9 @@ async fn alone(stage: &Arc<Stage>, history: History) -> (Walk, Settled, Option<V
     (walk, settled, differences)
 }
 
-/// Two of three histories.
+/// Runs two thirds of the histories, without faults.
 #[tokio::test(flavor = "multi_thread")]
-async fn users_alone() {
+async fn guarantees_hold_on_a_real_control_plane() {
     let _turn = TURN.lock().await;
     let (count, seed) = walks();
     let stage = Arc::new(Stage::start().await);
@@ -130,9 +130,10 @@ async fn users_alone() {
     told("users alone", begun, count, &failures);
 }
 
-/// One of three: two replicas, which are killed, told to stop, suspended and cut off, for all histories of a group at once.
+/// Runs one third of the histories: two replicas serve all histories of a group at once, and are killed, stopped, suspended and
+/// partitioned.
 #[tokio::test(flavor = "multi_thread")]
-async fn between_faults() {
+async fn guarantees_hold_on_a_real_control_plane_with_faults() {
     let _turn = TURN.lock().await;
     let (count, seed) = walks();
     let stage = Arc::new(Stage::start().await);

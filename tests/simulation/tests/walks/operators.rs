@@ -1,8 +1,8 @@
-//! The operators of the walks: processes, which are killed, told to stop, suspended and cut off.
+//! The operators of the walks: processes that are killed, stopped, suspended and partitioned.
 
 use std::{path::PathBuf, time::Duration};
 
-use keypair_simulation::history::{Action, Step, Weather};
+use keypair_simulation::history::{Action, NetworkFaults, Step};
 use keypair_test_harness::{FaultProxy, Operator, Signal, signal};
 use tempfile::TempPath;
 use tokio::time::{Instant, sleep_until};
@@ -77,7 +77,7 @@ impl Operators {
     pub async fn calm(&mut self) {
         for replica in &mut self.replicas {
             replica.resume();
-            replica.weather(Weather::default());
+            replica.set_network_faults(NetworkFaults::default());
             if let Some(running) = replica.running.as_mut().filter(|_| replica.is_stopping) {
                 running.wait(LAST_OF_A_REPLICA).await.expect("it does not end");
             }
@@ -144,20 +144,20 @@ impl Replica {
             }
             Action::Suspend(_) => self.signal(Signal::STOP),
             Action::Resume(_) => self.resume(),
-            Action::Network(_, weather) => self.weather(*weather),
+            Action::Network(_, faults) => self.set_network_faults(*faults),
             _ => {}
         }
     }
 
-    fn weather(&self, weather: Weather) {
-        let Weather { latency, lost_requests, lost_replies, late, errors, partitioned, .. } = weather;
+    fn set_network_faults(&self, faults: NetworkFaults) {
+        let NetworkFaults { latency, lost_requests, lost_responses, delayed, errors, partitioned, .. } = faults;
         if partitioned {
             self.proxy.cut_off();
         } else {
             self.proxy.restore();
         }
         self.proxy.delay(Duration::from_millis(latency.min(SLOWEST) / 2));
-        let failing = [lost_requests, lost_replies, late, errors].into_iter().max().unwrap_or_default();
+        let failing = [lost_requests, lost_responses, delayed, errors].into_iter().max().unwrap_or_default();
         self.proxy.fail(failing.min(MOST_FAILING));
     }
 }

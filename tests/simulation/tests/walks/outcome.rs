@@ -1,9 +1,9 @@
-//! What came of a history, in the real cluster and in the simulation.
+//! The outcome of a history, in the real cluster and in the simulation.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use keypair_simulation::{
-    history::{Action, History, Step, Verb, Weather},
+    history::{Action, History, NetworkFaults, Step, Verb},
     oracle::ready,
     run::run,
 };
@@ -22,8 +22,8 @@ pub fn variants(history: &History) -> Vec<History> {
             before = step.at;
             step.at = at;
         }
-        let weather = Weather { latency, ..Weather::default() };
-        variant.steps.insert(0, Step { at: Duration::ZERO, action: Action::Network(0, weather) });
+        let faults = NetworkFaults { latency, ..NetworkFaults::default() };
+        variant.steps.insert(0, Step { at: Duration::ZERO, action: Action::Network(0, faults) });
         variant
     };
     vec![

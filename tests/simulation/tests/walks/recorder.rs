@@ -1,4 +1,4 @@
-//! What the watches of the cluster tell, by namespace.
+//! The watch events of the cluster, by namespace.
 
 use std::{
     collections::BTreeMap,

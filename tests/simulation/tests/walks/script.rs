@@ -1,4 +1,4 @@
-//! Histories without what a real cluster cannot do in a test.
+//! Histories without the steps that a real cluster cannot perform in a test.
 
 use std::time::Duration;
 
@@ -86,7 +86,7 @@ pub fn share_faults(mut histories: Vec<History>) -> (Vec<History>, Vec<Step>) {
         // What ends a fault is always done.
         let ends = match &step.action {
             Action::Start(_) | Action::Resume(_) => true,
-            Action::Network(_, weather) => !weather.partitioned && weather.errors + weather.lost_replies == 0,
+            Action::Network(_, faults) => !faults.partitioned && faults.errors + faults.lost_responses == 0,
             _ => false,
         };
         if ends || faults.last().is_none_or(|last| step.at >= last.at + BETWEEN_FAULTS) {

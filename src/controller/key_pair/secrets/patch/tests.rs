@@ -117,7 +117,7 @@ fn any_settings() -> impl Strategy<Value = SecretSettings> {
 proptest! {
     /// Through any edits of the template, the data keys and the encoding, and after the Secret is returned.
     #[test]
-    fn the_data_of_the_owner_stays(
+    fn an_adopted_secret_keeps_the_data_of_its_owner(
         first in any_settings(),
         later in prop::collection::vec(any_settings(), 0..4),
         data in any_map(),
@@ -185,7 +185,7 @@ fn the_operator_removes_what_it_added() {
 }
 
 #[test]
-fn an_entry_that_is_in_the_way_is_an_obstacle() {
+fn an_existing_entry_blocks_adoption() {
     let key = keygen::generate(KeySpec::Ed25519).unwrap();
     let other = keygen::generate(KeySpec::Ed25519).unwrap();
     let line = |key: &PrivateKey| bytes(&key.public_key("theirs").unwrap().to_openssh());
@@ -247,7 +247,7 @@ fn adoption_is_recorded_and_can_be_declared_later() {
 /// Every exchange of names between the private key, the public key and an entry of the template, in a Secret that the operator created and
 /// in an adopted one.
 #[test]
-fn names_can_be_exchanged_in_any_way() {
+fn entry_names_can_be_swapped() {
     const NAMES: [&str; 4] = ["a", "b", "c", "d"];
     let all = || {
         let pairs = NAMES.iter().flat_map(|private| NAMES.iter().map(move |public| (*private, *public)));

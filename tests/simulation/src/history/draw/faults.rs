@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Drawing, one};
-use crate::history::{Action, Policy, WatchFault, Weather};
+use crate::history::{Action, NetworkFaults, Policy, WatchFault};
 
 /// What the operator watches.
 const WATCHED: [&str; 3] = ["keypairs", "secrets", "namespaces"];
@@ -42,23 +42,24 @@ impl Drawing {
 
     pub(super) fn network(&mut self) {
         let replica = self.replica_number();
-        let mut weather = Weather { latency: *one(&mut self.dice, &[5, 20, 200, 2000]), ..Weather::default() };
+        let mut faults =
+            NetworkFaults { latency: *one(&mut self.dice, &[5, 20, 200, 2000]), ..NetworkFaults::default() };
         let share = *one(&mut self.dice, &[50, 200, 500]);
         match self.dice.below(8) {
-            0 => weather.lost_requests = share,
-            1..=2 => weather.lost_replies = share,
-            3 => weather.errors = share,
+            0 => faults.lost_requests = share,
+            1..=2 => faults.lost_responses = share,
+            3 => faults.errors = share,
             4 => {
-                weather.late = share;
-                weather.by = *one(&mut self.dice, &[3000, 12_000, 40_000]);
+                faults.delayed = share;
+                faults.delay = *one(&mut self.dice, &[3000, 12_000, 40_000]);
             }
-            5 => weather.partitioned = true,
+            5 => faults.partitioned = true,
             _ => {}
         }
-        self.push(Action::Network(replica, weather));
-        if weather.partitioned || self.dice.happens(600) {
+        self.push(Action::Network(replica, faults));
+        if faults.partitioned || self.dice.happens(600) {
             let after = 100 + self.dice.below(25_000);
-            self.later(after, Action::Network(replica, Weather { latency: 5, ..Weather::default() }));
+            self.later(after, Action::Network(replica, NetworkFaults { latency: 5, ..NetworkFaults::default() }));
         }
     }
 

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Drawing, KEY_PAIRS, NAMESPACES, one};
 use crate::history::{
-    Action, Verb, WatchFault, Weather,
+    Action, NetworkFaults, Verb, WatchFault,
     spec::{edit, right_public_key},
 };
 
@@ -176,42 +176,62 @@ impl Drawing {
         // An edit is to come while an answer is under way.
         let latency = *one(&mut self.dice, &[5, 20, 200]);
         for replica in 0..self.replicas {
-            self.push(Action::Network(replica, Weather { latency, ..Weather::default() }));
+            self.push(Action::Network(replica, NetworkFaults { latency, ..NetworkFaults::default() }));
         }
         if self.dice.happens(700) {
             let taken = self.specs.keys().filter(|(of, _)| *of == namespace).count() as u64;
-            let quota = *one(&mut self.dice, &[taken + 1, 1, 2]);
+            let quota = *one(&mut self.dice, &[taken + 1, taken + 1, 1, 2]);
             let annotations = json!({ "keypairs.dev/quota": quota.to_string(), "keypairs.dev/projects": null });
             self.user(Verb::Patch, "namespaces", "", namespace, json!({ "metadata": { "annotations": annotations } }));
             // Until then the quota before may be the one in sight.
             self.at += Duration::from_millis(10_500);
         }
-        for project in ["red", "blue"] {
-            let name = *one(&mut self.dice, &KEY_PAIRS);
-            // An import is accepted with one request.
-            let spec = match one(&mut self.dice, &["Ed25519", "ECDSA", "", ""]) {
-                &"" => {
-                    let public_key = right_public_key(&mut self.dice);
-                    json!({ "profile": "OpenSSH", "project": project, "publicKey": public_key })
-                }
-                algorithm => {
-                    json!({ "profile": "OpenSSH", "project": project, "generate": { "algorithm": algorithm } })
-                }
-            };
-            self.specs.entry((namespace, name)).or_insert_with(|| spec.clone());
-            self.user(Verb::Create, "keypairs", namespace, name, json!({ "spec": spec }));
+        // The edit follows both, or precedes the second one, which then needs no new decision to be accepted.
+        let is_between = self.dice.happens(500);
+        self.contender(namespace, "red");
+        if is_between {
+            self.at += Duration::from_millis(self.dice.below(2 + latency / 4));
+            self.edit_projects(namespace);
+            self.at += Duration::from_millis(self.dice.below(2 + latency / 4));
+            self.contender(namespace, "blue");
+        } else {
             self.at += Duration::from_millis(self.dice.below(3));
+            self.contender(namespace, "blue");
+            let latest = if self.dice.happens(500) { 3 + latency / 2 } else { 40 + 5 * latency };
+            self.at += Duration::from_millis(self.dice.below(3) + self.dice.below(latest));
+            self.edit_projects(namespace);
         }
-        let latest = if self.dice.happens(500) { 3 + latency / 2 } else { 40 + 5 * latency };
-        self.at += Duration::from_millis(self.dice.below(latest));
+        for replica in 0..self.replicas {
+            self.later(4000, Action::Network(replica, NetworkFaults { latency: 5, ..NetworkFaults::default() }));
+        }
+    }
+
+    /// Creates a `KeyPair` of this project, with a name that is free if there is one.
+    fn contender(&mut self, namespace: &'static str, project: &str) {
+        let is_free = |name: &&str| !self.specs.contains_key(&(namespace, *name));
+        let free: Vec<_> = KEY_PAIRS.into_iter().filter(is_free).collect();
+        let name = *one(&mut self.dice, if free.is_empty() { &KEY_PAIRS } else { &free });
+        // An import is accepted with one request.
+        let spec = match one(&mut self.dice, &["Ed25519", "ECDSA", "", ""]) {
+            &"" => {
+                let public_key = right_public_key(&mut self.dice);
+                json!({ "profile": "OpenSSH", "project": project, "publicKey": public_key })
+            }
+            algorithm => {
+                json!({ "profile": "OpenSSH", "project": project, "generate": { "algorithm": algorithm } })
+            }
+        };
+        self.specs.entry((namespace, name)).or_insert_with(|| spec.clone());
+        self.user(Verb::Create, "keypairs", namespace, name, json!({ "spec": spec }));
+    }
+
+    /// Edits the Namespace, mostly so that only one of two contenders is valid.
+    fn edit_projects(&mut self, namespace: &str) {
         if self.dice.happens(700) {
             let annotations = json!({ "keypairs.dev/projects": one(&mut self.dice, &["red", "blue"]) });
             self.user(Verb::Patch, "namespaces", "", namespace, json!({ "metadata": { "annotations": annotations } }));
         } else {
             self.edit_namespace();
-        }
-        for replica in 0..self.replicas {
-            self.later(4000, Action::Network(replica, Weather { latency: 5, ..Weather::default() }));
         }
     }
 

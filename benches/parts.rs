@@ -50,6 +50,8 @@ fn observed(key_pair: &KeyPair) -> Observed {
         refused: None,
         is_contended: false,
         secrets: BTreeMap::new(),
+        open_gates: BTreeSet::new(),
+        now: Timestamp::UNIX_EPOCH,
     }
 }
 

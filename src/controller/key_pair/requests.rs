@@ -151,7 +151,7 @@ impl Reconciliation<'_> {
         };
         let admission_changes = self.admission_changes(name);
         let update = self.secret_update(name, version, &admission_changes);
-        let rotate = secrets::rotate(&self.context.client, self.key_pair, update, change);
+        let rotate = Box::pin(secrets::rotate(&self.context.client, self.key_pair, update, change));
         let rotated = to_observed(self.with_read_permit(rotate).await?).map_err(Error::UpdateSecret)?;
         if let ObservedSecret::Read(secret) = &rotated {
             self.record_admission_changes(name, &secret.admission_changes);

@@ -303,3 +303,24 @@ fn a_rename_back_to_a_disallowed_type_finishes() {
         ]
     });
 }
+
+/// The process is suspended while its acceptance is written, and the Secret is gone when it goes on, with the KeyPair or without.
+#[test]
+fn a_secret_deleted_while_the_acceptance_has_no_answer() {
+    let cut_off = NetworkFaults { latency: 5, partitioned: true, ..NetworkFaults::default() };
+    for is_pair_deleted in [true, false] {
+        keeps_its_promises(&setup(500), 0..12, |time| {
+            let delete = if is_pair_deleted { ("keypairs", "api") } else { ("secrets", "s1") };
+            let spec =
+                json!({ "profile": "OpenSSH", "generate": { "algorithm": GENERATED }, "secret": { "name": "s1" } });
+            vec![
+                namespace(0, &json!({})),
+                create(0, "api", &spec),
+                step(8 + 2 * time, Action::Suspend(0)),
+                user(7400, Verb::Delete, delete.0, delete.1, Value::Null),
+                // The response does not arrive either.
+                step(8182, Action::Network(0, cut_off.clone())),
+            ]
+        });
+    }
+}

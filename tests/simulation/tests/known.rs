@@ -324,3 +324,22 @@ fn a_secret_deleted_while_the_acceptance_has_no_answer() {
         });
     }
 }
+
+/// The key is adopted, and not of the kind that the spec would generate.
+#[test]
+fn an_encoding_that_the_adopted_key_does_not_support() {
+    for encoding in ["PKCS1", "SEC1"] {
+        keeps_its_promises(&setup(500), [0, 10, 2000], |time| {
+            let offered = json!({
+                "metadata": { "annotations": { "keypairs.dev/adopt": "job" } }, "data": { "ssh-privatekey": "$KEY0" },
+            });
+            vec![
+                namespace(0, &json!({})),
+                user(0, Verb::Create, "secrets", "api", offered),
+                create(1, "job", &json!({ "profile": "OpenSSH", "secret": { "name": "api" } })),
+                edit(5000, "job", &json!({ "secret": { "encoding": encoding } })),
+                edit(5000 + time, "job", &json!({ "secret": { "name": "s3" } })),
+            ]
+        });
+    }
+}

@@ -99,7 +99,9 @@ lint: ## Check formatting, lints, documentation, shell scripts and workflows
 	@hack/shellcheck.sh
 	@$$(hack/actionlint.sh)
 	cargo clippy --workspace --all-targets -- -D warnings
-	cargo clippy --manifest-path fuzz/Cargo.toml --locked --target-dir target -- -D warnings
+# Nothing is linked, so libFuzzer is not compiled. With the profile of the workspace, so that its dependencies serve both.
+	CUSTOM_LIBFUZZER_PATH=./libfuzzer.a cargo clippy --manifest-path fuzz/Cargo.toml --locked --target-dir target \
+	  --config 'profile.dev.debug="line-tables-only"' -- -D warnings
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --workspace --no-deps --document-private-items --quiet
 
 zizmor: ## Check the workflows for security problems (the first run builds zizmor, which takes minutes)

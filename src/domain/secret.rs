@@ -189,6 +189,16 @@ impl SecretSettings {
         })
     }
 
+    /// The refusal of an encoding that cannot hold a key of `algorithm`. An adopted key may be of another kind than the spec's default.
+    pub(super) fn encoding_refusal(&self, algorithm: Algorithm) -> Option<Refusal> {
+        self.encoding_mistake(algorithm).map(invalid)
+    }
+
+    fn encoding_mistake(&self, algorithm: Algorithm) -> Option<String> {
+        let encoding = self.encoding.filter(|encoding| !encoding.supports(algorithm))?;
+        Some(format!("encoding {encoding} does not support {algorithm} keys: use PKCS8 or OpenSSH"))
+    }
+
     /// The refusals of the settings for a key of `algorithm`.
     pub(super) fn refusals(&self, algorithm: Algorithm) -> Vec<Refusal> {
         let mut details = Vec::new();
@@ -216,9 +226,7 @@ impl SecretSettings {
         if self.string_data.keys().any(|key| !rules::DATA_KEY.allows(key)) {
             details.push(format!("each key of template.stringData must be {}", rules::DATA_KEY.words));
         }
-        if let Some(encoding) = self.encoding.filter(|encoding| !encoding.supports(algorithm)) {
-            details.push(format!("encoding {encoding} does not support {algorithm} keys: use PKCS8 or OpenSSH"));
-        }
+        details.extend(self.encoding_mistake(algorithm));
         let secret_type = self.effective_type();
         if secret_type == SSH_AUTH_TYPE && self.private_key != DEFAULT_PRIVATE_KEY {
             details.push(format!(

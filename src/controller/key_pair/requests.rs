@@ -1,6 +1,6 @@
 //! The steps of a reconciliation that concern Secrets: each sends a request or two, and returns what is known afterwards.
 
-use kube::runtime::reflector::ObjectRef;
+use kube::{ResourceExt, runtime::reflector::ObjectRef};
 
 use super::{
     Reconciliation,
@@ -176,6 +176,9 @@ impl Reconciliation<'_> {
         replaces: Option<String>,
         observed: &Observed,
     ) -> Result<Option<ObservedSecret>, Error> {
+        if !self.is_latest_if_accepted().await? {
+            return Ok(None);
+        }
         let keys = &self.context.pending_keys;
         let uid = self.desired.uid.as_str();
         let mut private_key = keys.take_ready(uid, spec);
@@ -194,6 +197,18 @@ impl Reconciliation<'_> {
         }
         let Some(private_key) = private_key else { return Ok(None) };
         self.post_key(name, &private_key?, replaces, None, RotationKeys::default()).await.map(Some)
+    }
+
+    /// Whether the API server still stores this version of the `KeyPair`. Asks only if an acceptance of this version got no response: the
+    /// status may then record a key that this version does not show, and its Secret may have been deleted since.
+    async fn is_latest_if_accepted(&self) -> Result<bool, Error> {
+        let version = self.key_pair.resource_version().unwrap_or_default();
+        if !self.context.cache.index.is_acceptance_pending(&self.namespace, &self.desired.uid, &version) {
+            return Ok(true);
+        }
+        let _permit = self.context.large_response_permits.acquire(&self.namespace).await;
+        let stored = super::read(&ObjectRef::from_obj(self.key_pair), self.context).await?;
+        Ok(stored.is_some_and(|stored| stored.resource_version().as_ref() == Some(&version)))
     }
 
     /// Creates the Secret with this key; if a Secret of that name exists, reads that instead.

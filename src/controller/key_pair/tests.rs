@@ -162,6 +162,40 @@ async fn no_key_is_generated_for_an_edited_or_deleted_key_pair() {
     }
 }
 
+/// The status may record a key whose Secret was deleted, although the watch does not show that yet.
+#[tokio::test]
+async fn no_key_is_generated_while_an_unanswered_acceptance_may_be_stored() {
+    let generated = key_pair(&json!({ "profile": "OpenSSH", "generate": { "algorithm": "Ed25519" } }), &Value::Null);
+    let post = "POST /api/v1/namespaces/shop/secrets?";
+    let list = "GET /apis/keypairs.dev/v1alpha1/namespaces/shop/keypairs?&fieldSelector=metadata.name%3Dweb&limit=1";
+    let stored = |version: &str| {
+        let mut stored = json!(*generated);
+        stored["metadata"]["resourceVersion"] = json!(version);
+        stored
+    };
+    for (items, requests) in
+        [(vec![stored("1")], vec![list, post, PUT_STATUS]), (vec![stored("2")], vec![list]), (vec![], vec![list])]
+    {
+        let log = Server::default();
+        let requested = Arc::clone(&log.0);
+        let service = service_fn(move |request: Request<Body>| {
+            requested.lock().unwrap().push(format!("{} {}", request.method(), request.uri()));
+            let answer = json!({ "metadata": {}, "items": items }).to_string().into_bytes();
+            async move {
+                if request.method() == Method::GET {
+                    Ok(Response::new(Body::from(answer)))
+                } else {
+                    respond(request).await
+                }
+            }
+        });
+        let context = context(ClientBuilder::new(service, "default").build(), &generated);
+        assert!(context.cache.index.begin_acceptance("shop", "uid-web", "1"));
+        reconcile(Arc::clone(&generated), context).await.unwrap();
+        assert_eq!(log.take_requests(), requests);
+    }
+}
+
 /// The client limits each request to the same time, with an error that does not say that the response is missing.
 #[tokio::test(start_paused = true)]
 async fn a_request_without_a_response_can_be_reported() {

@@ -140,7 +140,10 @@ impl<'a> Case<'a> {
         let observed = self.observed;
         let refuse = |refusal| refuse_until_changed(observed, name, refusal);
         let refusal = if secret.is_type_allowed {
-            secret.incompatibility.as_ref().map(|incompatibility| refusals::incompatibility(name, incompatibility))
+            let incompatibility = secret.incompatibility.as_ref();
+            incompatibility
+                .map(|incompatibility| refusals::incompatibility(name, incompatibility))
+                .or_else(|| self.desired.parameters.secret.encoding_refusal(key.algorithm()))
         } else {
             Some(refusals::type_cannot_change(name))
         };
@@ -224,10 +227,12 @@ impl<'a> Case<'a> {
                 Err(refusals::offer_of_another_kind(name, key, self.spec))
             }
             _ if !secret.is_type_allowed => Err(refusals::type_cannot_change(name)),
-            _ => secret
-                .incompatibility
-                .as_ref()
-                .map_or(Ok(()), |incompatibility| Err(refusals::incompatibility(name, incompatibility))),
+            _ => {
+                let incompatibility = secret.incompatibility.as_ref();
+                let refusal = incompatibility.map(|incompatibility| refusals::incompatibility(name, incompatibility));
+                let refusal = refusal.or_else(|| self.desired.parameters.secret.encoding_refusal(key.algorithm()));
+                refusal.map_or(Ok(()), Err)
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ use super::{
     case::{Case, update},
     refusals, refuse_failed_request, refuse_until_changed,
 };
-use crate::domain::secret::OnLoss;
+use crate::domain::{key::PublicKey, secret::OnLoss};
 
 /// The name of the Secret that holds the key, or will hold it; `Err`: the name of a Secret to read first.
 pub(super) fn find_current_name(case: Case<'_>) -> Result<&str, &str> {
@@ -65,7 +65,11 @@ pub(super) fn decide(case: Case<'_>, current: &str) -> NextStep {
             None => NextStep::CreateSecret { name: current.to_owned(), spec: case.spec, replaces: None },
         },
         (ObservedSecret::Absent, ObservedSecret::Read(secret)) if case.holds_right_key(secret) => {
-            NextStep::CopySecret { from: current.to_owned(), to: target.to_owned() }
+            let algorithm = secret.public_key.as_ref().map(PublicKey::algorithm);
+            match algorithm.and_then(|algorithm| case.desired.parameters.secret.encoding_refusal(algorithm)) {
+                Some(refusal) => refuse_until_changed(observed, current, refusal),
+                None => NextStep::CopySecret { from: current.to_owned(), to: target.to_owned() },
+            }
         }
         (ObservedSecret::Absent, ObservedSecret::Read(secret)) if secret.ownership == Ownership::Ours => {
             refuse_until_changed(observed, current, refusals::key_mismatch(current))

@@ -14,7 +14,7 @@ mod walks;
 use super::*;
 use crate::{
     domain::{
-        key::{Fingerprints, KeySpec, PublicKey},
+        key::{Encoding, Fingerprints, KeySpec, PublicKey},
         ledger::{Claim, Seniority},
         profile::Profile,
         reason::Reason,
@@ -398,6 +398,36 @@ fn a_conflict_message_locates_the_key_only_if_it_exists() {
                 };
                 assert!(reason == expected && words.contains(name), "{reason:?} {words}");
             }
+        }
+    }
+}
+
+/// Without `spec.generate`, an adopted key may be of another kind than the default, for which the encoding was checked.
+#[test]
+fn an_encoding_that_cannot_hold_the_adopted_key_is_refused() {
+    let ledger = granting_ledger();
+    let offered = ReadSecret { ownership: Ownership::Offered, ..read_secret(false, Some(KEYS[0].clone())) };
+    let mut desired = desired(None, KeySpec::Ed25519);
+    desired.parameters.generate = None;
+    for is_adopted_before in [true, false] {
+        for name in ["web", "moved"] {
+            let mut world = World::new(Some(offered.clone()));
+            desired.parameters.secret = SecretSettings::named("web".to_owned());
+            if is_adopted_before {
+                assert!(world.reconcile(&desired, &ledger, None) && world.refusals.is_empty());
+            }
+            let before = world.secrets.clone();
+            desired.parameters.secret.encoding = Some(Encoding::Pkcs1);
+            if is_adopted_before {
+                desired.parameters.secret.name = name.to_owned();
+            }
+            assert!(world.reconcile(&desired, &ledger, None));
+            assert_eq!((&world.refusals, &world.secrets), (&vec![Reason::InvalidSecret], &before));
+            // An encoding that can hold it ends that.
+            desired.parameters.secret.encoding = Some(Encoding::OpenSsh);
+            assert!(world.reconcile(&desired, &ledger, None) && world.reconcile(&desired, &ledger, None));
+            let wanted = &desired.parameters.secret.name;
+            assert!(world.refusals.is_empty() && world.secrets[wanted].secret.ownership == Ownership::Ours);
         }
     }
 }

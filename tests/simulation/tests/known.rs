@@ -303,3 +303,43 @@ fn a_rename_back_to_a_disallowed_type_finishes() {
         ]
     });
 }
+
+/// The process is suspended while its acceptance is written, and the Secret is gone when it goes on, with the KeyPair or without.
+#[test]
+fn a_secret_deleted_while_the_acceptance_has_no_answer() {
+    let cut_off = NetworkFaults { latency: 5, partitioned: true, ..NetworkFaults::default() };
+    for is_pair_deleted in [true, false] {
+        keeps_its_promises(&setup(500), 0..12, |time| {
+            let delete = if is_pair_deleted { ("keypairs", "api") } else { ("secrets", "s1") };
+            let spec =
+                json!({ "profile": "OpenSSH", "generate": { "algorithm": GENERATED }, "secret": { "name": "s1" } });
+            vec![
+                namespace(0, &json!({})),
+                create(0, "api", &spec),
+                step(8 + 2 * time, Action::Suspend(0)),
+                user(7400, Verb::Delete, delete.0, delete.1, Value::Null),
+                // The response does not arrive either.
+                step(8182, Action::Network(0, cut_off.clone())),
+            ]
+        });
+    }
+}
+
+/// The key is adopted, and not of the kind that the spec would generate.
+#[test]
+fn an_encoding_that_the_adopted_key_does_not_support() {
+    for encoding in ["PKCS1", "SEC1"] {
+        keeps_its_promises(&setup(500), [0, 10, 2000], |time| {
+            let offered = json!({
+                "metadata": { "annotations": { "keypairs.dev/adopt": "job" } }, "data": { "ssh-privatekey": "$KEY0" },
+            });
+            vec![
+                namespace(0, &json!({})),
+                user(0, Verb::Create, "secrets", "api", offered),
+                create(1, "job", &json!({ "profile": "OpenSSH", "secret": { "name": "api" } })),
+                edit(5000, "job", &json!({ "secret": { "encoding": encoding } })),
+                edit(5000 + time, "job", &json!({ "secret": { "name": "s3" } })),
+            ]
+        });
+    }
+}

@@ -195,7 +195,7 @@ fn private_entry(secret: &Secret, desired: DesiredSecret<'_>, before: &Applied, 
     entries.encoding = Some(encoding);
     let is_right =
         has_private_key(secret, wanted, &key) && text(wanted).is_some_and(|text| key.is_written(text, encoding));
-    // It cannot fail: the settings were validated, so the encoding supports the algorithm.
+    // It cannot fail: an encoding that does not support the algorithm was refused before.
     if !is_right && let Ok(text) = key.encode(encoding, NO_COMMENT) {
         entries.changes.insert(wanted.clone(), json!(ByteString(text.as_bytes().to_vec())));
     }

@@ -229,7 +229,8 @@ fn is_offered_another_key(server: &Server, key_pair: &Value) -> bool {
 
 /// Whether the spec of a `KeyPair` requests another type of key than the one that it adopted: in the empty cluster, it generates one.
 fn has_adopted_another_kind(key_pair: &Value, fresh: &Value) -> bool {
-    ready(key_pair).1 == "InvalidPublicKey"
+    // Or its encoding is one for the kind that the spec asks for.
+    matches!(ready(key_pair).1, "InvalidPublicKey" | "InvalidSecret")
         && accepted(key_pair).is_some()
         && !is_import(key_pair)
         && text(key_pair, "/status/algorithm") != text(fresh, "/status/algorithm")

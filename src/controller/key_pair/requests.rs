@@ -242,7 +242,7 @@ impl Reconciliation<'_> {
             up_to_date: true,
             is_type_allowed: true,
             replaces,
-            rotation: entries,
+            rotation: Box::new(entries),
             version,
         }))
     }

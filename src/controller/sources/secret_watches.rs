@@ -29,7 +29,7 @@ use crate::{
     client::randomness::Randomness,
     controller::queue::Trigger,
     domain::{
-        decide::{Incompatibility, Ownership, ReadSecret, RotationEntries},
+        decide::{Incompatibility, Ownership, ReadSecret},
         rules::SECRET_NAME,
     },
 };
@@ -99,7 +99,7 @@ impl SecretWatches {
             up_to_date: false,
             is_type_allowed: true,
             replaces: None,
-            rotation: RotationEntries::default(),
+            rotation: Box::default(),
             version: String::new(),
         })
     }

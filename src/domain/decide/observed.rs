@@ -171,8 +171,8 @@ pub struct ReadSecret {
     pub is_type_allowed: bool,
     /// The fingerprint (SHA256) of the lost key that this one replaces.
     pub replaces: Option<String>,
-    /// What it holds for a rotation.
-    pub rotation: RotationEntries,
+    /// What it holds for a rotation. Boxed, since most Secrets hold nothing.
+    pub rotation: Box<RotationEntries>,
     /// Its resource version.
     pub version: String,
 }

@@ -294,7 +294,7 @@ fn read_secret(owned: bool, public_key: Option<PublicKey>) -> ReadSecret {
         up_to_date: true,
         is_type_allowed: true,
         replaces: None,
-        rotation: RotationEntries::default(),
+        rotation: Box::default(),
         version: String::new(),
     }
 }

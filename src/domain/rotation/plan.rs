@@ -168,7 +168,7 @@ impl Keys {
                 return self.change(Change::Switch { revision }, input);
             }
             let due = [Some(switch), keep_end].into_iter().flatten().filter(|due| *due > input.now).min();
-            let handled = if self.is_published { self.handled(input) } else { request(input) };
+            let handled = if self.is_published { handled_request(input) } else { request(input) };
             return self.rest(handled.or_else(|| recorded_request(input)), Some(switch), waiting_for, due);
         }
         let scheduled = self.scheduled(input, settings);
@@ -189,7 +189,7 @@ impl Keys {
             begin => {
                 let due = [begin, keep_end].into_iter().flatten().filter(|due| *due > input.now).min();
                 let next_switch = begin.map(|begin| after(begin, settings.publish_before));
-                let handled = self.handled(input);
+                let handled = handled_request(input);
                 self.rest(handled, next_switch, Vec::new(), due)
             }
         }
@@ -240,11 +240,6 @@ impl Keys {
         schedule::next_switch(settings, key, input.now)
     }
 
-    /// The request that counts as handled. A new pair has a new key: a request that came with it asks for nothing.
-    fn handled(&self, input: &Input<'_>) -> Option<String> {
-        if input.recorded.is_none() { request(input) } else { recorded_request(input) }
-    }
-
     fn change(self, change: Change, input: &Input<'_>) -> Plan {
         Plan { change: Some(change), ..self.rest(recorded_request(input), None, Vec::new(), None) }
     }
@@ -266,6 +261,11 @@ impl Keys {
 /// The request for a rotation.
 fn request(input: &Input<'_>) -> Option<String> {
     input.settings.and_then(|settings| settings.request.clone())
+}
+
+/// The request that counts as handled. A new pair has a new key: a request that came with it asks for nothing.
+fn handled_request(input: &Input<'_>) -> Option<String> {
+    if input.recorded.is_none() { request(input) } else { recorded_request(input) }
 }
 
 /// The request that the status records as handled.

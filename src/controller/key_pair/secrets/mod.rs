@@ -157,8 +157,8 @@ fn to_read_secret(
         is_type_allowed: settings.allows_type(secret.type_.as_deref().unwrap_or(OPAQUE_TYPE)),
         replaces: fingerprint(secret, REPLACES_ANNOTATION),
         rotation: match ownership {
-            Ownership::Foreign => RotationEntries::default(),
-            Ownership::Ours | Ownership::Offered => entries::rotation(secret, desired),
+            Ownership::Foreign => Box::default(),
+            Ownership::Ours | Ownership::Offered => Box::new(entries::rotation(secret, desired)),
         },
         version: secret.resource_version().unwrap_or_default(),
     }

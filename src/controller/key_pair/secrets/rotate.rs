@@ -45,7 +45,7 @@ struct Rotated {
     annotations: Map<String, Value>,
     record: Applied,
     current: Option<PublicKey>,
-    rotation: RotationEntries,
+    rotation: Box<RotationEntries>,
 }
 
 /// Changes the Secret, if it still has the expected version and is ours. Returns its new state; `None` if it does not exist.
@@ -119,12 +119,12 @@ fn rotated(
                 (REVISION_ANNOTATION, revision.to_string()),
             ];
             rotated.annotations.extend(set.map(|(name, value)| (name.to_owned(), json!(value))));
-            rotated.rotation = RotationEntries {
+            rotated.rotation = Box::new(RotationEntries {
                 next: None,
                 previous: Some(old_public),
                 revision: Some(revision),
-                ..rotated.rotation
-            };
+                ..*rotated.rotation
+            });
             rotated.current = Some(next_public);
         }
         SecretRotation::RemoveNext => {

@@ -319,7 +319,7 @@ fn a_secret_deleted_while_the_acceptance_has_no_answer() {
                 step(8 + 2 * time, Action::Suspend(0)),
                 user(7400, Verb::Delete, delete.0, delete.1, Value::Null),
                 // The response does not arrive either.
-                step(8182, Action::Network(0, cut_off.clone())),
+                step(8182, Action::Network(0, cut_off)),
             ]
         });
     }

@@ -64,7 +64,8 @@ pub async fn changes_of_a_fresh_operator(
 }
 
 /// Whether a fresh operator may decide differently about a `KeyPair` that is not accepted: if a policy removed the owner from its Secret, or
-/// if an older one, or one of the same second, waits for the slot, name or token that it has been granted.
+/// if an older one, or one of the same second, waits for the slot, name or token that it has been granted. If a policy removed the owner,
+/// it may also describe a conflict about the Secret of an accepted one differently: nothing shows it the other Secrets.
 fn is_open(key_pair: &Value, key_pairs: &[Value], guarantees: &Guarantees) -> bool {
     let waits = |of: &Value| {
         let reason = ready(of).1;
@@ -78,7 +79,10 @@ fn is_open(key_pair: &Value, key_pairs: &[Value], guarantees: &Guarantees) -> bo
             && accepted(other).is_none()
             && (is_passed_over(key_pair, other) || is_passed_over(other, key_pair))
     };
-    accepted(key_pair).is_none() && (guarantees.may_have_lost_owner(uid(key_pair)) || key_pairs.iter().any(is_rival))
+    let is_accepted = accepted(key_pair).is_some();
+    let lacks_owner = guarantees.may_have_lost_owner(uid(key_pair));
+    lacks_owner && (!is_accepted || ready(key_pair).1 == "SecretConflict")
+        || !is_accepted && key_pairs.iter().any(is_rival)
 }
 
 /// The `KeyPair`s and Secrets, without `managedFields`.

@@ -68,6 +68,8 @@ struct Checker {
     records: BTreeMap<String, KeyPairRecord>,
     /// Parts of the private keys that were in Secrets.
     secret_tails: BTreeSet<String>,
+    /// The keys that users have put into Secrets.
+    user_keys: BTreeSet<Arc<str>>,
     /// The UIDs of the Secrets that the operator has created.
     created_secrets: BTreeSet<String>,
     /// Whether the store was restored from a snapshot.
@@ -93,6 +95,7 @@ impl Guarantees {
             leader: None,
             records: BTreeMap::new(),
             secret_tails: BTreeSet::new(),
+            user_keys: BTreeSet::new(),
             created_secrets: BTreeSet::new(),
             is_restored: false,
             last_write: None,

@@ -21,7 +21,12 @@ impl Checker {
         };
         if is_operator(&change.user) {
             self.check_write(&place, before.as_deref(), change);
-        } else if let Some(before) = before.as_deref() {
+            return;
+        }
+        let keys = |secret: Option<&Value>| secret.map(keys_in).unwrap_or_default();
+        let (keys_before, keys_after) = (keys(before.as_deref()), keys(change.after.as_deref()));
+        self.user_keys.extend(keys_after.difference(&keys_before).cloned());
+        if let Some(before) = before.as_deref() {
             let touched: Vec<&str> = owner(before).into_iter().chain(owners(before)).collect();
             for uid in touched {
                 if let Some(record) = self.records.get_mut(uid) {
@@ -98,11 +103,12 @@ impl Checker {
         let Some(record) = owner(secret).and_then(|uid| self.records.get(uid)) else { return };
         let keys = keys_in(secret);
         let is_another = record.published_key.as_ref().is_some_and(|key_now| !keys.contains(key_now));
-        // A user may have put another key into the Secret that the operator copies.
+        // A user may have put another key into the Secret that the operator copies, and replaced it since.
         let namespace = &record.place.0;
         let is_copy = || {
             let others = self.secrets.iter().filter(|((of, _), other)| of == namespace && uid(other) != uid(secret));
             others.flat_map(|(_, other)| keys_in(other)).any(|key| keys.contains(&key))
+                || keys.iter().any(|key| self.user_keys.contains(key))
         };
         if is_another && !is_copy() && !record.has_regenerated && !self.is_restored {
             let name = record.place.1.clone();

@@ -23,10 +23,14 @@ const MAX_PUBLIC_KEY_BYTES: usize = 4 * rules::PUBLIC_KEY_MAX_CHARS;
 pub const READY: &str = "Ready";
 /// The type of the condition that is present, and True, when only an edit of the spec can help (kstatus).
 pub const STALLED: &str = "Stalled";
-/// The types of the operator's own conditions.
-pub const OWN_CONDITIONS: [&str; 3] = OWN_CONDITION_TYPES;
 /// The type of the condition that says whether a rotation is in progress.
 pub const ROTATING: &str = "Rotating";
+/// Whether the operator sets conditions of this type.
+#[must_use]
+pub fn is_own(condition: &Condition) -> bool {
+    OWN_CONDITION_TYPES.contains(&condition.type_.as_str())
+}
+
 /// The reason of `Ready=True` for an imported pair.
 pub const IMPORTED: &str = "Imported";
 /// The reason of `Ready=True` for a generated pair.

@@ -183,9 +183,7 @@ async fn a_rotation_survives_moves_and_other_forms() {
         scene.settled("web", "True/Generated").await;
         let (object, secret) = shown(&scene, "web", &["1 Current", "2 Next"]).await;
         assert_eq!((&object["status"]["keys"], secret.name_any().as_str()), (&published["status"]["keys"], name));
-        let next = keys(&secret)
-            .into_iter()
-            .find(|key| key.starts_with("ssh-private") && key.ends_with(".next") || *key == "id.next");
+        let next = keys(&secret).into_iter().find(|key| ["ssh-privatekey.next", "id.next"].contains(key));
         assert!(data(&secret, next.unwrap()).starts_with(header), "{name} {header}");
     };
     same(json!({ "encoding": "SEC1" }), "web", "-----BEGIN EC PRIVATE KEY-----").await;
@@ -279,7 +277,8 @@ async fn an_adopted_secret_is_rotated() {
 /// Authorizes the keys that the status shows.
 fn authorize(server: &Server, object: &Value) {
     let keys = object["status"]["keys"].as_array().into_iter().flatten();
-    server.authorize(&keys.map(|key| format!("{}\n", text(&key["publicKey"]))).collect::<String>());
+    let lines: Vec<&str> = keys.map(|key| text(&key["publicKey"])).collect();
+    server.authorize(&format!("{}\n", lines.join("\n")));
 }
 
 /// Rotations in a row, while the operator is killed again and again: whoever takes the key that the Secret has at that moment can log in

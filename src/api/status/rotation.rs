@@ -3,7 +3,7 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::{Fingerprints, KeyPairStatus, MAX_PUBLIC_KEY_BYTES, OWN_CONDITIONS};
+use super::{Fingerprints, KeyPairStatus, MAX_PUBLIC_KEY_BYTES, is_own};
 use crate::{
     api::object::read_from_objects,
     domain::{
@@ -101,8 +101,7 @@ impl KeyPairStatus {
     /// The types of the conditions of other writers that are True.
     #[must_use]
     pub fn open_gates(&self) -> OpenGates {
-        let open = self.conditions.iter().filter(|condition| condition.status == "True");
-        let types = open.map(|condition| condition.type_.clone());
-        types.filter(|type_| !OWN_CONDITIONS.contains(&type_.as_str())).collect()
+        let open = self.conditions.iter().filter(|condition| condition.status == "True" && !is_own(condition));
+        open.map(|condition| condition.type_.clone()).collect()
     }
 }

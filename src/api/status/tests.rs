@@ -170,7 +170,7 @@ fn a_report_keeps_the_conditions_of_others() {
         let report = decide::Report { refusals: refusals.to_vec(), ..decide::Report::default() };
         let next = KeyPairStatus::from_report(&key_pair, "web", report, Timestamp::UNIX_EPOCH);
         let others = |status: &KeyPairStatus| {
-            let others = status.conditions.iter().filter(|it| !OWN_CONDITIONS.contains(&it.type_.as_str()));
+            let others = status.conditions.iter().filter(|it| !is_own(it));
             others.cloned().collect::<Vec<_>>()
         };
         assert_eq!(others(&next), others(key_pair.status.as_ref().unwrap()));

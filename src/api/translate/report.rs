@@ -9,8 +9,8 @@ use crate::{
     api::{
         key_pair::KeyPair,
         status::{
-            AcceptedRequest, Fingerprints, GENERATED, IDEMPOTENT_REPLAY, IMPORTED, KeyPairStatus, KeyStatus,
-            OWN_CONDITIONS, READY, ROTATING, RotationStatus, STALLED, StatusError,
+            AcceptedRequest, Fingerprints, GENERATED, IDEMPOTENT_REPLAY, IMPORTED, KeyPairStatus, KeyStatus, READY,
+            ROTATING, RotationStatus, STALLED, StatusError, is_own,
         },
     },
     domain::{
@@ -130,7 +130,7 @@ fn merge(before: &[Condition], mut ours: Vec<Condition>, reset_gates: &[String],
     for condition in before {
         if let Some(index) = ours.iter().position(|own| own.type_ == condition.type_) {
             merged.push(ours.remove(index));
-        } else if !OWN_CONDITIONS.contains(&condition.type_.as_str()) {
+        } else if !is_own(condition) {
             merged.push(condition.clone());
         }
     }

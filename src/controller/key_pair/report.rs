@@ -3,10 +3,7 @@
 use std::time::Duration;
 
 use http::header::ACCEPT;
-use k8s_openapi::{
-    apimachinery::pkg::apis::meta::v1::{Condition, Time},
-    jiff::Timestamp,
-};
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use kube::{
     Resource, ResourceExt,
     api::{PartialObjectMeta, PostParams},
@@ -20,7 +17,7 @@ use super::{Reconciliation, RequeueAfter, error::Error, events, secrets};
 use crate::{
     api::{
         KeyPair, KeyPairStatus, secret,
-        status::{OWN_CONDITIONS, READY},
+        status::{READY, is_own},
     },
     client::answer::summarize,
     domain::decide::Report,
@@ -40,9 +37,8 @@ fn soonest(one: RequeueAfter, other: RequeueAfter) -> RequeueAfter {
 /// Renews the timestamps of an unchanged status, so that its write creates a new version of the object. An earlier write without a
 /// response, which accepted the pair, can then no longer take effect. Returns whether the status differs.
 fn renew(status: &mut KeyPairStatus, now: Timestamp) -> bool {
-    let is_ours = |condition: &&mut Condition| OWN_CONDITIONS.contains(&condition.type_.as_str());
     let mut is_distinguishable = true;
-    for condition in status.conditions.iter_mut().filter(is_ours) {
+    for condition in status.conditions.iter_mut().filter(|condition| is_own(condition)) {
         is_distinguishable &= condition.last_transition_time.0.as_second() < now.as_second();
         condition.last_transition_time = Time(now);
     }

@@ -243,9 +243,9 @@ async fn nothing_is_decided_while_the_watch_is_interrupted() {
     context.cache.set_watch_current(Watch::KeyPairs, false);
     tokio::time::advance(Duration::from_secs(60)).await;
     let reference = ObjectRef::from_obj(&*imported);
-    assert!(reconcile_while_current(reference.clone(), &context).await.is_some(), "it is requeued");
+    assert!(Box::pin(reconcile_while_current(reference.clone(), &context)).await.is_some(), "it is requeued");
     assert_eq!(server.take_requests(), [""; 0]);
     context.cache.set_watch_current(Watch::KeyPairs, true);
-    assert_eq!(reconcile_while_current(reference, &context).await, None);
+    assert_eq!(Box::pin(reconcile_while_current(reference, &context)).await, None);
     assert_eq!(server.take_requests(), [PUT_STATUS]);
 }

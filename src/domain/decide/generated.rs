@@ -139,15 +139,7 @@ impl<'a> Case<'a> {
     pub(super) fn apply_settings(self, name: &str, secret: &ReadSecret, key: &PublicKey) -> NextStep {
         let observed = self.observed;
         let refuse = |refusal| refuse_until_changed(observed, name, refusal);
-        let refusal = if secret.is_type_allowed {
-            let incompatibility = secret.incompatibility.as_ref();
-            incompatibility
-                .map(|incompatibility| refusals::incompatibility(name, incompatibility))
-                .or_else(|| self.desired.parameters.secret.encoding_refusal(key.algorithm()))
-        } else {
-            Some(refusals::type_cannot_change(name))
-        };
-        if let Some(refusal) = refusal {
+        if let Some(refusal) = self.settings_refusal(name, secret, key) {
             // The cleanup does not depend on it.
             return moves::clean_up(self, name, secret).unwrap_or_else(|| refuse(refusal));
         }
@@ -212,6 +204,17 @@ impl<'a> Case<'a> {
         }))
     }
 
+    /// Why the settings cannot be applied to this Secret, which holds `key`.
+    fn settings_refusal(self, name: &str, secret: &ReadSecret, key: &PublicKey) -> Option<Refusal> {
+        if !secret.is_type_allowed {
+            return Some(refusals::type_cannot_change(name));
+        }
+        let incompatibility = secret.incompatibility.as_ref();
+        incompatibility
+            .map(|incompatibility| refusals::incompatibility(name, incompatibility))
+            .or_else(|| self.desired.parameters.secret.encoding_refusal(key.algorithm()))
+    }
+
     /// Checks that a Secret that is not ours is offered for adoption, with a key that this pair can take.
     pub(super) fn check_offer(self, secret: &ReadSecret, name: &str) -> Result<(), Refusal> {
         if let Some(incompatibility @ (Incompatibility::Owner(_) | Incompatibility::Key(_))) = &secret.incompatibility {
@@ -226,13 +229,7 @@ impl<'a> Case<'a> {
             _ if !self.knows_its_key() && !self.matches_spec(key) => {
                 Err(refusals::offer_of_another_kind(name, key, self.spec))
             }
-            _ if !secret.is_type_allowed => Err(refusals::type_cannot_change(name)),
-            _ => {
-                let incompatibility = secret.incompatibility.as_ref();
-                let refusal = incompatibility.map(|incompatibility| refusals::incompatibility(name, incompatibility));
-                let refusal = refusal.or_else(|| self.desired.parameters.secret.encoding_refusal(key.algorithm()));
-                refusal.map_or(Ok(()), Err)
-            }
+            _ => self.settings_refusal(name, secret, key).map_or(Ok(()), Err),
         }
     }
 }

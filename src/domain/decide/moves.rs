@@ -91,12 +91,13 @@ pub(super) fn decide(case: Case<'_>, current: &str) -> NextStep {
             if current_has_same_key && !copy.is_type_allowed {
                 // A type is immutable. Nobody relies on an unfinished copy, or on what a move has left behind.
                 let is_leftover = matches!(found, ObservedSecret::Read(secret) if copied_from(secret.moved.as_ref(), current) == Some(target));
-                return if is_leftover && copy.adopted && status_allows(case, current) {
-                    NextStep::ReleaseSecret(target.to_owned())
-                } else if (is_leftover || source.is_some()) && !copy.adopted && status_allows(case, current) {
-                    NextStep::DeleteSecret(target.to_owned())
-                } else {
+                let is_dispensable = is_leftover || source.is_some() && !copy.adopted;
+                return if !is_dispensable || !status_allows(case, current) {
                     refuse_until_changed(observed, target, refusals::type_cannot_change(target))
+                } else if copy.adopted {
+                    NextStep::ReleaseSecret(target.to_owned())
+                } else {
+                    NextStep::DeleteSecret(target.to_owned())
                 };
             }
             if current_has_same_key && source != Some(current) {

@@ -53,7 +53,18 @@ pub async fn changes_of_a_fresh_operator(
     let open: BTreeSet<&str> =
         key_pairs.iter().filter(|key_pair| is_open(key_pair, &key_pairs, guarantees)).map(uid).collect();
     let is_about = |object: &Value| open.contains(uid(object)) || owner(object).is_some_and(|of| open.contains(of));
-    let may_change = |key: &str| [&before, &after].iter().any(|state| state.get(key).is_some_and(is_about));
+    let belongs_to_open = |state: &BTreeMap<String, Value>, key: &str| state.get(key).is_some_and(is_about);
+    // A conflict is described by the owner of the Secret, which can be such a KeyPair.
+    let describes_owner = |state: &BTreeMap<String, Value>, key: &str| {
+        state.get(key).is_some_and(|object| {
+            let secret = format!("secrets {}/{}", namespace(object), wanted_secret(object));
+            ready(object).1 == "SecretConflict" && belongs_to_open(&after, &secret)
+        })
+    };
+    let is_conflict_before_and_after = |key: &str| describes_owner(&before, key) && describes_owner(&after, key);
+    let may_change = |key: &str| {
+        [&before, &after].iter().any(|state| belongs_to_open(state, key)) || is_conflict_before_and_after(key)
+    };
     let changed = keys.into_iter().filter(|key| before.get(*key) != after.get(*key) && !may_change(key));
     changed
         .map(|key| {
@@ -242,7 +253,9 @@ fn has_adopted_another_kind(key_pair: &Value, fresh: &Value) -> bool {
 
 /// Whether a Secret prevents the acceptance in both clusters. The message depends on the other Secrets.
 fn both_wait_for_a_secret(key_pair: &Value, fresh: &Value) -> bool {
-    [key_pair, fresh].iter().all(|of| ready(of).1 == "SecretConflict" && accepted(of).is_none())
+    // The Secret in its way can be one that it created itself, with a type that the spec no longer allows.
+    let waits = |of: &Value| matches!(ready(of).1, "SecretConflict" | "InvalidSecret") && accepted(of).is_none();
+    waits(key_pair) && waits(fresh)
 }
 
 /// Whether a `KeyPair` has the client token of `original`, which is accepted.

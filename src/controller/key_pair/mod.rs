@@ -148,6 +148,8 @@ impl Reconciliation<'_> {
             };
             let secret = secret.or_else(|error| self.report_persistent_failure(error))?;
             observed.secrets.insert(name, secret);
+            // A previous key is kept from the moment when the request that replaced it was answered.
+            observed.now = context.clock.now();
         }
         Err(Error::NoEnd)
     }

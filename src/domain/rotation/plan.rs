@@ -155,7 +155,7 @@ impl Keys {
         // The write that publishes a key closes the gates.
         let is_closed = |gate: &&String| !self.is_published || !input.open_gates.contains(*gate);
         let waiting_for: Vec<String> = settings.gates.iter().filter(is_closed).cloned().collect();
-        let keep_end = self.previous.as_ref().map(|previous| after(previous.since, settings.keep_after));
+        let keep_end = self.previous.as_ref().map(|previous| after(previous.since, settings.keep_after).max(input.now));
         if let Some(next) = &self.next {
             let switch = after(next.since, settings.publish_before);
             if !is_wanted(&next.key) {
@@ -167,7 +167,7 @@ impl Keys {
                 let revision = next.revision;
                 return self.change(Change::Switch { revision }, input);
             }
-            let due = [Some(switch), keep_end].into_iter().flatten().filter(|due| *due > input.now).min();
+            let due = [Some(switch), keep_end].into_iter().flatten().filter(|due| *due >= input.now).min();
             let handled = if self.is_published { handled_request(input) } else { request(input) };
             return self.rest(handled.or_else(|| recorded_request(input)), Some(switch), waiting_for, due);
         }
@@ -187,7 +187,7 @@ impl Keys {
         match begin {
             Some(begin) if begin <= input.now => self.change(Change::AddNext(spec), input),
             begin => {
-                let due = [begin, keep_end].into_iter().flatten().filter(|due| *due > input.now).min();
+                let due = [begin, keep_end].into_iter().flatten().filter(|due| *due >= input.now).min();
                 let next_switch = begin.map(|begin| after(begin, settings.publish_before));
                 let handled = handled_request(input);
                 self.rest(handled, next_switch, Vec::new(), due)
@@ -205,7 +205,7 @@ impl Keys {
         if let Some(change) = self.end_previous(input, keep_after) {
             return self.change(change, input);
         }
-        let due = self.previous.as_ref().map(|previous| after(previous.since, keep_after));
+        let due = self.previous.as_ref().map(|previous| after(previous.since, keep_after).max(input.now));
         let mut plan = self.rest(recorded_request(input), None, Vec::new(), due);
         if due.is_none() {
             plan.state.keys.clear();
@@ -220,7 +220,10 @@ impl Keys {
     /// Ends the phase of the previous key if its time is over.
     fn end_previous(&mut self, input: &Input<'_>, keep_after: SignedDuration) -> Option<Change> {
         let previous = self.previous.as_ref()?;
-        if after(previous.since, keep_after) > input.now {
+        // Before the status shows the switch, the key that goes is the current one for its readers.
+        let recorded = input.recorded.and_then(|recorded| recorded.key(Phase::Previous));
+        let is_recorded = recorded.is_some_and(|recorded| recorded.key == previous.key);
+        if !is_recorded || after(previous.since, keep_after) > input.now {
             return None;
         }
         if input.held.is_none_or(|held| held.previous.is_some()) {

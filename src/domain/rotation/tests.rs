@@ -150,9 +150,6 @@ impl World {
     fn check_kept(&self, previous: &PublicKey) {
         let keep_after =
             self.settings.as_ref().map_or(RotationSettings::KEEP_AFTER_WITHOUT_SETTINGS, |it| it.keep_after);
-        if keep_after.is_zero() {
-            return;
-        }
         let since = self.replaced.get(previous.blob()).expect("the status showed the key as the previous one");
         assert!(self.now.duration_since(*since) >= keep_after, "the previous key goes too early");
     }
@@ -273,6 +270,13 @@ fn a_switch_waits_for_gates() {
     world.reconcile(None);
     assert_eq!(world.state().revision, 1);
     world.open_gates.insert(gate);
+    world.reconcile(None);
+    assert_eq!(
+        (world.state().revision, world.previous.is_some()),
+        (2, true),
+        "the status does not show the switch yet"
+    );
+    world.now = world.due.unwrap();
     world.reconcile(None);
     assert_eq!((world.state().revision, world.previous.clone()), (2, None), "keepAfter is 0s");
 }

@@ -10,7 +10,7 @@ use tokio::{
 
 use crate::{
     Server,
-    history::{Action, History, Policy, UserRequest, Verb, WatchFault},
+    history::{Action, History, Policy, UserRequest, Verb, WatchFault, end_of_schedule, with_condition},
     keys::Keys,
     oracle::{Guarantees, changes_of_a_fresh_operator, differences_from_an_empty_cluster, unsettled, wrong_answers},
     replica::{Host, NAMESPACE, user},
@@ -58,7 +58,7 @@ pub fn run(history: &History, notes: bool) -> Outcome {
         let begun = Instant::now();
         for step in &history.steps {
             sleep_until(begun + step.at).await;
-            if matches!(step.action, Action::User { .. }) {
+            if matches!(step.action, Action::User { .. } | Action::Gate { .. }) {
                 stage.wait_until_up().await;
             }
             stage.trace.line(&format!("--- {}", step.action));
@@ -122,6 +122,11 @@ impl<'a> Stage<'a> {
         match action {
             Action::User { verb, resource, namespace, name, body } => {
                 self.user(*verb, resource, namespace, name, body);
+            }
+            Action::Gate { namespace, name, gate, is_open } => {
+                if let Some(key_pair) = self.server.object("keypairs", namespace, name) {
+                    self.send(&with_condition(&key_pair, gate, *is_open, &self.server.now().to_string()));
+                }
             }
             Action::Crash { replica, polls } => self.with(*replica, |host| host.crash(*polls)),
             Action::Start(replica) => {
@@ -190,8 +195,11 @@ impl<'a> Stage<'a> {
 
     /// Sends a user's request.
     fn user(&self, verb: Verb, resource: &str, namespace: &str, name: &str, body: &Value) {
-        let request = UserRequest::new(verb, resource, namespace, name, body);
-        let UserRequest { method, path, content_type, body } = &request;
+        self.send(&UserRequest::new(verb, resource, namespace, name, body));
+    }
+
+    fn send(&self, request: &UserRequest) {
+        let UserRequest { method, path, content_type, body } = request;
         let code = self.server.request("admin", method, path, content_type, body.as_ref());
         if code.0 >= 300 {
             self.trace.line(&format!("    {}: {}", code.0, code.1.get("message").unwrap_or(&Value::Null)));
@@ -201,6 +209,7 @@ impl<'a> Stage<'a> {
     /// Ends all faults, waits until everything has settled, and returns the broken guarantees.
     async fn end(&mut self) -> Vec<String> {
         self.trace.line("--- all faults end");
+        self.server.objects("keypairs").iter().filter_map(end_of_schedule).for_each(|request| self.send(&request));
         self.server.admission().clear();
         self.server.watches().calm();
         self.count_panics();

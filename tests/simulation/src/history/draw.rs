@@ -1,6 +1,7 @@
 //! Drawing a history from a seed.
 
 mod faults;
+mod rotation;
 mod users;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -10,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::{
     Action, History, Setup, Step, Verb,
+    rotation::settings,
     spec::{one, spec},
 };
 
@@ -45,6 +47,9 @@ const THEMES: [Theme; 12] = [
     Theme::Everything,
 ];
 
+/// Of so many histories, keys are rotated in one.
+const ROTATING: u64 = 4;
+
 /// The history of this seed.
 #[must_use]
 pub fn draw(seed: u64) -> History {
@@ -61,6 +66,7 @@ pub fn draw(seed: u64) -> History {
     let mut drawing = Drawing {
         dice,
         theme,
+        rotates: seed.is_multiple_of(ROTATING),
         replicas: setup.replicas,
         at: Duration::ZERO,
         steps: Vec::new(),
@@ -80,6 +86,8 @@ pub fn draw(seed: u64) -> History {
 struct Drawing {
     dice: Dice,
     theme: Theme,
+    /// Whether keys are rotated.
+    rotates: bool,
     replicas: usize,
     at: Duration,
     steps: Vec<Step>,
@@ -141,6 +149,13 @@ impl Drawing {
         {
             spec.insert("project".to_owned(), json!(one(&mut self.dice, &["red", "blue"])));
         }
+        if self.rotates
+            && self.dice.happens(700)
+            && let Some(spec) = spec.as_object_mut()
+            && (!spec.contains_key("publicKey") || self.dice.happens(50))
+        {
+            spec.insert("rotation".to_owned(), settings(&mut self.dice));
+        }
         spec
     }
 
@@ -161,6 +176,9 @@ impl Drawing {
     }
 
     fn something(&mut self, theme: Theme) {
+        if self.rotates && self.dice.happens(400) {
+            return self.rotation();
+        }
         let of_theme = theme != Theme::Everything && self.dice.happens(600);
         match (if of_theme { theme } else { Theme::Everything }, self.dice.below(100)) {
             (Theme::Edits, 0..=69) | (Theme::Everything, 0..=29) => self.edit(),

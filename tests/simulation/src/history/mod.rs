@@ -2,6 +2,7 @@
 
 mod draw;
 mod request;
+mod rotation;
 mod shrink;
 mod spec;
 
@@ -9,7 +10,12 @@ use std::{fmt, time::Duration};
 
 use serde_json::Value;
 
-pub use self::{draw::draw, request::UserRequest, shrink::shorten};
+pub use self::{
+    draw::draw,
+    request::UserRequest,
+    rotation::{end_of_schedule, is_scheduled, with_condition},
+    shrink::shorten,
+};
 
 /// The setup of a history.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +56,17 @@ pub enum Action {
         name: String,
         /// An object, or a patch; `null` for a delete. `$KEY<n>` is replaced by the base64 of a user's private key.
         body: Value,
+    },
+    /// Somebody who registers keys sets a condition of a `KeyPair`.
+    Gate {
+        /// The namespace of the `KeyPair`.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// The type of the condition.
+        gate: &'static str,
+        /// Whether it becomes True.
+        is_open: bool,
     },
     /// A replica is killed after a number of polls of its task.
     Crash {

@@ -8,10 +8,15 @@ use serde_json::{Map, Value, json};
 
 use crate::keys;
 
-/// The schema of `spec`.
+/// The schema of `spec`, without rotation, which has histories of its own.
 static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
     let crd = serde_json::to_value(keypair_operator::api::crd()).unwrap_or_default();
-    crd.pointer("/spec/versions/0/schema/openAPIV3Schema/properties/spec").cloned().unwrap_or_default()
+    let spec = crd.pointer("/spec/versions/0/schema/openAPIV3Schema/properties/spec");
+    let mut spec = spec.cloned().unwrap_or_default();
+    if let Some(properties) = spec.get_mut("properties").and_then(Value::as_object_mut) {
+        properties.remove("rotation");
+    }
+    spec
 });
 
 /// Public keys to import: two of users, what is none, and a private key.

@@ -7,8 +7,8 @@ use serde_json::Value;
 use super::{
     Guarantees,
     facts::{
-        accepted, annotation, effective_name, fingerprint, is_edited, is_import, keys_in, name, namespace, owner,
-        owners, ready, text, uid, wanted_secret,
+        accepted, annotation, effective_name, fingerprint, is_edited, is_import, keys_in, keys_of_status, name,
+        namespace, owner, owners, ready, text, uid, wanted_secret,
     },
 };
 use crate::Server;
@@ -93,6 +93,7 @@ fn of_key_pair(key_pair: &Value, key_pairs: &[Value], secrets: &[Value], guarant
         }
         if is_untouched && let Some(secret) = secret {
             found.extend(of_owners(key_pair, secret));
+            found.extend(of_rotation(key_pair, secret));
         }
     }
     if status == "True" && is_import(key_pair) && reason != "Imported" && reason != "IdempotentReplay" {
@@ -112,6 +113,42 @@ fn of_key_pair(key_pair: &Value, key_pairs: &[Value], secrets: &[Value], guarant
         if named > 1 {
             found.push(format!("{named} accepted pairs have the name {}", effective_name(key_pair)));
         }
+    }
+    found
+}
+
+/// Checks that the status shows the keys that the Secret holds, and that requests are carried out.
+fn of_rotation(key_pair: &Value, secret: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    let keys = keys_in(secret);
+    let is_rotated = key_pair.pointer("/spec/rotation").is_some();
+    let shown: Vec<(&str, &str)> = keys_of_status(key_pair).collect();
+    if shown.is_empty() == is_rotated || (!is_rotated && shown.len() == 1) {
+        found.push(format!("status.keys has {} keys, and spec.rotation is set: {is_rotated}", shown.len()));
+    }
+    for (phase, key) in &shown {
+        if !keys.contains(*key) {
+            found.push(format!("the Secret lacks the key that the status shows as {phase}"));
+        }
+    }
+    let entries = secret.get("data").and_then(Value::as_object).into_iter().flatten().map(|(name, _)| name);
+    for (suffix, phase) in [(".next", "Next"), (".previous", "Previous")] {
+        let is_shown = shown.iter().any(|(shown, _)| *shown == phase);
+        if !is_shown && entries.clone().any(|name| name.ends_with(suffix)) {
+            found.push(format!("the Secret holds entries {suffix}, and the status does not show the key"));
+        }
+    }
+    let handled = text(key_pair, "/status/rotation/handledRequest");
+    let request = annotation(key_pair, "keypairs.dev/rotate");
+    if is_rotated && shown.len() == 1 && request.is_some() && request != handled {
+        found.push(format!("the request {request:?} is not carried out, handled is {handled:?}"));
+    }
+    if let Some(("Next", _)) = shown.iter().find(|(phase, _)| *phase == "Next")
+        && let Some("0s" | "2s" | "5s") = text(key_pair, "/spec/rotation/publishBefore")
+        && !shown.iter().any(|(phase, _)| *phase == "Previous")
+        && key_pair.pointer("/status/rotation/waitingFor").is_none()
+    {
+        found.push("the next key does not become current".to_owned());
     }
     found
 }

@@ -114,6 +114,18 @@ fn key_in(entry: &str) -> Option<Arc<str>> {
     found
 }
 
+/// The fingerprint of the private key that the Secret holds where its record says, if there is one.
+pub fn current_key(secret: &Value) -> Option<Arc<str>> {
+    let applied: Value = serde_json::from_str(annotation(secret, "keypairs.dev/applied")?).ok()?;
+    key_in(secret.get("data")?.get(text(&applied, "/privateKey")?)?.as_str()?)
+}
+
+/// The keys in `status.keys`: phase and fingerprint.
+pub fn keys_of_status(key_pair: &Value) -> impl Iterator<Item = (&str, &str)> {
+    let keys = key_pair.pointer("/status/keys").and_then(Value::as_array);
+    keys.into_iter().flatten().filter_map(|key| Some((text(key, "/phase")?, text(key, "/fingerprints/sha256")?)))
+}
+
 /// The end of the text of each PKCS#8 private key in a Secret, except keys on elliptic curves, whose text ends with the public point.
 pub fn secret_tails(secret: &Value) -> Vec<String> {
     const LENGTH: usize = 24;

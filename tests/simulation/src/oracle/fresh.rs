@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 use tokio::time::sleep;
 
@@ -45,13 +46,16 @@ pub async fn changes_of_a_fresh_operator(
 ) -> Vec<String> {
     let copy = Server::new(seed ^ 1);
     copy.restore(&server.snapshot());
+    let ahead = server.now().duration_since(copy.now()).as_millis();
+    copy.jump(i64::try_from(ahead).unwrap_or_default());
     let before = state(&copy);
     run(&copy, setup, seed, TIME).await;
     let after = state(&copy);
     let keys: BTreeSet<_> = before.keys().chain(after.keys()).collect();
     let key_pairs = server.objects("keypairs");
-    let open: BTreeSet<&str> =
-        key_pairs.iter().filter(|key_pair| is_open(key_pair, &key_pairs, guarantees)).map(uid).collect();
+    let now = server.now();
+    let is_open = |key_pair: &&Value| is_open(key_pair, &key_pairs, guarantees) || is_about_to_rotate(key_pair, now);
+    let open: BTreeSet<&str> = key_pairs.iter().filter(is_open).map(uid).collect();
     let is_about = |object: &Value| open.contains(uid(object)) || owner(object).is_some_and(|of| open.contains(of));
     let belongs_to_open = |state: &BTreeMap<String, Value>, key: &str| state.get(key).is_some_and(is_about);
     // A conflict is described by the owner of the Secret, which can be such a KeyPair.
@@ -94,6 +98,25 @@ fn is_open(key_pair: &Value, key_pairs: &[Value], guarantees: &Guarantees) -> bo
     let lacks_owner = guarantees.may_have_lost_owner(uid(key_pair));
     lacks_owner && (!is_accepted || ready(key_pair).1 == "SecretConflict")
         || !is_accepted && key_pairs.iter().any(is_rival)
+}
+
+/// Whether a step of a rotation is due while the fresh operator runs.
+fn is_about_to_rotate(key_pair: &Value, now: Timestamp) -> bool {
+    let soon = |time: Timestamp| {
+        (-TIME.as_secs_f64()..2.0 * TIME.as_secs_f64()).contains(&(time.duration_since(now).as_secs_f64()))
+    };
+    let duration = |field: &str| {
+        let text = text(key_pair, &format!("/spec/rotation/{field}")).unwrap_or("24h");
+        text.parse::<SignedDuration>().unwrap_or_default()
+    };
+    let keys = key_pair.pointer("/status/keys").and_then(Value::as_array);
+    let mut previous = keys.into_iter().flatten().filter(|key| text(key, "/phase") == Some("Previous"));
+    let replaced: Option<Timestamp> = previous.next().and_then(|key| text(key, "/since")?.parse().ok());
+    let switch: Option<Timestamp> =
+        text(key_pair, "/status/rotation/nextSwitch").and_then(|next_switch| next_switch.parse().ok());
+    let end = replaced.and_then(|since| since.checked_add(duration("keepAfter")).ok());
+    let begin = switch.and_then(|switch| switch.checked_sub(duration("publishBefore")).ok());
+    [end, switch, begin].into_iter().flatten().any(soon)
 }
 
 /// The `KeyPair`s and Secrets, without `managedFields`.
@@ -213,7 +236,9 @@ fn comparable(key_pair: &Value) -> Value {
     let (status, reason) = ready(key_pair);
     let field = |name: &str| key_pair.pointer("/status").and_then(|status| status.get(name)).cloned();
     // Without `spec.generate`, a KeyPair may have adopted a key of any type, and may have moved it since.
-    let is_any = !is_import(key_pair) && key_pair.pointer("/spec/generate").is_none();
+    // A rotation may have moved it to the type in the spec, or may still have to.
+    let is_any = !is_import(key_pair)
+        && (key_pair.pointer("/spec/generate").is_none() || key_pair.pointer("/spec/rotation").is_some());
     let kind = |name: &str| field(name).filter(|_| !is_any);
     json!({
         "ready": status,
@@ -312,11 +337,21 @@ fn of_secrets(server: &Server, empty: &Server, key_pair: &Value) -> Option<Strin
 
 fn shape(secret: &Value) -> Value {
     let data = secret.get("data").and_then(Value::as_object);
-    let entries: Vec<&String> = data.into_iter().flatten().map(|(name, _)| name).collect();
+    let is_rotated = |name: &&String| [".next", ".previous"].iter().any(|suffix| name.ends_with(suffix));
+    let entries: Vec<&String> =
+        data.into_iter().flatten().map(|(name, _)| name).filter(|name| !is_rotated(name)).collect();
     let mut annotations = secret.pointer("/metadata/annotations").cloned().unwrap_or_default();
-    for of_the_object in ["keypairs.dev/keypair-uid", "keypairs.dev/fingerprint"] {
-        if let Some(annotations) = annotations.as_object_mut() {
+    if let Some(annotations) = annotations.as_object_mut() {
+        for of_the_object in ["keypairs.dev/keypair-uid", "keypairs.dev/fingerprint", "keypairs.dev/revision"] {
             annotations.remove(of_the_object);
+        }
+        if let Some(applied) = annotations.get_mut("keypairs.dev/applied") {
+            let mut record: Value =
+                applied.as_str().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+            for of_a_rotation in ["next", "previous"] {
+                record.as_object_mut().and_then(|record| record.remove(of_a_rotation));
+            }
+            *applied = record;
         }
     }
     json!({

@@ -1,6 +1,7 @@
 //! Checks the guarantees of docs/reliability.md at each change of the store.
 
 mod key_pairs;
+mod rotation;
 mod secrets;
 
 use std::{
@@ -12,6 +13,7 @@ use std::{
 use serde_json::Value;
 use tokio::time::Instant;
 
+use self::rotation::RotationRecord;
 use super::facts::{accepted, annotation, effective_name, is_operator, name, namespace, uid};
 use crate::{
     Server,
@@ -51,6 +53,7 @@ pub struct KeyPairRecord {
     regenerates: bool,
     /// Whether it has ever been: a write for an earlier spec can arrive late.
     has_regenerated: bool,
+    rotation: RotationRecord,
 }
 
 #[allow(clippy::struct_excessive_bools, reason = "they are independent")]

@@ -51,6 +51,8 @@ pub struct Change {
     pub version: u64,
     /// When it happened.
     pub at: Instant,
+    /// When it happened, by the wall clock.
+    pub clock: Timestamp,
 }
 
 impl Change {
@@ -208,8 +210,8 @@ impl State {
         };
         let (resource, namespace, name) = key;
         let user = user.to_owned();
-        let at = Instant::now();
-        let change = Change { kind, resource, namespace, name, user, before, after: after.clone(), version, at };
+        let (at, clock) = (Instant::now(), self.now());
+        let change = Change { kind, resource, namespace, name, user, before, after: after.clone(), version, at, clock };
         let change = Arc::new(change);
         self.store.log.push_back(Arc::clone(&change));
         for watch in self.watches.values_mut() {

@@ -125,8 +125,9 @@ impl World {
             None => self.0.remove(&key),
         };
         let (resource, namespace, name) = key;
-        let (kind, version, at) = (event.kind, event.version, tokio::time::Instant::now());
-        Change { kind, resource, namespace, name, user, before, after, version, at }
+        let (kind, version, clock) = (event.kind, event.version, event.clock);
+        let at = tokio::time::Instant::now();
+        Change { kind, resource, namespace, name, user, before, after, version, at, clock }
     }
 
     /// Who did it: a watch does not tell.

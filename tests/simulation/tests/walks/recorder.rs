@@ -7,6 +7,7 @@ use std::{
 };
 
 use futures::StreamExt as _;
+use k8s_openapi::jiff::Timestamp;
 use keypair_simulation::server::ChangeKind;
 use kube::{
     Api, Client,
@@ -32,6 +33,8 @@ pub struct Event {
     /// As it is after the change; a deleted one as it was before.
     pub object: Value,
     pub at: Instant,
+    /// The wall clock.
+    pub clock: Timestamp,
 }
 
 type Events = BTreeMap<String, Vec<Arc<Event>>>;
@@ -95,8 +98,8 @@ async fn watch(api: Api<DynamicObject>, resource: &'static str, mut version: Str
                 // Nobody looks at it, and it is long.
                 metadata.remove("managedFields");
             }
-            let event =
-                Event { version: version.parse().expect("a version"), kind, resource, object, at: Instant::now() };
+            let (at, clock) = (Instant::now(), Timestamp::now());
+            let event = Event { version: version.parse().expect("a version"), kind, resource, object, at, clock };
             events.lock().unwrap().entry(namespace.unwrap_or_default()).or_default().push(Arc::new(event));
         }
     }

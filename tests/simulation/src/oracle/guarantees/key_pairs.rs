@@ -29,12 +29,15 @@ impl Checker {
         }
         record.regenerates = after.pointer("/spec/secret/onLoss").is_some_and(|on_loss| on_loss == "Regenerate");
         record.has_regenerated |= record.regenerates;
+        record.rotation.see(change.before.as_deref(), after, change.clock);
         let is_untouched = !record.is_modified_by_others;
         let before = record.id.clone();
         let key_now =
             fingerprint(after).filter(|_| !is_replay(after) && id.is_some() && !is_import(after)).map(Arc::from);
         let key_before = record.published_key.clone();
-        let may_change = record.is_modified_by_others && record.regenerates;
+        let is_switched = key_now.as_deref().is_some_and(|key_now| record.rotation.is_switched_to(key_now));
+        let may_change =
+            is_switched || record.is_modified_by_others && (record.regenerates || record.rotation.is_configured);
         if record.id.is_none() {
             record.id.clone_from(&id);
         }

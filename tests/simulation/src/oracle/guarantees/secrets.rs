@@ -80,6 +80,7 @@ impl Checker {
                 record.is_modified_by_others = true;
             }
         }
+        self.check_rotation(&at, change);
         let Some(uid) = after.and_then(owner) else { return };
         let excused = self.may_outlast_lease || self.is_restored;
         let Some(record) = self.records.get_mut(uid) else { return };
@@ -89,7 +90,8 @@ impl Checker {
         if is_offered && record.published_key.is_none() && record.keys.len() > 1 {
             record.is_modified_by_others = true;
         }
-        if record.keys.len() > 1 && !record.is_modified_by_others && !excused {
+        let may_have_several = record.is_modified_by_others || record.rotation.is_configured;
+        if record.keys.len() > 1 && !may_have_several && !excused {
             let name = record.place.1.clone();
             self.violated(&format!("{at}: a second key for {name}"));
         }

@@ -201,6 +201,10 @@ impl Keys {
             return self.change(Change::RemoveNext, input);
         }
         self.next = None;
+        // It was removed when the rotation was still configured, with its own `keepAfter`.
+        if input.held.is_some_and(|held| held.previous.is_none()) {
+            self.previous = None;
+        }
         let keep_after = RotationSettings::KEEP_AFTER_WITHOUT_SETTINGS;
         if let Some(change) = self.end_previous(input, keep_after) {
             return self.change(change, input);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::{
@@ -13,6 +14,9 @@ use super::{
 };
 use crate::Server;
 
+/// How long after its time a switch may come.
+const GRACE: SignedDuration = SignedDuration::from_secs(10);
+
 /// The errors in the present objects.
 #[must_use]
 pub fn unsettled(server: &Server, guarantees: &Guarantees) -> Vec<String> {
@@ -20,7 +24,7 @@ pub fn unsettled(server: &Server, guarantees: &Guarantees) -> Vec<String> {
     let mut found = Vec::new();
     for key_pair in &key_pairs {
         let about = |text: String| format!("{}/{}: {text}", namespace(key_pair), name(key_pair));
-        found.extend(of_key_pair(key_pair, &key_pairs, &secrets, guarantees).into_iter().map(about));
+        found.extend(of_key_pair(key_pair, (&key_pairs, &secrets), guarantees, server.now()).into_iter().map(about));
     }
     for namespace in server.objects("namespaces").iter().map(name) {
         let of = |key_pair: &&Value| self::namespace(key_pair) == namespace && accepted(key_pair).is_some();
@@ -36,7 +40,12 @@ pub fn unsettled(server: &Server, guarantees: &Guarantees) -> Vec<String> {
     found
 }
 
-fn of_key_pair(key_pair: &Value, key_pairs: &[Value], secrets: &[Value], guarantees: &Guarantees) -> Vec<String> {
+fn of_key_pair(
+    key_pair: &Value,
+    (key_pairs, secrets): (&[Value], &[Value]),
+    guarantees: &Guarantees,
+    now: Timestamp,
+) -> Vec<String> {
     let mut found = Vec::new();
     let (status, reason) = ready(key_pair);
     let generation = key_pair.pointer("/metadata/generation");
@@ -93,7 +102,7 @@ fn of_key_pair(key_pair: &Value, key_pairs: &[Value], secrets: &[Value], guarant
         }
         if is_untouched && let Some(secret) = secret {
             found.extend(of_owners(key_pair, secret));
-            found.extend(of_rotation(key_pair, secret));
+            found.extend(of_rotation(key_pair, secret, now));
         }
     }
     if status == "True" && is_import(key_pair) && reason != "Imported" && reason != "IdempotentReplay" {
@@ -118,12 +127,13 @@ fn of_key_pair(key_pair: &Value, key_pairs: &[Value], secrets: &[Value], guarant
 }
 
 /// Checks that the status shows the keys that the Secret holds, and that requests are carried out.
-fn of_rotation(key_pair: &Value, secret: &Value) -> Vec<String> {
+fn of_rotation(key_pair: &Value, secret: &Value, now: Timestamp) -> Vec<String> {
     let mut found = Vec::new();
     let keys = keys_in(secret);
     let is_rotated = key_pair.pointer("/spec/rotation").is_some();
     let shown: Vec<(&str, &str)> = keys_of_status(key_pair).collect();
-    if shown.is_empty() == is_rotated || (!is_rotated && shown.len() == 1) {
+    // Without rotation, the previous key stays for a day.
+    if shown.len() == usize::from(!is_rotated) {
         found.push(format!("status.keys has {} keys, and spec.rotation is set: {is_rotated}", shown.len()));
     }
     for (phase, key) in &shown {
@@ -143,9 +153,10 @@ fn of_rotation(key_pair: &Value, secret: &Value) -> Vec<String> {
     if is_rotated && shown.len() == 1 && request.is_some() && request != handled {
         found.push(format!("the request {request:?} is not carried out, handled is {handled:?}"));
     }
-    if let Some(("Next", _)) = shown.iter().find(|(phase, _)| *phase == "Next")
-        && let Some("0s" | "2s" | "5s") = text(key_pair, "/spec/rotation/publishBefore")
-        && !shown.iter().any(|(phase, _)| *phase == "Previous")
+    let switch: Option<Timestamp> =
+        text(key_pair, "/status/rotation/nextSwitch").and_then(|next_switch| next_switch.parse().ok());
+    if shown.iter().any(|(phase, _)| *phase == "Next")
+        && switch.is_some_and(|switch| now.duration_since(switch) > GRACE)
         && key_pair.pointer("/status/rotation/waitingFor").is_none()
     {
         found.push("the next key does not become current".to_owned());

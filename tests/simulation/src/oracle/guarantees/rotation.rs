@@ -105,9 +105,6 @@ impl Checker {
         let elsewhere: BTreeSet<Arc<str>> =
             self.secrets.iter().filter(|((of, _), _)| of == place).flat_map(|(_, secret)| keys_in(secret)).collect();
         let Some(record) = self.records.get_mut(uid).filter(|record| !record.is_modified_by_others) else { return };
-        if is_excused || !record.exists {
-            return;
-        }
         let rotation = &mut record.rotation;
         let mut found = Vec::new();
         if let (Some(from), Some(to)) = (before.and_then(current_key), after.and_then(current_key))
@@ -126,7 +123,8 @@ impl Checker {
         if !record.keys.is_empty() && keys_after.iter().any(is_new) && !rotation.is_requested {
             found.push("a rotation that nobody asked for".to_owned());
         }
-        for text in found {
+        let exists = record.exists;
+        for text in found.into_iter().filter(|_| exists && !is_excused) {
             self.violated(&format!("{at}: {text}"));
         }
     }

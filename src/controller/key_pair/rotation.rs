@@ -70,3 +70,30 @@ fn is_failure(rotated: &Result<Option<ObservedSecret>, Error>) -> bool {
         Err(_) => true,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    #[test]
+    fn refusals_and_errors_are_failures_but_outdated_decisions_are_not() {
+        let answered = |reason: &str, code| {
+            let status = Status::failure("", reason).with_code(code);
+            Err(Error::UpdateSecret(RequestError::Kube(kube::Error::Api(Box::new(status)))))
+        };
+        for (rotated, expected) in [
+            (Ok(None), false),
+            (Ok(Some(ObservedSecret::Absent)), false),
+            (Ok(Some(ObservedSecret::Forbidden(String::new()))), true),
+            (Ok(Some(ObservedSecret::Invalid(String::new()))), true),
+            (Err(Error::NotLeading), false),
+            (answered("Conflict", 409), false),
+            (answered("InternalError", 500), true),
+            (Err(Error::Timeout(std::time::Duration::from_secs(30))), true),
+        ] {
+            assert_eq!(is_failure(&rotated), expected, "{rotated:?}");
+        }
+    }
+}

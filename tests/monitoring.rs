@@ -9,7 +9,11 @@ use std::{
     time::Duration,
 };
 
-use keypair_operator::{cache::Usage, domain::reason::Reason, observe::Metrics};
+use keypair_operator::{
+    cache::Usage,
+    domain::{reason::Reason, rotation::RotationOutcome},
+    observe::Metrics,
+};
 use regex::Regex;
 use serde_json::Value;
 
@@ -30,6 +34,7 @@ fn rendered() -> String {
     metrics.record_request(200);
     metrics.set_leader(true);
     metrics.record_review("Admitted");
+    metrics.record_rotation(RotationOutcome::KeyRotated);
     metrics.render().unwrap()
 }
 
@@ -155,8 +160,11 @@ fn metric_names_follow_prometheus_conventions() {
         let mut words = line.split(' ').skip(2);
         let (name, kind) = (words.next().unwrap(), words.next().unwrap());
         assert!(name.starts_with("keypair_operator_"), "{line}");
-        assert_eq!(kind == "histogram", name.ends_with("_seconds"), "{line}");
+        let is_timestamp = name.ends_with("_timestamp_seconds");
+        assert_eq!(kind == "histogram", name.ends_with("_seconds") && !is_timestamp, "{line}");
+        assert!(!is_timestamp || kind == "gauge", "{line}");
     }
+    assert!(rendered.contains("keypair_operator_rotations_total{outcome=\"KeyRotated\"} 1\n"), "{rendered}");
     assert!(
         rendered.contains(r#"keypair_operator_reconciliation_duration_seconds_count{outcome="Ready"} 1"#),
         "{rendered}"

@@ -45,13 +45,14 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Error> {
         telemetry::start(args.log_format, args.otlp_endpoint.as_ref())?
     };
     let caches = Arc::<ScopeCaches>::default();
-    let metrics = Arc::new(Metrics::new(Usage(Arc::clone(&caches))));
+    let clock = WallClock::default();
+    let metrics = Arc::new(Metrics::new(Usage::new(Arc::clone(&caches), clock.clone())));
     let health = Arc::new(Health::new(args.leader_elect, args.webhook_addr.is_some()));
     if let Some(address) = args.metrics_addr {
         server::serve(address, Arc::clone(&metrics), Arc::clone(&health))?;
     }
     let outcome = runtime.block_on(async {
-        let outcome = operate(args, metrics, health, caches).await;
+        let outcome = operate(args, metrics, health, caches, clock).await;
         // It exports the remaining spans from another thread, over the connections of this runtime. It does not panic.
         task::spawn_blocking(|| telemetry.end()).await.ok();
         outcome
@@ -66,6 +67,7 @@ async fn operate(
     metrics: Arc<Metrics>,
     health: Arc<Health>,
     caches: Arc<ScopeCaches>,
+    clock: WallClock,
 ) -> Result<(), Error> {
     let (mut config, token) = kubeconfig::load().await?;
     // Gives up a connection that has gone silent.
@@ -99,16 +101,7 @@ async fn operate(
     let (leadership, terms) =
         if args.leader_elect { Leadership::for_terms() } else { (Leadership::always(), Leadership::for_terms().1) };
     let randomness = Randomness::of_this_process();
-    let shared = Shared {
-        generator,
-        metrics,
-        health,
-        leadership,
-        caches,
-        randomness,
-        clock: WallClock::default(),
-        request_limits,
-    };
+    let shared = Shared { generator, metrics, health, leadership, caches, randomness, clock, request_limits };
     let webhook = answer_reviews(args, &client, &shared, stop.clone())?;
     let election = args.leader_elect.then(|| ElectionSettings {
         namespace: client.default_namespace().to_owned(),

@@ -6,10 +6,15 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use kube::runtime::reflector::ObjectRef;
 use tokio::sync::SetOnce;
 
-use super::{index::Index, store::CompressedStore, watch_status::WatchStatus};
+use super::{
+    index::Index,
+    store::{CompressedStore, NamespaceRotations},
+    watch_status::WatchStatus,
+};
 use crate::api::{ClaimRequest, KeyPair};
 
 /// The cached state of a scope: one namespace, or all of them.
@@ -97,17 +102,25 @@ impl ObjectLister for ScopeCache {
 ///
 /// For readers that write nothing, such as the webhook: a cache stays here, and may become outdated, until a newer one is complete.
 #[derive(Debug, Default)]
-pub struct ScopeCaches(Mutex<BTreeMap<Option<String>, Arc<ScopeCache>>>);
+pub struct ScopeCaches(Mutex<BTreeMap<Option<String>, Published>>);
+
+#[derive(Debug)]
+struct Published {
+    cache: Arc<ScopeCache>,
+    /// Whether nothing updates the cache any more.
+    is_frozen: bool,
+}
 
 impl ScopeCaches {
     /// Replaces the cache of this scope by a newer complete one.
     pub fn publish(&self, scope: Option<String>, cache: Arc<ScopeCache>) {
-        self.lock().insert(scope, cache);
+        self.lock().insert(scope, Published { cache, is_frozen: false });
     }
 
     /// Marks all watches as not current, because nothing updates these caches any more.
     pub fn freeze(&self) {
-        for cache in self.lock().values() {
+        for Published { cache, is_frozen } in self.lock().values_mut() {
+            *is_frozen = true;
             cache.set_watch_current(Watch::KeyPairs, false);
             cache.set_watch_current(Watch::Namespaces, false);
         }
@@ -116,30 +129,42 @@ impl ScopeCaches {
     /// For each namespace with accepted key pairs: its name, their number, and its quota.
     #[must_use]
     pub fn usage(&self) -> Vec<(String, usize, usize)> {
-        let caches: Vec<Arc<ScopeCache>> = self.lock().values().map(Arc::clone).collect();
+        let caches: Vec<Arc<ScopeCache>> = self.lock().values().map(|published| Arc::clone(&published.cache)).collect();
         caches.iter().flat_map(|cache| cache.index.usage()).collect()
+    }
+
+    /// The rotations of each namespace that has any, at the time `now`. Frozen caches do not count: in these, keys seem to grow older that
+    /// another replica has replaced.
+    #[must_use]
+    pub fn rotations(&self, now: Timestamp) -> Vec<NamespaceRotations> {
+        let live = |published: &Published| (!published.is_frozen).then(|| Arc::clone(&published.cache));
+        let caches: Vec<Arc<ScopeCache>> = self.lock().values().filter_map(live).collect();
+        caches.iter().flat_map(|cache| cache.key_pairs.rotations(now)).collect()
     }
 
     /// The number of `KeyPair`s that do not match the schema of this version.
     #[must_use]
     pub fn undecoded(&self) -> usize {
-        self.lock().values().map(|cache| cache.index.undecoded()).sum()
+        self.lock().values().map(|published| published.cache.index.undecoded()).sum()
     }
 
     /// The cache of the scope that contains `namespace`.
     #[must_use]
     pub fn for_namespace(&self, namespace: &str) -> Option<Arc<ScopeCache>> {
         let caches = self.lock();
-        caches.get(&Some(namespace.to_owned())).or_else(|| caches.get(&None)).cloned()
+        let published = caches.get(&Some(namespace.to_owned())).or_else(|| caches.get(&None))?;
+        Some(Arc::clone(&published.cache))
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Option<String>, Arc<ScopeCache>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Option<String>, Published>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use kube::runtime::watcher::Event;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -168,5 +193,30 @@ mod tests {
         tokio::time::advance(TRUSTED_FOR * 2).await;
         cache.set_watch_current(Watch::Namespaces, true);
         assert!(cache.is_outdated());
+    }
+
+    /// Another replica leads, and rotates the keys.
+    #[test]
+    fn a_frozen_cache_has_no_rotations() {
+        let (caches, now) = (ScopeCaches::default(), Timestamp::UNIX_EPOCH);
+        let cache = || {
+            let cache = ScopeCache::new(Index::default());
+            let rotated = serde_json::json!({
+                "metadata": { "name": "web", "namespace": "shop" },
+                "spec": { "rotation": {} },
+                "status": { "keys": [{
+                    "revision": 1, "phase": "Current", "publicKey": "", "algorithm": "", "bits": 0, "fingerprint": "",
+                    "fingerprints": { "md5": "", "sha256": "" }, "since": now,
+                }] },
+            });
+            cache.key_pairs.apply::<KeyPair>(&Event::Apply(serde_json::from_value(rotated).unwrap()));
+            Arc::new(cache)
+        };
+        caches.publish(None, cache());
+        assert_eq!(caches.rotations(now).len(), 1);
+        caches.freeze();
+        assert_eq!(caches.rotations(now), []);
+        caches.publish(None, cache());
+        assert_eq!(caches.rotations(now).len(), 1);
     }
 }

@@ -1,4 +1,4 @@
-//! Metrics about the use of the quotas, collected when they are scraped.
+//! Metrics about the use of the quotas, collected with those about rotations when they are scraped.
 
 use std::{fmt, sync::Arc};
 
@@ -8,18 +8,30 @@ use prometheus_client::{
     metrics::gauge::ConstGauge,
 };
 
-use super::scope_cache::ScopeCaches;
+use super::{rotation_metrics, scope_cache::ScopeCaches};
+use crate::client::wall_clock::WallClock;
 
 /// Only this number of namespaces, the fullest ones, have metrics of their own: each is a time series, and a cluster may have thousands.
 const MAX_NAMESPACES: usize = 100;
 
-/// Collects the use of the quotas from the newest caches.
+/// Collects the use of the quotas and the state of the rotations from the newest caches.
 #[derive(Debug, Default)]
-pub struct Usage(pub Arc<ScopeCaches>);
+pub struct Usage {
+    caches: Arc<ScopeCaches>,
+    clock: WallClock,
+}
+
+impl Usage {
+    /// Collects from these caches. Ages are those by this clock.
+    #[must_use]
+    pub fn new(caches: Arc<ScopeCaches>, clock: WallClock) -> Self {
+        Self { caches, clock }
+    }
+}
 
 impl Collector for Usage {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let mut usage = self.0.usage();
+        let mut usage = self.caches.usage();
         let accepted: usize = usage.iter().map(|(_, used, _)| used).sum();
         let mut total = |name, help, value: usize| {
             let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
@@ -27,7 +39,7 @@ impl Collector for Usage {
         };
         total("accepted_key_pairs", "Key pairs that hold a slot, in all namespaces", accepted)?;
         let undecoded = "KeyPairs that do not match the schema of this version, which the operator does not process";
-        total("undecoded_key_pairs", undecoded, self.0.undecoded())?;
+        total("undecoded_key_pairs", undecoded, self.caches.undecoded())?;
         total("namespaces", "Namespaces in which key pairs hold slots", usage.len())?;
 
         // The fullest first, then by name, so that the selection is stable.
@@ -52,6 +64,7 @@ impl Collector for Usage {
         )?;
         by_namespace("quota_limit", "The quota of the namespace, for the 100 fullest namespaces", |(_, _, limit)| {
             *limit
-        })
+        })?;
+        rotation_metrics::encode(self.caches.rotations(self.clock.now()), MAX_NAMESPACES, &mut encoder)
     }
 }

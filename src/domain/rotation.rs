@@ -5,6 +5,7 @@
 //! The Secret changes first, with one patch for each transition; the status follows. So after a crash between the two, the
 //! Secret shows what happened.
 
+mod outcome;
 mod plan;
 mod schedule;
 mod settings;
@@ -14,8 +15,9 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 pub use self::{
+    outcome::RotationOutcome,
     plan::{Change, HeldKeys, Input, Plan, plan},
-    settings::{MAX_GATES, MAX_HOURS, RotationSettings, RotationTexts, check},
+    settings::{MAX_GATES, MAX_HOURS, RotationSettings, RotationTexts, check, parse_duration},
 };
 use super::key::PublicKey;
 

@@ -14,7 +14,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::domain::reason::Reason;
+use crate::domain::{reason::Reason, rotation::RotationOutcome};
 
 /// The counters, gauges and histograms of one process.
 #[derive(Debug)]
@@ -32,6 +32,7 @@ pub struct Metrics {
     requests: Family<StatusLabels, Counter>,
     leader: Gauge,
     reviews: Family<OutcomeLabels, Counter>,
+    rotations: Family<OutcomeLabels, Counter>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -66,9 +67,9 @@ fn durations() -> Histogram {
 }
 
 impl Metrics {
-    /// Metrics that are all zero. `usage` collects the use of the quotas.
+    /// Metrics that are all zero. `cache` collects what the caches show.
     #[must_use]
-    pub fn new(usage: impl Collector + 'static) -> Self {
+    pub fn new(cache: impl Collector + 'static) -> Self {
         let mut registry = Registry::with_prefix("keypair_operator");
         let reconciliations = Family::<OutcomeLabels, Counter>::default();
         registry.register(
@@ -142,7 +143,16 @@ impl Metrics {
             "Admission reviews by outcome: Admitted, the reason of the refusal, or Unavailable",
             reviews.clone(),
         );
-        registry.register_collector(Box::new(usage));
+        let rotations = Family::<OutcomeLabels, Counter>::default();
+        registry.register(
+            "rotations",
+            "Steps of rotations by outcome: the reason of the Event, or RotationFailed for a step that is retried",
+            rotations.clone(),
+        );
+        for outcome in RotationOutcome::ALL {
+            drop(rotations.get_or_create(&OutcomeLabels { outcome: outcome.as_str() }));
+        }
+        registry.register_collector(Box::new(cache));
         Self {
             registry,
             reconciliations,
@@ -157,6 +167,7 @@ impl Metrics {
             requests,
             leader,
             reviews,
+            rotations,
         }
     }
 
@@ -213,6 +224,11 @@ impl Metrics {
     /// Counts an admission review by its outcome.
     pub fn record_review(&self, outcome: &'static str) {
         self.reviews.get_or_create(&OutcomeLabels { outcome }).inc();
+    }
+
+    /// Counts a step of a rotation.
+    pub fn record_rotation(&self, outcome: RotationOutcome) {
+        self.rotations.get_or_create(&OutcomeLabels { outcome: outcome.as_str() }).inc();
     }
 
     /// All metrics in the text format of Prometheus.

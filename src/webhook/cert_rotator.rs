@@ -238,10 +238,9 @@ mod tests {
     use tower::{BoxError, service_fn};
 
     use super::*;
-    use crate::cache::Usage;
     use crate::{
-        cache::ScopeCaches,
-        client::RequestLimits,
+        cache::{ScopeCaches, Usage},
+        client::{RequestLimits, WallClock},
         observe::{Health, Metrics},
         webhook::{Scopes, Settings},
     };
@@ -272,7 +271,7 @@ mod tests {
             scopes: Scopes::new(vec![None]),
         };
         let caches = Arc::<ScopeCaches>::default();
-        let metrics = Arc::new(Metrics::new(Usage(Arc::clone(&caches))));
+        let metrics = Arc::new(Metrics::new(Usage::new(Arc::clone(&caches), WallClock::default())));
         let health = Arc::new(Health::new(false, true));
         let mut server = Server::new(settings.address, settings.scopes.clone(), caches, metrics, health);
         let rotator = CertRotator::new(&client, Registration::new(&client, &settings), settings.lifetime);

@@ -55,6 +55,15 @@ impl Load {
         for number in 0..PAIRS {
             load.create(&full, &format!("pair-{number}"), &import()).await.unwrap();
         }
+        // One rotation after another, and one that waits for a gate that nobody opens until its key is overdue.
+        for (name, rotation) in [
+            ("rotated", json!({ "every": "4s", "publishBefore": "1s", "keepAfter": "1s" })),
+            ("waiting", json!({ "every": "1s", "publishBefore": "0s", "gates": ["example.com/registered"] })),
+        ] {
+            let generate = json!({ "algorithm": "Ed25519" });
+            let spec = json!({ "profile": "OpenSSH", "generate": generate, "rotation": rotation });
+            load.create(&load.web, name, &spec).await.unwrap();
+        }
         load
     }
 

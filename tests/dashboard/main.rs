@@ -168,13 +168,14 @@ async fn every_panel_and_every_alert_has_an_answer() {
     }
 }
 
-/// Every alert can be evaluated, and the load makes two of them speak: one of these waits for an hour, one for nothing.
+/// Every alert can be evaluated, and the load makes three of them speak: two of these wait for an hour, one for nothing.
 async fn provoked(prometheus: &Prometheus) {
     eventually(PATIENCE, "the alerts that the load provokes", async || {
         let states = prometheus.alerts().await?;
         assert!(states.len() > 5, "{states:?}");
         let state = |name: &str| states[name].as_str();
-        if (state("KeyPairQuotaNearlyUsed"), state("KeyPairPrivateKeyInDanger")) == ("pending", "firing") {
+        let pending = ["KeyPairQuotaNearlyUsed", "KeyPairRotationOverdue"].map(state);
+        if (pending, state("KeyPairPrivateKeyInDanger")) == (["pending", "pending"], "firing") {
             return Ok(Some(()));
         }
         Err(Error::other(format!("{states:?}")).into())
@@ -222,6 +223,16 @@ async fn answers<'a>(
 #[test]
 fn the_alerts_are_well_formed() {
     let checked = Command::new("promtool").args(["check", "rules", ALERTS]).output();
+    let checked = checked.unwrap_or_else(|error| panic!("run hack/test-tools.sh: {error}"));
+    assert!(checked.status.success(), "{checked:?}");
+}
+
+/// After a day of waiting, and after an hour with a key that is overdue, according to `promtool`.
+#[test]
+fn the_alerts_about_rotation_speak_in_time() {
+    let test = Path::new(env!("CARGO_TARGET_TMPDIR")).join("rotation-alerts.yaml");
+    fs::write(&test, include_str!("rotation-alerts.yaml").replace("ALERTS", ALERTS)).unwrap();
+    let checked = Command::new("promtool").args(["test", "rules"]).arg(&test).output();
     let checked = checked.unwrap_or_else(|error| panic!("run hack/test-tools.sh: {error}"));
     assert!(checked.status.success(), "{checked:?}");
 }

@@ -1,6 +1,7 @@
 //! Rotation: the next key is published, becomes current, and the previous one goes, while the pair stays Ready.
 
 use std::{
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -8,8 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use k8s_openapi::api::core::v1::Secret;
-use keypair_test_harness::{Dice, eventually};
+use k8s_openapi::{api::core::v1::Secret, jiff::Timestamp};
+use keypair_test_harness::{Dice, eventually, free_port, http_get};
 use kube::{
     ResourceExt as _,
     api::{Patch, PatchParams, PostParams},
@@ -348,4 +349,89 @@ async fn no_login_fails_while_keys_are_rotated_and_operators_are_killed() {
     let logins = logins.load(Ordering::Relaxed);
     println!("{rotations} rotations in {:?}, {kills} operators killed, {logins} logins", begun.elapsed());
     assert!(logins > 20);
+}
+
+/// What the metrics say about one pair that is rotated, and nothing else.
+struct Watched<'a> {
+    scene: &'a Scene,
+    address: SocketAddr,
+}
+
+impl Watched<'_> {
+    /// The value of a sample, `{}` being the label of the namespace; `None` if there is no such sample.
+    async fn sample(&self, name: &str) -> Option<i64> {
+        let name = name.replace("{}", &format!("{{namespace=\"{}\"}}", self.scene.namespace));
+        let metrics = http_get(self.address, "/metrics").await.unwrap().body;
+        let prefix = format!("keypair_operator_{name} ");
+        metrics.lines().find_map(|line| line.strip_prefix(&prefix)).map(|value| value.parse().unwrap())
+    }
+
+    /// Waits until the samples have these values.
+    async fn wait_for(&self, wanted: &[(&str, Option<i64>)]) {
+        eventually(PATIENCE, &format!("{wanted:?}"), async || {
+            for (name, value) in wanted {
+                let found = self.sample(name).await;
+                if found != *value {
+                    return Err(std::io::Error::other(format!("{name} is {found:?}")).into());
+                }
+            }
+            Ok(Some(()))
+        })
+        .await
+        .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn metrics_follow_a_rotation() {
+    let seconds = |time: &Value| Some(text(time).parse::<Timestamp>().unwrap().as_second());
+    let scene = QUIET.scene("rotation-metrics").await;
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
+    let args = ["--namespace", &scene.namespace, "--metrics-addr", &address.to_string()];
+    let _operator = QUIET.spawn(&args, "info");
+    let gate = "example.com/registered";
+    let rotation = json!({ "every": "1s", "publishBefore": "0s", "keepAfter": "1s", "gates": [gate] });
+    scene.create("web", &spec(&rotation)).await;
+    let (waiting, _) = shown(&scene, "web", &["1 Current", "2 Next"]).await;
+    let watched = Watched { scene: &scene, address };
+    let switch = seconds(&waiting["status"]["rotation"]["nextSwitch"]);
+    watched
+        .wait_for(&[
+            ("rotation_key_pairs", Some(1)),
+            ("rotation_oldest_key_timestamp_seconds{}", seconds(&waiting["status"]["keys"][0]["since"])),
+            ("rotation_waiting_key_pairs{}", Some(1)),
+            ("rotation_waiting_since_timestamp_seconds{}", switch),
+            ("rotation_next_switch_timestamp_seconds", None),
+            ("rotation_overdue_key_pairs{}", Some(1)),
+            (r#"rotations_total{outcome="NextKeyPublished"}"#, Some(1)),
+            (r#"rotations_total{outcome="KeyRotated"}"#, Some(0)),
+        ])
+        .await;
+    // The command of the runbook shows the pair.
+    let runbook = include_str!("../../docs/operations.md");
+    let columns = runbook.split("-o custom-columns='").nth(1).unwrap().split('\'').next().unwrap();
+    let listed = scene.kubectl(&["get", "keypairs", "-o", &format!("custom-columns={columns}")]);
+    let row: Vec<&str> = listed.lines().nth(1).unwrap().split_whitespace().collect();
+    let [since, switch] =
+        [&waiting["status"]["keys"][0]["since"], &waiting["status"]["rotation"]["nextSwitch"]].map(text);
+    assert_eq!(row, ["web", "1s", since, switch, "WaitingForGates", "Generated"], "{listed}");
+
+    scene.patch("web", &json!({ "spec": { "rotation": { "every": "2h" } } })).await;
+    watched.wait_for(&[("rotation_overdue_key_pairs{}", Some(0)), ("rotation_waiting_key_pairs{}", Some(1))]).await;
+    scene.patch("web", &json!({ "spec": { "rotation": { "gates": null } } })).await;
+    let (ended, _) = shown(&scene, "web", &["2 Current"]).await;
+    watched
+        .wait_for(&[
+            ("rotation_oldest_key_timestamp_seconds{}", seconds(&ended["status"]["keys"][0]["since"])),
+            ("rotation_waiting_key_pairs{}", Some(0)),
+            ("rotation_waiting_since_timestamp_seconds{}", None),
+            ("rotation_next_switch_timestamp_seconds", seconds(&ended["status"]["rotation"]["nextSwitch"])),
+            ("rotation_overdue_key_pairs{}", Some(0)),
+            (r#"rotations_total{outcome="NextKeyPublished"}"#, Some(1)),
+            (r#"rotations_total{outcome="KeyRotated"}"#, Some(1)),
+            (r#"rotations_total{outcome="PreviousKeyRemoved"}"#, Some(1)),
+            (r#"rotations_total{outcome="RotationCancelled"}"#, Some(0)),
+            (r#"rotations_total{outcome="RotationFailed"}"#, Some(0)),
+        ])
+        .await;
 }

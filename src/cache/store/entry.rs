@@ -10,6 +10,7 @@ use kube::{Resource, ResourceExt, api::PartialObjectMeta};
 use lz4_flex::block::{compress_prepend_size_with_dict, decompress_size_prepended_with_dict};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use super::rotation::Rotation;
 use crate::{
     api::{ClaimRequest, KeyPair},
     cache::{index::Claimant, watched::WatchedKeyPair},
@@ -42,15 +43,25 @@ pub trait Stored: Resource<DynamicType = ()> {
 pub struct Entry {
     /// The hash of its UID, which distinguishes objects of the same name.
     uid: u64,
-    is_summary: bool,
     json: Box<[u8]>,
+    rotation: Option<Rotation>,
+    is_summary: bool,
 }
 
 impl Entry {
     fn new(object: &impl Resource, is_summary: bool, json: Vec<u8>) -> Self {
         let mut hasher = DefaultHasher::new();
         object.meta().uid.hash(&mut hasher);
-        Self { uid: hasher.finish(), is_summary, json: json.into() }
+        Self { uid: hasher.finish(), json: json.into(), rotation: None, is_summary }
+    }
+
+    fn with_rotation_of(self, key_pair: &KeyPair) -> Self {
+        Self { rotation: Rotation::of(key_pair), ..self }
+    }
+
+    /// The rotation of the `KeyPair`, if it is rotated.
+    pub fn rotation(&self) -> Option<Rotation> {
+        self.rotation
     }
 
     /// Whether both are the same object, in any version.
@@ -152,9 +163,9 @@ impl Stored for KeyPair {
     fn entry(&self) -> Option<Entry> {
         let whole = compress(&without_name(self), KEY_PAIR_DICTIONARY)?;
         if whole.len() + NAME_COPIES * self.name_any().len() <= MAX_BYTES {
-            return Some(Entry::new(self, false, whole));
+            return Some(Entry::new(self, false, whole).with_rotation_of(self));
         }
-        summary_entry(self, ClaimRequest::of(self), false)
+        Some(summary_entry(self, ClaimRequest::of(self), false)?.with_rotation_of(self))
     }
 
     fn restore(entry: &Entry, namespace: &str, name: &str) -> Option<KeyPairEntry> {
@@ -238,6 +249,12 @@ mod tests {
             panic!("it is stored whole")
         };
         assert_eq!(*kept, import);
+    }
+
+    /// Each byte of an entry is needed once for each `KeyPair` of the cluster.
+    #[test]
+    fn an_entry_is_small() {
+        assert_eq!(size_of::<Entry>(), 40);
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! Watched objects, compressed and limited in size.
 
 mod entry;
+mod rotation;
 
 pub use entry::{Entry, KeyPairEntry, Stored};
+pub use rotation::NamespaceRotations;
 
 use std::{
     collections::BTreeMap,
@@ -10,6 +12,7 @@ use std::{
     sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
+use jiff::Timestamp;
 use kube::{
     Resource, ResourceExt,
     runtime::{reflector::ObjectRef, watcher::Event},
@@ -100,6 +103,15 @@ impl<K: Stored> CompressedStore<K> {
         objects.for_each(&mut visit);
     }
 
+    /// The rotations of each namespace that has any, at the time `now`. Decompresses nothing.
+    pub fn rotations(&self, now: Timestamp) -> Vec<NamespaceRotations> {
+        let state = self.read();
+        let rotations = state.objects.iter().filter_map(|(namespace, objects)| {
+            NamespaceRotations::sum(namespace, objects.values().filter_map(Entry::rotation), now)
+        });
+        rotations.collect()
+    }
+
     /// Resolves once the first list is complete.
     pub async fn wait_until_listed(&self) {
         self.listed.wait().await;
@@ -139,7 +151,7 @@ fn remove<K: Stored>(objects: &mut Objects, object: &impl Resource) -> Option<K:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{KeyPair, KeyPairSpec};
+    use crate::api::{KeyPair, KeyPairSpec, key_pair::RotationSpec};
 
     fn key_pair(name: &str, uid: &str) -> KeyPair {
         let mut key_pair = KeyPair::new(name, KeyPairSpec::default());
@@ -197,5 +209,33 @@ mod tests {
         store.apply(&Event::<KeyPair>::Init);
         store.apply(&Event::<KeyPair>::InitDone);
         assert_eq!(get(&store, "web"), None);
+    }
+
+    #[test]
+    fn rotations_are_summed_by_namespace_even_of_large_objects() {
+        let store = CompressedStore::<KeyPair>::default();
+        let mut web = key_pair("web", "1");
+        let status = serde_json::json!({ "keys": [{
+            "revision": 1, "phase": "Current", "publicKey": "", "algorithm": "", "bits": 0, "fingerprint": "",
+            "fingerprints": { "md5": "", "sha256": "" }, "since": "2026-01-01T00:00:00Z",
+        }] });
+        web.status = serde_json::from_value(status).unwrap();
+        store.apply(&Event::Apply(web.clone()));
+        let now = "2026-02-01T00:00:00Z".parse().unwrap();
+        assert_eq!(store.rotations(now), []);
+        web.spec.rotation = Some(RotationSpec::default());
+        let mut large = web.clone();
+        large.metadata.name = Some("large".to_owned());
+        // Text that does not compress.
+        let noise = (0_u64..500).map(|number| number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_string());
+        large.spec.description = Some(noise.collect());
+        for key_pair in [&web, &large, &key_pair("idle", "2")] {
+            store.apply(&Event::Apply(key_pair.clone()));
+        }
+        assert!(matches!(store.get(&ObjectRef::new("large").within("shop")), Some(KeyPairEntry::Summary(_))));
+        let found = store.rotations(now);
+        assert_eq!((found.len(), found[0].namespace.as_str(), found[0].key_pairs), (1, "shop", 2));
+        store.apply(&Event::Delete(large));
+        assert_eq!(store.rotations(now)[0].key_pairs, 1);
     }
 }

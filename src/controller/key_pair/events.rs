@@ -8,7 +8,7 @@ use kube::runtime::events::{Event, EventType};
 
 use crate::{
     api::{KeyPairStatus, status::READY},
-    domain::rotation::Phase,
+    domain::rotation::{Phase, RotationOutcome},
 };
 
 /// The reason of the Event that a new key pair has replaced a lost one.
@@ -17,23 +17,11 @@ const REGENERATED: &str = "PrivateKeyRegenerated";
 /// The reason of the Event that a replay has become an independent request, because its original was deleted.
 const PROMOTED: &str = "ReplayPromoted";
 
-/// The reason of the Event that the next key of a rotation is published.
-const NEXT_KEY_PUBLISHED: &str = "NextKeyPublished";
-/// The reason of the Event that the next key has become the current one.
-const KEY_ROTATED: &str = "KeyRotated";
-/// The reason of the Event that the previous key is no longer to be trusted.
-const PREVIOUS_KEY_REMOVED: &str = "PreviousKeyRemoved";
-/// The reason of the Event that the next key was removed before it became current.
-const ROTATION_CANCELLED: &str = "RotationCancelled";
-
 /// The Event for the change from one status to the next, if there is one.
 #[must_use]
 pub fn transition(before: Option<&KeyPairStatus>, after: Option<&KeyPairStatus>) -> Option<Event> {
-    if let (Some(before), Some(after)) = (before, after)
-        && before.key_pair_id == after.key_pair_id
-        && let Some((reason, note)) = rotation(before, after)
-    {
-        return Some(event(EventType::Normal, reason, &note));
+    if let Some((outcome, note)) = rotations(before, after).into_iter().next() {
+        return Some(event(EventType::Normal, outcome.as_str(), &note));
     }
     if let (Some(before), Some(after)) = (before, after)
         && before.key_pair_id.is_some()
@@ -77,37 +65,61 @@ pub fn transition(before: Option<&KeyPairStatus>, after: Option<&KeyPairStatus>)
     Some(event(type_, &after.reason, &after.message))
 }
 
-/// The reason and the note of the Event about a rotation.
-fn rotation(before: &KeyPairStatus, after: &KeyPairStatus) -> Option<(&'static str, String)> {
-    let find =
-        |status: &KeyPairStatus, phase| status.key(phase).map(|key| (key.revision, key.fingerprints.sha256.clone()));
-    let [next_before, next_after] = [before, after].map(|status| find(status, Phase::Next));
-    let current = find(after, Phase::Current);
-    let sha256 = |key: &Option<(i64, String)>| key.as_ref().map(|(_, sha256)| sha256.clone());
-    if next_before.is_some() && sha256(&next_before) == sha256(&current) {
-        let (revision, sha256) = current?;
-        let previous = find(after, Phase::Previous)
-            .map_or_else(String::new, |(revision, _)| format!(" Key {revision} is still to be trusted."));
-        return Some((KEY_ROTATED, format!("Key {revision} ({sha256}) is current.{previous}")));
+/// What a rotation did between one status and the next, each with the note of an Event.
+#[must_use]
+pub fn rotations(before: Option<&KeyPairStatus>, after: Option<&KeyPairStatus>) -> Vec<(RotationOutcome, String)> {
+    let (Some(before), Some(after)) = (before, after) else { return Vec::new() };
+    if before.key_pair_id != after.key_pair_id {
+        return Vec::new();
     }
-    if let Some((revision, sha256)) = next_after.filter(|next| Some(next) != next_before.as_ref()) {
-        return Some((
-            NEXT_KEY_PUBLISHED,
+    let find = |status: &KeyPairStatus, phase| {
+        status.key(phase).map(|key| Key { revision: key.revision, sha256: key.fingerprints.sha256.clone() })
+    };
+    let (next_before, next) = (find(before, Phase::Next), find(after, Phase::Next));
+    let (current, previous) = (find(after, Phase::Current), find(after, Phase::Previous));
+    let is_same_key = |one: &Option<Key>, other: &Option<Key>| {
+        one.as_ref().zip(other.as_ref()).is_some_and(|(one, other)| one.sha256 == other.sha256)
+    };
+    let is_rotated = is_same_key(&next_before, &current);
+    let mut outcomes = Vec::new();
+    if let Some(Key { revision, sha256 }) = current.as_ref().filter(|_| is_rotated) {
+        let trusted = previous
+            .as_ref()
+            .map_or_else(String::new, |previous| format!(" Key {} is still to be trusted.", previous.revision));
+        outcomes.push((RotationOutcome::KeyRotated, format!("Key {revision} ({sha256}) is current.{trusted}")));
+    }
+    if let Some(Key { revision, sha256 }) = next.as_ref().filter(|_| next != next_before) {
+        outcomes.push((
+            RotationOutcome::NextKeyPublished,
             format!(
                 "Key {revision} ({sha256}) is published. Authorize its public key (status.keys) wherever the current one is authorized."
             ),
         ));
     }
-    if let (Some((revision, sha256)), None) = (next_before, find(after, Phase::Next)) {
-        return Some((ROTATION_CANCELLED, format!("Key {revision} ({sha256}) was removed before it became current.")));
+    if let Some(Key { revision, sha256 }) = next_before.filter(|_| !is_rotated && next.is_none()) {
+        outcomes.push((
+            RotationOutcome::RotationCancelled,
+            format!("Key {revision} ({sha256}) was removed before it became current."),
+        ));
     }
-    let (revision, sha256) = find(before, Phase::Previous).filter(|_| find(after, Phase::Previous).is_none())?;
-    Some((
-        PREVIOUS_KEY_REMOVED,
-        format!(
-            "Key {revision} ({sha256}) is no longer to be trusted, and its private key is removed from the Secret."
-        ),
-    ))
+    // With a short `keepAfter`, one status may show the key as current and the next one no longer show it.
+    let replaced = find(before, Phase::Current).filter(|_| is_rotated);
+    for gone in [find(before, Phase::Previous), replaced].into_iter().filter(|key| !is_same_key(key, &previous)) {
+        outcomes.extend(gone.map(|Key { revision, sha256 }| {
+            let note = format!(
+                "Key {revision} ({sha256}) is no longer to be trusted, and its private key is removed from the Secret."
+            );
+            (RotationOutcome::PreviousKeyRemoved, note)
+        }));
+    }
+    outcomes
+}
+
+/// A key of a status.
+#[derive(PartialEq, Eq)]
+struct Key {
+    revision: i64,
+    sha256: String,
 }
 
 fn event(type_: EventType, reason: &str, note: &str) -> Event {
@@ -125,6 +137,7 @@ mod tests {
     use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 
     use super::*;
+    use crate::api::status::{Fingerprints, KeyStatus};
 
     fn status(ready: &str, reason: &str) -> KeyPairStatus {
         KeyPairStatus {
@@ -137,6 +150,45 @@ mod tests {
                 last_transition_time: Time(Timestamp::UNIX_EPOCH),
             }],
             ..KeyPairStatus::default()
+        }
+    }
+
+    fn keys(keys: &[(&str, i64)]) -> KeyPairStatus {
+        let keys = keys.iter().map(|(phase, revision)| KeyStatus {
+            revision: *revision,
+            phase: (*phase).to_owned(),
+            fingerprints: Fingerprints { sha256: format!("SHA256:{revision}"), ..Fingerprints::default() },
+            ..KeyStatus::default()
+        });
+        KeyPairStatus { keys: keys.collect(), ..KeyPairStatus::default() }
+    }
+
+    /// The Event is the first of the outcomes; the metrics count all of them.
+    #[test]
+    fn every_outcome_of_a_rotation_counts() {
+        const IDLE: &[(&str, i64)] = &[("Current", 1)];
+        const PUBLISHED: &[(&str, i64)] = &[("Current", 1), ("Next", 2)];
+        const SWITCHED: &[(&str, i64)] = &[("Previous", 1), ("Current", 2)];
+        for (before, after, expected) in [
+            (IDLE, PUBLISHED, &["NextKeyPublished"] as &[_]),
+            (PUBLISHED, PUBLISHED, &[]),
+            (PUBLISHED, SWITCHED, &["KeyRotated"]),
+            (SWITCHED, &[("Current", 2)], &["PreviousKeyRemoved"]),
+            (PUBLISHED, IDLE, &["RotationCancelled"]),
+            // The next key was lost or is of another kind than the spec asks for.
+            (PUBLISHED, &[("Current", 1), ("Next", 3)], &["NextKeyPublished"]),
+            // Several steps between two statuses.
+            (SWITCHED, &[("Current", 2), ("Next", 3)], &["NextKeyPublished", "PreviousKeyRemoved"]),
+            (PUBLISHED, &[("Current", 2)], &["KeyRotated", "PreviousKeyRemoved"]),
+            (PUBLISHED, &[("Current", 2), ("Next", 3)], &["KeyRotated", "NextKeyPublished", "PreviousKeyRemoved"]),
+            // A lost key was replaced.
+            (IDLE, &[("Current", 2)], &[]),
+        ] {
+            let (before, after) = (keys(before), keys(after));
+            let outcomes = rotations(Some(&before), Some(&after));
+            let outcomes: Vec<_> = outcomes.iter().map(|(outcome, _)| outcome.as_str()).collect();
+            assert_eq!(outcomes, expected, "{:?} {:?}", before.keys, after.keys);
+            assert_eq!(reason(Some(&before), &after).as_deref(), expected.first().copied());
         }
     }
 

@@ -7,6 +7,7 @@ pub(crate) mod events;
 pub(crate) mod own_writes;
 mod report;
 mod requests;
+mod rotation;
 pub(crate) mod secrets;
 mod worker;
 

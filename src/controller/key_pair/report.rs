@@ -88,6 +88,9 @@ impl Reconciliation<'_> {
             let age = context.clock.now().duration_since(created.0).try_into().unwrap_or_default();
             context.metrics.record_first_outcome(age);
         }
+        for (outcome, _) in events::rotations(key_pair.status.as_ref(), Some(&status)) {
+            context.metrics.record_rotation(outcome);
+        }
         if let Some(event) = events::transition(key_pair.status.as_ref(), Some(&status)) {
             self.publish(&event).await;
         }

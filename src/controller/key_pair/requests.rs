@@ -5,7 +5,7 @@ use kube::{ResourceExt, runtime::reflector::ObjectRef};
 use super::{
     Reconciliation,
     error::Error,
-    secrets::{self, Content, Created, HeldPrivateKeys, RequestError, RotationKeys, SecretRotation, SecretUpdate},
+    secrets::{self, Content, Created, HeldPrivateKeys, RequestError, RotationKeys, SecretUpdate},
     with_deadline,
 };
 use crate::{
@@ -14,7 +14,6 @@ use crate::{
         decide::{Move, Observed, ObservedSecret, Ownership, ReadSecret},
         key::{KeySpec, PrivateKey},
         reason::Reason,
-        rotation::Change,
     },
 };
 
@@ -70,7 +69,7 @@ impl Reconciliation<'_> {
         Ok(released)
     }
 
-    fn secret_update<'b>(
+    pub(super) fn secret_update<'b>(
         &'b self,
         name: &'b str,
         version: &'b str,
@@ -80,11 +79,11 @@ impl Reconciliation<'_> {
     }
 
     /// What admission recently changed in the Secret of this name.
-    fn admission_changes(&self, name: &str) -> Vec<String> {
+    pub(super) fn admission_changes(&self, name: &str) -> Vec<String> {
         self.context.admission_changes.parts(&self.desired.uid, name, &self.desired.parameters.secret.digest(false))
     }
 
-    fn record_admission_changes(&self, name: &str, changes: &[String]) {
+    pub(super) fn record_admission_changes(&self, name: &str, changes: &[String]) {
         let digest = self.desired.parameters.secret.digest(false);
         self.context.admission_changes.record(&self.desired.uid, name, &digest, changes);
     }
@@ -119,44 +118,6 @@ impl Reconciliation<'_> {
         let end = secrets::end_move(&self.context.client, self.key_pair, name, version);
         let version = self.with_deadline(end).await?.map_err(Error::UpdateSecret)?;
         Ok(ObservedSecret::Read(ReadSecret { moved: None, version, ..secret.clone() }))
-    }
-
-    /// Makes one change of a rotation. `None`: the next key is being generated, or the `KeyPair` has changed, and either triggers
-    /// another reconciliation.
-    pub(super) async fn rotate_secret(
-        &self,
-        name: &str,
-        version: &str,
-        change: Change,
-    ) -> Result<Option<ObservedSecret>, Error> {
-        let key;
-        let change = match change {
-            Change::AddNext(spec) => {
-                let keys = &self.context.pending_keys;
-                let uid = self.desired.uid.as_str();
-                let mut generated = keys.take_ready(uid, spec);
-                if generated.is_none() {
-                    if !self.context.is_current(self.key_pair) {
-                        return Ok(None);
-                    }
-                    generated = keys.get_or_start(&ObjectRef::from_obj(self.key_pair), uid, spec);
-                }
-                let Some(generated) = generated else { return Ok(None) };
-                key = generated?;
-                SecretRotation::AddNext(&key)
-            }
-            Change::Switch { revision } => SecretRotation::Switch(revision),
-            Change::RemoveNext => SecretRotation::RemoveNext,
-            Change::RemovePrevious => SecretRotation::RemovePrevious,
-        };
-        let admission_changes = self.admission_changes(name);
-        let update = self.secret_update(name, version, &admission_changes);
-        let rotate = Box::pin(secrets::rotate(&self.context.client, self.key_pair, update, change));
-        let rotated = to_observed(self.with_read_permit(rotate).await?).map_err(Error::UpdateSecret)?;
-        if let ObservedSecret::Read(secret) = &rotated {
-            self.record_admission_changes(name, &secret.admission_changes);
-        }
-        Ok(Some(rotated))
     }
 
     pub(super) async fn delete_secret(&self, name: &str, observed: &Observed) -> Result<ObservedSecret, Error> {
@@ -308,7 +269,7 @@ fn version<'a>(observed: &'a Observed, name: &str) -> Option<&'a str> {
 }
 
 /// Turns the response to a request for a Secret into an observation.
-fn to_observed(answer: Result<Option<ReadSecret>, RequestError>) -> Result<ObservedSecret, RequestError> {
+pub(super) fn to_observed(answer: Result<Option<ReadSecret>, RequestError>) -> Result<ObservedSecret, RequestError> {
     match answer {
         Ok(Some(secret)) => Ok(ObservedSecret::Read(secret)),
         Ok(None) => Ok(ObservedSecret::Absent),

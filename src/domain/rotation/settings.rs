@@ -71,7 +71,8 @@ impl RotationSettings {
 }
 
 /// A duration as `metav1.Duration` writes it, if it is one and not too long.
-fn duration(text: &str) -> Option<SignedDuration> {
+#[must_use]
+pub fn parse_duration(text: &str) -> Option<SignedDuration> {
     let duration: SignedDuration = DURATION.allows(text).then(|| text.parse().ok())??;
     (duration <= SignedDuration::from_hours(MAX_HOURS)).then_some(duration)
 }
@@ -91,7 +92,7 @@ pub fn check(parameters: &Parameters) -> Result<Option<RotationSettings>, Vec<Re
         );
     }
     let mut parse = |field: &str, text: &str| {
-        let parsed = duration(text);
+        let parsed = parse_duration(text);
         if parsed.is_none() {
             details.push(format!("{field} must be {}", DURATION.words));
         }

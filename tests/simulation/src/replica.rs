@@ -127,7 +127,9 @@ impl Host {
     fn replica(&self, seed: u64, request_limits: RequestLimits) -> Replica {
         let Setup { replicas, quota, lease, answers_reviews, concurrency } = self.setup;
         let caches = Arc::<ScopeCaches>::default();
-        let metrics = Arc::new(Metrics::new(Usage(Arc::clone(&caches))));
+        let server = self.server.clone();
+        let clock = WallClock::simulated(move || server.now());
+        let metrics = Arc::new(Metrics::new(Usage::new(Arc::clone(&caches), clock.clone())));
         let elects = replicas > 1;
         let health = Arc::new(Health::new(elects, answers_reviews));
         let generator = Generator::from_source(
@@ -138,8 +140,6 @@ impl Host {
         let (for_terms, terms) = Leadership::for_terms();
         let leadership = if elects { for_terms } else { Leadership::always() };
         let randomness = Randomness::from_seed(seed);
-        let server = self.server.clone();
-        let clock = WallClock::simulated(move || server.now());
         let shared = Shared { generator, metrics, health, leadership, caches, randomness, clock, request_limits };
         let own = OwnNames { namespace: NAMESPACE.to_owned(), prefix: OPERATOR.to_owned() };
         let region_settings = RegionSettings { quota, own, ..RegionSettings::default() };

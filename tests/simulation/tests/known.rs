@@ -343,3 +343,46 @@ fn an_encoding_that_the_adopted_key_does_not_support() {
         });
     }
 }
+
+#[test]
+fn a_previous_key_stays_until_the_status_shows_the_switch() {
+    let rotation = json!({ "publishBefore": "0s", "keepAfter": "0s" });
+    let pair = json!({ "profile": "OpenSSH", "generate": { "algorithm": GENERATED }, "rotation": rotation });
+    keeps_its_promises(&setup(500), (0..20).map(|time| 100 * time), |time| {
+        vec![
+            namespace(0, &json!({})),
+            create(0, "web", &pair),
+            user(
+                1200,
+                Verb::Patch,
+                "keypairs",
+                "web",
+                json!({ "metadata": { "annotations": { "keypairs.dev/rotate": "1" } } }),
+            ),
+            // The status cannot be written: the version in sight is not the last one.
+            step(1300 + time, Action::Watch(0, "keypairs", WatchFault::Silent)),
+            edit(1310 + time, "web", &json!({ "description": "Edited" })),
+        ]
+    });
+}
+
+#[test]
+fn a_previous_key_that_is_gone_is_not_shown_when_rotation_ends() {
+    let rotation = json!({ "publishBefore": "0s", "keepAfter": "3s" });
+    let pair = json!({ "profile": "OpenSSH", "generate": { "algorithm": GENERATED }, "rotation": rotation });
+    keeps_its_promises(&setup(500), (0..40).map(|time| 5 * time), |time| {
+        vec![
+            namespace(0, &json!({})),
+            create(0, "web", &pair),
+            user(
+                1200,
+                Verb::Patch,
+                "keypairs",
+                "web",
+                json!({ "metadata": { "annotations": { "keypairs.dev/rotate": "1" } } }),
+            ),
+            step(3500, Action::Network(0, NetworkFaults { latency: 200, ..NetworkFaults::default() })),
+            edit(5000 + time, "web", &json!({ "rotation": null })),
+        ]
+    });
+}

@@ -172,6 +172,124 @@ fn the_oracle_reports_another_key_in_a_status() {
     world.is_violated("the status gave out the key");
 }
 
+/// The pair `web`, whose status shows key 0 as the current one and key 1 as the next one, which waits for a gate.
+fn rotating(settings: Value) -> World {
+    let world = World::new(5);
+    let annotations = json!({ "keypairs.dev/rotate": "1" });
+    let patch = json!({ "metadata": { "annotations": annotations }, "spec": { "rotation": settings } });
+    world.ask("admin", "PATCH", &World::key_pairs("/web"), &patch);
+    let mut secret = rotated(&world, &[("ssh-privatekey", 0), ("ssh-privatekey.next", 1)]);
+    secret["metadata"]["name"] = json!("web");
+    world.as_operator("POST", &World::secrets(""), &secret);
+    world.status("web", &shown(&[("Current", 0), ("Next", 1)]));
+    world
+}
+
+/// A Secret with these entries; in a patch, the others stay.
+fn rotated(world: &World, entries: &[(&str, usize)]) -> Value {
+    let data = entries.iter().map(|(name, number)| {
+        let text = key(KeySpec::Ed25519, *number).encode(Encoding::Pkcs8, "").unwrap();
+        ((*name).to_owned(), json!(Base64::encode_string(text.as_bytes())))
+    });
+    let data: serde_json::Map<String, Value> = data.collect();
+    let annotations = json!({
+        "keypairs.dev/keypair-uid": world.uid("web"),
+        "keypairs.dev/applied": json!({ "privateKey": "ssh-privatekey" }).to_string(),
+    });
+    json!({ "metadata": { "annotations": annotations }, "data": data })
+}
+
+/// A status with keys in these phases.
+fn shown(keys: &[(&str, usize)]) -> Value {
+    let shown = keys.iter().map(|(phase, number)| {
+        let public_key = key(KeySpec::Ed25519, *number).public_key("").unwrap();
+        let prints = public_key.fingerprints();
+        json!({
+            "revision": number + 1,
+            "phase": phase,
+            "publicKey": public_key.to_openssh(),
+            "algorithm": "Ed25519",
+            "bits": 256,
+            "fingerprint": prints.sha256.clone(),
+            "fingerprints": { "md5": prints.md5, "sha256": prints.sha256 },
+            "since": "2027-01-15T08:00:00Z",
+        })
+    });
+    let current = keys.iter().find(|(phase, _)| *phase == "Current").unwrap();
+    let mut status = given("kp-aaaaaaaaaaaaaaaaaaaa", current.1);
+    status["keys"] = shown.collect();
+    status
+}
+
+/// The switch of the pair from [`rotating`].
+fn switch(world: &World) {
+    let mut patch = rotated(world, &[("ssh-privatekey", 1), ("ssh-privatekey.previous", 0)]);
+    patch["data"]["ssh-privatekey.next"] = Value::Null;
+    world.as_operator("PATCH", &World::secrets("/web"), &patch);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_oracle_allows_a_rotation() {
+    let gate = "example.com/registered";
+    let world = rotating(json!({ "publishBefore": "1h", "keepAfter": "1h", "gates": [gate] }));
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    let condition = json!({
+        "type": gate, "status": "True", "reason": "Done", "message": "", "lastTransitionTime": "2027-01-15T09:00:00Z",
+    });
+    world.ask("admin", "PATCH", &World::key_pairs("/web/status"), &json!({ "status": { "conditions": [condition] } }));
+    switch(&world);
+    world.status("web", &shown(&[("Previous", 0), ("Current", 1)]));
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    let removal = json!({ "data": { "ssh-privatekey.previous": null } });
+    world.as_operator("PATCH", &World::secrets("/web"), &removal);
+    assert_eq!(world.guarantees.violations(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_oracle_reports_a_switch_to_a_key_that_was_published_for_too_short_a_time() {
+    let world = rotating(json!({ "publishBefore": "1h" }));
+    tokio::time::sleep(Duration::from_secs(3590)).await;
+    switch(&world);
+    world.is_violated("a key became current that was published");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_oracle_reports_a_switch_while_a_gate_is_closed() {
+    let world = rotating(json!({ "publishBefore": "0s", "gates": ["example.com/registered"] }));
+    switch(&world);
+    world.is_violated("while the gate example.com/registered was closed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_oracle_reports_a_switch_to_a_key_that_was_not_published() {
+    let world = rotating(json!({ "publishBefore": "0s" }));
+    let patch = rotated(&world, &[("ssh-privatekey", 2), ("ssh-privatekey.previous", 0)]);
+    world.as_operator("PATCH", &World::secrets("/web"), &patch);
+    world.is_violated("a key became current that no status has shown before");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_oracle_reports_a_previous_key_that_is_removed_too_early() {
+    let world = rotating(json!({ "publishBefore": "0s", "keepAfter": "1h" }));
+    switch(&world);
+    world.status("web", &shown(&[("Previous", 0), ("Current", 1)]));
+    tokio::time::sleep(Duration::from_secs(3590)).await;
+    let removal = json!({ "data": { "ssh-privatekey.previous": null } });
+    world.as_operator("PATCH", &World::secrets("/web"), &removal);
+    world.is_violated("a previous key was removed before keepAfter was over");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_oracle_reports_a_rotation_that_nobody_asked_for() {
+    let world = World::new(5);
+    world.ask("admin", "PATCH", &World::key_pairs("/web"), &json!({ "spec": { "rotation": {} } }));
+    world.secret("web", "web", 0);
+    world.status("web", &shown(&[("Current", 0)]));
+    let next = rotated(&world, &[("ssh-privatekey.next", 1)]);
+    world.as_operator("PATCH", &World::secrets("/web"), &next);
+    world.is_violated("a rotation that nobody asked for");
+}
+
 #[test]
 fn the_oracle_reports_a_write_by_another_replica() {
     let world = World::new(5);

@@ -19,6 +19,12 @@ pub struct UserRequest {
 }
 
 impl UserRequest {
+    /// A read of one object.
+    #[must_use]
+    pub fn read(resource: &str, namespace: &str, name: &str) -> Self {
+        Self { method: "GET", body: None, ..Self::new(Verb::Delete, resource, namespace, name, &Value::Null) }
+    }
+
     /// That of a step.
     #[must_use]
     pub fn new(verb: Verb, resource: &str, namespace: &str, name: &str, body: &Value) -> Self {

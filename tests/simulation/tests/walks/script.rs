@@ -41,7 +41,7 @@ pub fn without_what_is_simulated(seed: u64, faults: bool) -> History {
 
 fn is_real(action: &Action, faults: bool) -> bool {
     match action {
-        Action::User { .. } => true,
+        Action::User { .. } | Action::Gate { .. } => true,
         Action::Crash { .. }
         | Action::Start(_)
         | Action::Stop(_)

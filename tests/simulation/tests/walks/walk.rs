@@ -5,8 +5,9 @@ use std::{
     time::Duration,
 };
 
+use k8s_openapi::jiff::Timestamp;
 use keypair_simulation::{
-    history::{self, Action, History, UserRequest, Verb},
+    history::{self, Action, History, UserRequest, Verb, end_of_schedule, with_condition},
     run::run,
 };
 use serde_json::Value;
@@ -67,16 +68,28 @@ impl Walk {
         for step in &self.history.steps {
             sleep_until(start + step.at).await;
             self.done.lock().unwrap().push(start.elapsed());
-            let Action::User { verb, resource, namespace, name, body } = &step.action else { continue };
-            let request = if *resource == "namespaces" {
-                UserRequest::new(*verb, resource, "", &self.real(name), body)
-            } else {
-                UserRequest::new(*verb, resource, &self.real(namespace), name, body)
+            let (verb, resource, request) = match &step.action {
+                Action::User { verb, resource: "namespaces", name, body, .. } => {
+                    (verb, "namespaces", UserRequest::new(*verb, "namespaces", "", &self.real(name), body))
+                }
+                Action::User { verb, resource, namespace, name, body } => {
+                    (verb, *resource, UserRequest::new(*verb, resource, &self.real(namespace), name, body))
+                }
+                Action::Gate { namespace, name, gate, is_open } => {
+                    let read = UserRequest::read("keypairs", &self.real(namespace), name);
+                    let (status, key_pair) = self.stage.send(&read).await;
+                    if status != 200 {
+                        continue;
+                    }
+                    let now = Timestamp::now().to_string();
+                    (&Verb::Patch, "keypairs", with_condition(&key_pair, gate, *is_open, &now))
+                }
+                _ => continue,
             };
             let deadline = Instant::now() + LAST_OF_A_NAMESPACE;
             loop {
                 let (status, answer) = self.stage.send(&request).await;
-                let is_ending = (*verb, *resource, status) == (Verb::Create, "namespaces", 409)
+                let is_ending = (*verb, resource, status) == (Verb::Create, "namespaces", 409)
                     && answer["message"].as_str().is_some_and(|message| message.contains("being deleted"));
                 if is_ending && Instant::now() < deadline {
                     sleep(Duration::from_millis(50)).await;
@@ -117,6 +130,14 @@ impl Walk {
 
     /// Waits until nothing is found any more.
     pub async fn settle(&self) -> Settled {
+        for (_, key_pair) in self.objects().await.into_iter().filter(|(resource, _)| *resource == "keypairs") {
+            if let Some(request) = end_of_schedule(&key_pair) {
+                let (status, answer) = self.stage.send(&request).await;
+                if status < 300 {
+                    self.note(Verb::Patch, &request, &answer);
+                }
+            }
+        }
         let deadline = Instant::now() + PATIENCE;
         let mut is_told = false;
         sleep(FIRST_LOOK).await;

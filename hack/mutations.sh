@@ -65,6 +65,10 @@ check_of() {
     *"the status gave out the key"*) echo "a published key stays the same" ;;
     *"a foreign Secret was changed"* | *"a Secret was taken from another"* | *"that somebody else had made was deleted"*) echo "no foreign Secret is changed" ;;
     *"the last copy of a private key"*) echo "no published key is deleted" ;;
+    *"a key became current"* | *"a previous key was removed"* | *"the previous key was removed"*) echo "each key is published long enough" ;;
+    *"a rotation that nobody asked for"*) echo "no rotation without a reason" ;;
+    *"status.keys has "* | *"the Secret lacks the key that"* | *"the Secret holds entries ."*) echo "Secret and status show the same keys" ;;
+    *"is not carried out"* | *"the next key does not become current"*) echo "rotations are carried out" ;;
     *": a second key for "* | *": another key for "*) echo "one key for each KeyPair" ;;
     *"not settled"* | *"InternalError when"* | *"the Secret is "* | *"still writes"* | *": imported, but "*) echo "everything settles" ;;
     *"its key is told to be lost"* | *", and nobody but the operator has touched"* | *"its key is not in the Secret"*) echo "the key exists at the end" ;;

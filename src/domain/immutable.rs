@@ -59,7 +59,13 @@ impl ImmutableField {
     /// What is wrong with a change, and what to do instead.
     #[must_use]
     pub fn words(self) -> String {
-        format!("{} is immutable once the key pair is accepted: create another KeyPair instead", self.path().join("."))
+        let path = self.path().join(".");
+        let remedy = if self.may_change_with_rotation() {
+            "set rotation to replace the key, or create another KeyPair instead"
+        } else {
+            "create another KeyPair instead"
+        };
+        format!("{path} is immutable once the key pair is accepted: {remedy}")
     }
 
     /// The refusal of a change.

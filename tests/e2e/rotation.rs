@@ -273,6 +273,8 @@ async fn an_adopted_secret_is_rotated() {
     let secret = scene.secrets.get("web").await.unwrap();
     check_entries(&object, &secret);
     assert_eq!(data(&secret, "theirs"), "x");
+    // Who could read the adopted key can read its successor.
+    assert!(data(&secret, "ssh-privatekey").starts_with("-----BEGIN OPENSSH PRIVATE KEY-----"));
 }
 
 /// Authorizes the keys that the status shows.

@@ -17,12 +17,18 @@ const REGENERATED: &str = "PrivateKeyRegenerated";
 /// The reason of the Event that a replay has become an independent request, because its original was deleted.
 const PROMOTED: &str = "ReplayPromoted";
 
-/// The Event for the change from one status to the next, if there is one.
+/// The Events for the change from one status to the next: one for each step of a rotation, and at most one about anything else.
 #[must_use]
-pub fn transition(before: Option<&KeyPairStatus>, after: Option<&KeyPairStatus>) -> Option<Event> {
-    if let Some((outcome, note)) = rotations(before, after).into_iter().next() {
-        return Some(event(EventType::Normal, outcome.as_str(), &note));
-    }
+pub fn transitions(before: Option<&KeyPairStatus>, after: Option<&KeyPairStatus>) -> Vec<Event> {
+    let steps = rotations(before, after);
+    let is_rotated = steps.iter().any(|(outcome, _)| *outcome == RotationOutcome::KeyRotated);
+    // The key of a rotation is another one, too.
+    let other = transition(before, after).filter(|event| !is_rotated || event.reason != REGENERATED);
+    let steps = steps.iter().map(|(outcome, note)| event(EventType::Normal, outcome.as_str(), note));
+    steps.chain(other).collect()
+}
+
+fn transition(before: Option<&KeyPairStatus>, after: Option<&KeyPairStatus>) -> Option<Event> {
     if let (Some(before), Some(after)) = (before, after)
         && before.key_pair_id.is_some()
         && before.key_pair_id == after.key_pair_id
@@ -163,9 +169,8 @@ mod tests {
         KeyPairStatus { keys: keys.collect(), ..KeyPairStatus::default() }
     }
 
-    /// The Event is the first of the outcomes; the metrics count all of them.
     #[test]
-    fn every_outcome_of_a_rotation_counts() {
+    fn every_step_of_a_rotation_causes_an_event() {
         const IDLE: &[(&str, i64)] = &[("Current", 1)];
         const PUBLISHED: &[(&str, i64)] = &[("Current", 1), ("Next", 2)];
         const SWITCHED: &[(&str, i64)] = &[("Previous", 1), ("Current", 2)];
@@ -185,15 +190,14 @@ mod tests {
             (IDLE, &[("Current", 2)], &[]),
         ] {
             let (before, after) = (keys(before), keys(after));
-            let outcomes = rotations(Some(&before), Some(&after));
-            let outcomes: Vec<_> = outcomes.iter().map(|(outcome, _)| outcome.as_str()).collect();
-            assert_eq!(outcomes, expected, "{:?} {:?}", before.keys, after.keys);
-            assert_eq!(reason(Some(&before), &after).as_deref(), expected.first().copied());
+            let events = transitions(Some(&before), Some(&after));
+            let reasons: Vec<_> = events.iter().map(|event| event.reason.as_str()).collect();
+            assert_eq!(reasons, expected, "{:?} {:?}", before.keys, after.keys);
         }
     }
 
     fn reason(before: Option<&KeyPairStatus>, after: &KeyPairStatus) -> Option<String> {
-        transition(before, Some(after)).map(|event| event.reason)
+        transitions(before, Some(after)).pop().map(|event| event.reason)
     }
 
     #[test]

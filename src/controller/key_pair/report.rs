@@ -91,7 +91,7 @@ impl Reconciliation<'_> {
         for (outcome, _) in events::rotations(key_pair.status.as_ref(), Some(&status)) {
             context.metrics.record_rotation(outcome);
         }
-        if let Some(event) = events::transition(key_pair.status.as_ref(), Some(&status)) {
+        for event in events::transitions(key_pair.status.as_ref(), Some(&status)) {
             self.publish(&event).await;
         }
         Ok(requeue_after)

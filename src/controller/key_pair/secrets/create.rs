@@ -145,7 +145,7 @@ fn build(
     data.insert(settings.private_key.clone(), ByteString(content.private_key.as_bytes().to_vec()));
     let mut add = |phase, key: &Option<PrivateKey>| {
         let Some(key) = key else { return Ok(None) };
-        let (names, mut entries) = entries::rotated_data(settings, phase, key)?;
+        let (names, mut entries) = entries::rotated_data(settings, phase, key, settings.encoding(None))?;
         data.append(&mut entries);
         Ok::<_, PrivateKeyError>(Some(names))
     };

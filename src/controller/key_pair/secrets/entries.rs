@@ -5,8 +5,6 @@ use std::collections::BTreeMap;
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use serde_json::{Value, json};
 
-use zeroize::Zeroizing;
-
 use super::{
     NO_COMMENT,
     applied::{Applied, Entries, KeyEntries},
@@ -69,27 +67,30 @@ pub(super) fn rotation(secret: &Secret, desired: DesiredSecret<'_>) -> RotationE
     }
 }
 
-/// The text of the private key of a rotation. A key of another algorithm than the present one may not support the encoding.
-pub(super) fn rotated_text(settings: &SecretSettings, key: &PrivateKey) -> Result<Zeroizing<String>, PrivateKeyError> {
-    key.encode(encoding_of(settings, key), NO_COMMENT)
+/// The encoding of a key of a rotation in `secret`. In an adopted Secret, it is that of the current key where the settings leave the choice:
+/// whoever reads the one can read the other.
+pub(super) fn rotated_encoding(secret: &Secret, desired: DesiredSecret<'_>, key: &PrivateKey) -> Encoding {
+    let current = entry(secret, &private_data_key(secret, desired)).filter(|_| desired.adopted(secret));
+    let current = current.and_then(|value| std::str::from_utf8(&value.0).ok());
+    desired.settings.encoding(current.map(|text| (key, text)))
 }
 
-fn encoding_of(settings: &SecretSettings, key: &PrivateKey) -> Encoding {
-    let encoding = settings.encoding(None);
-    if encoding.supports(key.algorithm()) { encoding } else { Encoding::Pkcs8 }
-}
-
-/// The entries of a key of a rotation in this phase.
+/// The entries of a key of a rotation in this phase. A key of another algorithm than the present one may not support the encoding.
 pub(super) fn rotated_data(
     settings: &SecretSettings,
     phase: Phase,
     key: &PrivateKey,
+    encoding: Encoding,
 ) -> Result<(KeyEntries, BTreeMap<String, ByteString>), PrivateKeyError> {
     let names = KeyEntries::of(settings, phase);
     let line = format!("{}\n", key.public_key(NO_COMMENT)?.to_openssh());
-    let text = ByteString(rotated_text(settings, key)?.as_bytes().to_vec());
+    let text = ByteString(key.encode(supported(encoding, key), NO_COMMENT)?.as_bytes().to_vec());
     let data = [(names.private_key.clone(), text), (names.public_key.clone(), ByteString(line.into_bytes()))];
     Ok((names, data.into()))
+}
+
+fn supported(encoding: Encoding, key: &PrivateKey) -> Encoding {
+    if encoding.supports(key.algorithm()) { encoding } else { Encoding::Pkcs8 }
 }
 
 /// Adds the entries of the keys of a rotation, in the form that the settings ask for. An entry that cannot be read any more goes.
@@ -102,11 +103,12 @@ fn rotated_entries(
 ) {
     let mut add = |phase, recorded: Option<&KeyEntries>| {
         let key = rotated_key(secret, recorded)?;
-        let (names, mut data) = rotated_data(desired.settings, phase, &key).ok()?;
+        let encoding = rotated_encoding(secret, desired, &key);
+        let (names, mut data) = rotated_data(desired.settings, phase, &key, encoding).ok()?;
         let is_same = recorded == Some(&names)
             && entry(secret, &names.private_key)
                 .and_then(|text| std::str::from_utf8(&text.0).ok())
-                .is_some_and(|text| key.is_written(text, encoding_of(desired.settings, &key)));
+                .is_some_and(|text| key.is_written(text, supported(encoding, &key)));
         // Encodings can contain random numbers: what is right stays.
         if is_same && let Some(text) = entry(secret, &names.private_key) {
             data.insert(names.private_key.clone(), text.clone());

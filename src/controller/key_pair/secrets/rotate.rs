@@ -90,7 +90,10 @@ fn rotated(
     seen: &ReadSecret,
     change: SecretRotation<'_>,
 ) -> Option<Rotated> {
-    let settings = desired.settings;
+    let data = |phase, key: &PrivateKey| {
+        let encoding = entries::rotated_encoding(secret, desired, key);
+        entries::rotated_data(desired.settings, phase, key, encoding).ok()
+    };
     let mut rotated = Rotated {
         data: BTreeMap::new(),
         annotations: Map::new(),
@@ -102,7 +105,7 @@ fn rotated(
         SecretRotation::AddNext(key) => {
             rotated.remove(rotated.record.next.clone());
             let public_key = key.public_key(NO_COMMENT).ok()?;
-            rotated.record.next = Some(rotated.add(entries::rotated_data(settings, Phase::Next, key).ok()?));
+            rotated.record.next = Some(rotated.add(data(Phase::Next, key)?));
             rotated.rotation.next = Some(public_key);
         }
         SecretRotation::Switch(revision) => {
@@ -112,8 +115,8 @@ fn rotated(
             let (next_entries, previous_entries) = (rotated.record.next.take(), rotated.record.previous.take());
             rotated.remove(next_entries);
             rotated.remove(previous_entries);
-            rotated.record.previous = Some(rotated.add(entries::rotated_data(settings, Phase::Previous, &old).ok()?));
-            rotated.add(entries::rotated_data(settings, Phase::Current, &next).ok()?);
+            rotated.record.previous = Some(rotated.add(data(Phase::Previous, &old)?));
+            rotated.add(data(Phase::Current, &next)?);
             let set = [
                 (FINGERPRINT_ANNOTATION, next_public.fingerprints().sha256),
                 (REVISION_ANNOTATION, revision.to_string()),

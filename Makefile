@@ -22,12 +22,11 @@ build: ## Build the operator and the programs that the tests start
 demo: ## Run the operator against a real API server on loopback and show the results (KEEP=1: leave it running)
 	@hack/demo.sh
 
-test: ## Run all tests
+test: ## Run all tests, two programs at once (TEST_JOBS=1: one after the other)
 	@hack/test-tools.sh
 	@assets=$$(hack/controlplane.sh); helm=$$(hack/helm.sh); gitops=$$(hack/gitops-tools.sh); cost=$$(hack/cel-cost.sh); \
 	export KUBEBUILDER_ASSETS=$$assets HELM=$$helm GITOPS_TOOLS=$$gitops CEL_COST=$$cost; \
-	cargo build --workspace; \
-	cargo test --workspace --no-fail-fast
+	hack/run-tests.sh
 
 fuzz: ## Fuzz the code that parses input, one minute for each target (FUZZ_SECONDS=600: ten)
 	@hack/fuzz.sh

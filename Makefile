@@ -7,6 +7,8 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
+# `.ci/run` sets PROGRAMS to the directory of the programs that it has built.
+OPERATOR := $(if $(PROGRAMS),$(PROGRAMS)/keypair-operator,cargo run --quiet --)
 CRD := crds/keypairs.keypairs.dev.yaml
 CHART_CRD := charts/keypair-operator/files/keypairs.keypairs.dev.yaml
 CHART_POLICIES := charts/keypair-operator/files/admission-policies.yaml
@@ -22,12 +24,11 @@ build: ## Build the operator and the programs that the tests start
 demo: ## Run the operator against a real API server on loopback and show the results (KEEP=1: leave it running)
 	@hack/demo.sh
 
-test: ## Run all tests
+test: ## Run all tests, two programs at once (TEST_JOBS=1: one after the other)
 	@hack/test-tools.sh
 	@assets=$$(hack/controlplane.sh); helm=$$(hack/helm.sh); gitops=$$(hack/gitops-tools.sh); cost=$$(hack/cel-cost.sh); \
 	export KUBEBUILDER_ASSETS=$$assets HELM=$$helm GITOPS_TOOLS=$$gitops CEL_COST=$$cost; \
-	cargo build --workspace; \
-	cargo test --workspace --no-fail-fast
+	hack/run-tests.sh
 
 fuzz: ## Fuzz the code that parses input, one minute for each target (FUZZ_SECONDS=600: ten)
 	@hack/fuzz.sh
@@ -70,11 +71,11 @@ image: ## Build the container image (target/image, an OCI layout) and test it, w
 	@ARCHITECTURES="$(ARCHITECTURES)" PROFILE="$(PROFILE)" hack/image-test.sh
 
 crds: ## Generate the CRD and the admission policies from the Rust types and tables, for kubectl and for the chart
-	cargo run --quiet -- crd > $(CRD).new
+	$(OPERATOR) crd > $(CRD).new
 	mv $(CRD).new $(CRD)
 	mkdir -p $(dir $(CHART_CRD))
 	cp $(CRD) $(CHART_CRD)
-	cargo run --quiet -- policy --name release-fullname --webhook-configuration release-fullname --namespace release-namespace \
+	$(OPERATOR) policy --name release-fullname --webhook-configuration release-fullname --namespace release-namespace \
 	  --service-account release-service-account --webhook-service release-webhook-service > $(CHART_POLICIES).new
 	mv $(CHART_POLICIES).new $(CHART_POLICIES)
 

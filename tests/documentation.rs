@@ -93,6 +93,23 @@ fn the_index_is_complete() {
     }
 }
 
+/// Without what is generated, a page is short enough to be read.
+#[test]
+fn no_page_is_too_long() {
+    const MAX_LINES: usize = 400;
+    for page in pages() {
+        let mut is_generated = false;
+        let text = fs::read_to_string(&page).unwrap();
+        let written = text.lines().filter(|line| {
+            is_generated = line.starts_with("<!-- generated") || is_generated && *line != "<!-- end -->";
+            !is_generated
+        });
+        let count = written.count();
+        // A changelog grows.
+        assert!(count <= MAX_LINES || page.ends_with("CHANGELOG.md"), "{}: {count} lines", page.display());
+    }
+}
+
 /// Every YAML block can be parsed, and every KeyPair in one is valid by the operator's rules.
 #[test]
 fn every_yaml_block_is_valid() {

@@ -42,22 +42,36 @@ impl<'a> Counter<'a> {
 
     /// Waits for exactly these requests, and that no other follows.
     async fn expect(&self, wanted: &[(&str, usize)]) {
+        self.expect_with_reads(wanted, 0).await;
+    }
+
+    /// The same, with at most so many reads of Secrets. The operator reads a Secret that it has created if the watch shows the `KeyPair`'s
+    /// new status before the Secret, which happens when the API server is busy.
+    async fn expect_with_reads(&self, wanted: &[(&str, usize)], most_reads: usize) {
+        let found = || {
+            let mut found = self.found();
+            if found.get(READ).is_some_and(|reads| *reads <= most_reads) {
+                found.remove(READ);
+            }
+            found
+        };
         let wanted: BTreeMap<String, usize> = wanted.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
         let what = format!("the requests {wanted:?} in {}", self.scene.namespace);
         eventually(PATIENCE, &what, async || {
-            let found = self.found();
+            let found = found();
             if found == wanted { Ok(Some(())) } else { Err(std::io::Error::other(format!("found {found:?}")).into()) }
         })
         .await
         .unwrap();
         // That nothing happens can only be seen by waiting.
         tokio::time::sleep(QUIET_TIME).await;
-        assert_eq!(self.found(), wanted, "in {}, when it should have been quiet", self.scene.namespace);
+        assert_eq!(found(), wanted, "in {}, when it should have been quiet", self.scene.namespace);
     }
 }
 
 const STATUS: &str = "update keypairs/status 200";
 const SECRET: &str = "create secrets 201";
+const READ: &str = "get secrets 200";
 const EVENT: &str = "create events 201";
 
 fn import() -> Value {
@@ -197,7 +211,7 @@ async fn a_burst_causes_no_additional_writes_and_a_restart_none() {
     let (manifest, count) = mixture(&scene, OF_EACH);
     scene.try_kubectl(&["apply", "-f", "-"], &manifest).ok().unwrap();
     wait_until_all_are_ready(&scene, count).await;
-    counter.expect(&[(STATUS, count), (SECRET, count - OF_EACH)]).await;
+    counter.expect_with_reads(&[(STATUS, count), (SECRET, count - OF_EACH)], OF_EACH / 10).await;
     check_secrets(&scene);
 
     assert!(operator.stop().await.unwrap().success(), "{}", operator.log().unwrap());

@@ -37,13 +37,13 @@ enum Fault {
 
 /// The probability of each fault in per mille, and the longest latency each way in milliseconds.
 #[derive(Debug, Clone, Default)]
-struct Weather {
+struct RequestFaults {
     faults: Vec<(Fault, u64)>,
     reads_only: bool,
     latency: u64,
 }
 
-impl Weather {
+impl RequestFaults {
     fn calm(latency: u64) -> Self {
         Self { latency, ..Self::default() }
     }
@@ -62,7 +62,7 @@ struct Server {
     version: u64,
     past: Vec<Option<Value>>,
     dice: Dice,
-    weather: Weather,
+    faults: RequestFaults,
     /// The faults of the next requests of a candidate, instead of random ones.
     next: BTreeMap<String, Vec<Option<Fault>>>,
     requests: u64,
@@ -100,18 +100,18 @@ impl Server {
 
     fn draw(&mut self, who: &str, is_read: bool) -> (Option<Fault>, Duration, Duration) {
         self.requests += 1;
-        let latency = self.weather.latency * 1000 + 1;
+        let latency = self.faults.latency * 1000 + 1;
         let (there, back) = (self.dice.below(latency), self.dice.below(latency));
         let mut number = self.dice.below(1000);
         let mut fault = None;
-        for (drawn, share) in &self.weather.faults {
+        for (drawn, share) in &self.faults.faults {
             if number < *share {
                 fault = Some(*drawn);
                 break;
             }
             number -= share;
         }
-        if self.weather.reads_only && !is_read {
+        if self.faults.reads_only && !is_read {
             fault = None;
         }
         if let Some(next) = self.next.get_mut(who).filter(|next| !next.is_empty()) {
@@ -137,13 +137,13 @@ struct Replica {
 }
 
 impl World {
-    fn new(seed: u64, weather: Weather) -> Self {
+    fn new(seed: u64, faults: RequestFaults) -> Self {
         let server = Server {
             lease: None,
             version: 0,
             past: Vec::new(),
             dice: Dice::new(seed),
-            weather,
+            faults,
             next: BTreeMap::new(),
             requests: 0,
         };
@@ -224,8 +224,8 @@ impl World {
         who
     }
 
-    fn start_two(seed: u64, weather: Weather) -> Self {
-        let mut world = Self::new(seed, weather);
+    fn start_two(seed: u64, faults: RequestFaults) -> Self {
+        let mut world = Self::new(seed, faults);
         world.start(Duration::ZERO);
         world.start(Duration::ZERO);
         world
@@ -307,12 +307,12 @@ async fn takeover(world: &mut World) -> Duration {
 
 #[test]
 fn a_killed_leader_is_replaced_within_two_lease_durations() {
-    for (name, weather, limit) in [
-        ("calm", Weather::calm(20), LEASE + Duration::from_secs(1)),
-        ("20 % of all requests fail", Weather::rough(200), 2 * LEASE),
-        ("10 % of all reads fail", Weather { reads_only: true, ..Weather::rough(100) }, 2 * LEASE),
+    for (name, faults, limit) in [
+        ("calm", RequestFaults::calm(20), LEASE + Duration::from_secs(1)),
+        ("20 % of all requests fail", RequestFaults::rough(200), 2 * LEASE),
+        ("10 % of all reads fail", RequestFaults { reads_only: true, ..RequestFaults::rough(100) }, 2 * LEASE),
     ] {
-        let took = histories(100, async |seed| takeover(&mut World::start_two(seed, weather.clone())).await);
+        let took = histories(100, async |seed| takeover(&mut World::start_two(seed, faults.clone())).await);
         let (longest, mean) = (took.iter().max().unwrap(), took.iter().sum::<Duration>() / 100);
         println!("takeover, {name}: {mean:?} on average, {longest:?} at the most");
         assert!(*longest <= limit, "{name}: {longest:?}");
@@ -324,7 +324,7 @@ fn a_leader_that_stops_hands_over_within_two_seconds() {
     let took = histories(300, async |seed| {
         // Work that does not end uses the whole second.
         let (latency, finishing) = [(100, 0), (20, 400), (20, 5000)][usize::try_from(seed % 3).unwrap()];
-        let mut world = World::new(seed, Weather::calm(latency));
+        let mut world = World::new(seed, RequestFaults::calm(latency));
         let finishing = Duration::from_millis(finishing);
         world.start(finishing);
         world.start(finishing);
@@ -350,7 +350,7 @@ fn a_leader_that_stops_hands_over_within_two_seconds() {
 #[test]
 fn the_lease_is_released_only_after_writes_in_doubt() {
     histories(10, async |seed| {
-        let mut world = World::start_two(seed, Weather::calm(20));
+        let mut world = World::start_two(seed, RequestFaults::calm(20));
         let (leader, _) = world.another_leads(None, LEASE).await;
         world.pass(MILLISECOND * u32::try_from(world.below(20_000)).unwrap()).await;
         let lost = service_fn(|_: Request<Body>| async { Err::<Response<Body>, _>(tower::BoxError::from("lost")) });
@@ -395,7 +395,7 @@ fn one_failed_request_does_not_cost_the_leadership() {
     ];
     for fault in faults {
         histories(8, async |seed| {
-            let mut world = World::start_two(seed, Weather::calm(10));
+            let mut world = World::start_two(seed, RequestFaults::calm(10));
             let (leader, _) = world.another_leads(None, LEASE).await;
             let before = usize::try_from(seed % 4).unwrap();
             let next = [vec![None; before], vec![Some(fault)]].concat();
@@ -415,7 +415,7 @@ fn one_failed_request_does_not_cost_the_leadership() {
 #[test]
 fn annotating_the_lease_changes_nothing() {
     histories(50, async |seed| {
-        let mut world = World::start_two(seed, Weather::calm(20));
+        let mut world = World::start_two(seed, RequestFaults::calm(20));
         let (leader, _) = world.another_leads(None, LEASE).await;
         let annotator = World::of(Arc::clone(&world.server));
         let annotating = tokio::spawn(async move {
@@ -440,12 +440,12 @@ fn annotating_the_lease_changes_nothing() {
 #[test]
 fn never_two_lead() {
     histories(80, async |seed| {
-        let mut weather = Weather::rough(200);
+        let mut faults = RequestFaults::rough(200);
         let late = [100, 1_000, 4_900, 9_000, 14_000, 40_000];
-        weather.faults.extend(late.map(|late| (Fault::LateRequest(late), 20)));
-        weather.faults.extend(late.map(|late| (Fault::LateReply(late), 20)));
-        weather.faults.push((Fault::Conflict, 20));
-        let mut world = World::start_two(seed, weather);
+        faults.faults.extend(late.map(|late| (Fault::LateRequest(late), 20)));
+        faults.faults.extend(late.map(|late| (Fault::LateReply(late), 20)));
+        faults.faults.push((Fault::Conflict, 20));
+        let mut world = World::start_two(seed, faults);
         world.start(Duration::ZERO);
         // Then no replica starts: it would know nothing of what the store has forgotten.
         let restores = seed % 2 == 0;
@@ -456,7 +456,7 @@ fn never_two_lead() {
             match world.below(3) {
                 // All have seen the current leader. One that has not would take the restored Lease for one that never changed.
                 0 if restores => {
-                    let rough = std::mem::replace(&mut world.server.lock().unwrap().weather, Weather::calm(20));
+                    let rough = std::mem::replace(&mut world.server.lock().unwrap().faults, RequestFaults::calm(20));
                     world.pass(Duration::from_secs(8)).await;
                     let mut server = world.server.lock().unwrap();
                     let count = u64::try_from(server.past.len()).unwrap();
@@ -464,7 +464,7 @@ fn never_two_lead() {
                         let place = usize::try_from(1 + server.dice.below(count - 1)).unwrap();
                         server.lease = server.past[place].clone();
                     }
-                    server.weather = rough;
+                    server.faults = rough;
                 }
                 _ if restores => world.annotate(),
                 0 => world.kill(&who),

@@ -10,8 +10,9 @@ use kube::{
 
 use super::{
     keys::{derive, fingerprint, same_key},
+    recorder::REVISION_ANNOTATION,
     stage::{KEYPAIR_UID_ANNOTATION, key_pairs, secrets},
-    workload::{FOREIGN_VALUE, INVALID},
+    workload::{FOREIGN_VALUE, INVALID, ROTATE_ANNOTATION},
 };
 
 /// How many private keys per namespace are read by openssl in each look.
@@ -60,6 +61,21 @@ fn effective_name(object: &DynamicObject) -> String {
 
 fn owner(secret: &Secret) -> Option<&str> {
     secret.annotations().get(KEYPAIR_UID_ANNOTATION).map(String::as_str)
+}
+
+/// What is wrong with the rotations of an accepted pair: at the end, each has ended.
+fn rotation(object: &DynamicObject, secret: &Secret) -> Option<String> {
+    let Some(keys) = object.data.pointer("/spec/rotation").map(|_| object.data.pointer("/status/keys")) else {
+        let is_rotated = secret.annotations().contains_key(REVISION_ANNOTATION);
+        return is_rotated.then(|| "rotated without spec.rotation".to_owned());
+    };
+    let count = keys.and_then(serde_json::Value::as_array).map_or(0, Vec::len);
+    if count != 1 {
+        return Some(format!("status.keys has {count} keys"));
+    }
+    let request = object.annotations().get(ROTATE_ANNOTATION).map(String::as_str);
+    let handled = text(object, "/status/rotation/handledRequest");
+    (request.is_some() && request != handled).then(|| format!("the request {request:?} was not carried out"))
 }
 
 impl State<'_> {
@@ -151,6 +167,7 @@ impl State<'_> {
             found.push("no private key in the Secret".to_owned());
             return found;
         };
+        found.extend(rotation(object, secret));
         if look && derive(&key.0).is_none_or(|derived| !same_key(&derived, line)) {
             found.push("the private key does not give status.publicKey".to_owned());
         }

@@ -20,6 +20,9 @@ use super::{
     stage::{KEYPAIR_UID_ANNOTATION, key_pairs, secrets},
 };
 
+/// The revision of the current key, after the first rotation.
+pub const REVISION_ANNOTATION: &str = "keypairs.dev/revision";
+
 /// What stands in the status of an accepted pair.
 #[derive(Clone, PartialEq, Eq)]
 struct Accepted {
@@ -41,6 +44,10 @@ struct Seen {
     deleted: BTreeMap<String, u64>,
     /// Keys that are others than those before, of the same UID.
     second: Vec<(String, Key, Key)>,
+    /// The digests of the keys that were seen as the next one of a rotation.
+    next: BTreeSet<String>,
+    /// The fingerprints that a status showed as that of the next key.
+    published: BTreeSet<String>,
     listed: BTreeSet<String>,
     /// Every KeyPair that was seen.
     known: BTreeSet<String>,
@@ -88,10 +95,13 @@ impl Recorder {
             watches.spawn(async move {
                 let mut events = pin!(watcher(api, watcher::Config::default()));
                 while let Some(event) = events.next().await {
-                    if let Ok(Event::Apply(secret) | Event::InitApply(secret)) = event {
-                        let new = state.lock().unwrap().secret(&secret);
-                        found.lock().unwrap().extend(new.into_iter().map(|text| format!("{name}: {text}")));
-                    }
+                    let (secret, is_listed) = match event {
+                        Ok(Event::Apply(secret)) => (secret, false),
+                        Ok(Event::InitApply(secret)) => (secret, true),
+                        _ => continue,
+                    };
+                    let new = state.lock().unwrap().secret(&secret, is_listed);
+                    found.lock().unwrap().extend(new.into_iter().map(|text| format!("{name}: {text}")));
                 }
             });
         }
@@ -137,7 +147,7 @@ impl Seen {
             Event::InitApply(object) => {
                 self.listed.extend(object.uid());
                 // A list is no moment before it is complete: the deleted are still counted.
-                self.note(&object)
+                self.note(&object, true)
             }
             Event::InitDone => {
                 let listed = std::mem::take(&mut self.listed);
@@ -148,7 +158,7 @@ impl Seen {
                 self.moment(quota)
             }
             Event::Apply(object) => {
-                let mut violations = self.note(&object);
+                let mut violations = self.note(&object, false);
                 violations.extend(self.moment(quota));
                 violations
             }
@@ -161,14 +171,25 @@ impl Seen {
         }
     }
 
-    fn note(&mut self, object: &DynamicObject) -> Vec<String> {
+    /// `is_listed`: changes may have been missed before this one.
+    fn note(&mut self, object: &DynamicObject, is_listed: bool) -> Vec<String> {
         let uid = object.uid().unwrap();
         self.known.insert(uid.clone());
         let text = |field: &str| object.data["status"][field].as_str().unwrap_or_default().to_owned();
+        let keys = object.data["status"]["keys"].as_array();
+        let next = keys.into_iter().flatten().filter(|key| key["phase"] == "Next");
+        self.published.extend(next.filter_map(|key| key["fingerprint"].as_str()).map(str::to_owned));
         let now = Accepted { name: text("keyPairName"), id: text("keyPairID"), fingerprint: text("fingerprint") };
         let mut violations = Vec::new();
+        let is_rotated = |before: &Accepted| {
+            let is_published = is_listed || self.published.contains(&now.fingerprint);
+            is_published
+                && !object.data["spec"]["rotation"].is_null()
+                && (&before.name, &before.id) == (&now.name, &now.id)
+        };
         if let Some(before) = self.ever.get(&uid)
             && *before != now
+            && !is_rotated(before)
         {
             violations.push(format!("{}: keyPairID, name or fingerprint changed after acceptance", object.name_any()));
         }
@@ -194,18 +215,30 @@ impl Seen {
         violations
     }
 
-    fn secret(&mut self, secret: &Secret) -> Vec<String> {
+    fn secret(&mut self, secret: &Secret, is_listed: bool) -> Vec<String> {
         let Some(uid) = secret.annotations().get(KEYPAIR_UID_ANNOTATION) else { return Vec::new() };
-        let Some(key) = secret.data.as_ref().and_then(|data| data.get("ssh-privatekey")) else {
+        let entry = |name: &str| secret.data.as_ref().and_then(|data| data.get(name));
+        self.next.extend(entry("ssh-privatekey.next").map(|key| digest(&key.0)));
+        let Some(key) = entry("ssh-privatekey") else {
             return vec![format!("the Secret {} has no private key", secret.name_any())];
         };
         let version = version(secret.resource_version());
         let now = Key { digest: digest(&key.0), secret: secret.name_any(), version };
         match self.keys.insert(uid.clone(), now.clone()) {
-            Some(before) if before.digest != now.digest => self.second.push((uid.clone(), before, now)),
+            Some(before) if before.digest != now.digest && !self.is_switch(secret, &now, is_listed) => {
+                self.second.push((uid.clone(), before, now))
+            }
             _ => {}
         }
         Vec::new()
+    }
+}
+
+impl Seen {
+    /// Whether a rotation made this key the current one.
+    fn is_switch(&self, secret: &Secret, now: &Key, is_listed: bool) -> bool {
+        let has_revision = secret.annotations().contains_key(REVISION_ANNOTATION);
+        has_revision && (is_listed || self.next.contains(&now.digest))
     }
 }
 

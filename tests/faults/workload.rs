@@ -20,6 +20,8 @@ use super::{
 pub const INVALID: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA==";
 /// What is in the Secrets of others.
 pub const FOREIGN_VALUE: &str = "somebody else's";
+/// Requests a rotation.
+pub const ROTATE_ANNOTATION: &str = "keypairs.dev/rotate";
 /// How many of them a namespace has.
 const FOREIGN: u64 = 3;
 
@@ -58,7 +60,7 @@ pub async fn work(client: Client, namespaces: Vec<String>, seed: u64, task: u64,
         let (namespace, name) = alive[at].clone();
         let api = key_pairs(&client, &namespaces[namespace]);
         if kind < 78 {
-            let patch = match dice.below(5) {
+            let patch = match dice.below(7) {
                 0 => json!({ "metadata": { "labels": { "round": dice.below(1000).to_string() } } }),
                 1 => json!({ "spec": { "description": format!("Edit {}", dice.below(1000)) } }),
                 // Of an accepted pair, the Secret follows.
@@ -66,6 +68,8 @@ pub async fn work(client: Client, namespaces: Vec<String>, seed: u64, task: u64,
                     json!({ "spec": { "secret": { "template": { "labels": { "round": dice.below(1000).to_string() } } } } })
                 }
                 3 => json!({ "spec": { "secret": { "name": format!("moved-{name}") } } }),
+                // Has an effect on a pair with `spec.rotation` only.
+                4..=5 => json!({ "metadata": { "annotations": { ROTATE_ANNOTATION: dice.below(1000).to_string() } } }),
                 // Mends an invalid key; for all others it is refused, or changes what waits.
                 _ => json!({ "spec": { "publicKey": IMPORTS[0].trim(), "generate": null } }),
             };
@@ -104,6 +108,9 @@ fn spec(dice: &mut Dice, name: &str) -> Value {
             1 => spec["secret"] = json!({ "name": format!("own-{name}") }),
             2 => spec["secret"] = json!({ "name": format!("foreign-{}", dice.below(FOREIGN)) }),
             _ => {}
+        }
+        if dice.happens(300) {
+            spec["rotation"] = json!({ "publishBefore": "1s", "keepAfter": "1s" });
         }
     }
     spec

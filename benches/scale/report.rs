@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The sections in their order; of those whose benchmark has not been run there is nothing to tell.
-const SECTIONS: [&str; 6] = ["settle", "fairness", "restart", "keygen", "admission", "crd"];
+const SECTIONS: [&str; 7] = ["settle", "fairness", "restart", "rotation", "keygen", "admission", "crd"];
 /// What makes a difference to cryptography.
 const FEATURES: [&str; 8] = ["aes", "adx", "bmi2", "avx2", "avx512f", "avx512ifma", "sha_ni", "sha2"];
 

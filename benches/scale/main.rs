@@ -3,8 +3,8 @@
 //!
 //! `cargo build --release --workspace && cargo bench --bench scale`, or only a part of it: `-- settle`, `-- restart`,
 //! `-- fairness`, `-- rotation`, `-- report`. `KEYPAIR_BENCH_PAIRS` says how many pairs there are for a restart (100,000),
-//! `KEYPAIR_BENCH_BURST` how many are created at once (500), `KEYPAIR_BENCH_ROUNDS` how often each is measured (5), `KEYPAIR_BENCH_ROTATIONS` how many pairs are rotated (10,000),
-//! `KEYPAIR_BENCH_OPERATOR` which operator is run, if not this one.
+//! `KEYPAIR_BENCH_BURST` how many are created at once (500), `KEYPAIR_BENCH_ROUNDS` how often each is measured (5),
+//! `KEYPAIR_BENCH_ROTATIONS` how many pairs are rotated (10,000), `KEYPAIR_BENCH_OPERATOR` which operator is run, if not this one.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, missing_docs, reason = "a benchmark")]
 

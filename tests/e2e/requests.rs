@@ -136,6 +136,20 @@ async fn an_edit_causes_at_most_one_write() {
     counter.expect(&[(STATUS, 2)]).await;
 }
 
+/// Each step needs the private keys, which the operator does not keep, so it reads the Secret as well.
+#[tokio::test]
+async fn a_rotation_needs_one_patch_one_status_and_one_event_for_each_step() {
+    const STEPS: usize = 3;
+    let scene = STRICT.scene("requests-rotation").await;
+    let mut spec = generated("Ed25519");
+    spec["rotation"] = json!({ "publishBefore": "1s", "keepAfter": "1s" });
+    scene.create("web", &spec).await;
+    scene.settled("web", "True/Generated").await;
+    let counter = Counter::new(&scene);
+    scene.patch("web", &json!({ "metadata": { "annotations": { "keypairs.dev/rotate": "1" } } })).await;
+    counter.expect_with_reads(&[("patch secrets 200", STEPS), (STATUS, STEPS), (EVENT, STEPS)], 3 * STEPS).await;
+}
+
 #[tokio::test]
 async fn a_refusal_causes_one_write_and_one_event() {
     let scene = STRICT.scene("requests-refusal").await;

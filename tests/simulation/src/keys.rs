@@ -1,4 +1,4 @@
-//! Key pairs for thousands of histories: generated once in a process, and handed out in the same order in each history.
+//! Key pairs for thousands of histories: generated once per process, and used in the same order in every history.
 
 use std::{
     collections::BTreeMap,
@@ -18,48 +18,48 @@ use keypair_operator::{
 use keypair_test_harness::Dice;
 use serde_json::Value;
 
-/// Keys by their kind, as PKCS#8 in DER.
+/// Generated keys by type, as PKCS#8 DER.
 type Generated = BTreeMap<String, Vec<Arc<[u8]>>>;
 
-/// Those that there are so far.
+/// All keys generated so far.
 static KEYS: LazyLock<Mutex<Generated>> = LazyLock::new(Mutex::default);
 
-/// How many keys of each kind users have of their own. The operator is given others.
+/// The number of keys of each type that are reserved for users. The operator never gets one of them.
 pub const OF_USERS: usize = 4;
 
-/// The key of this kind and number.
+/// Returns the key of this type and number.
 ///
 /// # Panics
 ///
-/// Where no key can be generated.
+/// If key generation fails.
 #[must_use]
 pub fn key(spec: KeySpec, number: usize) -> PrivateKey {
     let der = {
         let mut keys = KEYS.lock().unwrap_or_else(PoisonError::into_inner);
         let of_kind = keys.entry(format!("{spec:?}")).or_default();
         while of_kind.len() <= number {
-            let key = keygen::generate(spec).expect("no key can be generated");
+            let key = keygen::generate(spec).expect("key generation works");
             of_kind.push(key.pkcs8_der().into());
         }
         of_kind.get(number).map_or_else(|| Arc::from([]), Arc::clone)
     };
-    PrivateKey::from_pkcs8_der(&der).expect("a key that was generated is one")
+    PrivateKey::from_pkcs8_der(&der).expect("a generated key can be decoded")
 }
 
-/// The entry `data` of a Secret, in base64, with a key of a user.
+/// A private key of a user, as a base64 value for `data` of a Secret.
 ///
 /// # Panics
 ///
-/// Where the key cannot be written.
+/// If the key cannot be encoded.
 #[must_use]
 pub fn users_entry(number: usize) -> String {
     let spec = if number.is_multiple_of(2) { KeySpec::Ed25519 } else { KeySpec::Rsa2048 };
     let encoding = if number.is_multiple_of(3) { Encoding::OpenSsh } else { Encoding::Pkcs8 };
-    let text = key(spec, number % OF_USERS).encode(encoding, "").expect("a key can be written");
+    let text = key(spec, number % OF_USERS).encode(encoding, "").expect("a generated key can be encoded");
     Base64::encode_string(text.as_bytes())
 }
 
-/// Puts entries with private keys where they are named.
+/// Replaces each `$KEY<n>` with a private key of a user.
 pub fn with_keys(value: &mut Value) {
     match value {
         Value::String(text) => {
@@ -73,7 +73,7 @@ pub fn with_keys(value: &mut Value) {
     }
 }
 
-/// What the operators of one history are given: never the same key twice.
+/// The keys that the operators of one history generate: never the same key twice.
 pub struct Keys(Mutex<Given>);
 
 struct Given {
@@ -82,7 +82,7 @@ struct Given {
 }
 
 impl Keys {
-    /// From this seed delays are drawn.
+    /// The seed determines how long key generation takes.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self(Mutex::new(Given { dice: Dice::new(seed), numbers: BTreeMap::new() }))
@@ -102,7 +102,7 @@ impl fmt::Debug for Keys {
     }
 }
 
-/// The longest time that an RSA key takes, in milliseconds.
+/// The maximum time that the generation of an RSA key takes, in milliseconds.
 const LONGEST: NonZeroU64 = NonZeroU64::new(2000).unwrap();
 
 impl KeySource for Keys {

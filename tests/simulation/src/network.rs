@@ -1,6 +1,6 @@
 //! The network between one client and the server, with its faults.
 //!
-//! A request that has been sent is carried out even if its client is gone: it has its own task.
+//! A request that was sent is carried out even if its client no longer exists: it runs in its own task.
 
 mod board;
 mod retries;
@@ -103,7 +103,7 @@ pub struct Network {
 struct Shared {
     faults: Mutex<Faults>,
     dice: Mutex<Dice>,
-    /// The state, and how often it was down.
+    /// The state of the link, and how often it has gone down.
     link: board::Board<(Link, u64)>,
 }
 
@@ -136,7 +136,7 @@ impl Network {
         *lock(&self.shared.faults) = faults;
     }
 
-    /// The faults.
+    /// The current faults.
     #[must_use]
     pub fn faults(&self) -> Faults {
         lock(&self.shared.faults).clone()
@@ -156,7 +156,7 @@ impl Network {
         self.set_link(Link::Up);
     }
 
-    /// Carries a request to the server, and its response back.
+    /// Sends a request to the server, and returns its response.
     async fn carry(mut self, request: Request<Body>) -> io::Result<Response<NetworkBody>> {
         let faults = self.faults();
         let drawn = Draws::new(&mut lock(&self.shared.dice), &faults);
@@ -197,7 +197,7 @@ impl Draws {
     fn new(dice: &mut Dice, faults: &Faults) -> Self {
         let span = faults.latency.end.saturating_sub(faults.latency.start).as_micros();
         let span = u64::try_from(span).unwrap_or(u64::MAX).max(1);
-        // In whole milliseconds, as timers are: how they round what is finer is not the seed's.
+        // Whole milliseconds, the resolution of timers: the rounding of finer delays would not depend on the seed alone.
         let mut latency = || faults.latency.start + Duration::from_millis(dice.below(span) / 1000);
         let (there, back) = (latency(), latency());
         let [lose_request, lose_response, is_delayed, is_error] =
@@ -215,11 +215,11 @@ impl Draws {
     }
 }
 
-/// What goes over the link since some moment: it breaks when the link is down, even for a moment.
+/// The traffic over a link since a point in time. It fails if the link has gone down since, even for a moment.
 #[derive(Clone)]
 struct Connection {
     link: board::Reader<(Link, u64)>,
-    /// How often the link had been down when it began.
+    /// How often the link had gone down before this connection began.
     downs: u64,
 }
 
@@ -227,11 +227,11 @@ impl Connection {
     fn new(link: &board::Board<(Link, u64)>) -> Self {
         let link = link.subscribe();
         let (now, downs) = link.get();
-        // What begins while the link is down never gets through.
+        // A connection that begins while the link is down never gets anything through.
         Self { link, downs: if now == Link::Up { downs } else { downs - 1 } }
     }
 
-    /// Whether something gets through now; an error if it never will again.
+    /// The current state of the link, or an error if this connection never gets anything through again.
     fn state(&mut self) -> io::Result<Link> {
         match self.link.get_and_update() {
             (Link::Silent, _) => Ok(Link::Silent),
@@ -241,10 +241,9 @@ impl Connection {
         }
     }
 
-    /// Waits as long as nobody is told that the link is down.
+    /// Waits while the link is silent.
     async fn passable(&mut self) -> io::Result<()> {
         while self.state()? == Link::Silent {
-            // An error of the channel means that the whole network is gone.
             self.link.changed().await;
         }
         Ok(())
@@ -311,7 +310,7 @@ impl http_body::Body for NetworkBody {
         if this.is_over {
             return Poll::Ready(None);
         }
-        // The link first: what arrives over one that is down is not seen.
+        // Check the link first: nothing arrives over a link that is down.
         loop {
             let link = match this.connection.state() {
                 Ok(link) => link,

@@ -112,7 +112,7 @@ impl Host {
         self.network = network.clone();
         let service =
             TracingService { network: Retrying::new(network.clone()), user: self.number, trace: self.trace.clone() };
-        // As `run` builds the client.
+        // The same client as in `run`.
         let request_limits = RequestLimits::default();
         let client = ClientBuilder::new(service, NAMESPACE).with_layer(&request_limits).build();
         let (replica, (stop, stopped)) = (self.replica(seed, request_limits), oneshot::channel());
@@ -172,14 +172,14 @@ impl Host {
         self.set_network_faults(NetworkFaults { latency: 5, ..NetworkFaults::default() });
     }
 
-    /// Tells it to stop.
+    /// Asks it to stop, as SIGTERM does.
     pub fn stop(&mut self) {
         if let Some(stop) = self.running.as_mut().and_then(|running| running.stop.take()) {
             stop.send(()).ok();
         }
     }
 
-    /// Suspends it, so that it gets no processor time, or resumes it.
+    /// Suspends it, so that it gets no CPU time, or resumes it.
     pub fn suspend(&mut self, is_suspended: bool) {
         if let Some(running) = &self.running {
             let mut control = lock(&running.control);
@@ -214,7 +214,7 @@ impl Host {
         self.starts
     }
 
-    /// What it answers admission reviews from, if it runs and does.
+    /// The caches from which it answers admission reviews, if it is running and answers them.
     #[must_use]
     pub fn caches(&self) -> Option<Arc<ScopeCaches>> {
         let running = self.running.as_ref().filter(|running| !running.task.is_finished());

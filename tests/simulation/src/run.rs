@@ -18,13 +18,13 @@ use crate::{
     trace::Trace,
 };
 
-/// How long the operator must not write until everything counts as settled.
+/// How long the operator must not have written before everything counts as settled.
 const QUIET: Duration = Duration::from_secs(15);
-/// When after the end of all faults it is looked whether everything has settled, in seconds. At the last time it must have: a watch
-/// that has silently died is noticed within 135 s, and what a person has to change is looked at again within five minutes.
+/// When to check whether everything has settled, in seconds after the end of all faults. At the last check it must have: the operator
+/// notices a watch that died silently within 135 s, and within five minutes it retries an error that only a person can fix.
 const LOOKS: [u64; 4] = [20, 60, 180, 500];
-/// The last time after the store was put back: a watch that broke off, and began again before anybody could know why, lets everything
-/// be listed anew within ten minutes.
+/// The last check after a restore: if a watch broke and was resumed before the operator could know why, everything is listed again within
+/// ten minutes.
 const LAST_LOOK_AFTER_RESTORE: u64 = 800;
 /// How long the API server is down while the store is restored. The operator detects an outage of two seconds; in practice, restoring
 /// etcd takes longer.
@@ -65,7 +65,7 @@ pub fn run(history: &History, notes: bool) -> Outcome {
             stage.perform(&step.action);
         }
         stage.wait_until_up().await;
-        // Let the last step begin.
+        // Give the last step time to start.
         sleep(Duration::from_millis(1)).await;
         let violations = stage.end().await;
         let [key_pairs, secrets] = ["keypairs", "secrets"].map(|resource| stage.server.objects(resource));
@@ -217,7 +217,7 @@ impl<'a> Stage<'a> {
             self.server.allow_all(&user(number));
             self.with(number, Host::calm);
         }
-        // One that is to be killed, or to stop, may still be about it.
+        // A replica that is being killed or stopped may still be running.
         let begun = Instant::now();
         let mut found = Vec::new();
         let last = self.history.is_restored().then_some(LAST_LOOK_AFTER_RESTORE);

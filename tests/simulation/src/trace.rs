@@ -101,7 +101,7 @@ fn without_times_and_keys(value: &mut Value) {
     }
 }
 
-/// The name of an Event without the time behind it.
+/// The name of an Event without the timestamp at its end.
 fn without_time(name: &str) -> &str {
     let is_time = |end: &&str| end.len() == 16 && end.bytes().all(|byte| byte.is_ascii_hexdigit());
     name.rsplit_once('.').filter(|(_, end)| is_time(end)).map_or(name, |(name, _)| name)

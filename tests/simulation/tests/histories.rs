@@ -19,5 +19,5 @@ fn a_seed_repeats_its_history() {
         accepted +=
             one.iter().filter(|line| line.contains(" True Generated") || line.contains(" True Imported")).count();
     }
-    assert!(accepted > 12, "nothing happens: {accepted} pairs accepted");
+    assert!(accepted > 12, "too few KeyPairs are accepted: {accepted}");
 }

@@ -45,7 +45,7 @@ fn edit(milliseconds: u64, name: &str, spec: &Value) -> Step {
     user(milliseconds, Verb::Patch, "keypairs", name, json!({ "spec": spec }))
 }
 
-/// Plays a history with each of these times in it.
+/// Runs the history once with each of these times in it.
 #[track_caller]
 fn keeps_its_promises(setup: &Setup, times: impl IntoIterator<Item = u64>, steps: impl Fn(u64) -> Vec<Step>) {
     for time in times {
@@ -304,7 +304,7 @@ fn a_rename_back_to_a_disallowed_type_finishes() {
     });
 }
 
-/// The process is suspended while its acceptance is written, and the Secret is gone when it goes on, with the KeyPair or without.
+/// The process is suspended while it writes the acceptance. When it resumes, the Secret has been deleted, alone or with its KeyPair.
 #[test]
 fn a_secret_deleted_while_the_acceptance_has_no_answer() {
     let cut_off = NetworkFaults { latency: 5, partitioned: true, ..NetworkFaults::default() };
@@ -325,7 +325,7 @@ fn a_secret_deleted_while_the_acceptance_has_no_answer() {
     }
 }
 
-/// The key is adopted, and not of the kind that the spec would generate.
+/// The adopted key has another type than the one that the spec would generate.
 #[test]
 fn an_encoding_that_the_adopted_key_does_not_support() {
     for encoding in ["PKCS1", "SEC1"] {
@@ -359,7 +359,7 @@ fn a_previous_key_stays_until_the_status_shows_the_switch() {
                 "web",
                 json!({ "metadata": { "annotations": { "keypairs.dev/rotate": "1" } } }),
             ),
-            // The status cannot be written: the version in sight is not the last one.
+            // The status cannot be written: the operator does not see the latest version.
             step(1300 + time, Action::Watch(0, "keypairs", WatchFault::Silent)),
             edit(1310 + time, "web", &json!({ "description": "Edited" })),
         ]

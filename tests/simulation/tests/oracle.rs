@@ -1,4 +1,4 @@
-//! Each test breaks one promise as the operator would, and checks that the oracle reports it.
+//! Each test breaks one guarantee as a faulty operator would, and checks that the oracle reports it.
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, reason = "tests: a panic fails them")]
 
 use std::{sync::Arc, task::Poll, time::Duration};
@@ -32,7 +32,7 @@ struct World {
 }
 
 impl World {
-    /// A namespace, and two pairs of the same key pair name in it.
+    /// A namespace with two KeyPairs of the same key pair name.
     fn new(quota: usize) -> Self {
         let setup = Setup { replicas: 2, quota, lease: 15, answers_reviews: false, concurrency: 1 };
         let server = Server::new(0);
@@ -80,7 +80,7 @@ impl World {
         self.server.object("keypairs", NAMESPACE, name).unwrap()["metadata"]["uid"].clone()
     }
 
-    /// Creates the Secret of a pair, with this key.
+    /// Creates the Secret of a KeyPair, with this key.
     fn secret(&self, of: &str, name: &str, number: usize) {
         let text = key(KeySpec::Ed25519, number).encode(Encoding::Pkcs8, "").unwrap();
         let object = json!({
@@ -151,7 +151,7 @@ fn the_oracle_reports_a_lost_key() {
     world.status("web", &given("kp-aaaaaaaaaaaaaaaaaaaa", 0));
     world.secret("web", "s1", 0);
     world.as_operator("DELETE", &World::secrets("/web"), &json!({}));
-    assert!(world.guarantees.violations().is_empty(), "it was moved");
+    assert!(world.guarantees.violations().is_empty(), "a moved key is not lost");
     world.as_operator("DELETE", &World::secrets("/s1"), &json!({}));
     world.is_violated("the last copy of a private key");
 }
@@ -172,7 +172,7 @@ fn the_oracle_reports_another_key_in_a_status() {
     world.is_violated("the status gave out the key");
 }
 
-/// The pair `web`, whose status shows key 0 as the current one and key 1 as the next one, which waits for a gate.
+/// The KeyPair `web`, whose status shows key 0 as the current one and key 1 as the next one, which waits for a gate.
 fn rotating(settings: Value) -> World {
     let world = World::new(5);
     let annotations = json!({ "keypairs.dev/rotate": "1" });
@@ -185,7 +185,7 @@ fn rotating(settings: Value) -> World {
     world
 }
 
-/// A Secret with these entries; in a patch, the others stay.
+/// A Secret with these entries; as a patch, it leaves the others unchanged.
 fn rotated(world: &World, entries: &[(&str, usize)]) -> Value {
     let data = entries.iter().map(|(name, number)| {
         let text = key(KeySpec::Ed25519, *number).encode(Encoding::Pkcs8, "").unwrap();
@@ -221,7 +221,7 @@ fn shown(keys: &[(&str, usize)]) -> Value {
     status
 }
 
-/// The switch of the pair from [`rotating`].
+/// The switch of the KeyPair from [`rotating`].
 fn switch(world: &World) {
     let mut patch = rotated(world, &[("ssh-privatekey", 1), ("ssh-privatekey.previous", 0)]);
     patch["data"]["ssh-privatekey.next"] = Value::Null;
@@ -310,7 +310,7 @@ fn the_oracle_reports_a_private_key_in_a_status() {
     world.is_violated("a private key in keypairs/web");
 }
 
-/// The operator's watch of Namespaces, and all that it is told within a second.
+/// Opens the operator's watch of Namespaces, and reads the events of one second.
 async fn look(world: &World) {
     let path = "/api/v1/namespaces?watch=true&allowWatchBookmarks=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
     let request = http::Request::get(path).body(kube::client::Body::empty()).unwrap();
@@ -344,7 +344,7 @@ async fn the_oracle_allows_the_last_quota_the_operator_saw() {
     }
 }
 
-/// What a replica would say that has been shown this of what there is.
+/// The wrong answers of a replica that knows only these KeyPairs.
 fn wrong_with(world: &World, quota: usize, names: &[&str]) -> Vec<String> {
     let index = Index::tracking_duplicate_keys();
     for namespace in ["default", "kube-system"] {
@@ -367,10 +367,13 @@ fn the_oracle_reports_a_review_based_on_outdated_state() {
     world.ask("admin", "PATCH", &World::key_pairs("/api"), &json!({ "spec": { "keyPairName": "other" } }));
     world.status("web", &accepted("kp-aaaaaaaaaaaaaaaaaaaa"));
     assert_eq!(wrong_with(&world, 2, &["web", "api"]), [""; 0]);
-    assert!(!wrong_with(&world, 2, &[]).is_empty(), "a name that is taken is let in");
+    assert!(!wrong_with(&world, 2, &[]).is_empty(), "a replica that allows a taken name must be reported");
     world.status("api", &accepted("kp-bbbbbbbbbbbbbbbbbbbb"));
     assert_eq!(wrong_with(&world, 2, &["web", "api"]), [""; 0]);
-    assert!(!wrong_with(&world, 2, &["web"]).is_empty(), "there is no room left");
+    assert!(!wrong_with(&world, 2, &["web"]).is_empty(), "a replica that exceeds the quota must be reported");
     world.ask("admin", "DELETE", &World::key_pairs("/api"), &Value::Null);
-    assert!(wrong_with(&world, 1, &["web"]).iter().any(|text| text.contains("QuotaExceeded")), "there is room");
+    assert!(
+        wrong_with(&world, 1, &["web"]).iter().any(|text| text.contains("QuotaExceeded")),
+        "a replica that refuses despite a free slot must be reported"
+    );
 }

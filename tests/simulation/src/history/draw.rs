@@ -1,4 +1,4 @@
-//! Drawing a history from a seed.
+//! Draws a history from a seed.
 
 mod faults;
 mod rotation;
@@ -18,7 +18,7 @@ use super::{
 const NAMESPACES: [&str; 2] = ["shop", "bank"];
 const KEY_PAIRS: [&str; 4] = ["web", "api", "job", "bot"];
 
-/// What happens in a history mostly. Little of all kinds at once finds less than much of one.
+/// The main subject of a history. Many steps of one kind find more than a few of every kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Theme {
     Edits,
@@ -47,10 +47,10 @@ const THEMES: [Theme; 12] = [
     Theme::Everything,
 ];
 
-/// Of so many histories, keys are rotated in one.
+/// One in this many histories rotates keys.
 const ROTATING: u64 = 4;
 
-/// The history of this seed.
+/// Draws the history of a seed.
 #[must_use]
 pub fn draw(seed: u64) -> History {
     let mut dice = Dice::new(seed);
@@ -86,12 +86,11 @@ pub fn draw(seed: u64) -> History {
 struct Drawing {
     dice: Dice,
     theme: Theme,
-    /// Whether keys are rotated.
     rotates: bool,
     replicas: usize,
     at: Duration,
     steps: Vec<Step>,
-    /// What the specs of the `KeyPair`s are, as far as is known without an API server.
+    /// The specs of the KeyPairs, as far as they are known without an API server.
     specs: BTreeMap<(&'static str, &'static str), Value>,
 }
 
@@ -100,12 +99,12 @@ impl Drawing {
         self.steps.push(Step { at: self.at, action });
     }
 
-    /// The same after a while.
+    /// Adds a step after a delay, without moving the current time.
     fn later(&mut self, milliseconds: u64, action: Action) {
         self.steps.push(Step { at: self.at + Duration::from_millis(milliseconds), action });
     }
 
-    /// Time passes: mostly less than what the operator does about one change takes.
+    /// Moves the current time, mostly by less than the operator needs to handle a change.
     fn pause(&mut self) {
         let milliseconds = match self.dice.below(10) {
             0..=1 => 0,
@@ -117,7 +116,7 @@ impl Drawing {
         self.at += Duration::from_millis(milliseconds);
     }
 
-    /// A time within which what is done about a change is under way.
+    /// A delay in milliseconds, mostly short enough that the operator is still handling the last change.
     fn moment(&mut self) -> u64 {
         if self.dice.happens(800) { self.dice.below(150) } else { self.dice.below(5000) }
     }
@@ -140,7 +139,7 @@ impl Drawing {
         self.later(after, Action::User { verb, resource, namespace, name, body });
     }
 
-    /// The spec of a new pair.
+    /// Draws the spec of a new KeyPair.
     fn spec(&mut self) -> Value {
         let mut spec = spec(&mut self.dice);
         if self.theme == Theme::Regions
@@ -189,7 +188,7 @@ impl Drawing {
             (Theme::Requests, _) | (Theme::Everything, 70..=76) => self.network(),
             (Theme::Leaders, _) | (Theme::Everything, 77..=82) => self.replica(),
             (Theme::Policies, _) | (Theme::Everything, 83..=87) => self.policy(),
-            // It puts so much out of order that it would hide what else there is.
+            // Only in this theme, and only once: a restore disrupts so much that it would hide other faults.
             (Theme::Snapshots, 0..=49) if !self.has_restored() => self.snapshot(),
             _ => self.delete(),
         }

@@ -1,4 +1,4 @@
-//! A history: the actions of users and the faults, each with its time. It is drawn from a seed, and can be shortened.
+//! A history: user actions and faults, each at its time. It is drawn from a seed, and can be shortened.
 
 mod draw;
 mod request;
@@ -57,7 +57,7 @@ pub enum Action {
         /// An object, or a patch; `null` for a delete. `$KEY<n>` is replaced by the base64 of a user's private key.
         body: Value,
     },
-    /// Somebody who registers keys sets a condition of a `KeyPair`.
+    /// A controller that registers keys sets a condition of a `KeyPair`.
     Gate {
         /// The namespace of the `KeyPair`.
         namespace: String,
@@ -77,11 +77,11 @@ pub enum Action {
     },
     /// A replica is started, if it is not running.
     Start(usize),
-    /// A replica is told to stop (SIGTERM).
+    /// A replica receives SIGTERM.
     Stop(usize),
-    /// A replica gets no processor time.
+    /// A replica gets no CPU time.
     Suspend(usize),
-    /// A suspended replica gets processor time again.
+    /// A suspended replica gets CPU time again.
     Resume(usize),
     /// Sets the faults of the network between a replica and the API server.
     Network(usize, NetworkFaults),
@@ -138,7 +138,7 @@ pub struct NetworkFaults {
 pub enum WatchFault {
     /// None: every event arrives immediately.
     Clear,
-    /// The last events, of this number, are held back.
+    /// This many of the latest events are held back.
     LagBy(usize),
     /// Every event is delayed by this number of milliseconds.
     LagFor(u64),

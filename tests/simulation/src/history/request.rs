@@ -1,4 +1,4 @@
-//! What a user sends for a step, to the simulated API server and to a real one alike.
+//! The request that a user sends for a step. It is the same for the simulated API server and a real one.
 
 use serde_json::{Value, json};
 
@@ -8,24 +8,24 @@ use crate::{keys::with_keys, server::Resource};
 /// A request of a user.
 #[derive(Debug, Clone, PartialEq)]
 pub struct UserRequest {
-    /// Its method.
+    /// The HTTP method.
     pub method: &'static str,
-    /// Where to.
+    /// The path.
     pub path: String,
-    /// What the body is.
+    /// The content type of the body.
     pub content_type: &'static str,
-    /// An object, or a patch, with the keys of the users in it.
+    /// An object, or a patch, with the private keys of users filled in.
     pub body: Option<Value>,
 }
 
 impl UserRequest {
-    /// A read of one object.
+    /// A GET of one object.
     #[must_use]
     pub fn read(resource: &str, namespace: &str, name: &str) -> Self {
         Self { method: "GET", body: None, ..Self::new(Verb::Delete, resource, namespace, name, &Value::Null) }
     }
 
-    /// That of a step.
+    /// The request of a step.
     #[must_use]
     pub fn new(verb: Verb, resource: &str, namespace: &str, name: &str, body: &Value) -> Self {
         let all = match resource {

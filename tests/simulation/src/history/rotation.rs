@@ -8,10 +8,10 @@ use super::{UserRequest, Verb, spec::one};
 /// The types of the conditions that the histories use as gates.
 pub const GATES: [&str; 2] = ["example.com/registered", "example.com/stored"];
 
-/// An interval within which no history ends.
+/// An interval that is longer than any history.
 const LONG: &str = "2160h";
 
-/// Settings of a rotation, mostly valid.
+/// Draws rotation settings, mostly valid ones.
 pub fn settings(dice: &mut Dice) -> Value {
     let publish_before = *one(dice, &["0s", "0s", "2s", "5s", "24h"]);
     let mut settings = json!({ "publishBefore": publish_before, "keepAfter": one(dice, &["0s", "0s", "3s", "24h"]) });
@@ -29,13 +29,13 @@ pub fn settings(dice: &mut Dice) -> Value {
     settings
 }
 
-/// Whether the key of a pair is to be replaced within the time of a history.
+/// Whether a schedule rotates the key of a KeyPair within the time of a history.
 #[must_use]
 pub fn is_scheduled(key_pair: &Value) -> bool {
     key_pair.pointer("/spec/rotation/every").is_some_and(|every| every != LONG)
 }
 
-/// What users send so that a `KeyPair` is not rotated for ever: the end of a history waits until nothing is written any more.
+/// The request that ends the schedule of a `KeyPair`. A history ends only when the operator stops writing, which a schedule prevents.
 #[must_use]
 pub fn end_of_schedule(key_pair: &Value) -> Option<UserRequest> {
     let text = |pointer| key_pair.pointer(pointer).and_then(Value::as_str);
@@ -44,8 +44,8 @@ pub fn end_of_schedule(key_pair: &Value) -> Option<UserRequest> {
     is_scheduled(key_pair).then(|| UserRequest::new(Verb::Patch, "keypairs", namespace, name, &patch))
 }
 
-/// The request that sets this condition of `key_pair`, as a controller sends it: with the other conditions as it has read them, and refused
-/// if they have changed since.
+/// The request that sets a condition of `key_pair`, as a controller sends it: it repeats the other conditions that the controller has read,
+/// and fails if the object has changed since.
 #[must_use]
 pub fn with_condition(key_pair: &Value, gate: &str, is_open: bool, now: &str) -> UserRequest {
     let text = |pointer| key_pair.pointer(pointer).and_then(Value::as_str).unwrap_or_default();

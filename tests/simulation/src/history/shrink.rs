@@ -1,13 +1,13 @@
-//! Shortening a history that fails to the steps that it takes.
+//! Shortens a failing history to the steps that make it fail.
 
 use std::time::{Duration, Instant};
 
 use super::History;
 
-/// How long a history is shortened at most.
+/// The time limit for shortening a history.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A history with as few of the steps as will do (delta debugging): `fails` says whether one still fails.
+/// Removes as many steps from a history as possible while `fails` still returns true for it (delta debugging).
 pub fn shorten(history: &History, fails: impl Fn(&History) -> bool) -> History {
     let end = Instant::now() + PATIENCE;
     let mut best = history.clone();

@@ -1,4 +1,4 @@
-//! Specs of `KeyPair`s, drawn by walks over the CRD's own schema: so a field that is new there is drawn, too.
+//! Specs of `KeyPair`s, drawn from the schema of the CRD, so that new fields are covered automatically.
 
 use std::sync::LazyLock;
 
@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::keys;
 
-/// The schema of `spec`, without rotation, which has histories of its own.
+/// The schema of `spec`, without `rotation`, which has histories of its own.
 static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
     let crd = serde_json::to_value(keypair_operator::api::crd()).unwrap_or_default();
     let spec = crd.pointer("/spec/versions/0/schema/openAPIV3Schema/properties/spec");
@@ -19,7 +19,7 @@ static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
     spec
 });
 
-/// Public keys to import: two of users, what is none, and a private key.
+/// Public keys to import: three valid ones, an invalid one, and a private key.
 static PUBLIC_KEYS: LazyLock<Vec<String>> = LazyLock::new(|| {
     let line = |spec, number| keys::key(spec, number).public_key("somebody").map(|key| key.to_openssh());
     let mut lines: Vec<String> = [line(KeySpec::Rsa2048, 0), line(KeySpec::Rsa2048, 1), line(KeySpec::Ed25519, 0)]
@@ -32,34 +32,34 @@ static PUBLIC_KEYS: LazyLock<Vec<String>> = LazyLock::new(|| {
     lines
 });
 
-/// A key to import that is right.
+/// Draws a valid public key to import.
 pub fn right_public_key(dice: &mut Dice) -> String {
     one(dice, PUBLIC_KEYS.get(..3).unwrap_or_default()).clone()
 }
 
-/// A value that some field of `spec` can have, and the path to it.
+/// A value for a field of `spec`, and the path of that field.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Edit {
-    /// The names of the fields from `spec` on.
+    /// The names of the fields on the path, starting below `spec`.
     pub path: Vec<String>,
-    /// `null`: the field is taken away.
+    /// The new value; `null` removes the field.
     pub value: Value,
 }
 
 impl Edit {
-    /// As a merge patch of a `KeyPair`.
+    /// The edit as a merge patch of a `KeyPair`.
     pub fn patch(&self) -> Value {
         let within = self.path.iter().rev().fold(self.value.clone(), |value, name| json!({ name: value }));
         json!({ "spec": within })
     }
 
-    /// The one that takes this back from `spec`.
+    /// The edit that restores the current value of the field in `spec`.
     pub fn inverse(&self, spec: &Value) -> Self {
         let before = self.path.iter().try_fold(spec, |value, name| value.get(name));
         Self { path: self.path.clone(), value: before.cloned().unwrap_or_default() }
     }
 
-    /// Makes `spec` what the API server will make of it.
+    /// Applies the edit to `spec`, as the API server does.
     pub fn apply(&self, spec: &mut Value) {
         let Some((last, before)) = self.path.split_last() else { return };
         let mut at = spec;
@@ -82,7 +82,7 @@ impl Edit {
     }
 }
 
-/// The spec of a new `KeyPair`.
+/// Draws the spec of a new `KeyPair`.
 pub fn spec(dice: &mut Dice) -> Value {
     let mut spec = match dice.below(10) {
         0 => json!({}),
@@ -116,23 +116,23 @@ fn set(spec: &mut Value, name: &str, value: Value) {
     }
 }
 
-/// An edit of one field.
+/// Draws an edit of one field.
 pub fn edit(dice: &mut Dice) -> Edit {
-    // What the Secret is like can be edited always, and has the most that can go wrong.
+    // The fields of the Secret are always mutable, and more can go wrong with them than with any others.
     if dice.happens(600) {
         return below(dice, SCHEMA.pointer("/properties/secret").unwrap_or(&Value::Null), vec!["secret".to_owned()]);
     }
     below(dice, &SCHEMA, Vec::new())
 }
 
-/// An edit of something at this path, or below.
+/// Draws an edit of a field at this path, or below it.
 fn below(dice: &mut Dice, schema: &Value, mut path: Vec<String>) -> Edit {
     let properties = schema.get("properties").and_then(Value::as_object);
     let Some(properties) = properties.filter(|properties| !properties.is_empty()) else {
         let value = if dice.happens(200) { Value::Null } else { value(dice, schema, &path) };
         return Edit { path, value };
     };
-    // The name of the Secret as often as all else about it.
+    // The name of the Secret is drawn as often as all its other fields together.
     let name = if path == ["secret"] && dice.happens(500) {
         "name"
     } else {
@@ -143,7 +143,7 @@ fn below(dice: &mut Dice, schema: &Value, mut path: Vec<String>) -> Edit {
     below(dice, properties.get(name).unwrap_or(&Value::Null), path)
 }
 
-/// A value that the schema allows; the field's rules need not.
+/// Draws a value that the schema allows. It may violate the validation rules of the field.
 fn value(dice: &mut Dice, schema: &Value, path: &[String]) -> Value {
     if let Some(values) = schema.get("enum").and_then(Value::as_array).filter(|values| !values.is_empty()) {
         return one(dice, values).clone();
@@ -184,7 +184,7 @@ fn map(dice: &mut Dice, of: &Value, path: &[String]) -> Value {
     Value::Object(entries)
 }
 
-/// The texts that mean something for a field, and one that does not.
+/// Draws a string that is meaningful for the field, or an invalid one.
 fn text(dice: &mut Dice, path: &[String]) -> Value {
     let path: Vec<&str> = path.iter().map(String::as_str).collect();
     let known: &[&str] = match path[..] {
@@ -202,8 +202,8 @@ fn text(dice: &mut Dice, path: &[String]) -> Value {
     json!(one(dice, known))
 }
 
-/// One of these, of which there are some.
+/// Draws an item of a non-empty slice.
 pub fn one<'a, T>(dice: &mut Dice, of: &'a [T]) -> &'a T {
     let at = usize::try_from(dice.below(of.len().max(1) as u64)).unwrap_or_default();
-    of.get(at).expect("there is nothing to choose from")
+    of.get(at).expect("the slice is not empty")
 }

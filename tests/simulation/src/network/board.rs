@@ -1,5 +1,5 @@
-//! A value that others wait for a change of. As tokio's channel of the same kind, but for the order in which those who wait are woken: that
-//! is the one in which they came, where tokio's is drawn by chance.
+//! A value with change notification, like tokio's `watch` channel. It wakes waiting readers in the order in which they began to wait;
+//! tokio's channel wakes them in random order, which a seed does not reproduce.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -16,7 +16,7 @@ impl<T> Shared<T> {
     }
 }
 
-/// Where the value is written.
+/// The writing side.
 pub(super) struct Board<T>(Arc<Shared<T>>);
 
 impl<T: Copy> Board<T> {
@@ -24,7 +24,7 @@ impl<T: Copy> Board<T> {
         Self(Arc::new(Shared { value: Mutex::new((value, 0)), changed: Notify::new() }))
     }
 
-    /// Changes the value and wakes whoever waits.
+    /// Changes the value and wakes all waiting readers.
     pub(super) fn send_modify(&self, change: impl FnOnce(&mut T)) {
         let mut value = self.0.lock();
         change(&mut value.0);
@@ -33,13 +33,13 @@ impl<T: Copy> Board<T> {
         self.0.changed.notify_waiters();
     }
 
-    /// One who has seen what the value is now.
+    /// A reader that has seen the current value.
     pub(super) fn subscribe(&self) -> Reader<T> {
         Reader { shared: Arc::clone(&self.0), seen: self.0.lock().1 }
     }
 }
 
-/// Who has seen the value, and may wait for the next.
+/// The reading side, which can wait for the next change.
 pub(super) struct Reader<T> {
     shared: Arc<Shared<T>>,
     seen: u64,
@@ -62,7 +62,7 @@ impl<T: Copy> Reader<T> {
         value
     }
 
-    /// Resolves when the value has changed since it was seen.
+    /// Resolves when the value has changed since this reader last saw it.
     pub(super) async fn changed(&mut self) {
         loop {
             let notified = self.shared.changed.notified();

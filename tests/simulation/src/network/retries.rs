@@ -1,7 +1,7 @@
-//! What kube's client does by itself about answers that ask to try again.
+//! The retries of kube's client for responses that ask for one.
 //!
-//! A client that is built from a configuration has kube's own layer for it, whose delays are drawn from a source that no seed repeats;
-//! a client of a service has none. This one does the same with delays from the network's seed.
+//! A client that is built from a configuration has kube's own retry layer, whose random delays no seed reproduces; a client that is built
+//! from a service has none. This layer does the same, with delays drawn from the network's seed.
 
 use std::{
     future::Future,
@@ -18,17 +18,17 @@ use tower::Service as _;
 
 use super::{Network, NetworkBody, lock};
 
-/// As [`kube::client::retry::RetryPolicy::server_retry`].
+/// The limits of [`kube::client::retry::RetryPolicy::server_retry`].
 const MAX_RETRIES: u32 = 15;
 const MIN_DELAY: Duration = Duration::from_millis(5);
 const MAX_DELAY: Duration = Duration::from_secs(1000);
 
-/// A way to the server on which requests are sent again that are answered with 429, 503 or 504.
+/// A connection to the server that retries requests answered with 429, 503 or 504.
 #[derive(Clone)]
 pub struct Retrying(Network);
 
 impl Retrying {
-    /// That over this network.
+    /// Adds retries to a network.
     #[must_use]
     pub fn new(network: Network) -> Self {
         Self(network)
@@ -48,12 +48,12 @@ impl Retrying {
         Ok(answer)
     }
 
-    /// Twice as long each time, and up to three times that.
+    /// Doubles with each attempt; jitter makes it up to three times as long.
     fn delay(&self, attempt: u32) -> Duration {
         let base = MIN_DELAY.saturating_mul(2_u32.saturating_pow(attempt)).min(MAX_DELAY);
         let jitter = lock(&self.0.shared.dice).below(2000);
         let delay = base + base.mul_f64(f64::from(u32::try_from(jitter).unwrap_or_default()) / 1000.0);
-        // In whole milliseconds, as timers are.
+        // Whole milliseconds, the resolution of timers.
         Duration::from_millis(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)).min(MAX_DELAY)
     }
 }
@@ -62,7 +62,7 @@ fn asks_for_another(status: StatusCode) -> bool {
     matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT)
 }
 
-/// After which time the server wants to be asked again.
+/// The delay that the `Retry-After` header asks for.
 fn wanted(answer: &Response<NetworkBody>) -> Duration {
     let header = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
     header.map_or(Duration::ZERO, Duration::from_secs)

@@ -27,10 +27,10 @@ async fn requests_and_responses_can_be_lost() {
     let (server, network, api) = setting();
     network.set_faults(Faults { lost_requests: 1000, ..Faults::default() });
     assert!(api.create(&PostParams::default(), &secret("a")).await.is_err());
-    assert!(server.objects("secrets").is_empty(), "it was not carried out");
+    assert!(server.objects("secrets").is_empty(), "a lost request was carried out");
     network.set_faults(Faults { lost_responses: 1000, ..Faults::default() });
     assert!(api.create(&PostParams::default(), &secret("a")).await.is_err());
-    assert_eq!(server.objects("secrets").len(), 1, "it was");
+    assert_eq!(server.objects("secrets").len(), 1, "a request whose response was lost was not carried out");
     network.calm();
     assert!(api.create(&PostParams::default(), &secret("b")).await.is_ok());
 }
@@ -81,7 +81,7 @@ async fn requests_over_a_broken_link_hang_or_fail() {
     let (server, network, api) = setting();
     let second = Duration::from_secs(1);
     network.set_link(Link::Silent);
-    assert!(timeout(second * 100, api.get_opt("a")).await.is_err(), "nobody says that nothing arrives");
+    assert!(timeout(second * 100, api.get_opt("a")).await.is_err(), "a silent link reported an error");
     network.set_link(Link::Refusing);
     assert!(timeout(second, api.get_opt("a")).await.unwrap().is_err());
     network.set_link(Link::Up);
@@ -116,10 +116,10 @@ async fn a_broken_link_breaks_watches() {
         "",
         Some(&serde_json::json!({ "metadata": { "name": "b" } })),
     );
-    assert!(timeout(Duration::from_secs(1000), events.next()).await.is_err(), "nothing is told");
+    assert!(timeout(Duration::from_secs(1000), events.next()).await.is_err(), "an event arrived over a silent link");
     network.set_link(Link::Up);
     let end = timeout(Duration::from_secs(1), events.next()).await.unwrap();
-    assert!(end.is_none_or(|event| event.is_err()), "the connection is broken");
+    assert!(end.is_none_or(|event| event.is_err()), "the watch survived the outage of its link");
 }
 
 #[tokio::test(start_paused = true)]
@@ -142,5 +142,5 @@ async fn clients_retry_when_the_server_asks() {
     });
     let begin = Instant::now();
     assert!(api.get_opt("a").await.is_err());
-    assert!(begin.elapsed() < Duration::from_secs(1), "that is not tried again");
+    assert!(begin.elapsed() < Duration::from_secs(1), "a request was retried after a 500");
 }

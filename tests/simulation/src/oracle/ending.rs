@@ -14,10 +14,10 @@ use super::{
 };
 use crate::Server;
 
-/// How long after its time a switch may come.
+/// How long after its scheduled time a key switch may happen.
 const GRACE: SignedDuration = SignedDuration::from_secs(10);
 
-/// The errors in the present objects.
+/// The errors in the current objects.
 #[must_use]
 pub fn unsettled(server: &Server, guarantees: &Guarantees) -> Vec<String> {
     let (key_pairs, secrets) = (server.objects("keypairs"), server.objects("secrets"));
@@ -84,7 +84,7 @@ fn of_key_pair(
     }
     let of_this = |secret: &&Value| namespace(secret) == namespace(key_pair) && owner(secret) == Some(uid(key_pair));
     let mine: Vec<&Value> = secrets.iter().filter(of_this).collect();
-    // A move continues when the request is valid again, or has a slot.
+    // A move continues when the spec is valid again, or when the KeyPair gets a slot.
     let is_held_up = status == "False" && !matches!(reason, "SecretConflict" | "PrivateKeyLost" | "PrivateKeyMismatch");
     if is_untouched && !is_held_up && mine.len() > 1 {
         let names: Vec<&str> = mine.iter().map(|secret| name(secret)).collect();

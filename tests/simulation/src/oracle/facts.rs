@@ -114,7 +114,7 @@ fn key_in(entry: &str) -> Option<Arc<str>> {
     found
 }
 
-/// The fingerprint of the private key that the Secret holds where its record says, if there is one.
+/// The fingerprint of the private key in the entry that `keypairs.dev/applied` names, if there is one.
 pub fn current_key(secret: &Value) -> Option<Arc<str>> {
     let applied: Value = serde_json::from_str(annotation(secret, "keypairs.dev/applied")?).ok()?;
     key_in(secret.get("data")?.get(text(&applied, "/privateKey")?)?.as_str()?)

@@ -1,4 +1,4 @@
-//! Compares with a fresh operator: it must change none of the present objects, and from the same specs it must create the same objects in
+//! Compares with a fresh operator: it must change none of the current objects, and from the same specs, it must create the same objects in
 //! an empty cluster.
 
 use std::{
@@ -22,7 +22,7 @@ use crate::{Server, history::Setup, keys::Keys, replica::Host, trace::Trace};
 /// How long the fresh operator runs. There are no faults to wait for.
 const TIME: Duration = Duration::from_secs(12);
 
-/// Runs an operator without memory against a server.
+/// Runs an operator without any state against a server.
 async fn run(server: &Server, setup: &Setup, seed: u64, time: Duration) {
     let setup = Setup { replicas: 1, answers_reviews: false, ..setup.clone() };
     let working = {
@@ -37,7 +37,7 @@ async fn run(server: &Server, setup: &Setup, seed: u64, time: Duration) {
     working.abort();
 }
 
-/// The changes that a fresh operator makes to the present objects. There should be none.
+/// The changes that a fresh operator makes to the current objects. There should be none.
 pub async fn changes_of_a_fresh_operator(
     server: &Server,
     setup: &Setup,
@@ -58,7 +58,7 @@ pub async fn changes_of_a_fresh_operator(
     let open: BTreeSet<&str> = key_pairs.iter().filter(is_open).map(uid).collect();
     let is_about = |object: &Value| open.contains(uid(object)) || owner(object).is_some_and(|of| open.contains(of));
     let belongs_to_open = |state: &BTreeMap<String, Value>, key: &str| state.get(key).is_some_and(is_about);
-    // A conflict is described by the owner of the Secret, which can be such a KeyPair.
+    // The message about a conflict depends on the owner of the Secret, which can be such a KeyPair.
     let describes_owner = |state: &BTreeMap<String, Value>, key: &str| {
         state.get(key).is_some_and(|object| {
             let secret = format!("secrets {}/{}", namespace(object), wanted_secret(object));
@@ -78,9 +78,10 @@ pub async fn changes_of_a_fresh_operator(
         .collect()
 }
 
-/// Whether a fresh operator may decide differently about a `KeyPair` that is not accepted: if a policy removed the owner from its Secret, or
-/// if an older one, or one of the same second, waits for the slot, name or token that it has been granted. If a policy removed the owner,
-/// it may also describe a conflict about the Secret of an accepted one differently: nothing shows it the other Secrets.
+/// Whether a fresh operator may decide differently about a `KeyPair` that is not accepted: if a policy removed the owner from its Secret,
+/// or if an older one, or one created in the same second, waits for the slot, name or token that this one was granted. If a policy removed
+/// the owner, it may also describe a conflict about the Secret of an accepted one differently, because nothing leads it to the other
+/// Secrets.
 fn is_open(key_pair: &Value, key_pairs: &[Value], guarantees: &Guarantees) -> bool {
     let waits = |of: &Value| {
         let reason = ready(of).1;
@@ -143,7 +144,7 @@ fn brief(object: &Value) -> String {
     shown.to_string()
 }
 
-/// The differences, except permitted ones, between the present objects and those that the same specs give in an empty cluster.
+/// The differences, except permitted ones, between the current objects and those that the same specs produce in an empty cluster.
 pub async fn differences_from_an_empty_cluster(
     server: &Server,
     setup: &Setup,
@@ -168,7 +169,7 @@ pub async fn differences_from_an_empty_cluster(
     });
     for object in &key_pairs {
         create("keypairs", object);
-        // Who is the oldest is told by the second.
+        // Creation timestamps have a resolution of one second, and the oldest KeyPair has priority.
         empty.jump(1000);
     }
     run(&empty, setup, seed, TIME).await;
@@ -182,7 +183,7 @@ pub async fn differences_from_an_empty_cluster(
     for (namespace, pairs) in namespaces {
         let is_same = |(object, fresh): &(&Value, Value)| accepted(object).is_some() == accepted(fresh).is_some();
         let untouched = |(object, _): &(&Value, Value)| !guarantees.is_modified_by_others(uid(object));
-        // Who came first may have a slot that an older one would have.
+        // The KeyPair that was accepted first may hold a slot that an older one gets in the empty cluster.
         if !pairs.iter().all(is_same) || !pairs.iter().all(untouched) {
             continue;
         }
@@ -236,7 +237,7 @@ fn comparable(key_pair: &Value) -> Value {
     let (status, reason) = ready(key_pair);
     let field = |name: &str| key_pair.pointer("/status").and_then(|status| status.get(name)).cloned();
     // Without `spec.generate`, a KeyPair may have adopted a key of any type, and may have moved it since.
-    // A rotation may have moved it to the type in the spec, or may still have to.
+    // A rotation may have changed it to the type in the spec, or may still have to.
     let is_any = !is_import(key_pair)
         && (key_pair.pointer("/spec/generate").is_none() || key_pair.pointer("/spec/rotation").is_some());
     let kind = |name: &str| field(name).filter(|_| !is_any);
@@ -305,7 +306,7 @@ fn repeats_what_was_edited(server: &Server, key_pair: &Value) -> bool {
         && server.objects("keypairs").iter().any(is_edited_original)
 }
 
-/// Whether the Secret of another `KeyPair` has the name that this one wants: two may each want the name of the other's Secret.
+/// Whether the Secret of another `KeyPair` has the name that this one wants: each of two may want the name of the other's Secret.
 fn is_in_the_way(server: &Server, key_pair: &Value) -> bool {
     let secret = server.object("secrets", namespace(key_pair), wanted_secret(key_pair));
     let of = secret.as_ref().and_then(owner).filter(|of| *of != uid(key_pair));

@@ -51,7 +51,7 @@ pub struct KeyPairRecord {
     pub is_modified_by_others: bool,
     /// Whether `onLoss` is `Regenerate`.
     regenerates: bool,
-    /// Whether it has ever been: a write for an earlier spec can arrive late.
+    /// Whether `onLoss` has ever been `Regenerate`: a write for an earlier spec can arrive late.
     has_regenerated: bool,
     rotation: RotationRecord,
 }
@@ -65,7 +65,7 @@ struct Checker {
     default_quota: usize,
     key_pairs: BTreeMap<NamespacedName, Arc<Value>>,
     secrets: BTreeMap<NamespacedName, Arc<Value>>,
-    /// The quotas of each namespace, each with the resource version from which on it applied.
+    /// The quotas of each namespace, each with the first resource version at which it applied.
     quotas: BTreeMap<String, Vec<(u64, usize)>>,
     leader: Option<String>,
     records: BTreeMap<String, KeyPairRecord>,
@@ -83,7 +83,7 @@ struct Checker {
 }
 
 impl Guarantees {
-    /// Without changes so far. `sightings` records what the operator's watches have shown to it.
+    /// A checker that has seen no changes. `sightings` records what the operator's watches have delivered.
     #[must_use]
     pub fn new(history: &History, sightings: Sightings) -> Self {
         Self(Arc::new(Mutex::new(Checker {
@@ -116,7 +116,7 @@ impl Guarantees {
         self.lock().see(change);
     }
 
-    /// Starts again with the present objects, after the store was restored: acceptances after the snapshot are lost.
+    /// Starts over with the current objects after a restore of the store, which loses acceptances after the snapshot.
     pub fn restored(&self, server: &Server) {
         let mut checker = self.lock();
         checker.is_restored = true;
@@ -236,8 +236,8 @@ impl Checker {
         }
     }
 
-    /// The largest quota on which this user may have based its last write: the one that its watch showed last, or any later one. If the
-    /// namespace was recreated, the quotas of the previous one count until the watch has shown that.
+    /// The largest quota on which this user may have based its last write: the one that its watch delivered last, or any later one. If the
+    /// namespace was recreated, the quotas of the previous one count until the watch has delivered that.
     fn largest_possible_quota(&self, namespace: &str, user: &str) -> usize {
         let max_delay = if self.is_held_up { MAX_DELAY_WITH_FAULTS } else { MAX_DELAY };
         let quotas = self.quotas.get(namespace).map(Vec::as_slice).unwrap_or_default();

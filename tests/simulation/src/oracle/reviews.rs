@@ -1,4 +1,4 @@
-//! Compares a replica's answers to admission reviews with the present objects.
+//! Compares a replica's answers to admission reviews with the current objects.
 
 use keypair_operator::{
     cache::ScopeCaches,
@@ -37,7 +37,7 @@ fn of_namespace(place: &Value, there: &[&Value], default_quota: usize, caches: &
             return;
         };
         let refused = refused.as_deref();
-        // The projects of the namespace may refuse every review.
+        // The project settings of the namespace may refuse every review.
         let is_of_project = has_projects && refused.is_some_and(|reason| reason == "ProjectNotFound");
         let is_right = match refused {
             None => !taken.contains(&wanted) && taken.len() < quota,

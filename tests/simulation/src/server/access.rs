@@ -1,8 +1,8 @@
-//! Rights that users do not have, as RBAC denies them.
+//! Denied permissions, with the errors of RBAC.
 
 use super::{failure::Failure, request::ApiRequest, state::State, watches::is_meant};
 
-/// Whether `user` may do what is asked.
+/// Checks that `user` may send this request.
 pub(super) fn authorize(state: &State, user: &str, request: &ApiRequest) -> Result<(), Failure> {
     let (verb, right) = (request.verb(), request.rbac_resource());
     let meant = |(who, denied, what): &(String, String, String)| {
@@ -13,7 +13,7 @@ pub(super) fn authorize(state: &State, user: &str, request: &ApiRequest) -> Resu
     }
     let resource = request.resource;
     let place = match (resource.plural, request.namespace.as_str(), request.name.as_str()) {
-        // What concerns one Namespace is in it.
+        // A request for a single Namespace counts as a request in that namespace.
         ("namespaces", _, "") | (_, "", _) if resource.plural != "namespaces" || request.name.is_empty() => {
             "at the cluster scope".to_owned()
         }
@@ -22,6 +22,6 @@ pub(super) fn authorize(state: &State, user: &str, request: &ApiRequest) -> Resu
     };
     let words =
         format!("User \"{user}\" cannot {verb} resource \"{right}\" in API group \"{}\" {place}", resource.group);
-    // A collection has no name, and neither has what is not there yet.
+    // A request for a collection has no name, and neither has a create.
     Err(Failure::forbidden(resource, &request.name, &words))
 }

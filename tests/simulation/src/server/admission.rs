@@ -1,71 +1,71 @@
-//! What others' admission makes of a write: policies and webhooks that rewrite it or refuse it.
+//! Admission control by others: policies and webhooks that change or refuse a write.
 
 use serde_json::{Value, json};
 
 use super::{Server, failure::Failure, object};
 
-/// A change or a refusal of what is written.
+/// A change to a write, or its refusal.
 #[derive(Debug, Clone)]
 pub enum Effect {
-    /// Sets a label, whatever it was.
+    /// Sets or replaces a label.
     SetLabel(String, String),
-    /// Takes a label away.
+    /// Removes a label.
     RemoveLabel(String),
-    /// Sets an annotation, whatever it was.
+    /// Sets or replaces an annotation.
     SetAnnotation(String, String),
-    /// Takes an annotation away.
+    /// Removes an annotation.
     RemoveAnnotation(String),
-    /// Takes all owner references away.
+    /// Removes all owner references.
     RemoveOwnerReferences,
-    /// Takes an entry of `data` away.
+    /// Removes an entry of `data`.
     RemoveData(String),
-    /// Sets an entry of `data`, given in base64.
+    /// Sets an entry of `data` to a base64 value.
     SetData(String, String),
-    /// Refuses with 403, as a webhook of this name does that says no, in these words.
+    /// Refuses with 403, as a webhook with this name and message.
     Refuse(String, String),
-    /// Refuses with 422, as a policy of this name does, in these words.
+    /// Refuses with 422, as a policy with this name and message.
     Invalid(String, String),
-    /// Refuses with 500, as if the webhook of this name did not answer.
+    /// Refuses with 500, as if the webhook of this name did not respond.
     WebhookAway(String),
-    /// Refuses with 403 what would be more than this many objects in a namespace, as a ResourceQuota of this name.
+    /// Refuses with 403 any object beyond this number in a namespace, as a ResourceQuota of this name.
     Quota(String, usize),
 }
 
-/// A rule of admission.
+/// An admission rule.
 #[derive(Debug, Clone)]
 pub struct Rule {
     /// The plural of the resource; `*`: any.
     pub resource: String,
-    /// Whether creates are concerned.
+    /// Whether it applies to creates.
     pub on_create: bool,
-    /// Whether updates are concerned.
+    /// Whether it applies to updates.
     pub on_update: bool,
-    /// The only user concerned; `None`: every one.
+    /// The only user to which it applies; `None`: all.
     pub user: Option<String>,
-    /// The only namespace concerned; `None`: every one.
+    /// The only namespace to which it applies; `None`: all.
     pub namespace: Option<String>,
-    /// What is done.
+    /// The effect.
     pub effect: Effect,
 }
 
 impl Rule {
-    /// One for all writes of Secrets.
+    /// A rule for all writes of Secrets.
     #[must_use]
     pub fn on_secrets(effect: Effect) -> Self {
         Self { resource: "secrets".to_owned(), on_create: true, on_update: true, user: None, namespace: None, effect }
     }
 }
 
-/// The rules in force.
+/// The admission rules of a server.
 pub struct Admission<'a>(pub(super) &'a Server);
 
 impl Admission<'_> {
-    /// Adds a rule, which comes after the others.
+    /// Adds a rule after the existing ones.
     pub fn add(&self, rule: Rule) {
         self.0.with(|state| state.rules.push(rule));
     }
 
-    /// Takes all rules away.
+    /// Removes all rules.
     pub fn clear(&self) {
         self.0.with(|state| state.rules.clear());
     }
@@ -77,18 +77,18 @@ impl Admission<'_> {
     }
 }
 
-/// A write that admission is asked about.
+/// A write that is subject to admission.
 pub(super) struct Question<'a> {
     pub resource: &'a str,
     pub user: &'a str,
     pub namespace: &'a str,
     pub name: &'a str,
     pub is_create: bool,
-    /// How many there are in the namespace.
+    /// The number of existing objects in the namespace.
     pub present: usize,
 }
 
-/// Applies the rules that change something and then those that refuse.
+/// Applies the rules that change the object, then those that refuse it.
 pub(super) fn admit(rules: &[Rule], question: &Question, written: &mut Value) -> Result<(), Failure> {
     let concerned = |rule: &&Rule| {
         (rule.resource == "*" || rule.resource == question.resource)

@@ -1,4 +1,4 @@
-//! What the controllers of Kubernetes do by themselves, and etcd: garbage collection, the end of namespaces, compaction.
+//! The background work of Kubernetes' controllers and etcd: garbage collection, namespace deletion, compaction.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -12,11 +12,11 @@ use super::{
     state::{Key, State},
 };
 
-/// Who does it.
+/// The user name of the controllers.
 pub(super) const CONTROLLERS: &str = "system:kube-controller-manager";
-/// How often the history is compacted, and how much of it stays.
+/// How often the history is compacted, and how much of it is kept.
 const COMPACTION_INTERVAL: Duration = Duration::from_secs(300);
-/// The longest time that a controller takes to see what is to be done, in milliseconds.
+/// The maximum time until a controller reacts to a change, in milliseconds.
 const MAX_DELAY: u64 = 1000;
 
 pub(super) async fn run(server: &Server) {
@@ -34,7 +34,7 @@ pub(super) async fn run(server: &Server) {
         let delay = server.with(|state| state.dice.below(MAX_DELAY));
         sleep(Duration::from_millis(delay)).await;
         server.with(|state| {
-            // They would have to ask the API server.
+            // The controllers depend on the API server.
             if !state.is_down {
                 collect(state);
             }
@@ -42,7 +42,7 @@ pub(super) async fn run(server: &Server) {
     }
 }
 
-/// Does everything that there is to do.
+/// Runs the controllers until there is nothing left to do.
 pub(super) fn collect(state: &mut State) {
     while collect_once(state) {}
 }
@@ -66,14 +66,14 @@ fn collect_once(state: &mut State) -> bool {
     has_changed
 }
 
-/// Deletes what only owners hold that are gone; does what finalizers of the collector ask for.
+/// Deletes an object whose owners no longer exist, and handles the garbage collector's finalizers.
 fn collect_object(state: &mut State, uids: &BTreeSet<(String, String)>, key: &Key, object: &Value) -> bool {
     let owners = object::list(object, "/metadata/ownerReferences");
     let is_there = |owner: &&Value| {
         let known = Resource::of_kind(object::text(owner, "/apiVersion"), object::text(owner, "/kind"));
         let scope = known.is_some_and(|resource| !resource.is_namespaced);
         let place = if scope { String::new() } else { key.1.clone() };
-        // Of kinds that are not served nobody can say whether they are gone.
+        // For kinds that are not served, nothing shows whether the owner still exists.
         known.is_none() || uids.contains(&(place, object::text(owner, "/uid").to_owned()))
     };
     let left: Vec<Value> = owners.iter().filter(is_there).cloned().collect();
@@ -98,7 +98,7 @@ fn collect_object(state: &mut State, uids: &BTreeSet<(String, String)>, key: &Ke
     false
 }
 
-/// Deletes an object, or marks it where somebody has something to do first. Whether that changed anything.
+/// Deletes an object, or sets its deletion timestamp if it has finalizers.
 fn remove(state: &mut State, key: &Key, object: &Value) {
     if object::finalizers(object).next().is_none() {
         state.commit(key.clone(), CONTROLLERS, None);
@@ -135,7 +135,7 @@ fn without_finalizer(object: &Value, done: &str) -> Value {
     after
 }
 
-/// Takes a finalizer away, and the object with the last one.
+/// Removes a finalizer, and deletes the object with the last one.
 fn finalize(state: &mut State, key: &Key, object: &Value, done: &str) -> bool {
     let after = without_finalizer(object, done);
     let is_last = object::finalizers(&after).next().is_none();
@@ -184,7 +184,7 @@ fn delete_dependents(state: &mut State, key: &Key, object: &Value) -> bool {
     if waits { has_changed } else { finalize(state, key, object, FOREGROUND) }
 }
 
-/// Empties a namespace that is to go, one kind at a time in an order that is drawn, and lets it go when it is empty.
+/// Empties a namespace that is being deleted, one kind at a time in random order, and deletes it when it is empty.
 fn end_namespace(state: &mut State, key: &Key, namespace: &Value) -> bool {
     if !object::is_deleting(namespace) {
         return false;
@@ -204,7 +204,7 @@ fn end_namespace(state: &mut State, key: &Key, namespace: &Value) -> bool {
             }
         }
         if has_changed {
-            // The next kind's turn comes a while later: everybody sees a namespace that is half empty.
+            // The next kind follows a while later, so that a half-empty namespace can be observed.
             return false;
         }
     }

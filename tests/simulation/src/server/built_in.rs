@@ -1,4 +1,4 @@
-//! The rules of Kubernetes' own kinds, as far as the operator meets them.
+//! The rules of built-in kinds, as far as the operator depends on them.
 
 use std::sync::LazyLock;
 
@@ -23,7 +23,7 @@ use super::{
 const MAX_DATA: usize = 1024 * 1024;
 static DATA_KEY: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new("^[-._a-zA-Z0-9]+$").ok());
 
-/// Reads an object as its Go type would be read: what is unknown goes, and so does what is empty.
+/// Reads an object as its Go type does, which drops unknown and empty fields.
 pub(super) fn normalize(resource: &Resource, written: &mut Value) -> Result<(), Failure> {
     match resource.plural {
         "secrets" => typed::<Secret>(written)?,
@@ -44,7 +44,7 @@ fn typed<K: Serialize + DeserializeOwned>(written: &mut Value) -> Result<(), Fai
     Ok(())
 }
 
-/// Fills in what is not given.
+/// Fills in defaults.
 pub(super) fn complete(resource: &Resource, before: Option<&Value>, written: &mut Value) {
     match resource.plural {
         "secrets" => {
@@ -73,7 +73,7 @@ pub(super) fn complete(resource: &Resource, before: Option<&Value>, written: &mu
     if let Some(fields) = written.as_object_mut() {
         fields.retain(|field, value| field == "spec" || !is_empty(value));
         if resource.plural == "events" {
-            // What the type of old has is shown.
+            // The fields of the deprecated Event type are shown, too.
             fields.entry("deprecatedSource").or_insert(json!({}));
             fields.entry("deprecatedFirstTimestamp").or_insert(Value::Null);
             fields.entry("deprecatedLastTimestamp").or_insert(Value::Null);
@@ -88,7 +88,7 @@ fn take_map(written: &mut Value, field: &str) -> serde_json::Map<String, Value> 
     }
 }
 
-/// What is wrong with an object.
+/// The validation errors of an object.
 pub(super) fn mistakes(resource: &Resource, before: Option<&Value>, after: &Value) -> Vec<Mistake> {
     match resource.plural {
         "secrets" => {

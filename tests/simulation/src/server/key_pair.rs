@@ -1,7 +1,7 @@
-//! KeyPairs: the rules of the CustomResourceDefinition.
+//! KeyPairs: validation as defined in the CustomResourceDefinition.
 //!
-//! The rules in CEL are not evaluated: the domain's own checks stand in for them, which `tests/cel` shows to agree with what a real
-//! API server makes of the rules.
+//! The CEL rules are not evaluated. The domain's own checks replace them; `tests/cel` shows that these agree with the rules as a real API
+//! server evaluates them.
 
 use keypair_operator::{
     api::{KeyPair, translate},
@@ -19,17 +19,17 @@ use serde_json::Value;
 
 use super::{failure::Mistake, object, schema::KEY_PAIR};
 
-/// Takes away what the schema does not know, and fills in its defaults.
+/// Prunes fields that the schema does not know, and fills in its defaults.
 pub(super) fn normalize(written: &mut Value) {
     KEY_PAIR.prune(written);
     KEY_PAIR.fill(written);
 }
 
-/// Mistakes after which the rules are not looked at.
+/// Errors after which the rules are not evaluated.
 const BLOCKING: [&str; 5] =
     ["FieldValueNotSupported", "FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany", "FieldValueTypeInvalid"];
 
-/// What is wrong with an object, of whose metadata the mistakes are known.
+/// The validation errors of an object. `known` are the errors of its metadata.
 pub(super) fn mistakes(before: Option<&Value>, after: &Value, known: &[Mistake]) -> Vec<Mistake> {
     let mut found = Vec::new();
     KEY_PAIR.mistakes("", after, &mut found);
@@ -41,7 +41,7 @@ pub(super) fn mistakes(before: Option<&Value>, after: &Value, known: &[Mistake])
         });
         return found;
     }
-    // What has not changed is not checked again.
+    // A spec that has not changed is not validated again.
     let is_spec_changed = |before: &Value| before.get("spec") != after.get("spec");
     if before.is_some_and(|before| !is_spec_changed(before)) {
         return found;
@@ -52,13 +52,13 @@ pub(super) fn mistakes(before: Option<&Value>, after: &Value, known: &[Mistake])
     if let Err(broken) = request::check(&new) {
         refusals.extend(broken.into_iter().filter(|refusal| is_rule(refusal, &new)));
     }
-    // What is refused for its key type by the domain is so by the first word of the line here.
+    // Where the domain refuses the type of a key, a rule refuses the first word of the line.
     let is_told = refusals.iter().any(|refusal| refusal.parameter == Parameter::PublicKey);
     if !is_told && new.public_key.as_deref().is_some_and(|key| key_breaks_rule(&new, key)) {
         refusals.push(Refusal::new(Reason::InvalidPublicKey, Parameter::PublicKey, "The public key cannot be read."));
     }
     if !refusals.is_empty() {
-        // One rule checks everything. Its message has what is wrong with each field.
+        // A single rule checks everything. Its message lists what is wrong with each field.
         let words: Vec<String> = refusals.iter().map(|refusal| words(new.profile, refusal)).collect();
         let words = format!("Invalid value: {}", words.join(" "));
         found.push(Mistake { reason: "FieldValueInvalid", field: "spec".to_owned(), words });
@@ -77,9 +77,9 @@ fn words(profile: Profile, refusal: &Refusal) -> String {
     format!("{}: {message}. {detail} ({})", error.code, refusal.parameter.field())
 }
 
-/// Whether a rule of the CRD says the same as the domain does: whether a key can be read, CEL cannot know.
+/// Whether a rule of the CRD refuses the same as the domain. CEL cannot tell whether a key can be parsed.
 fn is_rule(refusal: &Refusal, parameters: &Parameters) -> bool {
-    // No rule says again what is wrong with `metadata.name`.
+    // No rule repeats what is wrong with `metadata.name`.
     let takes_name = parameters.secret.name == parameters.key_pair_name && !parameters.is_named;
     if refusal.parameter == Parameter::Secret && takes_name && !SECRET_NAME.allows(&parameters.secret.name) {
         return false;
@@ -88,7 +88,7 @@ fn is_rule(refusal: &Refusal, parameters: &Parameters) -> bool {
     !about_key || parameters.public_key.as_deref().is_some_and(|key| key_breaks_rule(parameters, key))
 }
 
-/// What the CRD's rules say of a public key: what it must not contain, and how it must begin.
+/// Whether a public key breaks the CRD's rules: what it must not contain, and how it must begin.
 fn key_breaks_rule(parameters: &Parameters, key: &str) -> bool {
     const BLOCKS: [&str; 3] =
         ["---- BEGIN SSH2 PUBLIC KEY ----", "-----BEGIN PUBLIC KEY-----", "-----BEGIN RSA PUBLIC KEY-----"];

@@ -1,4 +1,4 @@
-//! The rules on metadata that every kind of object obeys.
+//! The rules for metadata, which apply to every kind of object.
 
 use std::sync::LazyLock;
 
@@ -16,10 +16,10 @@ const LABEL_NAME: &str = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]";
 const LABEL_VALUE: &str = "(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?";
 const SUBDOMAIN: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*";
 const DNS_LABEL: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
-/// All annotations together, in bytes.
+/// The maximum size of all annotations together, in bytes.
 const MAX_ANNOTATIONS: usize = 256 * 1024;
 
-/// A pattern for a whole text. Only constants are given to it.
+/// A pattern that must match the whole text. All callers pass constants.
 fn whole(pattern: &str) -> Option<Regex> {
     Regex::new(&format!("^(?:{pattern})$")).ok()
 }
@@ -33,13 +33,13 @@ fn fits(pattern: &LazyLock<Option<Regex>>, text: &str) -> bool {
     pattern.as_ref().is_some_and(|pattern| pattern.is_match(text))
 }
 
-/// Reads the metadata as Kubernetes' own type has them: unknown fields go, and so does what is empty.
+/// Reads metadata as the Go type does, which drops unknown and empty fields.
 pub(super) fn normalize(written: &mut Value) -> Result<(), Failure> {
     let metadata = written.get("metadata").cloned().unwrap_or(Value::Null);
     let metadata = if metadata.is_null() { json!({}) } else { metadata };
     let mut metadata = metadata;
     for map in ["labels", "annotations"] {
-        // A null is an empty text in Go.
+        // Go decodes a null as an empty string.
         for value in metadata.get_mut(map).and_then(Value::as_object_mut).into_iter().flat_map(|map| map.values_mut()) {
             if value.is_null() {
                 *value = json!("");
@@ -49,7 +49,7 @@ pub(super) fn normalize(written: &mut Value) -> Result<(), Failure> {
     let read: ObjectMeta = serde_json::from_value(metadata).map_err(|error| unreadable("metadata", &error))?;
     let mut metadata = serde_json::to_value(read).map_err(|error| unreadable("metadata", &error))?;
     if let Some(fields) = metadata.as_object_mut() {
-        // Who changed what is not kept.
+        // Managed fields are not simulated.
         fields.remove("managedFields");
         fields.remove("selfLink");
         fields.retain(|_, value| !is_empty(value));
@@ -58,7 +58,7 @@ pub(super) fn normalize(written: &mut Value) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What is left out when it is written as JSON.
+/// Whether Go omits this value in JSON.
 pub(super) fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
@@ -73,17 +73,17 @@ pub(super) fn unreadable(what: &str, error: &serde_json::Error) -> Failure {
     Failure::bad_request(format!("cannot read {what}: {error}"))
 }
 
-/// Whether a label can have this key.
+/// Whether a key is valid for a label.
 pub(super) fn is_label_key(key: &str) -> bool {
     key_mistakes("", key).is_empty()
 }
 
-/// Whether a label can have this value.
+/// Whether a value is valid for a label.
 pub(super) fn is_label_value(value: &str) -> bool {
     value_mistakes(value).is_empty()
 }
 
-/// What is wrong with the metadata of an object.
+/// The validation errors of an object's metadata.
 pub(super) fn mistakes(resource: &Resource, object: &Value) -> Vec<Mistake> {
     let mut found = Vec::new();
     let name = object::name(object);
@@ -98,7 +98,7 @@ pub(super) fn mistakes(resource: &Resource, object: &Value) -> Vec<Mistake> {
     }
     let mut size = 0;
     for (key, value) in map("annotations") {
-        // Capital letters are taken there.
+        // Annotation keys may have uppercase letters.
         found.extend(key_mistakes("metadata.annotations", &key.to_lowercase()).into_iter().map(|mistake| {
             let words = mistake.words.replace(&json!(key.to_lowercase()).to_string(), &json!(key).to_string());
             Mistake { words, ..mistake }
@@ -115,7 +115,7 @@ pub(super) fn mistakes(resource: &Resource, object: &Value) -> Vec<Mistake> {
     found.extend(owner_mistakes(object));
     for (index, finalizer) in object::finalizers(object).enumerate() {
         found.extend(key_mistakes("metadata.finalizers", finalizer));
-        // Custom resources may have any.
+        // Custom resources may have any finalizer.
         let is_standard = ["kubernetes", "foregroundDeletion", "orphan"].contains(&finalizer);
         if !resource.is_custom && !is_standard && !finalizer.contains('/') {
             let words = "name is neither a standard finalizer name nor is it fully qualified";
@@ -192,7 +192,7 @@ fn value_mistakes(value: &str) -> Vec<Mistake> {
     found
 }
 
-/// An owner reference, its fields in the order of Go's type.
+/// An owner reference, with its fields in the order of the Go type.
 fn owner_text(owner: &Value) -> String {
     let fields = ["apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion"];
     let fields = fields.iter().filter_map(|field| Some(format!("\"{field}\":{}", owner.get(*field)?)));
@@ -231,7 +231,7 @@ fn owner_mistakes(object: &Value) -> Vec<Mistake> {
     found
 }
 
-/// What is kept of the metadata that were there, whatever is written.
+/// Keeps the metadata that a write cannot change.
 pub(super) fn keep(before: &Value, written: &mut Value) {
     for field in
         ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generateName", "generation"]
@@ -245,7 +245,7 @@ pub(super) fn keep(before: &Value, written: &mut Value) {
     }
 }
 
-/// What is wrong with the change of metadata.
+/// The validation errors of a change of metadata.
 pub(super) fn change_mistakes(before: &Value, after: &Value) -> Vec<Mistake> {
     let new: Vec<&str> = object::finalizers(after)
         .filter(|finalizer| !object::finalizers(before).any(|there| there == *finalizer))

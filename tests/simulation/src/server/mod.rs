@@ -1,8 +1,8 @@
-//! The API server.
+//! The simulated API server.
 //!
-//! Everything is behind one lock and happens at once; what takes time in reality (the garbage collector, the end of namespaces, the
-//! compaction of history) is done by [`Server::run`], on tokio's clock. Requests come through [`Server::service`], as a client sends
-//! them, or through [`Server::request`]: through the same door, but without a client.
+//! All state is behind one lock, and every request is carried out immediately. What takes time in reality (garbage collection, namespace
+//! deletion, compaction of the history) is done by [`Server::run`], on tokio's clock. Requests come through [`Server::service`], as from a
+//! client, or directly through [`Server::request`].
 
 mod access;
 mod admission;
@@ -44,14 +44,14 @@ use self::{request::ApiRequest, service::Reply, state::State, write::Written};
 
 type Observer = Box<dyn FnMut(&Change) + Send>;
 
-/// The server; a handle, of which every clone is the same server.
+/// The server; a handle whose clones all refer to the same server.
 #[derive(Clone)]
 pub struct Server(Arc<Shared>);
 
 struct Shared {
     state: Mutex<State>,
     observers: Mutex<Vec<Observer>>,
-    /// Something has changed, and what is done in the background may be due.
+    /// Notified after each change, when background work may be due.
     changed: tokio::sync::Notify,
 }
 
@@ -60,7 +60,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Server {
-    /// An empty one, with the namespaces `default` and `kube-system`. The seed decides about UIDs, generated names and delays.
+    /// An empty server with the namespaces `default` and `kube-system`. The seed determines UIDs, generated names and delays.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let server = Self(Arc::new(Shared {
@@ -75,14 +75,14 @@ impl Server {
         server
     }
 
-    /// A tower service that answers as the API server does to `user`, for [`kube::Client::new`].
+    /// A tower service for [`kube::Client::new`] that responds to `user` as the API server does.
     #[must_use]
     pub fn service(&self, user: &str) -> Service {
         Service { server: self.clone(), user: user.into() }
     }
 
-    /// What a user does: the same door without a network, answered at once, by status code and object. A watch is answered with the
-    /// events that are due, as a list.
+    /// Carries out a user's request without a network, and returns the status code and the object. For a watch, it returns a list of the
+    /// events that are due.
     pub fn request(
         &self,
         user: &str,
@@ -107,128 +107,128 @@ impl Server {
         }
     }
 
-    /// All objects of a resource, by its plural, as they are now.
+    /// All current objects of a resource, which is given by its plural.
     #[must_use]
     pub fn objects(&self, resource: &str) -> Vec<Value> {
         let Some(resource) = Resource::named(resource) else { return Vec::new() };
         self.with(|state| state.of(resource, None).map(|(_, object)| Value::clone(object)).collect())
     }
 
-    /// One object; the namespace is empty where there is none.
+    /// One object; the namespace is empty for a cluster-scoped object.
     #[must_use]
     pub fn object(&self, resource: &str, namespace: &str, name: &str) -> Option<Value> {
         let resource = Resource::named(resource)?;
         self.with(|state| state.get(resource, namespace, name).map(|object| Value::clone(&object)))
     }
 
-    /// Has `observer` called after each change of the store, before the request is answered.
+    /// Registers `observer`, which is called after each change of the store, before the request is answered.
     pub fn observe(&self, observer: impl FnMut(&Change) + Send + 'static) {
         lock(&self.0.observers).push(Box::new(observer));
     }
 
-    /// What is stored, to put back later.
+    /// A snapshot of the store.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         self.with(|state| state.store.clone())
     }
 
-    /// Puts back what was stored, as if the servers had been stopped, etcd's directory exchanged and the servers started again:
-    /// versions go back, and all connections break. Observers are told nothing. In reality nobody answers for some seconds
-    /// ([`Server::stop`] before, [`Server::start`] after it).
+    /// Restores a snapshot, as if the servers had been stopped, etcd's data directory replaced and the servers started again: resource
+    /// versions go back, and all connections break. Observers are not notified. In reality, the API server is down for some seconds (call
+    /// [`Server::stop`] before and [`Server::start`] after this).
     pub fn restore(&self, snapshot: &Snapshot) {
         self.with(|state| state.store.clone_from(snapshot));
         self.restart();
     }
 
-    /// The API server ends and begins anew: connections break, and watches cannot begin before the version that there is now.
+    /// Restarts the API server: connections break, and watches cannot start before the current version.
     pub fn restart(&self) {
         self.with(|state| state.begun = state.store.version);
         self.watches().cut("*", "*");
         self.0.changed.notify_one();
     }
 
-    /// Nobody answers any more, over any [network](crate::network); connections break.
+    /// Stops the API server: it answers nobody, over any [network](crate::network), and connections break.
     pub fn stop(&self) {
         self.with(|state| state.is_down = true);
         self.watches().cut("*", "*");
     }
 
-    /// The API server is there again, as after a [restart](Server::restart).
+    /// Starts the API server again, with the effects of a [restart](Server::restart).
     pub fn start(&self) {
         self.with(|state| state.is_down = false);
         self.restart();
     }
 
-    /// Whether nobody answers.
+    /// Whether the API server is down.
     #[must_use]
     pub fn is_down(&self) -> bool {
         self.with(|state| state.is_down)
     }
 
-    /// What admission makes of writes.
+    /// The admission rules.
     #[must_use]
     pub fn admission(&self) -> Admission<'_> {
         Admission(self)
     }
 
-    /// What watches of Namespaces have shown, and when.
+    /// What watches of Namespaces have delivered, and when.
     #[must_use]
     pub fn sightings(&self) -> Sightings {
         self.with(|state| state.sightings.clone())
     }
 
-    /// How watches behave.
+    /// The open watches and their faults.
     #[must_use]
     pub fn watches(&self) -> Watches<'_> {
         Watches(self)
     }
 
-    /// Takes a right away from a user; the verb and the resource can be `*`.
+    /// Denies a permission to a user; the verb and the resource can be `*`.
     pub fn deny(&self, user: &str, verb: &str, resource: &str) {
         self.with(|state| state.denied.insert((user.to_owned(), verb.to_owned(), resource.to_owned())));
     }
 
-    /// Gives a user all rights back.
+    /// Gives a user all permissions again.
     pub fn allow_all(&self, user: &str) {
         self.with(|state| state.denied.retain(|(denied, ..)| denied != user));
     }
 
-    /// Whether watches may begin with a stream of what there is, which older API servers do not know.
+    /// Sets whether a watch can start with a stream of the current objects, which older API servers do not support.
     pub fn stream_lists(&self, streams: bool) {
         self.with(|state| state.streams_lists = streams);
     }
 
-    /// Sets the wall clock forward or back against tokio's, by milliseconds.
+    /// Moves the wall clock forward or back relative to tokio's clock, by milliseconds.
     pub fn jump(&self, milliseconds: i64) {
         self.with(|state| state.clock_offset += milliseconds);
     }
 
-    /// The wall clock.
+    /// The current time of the wall clock.
     #[must_use]
     pub fn now(&self) -> k8s_openapi::jiff::Timestamp {
         self.with(|state| state.now())
     }
 
-    /// The version of the store.
+    /// The current resource version of the store.
     #[must_use]
     pub fn version(&self) -> u64 {
         self.with(|state| state.store.version)
     }
 
-    /// Forgets the history up to this version: watches and pages of lists from before it are answered with 410.
+    /// Drops the history up to this version: earlier watches and pages of lists get 410.
     pub fn compact(&self, version: u64) {
         self.with(|state| state.compact(version));
     }
 
-    /// Does what the controllers of Kubernetes and etcd do by themselves, for ever.
+    /// Runs the background work of Kubernetes' controllers and etcd, forever.
     pub async fn run(&self) {
         background::run(self).await;
     }
 
-    /// Looks at the state or changes it; then the observers are told.
+    /// Reads or changes the state, then notifies the observers.
     fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
         let result = work(&mut lock(&self.0.state));
-        // An observer that does something itself comes by here, too: it is told of that when it has returned.
+        // An observer that changes something itself gets here, too. It is notified of that change after it has returned.
         if self.begins_telling() {
             while let Some(change) = self.next_untold() {
                 self.0.changed.notify_one();
@@ -242,7 +242,7 @@ impl Server {
         result
     }
 
-    /// Whether there is something to tell the observers, and nobody is telling them anything.
+    /// Whether the caller must notify the observers: false if that is already in progress.
     fn begins_telling(&self) -> bool {
         let mut state = lock(&self.0.state);
         !std::mem::replace(&mut state.is_telling, true)

@@ -2,22 +2,20 @@
 
 use serde_json::{Map, Value, json};
 
-/// The text at this pointer; empty if there is none.
+/// The string at this pointer; empty if there is none.
 pub fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
     object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// The name.
 pub fn name(object: &Value) -> &str {
     text(object, "/metadata/name")
 }
 
-/// The UID.
 pub fn uid(object: &Value) -> &str {
     text(object, "/metadata/uid")
 }
 
-/// Whether somebody has asked for its deletion.
+/// Whether its deletion has been requested.
 pub fn is_deleting(object: &Value) -> bool {
     object.pointer("/metadata/deletionTimestamp").is_some_and(|time| !time.is_null())
 }
@@ -27,12 +25,11 @@ pub fn list<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
     object.pointer(pointer).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
-/// The finalizers.
 pub fn finalizers(object: &Value) -> impl Iterator<Item = &str> {
     list(object, "/metadata/finalizers").iter().filter_map(Value::as_str)
 }
 
-/// The map at this path, which is made if it is not there.
+/// The map at this path; it is created if it does not exist.
 pub fn map_at<'a>(object: &'a mut Value, path: &[&str]) -> Option<&'a mut Map<String, Value>> {
     let mut place = object;
     for step in path {
@@ -53,7 +50,7 @@ pub fn set_entry(object: &mut Value, path: &[&str], key: &str, value: Value) {
     }
 }
 
-/// Takes an entry of the map at this path away, and the map if it is empty then.
+/// Removes an entry of the map at this path, and the map if it is then empty.
 pub fn remove_entry(object: &mut Value, path: &[&str], key: &str) {
     let Some(map) = map_at(object, path) else { return };
     map.remove(key);

@@ -1,4 +1,4 @@
-//! Reading: one object, lists in pages, and how watches begin.
+//! Reads: single objects, lists in pages, and the start of watches.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use super::{
     watch::{Beginning, Stream, bookmark, line},
 };
 
-/// How long the server waits for a version that has not come.
+/// How long the server waits for a version that does not exist yet.
 pub(super) const FRESHNESS_TIMEOUT: Duration = Duration::from_secs(3);
 
 pub(super) fn get(state: &State, request: &ApiRequest) -> Result<Value, Failure> {
@@ -33,7 +33,7 @@ fn selection(request: &ApiRequest) -> Result<Selection, Failure> {
     Ok(selection)
 }
 
-/// The version that a request names; `None`: none, or any.
+/// The version that a request names; `None` if it names none, or accepts any.
 fn named_version(request: &ApiRequest) -> Result<Option<u64>, Failure> {
     match request.parameter("resourceVersion") {
         "" | "0" => Ok(None),
@@ -47,13 +47,13 @@ fn named_version(request: &ApiRequest) -> Result<Option<u64>, Failure> {
     }
 }
 
-/// A version that a client gives.
+/// Parses a version that a client sends.
 pub(super) fn parse_version(text: &str) -> Result<u64, Failure> {
     let words = || format!("strconv.ParseUint: parsing \"{text}\": invalid syntax");
     text.parse().map_err(|_| Failure::new(500, "", words()))
 }
 
-/// Checks the options of a list or a watch that go with each other.
+/// Checks the options of a list or a watch that depend on each other.
 fn check_options(request: &ApiRequest, streams_lists: bool) -> Result<(), Failure> {
     const MATCH: &str = "resourceVersionMatch";
     const SEND: &str = "sendInitialEvents";
@@ -91,7 +91,7 @@ fn check_options(request: &ApiRequest, streams_lists: bool) -> Result<(), Failur
     if found.is_empty() { Ok(()) } else { Err(Failure::invalid_options(&found)) }
 }
 
-/// What is answered about a version that is not there yet.
+/// The error for a version that does not exist yet.
 fn too_large(state: &State, version: u64) -> Failure {
     let words = format!("Too large resource version: {version}, current: {}", state.store.version);
     Failure::new(504, "Timeout", format!("Timeout: {words}"))
@@ -104,13 +104,13 @@ fn expired(state: &State, version: u64) -> Failure {
     Failure::new(410, "Expired", format!("too old resource version: {version} ({oldest})"))
 }
 
-/// A list, or a page of one.
+/// Returns a list, or one page of it.
 pub(super) fn list(state: &State, request: &ApiRequest) -> Result<Value, Failure> {
     check_options(request, state.streams_lists)?;
     let selection = selection(request)?;
     let token = request.parameter("continue");
     let named = named_version(request)?;
-    // The newest state that is at hand has no pages.
+    // With `resourceVersion=0`, the API server lists from its cache, without pages.
     let any = request.parameter("resourceVersion") == "0";
     if !token.is_empty() && named.is_some() {
         return Err(Failure::bad_request("specifying resource version is not allowed when using continue"));
@@ -120,7 +120,7 @@ pub(super) fn list(state: &State, request: &ApiRequest) -> Result<Value, Failure
         if version > state.store.version {
             return Err(too_large(state, version));
         }
-        // A page of a list of a version is of that version; else whatever is not older will do.
+        // A page of a list at a version has exactly that version; otherwise, any version that is not older will do.
         let exact = request.parameter("resourceVersionMatch") == "Exact"
             || named.is_some()
                 && request.parameter("resourceVersionMatch").is_empty()
@@ -151,7 +151,7 @@ pub(super) fn list(state: &State, request: &ApiRequest) -> Result<Value, Failure
         if selection.allows(object) {
             matching.push(object);
         }
-        // A page that is full does not look whether what follows is selected.
+        // A full page does not check whether the selector matches any of the remaining objects.
         if limit.is_some_and(|limit| matching.len() >= limit) && there.peek().is_some() {
             let token = json!(write_token(version, namespace, name));
             object::set_entry(&mut metadata, &[], "continue", token);
@@ -178,7 +178,7 @@ fn read_token(token: &str) -> Option<(u64, (String, String))> {
     Some((token.get("rv")?.as_u64()?, (namespace.to_owned(), name.to_owned())))
 }
 
-/// Begins a watch.
+/// Starts a watch.
 pub(super) fn watch(server: &Server, state: &mut State, user: &str, request: &ApiRequest) -> Result<Reply, Failure> {
     check_options(request, state.streams_lists)?;
     let mut selection = selection(request)?;
@@ -203,7 +203,7 @@ pub(super) fn watch(server: &Server, state: &mut State, user: &str, request: &Ap
         initial.extend(there.map(|(_, object)| line("ADDED", &request.representation.of(request.resource, object))));
         from = now;
     } else if from < state.store.compacted.max(state.begun) {
-        // The connection is there already when that is found out.
+        // The connection is already open when the server notices this.
         initial.push(line("ERROR", &expired(state, from).to_value()));
         ends = true;
     }

@@ -1,4 +1,4 @@
-//! Deleting: at once, or by a mark where somebody still has something to do.
+//! Deletes: immediately, or by a deletion timestamp if the object has finalizers.
 
 use serde_json::{Value, json};
 
@@ -10,12 +10,12 @@ use super::{
     state::State,
 };
 
-/// What is left to do for the garbage collector before an object goes.
+/// The garbage collector's finalizer for deletion in the foreground.
 pub(super) const FOREGROUND: &str = "foregroundDeletion";
-/// The same where dependents are to stay.
+/// The garbage collector's finalizer for orphaning the dependents.
 pub(super) const ORPHAN: &str = "orphan";
 
-/// Deletes an object, and says what is answered.
+/// Deletes an object, and returns the response.
 pub(super) fn delete(state: &mut State, user: &str, request: &ApiRequest, body: &[u8]) -> Result<Value, Failure> {
     let resource = request.resource;
     let options = if body.is_empty() { Value::Null } else { json(body)? };
@@ -88,7 +88,7 @@ fn check_preconditions(resource: &Resource, name: &str, options: &Value, there: 
     Ok(())
 }
 
-/// As every conflict, but the kind stands for the resource.
+/// Like every other conflict, but with the kind in place of the resource.
 fn conflict(resource: &Resource, name: &str, words: &str) -> Failure {
     let message = format!("Operation cannot be fulfilled on {} \"{name}\": {words}", resource.qualified_kind());
     Failure::new(409, "Conflict", message).about(resource.kind, resource.group, name)

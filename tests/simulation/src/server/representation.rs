@@ -1,10 +1,10 @@
-//! How an object is shown: whole, or its metadata alone.
+//! How an object is represented: whole, or only its metadata.
 
 use serde_json::{Value, json};
 
 use super::{object, resource::Resource};
 
-/// What a client wants to see of objects.
+/// The representation of objects that a client requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Representation {
     Whole,
@@ -15,12 +15,12 @@ pub(super) enum Representation {
 const META_VERSION: &str = "meta.k8s.io/v1";
 
 impl Representation {
-    /// That which an `Accept` header asks for.
+    /// The representation that an `Accept` header requests.
     pub fn accepted(header: &str) -> Self {
         if header.contains("as=PartialObjectMetadata") { Self::Metadata } else { Self::Whole }
     }
 
-    /// An object by itself, or in an event.
+    /// A single object, or the object of an event.
     pub fn of(self, _: &Resource, object: &Value) -> Value {
         match self {
             Self::Whole => object.clone(),
@@ -32,7 +32,7 @@ impl Representation {
         }
     }
 
-    /// An object in a list: those of built-in kinds do not repeat what they are.
+    /// An object in a list. Objects of built-in kinds have no `apiVersion` and `kind` there.
     pub fn in_list(self, resource: &Resource, object: &Value) -> Value {
         let mut shown = self.of(resource, object);
         if self == Self::Whole
@@ -53,15 +53,15 @@ impl Representation {
         };
         let mut metadata = metadata;
         if resource.is_custom && self == Self::Whole {
-            // Lists of untyped objects say it even where it is empty.
+            // Lists of untyped objects include an empty `continue`.
             object::map_at(&mut metadata, &[]).map(|fields| fields.entry("continue").or_insert(json!("")));
         }
-        // A list of nothing is none in Go.
+        // Go encodes a nil slice as null.
         let items = if items.is_empty() && self == Self::Metadata { Value::Null } else { items.into() };
         json!({ "kind": kind, "apiVersion": version, "metadata": metadata, "items": items })
     }
 
-    /// What a bookmark shows.
+    /// The object of a bookmark.
     pub fn bookmark(self, resource: &Resource, metadata: &Value) -> Value {
         match self {
             Self::Whole => json!({ "kind": resource.kind, "apiVersion": resource.api_version(), "metadata": metadata }),

@@ -1,21 +1,21 @@
-//! The resources that the server has.
+//! The resources that the server serves.
 
-/// A kind of object.
+/// A resource.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Resource {
-    /// As in URLs.
+    /// The plural, as in URLs.
     pub plural: &'static str,
-    /// Empty: the core group.
+    /// The API group; empty for the core group.
     pub group: &'static str,
     /// The version of the group.
     pub version: &'static str,
-    /// As objects say it.
+    /// The kind, as in objects.
     pub kind: &'static str,
-    /// Whether its objects are in namespaces.
+    /// Whether it is namespaced.
     pub is_namespaced: bool,
-    /// Whether it is a custom resource, with a status of its own and a generation.
+    /// Whether it is a custom resource, with a status subresource and a generation.
     pub is_custom: bool,
-    /// Whether a replacement of what is not there creates it.
+    /// Whether an update of an object that does not exist creates it.
     pub creates_on_update: bool,
 }
 
@@ -24,7 +24,7 @@ const fn built_in(plural: &'static str, group: &'static str, kind: &'static str)
     Resource { plural, group, version: "v1", kind, is_namespaced: true, is_custom: false, creates_on_update: false }
 }
 
-/// Everything that there can be, ordered by plural.
+/// All resources, ordered by plural.
 pub static RESOURCES: [Resource; 8] = [
     built_in("configmaps", "", "ConfigMap"),
     Resource { creates_on_update: true, ..built_in("events", "events.k8s.io", "Event") },
@@ -43,31 +43,31 @@ pub static RESOURCES: [Resource; 8] = [
 ];
 
 impl Resource {
-    /// That of this name.
+    /// The resource with this plural.
     #[must_use]
     pub fn named(plural: &str) -> Option<&'static Self> {
         RESOURCES.iter().find(|resource| resource.plural == plural)
     }
 
-    /// That of a kind, as owner references name it.
+    /// The resource of a kind, as in owner references.
     #[must_use]
     pub fn of_kind(api_version: &str, kind: &str) -> Option<&'static Self> {
         RESOURCES.iter().find(|resource| resource.kind == kind && resource.api_version() == api_version)
     }
 
-    /// `apiVersion`, as objects say it.
+    /// `apiVersion`, as in objects.
     #[must_use]
     pub fn api_version(&self) -> String {
         if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
     }
 
-    /// The name with its group, as messages say it.
+    /// The plural with the group, as in messages.
     #[must_use]
     pub fn qualified(&self) -> String {
         if self.group.is_empty() { self.plural.to_owned() } else { format!("{}.{}", self.plural, self.group) }
     }
 
-    /// The kind with its group, as messages of what is invalid say it.
+    /// The kind with the group, as in messages about invalid objects.
     #[must_use]
     pub fn qualified_kind(&self) -> String {
         if self.group.is_empty() { self.kind.to_owned() } else { format!("{}.{}", self.kind, self.group) }

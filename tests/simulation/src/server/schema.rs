@@ -1,4 +1,4 @@
-//! The structural schema of the CustomResourceDefinition: what is pruned, filled in and refused.
+//! The structural schema of the CustomResourceDefinition: pruning, defaults and validation.
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::failure::Mistake;
 
-/// A part of the schema.
+/// A node of the schema.
 #[derive(Debug, Default)]
 pub(super) struct Schema {
     kind: String,
@@ -30,7 +30,7 @@ pub(super) struct Schema {
     is_date: bool,
 }
 
-/// That of KeyPairs, without `metadata`.
+/// The schema of KeyPairs, without `metadata`.
 pub(super) static KEY_PAIR: LazyLock<Schema> = LazyLock::new(|| {
     let definition = serde_json::to_value(crd()).unwrap_or_default();
     let schema = definition.pointer("/spec/versions/0/schema/openAPIV3Schema").cloned().unwrap_or_default();
@@ -77,7 +77,7 @@ impl Schema {
         }
     }
 
-    /// Takes away what the schema does not know.
+    /// Removes fields that the schema does not know.
     pub fn prune(&self, value: &mut Value) {
         match value {
             Value::Object(fields) => {
@@ -105,7 +105,7 @@ impl Schema {
         }
     }
 
-    /// Fills in defaults. Nulls go where none may be.
+    /// Fills in defaults, and removes nulls where they are not allowed.
     pub fn fill(&self, value: &mut Value) {
         match value {
             Value::Object(fields) => {
@@ -135,7 +135,7 @@ impl Schema {
         }
     }
 
-    /// What is wrong with a value.
+    /// Collects the validation errors of a value.
     pub fn mistakes(&self, path: &str, value: &Value, found: &mut Vec<Mistake>) {
         if value.is_null() && self.nullable {
             return;

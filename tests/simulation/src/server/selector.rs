@@ -9,12 +9,12 @@ use super::{
     resource::Resource,
 };
 
-/// What a list or a watch shows.
+/// What a list or a watch selects.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Selection {
     pub namespace: Option<String>,
     pub labels: Vec<Requirement>,
-    /// The name or the namespace that is wanted, or not.
+    /// The pointer to a field, a value, and whether the field must have that value or must not.
     pub fields: Vec<(&'static str, String, bool)>,
 }
 
@@ -34,14 +34,14 @@ enum Test {
 }
 
 impl Selection {
-    /// Whether an object is shown.
+    /// Whether an object is selected.
     pub fn allows(&self, shown: &Value) -> bool {
         self.namespace.as_deref().is_none_or(|namespace| object::text(shown, "/metadata/namespace") == namespace)
             && self.fields.iter().all(|(pointer, value, equal)| (object::text(shown, pointer) == value) == *equal)
             && self.labels.iter().all(|requirement| requirement.allows(shown))
     }
 
-    /// Whether anything but the namespace narrows it.
+    /// Whether it selects by anything other than the namespace.
     pub fn is_narrow(&self) -> bool {
         !self.labels.is_empty() || !self.fields.is_empty()
     }
@@ -87,7 +87,7 @@ impl Selection {
     }
 }
 
-/// Where the first term ends: at a comma that is in no parentheses.
+/// The end of the first term: at a comma outside parentheses.
 fn term_end(text: &str) -> usize {
     let mut depth = 0_i32;
     for (index, character) in text.char_indices() {
@@ -128,7 +128,7 @@ impl Requirement {
             .then(|| Self { key: term.to_owned(), test: Test::Exists })
     }
 
-    /// Whether key and values are such as labels can have.
+    /// Whether the key and the values are valid for labels.
     fn is_valid(&self) -> bool {
         let values = match &self.test {
             Test::In(values) | Test::NotIn(values) => values.as_slice(),

@@ -1,4 +1,4 @@
-//! The server as a tower service, which is what a `kube::Client` wants.
+//! The server as a tower service, which `kube::Client` requires.
 
 use std::{
     convert::Infallible,
@@ -18,14 +18,14 @@ use kube::client::Body;
 
 use super::{Server, read::FRESHNESS_TIMEOUT, watch::Stream};
 
-/// Answers as the API server does to one user. A request is carried out when its future is first polled, and at once.
+/// Responds to one user as the API server does. A request is carried out immediately when its future is first polled.
 #[derive(Clone)]
 pub struct Service {
     pub(super) server: Server,
     pub(super) user: Arc<str>,
 }
 
-/// What the body of an answer is.
+/// The body of a response.
 pub struct ServerBody(Content);
 
 enum Content {
@@ -33,7 +33,7 @@ enum Content {
     Watch(Box<Stream>),
 }
 
-/// An answer before it is one of HTTP.
+/// A response before it is converted to HTTP.
 pub(super) enum Reply {
     /// The status code and the object.
     Once(u16, Bytes),
@@ -57,7 +57,7 @@ impl tower::Service<Request<Body>> for Service {
             let body = body.collect_bytes().await.unwrap_or_default();
             let mut reply = server.answer(&user, &parts, &body);
             if matches!(reply, Reply::Once(504, _)) {
-                // It waits for the version to come.
+                // The server waits until the version exists.
                 tokio::time::sleep(FRESHNESS_TIMEOUT).await;
                 reply = server.answer(&user, &parts, &body);
             }
@@ -93,7 +93,7 @@ impl http_body::Body for ServerBody {
 }
 
 impl Service {
-    /// Whether nobody answers.
+    /// Whether the API server is down.
     #[must_use]
     pub fn is_down(&self) -> bool {
         self.server.is_down()
@@ -101,7 +101,7 @@ impl Service {
 }
 
 impl ServerBody {
-    /// A body that is there at once.
+    /// A body that is complete from the start.
     #[must_use]
     pub fn once(bytes: Bytes) -> Self {
         Self(Content::Once(Some(bytes)))

@@ -1,4 +1,4 @@
-//! Since when a user knows of which version, by the watches of Namespaces that have told of it.
+//! Records when each user learned of each version from its watches of Namespaces.
 
 use std::{
     collections::BTreeMap,
@@ -7,15 +7,15 @@ use std::{
 
 use tokio::time::Instant;
 
-/// By user: at which times up to which version everything was told.
+/// By user: a time, and the version up to which everything was delivered by then.
 type Seen = BTreeMap<String, Vec<(Instant, u64)>>;
 
-/// What the watches of Namespaces have shown to each user; a handle.
+/// What the watches of Namespaces have delivered to each user; a handle.
 #[derive(Debug, Clone, Default)]
 pub struct Sightings(Arc<Mutex<Seen>>);
 
 impl Sightings {
-    /// Notes that a user has been told everything up to this version.
+    /// Records that everything up to this version has been delivered to a user.
     pub(super) fn note(&self, user: &str, version: u64) {
         let mut seen = self.lock();
         if !seen.contains_key(user) {
@@ -27,7 +27,7 @@ impl Sightings {
         }
     }
 
-    /// When a user was told of this version, or of a later one.
+    /// When this version, or a later one, was delivered to a user.
     #[must_use]
     pub fn told(&self, user: &str, version: u64) -> Option<Instant> {
         let seen = self.lock();

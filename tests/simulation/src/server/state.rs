@@ -1,4 +1,4 @@
-//! What the server stores: objects, their history, and who watches them.
+//! The state of the server: objects, their history, and open watches.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -13,10 +13,10 @@ use tokio::time::Instant;
 
 use super::{admission::Rule, object, resource::Resource, sightings::Sightings, watch::Watch, watches::WatchSettings};
 
-/// Where an object is: plural, namespace (empty where there is none), name.
+/// The key of an object: plural, namespace (empty if it is cluster-scoped), name.
 pub type Key = (&'static str, String, String);
 
-/// What the clock shows when a server begins, in seconds since 1970.
+/// The wall clock when a server starts, in seconds since 1970.
 const BEGINNING: i64 = 1_800_000_000;
 
 /// What happened to an object.
@@ -37,47 +37,47 @@ pub struct Change {
     pub kind: ChangeKind,
     /// The plural of the resource.
     pub resource: &'static str,
-    /// The namespace; empty where there is none.
+    /// The namespace; empty for a cluster-scoped object.
     pub namespace: String,
     /// The name.
     pub name: String,
-    /// Who did it.
+    /// The user.
     pub user: String,
-    /// The object before, if there was one.
+    /// The object before the change, if it existed.
     pub before: Option<Arc<Value>>,
-    /// The object after, if there is one.
+    /// The object after the change, if it still exists.
     pub after: Option<Arc<Value>>,
-    /// The version of the store after it.
+    /// The version of the store after the change.
     pub version: u64,
     /// When it happened.
     pub at: Instant,
-    /// When it happened, by the wall clock.
+    /// When it happened, on the wall clock.
     pub clock: Timestamp,
 }
 
 impl Change {
-    /// The object as far as there is one: after it, or else before it.
+    /// The object after the change, or before it if it was deleted.
     #[must_use]
     pub fn object(&self) -> Option<&Arc<Value>> {
         self.after.as_ref().or(self.before.as_ref())
     }
 }
 
-/// What etcd has, at one moment.
+/// The content of etcd at one point in time.
 #[derive(Clone, Default)]
 pub struct Snapshot {
     pub(super) objects: BTreeMap<Key, Arc<Value>>,
     /// The changes that are not compacted yet.
     pub(super) log: VecDeque<Arc<Change>>,
     pub(super) version: u64,
-    /// KeyPairs as they were created: etcd has them without the status that is shown of them by default.
+    /// KeyPairs as they were created: etcd stores them without the default status that responses show.
     pub(super) fresh: BTreeSet<Key>,
-    /// Up to which version the history is gone.
+    /// The version up to which the history is compacted.
     pub(super) compacted: u64,
 }
 
 impl Snapshot {
-    /// What etcd has where there are these objects, each with the plural of its resource: those of a real cluster, for example.
+    /// A snapshot with these objects, each with the plural of its resource, for example those of a real cluster.
     #[must_use]
     pub fn of(objects: impl IntoIterator<Item = (&'static str, Value)>) -> Self {
         let mut snapshot = Self { version: 1, ..Self::default() };
@@ -92,36 +92,36 @@ impl Snapshot {
     }
 }
 
-/// Everything behind the lock.
+/// The state behind the lock.
 pub(super) struct State {
     pub store: Snapshot,
     pub dice: Dice,
     started: Instant,
-    /// By how much the wall clock has jumped, in milliseconds.
+    /// How far the wall clock has jumped, in milliseconds.
     pub clock_offset: i64,
     pub watches: BTreeMap<u64, Watch>,
     pub next_watch: u64,
     pub watch_settings: WatchSettings,
     pub sightings: Sightings,
-    /// User, verb, resource.
+    /// Denied permissions: user, verb, resource.
     pub denied: BTreeSet<(String, String, String)>,
     pub rules: Vec<Rule>,
-    /// Changes that the observers have not been told yet.
+    /// Changes that have not been reported to the observers yet.
     pub untold: VecDeque<Arc<Change>>,
-    /// Whether they are being told.
+    /// Whether changes are being reported.
     pub is_telling: bool,
-    /// Whether watches may begin with what there is.
+    /// Whether watches can start with the current objects.
     pub streams_lists: bool,
-    /// Before which version no watch can begin: an API server that has begun anew knows nothing of what was before.
+    /// The version before which no watch can start: a restarted API server does not know earlier events.
     pub begun: u64,
-    /// Whether nobody answers at all.
+    /// Whether the API server is down.
     pub is_down: bool,
 }
 
 impl State {
     pub fn new(seed: u64) -> Self {
         Self {
-            // No version is 0, which means any.
+            // 0 is not a version: it means any.
             store: Snapshot { version: 1, ..Snapshot::default() },
             dice: Dice::new(seed),
             started: Instant::now(),
@@ -140,19 +140,19 @@ impl State {
         }
     }
 
-    /// The wall clock.
+    /// The current time of the wall clock.
     pub fn now(&self) -> Timestamp {
         let elapsed = i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX);
         Timestamp::from_millisecond(BEGINNING * 1000 + elapsed + self.clock_offset).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
-    /// The wall clock as `metadata` has it, in seconds.
+    /// The wall clock in the format of `metadata`, in seconds.
     pub fn timestamp(&self) -> Value {
         let seconds = self.now().as_second();
         json!(Timestamp::from_second(seconds).unwrap_or(Timestamp::UNIX_EPOCH).to_string())
     }
 
-    /// Another UUID (version 4).
+    /// A new UUID (version 4).
     pub fn new_uid(&mut self) -> String {
         let (high, low) = (self.dice.draw(), self.dice.draw());
         format!(
@@ -165,7 +165,7 @@ impl State {
         )
     }
 
-    /// Five characters as Kubernetes generates them.
+    /// Five random characters, as Kubernetes appends them to generated names.
     pub fn suffix(&mut self) -> String {
         const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
         let limit = LETTERS.len() as u64;
@@ -179,12 +179,12 @@ impl State {
         self.store.objects.get(&(resource.plural, namespace.to_owned(), name.to_owned())).cloned()
     }
 
-    /// The objects of a resource in a namespace, or in all, by namespace and name.
+    /// The objects of a resource in one namespace, or in all, ordered by namespace and name.
     pub fn of(&self, resource: &Resource, namespace: Option<&str>) -> impl Iterator<Item = (&Key, &Arc<Value>)> {
         within(&self.store.objects, resource, namespace)
     }
 
-    /// Stores an object, or removes it, as the next version; tells those who watch.
+    /// Stores an object, or deletes it, as the next version, and notifies the watches.
     pub fn commit(&mut self, key: Key, user: &str, after: Option<Value>) -> Option<Arc<Value>> {
         let before = self.store.objects.get(&key).cloned();
         self.store.version += 1;
@@ -234,7 +234,7 @@ impl State {
         objects
     }
 
-    /// Forgets the history up to this version.
+    /// Drops the history up to this version.
     pub fn compact(&mut self, version: u64) {
         self.store.compacted = self.store.compacted.max(version.min(self.store.version));
         while self.store.log.front().is_some_and(|change| change.version <= self.store.compacted) {
@@ -242,14 +242,14 @@ impl State {
         }
     }
 
-    /// The version that the store had this long ago, as far as it is known.
+    /// The version of the store this long ago, as far as the history reaches.
     pub fn version_before(&self, age: Duration) -> u64 {
         let aged = self.store.log.iter().take_while(|change| change.at.elapsed() > age).last();
         aged.map_or(self.store.compacted, |change| change.version)
     }
 }
 
-/// The objects of a resource in a namespace, or in all.
+/// The objects of a resource in one namespace, or in all.
 pub(super) fn within<'a>(
     objects: &'a BTreeMap<Key, Arc<Value>>,
     resource: &Resource,

@@ -32,7 +32,7 @@ fn get(server: &Server, path: &str) -> (u16, Value) {
     server.request("alice", "GET", path, JSON, None)
 }
 
-/// The events of a watch, in words, as long as it brings some.
+/// The events of a watch as short strings, until no more arrive.
 async fn told(body: &mut super::ServerBody) -> Vec<String> {
     use http_body_util::BodyExt as _;
     let mut told = Vec::new();
@@ -109,13 +109,13 @@ async fn a_watch_stays_silent_until_its_version_is_reached() {
     assert_eq!(told(&mut broken).await, ["cut"]);
     assert_eq!(server.objects("secrets").len(), 1);
     let mut blind = watch(&server, &format!("watch=true&allowWatchBookmarks=true&resourceVersion={last}")).await;
-    assert_eq!(version(&create(&server, "other")), last - 1, "versions are given once more");
+    assert_eq!(version(&create(&server, "other")), last - 1, "versions are reused after a restore");
     create(&server, "another");
     advance(Duration::from_secs(61)).await;
-    assert_eq!(told(&mut blind).await, ["BOOKMARK -"], "the version has been reached, but nothing is told of it");
+    assert_eq!(told(&mut blind).await, ["BOOKMARK -"], "the watch skips events up to its version");
     create(&server, "seen");
     assert_eq!(told(&mut blind).await, ["ADDED seen"]);
-    // What was before the server began is not known to it.
+    // A restarted server does not know earlier events.
     let mut old = watch(&server, "watch=true&resourceVersion=1").await;
     assert_eq!(told(&mut old).await, ["ERROR -", "end"]);
 }
@@ -146,11 +146,11 @@ async fn watches_can_lag_stop_break_and_expire() {
     assert_eq!(told(&mut body).await.len(), 4);
     watches.stop("bob", "*");
     create(&server, "e");
-    assert_eq!(told(&mut body).await, ["ADDED e"], "it is another's that has stopped");
+    assert_eq!(told(&mut body).await, ["ADDED e"], "only another user's watch is silent");
     watches.stop("alice", "*");
     create(&server, "f");
     sleep(Duration::from_secs(200)).await;
-    assert_eq!(told(&mut body).await, Vec::<String>::new(), "not even the end is told");
+    assert_eq!(told(&mut body).await, Vec::<String>::new(), "a silent watch does not report its end");
     watches.cut("*", "*");
     assert_eq!(told(&mut body).await, ["cut"]);
     drop(body);
@@ -202,7 +202,7 @@ async fn observers_see_each_change_once() {
     server.observe(move |change| {
         log.lock().unwrap().push(format!("{:?} {} by {}", change.kind, change.name, change.user));
         if change.kind == ChangeKind::Created && change.name == "a" {
-            // Whoever is told may ask and change something itself.
+            // An observer may read and change the state itself.
             assert!(handle.object("secrets", "default", "a").is_some());
             handle.request("bob", "DELETE", &format!("{SECRETS}/a"), JSON, None);
         }

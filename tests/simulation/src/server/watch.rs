@@ -1,4 +1,4 @@
-//! Watches: what of a change each is told, and when.
+//! Watches: which events each one gets, and when.
 
 use std::{
     collections::VecDeque,
@@ -22,20 +22,20 @@ use super::{
     watches::Lag,
 };
 
-/// How often a watch is told the newest version, if nothing else happens.
+/// How often an idle watch gets a bookmark with the current version.
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
-/// How long a watch lasts that names no end.
+/// How long a watch without a timeout lasts.
 const USUAL_DURATION: Duration = Duration::from_secs(1800);
 
-/// An open watch, as the server knows it.
+/// The server's state of an open watch.
 pub(super) struct Watch {
     pub user: String,
     pub resource: &'static Resource,
     selection: Selection,
     representation: Representation,
-    /// No event up to this version is told: where it began, or what it has told already.
+    /// Events up to this version are not sent: the version where it started, or that of the last event sent.
     told: u64,
-    /// What is to be told next, whatever the lag: what there was at first.
+    /// Lines to send next, regardless of lag: the initial events.
     pub ready: VecDeque<Bytes>,
     pub pending: VecDeque<Arc<Change>>,
     pub lag: Lag,
@@ -49,11 +49,11 @@ pub(super) struct Watch {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Health {
     Open,
-    /// Open, but nothing comes any more, not even its end.
+    /// Open, but nothing arrives any more, not even the end.
     Silent,
     /// The connection is broken.
     Cut,
-    /// It ends after what is ready.
+    /// Ends after the lines that are ready.
     Ending,
 }
 
@@ -61,13 +61,13 @@ pub(super) enum Health {
 pub(super) struct Beginning {
     pub selection: Selection,
     pub representation: Representation,
-    /// After which version it begins.
+    /// The version after which it starts.
     pub from: u64,
-    /// What is told at first.
+    /// The initial lines.
     pub initial: Vec<Bytes>,
     pub bookmarks: bool,
     pub timeout: Option<Duration>,
-    /// Whether it has said all that it has to say.
+    /// Whether it ends after the initial lines.
     pub ends: bool,
 }
 
@@ -100,7 +100,7 @@ impl Watch {
         watch
     }
 
-    /// Takes a change in, if it is one to tell of.
+    /// Queues a change if it concerns this watch.
     pub fn push(&mut self, change: &Arc<Change>) {
         if change.resource == self.resource.plural && change.version > self.told && self.state != Health::Ending {
             self.pending.push_back(Arc::clone(change));
@@ -129,7 +129,7 @@ impl Watch {
         let now = Instant::now();
         if now >= self.next_bookmark {
             self.next_bookmark = now + BOOKMARK_INTERVAL;
-            // Who waits for a version to come is told none before.
+            // A watch that waits for a later version gets no bookmark before that.
             if self.bookmarks && version >= self.told && self.pending.is_empty() {
                 return Some(bookmark(self.resource, self.representation, version, false));
             }
@@ -146,7 +146,7 @@ impl Watch {
         }
     }
 
-    /// When something is due without anything happening.
+    /// When something is next due if nothing else happens.
     fn next_time(&self) -> Instant {
         let due = match (self.lag, self.pending.front()) {
             (Lag::Time(lag), Some(first)) => first.at + lag,
@@ -155,7 +155,7 @@ impl Watch {
         due.min(self.next_bookmark).min(self.end)
     }
 
-    /// A change as this watch sees it: an object that no longer is selected is deleted for it.
+    /// A change as this watch sees it: an object that is no longer selected counts as deleted.
     fn event(&self, change: &Change) -> Option<Bytes> {
         let selected = |object: &Option<Arc<Value>>| {
             object.as_ref().filter(|object| self.selection.allows(object)).map(|object| Value::clone(object))
@@ -181,7 +181,7 @@ pub(super) fn line(word: &str, object: &Value) -> Bytes {
     text.into()
 }
 
-/// The line that tells how far a watch is.
+/// The line of a bookmark, which reports the version that a watch has reached.
 pub(super) fn bookmark(resource: &Resource, representation: Representation, version: u64, ends_initial: bool) -> Bytes {
     let mut metadata = json!({ "resourceVersion": version.to_string() });
     if ends_initial {
@@ -209,7 +209,7 @@ impl Stream {
         Self { server: server.clone(), id, sleep, is_over: false }
     }
 
-    /// The next line, the end, or the break of the connection.
+    /// The next line, the end, or a broken connection.
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
         loop {
             if self.is_over {

@@ -1,4 +1,4 @@
-//! How watches go wrong: they lag, stop, break and expire.
+//! The faults of watches: they lag, go silent, break and expire.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -10,19 +10,19 @@ use super::{
     watch::{Health, Watch, line},
 };
 
-/// By how much a watch is behind.
+/// How far a watch is behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Lag {
-    /// It is told everything at once.
+    /// Every event arrives immediately.
     #[default]
     None,
-    /// The latest so many events are held back.
+    /// This many of the latest events are held back.
     Events(usize),
-    /// What happened is told so much later.
+    /// Every event is delayed by this time.
     Time(Duration),
 }
 
-/// How watches behave, by user and resource.
+/// The faults of watches, by user and resource.
 #[derive(Debug, Default)]
 pub(super) struct WatchSettings {
     lags: BTreeMap<(String, String), Lag>,
@@ -41,16 +41,16 @@ impl WatchSettings {
     }
 }
 
-/// Whether this name, or `*`, means that one.
+/// Whether a rule, which is a name or `*`, matches this name.
 pub(super) fn is_meant(rule: &str, name: &str) -> bool {
     rule == "*" || rule == name
 }
 
-/// The watches of the server, each of a user and a resource; `*` means any.
+/// The watches of the server, selected by user and resource; `*` means any.
 pub struct Watches<'a>(pub(super) &'a Server);
 
 impl Watches<'_> {
-    /// Lets watches, those that are open and those to come, be behind.
+    /// Sets the lag of open and future watches.
     pub fn lag(&self, user: &str, resource: &str, lag: Lag) {
         self.0.with(|state| {
             state.watch_settings.lags.insert((user.to_owned(), resource.to_owned()), lag);
@@ -58,12 +58,12 @@ impl Watches<'_> {
         self.each(user, resource, |watch| watch.lag = lag);
     }
 
-    /// Lets the open watches stop without a word: no event comes any more, and no end.
+    /// Silences the open watches: no more events arrive, and no end.
     pub fn stop(&self, user: &str, resource: &str) {
         self.each(user, resource, |watch| watch.state = Health::Silent);
     }
 
-    /// The same, and for watches that are begun until [`Watches::calm`].
+    /// Silences the open watches, and those that start before [`Watches::calm`].
     pub fn stop_all(&self, user: &str, resource: &str) {
         self.0.with(|state| state.watch_settings.silent.push((user.to_owned(), resource.to_owned())));
         self.stop(user, resource);
@@ -74,7 +74,7 @@ impl Watches<'_> {
         self.each(user, resource, |watch| watch.state = Health::Cut);
     }
 
-    /// Ends open watches in an orderly way.
+    /// Closes open watches cleanly.
     pub fn end(&self, user: &str, resource: &str) {
         self.each(user, resource, |watch| watch.end = Instant::now());
     }
@@ -89,13 +89,13 @@ impl Watches<'_> {
         });
     }
 
-    /// No more lag and silence for what is begun from now on; open watches catch up, but for those that have stopped.
+    /// Ends lag and silence for new watches. Open watches catch up, except silent ones.
     pub fn calm(&self) {
         self.0.with(|state| state.watch_settings = WatchSettings::default());
         self.each("*", "*", |watch| watch.lag = Lag::None);
     }
 
-    /// How many are open.
+    /// The number of open watches.
     #[must_use]
     pub fn open(&self, user: &str, resource: &str) -> usize {
         let meant = |watch: &&Watch| is_meant(user, &watch.user) && is_meant(resource, watch.resource.plural);

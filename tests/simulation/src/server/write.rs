@@ -1,4 +1,4 @@
-//! Writing: creating, replacing, patching.
+//! Writes: create, replace and patch.
 
 use std::sync::Arc;
 
@@ -15,13 +15,13 @@ use super::{
     state::State,
 };
 
-/// What was written, and whether it was not there before.
+/// The written object, and whether it is new.
 pub(super) struct Written {
     pub object: Arc<Value>,
     pub is_new: bool,
 }
 
-/// Who writes what where.
+/// Carries out one write of a user.
 pub(super) struct Writer<'a> {
     pub state: &'a mut State,
     pub user: &'a str,
@@ -54,7 +54,7 @@ pub(super) fn patch(state: &mut State, user: &str, request: &ApiRequest, body: &
     Writer { state, user, request }.update(new)
 }
 
-/// Checks that an object is what the URL says, and reads it as its kind.
+/// Checks that an object matches the URL, and reads it as its kind.
 fn identify(request: &ApiRequest, new: &mut Value) -> Result<(), Failure> {
     let resource = request.resource;
     if !new.is_object() {
@@ -161,7 +161,7 @@ impl Writer<'_> {
             return self.create(new);
         };
         if self.request.subresource == "status" {
-            // Everything else stays as it is.
+            // Everything else stays unchanged.
             let mut whole = Value::clone(&there);
             match new.get("status") {
                 Some(status) => object::set_entry(&mut whole, &[], "status", status.clone()),
@@ -178,7 +178,7 @@ impl Writer<'_> {
         }
         self.admit(&mut new, &name, false)?;
         if wanted.1.is_empty() {
-            // Kubernetes' own kinds are replaced whatever the version; others are not.
+            // Built-in kinds can be replaced without a version; custom resources and Leases cannot.
             if resource.is_custom || resource.plural == "leases" {
                 return Err(Failure::unversioned(resource, &name));
             }
@@ -207,7 +207,7 @@ impl Writer<'_> {
             return Ok(Written { object: there, is_new: false });
         }
         if object::is_deleting(&new) && object::finalizers(&new).next().is_none() && resource.plural != "namespaces" {
-            // Nobody holds it any more.
+            // The last finalizer was removed.
             if !self.request.is_dry_run() {
                 self.state.commit(key, self.user, None);
             }
@@ -224,7 +224,7 @@ impl Writer<'_> {
         self.state.commit(key, self.user, Some(new)).unwrap_or_default()
     }
 
-    /// Whether the namespace is there, and not about to go.
+    /// Checks that the namespace exists and is not being deleted.
     fn namespace_takes(&self, written: &str) -> Result<(), Failure> {
         let (resource, name) = (self.resource(), &self.request.namespace);
         if !resource.is_namespaced {
@@ -264,7 +264,7 @@ impl Writer<'_> {
         found.extend(before.map(|before| metadata::change_mistakes(before, after)).unwrap_or_default());
         if resource.is_custom {
             let rules = key_pair::mistakes(before, after, &found);
-            // The status is read by itself: what is said of it there has its paths from there.
+            // The status is decoded on its own, so the paths in its errors start there.
             let is_status = self.request.subresource == "status";
             found.extend(rules.into_iter().map(|mistake| if is_status { mistake.within("status") } else { mistake }));
         } else {

@@ -1,4 +1,4 @@
-//! Foreign admission plugins that refuse or rewrite requests.
+//! Foreign admission control that refuses or rewrites requests.
 
 use keypair_simulation::{
     Server,
@@ -14,7 +14,7 @@ use crate::{
 
 const ADMISSION: &str = "/apis/admissionregistration.k8s.io/v1";
 
-/// One of the kinds of Kubernetes that rewrite or refuse, for Secrets of the script's namespace that have the label `tried`.
+/// A policy of this kind, with its binding, for Secrets in the script's namespace.
 fn registered(kind: &str, name: &str, spec: &Value) -> Vec<(String, Value)> {
     let selector = json!({ "matchLabels": { "kubernetes.io/metadata.name": "{ns}" } });
     let rules = json!([{ "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"], "resources": ["secrets"] }]);
@@ -36,7 +36,7 @@ fn registered(kind: &str, name: &str, spec: &Value) -> Vec<(String, Value)> {
     ]
 }
 
-/// Has the real server do what the rule of the simulated one does, and waits until it does: until a dry run is answered so.
+/// Sets up the real server to do what the rule does in the simulated one, and waits until a dry run shows the effect.
 fn begin(script: &mut Script, real: Vec<(String, Value)>, status: u16, has: &'static str, simulated: fn(&Server)) {
     script.0.push(Step::Setup {
         real,

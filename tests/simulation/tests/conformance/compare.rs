@@ -10,10 +10,10 @@ use crate::{
     script::{Script, Step},
 };
 
-/// Changes an answer where it may differ.
+/// Normalizes an answer where the servers may differ.
 type PutAlike = fn(&mut Answer);
 
-/// Everything that may differ, and why: both answers are changed so that they are alike where they may be.
+/// All permitted differences, each with the reason. The functions make both answers equal where they may differ.
 const ALLOWED: &[(&str, PutAlike)] = &[
     (
         "The rules in CEL are not evaluated: the domain's checks stand in for them, whose words are others, and which \
@@ -37,7 +37,7 @@ fn codes_of_rules(answer: &mut Answer) {
     if answer.status != 422 || details_kind(answer) != "KeyPair" {
         return;
     }
-    // A message has what is wrong with each field: the code first, the field last.
+    // A message lists what is wrong with each field: the code first, the field last.
     let rule = Regex::new(r"([A-Z][A-Za-z.]+|[0-9]{3,4}): .*? \((spec\.[A-Za-z]+)[A-Za-z.]*\)").unwrap();
     let Some(causes) = answer.body.pointer_mut("/details/causes").and_then(Value::as_array_mut) else { return };
     let mut has_rules = false;
@@ -130,7 +130,7 @@ pub fn compare(name: &str, script: &Script, real: &Record, simulated: &Record) {
     assert!(told.is_empty(), "{name}: the real server answers\n{}", told.join("\n"));
 }
 
-/// A step, for people.
+/// A step in readable form.
 fn written(step: &Step) -> String {
     match step {
         Step::Request(request) => {
@@ -141,7 +141,7 @@ fn written(step: &Step) -> String {
     }
 }
 
-/// The events of a watch, so that one sees what they are.
+/// The events of a watch in a short, readable form.
 fn brief(events: &Value) -> Value {
     let text =
         |event: &Value, pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -179,7 +179,7 @@ fn differences(pointer: &str, real: &Value, simulated: &Value, tell: &mut impl F
     }
 }
 
-/// The answers with UIDs and versions by their order, and without times.
+/// The answers without times, and with UIDs and versions replaced by their order.
 fn normalized(record: &Record) -> Vec<Answer> {
     let mut versions: Vec<u64> = Vec::new();
     for answer in &record.0 {
@@ -208,7 +208,7 @@ fn normalized(record: &Record) -> Vec<Answer> {
         .collect()
 }
 
-/// Whether these are the metadata of a list or a bookmark: its version is that of the whole store, which others change, too.
+/// Whether this is the metadata of a list or a bookmark: its version is that of the whole store, which others change, too.
 fn is_of_a_list(metadata: &Value) -> bool {
     metadata.get("name").is_none() && metadata.get("resourceVersion").is_some()
 }
@@ -231,7 +231,7 @@ struct Names {
     uids: BTreeMap<String, usize>,
     versions: Vec<u64>,
     uid: Regex,
-    /// Where a message has a version.
+    /// Matches a version in a message.
     record: Regex,
 }
 

@@ -79,7 +79,7 @@ impl Drawer {
         let change = if is_secret { self.data() } else { json!({ "spec": self.spec() }) };
         let change = with(change, &json!({ "metadata": self.metadata() }));
         let mut whole = with(if is_secret { secret(name) } else { key_pair(name, &json!({})) }, &change);
-        // Etcd has a null in `data` as something else than an empty text, which shows at the next write that changes nothing.
+        // In `data`, etcd distinguishes a null from an empty string, which shows at the next write that changes nothing.
         if let Some(data) = whole["data"].as_object_mut() {
             data.retain(|_, value| !value.is_null());
         }
@@ -141,7 +141,7 @@ impl Drawer {
 fn drawn(seed: u64) -> Script {
     let mut drawer = Drawer(Dice::new(seed));
     let mut script = Script::new();
-    // What `{now.…}` stands for where nothing was found.
+    // The values of `{now.…}` if nothing was found.
     script.get("/api/v1/namespaces/{ns}").keep("now");
     let mut labels = Vec::new();
     for collection in [SECRETS, KEY_PAIRS] {

@@ -39,7 +39,7 @@ fn status_writes_match_a_real_api_server() {
         script.put(&status, bare(change));
     }
     script.get(&path).keep("now");
-    // The spec is not looked at, and neither are labels.
+    // The spec and the labels are ignored.
     script.put(
         &status,
         with(
@@ -56,7 +56,7 @@ fn status_writes_match_a_real_api_server() {
     script.patch(&status, json!({ "status": { "keyPairName": "b", "keyPairID": "kp-aaaaaaaaaaaaaaaaaaaa" }, "spec": { "description": "other" } })).accept(METADATA);
     script.get(&status);
     script.get(&path);
-    // An accepted pair.
+    // An accepted KeyPair.
     for change in [
         json!({ "keyPairName": "other-name" }),
         json!({ "keyPairName": "aa" }),

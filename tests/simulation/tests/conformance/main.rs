@@ -37,33 +37,34 @@ use kube::{
 use script::Script;
 
 static PLANE: LazyLock<ControlPlane> = LazyLock::new(|| plane(None));
-/// One that is restarted, which the scripts that run meanwhile would notice.
+/// A control plane to restart: concurrent scripts would notice a restart of the shared one.
 static RESTARTED: LazyLock<ControlPlane> = LazyLock::new(|| plane(None));
-/// One whose watches cannot begin with what there is, as those of Kubernetes 1.31 and 1.33.
+/// A control plane whose watches cannot start with the current objects, like those of Kubernetes 1.31 and 1.33.
 static WITHOUT_STREAMS: LazyLock<ControlPlane> = LazyLock::new(|| plane(Some("WatchList=false")));
 
 fn plane(feature_gates: Option<&str>) -> ControlPlane {
     let crd = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crds/keypairs.keypairs.dev.yaml");
     let feature_gates = feature_gates.map(str::to_owned);
-    ControlPlane::start(&Options { crds: vec![crd], feature_gates, ..Options::default() }).expect("a control plane")
+    ControlPlane::start(&Options { crds: vec![crd], feature_gates, ..Options::default() })
+        .expect("the control plane starts")
 }
 
-/// Who has all rights, and who has none.
+/// The clients of a user with all permissions and of one with none.
 pub struct Clients {
     pub admin: Client,
     pub alice: Client,
-    /// Has the API server end and begin anew.
+    /// Restarts the API server.
     pub restart: Box<dyn Fn()>,
-    /// The simulated server, if it is that.
+    /// The simulated server, if it is not a real one.
     pub simulated: Option<Server>,
 }
 
-/// Plays a script against both servers and compares.
+/// Plays a script against both servers and compares the answers.
 fn conforms(name: &str, script: &Script) {
     conforms_on(&PLANE, name, script);
 }
 
-/// The same, with a control plane of its own.
+/// The same, with a separate control plane.
 fn conforms_on(plane: &'static ControlPlane, name: &str, script: &Script) {
     let simulated = simulated(name, script);
     let expected = simulated.events();
@@ -81,20 +82,20 @@ fn conforms_on(plane: &'static ControlPlane, name: &str, script: &Script) {
     compare::compare(name, script, &real, &simulated);
 }
 
-/// A client that does not try again by itself: every answer is compared.
+/// A client that does not retry, because every answer is compared.
 async fn client(plane: &ControlPlane, context: Option<&str>) -> Client {
     let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
     let kubeconfig = Kubeconfig::read_from(plane.kubeconfig()).unwrap();
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await.unwrap();
     config.default_retry = false;
     if plane.ready().is_some() {
-        // Ours is on loopback.
+        // This API server is on loopback.
         config.proxy_url = None;
     }
     Client::try_from(config).unwrap()
 }
 
-/// Scripts have namespaces of their own, since they run at the same time.
+/// Each script has its own namespace, because scripts run concurrently.
 fn space(name: &str) -> String {
     format!("conformance-{name}")
 }

@@ -21,7 +21,7 @@ pub fn key_pair(name: &str, spec: &Value) -> Value {
     json!({ "apiVersion": "keypairs.dev/v1alpha1", "kind": "KeyPair", "metadata": { "name": name }, "spec": spec })
 }
 
-/// The same object with something merged into it.
+/// Merges a change into an object.
 pub fn with(mut object: Value, change: &Value) -> Value {
     merge(&mut object, change);
     object

@@ -17,12 +17,12 @@ use crate::{
     script::{JSON, Script, Step},
 };
 
-/// How long something that has to come is waited for.
+/// How long to wait for an expected result.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long it must have been quiet for nothing more to come.
+/// How long a watch must be quiet before it counts as having no more events.
 const QUIET: Duration = Duration::from_millis(50);
 
-/// What was answered to a step: the status code and the object, or the events.
+/// The answer to a step: the status code and the object, or the events.
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub status: u16,
@@ -33,7 +33,7 @@ pub struct Answer {
 pub struct Record(pub Vec<Answer>);
 
 impl Record {
-    /// How many events each [`Step::Events`] had, in the order of the script.
+    /// The number of events of each [`Step::Events`], in the order of the script.
     pub fn events(&self) -> Vec<usize> {
         self.0
             .iter()
@@ -43,7 +43,7 @@ impl Record {
     }
 }
 
-/// What is sent is made of the script and of what was answered.
+/// Sends requests, with placeholders replaced by values from earlier answers.
 struct Player<'a> {
     clients: &'a Clients,
     words: BTreeMap<String, String>,
@@ -87,13 +87,13 @@ pub async fn play(clients: &Clients, namespace: &str, script: &Script, expected:
                     if answer.status == *status && answer.body.to_string().contains(has) {
                         break Answer { status: 200, body: Value::Null };
                     }
-                    assert!(start.elapsed() < PATIENCE, "it is not in force: {answer:?}");
+                    assert!(start.elapsed() < PATIENCE, "the setup has no effect: {answer:?}");
                     sleep(Duration::from_millis(50)).await;
                 }
             }
             Step::Restart => {
                 (clients.restart)();
-                // Each resource is there when it is first asked for and a moment has passed; meanwhile the answer is 429.
+                // Each resource becomes available a moment after the first request for it; until then, the server answers 429.
                 for collection in [SECRETS, KEY_PAIRS] {
                     let path = player.fill(collection);
                     while send(&clients.admin, "GET", &path, "", "application/json", None).await.status != 200 {
@@ -108,10 +108,10 @@ pub async fn play(clients: &Clients, namespace: &str, script: &Script, expected:
                 loop {
                     let answer = send(&clients.admin, "GET", &path, "", JSON, None).await;
                     if is_so(&answer.body) {
-                        // When it became so, and thus its version, is a matter of time.
+                        // When it reached this state, and thus its version, depends on timing.
                         break Answer { status: 200, body: Value::Null };
                     }
-                    assert!(start.elapsed() < PATIENCE, "{path} does not become so: {answer:?}");
+                    assert!(start.elapsed() < PATIENCE, "{path} does not reach the expected state: {answer:?}");
                     sleep(Duration::from_millis(50)).await;
                 }
             }
@@ -123,7 +123,7 @@ pub async fn play(clients: &Clients, namespace: &str, script: &Script, expected:
                     if answer.status == 404 {
                         break answer;
                     }
-                    assert!(start.elapsed() < PATIENCE, "{path} does not go: {answer:?}");
+                    assert!(start.elapsed() < PATIENCE, "{path} is not deleted: {answer:?}");
                     sleep(Duration::from_millis(50)).await;
                 }
             }
@@ -201,9 +201,9 @@ impl Player<'_> {
         Answer { status, body: Value::Null }
     }
 
-    /// What has been told: so many events as are expected, and what comes soon after.
+    /// The events so far: as many as expected, and those that follow shortly after.
     async fn events(&mut self, label: &str, expected: Option<usize>) -> Vec<Value> {
-        // It may have been refused.
+        // The watch may have been refused.
         let Some(watch) = self.watches.get_mut(label) else { return Vec::new() };
         let mut told = Vec::new();
         loop {

@@ -1,4 +1,4 @@
-//! Reading objects and lists.
+//! Reads of objects and lists.
 
 use serde_json::json;
 
@@ -120,7 +120,7 @@ fn list_pages_match_a_real_api_server() {
     }
     for collection in [SECRETS, KEY_PAIRS] {
         script.get(&format!("{collection}?limit=2")).keep("first");
-        // What happens between two pages is on none of them.
+        // Changes between two pages must not appear on either page.
         script.delete(&at(collection, "dd"));
         script.patch(&at(collection, "cc"), json!({ "metadata": { "labels": { "new": "yes" } } }));
         script.get(&format!("{collection}?limit=2&continue={{first.continue}}")).keep("second");
@@ -145,7 +145,7 @@ fn list_versions_match_a_real_api_server() {
     script.delete(&at(SECRETS, "a"));
     script.post("three", SECRETS, secret("c"));
     for query in [
-        // At first one after which the cache of the server is up to date.
+        // This one comes first: after it, the server's cache is up to date.
         "resourceVersion={three.version}",
         "resourceVersion=0",
         "resourceVersion={two.version}",

@@ -1,4 +1,4 @@
-//! Deletes, and what the controllers of Kubernetes do afterwards.
+//! Deletes, and what the controllers of Kubernetes do after them.
 
 use serde_json::{Value, json};
 
@@ -77,7 +77,7 @@ fn garbage_collection_matches_a_real_cluster() {
     script.get(SECRETS);
     script.delete(&at(KEY_PAIRS, "one"));
     script.gone(&at(SECRETS, "of-one"));
-    // The owner that is gone is taken from what has another.
+    // The garbage collector removes the missing owner from an object that has another one.
     script.0.push(Step::Until(at(SECRETS, "of-both"), |secret| {
         secret["metadata"]["ownerReferences"].as_array().map(Vec::len) == Some(1)
     }));
@@ -90,7 +90,7 @@ fn garbage_collection_matches_a_real_cluster() {
     script.get(&at(SECRETS, "of-orphaning"));
     script.delete(&at(KEY_PAIRS, "two"));
     script.gone(&at(SECRETS, "of-both"));
-    // One of the same name is not the same.
+    // A new object with the same name is a different owner.
     script.post("again", KEY_PAIRS, key_pair("one", &json!({})));
     script.post("", SECRETS, owned("late", &[owner("one")]));
     script.gone(&at(SECRETS, "late"));
@@ -103,7 +103,7 @@ fn namespace_deletion_matches_a_real_cluster() {
     let space = "/api/v1/namespaces/{ns}";
     script.post("pair", KEY_PAIRS, key_pair("pair", &json!({})));
     script.post("", SECRETS, with(secret("held"), &json!({ "metadata": { "finalizers": ["example.com/hold"] } })));
-    // In which order the kinds go is anybody's guess, so only one is watched.
+    // Kinds are deleted in an arbitrary order, so only one of them is watched.
     script.watch(
         "pairs",
         &format!(

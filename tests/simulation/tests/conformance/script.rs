@@ -3,25 +3,25 @@
 use keypair_simulation::Server;
 use serde_json::Value;
 
-/// What is sent, one after the other. In paths and bodies `{ns}` is the script's namespace, and `{label.uid}`, `{label.version}`,
-/// `{label.future}`, `{label.continue}` and `{label.name}` are from the answer that was kept under that label.
+/// The steps, in order. In paths and bodies, `{ns}` is the script's namespace, and `{label.uid}`, `{label.version}`, `{label.future}`,
+/// `{label.continue}` and `{label.name}` come from the answer that was kept under that label.
 #[derive(Default, Debug)]
 pub struct Script(pub Vec<Step>);
 
-/// One of them.
+/// A step of a script.
 #[derive(Debug, Clone)]
 pub enum Step {
     Request(Request),
-    /// Begins a watch, which goes on beside what follows.
+    /// Starts a watch, which stays open during the next steps.
     Watch {
         label: String,
         path: String,
         accept: &'static str,
     },
-    /// What that watch has told by now.
+    /// The events that this watch has received so far.
     Events(String),
-    /// Sets up what only one of the servers has to be told so: these objects are created in the real one, and this is done to the
-    /// simulated one. It is in force when an object is answered with this status, and with this text.
+    /// Sets up something that each server needs in its own way: these objects are created in the real one, and this function changes the
+    /// simulated one. The setup is complete when a create of an object gets this status and contains this text.
     Setup {
         real: Vec<(String, Value)>,
         simulated: fn(&Server),
@@ -30,11 +30,11 @@ pub enum Step {
         status: u16,
         has: &'static str,
     },
-    /// The API server ends and begins anew.
+    /// Restarts the API server.
     Restart,
-    /// Waits until the object is so.
+    /// Waits until the object meets the condition.
     Until(String, fn(&Value) -> bool),
-    /// Waits until the object is gone.
+    /// Waits until the object no longer exists.
     Gone(String),
 }
 
@@ -46,7 +46,7 @@ pub struct Request {
     pub content: &'static str,
     pub accept: &'static str,
     pub body: Option<Value>,
-    /// Under which its answer is kept.
+    /// The label under which its answer is kept.
     pub label: String,
 }
 
@@ -56,7 +56,7 @@ pub const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s
 pub const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
 
 impl Script {
-    /// One that begins with its namespace.
+    /// A script that starts with the creation of its namespace.
     pub fn new() -> Self {
         let mut script = Self::default();
         script.post(
@@ -79,7 +79,7 @@ impl Script {
         }));
         match self.0.last_mut() {
             Some(Step::Request(request)) => request,
-            _ => unreachable!("it has just been put there"),
+            _ => unreachable!("the request was just added"),
         }
     }
 

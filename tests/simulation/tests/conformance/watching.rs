@@ -11,7 +11,7 @@ use crate::{
 const BEGIN: &str = "watch=true&allowWatchBookmarks=true";
 const STREAM: &str = "watch=true&allowWatchBookmarks=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
 
-/// What happens to some objects.
+/// Creates, changes and deletes some objects.
 fn life(script: &mut Script) {
     for (collection, object) in [(SECRETS, secret("live")), (KEY_PAIRS, key_pair("live", &json!({})))] {
         let path = at(collection, "live");

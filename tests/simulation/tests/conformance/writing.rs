@@ -1,4 +1,4 @@
-//! Creating, replacing and patching.
+//! Creates, replaces and patches.
 
 use serde_json::{Value, json};
 
@@ -139,7 +139,7 @@ fn updates_match_a_real_api_server() {
         let change = |metadata: Value| with(object.clone(), &json!({ "metadata": metadata }));
         script.put(&path, object.clone());
         script.post("made", collection, object.clone());
-        // Nothing is new, but for what etcd has of a custom resource: the status that is shown by default.
+        // Nothing changes, except what etcd stores of a custom resource: the status that responses show by default.
         script.put(&path, change(json!({ "resourceVersion": "{made.version}" }))).keep("made");
         script.put(&path, change(json!({ "resourceVersion": "{made.version}" }))).keep("made");
         script

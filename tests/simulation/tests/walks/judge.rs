@@ -21,36 +21,36 @@ use serde_json::Value;
 
 use crate::recorder::Event;
 
-/// How long after the last write of the operator all is quiet.
+/// How long after the operator's last write it counts as quiet.
 const QUIET: Duration = Duration::from_secs(3);
 const USER: &str = "admin";
-/// The garbage collector and the end of namespaces.
+/// The garbage collector and the namespace controller.
 const CONTROLLERS: &str = "system:kube-controller-manager";
 
-/// What users have done.
+/// The actions of users.
 #[derive(Debug, Default, Clone)]
 pub struct Deeds {
-    /// What they sent, by the version that they were answered: a create, or a patch. A patch that changes nothing is answered the version
-    /// that there was, so there may be several.
+    /// Creates (`None`) and the bodies of patches, by the resource version in the answer. A patch that changes nothing returns the existing
+    /// version, so a version may have several.
     pub written: BTreeMap<u64, Vec<Option<Value>>>,
-    /// The UIDs of what they have deleted.
+    /// The UIDs of the objects that users have deleted.
     pub deleted: BTreeSet<String>,
 }
 
-/// All that is known of a history.
+/// Everything that is known about a history.
 pub struct Case {
     pub history: History,
     pub begun: Instant,
     pub events: Vec<Arc<Event>>,
     pub deeds: Deeds,
-    /// The objects that there are now, by the plurals of their resources.
+    /// The current objects, with the plurals of their resources.
     pub objects: Vec<(&'static str, Value)>,
 }
 
-/// What was found.
+/// The result of the checks.
 #[derive(Debug, Default)]
 pub struct Verdict {
-    /// Promises that were broken: waiting does not help.
+    /// Broken guarantees: waiting does not help.
     pub broken: Vec<String>,
     /// What has not settled yet.
     pub unsettled: Vec<String>,
@@ -58,10 +58,10 @@ pub struct Verdict {
 }
 
 impl Case {
-    /// Takes a moment of processor time.
+    /// Runs on the CPU for a moment, so it belongs on a blocking thread.
     pub fn judge(&self) -> Verdict {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-        runtime.expect("a runtime").block_on(async {
+        runtime.expect("the runtime can be built").block_on(async {
             let (guarantees, trace) = (Guarantees::new(&self.history, Sightings::default()), Trace::new(true));
             let begun = tokio::time::Instant::now();
             let mut world = World::default();
@@ -109,7 +109,7 @@ fn key(resource: &'static str, object: &Value) -> Key {
     (resource, text(object, "/metadata/namespace").to_owned(), text(object, "/metadata/name").to_owned())
 }
 
-/// What there is after some of the record.
+/// The objects after a part of the record.
 #[derive(Default)]
 struct World(BTreeMap<Key, Arc<Value>>);
 
@@ -130,7 +130,7 @@ impl World {
         Change { kind, resource, namespace, name, user, before, after, version, at, clock }
     }
 
-    /// Who did it: a watch does not tell.
+    /// The user of a change, which a watch does not report.
     fn user(&self, event: &Event, before: Option<&Value>, deeds: &Deeds) -> String {
         let is_users = match event.kind {
             ChangeKind::Deleted => deeds.deleted.contains(text(&event.object, "/metadata/uid")),
@@ -148,7 +148,7 @@ impl World {
         replica::user(0)
     }
 
-    /// Whether its owners, or its namespace, are gone.
+    /// Whether its owners no longer exist, or its namespace does not exist or is being deleted.
     fn is_collected(&self, object: &Value) -> bool {
         let uids: BTreeSet<&str> = self.0.values().map(|object| text(object, "/metadata/uid")).collect();
         let owners = object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
@@ -157,7 +157,7 @@ impl World {
         is_orphan || namespace.is_none_or(|namespace| namespace.pointer("/metadata/deletionTimestamp").is_some())
     }
 
-    /// Whether it is what a list told.
+    /// Whether it equals the result of a list.
     fn is_of(&self, objects: &[(&'static str, Value)]) -> bool {
         let version = |object: &Value| text(object, "/metadata/resourceVersion").to_owned();
         let told: BTreeMap<Key, String> =
@@ -166,7 +166,7 @@ impl World {
     }
 }
 
-/// What a merge patch makes of an object.
+/// Applies a merge patch to an object.
 fn merged(object: &Value, patch: &Value) -> Value {
     let Some(fields) = patch.as_object() else { return patch.clone() };
     let mut merged = object.as_object().cloned().unwrap_or_default();

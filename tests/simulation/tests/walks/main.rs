@@ -1,4 +1,4 @@
-//! Histories of the simulation, with a real API server and the program itself.
+//! Histories of the simulation, against a real API server and with the real program.
 //!
 //! The user actions of random histories are sent to a real control plane, many histories at once, each in its own namespaces,
 //! with one operator for all of them. The checks of the simulation (`oracle`) judge the recorded watch events and the final
@@ -37,24 +37,24 @@ use self::{
     walk::{Settled, Walk},
 };
 
-/// How many histories run at once.
+/// The number of histories that run concurrently.
 const AT_ONCE: usize = 20;
-/// After so many that fail no more are begun.
+/// After this many failures, no more histories are started.
 const ENOUGH: usize = 3;
 
-/// All operators see all namespaces.
+/// Tests run one at a time, because every operator sees all namespaces.
 static TURN: Mutex<()> = Mutex::const_new(());
 
 fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// How many there are, and from which seed.
+/// The number of histories, and the first seed.
 fn walks() -> (u64, u64) {
     (number("KEYPAIR_WALKS", 36), number("KEYPAIR_SEED", 1))
 }
 
-/// Histories in which enough happens when what a real cluster cannot do is left out.
+/// Histories in which enough happens without the steps that a real cluster cannot perform.
 fn histories(seed: u64, faults: bool) -> impl Iterator<Item = History> {
     (seed..).map(move |seed| script::without_what_is_simulated(seed, faults)).filter(script::is_worthwhile)
 }
@@ -64,7 +64,7 @@ fn told(what: &str, begun: Instant, done: usize, failures: &[String]) {
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
 }
 
-/// Plays a history to its end, and says in what the outcome differs from the simulated one, where it is no matter of time.
+/// Plays a history to its end, and returns how the outcome differs from the simulated one, unless that depends on timing.
 async fn alone(stage: &Arc<Stage>, history: History) -> (Walk, Settled, Option<Vec<String>>) {
     let walk = Walk::begin(stage, history);
     walk.play(Instant::now()).await;
@@ -93,7 +93,7 @@ async fn guarantees_hold_on_a_real_control_plane() {
                 }
                 let (walk, mut settled, mut differences) = alone(&stage, history).await;
                 if differences.as_ref().is_some_and(|differences| !differences.is_empty()) {
-                    // A busy machine does at another time what the history says. What comes twice is no matter of time.
+                    // On a busy machine, steps can be late. A difference that occurs twice does not depend on timing.
                     let (again, settled_again, differences_again) = alone(&stage, walk.history.clone()).await;
                     again.end().await;
                     if differences != differences_again {
@@ -123,7 +123,7 @@ async fn guarantees_hold_on_a_real_control_plane() {
     }
     let compared = compared.into_inner();
     println!("{compared} of {count} outcomes are no matter of time");
-    // Of a few anything can be so.
+    // A small sample says nothing.
     if failures.is_empty() && count >= 12 {
         assert!(compared * 4 >= count, "too few outcomes are compared: {compared} of {count}");
     }
@@ -148,7 +148,7 @@ async fn guarantees_hold_on_a_real_control_plane_with_faults() {
         left -= group.len();
         let (group, faults) = script::share_faults(group);
         let walks: Vec<Walk> = group.into_iter().map(|history| Walk::begin(&stage, history)).collect();
-        // Together, so that faults meet them.
+        // At the same time, so that the faults affect all of them.
         let start = Instant::now() + Duration::from_millis(100);
         let playing = futures::future::join_all(walks.iter().map(|walk| walk.play(start)));
         tokio::join!(playing, operators.suffer(&faults, start));

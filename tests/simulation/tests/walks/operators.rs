@@ -9,26 +9,26 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::{script::QUOTA, stage::Stage};
 
-/// Requests take no longer than this, and no more of a thousand fail: times are short here.
+/// Limits for the latency in milliseconds, and for failing requests out of a thousand: the timeouts here are short.
 const SLOWEST: u64 = 300;
 const MOST_FAILING: u64 = 200;
-/// How long one that was told to stop may take.
+/// How long a replica may take to stop.
 const LAST_OF_A_REPLICA: Duration = Duration::from_secs(30);
 
-/// The program under test, which Cargo puts into the directory above that of the tests.
+/// The program under test. Cargo puts it into the parent directory of the test binaries.
 fn binary() -> PathBuf {
     if let Some(path) = std::env::var_os("KEYPAIR_OPERATOR_BINARY") {
         return path.into();
     }
-    let this = std::env::current_exe().expect("this program's own file");
+    let this = std::env::current_exe().expect("the path of this program is known");
     let name = format!("keypair-operator{}", std::env::consts::EXE_SUFFIX);
     let found = this.ancestors().skip(1).take(2).map(|directory| directory.join(&name)).find(|path| path.is_file());
-    found.expect("build the workspace first: there is no keypair-operator")
+    found.expect("build the workspace first: keypair-operator does not exist")
 }
 
 pub struct Operators {
     replicas: Vec<Replica>,
-    /// How many faults there were.
+    /// The number of faults so far.
     pub suffered: usize,
 }
 
@@ -36,7 +36,7 @@ struct Replica {
     proxy: FaultProxy,
     kubeconfig: TempPath,
     elects: bool,
-    /// Whether it was told to stop.
+    /// Whether it was asked to stop.
     is_stopping: bool,
     running: Option<Operator>,
 }
@@ -45,8 +45,8 @@ impl Operators {
     pub async fn start(stage: &Stage, count: usize) -> Self {
         let mut replicas = Vec::new();
         for _ in 0..count {
-            let proxy = FaultProxy::forwarding(stage.client.clone()).await.expect("a proxy");
-            let kubeconfig = proxy.kubeconfig().expect("a kubeconfig");
+            let proxy = FaultProxy::forwarding(stage.client.clone()).await.expect("the proxy starts");
+            let kubeconfig = proxy.kubeconfig().expect("the kubeconfig can be written");
             let mut replica = Replica { proxy, kubeconfig, elects: count > 1, is_stopping: false, running: None };
             replica.start();
             replicas.push(replica);
@@ -54,7 +54,7 @@ impl Operators {
         Self { replicas, suffered: 0 }
     }
 
-    /// Does to them what is to be done, each at its time.
+    /// Applies the faults to the replicas, each at its time.
     pub async fn suffer(&mut self, faults: &[Step], start: Instant) {
         for step in faults {
             sleep_until(start + step.at).await;
@@ -79,13 +79,13 @@ impl Operators {
             replica.resume();
             replica.set_network_faults(NetworkFaults::default());
             if let Some(running) = replica.running.as_mut().filter(|_| replica.is_stopping) {
-                running.wait(LAST_OF_A_REPLICA).await.expect("it does not end");
+                running.wait(LAST_OF_A_REPLICA).await.expect("the replica exits in time");
             }
             replica.start();
         }
     }
 
-    /// Whether one has ended that nobody has ended.
+    /// Whether a replica has exited on its own.
     pub fn have_ended(&mut self) -> bool {
         self.replicas.iter_mut().any(Replica::has_ended)
     }
@@ -102,7 +102,7 @@ impl Operators {
 
 impl Replica {
     fn has_ended(&mut self) -> bool {
-        self.running.as_mut().is_none_or(|running| running.ended().expect("its state").is_some())
+        self.running.as_mut().is_none_or(|running| running.ended().expect("the process state can be read").is_some())
     }
 
     fn start(&mut self) {
@@ -115,14 +115,14 @@ impl Replica {
         }
         let running = Operator::spawn(&binary(), &self.kubeconfig, args, [("RUST_LOG", "info")]);
         self.is_stopping = false;
-        self.running = Some(running.expect("an operator"));
+        self.running = Some(running.expect("the operator starts"));
     }
 
     fn resume(&self) {
         self.signal(Signal::CONT);
     }
 
-    /// One that has ended gets none.
+    /// Does nothing if the replica is not running.
     fn signal(&self, which: Signal) {
         if let Some(running) = &self.running {
             signal(running.id(), which).ok();
@@ -133,7 +133,7 @@ impl Replica {
         match action {
             Action::Crash { .. } => {
                 if let Some(running) = &mut self.running {
-                    running.kill().expect("it is killed");
+                    running.kill().expect("the replica can be killed");
                 }
             }
             Action::Start(_) => self.start(),

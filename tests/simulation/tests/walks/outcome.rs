@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::walk::{Settled, Walk};
 
-/// The same history at other times: slower, faster than the operator, in a hurry, from another part of a second on.
+/// The same history with other timing: slower, faster than the operator, without pauses, or starting at another fraction of a second.
 pub fn variants(history: &History) -> Vec<History> {
     let milliseconds = Duration::from_millis;
     let variant = |latency: u64, offset: u64, scale: u32, gap: u64| {
@@ -40,12 +40,12 @@ pub fn variants(history: &History) -> Vec<History> {
 
 type Outcome = BTreeMap<String, Value>;
 
-/// What there is in the end, without what is drawn or told by the clock.
+/// The final objects, without values that are random or come from a clock.
 fn outcome<'a>(key_pairs: impl Iterator<Item = &'a Value>, secrets: impl Iterator<Item = &'a Value>) -> Outcome {
     let text = |object: &'a Value, pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let place = |object: &'a Value| {
         let namespace = text(object, "/metadata/namespace");
-        // Of the real cluster: `shop-7`.
+        // In the real cluster: `shop-7`.
         let namespace = namespace.split_once('-').map_or(namespace, |(namespace, _)| namespace);
         format!("{namespace}/{}", text(object, "/metadata/name"))
     };
@@ -71,9 +71,9 @@ fn outcome<'a>(key_pairs: impl Iterator<Item = &'a Value>, secrets: impl Iterato
     outcome
 }
 
-/// In what the outcome differs from the simulated one, or nothing where that is a matter of time.
+/// The differences from the simulated outcome; `None` if that depends on timing.
 pub async fn outcome_differs(walk: &Walk, settled: &Settled) -> Option<Vec<String>> {
-    // How long a namespace takes to end is another matter in a real cluster.
+    // In a real cluster, the deletion of a namespace takes a different time.
     let ends_namespace =
         |step: &Step| matches!(step.action, Action::User { verb: Verb::Delete, resource: "namespaces", .. });
     if walk.history.steps.iter().any(ends_namespace) {
@@ -98,7 +98,7 @@ pub async fn outcome_differs(walk: &Walk, settled: &Settled) -> Option<Vec<Strin
         }
         Ok(first)
     });
-    let simulated = match simulated.await.expect("a simulation") {
+    let simulated = match simulated.await.expect("the simulation does not panic") {
         Ok(simulated) => simulated?,
         Err(violations) => return Some(violations),
     };

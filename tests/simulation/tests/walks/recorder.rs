@@ -17,7 +17,7 @@ use kube::{
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-/// The resources that the checks want to see.
+/// The resources that the checks need.
 pub const RESOURCES: [(&str, &str, &str, &str); 3] = [
     ("keypairs", "keypairs.dev", "v1alpha1", "KeyPair"),
     ("secrets", "", "v1", "Secret"),
@@ -30,16 +30,16 @@ pub struct Event {
     pub version: u64,
     pub kind: ChangeKind,
     pub resource: &'static str,
-    /// As it is after the change; a deleted one as it was before.
+    /// The object after the change, or before it if it was deleted.
     pub object: Value,
     pub at: Instant,
-    /// The wall clock.
+    /// The time on the wall clock.
     pub clock: Timestamp,
 }
 
 type Events = BTreeMap<String, Vec<Arc<Event>>>;
 
-/// Watches until it is dropped.
+/// Records watch events until it is dropped.
 pub struct Recorder {
     events: Arc<Mutex<Events>>,
     _watches: JoinSet<()>,
@@ -52,14 +52,14 @@ impl Recorder {
         for (resource, group, version, kind) in RESOURCES {
             let kind = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
             let api: Api<DynamicObject> = Api::all_with(client.clone(), &kind);
-            let list = api.list(&ListParams::default().limit(1)).await.expect("a list");
-            let version = list.metadata.resource_version.expect("its version");
+            let list = api.list(&ListParams::default().limit(1)).await.expect("the list succeeds");
+            let version = list.metadata.resource_version.expect("a list has a resource version");
             watches.spawn(watch(api, resource, version, Arc::clone(&events)));
         }
         Self { events, _watches: watches }
     }
 
-    /// What has happened in these namespaces so far, in order.
+    /// The events in these namespaces so far, in order.
     pub fn of(&self, namespaces: &[String]) -> Vec<Arc<Event>> {
         let all = self.events.lock().unwrap();
         let mut events: Vec<_> =
@@ -93,13 +93,14 @@ async fn watch(api: Api<DynamicObject>, resource: &'static str, mut version: Str
             };
             version = object.metadata.resource_version.clone().unwrap_or_default();
             let namespace = object.metadata.namespace.clone().or_else(|| object.metadata.name.clone());
-            let mut object = serde_json::to_value(object).expect("JSON");
+            let mut object = serde_json::to_value(object).expect("the object can be serialized");
             if let Some(metadata) = object["metadata"].as_object_mut() {
-                // Nobody looks at it, and it is long.
+                // Long, and no check needs it.
                 metadata.remove("managedFields");
             }
             let (at, clock) = (Instant::now(), Timestamp::now());
-            let event = Event { version: version.parse().expect("a version"), kind, resource, object, at, clock };
+            let event =
+                Event { version: version.parse().expect("a numeric version"), kind, resource, object, at, clock };
             events.lock().unwrap().entry(namespace.unwrap_or_default()).or_default().push(Arc::new(event));
         }
     }

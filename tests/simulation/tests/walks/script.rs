@@ -5,16 +5,16 @@ use std::time::Duration;
 use keypair_simulation::history::{Action, History, Step, Verb, draw};
 use serde_json::{Value, json};
 
-/// Nothing is waited for longer than this.
+/// The longest pause between two steps.
 const LONGEST: Duration = Duration::from_secs(1);
-/// Between two faults of a group of histories.
+/// The shortest time between two faults of a group of histories.
 const BETWEEN_FAULTS: Duration = Duration::from_millis(700);
-/// The operator that all histories share has this quota.
+/// The quota of the operator that all histories share.
 pub const QUOTA: usize = 500;
 const ANNOTATION: &str = "keypairs.dev/quota";
 
-/// The history of this seed: no watch lags by command, no clock jumps, the store is not put back, and there are no policies. Pauses
-/// are short. All histories have one operator, so where a namespace has no quota of its own, it is given that of the history's.
+/// The history of this seed without lagging watches, clock jumps, restores and policies, and with short pauses. All histories share one
+/// operator, so a namespace without its own quota gets the quota of the history.
 pub fn without_what_is_simulated(seed: u64, faults: bool) -> History {
     let mut history = draw(seed);
     let quota = history.setup.quota;
@@ -70,12 +70,12 @@ fn with_quota(action: &mut Action, quota: usize) {
     }
 }
 
-/// Whether users do enough.
+/// Whether users do enough in this history.
 pub fn is_worthwhile(history: &History) -> bool {
     history.steps.iter().filter(|step| matches!(step.action, Action::User { .. })).count() >= 6
 }
 
-/// Has all of them meet the faults of each, as far as there is time between these, and says what those are.
+/// Applies the faults of each history to all of them, as far as there is time between them, and returns these faults.
 pub fn share_faults(mut histories: Vec<History>) -> (Vec<History>, Vec<Step>) {
     let is_fault = |step: &Step| !matches!(step.action, Action::User { .. });
     let drawn = histories.iter_mut().flat_map(|history| history.steps.extract_if(.., |step| is_fault(step)));
@@ -83,7 +83,7 @@ pub fn share_faults(mut histories: Vec<History>) -> (Vec<History>, Vec<Step>) {
     drawn.sort_by_key(|step| step.at);
     let mut faults: Vec<Step> = Vec::new();
     for step in drawn {
-        // What ends a fault is always done.
+        // The end of a fault is never skipped.
         let ends = match &step.action {
             Action::Start(_) | Action::Resume(_) => true,
             Action::Network(_, faults) => !faults.partitioned && faults.errors + faults.lost_responses == 0,

@@ -19,15 +19,15 @@ use tokio::time::timeout;
 
 use crate::recorder::Recorder;
 
-/// How long an answer is waited for.
+/// How long to wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub static PLANE: LazyLock<ControlPlane> = LazyLock::new(|| {
     let crd = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crds/keypairs.keypairs.dev.yaml");
-    ControlPlane::start(&Options { crds: vec![crd], ..Options::default() }).expect("a control plane")
+    ControlPlane::start(&Options { crds: vec![crd], ..Options::default() }).expect("the control plane starts")
 });
 
-/// Each history has a number, and namespaces of this number.
+/// Each history has a number, which is part of the names of its namespaces.
 static NUMBER: AtomicU64 = AtomicU64::new(0);
 
 pub struct Stage {
@@ -37,7 +37,7 @@ pub struct Stage {
 
 impl Stage {
     pub async fn start() -> Self {
-        let client = PLANE.client().await.expect("a client");
+        let client = PLANE.client().await.expect("the client can be built");
         let recorder = Recorder::start(&client).await;
         Self { client, recorder }
     }
@@ -46,7 +46,7 @@ impl Stage {
         NUMBER.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Sends what a user sends.
+    /// Sends a user's request.
     pub async fn send(&self, request: &UserRequest) -> (u16, Value) {
         self.ask(request.method, &request.path, request.content_type, request.body.as_ref()).await
     }
@@ -62,7 +62,7 @@ impl Stage {
         let bytes = body.map(|body| body.to_string().into_bytes());
         let request = Request::builder().method(method).uri(path).header(header::ACCEPT, "application/json");
         let request = if bytes.is_some() { request.header(header::CONTENT_TYPE, content_type) } else { request };
-        let request = request.body(bytes.map_or_else(Body::empty, Body::from)).expect("a request");
+        let request = request.body(bytes.map_or_else(Body::empty, Body::from)).expect("the request is valid");
         let answered = async {
             let response = self.client.send(request).await?;
             let status = response.status().as_u16();

@@ -19,16 +19,16 @@ use crate::{
     stage::Stage,
 };
 
-/// What happens last may take so long to be seen.
+/// The time before the first check, so that the last changes can take effect.
 const FIRST_LOOK: Duration = Duration::from_secs(4);
 const BETWEEN_LOOKS: Duration = Duration::from_secs(2);
-/// What a person has to change is looked at again within five minutes.
+/// Within five minutes, the operator retries an error that only a person can fix.
 const PATIENCE: Duration = Duration::from_secs(340);
-/// After so long it is told what has not settled yet.
+/// After this time, what has not settled yet is printed.
 const LONG: Duration = Duration::from_secs(20);
-/// How long a namespace may take to end.
+/// How long the deletion of a namespace may take.
 const LAST_OF_A_NAMESPACE: Duration = Duration::from_secs(60);
-/// The namespaces of all histories, by the names that they have there.
+/// The namespaces of all histories, by their names in the history.
 const NAMESPACES: [&str; 2] = ["shop", "bank"];
 
 pub struct Walk {
@@ -37,11 +37,11 @@ pub struct Walk {
     pub history: History,
     begun: std::time::Instant,
     deeds: Mutex<Deeds>,
-    /// When each step was done, from the start on.
+    /// When each step was performed, relative to the start.
     done: Mutex<Vec<Duration>>,
 }
 
-/// How it ended.
+/// The result of a history.
 pub struct Settled {
     pub found: Vec<String>,
     pub objects: Vec<(&'static str, Value)>,
@@ -63,7 +63,7 @@ impl Walk {
         format!("{namespace}-{}", self.number)
     }
 
-    /// Does what the users do, each step at its time.
+    /// Performs the user actions, each at its time.
     pub async fn play(&self, start: Instant) {
         for step in &self.history.steps {
             sleep_until(start + step.at).await;
@@ -104,7 +104,7 @@ impl Walk {
         }
     }
 
-    /// The history with each step at the time at which it was done.
+    /// The history with the times at which the steps were performed.
     pub fn as_done(&self) -> History {
         let mut history = self.history.clone();
         for (step, at) in history.steps.iter_mut().zip(self.done.lock().unwrap().iter()) {
@@ -128,7 +128,7 @@ impl Walk {
         }
     }
 
-    /// Waits until nothing is found any more.
+    /// Waits until the checks find nothing.
     pub async fn settle(&self) -> Settled {
         for (_, key_pair) in self.objects().await.into_iter().filter(|(resource, _)| *resource == "keypairs") {
             if let Some(request) = end_of_schedule(&key_pair) {
@@ -164,7 +164,7 @@ impl Walk {
             deeds: self.deeds.lock().unwrap().clone(),
             objects: objects.clone(),
         };
-        let verdict = tokio::task::spawn_blocking(move || case.judge()).await.expect("a verdict");
+        let verdict = tokio::task::spawn_blocking(move || case.judge()).await.expect("the checks do not panic");
         (objects, verdict)
     }
 
@@ -187,7 +187,7 @@ impl Walk {
                 ),
             ] {
                 for mut object in self.stage.list(&path).await {
-                    // Built-in objects in a list do not say what they are.
+                    // Built-in objects in a list have no `apiVersion` and `kind`.
                     object["apiVersion"] = api_version.into();
                     object["kind"] = kind.into();
                     if let Some(metadata) = object["metadata"].as_object_mut() {
@@ -200,7 +200,7 @@ impl Walk {
         all
     }
 
-    /// What to look at where something was found: a short history, if the simulation finds something, too.
+    /// Describes a failure: with a shortened history if the simulation finds something, too.
     pub async fn explain(&self, settled: &Settled) -> String {
         let history = self.history.clone();
         let simulated = tokio::task::spawn_blocking(move || {
@@ -212,7 +212,7 @@ impl Walk {
             let shortened = history::shorten(&history, |history| fails(history).is_some());
             Some(format!("the simulation says: {}\nshortened there:\n{shortened}", violations.join("\n    ")))
         });
-        let simulated = simulated.await.expect("a verdict");
+        let simulated = simulated.await.expect("the simulation does not panic");
         let told = simulated.unwrap_or_else(|| {
             format!(
                 "the simulation finds nothing. The history:\n{}\nThe record:\n{}",
@@ -228,7 +228,7 @@ impl Walk {
         )
     }
 
-    /// Leaves nothing behind.
+    /// Deletes the namespaces.
     pub async fn end(&self) {
         for namespace in self.namespaces() {
             self.stage.ask("DELETE", &format!("/api/v1/namespaces/{namespace}"), "", None).await;

@@ -1,11 +1,11 @@
-//! What goes wrong: watches, requests, replicas, policies, the store.
+//! Faults: watches, requests, replicas, policies and the store.
 
 use std::time::Duration;
 
 use super::{Drawing, one};
 use crate::history::{Action, NetworkFaults, Policy, WatchFault};
 
-/// What the operator watches.
+/// The resources that the operator watches.
 const WATCHED: [&str; 3] = ["keypairs", "secrets", "namespaces"];
 
 impl Drawing {
@@ -30,7 +30,7 @@ impl Drawing {
         }
     }
 
-    /// What is deleted while nothing comes is missing on the list that follows.
+    /// Deletes something while a watch is silent: the operator learns of it only because the object is missing from the next list.
     fn deleted_unseen(&mut self, replica: usize, resource: &'static str) {
         self.push(Action::Watch(replica, resource, WatchFault::Silent));
         self.at += Duration::from_millis(self.dice.below(200));
@@ -143,7 +143,7 @@ impl Drawing {
         }
         self.pause();
         self.push(Action::Restore);
-        // Until somebody answers again; some find out that nobody does.
+        // About as long as the outage, so that some of the next steps happen while the API server is still down.
         self.at += Duration::from_millis(2000 + self.dice.below(1500));
     }
 }

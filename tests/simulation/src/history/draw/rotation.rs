@@ -1,4 +1,4 @@
-//! Rotation: requests, answers of those who register keys, and edits of the settings.
+//! Rotation: requests, gate conditions, and edits of the settings.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use crate::history::{
 };
 
 impl Drawing {
-    /// Something about the rotation of a pair.
+    /// Adds steps about the rotation of a KeyPair.
     pub(super) fn rotation(&mut self) {
         let (namespace, name) = self.known();
         match self.dice.below(12) {
@@ -29,7 +29,7 @@ impl Drawing {
         }
     }
 
-    /// The gates of a pair open, at times one only, and at times they close again.
+    /// Opens or closes the gates of a KeyPair, sometimes only one of them.
     fn gates(&mut self, namespace: &str, name: &str) {
         for gate in GATES {
             if self.dice.happens(800) {
@@ -44,7 +44,7 @@ impl Drawing {
     fn edit_rotation(&mut self, namespace: &'static str, name: &'static str) {
         let before = self.specs.get(&(namespace, name)).and_then(|spec| spec.get("rotation")).cloned();
         let rotation = if self.dice.happens(300) { Value::Null } else { settings(&mut self.dice) };
-        // A merge patch leaves the fields that it does not name.
+        // A merge patch keeps the fields that it does not name, so this one names all of them.
         let replacing = |rotation: &Value| {
             let mut all = json!({ "every": null, "publishBefore": null, "keepAfter": null, "gates": null });
             match (all.as_object_mut(), rotation.as_object()) {
@@ -63,7 +63,7 @@ impl Drawing {
         }
     }
 
-    /// Somebody changes the entries of a rotation in the Secret.
+    /// Edits a rotation entry of a Secret, as a user might.
     fn edit_entries(&mut self, namespace: &str, name: &str) {
         let entry = *one(&mut self.dice, &["ssh-privatekey.next", "ssh-privatekey.previous", "ssh-publickey.next"]);
         let value = if self.dice.happens(600) { Value::Null } else { json!(format!("$KEY{}", self.dice.below(4))) };

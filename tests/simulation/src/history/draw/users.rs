@@ -1,4 +1,4 @@
-//! What users do to `KeyPair`s, Secrets and Namespaces.
+//! User actions on `KeyPair`s, Secrets and Namespaces.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ impl Drawing {
         (namespace, *one(&mut self.dice, &KEY_PAIRS))
     }
 
-    /// One of the `KeyPair`s that there may be.
+    /// One of the `KeyPair`s that may exist.
     pub(super) fn known(&mut self) -> (&'static str, &'static str) {
         let known: Vec<_> = self.specs.keys().copied().collect();
         if known.is_empty() { self.place() } else { *one(&mut self.dice, &known) }
@@ -45,7 +45,7 @@ impl Drawing {
         let before = self.specs.remove(&(namespace, name));
         self.user(Verb::Delete, "keypairs", namespace, name, Value::Null);
         if self.dice.happens(500) {
-            // Again, the same or another.
+            // Recreate it, with the same spec or a new one.
             let spec = before.filter(|_| self.dice.happens(600)).unwrap_or_else(|| self.spec());
             self.specs.insert((namespace, name), spec.clone());
             let moment = self.moment();
@@ -53,7 +53,7 @@ impl Drawing {
         }
     }
 
-    /// Edits a field, and half of the time takes that back soon after.
+    /// Edits a field, and half of the time reverts the edit soon after.
     pub(super) fn edit(&mut self) {
         let (namespace, name) = self.known();
         let edit = edit(&mut self.dice);
@@ -108,7 +108,7 @@ impl Drawing {
         }
     }
 
-    /// A pair adopts a Secret, and is given another name for it, at times there and back.
+    /// Lets a KeyPair adopt a Secret, then changes the Secret name in its spec, and sometimes changes it back.
     fn hand_over(&mut self) {
         let (namespace, name) = self.place();
         let secret = *one(&mut self.dice, &SECRETS);
@@ -123,7 +123,7 @@ impl Drawing {
         self.rename(namespace, name, secret);
     }
 
-    /// The Secret of a pair gets another name, and at times the former again.
+    /// Changes the Secret name of a KeyPair, and sometimes changes it back.
     fn rename(&mut self, namespace: &str, name: &str, before: &str) {
         let moment = self.moment();
         self.at += Duration::from_millis(moment);
@@ -136,7 +136,7 @@ impl Drawing {
         }
     }
 
-    /// Somebody takes a Secret for other uses, or puts another key into it, while its key is being moved.
+    /// Takes a Secret away from the operator, or replaces the key in it, while the operator moves the key to another Secret.
     fn disown(&mut self) {
         let (namespace, name) = self.known();
         let before = self.specs.get(&(namespace, name)).and_then(|spec| spec.pointer("/secret/name")?.as_str());
@@ -169,11 +169,11 @@ impl Drawing {
         }
     }
 
-    /// Two pairs of different projects come for one slot, and what the namespace is changes while what was decided about them is being
-    /// written.
+    /// Lets two KeyPairs of different projects compete for one slot, and edits the Namespace while the operator writes its decisions about
+    /// them.
     pub(super) fn contend(&mut self) {
         let namespace = NAMESPACES[0];
-        // An edit is to come while an answer is under way.
+        // The edit must arrive while a response is pending.
         let latency = *one(&mut self.dice, &[5, 20, 200]);
         for replica in 0..self.replicas {
             self.push(Action::Network(replica, NetworkFaults { latency, ..NetworkFaults::default() }));
@@ -183,10 +183,10 @@ impl Drawing {
             let quota = *one(&mut self.dice, &[taken + 1, taken + 1, 1, 2]);
             let annotations = json!({ "keypairs.dev/quota": quota.to_string(), "keypairs.dev/projects": null });
             self.user(Verb::Patch, "namespaces", "", namespace, json!({ "metadata": { "annotations": annotations } }));
-            // Until then the quota before may be the one in sight.
+            // Until then, the operator may still use the previous quota.
             self.at += Duration::from_millis(10_500);
         }
-        // The edit follows both, or precedes the second one, which then needs no new decision to be accepted.
+        // The edit follows both creates, or precedes the second KeyPair, which then needs no new decision to be accepted.
         let is_between = self.dice.happens(500);
         self.contender(namespace, "red");
         if is_between {
@@ -206,12 +206,12 @@ impl Drawing {
         }
     }
 
-    /// Creates a `KeyPair` of this project, with a name that is free if there is one.
+    /// Creates a `KeyPair` of this project, under an unused name if there is one.
     fn contender(&mut self, namespace: &'static str, project: &str) {
         let is_free = |name: &&str| !self.specs.contains_key(&(namespace, *name));
         let free: Vec<_> = KEY_PAIRS.into_iter().filter(is_free).collect();
         let name = *one(&mut self.dice, if free.is_empty() { &KEY_PAIRS } else { &free });
-        // An import is accepted with one request.
+        // An import is accepted with a single request.
         let spec = match one(&mut self.dice, &["Ed25519", "ECDSA", "", ""]) {
             &"" => {
                 let public_key = right_public_key(&mut self.dice);
@@ -225,7 +225,7 @@ impl Drawing {
         self.user(Verb::Create, "keypairs", namespace, name, json!({ "spec": spec }));
     }
 
-    /// Edits the Namespace, mostly so that only one of two contenders is valid.
+    /// Edits the Namespace, mostly so that only one of two competing KeyPairs is valid.
     fn edit_projects(&mut self, namespace: &str) {
         if self.dice.happens(700) {
             let annotations = json!({ "keypairs.dev/projects": one(&mut self.dice, &["red", "blue"]) });
@@ -235,7 +235,7 @@ impl Drawing {
         }
     }
 
-    /// Deletes a namespace and makes it anew, with a pair in it, half of the time before the operator has seen that it was gone.
+    /// Deletes and recreates a namespace with KeyPairs in it, half of the time before the operator has seen the deletion.
     pub(super) fn recreate_namespace(&mut self) {
         let namespace = *one(&mut self.dice, &NAMESPACES);
         if self.dice.happens(500) {
@@ -274,7 +274,7 @@ impl Drawing {
     }
 }
 
-/// What an annotation of a Namespace can say, or be meant to.
+/// Values for an annotation of a Namespace, some of them invalid.
 fn values_of(annotation: &str) -> &'static [&'static str] {
     match annotation {
         "quota" => &["0", "1", "2", "3", "many"],

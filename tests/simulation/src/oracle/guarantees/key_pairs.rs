@@ -53,7 +53,7 @@ impl Checker {
                 let reason = ready(after).1;
                 self.violated(&format!("{place}: an accepted pair is not accepted any more ({reason})"));
             }
-            // An accepted KeyPair keeps slot and name, whatever the quota becomes.
+            // An accepted KeyPair keeps its slot and name when the quota changes.
             (Some(_), Some(_)) if matches!(ready(after).1, "QuotaExceeded" | "KeyPairNameConflict") => {
                 self.violated(&format!("{place}: an accepted pair is told {}", ready(after).1));
             }

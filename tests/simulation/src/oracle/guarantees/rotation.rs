@@ -1,4 +1,4 @@
-//! The guarantees of a rotation: only a key that was published long enough becomes current, and the key before it stays for a while.
+//! The guarantees of a rotation: a key becomes current only after it was published long enough, and the previous key is kept for a while.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,13 +20,13 @@ use crate::{
 pub struct RotationRecord {
     /// Whether `spec.rotation` was ever set.
     pub(super) is_configured: bool,
-    /// Whether a rotation was ever asked for: by the annotation, a schedule, or another `spec.generate`.
+    /// Whether a rotation was ever requested: by the annotation, a schedule, or another `spec.generate`.
     is_requested: bool,
     /// The shortest `publishBefore` so far.
     publish_before: Option<SignedDuration>,
     /// The shortest `keepAfter` so far.
     keep_after: Option<SignedDuration>,
-    /// The gates that the spec has had since the next key was published, and that have not been True since.
+    /// The gates that the spec has had since the next key was published, and that have not been True in that time.
     closed_gates: BTreeSet<String>,
     /// When a status first showed each next key.
     published: BTreeMap<Arc<str>, Timestamp>,
@@ -40,7 +40,7 @@ impl RotationRecord {
         self.replaced.values().any(|(_, by)| &**by == key)
     }
 
-    /// Takes in a change of the `KeyPair`.
+    /// Records a change of the `KeyPair`.
     pub(super) fn see(&mut self, before: Option<&Value>, after: &Value, clock: Timestamp) {
         let rotation = after.pointer("/spec/rotation");
         self.is_configured |= rotation.is_some();
@@ -70,7 +70,7 @@ impl RotationRecord {
         self.closed_gates.retain(|gate| gates.contains(&**gate) && !open.contains(&**gate));
     }
 
-    /// What is wrong with a switch from one key to the other.
+    /// Records a switch from one key to another, and returns the violation, if there is one.
     fn of_switch(&mut self, from: &Arc<str>, to: &Arc<str>, clock: Timestamp, delay: SignedDuration) -> Option<String> {
         self.replaced.insert(Arc::clone(from), (clock, Arc::clone(to)));
         let Some(published) = self.published.get(to) else {
@@ -84,7 +84,7 @@ impl RotationRecord {
         Some(format!("a key became current while the gate {closed} was closed"))
     }
 
-    /// Whether this key was replaced so short a time ago that it has to stay.
+    /// Whether this key was replaced so recently that it must be kept.
     fn is_to_stay(&self, key: &str, clock: Timestamp) -> bool {
         let since = self.replaced.get(key).map(|(at, _)| clock.duration_since(*at));
         since.is_some_and(|since| since < self.keep_after.unwrap_or_default())
@@ -92,7 +92,7 @@ impl RotationRecord {
 }
 
 impl Checker {
-    /// Checks what a write of the operator does to the keys of a pair.
+    /// Checks what a write of the operator does to the keys of a KeyPair.
     pub(super) fn check_rotation(&mut self, at: &str, change: &Change) {
         let (before, after) = (change.before.as_deref(), change.after.as_deref());
         let Some(uid) = before.or(after).and_then(owner) else { return };

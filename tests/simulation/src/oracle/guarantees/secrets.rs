@@ -85,7 +85,7 @@ impl Checker {
         let excused = self.may_outlast_lease || self.is_restored;
         let Some(record) = self.records.get_mut(uid) else { return };
         record.keys.extend(now);
-        // A KeyPair that is not accepted yet adopts a key. The operator has generated another one before, which it never discards.
+        // A KeyPair that is not accepted yet adopts a key. Before, the operator had generated another one, which it never discards.
         let is_offered = before.and_then(|before| annotation(before, "keypairs.dev/adopt")).is_some();
         if is_offered && record.published_key.is_none() && record.keys.len() > 1 {
             record.is_modified_by_others = true;

@@ -13,7 +13,7 @@ use crate::{
     tools::{path, run},
 };
 
-/// An `sshd` on loopback that takes the one key that is authorized.
+/// An `sshd` on loopback that accepts the one authorized key.
 struct Server {
     dir: Directory,
     known_hosts: PathBuf,
@@ -38,7 +38,7 @@ impl Server {
         Self { dir, known_hosts, sshd }
     }
 
-    /// Runs `command` over ssh with this private key and no other.
+    /// Runs `command` over ssh with this private key only.
     fn ssh(&self, private_key: &str, command: &str) -> Output {
         let identity = self.dir.write("identity", private_key.as_bytes());
         let options = [
@@ -52,7 +52,7 @@ impl Server {
         let user = run("id", &["-un"], b"");
         let user = std::str::from_utf8(&user).unwrap().trim();
         let mut ssh = Command::new("ssh");
-        // No configuration of whoever runs this test.
+        // Ignore the ssh configuration of the current user.
         ssh.args(["-F", "/dev/null", "-i", path(&identity), "-p", &self.sshd.port().to_string(), "-l", user]);
         for option in &options {
             ssh.args(["-o", option]);
@@ -73,12 +73,12 @@ async fn logs_in(name: &str, spec: Value) {
 
     let output = server.ssh(&other, "echo in");
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    // 255 is ssh's own failure.
+    // ssh exits with 255 if the connection itself fails.
     assert_eq!((output.status.code(), out.as_ref()), (Some(255), ""), "{name}: {err}");
     assert!(err.contains("Permission denied (publickey)"), "{name}: {err}");
 }
 
-/// The public key of the status and the private key of the Secret.
+/// The public key in the status and the private key in the Secret.
 async fn pair(scene: &Scene, name: &str, spec: &Value) -> (String, String) {
     scene.create(name, spec).await;
     let object = scene.settled(name, "True/Generated").await;

@@ -1,16 +1,17 @@
-//! What the webhook adds to a create: the same creates with it and without it, in turn, in one run.
+//! Measures the latency that the admission webhook adds to a create, against creates without it, interleaved in one run.
 //!
-//! `cargo build --release --workspace && cargo bench --bench admission`; `KEYPAIR_BENCH_PAIRS` says how many `KeyPair`s there
-//! are (50,000), over namespaces of 500.
+//! `cargo build --release --workspace && cargo bench --bench admission`; `KEYPAIR_BENCH_PAIRS` sets the number of existing
+//! `KeyPair`s (50,000), in namespaces of 500.
 //!
-//! Beside them stands a bare webhook that admits everything and looks at nothing: what it adds is what the API server's own
-//! part costs, and no webhook can be faster. "Validating only" leaves out the condition by which the API server finds out
-//! what breaks a rule of the CRD.
+//! The baseline is a bare webhook that admits everything without reading the review: its cost is the API server's share, the
+//! lower bound for any webhook. "Validating only" omits the match condition with which the API server detects violations of
+//! the CRD's rules.
 //!
-//! Twice: at first one after another, each with the whole machine; then mixed, so that all of them meet the same load.
+//! It measures twice: first the arms one after another, each with the whole machine; then interleaved, so that all get the
+//! same load.
 //!
-//! The operator stands by, so that nothing is measured but admission: no status is written, and the answers come from the
-//! index that every replica keeps. The label `asks` of a namespace says which webhook the API server asks.
+//! The operator is a standby replica, so that only admission is measured: it writes no status, and answers from the index
+//! that every replica keeps. The label `asks` of a namespace selects the webhook that the API server calls.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, missing_docs, reason = "a benchmark")]
 
@@ -58,12 +59,12 @@ use self::{
 
 const KEY: &str = include_str!("../tests/vectors/public/rsa2048.pub");
 const NAMESPACE_SIZE: usize = 500;
-/// How many creates are under way at once.
+/// The maximum number of concurrent creates.
 const CONCURRENT: usize = 64;
-/// One to open connections, and as many as there are arms.
+/// One round to open connections, then one per arm.
 const ROUNDS: usize = 5;
 const CREATES: usize = 1000;
-/// Creates a second, where they are not made as fast as they can be.
+/// Creates per second in the rate-limited measurements.
 const RATES: [f64; 2] = [100.0, 200.0];
 const ARMS: [(&str, &str); 4] = [
     ("without a webhook", "nobody"),
@@ -78,8 +79,9 @@ fn key_pair(name: &str) -> KeyPair {
     KeyPair::new(name, spec)
 }
 
-/// Creates `count` `KeyPair`s in each of these namespaces, 64 at a time, and says how long each took, by namespace. A `rate`
-/// is so many a second, whether those before have ended or not; without one the next begins when one of them has ended.
+/// Creates `count` `KeyPair`s in each namespace, at most 64 at a time, and returns the latencies by namespace. With a
+/// `rate`, starts that many per second, whether or not earlier ones have finished; without one, starts the next when one
+/// finishes.
 async fn create(
     client: &Client,
     namespaces: &[String],
@@ -125,7 +127,7 @@ fn percentile(sorted: &[Duration], per_mille: usize) -> f64 {
     sorted[(sorted.len() * per_mille / 1000).min(sorted.len() - 1)].as_secs_f64() * 1000.0
 }
 
-/// Serves a webhook that admits everything, and returns what the API server is to trust.
+/// Serves a webhook that admits everything, and returns its CA bundle.
 fn serve_bare(port: u16) -> ByteString {
     async fn admit(body: Bytes) -> axum::Json<serde_json::Value> {
         let text = std::str::from_utf8(&body).unwrap();
@@ -157,7 +159,7 @@ async fn space(client: &Client, name: &str, asks: &str) -> String {
     name.to_owned()
 }
 
-/// Measures each arm, and notes what it takes in a row of `table`.
+/// Measures each arm, and adds the latencies to `table` as a row.
 async fn measure(client: &Client, spaces: &[String], rate: Option<f64>, mixed: bool, table: &mut Table) {
     let mut took = ARMS.map(|_| Vec::new());
     for round in 0..ROUNDS {
@@ -168,7 +170,7 @@ async fn measure(client: &Client, spaces: &[String], rate: Option<f64>, mixed: b
                 let api: Api<KeyPair> = Api::namespaced(client.clone(), space);
                 api.delete_collection(&DeleteParams::background(), &ListParams::default()).await.unwrap();
             }
-            // Whoever watches is to be done with it.
+            // Gives all watchers time to catch up.
             tokio::time::sleep(Duration::from_secs(2)).await;
         };
         let mut samples = vec![Vec::new(); spaces.len()];
@@ -176,14 +178,14 @@ async fn measure(client: &Client, spaces: &[String], rate: Option<f64>, mixed: b
             samples = create(client, spaces, &prefix, count, rate).await;
             clear(spaces).await;
         } else {
-            // Another one is the first in each round.
+            // Each round starts with a different arm.
             for at in (0..spaces.len()).map(|at| (at + round) % spaces.len()) {
                 let space = std::slice::from_ref(&spaces[at]);
                 samples[at] = create(client, space, &prefix, count, rate).await.concat();
                 clear(space).await;
             }
         }
-        // The first round opens connections.
+        // The first round only opens connections.
         if round > 0 {
             took.iter_mut().zip(samples).for_each(|(took, sample)| took.extend(sample));
         }

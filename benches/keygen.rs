@@ -1,8 +1,9 @@
-//! What a key costs on one thread: by the operator, by Go's standard library, by `openssl`, and RSA keys by AWS-LC's own
-//! generator, too, in turns within one run, so that a busy machine slows all of them alike.
+//! Measures the CPU time of key generation on one thread: by the operator, by Go's standard library, by `openssl` and, for
+//! RSA keys, by AWS-LC's own generator. They alternate within one run, so that a busy machine slows all of them alike.
 //!
-//! `cargo bench --bench keygen`; `-- 100` for another number of keys of 2048 bits than 400. Go and openssl are left out where they are not
-//! installed. Without AVX-512 IFMA: `OPENSSL_ia32cap='~0:~0x200000' cargo bench --bench keygen` (Go does not use it anyway).
+//! `cargo bench --bench keygen`; `-- 100` sets the number of 2048-bit keys (400). Skips Go and openssl where they are not
+//! installed. To measure without AVX-512 IFMA, which Go does not use anyway:
+//! `OPENSSL_ia32cap='~0:~0x200000' cargo bench --bench keygen`.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark has no users")]
 
@@ -22,13 +23,13 @@ use keypair_operator::{domain::key::KeySpec, keygen};
 use rustix::time::{ClockId, clock_gettime};
 use section::{Section, Table};
 
-/// What no comparable operator uses is measured in each of so many turns only: it takes longest.
+/// Generators that no comparable operator uses run only in every turn of this number, because they are the slowest.
 const SLOW: usize = 8;
 
-/// So many keys are timed at once where one takes microseconds.
+/// The number of keys that are timed together if one key takes only microseconds.
 const BATCH: u32 = 50;
 
-/// The processor time of this thread, in milliseconds.
+/// The CPU time of this thread in milliseconds.
 fn thread_time() -> f64 {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     #[expect(clippy::cast_precision_loss, reason = "a run is not as long as that")]
@@ -42,7 +43,7 @@ fn timed(work: impl FnOnce()) -> f64 {
     thread_time() - begun
 }
 
-/// The program in `benches/go-keygen`, which generates keys by Go's library and runs `openssl`.
+/// The program in `benches/go-keygen`, which generates keys with Go's library and runs `openssl`.
 struct Peers {
     child: Child,
     requests: ChildStdin,
@@ -50,7 +51,7 @@ struct Peers {
 }
 
 impl Peers {
-    /// `None` where Go is not installed.
+    /// `None` if Go is not installed.
     fn start() -> Option<Self> {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/go-keygen");
         let program = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("go-keygen");
@@ -64,7 +65,7 @@ impl Peers {
         Some(Self { child, requests, answers })
     }
 
-    /// The milliseconds that one of so many keys takes.
+    /// Generates this many keys, and returns the milliseconds per key.
     fn time(&mut self, generator: &str, spec: KeySpec, number: u32) -> f64 {
         writeln!(self.requests, "{generator} {} {} {number}", spec.algorithm(), spec.bits()).unwrap();
         let mut answer = String::new();
@@ -73,7 +74,7 @@ impl Peers {
     }
 
     fn stop(mut self) {
-        // It ends with its input.
+        // The program exits when its input ends.
         drop(self.requests);
         self.child.wait().unwrap();
     }
@@ -81,14 +82,14 @@ impl Peers {
 
 struct Measured {
     name: &'static str,
-    /// How many keys are timed at once.
+    /// The number of keys that are timed together.
     batch: u32,
-    /// Of one key, the mean of each batch.
+    /// Milliseconds per key: the mean of each batch.
     milliseconds: Vec<f64>,
 }
 
 impl Measured {
-    /// The mean, and its standard error.
+    /// The mean and its standard error.
     fn mean(&self) -> (f64, f64) {
         let number = f64::from(u32::try_from(self.milliseconds.len()).unwrap());
         let mean = self.milliseconds.iter().sum::<f64>() / number;
@@ -98,9 +99,9 @@ impl Measured {
 }
 
 fn measure(spec: KeySpec, turns: usize, peers: &mut Option<Peers>, table: &mut Table) {
-    // What is computed once.
+    // The first key pays for what is computed only once.
     keygen::generate(spec).unwrap();
-    // AWS-LC's own generator is what the operator uses for all others.
+    // For the other algorithms, the operator uses AWS-LC's own generator.
     let size = match spec {
         KeySpec::Rsa2048 => Some(KeySize::Rsa2048),
         KeySpec::Rsa3072 => Some(KeySize::Rsa3072),

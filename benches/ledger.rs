@@ -1,4 +1,4 @@
-//! What a decision costs with 10 to 100,000 key pairs in the namespace: the ledger answers by look-ups, not by a scan.
+//! Measures a decision with 10 to 100,000 key pairs in the namespace: the ledger uses lookups, not a scan.
 //!
 //! `cargo bench --bench ledger`
 
@@ -24,7 +24,7 @@ fn claim(number: u32, accepted: bool) -> Claim {
     }
 }
 
-/// A namespace of `size` pairs, of which half are accepted and half wait for a slot.
+/// A namespace of `size` pairs: half are accepted, and half wait for a slot.
 fn ledger(size: u32) -> Ledger {
     let half = size / 2;
     let region = Region::with_quota(usize::try_from(half).unwrap_or_default());
@@ -51,7 +51,7 @@ fn decisions(criterion: &mut Criterion) {
             );
         });
         group.bench_with_input(BenchmarkId::new("delete and promote", size), &size, |bencher, _| {
-            // Whoever is promoted takes the slot that the next round frees.
+            // The promoted pair takes the slot that the next round frees.
             let mut turn = 0;
             bencher.iter(|| {
                 let uid = claim(turn % size, true).uid;

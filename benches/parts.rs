@@ -1,4 +1,4 @@
-//! What the parts of the work of one KeyPair cost: reading a public key, deciding, taking an event into the index.
+//! Measures the parts of the work for one KeyPair: parsing a public key, making a decision, adding an event to the index.
 //!
 //! `cargo bench --bench parts`
 
@@ -59,11 +59,11 @@ fn region() -> Region {
     Region::with_quota(1_000_000)
 }
 
-/// The status that the operator gives an import.
+/// The status that the operator computes for an import.
 fn settle(key_pair: &KeyPair, ledger: &Ledger) -> KeyPairStatus {
     let desired = translate::desired(key_pair);
     let NextStep::Report(report) = decide(&desired, &observed(key_pair), ledger) else {
-        panic!("an import is reported on")
+        panic!("expected a status for the import")
     };
     KeyPairStatus::from_report(key_pair, &desired.parameters.key_pair_name, *report, Timestamp::UNIX_EPOCH)
 }

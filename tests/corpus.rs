@@ -1,7 +1,7 @@
-//! Reads the keys of other projects' test suites, where that corpus is present.
+//! Reads the keys of other projects' test suites, if that corpus is present.
 //!
-//! The corpus is not part of this repository. Without it nothing is tested here: the rules
-//! themselves are covered by `tests/keys` and its own vectors.
+//! The corpus is not part of this repository. Without it these tests check nothing: `tests/keys` covers the rules themselves
+//! with its own vectors.
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test stops at the first surprise")]
 
@@ -13,10 +13,10 @@ use keypair_operator::domain::{
 };
 use serde_json::Value;
 
-/// How many keys the corpus holds that must be read, and that must be refused.
+/// The number of keys in the corpus that must be accepted, and that must be refused.
 const VALID: usize = 277;
 const MUST_REFUSE: usize = 54;
-/// Of these the one that is read nevertheless. The corpus was sorted by an OpenSSH before 10.4, which did not know the type.
+/// The one key of the second group that is accepted: the corpus was sorted by an OpenSSH before 10.4, which did not know its type.
 const KNOWN_SINCE: &str = "0039-openssh-sshkey-mldsa44_ed25519_2.pub";
 
 fn corpus(file: &str) -> Option<Vec<Value>> {
@@ -26,7 +26,9 @@ fn corpus(file: &str) -> Option<Vec<Value>> {
         println!("the corpus is not there ({file}); set KEYPAIR_CORPUS to test with it");
         return None;
     };
-    Some(text.lines().map(|line| serde_json::from_str(line).expect("the corpus is JSON lines")).collect())
+    Some(
+        text.lines().map(|line| serde_json::from_str(line).expect("the corpus should consist of JSON lines")).collect(),
+    )
 }
 
 fn text<'a>(entry: &'a Value, field: &str) -> &'a str {
@@ -61,7 +63,7 @@ fn invalid_keys_are_refused() {
     let must_refuse: Vec<_> = entries.iter().filter(|entry| entry["mustRefuse"] == true).collect();
     assert_eq!(must_refuse.len(), MUST_REFUSE);
     for entry in must_refuse {
-        // What is not UTF-8 cannot become a string field of a Kubernetes object in the first place.
+        // A string field of a Kubernetes object can only hold UTF-8.
         let Some(body) = entry["body"].as_str() else {
             continue;
         };
@@ -69,13 +71,13 @@ fn invalid_keys_are_refused() {
         match PublicKey::parse(body) {
             Ok(key) if name == KNOWN_SINCE => only_alibaba_refuses(&key),
             Err(error) if name == KNOWN_SINCE => panic!("{name}: {error:?}"),
-            Ok(key) => panic!("{name} was read as {:?}", key.key_type()),
+            Ok(key) => panic!("{name} was accepted as {:?}", key.key_type()),
             Err(error) => println!("{name} [{}]: {error:?}", text(entry, "why")),
         }
     }
 }
 
-/// What `ssh-keygen` of OpenSSH 10.4 makes. Alibaba's list of types is closed; the other profiles take what OpenSSH takes.
+/// Checks a key type that OpenSSH 10.4 introduced. Alibaba has a fixed list of types; the other profiles accept what OpenSSH accepts.
 fn only_alibaba_refuses(key: &PublicKey) {
     assert_eq!(key.key_type(), KeyType::MlDsa44Ed25519);
     let accepting = Profile::ALL.into_iter().filter(|profile| profile.rules().import_types.contains(&key.key_type()));

@@ -1,4 +1,4 @@
-//! The CustomResourceDefinition: what is in the repository is what the program prints, and the API server takes it.
+//! The CustomResourceDefinition in the repository is what the program prints, and the API server accepts it.
 
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, missing_docs, reason = "a panic fails the test")]
 
@@ -11,7 +11,7 @@ use keypair_operator::{
 use keypair_test_harness::{ControlPlane, Options, eventually};
 use serde_json::{Value, json};
 
-/// The formats that the API server knows; it warns about others and does not check them.
+/// The formats that the API server knows; it ignores others with a warning.
 const FORMATS: [&str; 3] = ["int32", "int64", "date-time"];
 
 static CRD: LazyLock<Value> = LazyLock::new(|| serde_json::to_value(api::crd()).unwrap());
@@ -22,7 +22,7 @@ fn version() -> &'static Value {
     &versions[0]
 }
 
-/// Calls `visit` for `schema` and each schema inside, with its path.
+/// Calls `visit` with `schema` and each nested schema, with its path.
 fn walk(path: &str, schema: &Value, visit: &mut impl FnMut(&str, &Value)) {
     visit(path, schema);
     for (name, property) in schema["properties"].as_object().into_iter().flatten() {
@@ -50,7 +50,7 @@ fn the_crd_in_the_repository_is_current() {
     let printed = app::crd_yaml().unwrap();
     for file in ["crds/keypairs.keypairs.dev.yaml", "charts/keypair-operator/files/keypairs.keypairs.dev.yaml"] {
         let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap_or_default();
-        assert!(text == printed, "{file} is not what the types and tables say: run `make crds`");
+        assert!(text == printed, "{file} is outdated: run `make crds`");
     }
 }
 
@@ -77,7 +77,7 @@ fn every_field_is_described() {
     let undescribed: Vec<String> = [schemas("spec"), schemas("status")]
         .concat()
         .into_iter()
-        // The values of a map and the items of a list of texts are described with the map or list.
+        // The description of a map or a list also covers its values or items.
         .filter(|(path, _)| !path.ends_with("{}") && !path.ends_with("[]"))
         .filter(|(_, schema)| schema["description"].as_str().is_none_or(|text| text.trim().is_empty()))
         .map(|(path, _)| path)
@@ -85,7 +85,7 @@ fn every_field_is_described() {
     assert_eq!(undescribed, Vec::<String>::new());
 }
 
-/// Without bounds, the API server would treat the cost of a CEL rule as unbounded, and any user could fill etcd.
+/// Without bounds, the API server would treat the cost of a CEL rule as unlimited, and any user could fill etcd.
 #[test]
 fn everything_in_the_spec_and_about_keys_in_the_status_is_bounded() {
     let status = schemas("status").into_iter();
@@ -111,7 +111,7 @@ fn the_api_server_knows_every_format() {
     }
 }
 
-/// The API server evaluates each rule at each write, so the CRD has as few as possible: one for the values and one for the
+/// The API server evaluates each rule on each write, so the CRD has as few as possible: one for the values and one for the
 /// immutable fields.
 #[test]
 fn the_crd_has_only_two_rules() {
@@ -129,7 +129,7 @@ fn the_crd_has_only_two_rules() {
     }
 }
 
-/// The message of each check says which field is wrong and what to do.
+/// The message of each check names the field and says what to do.
 #[test]
 fn every_check_has_a_field_and_a_message() {
     let checks = cel::checks();
@@ -167,7 +167,7 @@ fn columns_are_as_published() {
     assert_eq!(columns, expected);
 }
 
-/// The API server checks that the schema is structural, and that the rules compile and are cheap enough.
+/// The API server checks that the schema is structural, and that the rules compile and stay within the cost limit.
 #[tokio::test]
 async fn the_api_server_accepts_the_crd_without_warnings() {
     let plane = ControlPlane::start(&Options::default()).unwrap();
@@ -175,7 +175,7 @@ async fn the_api_server_accepts_the_crd_without_warnings() {
     let created = plane.kubectl_with_input(&create, &app::crd_yaml().unwrap()).unwrap();
     assert_eq!((created.stderr.as_str(), created.status.code()), ("", Some(0)));
 
-    // A schema that is not structural is stored all the same, and this condition says so.
+    // The API server stores a schema that is not structural, but reports it in this condition.
     let conditions = ["get", "crd", "keypairs.keypairs.dev", "-o=json"];
     let conditions = eventually(Duration::from_secs(15), "the definition to be established", async || {
         let crd: Value = serde_json::from_str(&plane.kubectl(&conditions)?.ok()?)?;

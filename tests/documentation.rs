@@ -1,4 +1,4 @@
-//! The documentation holds together: every link leads somewhere, and every block of YAML is what it says.
+//! Checks that all links in the documentation resolve and that all YAML blocks are valid.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic fails the test")]
 
@@ -24,7 +24,7 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The Markdown files, by their paths below the root.
+/// The Markdown files, by their path relative to the root.
 fn pages() -> Vec<PathBuf> {
     let folders = ["", "docs", "docs/tutorials", "charts/keypair-operator", "tests/vectors"];
     let mut pages = Vec::new();
@@ -40,7 +40,7 @@ fn pages() -> Vec<PathBuf> {
     pages
 }
 
-/// The anchors of a page, as they are made of its headings.
+/// The anchors that Markdown derives from the headings of a page.
 fn anchors(path: &Path) -> BTreeSet<String> {
     let (prose, _) = split(&fs::read_to_string(path).unwrap());
     let headings = prose.lines().filter(|line| line.starts_with('#'));
@@ -66,10 +66,10 @@ fn every_link_has_a_target() {
             }
             let (path, anchor) = target.split_once('#').unwrap_or((&target, ""));
             let path = if path.is_empty() { page.clone() } else { page.parent().unwrap().join(path) };
-            assert!(path.exists(), "{}: {target} leads nowhere", page.display());
+            assert!(path.exists(), "{}: the target of {target} does not exist", page.display());
             assert!(
                 anchor.is_empty() || anchors(&path).contains(anchor),
-                "{}: {target} has no such heading",
+                "{}: the page of {target} has no such heading",
                 page.display()
             );
             checked += 1;
@@ -87,13 +87,13 @@ fn the_index_is_complete() {
         let link = format!("]({}", page.display());
         assert!(
             page == Path::new("README.md") || index.contains(&link),
-            "docs/README.md does not link {}",
+            "docs/README.md does not link to {}",
             page.display()
         );
     }
 }
 
-/// Without what is generated, a page is short enough to be read.
+/// Pages stay short enough to read, not counting generated blocks.
 #[test]
 fn no_page_is_too_long() {
     const MAX_LINES: usize = 400;
@@ -105,7 +105,7 @@ fn no_page_is_too_long() {
             !is_generated
         });
         let count = written.count();
-        // A changelog grows.
+        // A changelog keeps growing.
         assert!(count <= MAX_LINES || page.ends_with("CHANGELOG.md"), "{}: {count} lines", page.display());
     }
 }
@@ -120,7 +120,7 @@ fn every_yaml_block_is_valid() {
             let documents: Vec<Value> = serde_saphyr::from_multiple(code)
                 .unwrap_or_else(|error| panic!("{}: {error} in\n{code}", page.display()));
             assert!(!documents.is_empty());
-            // The values of a chart, or a part of an object, is nothing that `lint` takes.
+            // `lint` does not accept chart values or parts of an object.
             if !documents.iter().all(|document| document.get("kind").is_some()) {
                 continue;
             }
@@ -151,7 +151,7 @@ fn documented_commands_and_flags_exist() {
     };
     let help = help("run") + &help("fingerprint") + &help("policy");
     let flag = Regex::new(r"`(--[a-z][a-z-]+)").unwrap();
-    // Those of other programs.
+    // Flags of other programs.
     let foreign = ["--server-side", "--take-ownership"];
     for page in pages() {
         let text = fs::read_to_string(&page).unwrap();
@@ -161,7 +161,7 @@ fn documented_commands_and_flags_exist() {
         }
         for found in flag.captures_iter(&text) {
             let known = help.contains(&found[1]) || foreign.contains(&&found[1]);
-            assert!(known, "{}: {} is no flag of the operator", page.display(), &found[1]);
+            assert!(known, "{}: {} is not a flag of the operator", page.display(), &found[1]);
         }
     }
 }
@@ -172,31 +172,31 @@ fn every_reason_has_a_troubleshooting_section() {
     let read = |path: &str| fs::read_to_string(root().join(path)).unwrap();
     let (page, reference, words) = (read("docs/troubleshooting.md"), read("docs/reference.md"), words());
     let rules: Vec<&str> = reference.lines().filter_map(|line| line.strip_suffix(" |")?.rsplit(" | ").next()).collect();
-    // Names, and the code and reason of a response.
+    // Placeholders: names, and the code and reason of a response.
     let what_varies = Regex::new(r#""[^"]*"|\b[0-9]{3} [A-Za-z]+|[:;()]"#).unwrap();
     for reason in Reason::ALL {
         let sections = page.split("\n### ").filter_map(|section| section.split_once('\n'));
         let mut section = sections.filter(|(heading, _)| *heading == reason.as_str());
-        let (_, text) = section.next().unwrap_or_else(|| panic!("no section {reason}"));
+        let (_, text) = section.next().unwrap_or_else(|| panic!("{reason} has no section"));
         let mut quoted = 0;
         for line in text.lines() {
             if line.contains(" is invalid: ") {
-                assert!(rules.iter().any(|rule| line.ends_with(rule)), "{reason}: no rule says {line}");
+                assert!(rules.iter().any(|rule| line.ends_with(rule)), "{reason}: no rule has the message of {line}");
             } else if let Some(message) = line.trim_start().strip_prefix("Message: ") {
-                // What is shorter may be a name, or what the API server says.
+                // Shorter parts may be names or text of the API server.
                 for part in what_varies.split(message).map(str::trim).filter(|part| part.len() > 25) {
-                    assert!(words.contains(part), "{reason}: nothing says {part:?}");
+                    assert!(words.contains(part), "{reason}: no message contains {part:?}");
                 }
             } else {
                 continue;
             }
             quoted += 1;
         }
-        assert!(quoted > 0, "{reason}: nothing is quoted");
+        assert!(quoted > 0, "{reason}: the section quotes no message");
     }
 }
 
-/// Each test that the security model names exists.
+/// Every test that the security model names exists.
 #[test]
 fn tests_named_in_the_security_model_exist() {
     let page = fs::read_to_string(root().join("docs/security.md")).unwrap();
@@ -213,15 +213,15 @@ fn tests_named_in_the_security_model_exist() {
     let named: BTreeSet<&str> = name.captures_iter(&page).map(|found| found.get(1).unwrap().as_str()).collect();
     assert!(named.len() > 40, "{named:?}");
     for name in named {
-        assert!(sources.contains(&format!("fn {name}(")), "there is no test {name}");
+        assert!(sources.contains(&format!("fn {name}(")), "test {name} does not exist");
     }
     let path = Regex::new("`(tests/[a-z0-9_/.]+)`").unwrap();
     for found in path.captures_iter(&page) {
-        assert!(root().join(&found[1]).exists(), "there is no {}", &found[1]);
+        assert!(root().join(&found[1]).exists(), "{} does not exist", &found[1]);
     }
 }
 
-/// The source of the domain, in which messages stand, with what the troubleshooting page has in the place of placeholders.
+/// The source of the domain, which contains the messages, with placeholders replaced as on the troubleshooting page.
 fn words() -> String {
     let mut words = String::new();
     let mut pending = vec![root().join("src/domain")];

@@ -1,4 +1,4 @@
-//! Each file of `examples/`, applied as its reader would, with the operator running.
+//! Applies each file in `examples/` as a reader would, with the operator running.
 
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, missing_docs, reason = "a panic fails the test")]
 
@@ -16,7 +16,7 @@ use keypair_operator::{api::KeyPair, app::crd_yaml, domain::key::PublicKey};
 use keypair_test_harness::{ControlPlane, Operator, Options, namespace};
 use kube::{Api, Client, ResourceExt as _, api::ListParams};
 
-/// An operator and a cluster for all examples.
+/// An operator and a cluster shared by all examples.
 struct Stage {
     plane: ControlPlane,
     client: Client,
@@ -33,7 +33,7 @@ impl Stage {
         Self { client: plane.client().await.unwrap(), plane, operator }
     }
 
-    /// Applies an example in a new namespace, waits until each KeyPair is Ready, and returns the namespace.
+    /// Applies an example in a new namespace, waits until each KeyPair is Ready, and returns the name of the namespace.
     async fn apply(&self, path: &Path) -> String {
         let namespace = namespace(&self.client, "example").await.unwrap();
         let file = path.to_str().unwrap();
@@ -66,7 +66,7 @@ fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name)
 }
 
-/// Asserts that ssh-keygen finds `public` in the private key, where it is installed.
+/// Asserts that ssh-keygen derives `public` from the private key. Does nothing if ssh-keygen is not installed.
 fn assert_ssh_keygen_reads(name: &str, private: &str, public: &str) {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("examples.{name}"));
     fs::remove_file(&path).ok();
@@ -113,7 +113,7 @@ async fn every_example_works_as_described() {
     assert_eq!(stage.operator.stop().await.unwrap().code(), Some(0));
 }
 
-/// Flux's source-controller takes `identity` and insists on `known_hosts`.
+/// Flux's source-controller reads `identity` and requires `known_hosts`.
 async fn flux(stage: &Stage) {
     let namespace = stage.apply(&example("flux-git-repository.yaml")).await;
     let (secret, data) = stage.secret(&namespace, "flux-deploy-key").await;
@@ -141,7 +141,7 @@ async fn argo_cd(stage: &Stage) {
     assert_ssh_keygen_reads("argocd", &data["sshPrivateKey"], &data["ssh-publickey"]);
 }
 
-/// The one example that says that its Secret outlives it.
+/// The only example whose Secret outlives its KeyPair.
 async fn retained(stage: &Stage) {
     let namespace = stage.apply(&example("alibaba.yaml")).await;
     let (secret, data) = stage.secret(&namespace, "web-frontend-ssh").await;

@@ -1,7 +1,6 @@
-//! Every generated key in every encoding is handed to `ssh-keygen` and `openssl`, which must accept
-//! it and agree with us.
+//! Passes every generated key in every encoding to `ssh-keygen` and `openssl`, which must accept it and derive the same public key.
 //!
-//! Where a tool is missing, its part is passed over with a message.
+//! If a tool is missing, its checks are skipped with a message.
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test stops at the first surprise")]
 
@@ -15,21 +14,26 @@ use keypair_operator::keygen::generate;
 
 const COMMENT: &str = "me@example.com";
 
-/// A directory that only we can read, removed at the end.
+/// A directory that only the current user can read, removed on drop.
 struct Directory(PathBuf);
 
 impl Directory {
     fn new() -> Self {
         let path = std::env::temp_dir().join(format!("keypair-operator-key-tools-{}", std::process::id()));
-        fs::DirBuilder::new().mode(0o700).create(&path).expect("a new directory");
+        fs::DirBuilder::new().mode(0o700).create(&path).expect("the directory should be created");
         Self(path)
     }
 
     fn write(&self, name: &str, content: &str) -> PathBuf {
         use std::io::Write as _;
         let path = self.0.join(name);
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).expect("a new file");
-        file.write_all(content.as_bytes()).expect("room on the disk");
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .expect("the file should be created");
+        file.write_all(content.as_bytes()).expect("the file should be written");
         path
     }
 }
@@ -40,7 +44,7 @@ impl Drop for Directory {
     }
 }
 
-/// Runs a tool that must succeed; `None` where it is not installed.
+/// Runs a tool that must succeed; `None` if it is not installed.
 fn run(program: &str, arguments: &[&str], file: &Path) -> Option<String> {
     let output = match Command::new(program).args(arguments).arg(file).output() {
         Ok(output) => output,
@@ -55,8 +59,8 @@ fn run(program: &str, arguments: &[&str], file: &Path) -> Option<String> {
     Some(out.trim().to_owned())
 }
 
-/// What no version of the tool in use today reads: `ssh-keygen` 9 has no Ed25519 in PKCS#8, openssl
-/// no OpenSSH format.
+/// No version in use today reads every encoding: `ssh-keygen` 9 cannot read Ed25519 in PKCS#8, and openssl cannot read the
+/// OpenSSH format.
 fn ssh_keygen_reads(key: &PrivateKey, encoding: Encoding) -> bool {
     !(encoding == Encoding::Pkcs8 && key.algorithm() == Algorithm::Ed25519)
 }
@@ -69,8 +73,8 @@ fn first_two_words(line: &str) -> String {
 fn ssh_keygen_and_openssl_accept_generated_keys() {
     let directory = Directory::new();
     for &spec in KeySpec::ALL {
-        let key = generate(spec).expect("a key pair");
-        let public = key.public_key(COMMENT).expect("a public key");
+        let key = generate(spec).expect("key generation should succeed");
+        let public = key.public_key(COMMENT).expect("the key should have a public key");
         let line = public.to_openssh();
 
         let file = directory.write(&format!("{spec:?}.pub"), &format!("{line}\n"));
@@ -85,12 +89,12 @@ fn ssh_keygen_and_openssl_accept_generated_keys() {
         }
 
         for &encoding in Encoding::ALL.iter().filter(|encoding| encoding.supports(spec.algorithm())) {
-            let text = key.encode(encoding, COMMENT).expect("an encoding");
+            let text = key.encode(encoding, COMMENT).expect("encoding should succeed");
             let file = directory.write(&format!("{spec:?}.{encoding}"), &text);
             if ssh_keygen_reads(&key, encoding)
                 && let Some(derived) = run("ssh-keygen", &["-y", "-P", "", "-f"], &file)
             {
-                // Only OpenSSH's own format carries a comment.
+                // Only the OpenSSH format stores a comment.
                 if encoding == Encoding::OpenSsh {
                     assert_eq!(derived, line, "{spec:?}");
                 }
@@ -103,18 +107,18 @@ fn ssh_keygen_and_openssl_accept_generated_keys() {
     }
 }
 
-/// Has openssl check the key and write its public key, which must be ours.
+/// openssl must accept the key and derive the same public key.
 fn openssl(directory: &Directory, key: &PrivateKey, encoding: Encoding, file: &Path) {
     run("openssl", &["pkey", "-check", "-noout", "-in"], file);
     if let Some(spki) = run("openssl", &["pkey", "-pubout", "-in"], file) {
-        let theirs = PublicKey::parse(&spki).expect("openssl's public key");
+        let theirs = PublicKey::parse(&spki).expect("openssl's public key should be valid");
         assert_eq!(Ok(theirs), key.public_key(""), "{encoding}");
     }
-    // openssl reads back the document that it writes from ours.
+    // openssl converts the key to PKCS#8, and the operator's code must read the result.
     if let Some(again) = run("openssl", &["pkcs8", "-topk8", "-nocrypt", "-in"], file) {
         let file = directory.write(&format!("{:?}.{encoding}.again", key.spec()), &again);
-        let again = fs::read_to_string(file).expect("the file");
-        let again = PrivateKey::parse(&again).expect("openssl's document");
+        let again = fs::read_to_string(file).expect("the file should be readable");
+        let again = PrivateKey::parse(&again).expect("openssl's PKCS#8 key should be valid");
         assert!(again.pkcs8_der() == key.pkcs8_der(), "{encoding}");
     }
 }

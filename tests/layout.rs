@@ -1,4 +1,4 @@
-//! The layout of the source: dependencies point one way, the domain is pure, and the source map matches the files.
+//! Checks the layout of the source: dependencies point one way, the domain is pure, and the source map matches the files.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
 
@@ -10,7 +10,7 @@ use std::{
 
 use syn::visit::Visit;
 
-/// The modules of the crate, each with what it may use.
+/// The modules of the crate, each with the modules that it may use.
 const ARROWS: [(&str, &[&str]); 11] = [
     ("domain", &[]),
     ("keygen", &["domain"]),
@@ -25,7 +25,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("app", &["api", "cache", "client", "controller", "domain", "keygen", "leader", "observe", "server", "webhook"]),
 ];
 
-/// What would make the domain impure: clients, runtimes, clocks, randomness, files, network, environment, output.
+/// What the domain must not use: clients, runtimes, clocks, randomness, files, network, environment, output.
 const IMPURE: [&str; 20] = [
     "kube::",
     "use kube",
@@ -53,7 +53,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The module that a file is, as the segments of its path in the crate.
+/// The module of a file, as path segments relative to the crate root.
 fn module_of(path: &Path) -> Vec<String> {
     let path = path.strip_prefix(root().join("src")).unwrap().with_extension("");
     let mut module: Vec<String> = path.iter().map(|segment| segment.to_str().unwrap().to_owned()).collect();
@@ -61,7 +61,7 @@ fn module_of(path: &Path) -> Vec<String> {
     module
 }
 
-/// Collects the paths in a file, without what only tests see.
+/// Collects the paths that a file uses, except in test code.
 struct Paths(Vec<Vec<String>>);
 
 fn is_for_tests(attributes: &[syn::Attribute]) -> bool {
@@ -100,7 +100,7 @@ impl<'ast> Visit<'ast> for Paths {
     }
 }
 
-/// The paths in the crate that a file uses, from the crate's root on.
+/// The crate paths that a file uses, relative to the crate root.
 fn used(path: &Path) -> Vec<Vec<String>> {
     let module = module_of(path);
     let mut paths = Paths(Vec::new());
@@ -117,13 +117,13 @@ fn used(path: &Path) -> Vec<Vec<String>> {
     paths.0.into_iter().filter_map(absolute).collect()
 }
 
-/// All source files but those that only tests see.
+/// All source files except test code.
 fn source_files() -> Vec<PathBuf> {
     let is_for_tests = |path: &PathBuf| path.iter().any(|segment| segment == "tests" || segment == "tests.rs");
     rust_files(&root().join("src")).into_iter().filter(|path| !is_for_tests(path)).collect()
 }
 
-/// The files of these modules, with their text without comments and without what only tests see.
+/// The files of these modules, with their text without comments and test code.
 fn code_of(modules: &[&str]) -> Vec<(PathBuf, String)> {
     let files = source_files().into_iter();
     let files = files.filter(|path| module_of(path).first().is_some_and(|first| modules.contains(&first.as_str())));
@@ -135,7 +135,7 @@ fn code_of(modules: &[&str]) -> Vec<(PathBuf, String)> {
             (path, code.join("\n"))
         })
         .collect();
-    assert!(!code.is_empty(), "there is no module of {modules:?}");
+    assert!(!code.is_empty(), "none of the modules {modules:?} exists");
     code
 }
 
@@ -155,12 +155,12 @@ fn modules_depend_in_one_direction() {
     }
 }
 
-/// A file may use files below and beside it, but no two files use each other, directly or indirectly.
+/// A file may use files below and beside it, but no two files may use each other, directly or indirectly.
 #[test]
 fn files_have_no_circular_dependencies() {
     let files: BTreeMap<Vec<String>, PathBuf> =
         source_files().into_iter().map(|path| (module_of(&path), path)).collect();
-    // A module and what is in its folder belong together.
+    // A module may use the files in its folder, and they may use it.
     let related = |one: &[String], other: &[String]| one.starts_with(other) || other.starts_with(one);
     let uses: BTreeMap<&Vec<String>, BTreeSet<&Vec<String>>> = files
         .iter()
@@ -172,7 +172,7 @@ fn files_have_no_circular_dependencies() {
             (module, targets.collect())
         })
         .collect();
-    // Whoever uses nothing that is left cannot be part of a circle.
+    // A module that uses no remaining module is not part of a cycle.
     let mut left: BTreeSet<&Vec<String>> = uses.keys().copied().collect();
     loop {
         let free: Vec<&Vec<String>> = left.iter().copied().filter(|module| uses[module].is_disjoint(&left)).collect();
@@ -181,7 +181,7 @@ fn files_have_no_circular_dependencies() {
         }
         left.retain(|module| !free.contains(module));
     }
-    // Nor whoever is used by nobody that is left.
+    // Neither is a module that no remaining module uses.
     loop {
         let targets: BTreeSet<&Vec<String>> = left.iter().flat_map(|module| uses[module].iter().copied()).collect();
         let before = left.len();
@@ -197,14 +197,14 @@ fn files_have_no_circular_dependencies() {
             format!("{} uses {}", module.join("::"), targets.join(", "))
         })
         .collect();
-    assert!(left.is_empty(), "circles of files:\n{}", told.join("\n"));
+    assert!(left.is_empty(), "circular dependencies:\n{}", told.join("\n"));
 }
 
 #[test]
 fn the_domain_is_pure() {
     for (path, code) in code_of(&["domain"]) {
         for word in IMPURE {
-            assert!(!code.contains(word), "{}: {word} has no place in the domain", path.display());
+            assert!(!code.contains(word), "{}: the domain must not use {word}", path.display());
         }
     }
 }
@@ -218,31 +218,31 @@ fn no_file_is_too_long() {
     }
 }
 
-/// The one file that may call what the compiler cannot check.
+/// The only file that may contain unsafe code.
 const UNSAFE: &str = "src/keygen/bignum.rs";
 
-/// Wherever the operator generates RSA keys, it uses the generator that `--rsa-generator` names.
+/// The operator always generates RSA keys with the generator that `--rsa-generator` selects.
 #[test]
 fn only_the_configured_generator_generates_rsa_keys() {
     let mut calls = 0;
     for (path, code) in code_of(&["api", "controller", "webhook", "app"]) {
-        assert!(!code.contains("keygen::generate("), "{}: it must call generate_with", path.display());
+        assert!(!code.contains("keygen::generate("), "{}: call generate_with instead", path.display());
         calls += code.matches("keygen::generate_with(").count();
     }
-    assert_eq!(calls, 2, "one for keys that are asked for, one for the pool");
+    assert_eq!(calls, 2, "expected one call for requested keys and one for the pool");
 }
 
-/// All files of Rust below a folder.
+/// All Rust files below a folder.
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let files = entries.flat_map(|path| if path.is_dir() { rust_files(&path) } else { vec![path] });
     files.filter(|path| path.extension().is_some_and(|extension| extension == "rs")).collect()
 }
 
-/// The compiler denies `unsafe` elsewhere, as long as no other file allows it.
+/// The compiler denies `unsafe` as long as no other file allows it.
 #[test]
 fn only_one_file_may_be_unsafe() {
-    // Put together, since this file is searched as well.
+    // Assembled from two parts, because the search covers this file as well.
     let word = ["un", "safe"].concat();
     let lint = format!("{word}_code");
     let files = ["src", "tests", "benches"].into_iter().flat_map(|folder| rust_files(&root().join(folder)));
@@ -251,18 +251,19 @@ fn only_one_file_may_be_unsafe() {
     assert_eq!(allowing, [PathBuf::from(UNSAFE)]);
     let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
     assert!(manifest.contains(&format!("{lint} = \"deny\"")));
-    // There clippy sees to it that each call is one by itself and has its argument before it.
+    // In that file, clippy requires a safety comment on each unsafe block, and one operation per block.
     let text = fs::read_to_string(root().join(UNSAFE)).unwrap();
     for rule in ["undocumented", "multiple"] {
         assert!(text.contains(&format!("#![deny(clippy::{rule}_{word}")), "{rule}");
     }
 }
 
-/// The source map of docs/architecture.md names every module of two levels, and no missing file.
+/// The source map in docs/architecture.md names every module of the first two levels, and no missing file.
 #[test]
 fn the_source_map_matches_the_files() {
     let page = fs::read_to_string(root().join("docs/architecture.md")).unwrap();
-    let map = page.split("<!-- map -->").nth(1).expect("docs/architecture.md has a map between <!-- map --> marks");
+    let map =
+        page.split("<!-- map -->").nth(1).expect("docs/architecture.md should have a map between <!-- map --> marks");
     let named: BTreeSet<String> = map
         .lines()
         .filter_map(|line| line.split('`').nth(1))
@@ -279,7 +280,7 @@ fn the_source_map_matches_the_files() {
             let entry = entry.unwrap();
             let name = entry.file_name().into_string().unwrap();
             let directory = entry.path().is_dir();
-            // A module's folder is named by its file, if it has one beside it.
+            // If a folder has a module file beside it, the map names that file.
             let has_file = root().join(&folder).join(format!("{name}.rs")).exists();
             if name != "mod.rs" && !(directory && has_file) {
                 there.insert(format!("{folder}/{name}{}", if directory { "/" } else { "" }));

@@ -1,4 +1,4 @@
-//! Alerts and dashboard ask for metrics that there are, and every alert has its section of the runbook.
+//! Alerts and dashboard only use metrics that exist, and every alert has a section in the runbook.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic fails the test")]
 
@@ -21,7 +21,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
 
-/// Everything that the operator counts, counted once: what has never happened is not shown.
+/// The output after every metric was recorded once: a metric that was never recorded is missing.
 fn rendered() -> String {
     let metrics = Metrics::new(Usage::default());
     metrics.record_reconciliation("Ready", Duration::from_millis(1));
@@ -38,7 +38,7 @@ fn rendered() -> String {
     metrics.render().unwrap()
 }
 
-/// The names by which each metric can be asked for.
+/// The series names of each metric.
 fn names() -> BTreeSet<String> {
     let rendered = rendered();
     let types: BTreeMap<&str, &str> =
@@ -80,8 +80,8 @@ fn dashboards_and_alerts_use_exactly_the_exported_metrics() {
         .flat_map(|expression| word.find_iter(expression).map(|found| found.as_str().to_owned()).collect::<Vec<_>>())
         .collect();
     let unknown: Vec<_> = asked.difference(&known).collect();
-    assert!(unknown.is_empty(), "asked for, but not there: {unknown:?}");
-    // Of a histogram one of its series is enough.
+    assert!(unknown.is_empty(), "used, but not exported: {unknown:?}");
+    // One series of a histogram is enough.
     let base = |name: &String| {
         ["_bucket", "_sum", "_count", "_total"]
             .iter()
@@ -92,15 +92,15 @@ fn dashboards_and_alerts_use_exactly_the_exported_metrics() {
     let (asked, known): (BTreeSet<_>, BTreeSet<_>) =
         (asked.iter().map(base).collect(), known.iter().map(base).collect());
     let unseen: Vec<_> = known.difference(&asked).collect();
-    assert!(unseen.is_empty(), "there, but on no panel: {unseen:?}");
-    // The documentation names every metric, too.
+    assert!(unseen.is_empty(), "exported, but not on any panel: {unseen:?}");
+    // The documentation names every metric as well.
     let operations = read("docs/operations.md");
     for name in &known {
         assert!(operations.contains(&format!("`{name}")), "docs/operations.md does not name {name}");
     }
 }
 
-/// Alerts select label values that the operator exports.
+/// Alerts only select label values that the operator exports.
 #[test]
 fn outcomes_in_alerts_exist() {
     let value = Regex::new(r#"outcome=~?"([A-Za-z|]+)""#).unwrap();
@@ -115,7 +115,7 @@ fn outcomes_in_alerts_exist() {
     }
 }
 
-/// A counter that first appears with its first increment shows no increase: the alert would miss a single lost key.
+/// A counter that first appears with its first increment shows no increase, so the alert would miss a single lost key.
 #[test]
 fn counters_in_alerts_exist_from_the_start() {
     let fresh = Metrics::new(Usage::default()).render().unwrap();
@@ -129,7 +129,7 @@ fn counters_in_alerts_exist_from_the_start() {
     for found in expressions().flat_map(|expression| increase.captures_iter(expression)) {
         for outcome in found[2].split('|') {
             let zero = format!("{}{{outcome=\"{outcome}\"}} 0", &found[1]);
-            assert!(fresh.lines().any(|line| line == zero), "no {zero}:\n{fresh}");
+            assert!(fresh.lines().any(|line| line == zero), "{zero} is missing:\n{fresh}");
         }
     }
 }
@@ -141,7 +141,10 @@ fn every_alert_has_a_runbook_section() {
     assert!(alerts.len() > 5);
     for rule in &alerts {
         let name = rule["alert"].as_str().unwrap();
-        assert!(operations.lines().any(|line| line == format!("### {name}")), "no section {name}");
+        assert!(
+            operations.lines().any(|line| line == format!("### {name}")),
+            "docs/operations.md has no section {name}"
+        );
         let link = format!("docs/operations.md#{}", name.to_lowercase());
         assert_eq!(rule["annotations"]["runbook_url"], link.as_str());
     }
@@ -149,10 +152,10 @@ fn every_alert_has_a_runbook_section() {
     let runbook = runbook.split("\n## ").next().unwrap();
     let sections: BTreeSet<&str> = runbook.lines().filter_map(|line| line.strip_prefix("### ")).collect();
     let alerts = alerts.iter().map(|rule| rule["alert"].as_str().unwrap()).collect();
-    assert_eq!(sections, alerts, "each section of the runbook is about an alert");
+    assert_eq!(sections, alerts, "the sections of the runbook should match the alerts");
 }
 
-/// By the rules of Prometheus for names: base units, `_total` for counters, and nothing that grows with the number of objects.
+/// Metrics follow the Prometheus naming rules: base units, `_total` for counters, and no cardinality that grows with the objects.
 #[test]
 fn metric_names_follow_prometheus_conventions() {
     let rendered = rendered();

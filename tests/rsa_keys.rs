@@ -1,8 +1,8 @@
-//! RSA keys as they are generated: each has the properties that FIPS 186-5 wants, `openssl rsa -check` accepts it, and the
-//! primes of many are spread as random primes are.
+//! Generated RSA keys have the properties that FIPS 186-5 requires, `openssl rsa -check` accepts them, and their primes are
+//! distributed like random primes.
 //!
-//! `KEYPAIR_RSA_KEYS` says how many keys of 2048 bits are looked at, and a tenth of it of the longer ones and of those by AWS-LC's
-//! own generator; with it, openssl checks all of them.
+//! `KEYPAIR_RSA_KEYS` sets the number of 2048-bit keys to check, and a tenth of it for longer keys and for keys of AWS-LC's own
+//! generator. If it is set, openssl checks all of them.
 
 #![allow(
     clippy::expect_used,
@@ -30,28 +30,31 @@ use pkcs8::PrivateKeyInfoRef;
 const EXPONENT: u64 = 65537;
 
 fn wanted() -> Option<usize> {
-    env::var("KEYPAIR_RSA_KEYS").ok().map(|number| number.parse().expect("KEYPAIR_RSA_KEYS is a number"))
+    env::var("KEYPAIR_RSA_KEYS").ok().map(|number| number.parse().expect("KEYPAIR_RSA_KEYS should be a number"))
 }
 
-/// The keys of the default generator that the tests share: of 2048 bits, and fewer of 3072 and 4096.
+/// Keys of the default generator, shared by the tests: keys of 2048 bits, and fewer of 3072 and 4096.
 fn keys() -> &'static [PrivateKey] {
     static KEYS: OnceLock<Vec<PrivateKey>> = OnceLock::new();
     KEYS.get_or_init(|| {
         let short = wanted().unwrap_or(150);
         let long = wanted().map_or(3, |number| number.div_ceil(10));
         let kinds = [(KeySpec::Rsa2048, short), (KeySpec::Rsa3072, long), (KeySpec::Rsa4096, long)];
-        kinds.iter().flat_map(|(spec, number)| (0..*number).map(|_| generate(*spec).expect("a key pair"))).collect()
+        kinds
+            .iter()
+            .flat_map(|(spec, number)| (0..*number).map(|_| generate(*spec).expect("key generation should succeed")))
+            .collect()
     })
 }
 
-/// Keys by AWS-LC's own generator, fewer, since its primes are AWS-LC's matter.
+/// Keys of AWS-LC's own generator: fewer, because AWS-LC is responsible for its primes.
 fn library_keys() -> &'static [PrivateKey] {
     static KEYS: OnceLock<Vec<PrivateKey>> = OnceLock::new();
     KEYS.get_or_init(|| {
         let short = wanted().map_or(10, |number| number.div_ceil(10));
         let long = wanted().map_or(1, |number| number.div_ceil(100));
         let kinds = [(KeySpec::Rsa2048, short), (KeySpec::Rsa3072, long), (KeySpec::Rsa4096, long)];
-        let generate = |spec| generate_with(spec, RsaGenerator::Library).expect("a key pair");
+        let generate = |spec| generate_with(spec, RsaGenerator::Library).expect("key generation should succeed");
         kinds.iter().flat_map(|(spec, number)| (0..*number).map(|_| generate(*spec))).collect()
     })
 }
@@ -61,7 +64,7 @@ fn with_numbers<T>(key: &PrivateKey, look: impl FnOnce(&RsaPrivateKeyRef<'_>) ->
     look(&RsaPrivateKeyRef::from_der(info.private_key.as_bytes()).expect("PKCS#1"))
 }
 
-/// Both primes, big-endian.
+/// Both primes as big-endian bytes.
 fn primes(key: &PrivateKey) -> [Vec<u8>; 2] {
     with_numbers(key, |numbers| [numbers.prime1, numbers.prime2].map(|prime| prime.as_bytes().to_vec()))
 }
@@ -88,21 +91,25 @@ fn every_rsa_key_meets_the_standard() {
             assert_eq!(n.bits_vartime(), bits);
             for prime in [numbers.prime1.as_bytes(), numbers.prime2.as_bytes()] {
                 assert_eq!(prime.len() * 16, bits as usize);
-                // The root of 2^(2 half - 1) begins with these bits.
-                assert!(prime[..8] >= 0xb504_f333_f9de_6484_u64.to_be_bytes()[..], "below the root");
+                // The square root of 2^(2 half - 1) begins with these bits.
+                assert!(
+                    prime[..8] >= 0xb504_f333_f9de_6484_u64.to_be_bytes()[..],
+                    "the prime is below the square root of 2^(2 half - 1)"
+                );
                 assert_ne!(remainder(prime, EXPONENT), 1, "p - 1 has a factor in common with the exponent");
             }
-            assert!(p > q, "the larger one comes first");
-            assert!(p.wrapping_sub(&q).bits_vartime() > half - 100, "the primes are too near");
+            assert!(p > q, "the larger prime should come first");
+            assert!(p.wrapping_sub(&q).bits_vartime() > half - 100, "the primes are too close");
             assert!(d.bits_vartime() > half, "the private exponent is too small");
-            // d is the least one: below the least common multiple of p - 1 and q - 1.
+            // d is minimal: below the least common multiple of p - 1 and q - 1.
             let one = BoxedUint::one_with_precision(half);
             let [p, q] = [p.wrapping_sub(&one), q.wrapping_sub(&one)];
-            let gcd: NonZero<BoxedUint> = NonZero::new(p.gcd(&q)).expect("not zero");
+            let gcd: NonZero<BoxedUint> =
+                NonZero::new(p.gcd(&q)).expect("the greatest common divisor should not be zero");
             let lcm = p.wrapping_div(&gcd).concatenating_mul(&q);
             assert!(d < lcm);
             let product = d.concatenating_mul(&BoxedUint::from(EXPONENT));
-            let lcm: NonZero<BoxedUint> = NonZero::new(lcm).expect("not zero");
+            let lcm: NonZero<BoxedUint> = NonZero::new(lcm).expect("the least common multiple should not be zero");
             assert_eq!(product.rem_vartime(&lcm), BoxedUint::one());
         });
     }
@@ -114,13 +121,13 @@ fn no_prime_is_used_twice() {
     assert_eq!(primes.iter().collect::<BTreeSet<_>>().len(), primes.len());
 }
 
-/// `openssl` tests the primes itself, with rounds of its own.
+/// `openssl` tests the primes with its own number of rounds.
 #[test]
 fn openssl_accepts_the_keys() {
     let all = wanted().is_some();
     let mut checked = 0;
     for key in keys().iter().rev().take(if all { usize::MAX } else { 30 }).chain(library_keys()) {
-        let pem = key.encode(Encoding::Pkcs1, "").expect("an encoding");
+        let pem = key.encode(Encoding::Pkcs1, "").expect("encoding should succeed");
         let child = Command::new("openssl")
             .args(["rsa", "-check", "-noout"])
             .stdin(Stdio::piped())
@@ -131,8 +138,8 @@ fn openssl_accepts_the_keys() {
             println!("openssl is not installed, so it was not asked");
             return;
         };
-        child.stdin.take().unwrap().write_all(pem.as_bytes()).expect("it reads");
-        let output = child.wait_with_output().expect("it ends");
+        child.stdin.take().unwrap().write_all(pem.as_bytes()).expect("openssl should read the key");
+        let output = child.wait_with_output().expect("openssl should exit");
         let said = [output.stdout, output.stderr].concat();
         let said = String::from_utf8_lossy(&said);
         assert!(output.status.success() && said.contains("RSA key ok"), "{said}");
@@ -141,24 +148,24 @@ fn openssl_accepts_the_keys() {
     println!("openssl accepted {checked} keys");
 }
 
-/// How far counts are from being equal: Pearson's sum.
+/// How far the counts are from a uniform distribution: Pearson's chi-squared statistic.
 fn chi_square(counts: &[u32]) -> f64 {
     let expected = f64::from(counts.iter().sum::<u32>()) / counts.len() as f64;
     counts.iter().map(|count| (f64::from(*count) - expected).powi(2) / expected).sum()
 }
 
-/// What [`chi_square`] of equally likely classes exceeds once in 10^11 times (Wilson and Hilferty's approximation), so that
-/// sound primes do not fail in any number of runs.
+/// The value that [`chi_square`] of equally likely classes exceeds once in 10^11 times (Wilson and Hilferty's approximation), so that
+/// correct primes practically never fail the test.
 fn limit(classes: usize) -> f64 {
     let freedom = (classes - 1) as f64;
     let spread = 2.0 / (9.0 * freedom);
     freedom * (1.0 - spread + 6.71 * spread.sqrt()).powi(3)
 }
 
-/// Which class a prime, big-endian, is in.
+/// Returns the class of a big-endian prime.
 type Class = Box<dyn Fn(&[u8]) -> usize>;
 
-/// Sorts primes into classes that are equally likely for random ones.
+/// Divides primes into classes that are equally likely for random primes.
 struct Sorting {
     name: String,
     classes: usize,
@@ -183,8 +190,8 @@ fn sortings() -> Vec<Sorting> {
         let at = move |bytes: &[u8]| bytes[bytes.len() * part / 8];
         add(format!("four bits at {part}/8"), 16, Box::new(move |bytes| usize::from(at(bytes) >> 4)));
     }
-    // Where a prime is between the root and the end of the interval: as good as uniform, since the density of primes changes
-    // by less than a thousandth.
+    // The position of a prime between the square root and the end of the interval: practically uniform, because the density of
+    // primes varies by less than a thousandth.
     let place = |bytes: &[u8]| {
         let first = u32::from_be_bytes(bytes[..4].try_into().unwrap());
         let root = 0.5_f64.sqrt();
@@ -205,7 +212,7 @@ fn sort(sorting: &Sorting, primes: &[Vec<u8>]) -> f64 {
 
 #[test]
 fn primes_are_distributed_like_random_ones() {
-    // Which one is larger is no matter of chance, so both of each key are taken.
+    // Which prime is the larger one is not random, so use both primes of each key.
     let primes: Vec<_> = keys().iter().flat_map(primes).collect();
     for sorting in sortings() {
         let (found, limit) = (sort(&sorting, &primes), limit(sorting.classes));
@@ -219,10 +226,10 @@ fn primes_are_distributed_like_random_ones() {
     }
 }
 
-/// Does to a prime what a broken generator would.
+/// Changes a prime as a broken generator would.
 type Spoil = fn(&mut Vec<u8>);
 
-/// The same statistics detect primes that a broken generator would generate.
+/// The same statistics detect primes of a broken generator.
 #[test]
 fn primes_of_a_broken_generator_are_detected() {
     let primes: Vec<_> = keys().iter().flat_map(primes).collect();
@@ -232,7 +239,7 @@ fn primes_of_a_broken_generator_are_detected() {
             prime[middle] |= 0x40;
         }),
         ("the last four bits", |prime| *prime.last_mut().unwrap() |= 2),
-        // Always the upper half of the interval.
+        // Always in the upper half of the interval.
         ("the place in the interval", |prime| prime[0] |= 0xe0),
     ];
     for (name, spoil) in spoils {

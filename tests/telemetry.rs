@@ -1,4 +1,4 @@
-//! What the operator exports to an OpenTelemetry collector.
+//! Tests what the operator exports to an OpenTelemetry collector.
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a panic fails the test")]
 
@@ -24,7 +24,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 const GENERATED: &str = r#"{"apiVersion": "keypairs.dev/v1alpha1", "kind": "KeyPair", "metadata": {"name": "traced"},
     "spec": {"profile": "OpenSSH", "generate": {"algorithm": "Ed25519"}}}"#;
 
-/// A collector, and what it has been sent.
+/// A fake collector that records what it receives.
 #[derive(Debug, Clone, Default)]
 struct Collector(Arc<Mutex<Vec<Bytes>>>);
 
@@ -90,12 +90,12 @@ async fn a_reconciliation_trace_contains_no_key() {
     let within: Vec<Span> = collector.spans().into_iter().filter(|span| span.parent_span_id == whole.span_id).collect();
     assert!(within.iter().any(|span| span.name == "generate key"), "{within:?}");
     let requests: Vec<String> = within.iter().filter_map(|span| attribute(&span.attributes, "http.method")).collect();
-    // The Secret, and then the status.
+    // The requests that create the Secret and update the status.
     assert!(
         requests.iter().any(|method| method == "POST") && requests.iter().any(|method| method == "PUT"),
         "{within:?}"
     );
-    // Neither leases nor watches, nor the exports themselves.
+    // No spans for leases, watches or the exports themselves.
     assert!(collector.spans().iter().all(|span| span.trace_id != whole.trace_id || span.end_time_unix_nano > 0));
     let roots = collector.spans().into_iter().filter(|span| span.parent_span_id.is_empty());
     assert!(roots.map(|span| span.name).all(|name| name == "reconcile"));
@@ -104,7 +104,7 @@ async fn a_reconciliation_trace_contains_no_key() {
     assert_eq!(attribute(&resource, "service.version").as_deref(), Some(env!("CARGO_PKG_VERSION")));
     assert_eq!(attribute(&resource, "k8s.pod.name").as_deref(), Some("pod-1"));
 
-    // What is under way when the operator is told to stop is sent, too.
+    // On shutdown, the operator exports the pending spans.
     let sent = collector.spans().len();
     plane.kubectl_with_input(&["apply", "-f", "-"], &GENERATED.replace("traced", "last")).unwrap().ok().unwrap();
     plane.kubectl(&["wait", "--for=condition=Ready", "keypair/last", "--timeout=30s"]).unwrap().ok().unwrap();
@@ -124,7 +124,7 @@ async fn a_reconciliation_trace_contains_no_key() {
     }
 }
 
-/// Traces are optional: a missing collector delays nothing.
+/// Traces are optional: a missing collector causes no delay.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unavailable_collector_does_not_block_reconciliation() {
     let plane = plane();

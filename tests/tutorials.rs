@@ -1,5 +1,5 @@
-//! What the documentation says to do, done: its manifests are given to a real API server, the keys of the tutorials to real
-//! `sshd`, `sftp` and `git`, and a backup is restored.
+//! Follows the documentation: applies its manifests to a real API server, uses the keys of the tutorials with real `sshd`, `sftp`
+//! and `git`, and restores a backup.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a panic fails the test")]
 
@@ -21,7 +21,7 @@ use keypair_test_harness::{ControlPlane, Operator, Options, Sshd};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// One manifest of a page: as it stands there, and as it is read.
+/// A manifest on a page, as text and parsed.
 struct Manifest {
     text: String,
     object: Value,
@@ -40,7 +40,7 @@ impl Manifest {
         self.object["metadata"]["namespace"].as_str().unwrap_or("default")
     }
 
-    /// Whether the API server knows its kind: those of Kubernetes itself, and ours.
+    /// Whether the API server knows the kind: it belongs to Kubernetes or to this operator.
     fn is_known(&self) -> bool {
         let version = self.object["apiVersion"].as_str().unwrap_or_default();
         let group = version.split_once('/').map_or("", |(group, _)| group);
@@ -52,7 +52,6 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The manifests of a page.
 fn manifests(page: &Path) -> Vec<Manifest> {
     let (_, blocks) = markdown::split(&fs::read_to_string(page).unwrap());
     let yaml = blocks.iter().filter(|(kind, _)| kind == "yaml");
@@ -61,7 +60,7 @@ fn manifests(page: &Path) -> Vec<Manifest> {
         .collect()
 }
 
-/// What a page says to type, as far as it contains `word`.
+/// The shell blocks on a page that contain `word`.
 fn scripts(page: &str, word: &str) -> Vec<String> {
     let (_, blocks) = markdown::split(&fs::read_to_string(root().join(page)).unwrap());
     blocks.into_iter().filter(|(kind, code)| kind == "sh" && code.contains(word)).map(|(_, code)| code).collect()
@@ -73,10 +72,10 @@ fn tutorial(name: &str) -> Vec<Manifest> {
 
 fn find<'a>(manifests: &'a [Manifest], kind: &str, name: &str) -> &'a Manifest {
     let mut found = manifests.iter().filter(|manifest| manifest.kind() == kind && manifest.name() == name);
-    found.next().unwrap_or_else(|| panic!("there is no {kind} {name}"))
+    found.next().unwrap_or_else(|| panic!("found no {kind} {name}"))
 }
 
-/// A cluster with the CRD, and an operator, for all tests.
+/// A cluster with the CRD and an operator, shared by all tests.
 struct Stage {
     plane: ControlPlane,
     _operator: Operator,
@@ -97,16 +96,16 @@ impl Stage {
         output.ok().unwrap_or_else(|error| panic!("{args:?}: {error} of\n{input}"))
     }
 
-    /// Makes the namespace of these manifests, as they say where they say it.
+    /// Creates the namespace of these manifests, from their own Namespace manifest if they have one.
     fn namespace(&self, manifests: &[Manifest], name: &str) {
         let said = manifests.iter().find(|manifest| manifest.kind() == "Namespace" && manifest.name() == name);
         let plain = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}}}\n");
         self.kubectl(&["apply", "--server-side", "-f", "-"], said.map_or(&plain, |manifest| &manifest.text));
     }
 
-    /// Types this into a shell in this directory, and returns what is printed.
+    /// Runs a script in a shell in this directory, and returns its output.
     fn shell(&self, files: &Files, script: &str) -> String {
-        // The kubectl of the control plane, before any other.
+        // The kubectl of the control plane comes first in the path.
         let ours = self.plane.ready().map(|ready| format!("{}:", ready.kubectl.parent().unwrap().display()));
         let path = ours.unwrap_or_default() + &std::env::var("PATH").unwrap();
         let mut shell = Command::new("bash");
@@ -137,7 +136,7 @@ impl Stage {
     }
 }
 
-/// A directory with files that only we can read, as ssh wants it.
+/// A directory whose files only the current user can read, as ssh requires.
 struct Files(TempDir);
 
 impl Files {
@@ -157,7 +156,7 @@ impl Files {
     }
 }
 
-/// What a command printed, both ways.
+/// The stdout and stderr of a command.
 fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
@@ -166,7 +165,7 @@ fn user() -> String {
     said(&Command::new("id").arg("-un").output().unwrap()).trim().to_owned()
 }
 
-/// The options with which ssh uses this key and these hosts, and nothing of whoever runs this test.
+/// Makes ssh use this key and these known hosts, and ignore the configuration of the current user.
 fn ssh_options(key: &Path, known_hosts: &Path) -> Vec<String> {
     let known_hosts = format!("UserKnownHostsFile={}", known_hosts.display());
     let options =
@@ -176,7 +175,7 @@ fn ssh_options(key: &Path, known_hosts: &Path) -> Vec<String> {
     args
 }
 
-/// With strict validation, without a warning, and under the Pod Security Standard of the namespace, if any.
+/// With strict validation, without warnings, and under the Pod Security Standard of the namespace, if any.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_api_server_accepts_every_manifest() {
     let mut checked = BTreeMap::new();
@@ -200,7 +199,7 @@ async fn the_api_server_accepts_every_manifest() {
     }
 }
 
-/// The SFTP server, with a local directory in place of the volume that the kubelet would project into its pod.
+/// Runs the SFTP server with a local directory in place of the volume that the kubelet would project into its pod.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sftp_tutorial_transfers_files() {
     let manifests = tutorial("sftp-pod.md");
@@ -240,7 +239,7 @@ async fn the_sftp_tutorial_transfers_files() {
         let mut command = Command::new("sftp");
         command.args(["-b", "-", "-P", &sshd.port().to_string()]).args(ssh_options(key, known_hosts)).arg(&target);
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        // One that is refused may be gone before it has read this.
+        // A client that the server refuses may exit before it has read its input.
         process.stdin.take().unwrap().write_all(batch.as_bytes()).ok();
         process.wait_with_output().unwrap()
     };
@@ -250,12 +249,12 @@ async fn the_sftp_tutorial_transfers_files() {
     assert_eq!(fs::read_to_string(files.path("data/file")).unwrap(), "over the wire\n");
     assert_eq!(fs::read_to_string(&back).unwrap(), "over the wire\n");
 
-    // Nothing but files.
+    // The server allows SFTP only.
     let mut ssh = Command::new("ssh");
     ssh.args(["-p", &sshd.port().to_string()]).args(ssh_options(&key, &known_hosts)).args([&target, "id"]);
     let output = ssh.output().unwrap();
     assert!(!output.status.success() && said(&output).contains("allows sftp connections only"), "{}", said(&output));
-    // Nobody but the client, and no server but ours.
+    // The server refuses other keys, and the client refuses other servers.
     let other = files.write("other.key", &server.1["ssh-privatekey"]);
     let output = sftp(&other, &known_hosts, "ls\n");
     assert!(!output.status.success() && said(&output).contains("Permission denied (publickey)"), "{}", said(&output));
@@ -264,7 +263,7 @@ async fn the_sftp_tutorial_transfers_files() {
     assert!(!output.status.success() && said(&output).contains("Host key verification failed"), "{}", said(&output));
 }
 
-/// A git server on loopback that takes what is in `authorized_keys`, with one repository.
+/// A git server on loopback with one repository, which accepts the keys in `authorized_keys`.
 struct GitServer {
     files: Files,
     host_key: String,
@@ -303,7 +302,7 @@ impl GitServer {
         self.sshd.known_host(&self.host_key)
     }
 
-    /// Clones the repository with a private key, first while the server does not know it.
+    /// Clones the repository with a private key, after checking that the server refuses the key before it is authorized.
     fn clones(&self, name: &str, public_key: &str, private_key: &str, known_hosts: &str) {
         let key = self.files.write("identity", private_key);
         let known_hosts = self.files.write("known_hosts", known_hosts);
@@ -327,7 +326,7 @@ impl GitServer {
     }
 }
 
-/// A repository is read with the entries of the Secrets, as Flux and Argo CD use them.
+/// Clones a repository with the entries of the Secrets, as Flux and Argo CD use them.
 #[tokio::test(flavor = "multi_thread")]
 async fn deploy_keys_give_access_to_a_repository() {
     let server = GitServer::start().await;
@@ -335,7 +334,7 @@ async fn deploy_keys_give_access_to_a_repository() {
     let manifests = tutorial("flux-deploy-key.md");
     STAGE.namespace(&manifests, "flux-system");
     let manifest = find(&manifests, "KeyPair", "fleet-deploy-key");
-    // As somebody with a git server of their own does it.
+    // Replace the known hosts, like users who run their own git server.
     let mut object = manifest.object.clone();
     object["spec"]["secret"]["template"]["stringData"]["known_hosts"] = Value::from(server.known_hosts());
     let (status, secret) = STAGE.key_pair(manifest, &object.to_string());
@@ -354,11 +353,11 @@ async fn deploy_keys_give_access_to_a_repository() {
     assert_eq!(application["spec"]["source"]["repoURL"].as_str(), Some(secret["url"].as_str()));
 }
 
-/// Runs the commands of the operations page for a backup and its restore.
+/// Runs the backup and restore commands of the operations page.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_restores_the_keys() {
     let scripts = scripts("docs/operations.md", "secrets.yaml");
-    assert_eq!(scripts.len(), 2, "one to back up, one to restore");
+    assert_eq!(scripts.len(), 2, "expected one script for the backup and one for the restore");
     let files = Files::new();
     let manifest = |name: &str, policy: &str| {
         let spec =
@@ -386,7 +385,7 @@ async fn a_backup_restores_the_keys() {
     }
 }
 
-/// KubeVirt treats every entry of the Secret as a public key, so the Secret contains nothing else.
+/// KubeVirt treats every entry of the Secret as a public key, so the Secret must contain nothing else.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_virtual_machine_gets_only_the_public_key() {
     let manifests = tutorial("kubevirt-vm.md");
@@ -394,15 +393,16 @@ async fn a_virtual_machine_gets_only_the_public_key() {
     let (status, private) = STAGE.key_pair(manifest, &manifest.text);
     let files = Files::new();
     let scripts = scripts("docs/tutorials/kubevirt-vm.md", "kubectl");
-    let [make, show] = ["create secret generic", "go-template"]
-        .map(|word| scripts.iter().find(|script| script.contains(word)).unwrap_or_else(|| panic!("no {word}")));
+    let [make, show] = ["create secret generic", "go-template"].map(|word| {
+        scripts.iter().find(|script| script.contains(word)).unwrap_or_else(|| panic!("found no script with {word}"))
+    });
     STAGE.shell(&files, make);
     let line = format!("bastion: {}", status["publicKey"].as_str().unwrap());
     assert_eq!(STAGE.shell(&files, show).trim_end(), line);
     let machine = &find(&manifests, "VirtualMachine", "bastion").object["spec"]["template"]["spec"];
     let given = &machine["accessCredentials"][0]["sshPublicKey"]["source"]["secret"]["secretName"];
     assert!(make.contains(given.as_str().unwrap()) && *given != status["secretName"], "{given}");
-    // The last step fetches the private key, whole.
+    // The last step fetches the whole private key.
     let fetch = scripts.iter().find(|script| script.contains("bastion.key") && script.contains("base64")).unwrap();
     STAGE.shell(&files, fetch.split("virtctl").next().unwrap());
     assert_eq!(fs::read_to_string(files.path("bastion.key")).unwrap(), private["ssh-privatekey"]);

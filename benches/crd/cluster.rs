@@ -1,4 +1,4 @@
-//! The control plane, and the processor time of its API server.
+//! The control plane, and the CPU time of its API server.
 
 use std::{
     fs,
@@ -24,27 +24,27 @@ use crate::{
 };
 
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Requests under way at once.
+/// The maximum number of concurrent requests.
 pub const CONCURRENT: usize = 4;
-/// Requests before each measurement.
+/// Warm-up requests before each measurement.
 const WARM_UP: usize = 50;
-/// The API server is idle when it has used no more than this in a second.
+/// The API server counts as idle if it uses at most this much CPU time in a second.
 const IDLE: Duration = Duration::from_millis(40);
 const CRD: &str = "keypairs.keypairs.dev";
-/// The limit of `project` in the first version that is installed.
+/// The limit of `project` in the first installed version.
 const FIRST_LIMIT: usize = 512;
 
-/// What the API server spends on a request.
+/// What one request costs the API server.
 #[derive(Debug, Clone, Copy)]
 pub struct Cost {
-    /// Milliseconds of processor time.
+    /// CPU time in milliseconds.
     pub ms: f64,
-    /// KiB of memory that it allocates.
+    /// Allocated memory in KiB.
     pub kib: f64,
 }
 
 pub struct Cluster {
-    /// Ends the servers when it is dropped.
+    /// Stops the servers when dropped.
     plane: ControlPlane,
     client: Client,
     api_server: u32,
@@ -55,7 +55,7 @@ impl Cluster {
     pub async fn start() -> Self {
         println!("starting a control plane…");
         let plane = ControlPlane::start(&Options::default()).unwrap();
-        let api_server = plane.ready().expect("a control plane of its own").pids["kube-apiserver"];
+        let api_server = plane.ready().expect("the control plane is not external").pids["kube-apiserver"];
         let client = plane.client().await.unwrap();
         let namespace: Namespace = serde_json::from_value(json!({ "metadata": { "name": NAMESPACE } })).unwrap();
         Api::all(client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
@@ -83,7 +83,7 @@ impl Cluster {
         self.idle().await;
     }
 
-    /// Whether the API server refuses a long `project` with the limit of the version that was installed last.
+    /// Whether the API server rejects a too long `project` with the limit of the last installed version.
     async fn is_served(&self) -> bool {
         let request = request::create("too-long", &json!({ "project": "x".repeat(2000) }));
         let error = self.client.request::<Value>(request).await.unwrap_err().to_string();
@@ -105,7 +105,7 @@ impl Cluster {
         }
     }
 
-    /// The processor time of the API server, as exactly as the system knows it.
+    /// The CPU time of the API server, as precisely as the kernel reports it.
     fn processor_time(&self) -> Duration {
         let threads = fs::read_dir(format!("/proc/{}/task", self.api_server)).unwrap().flatten();
         let nanoseconds = threads.map(|thread| {
@@ -114,24 +114,24 @@ impl Cluster {
         });
         // The kernel counts nanoseconds here; `/proc/ID/stat` has ticks of 10 ms.
         let sum = nanoseconds.sum();
-        assert!(sum > 0, "the kernel has no schedstat");
+        assert!(sum > 0, "the kernel does not provide schedstat");
         Duration::from_nanos(sum)
     }
 
-    /// The bytes that the API server has allocated since its start.
+    /// The bytes that the API server has allocated since it started.
     async fn allocated(&self) -> f64 {
         let request = http::Request::get("/debug/pprof/heap?debug=1").body(Vec::new()).unwrap();
         let text = self.client.request_text(request).await.unwrap();
         text.lines().find_map(|line| line.strip_prefix("# TotalAlloc = ")).unwrap().parse().unwrap()
     }
 
-    /// Sends requests of each kind, and returns what the API server spends on a request of a kind.
+    /// Sends requests of each kind, and returns the cost of one request of each kind.
     #[expect(clippy::cast_precision_loss, reason = "some hundreds")]
     pub async fn measure(&self, kinds: &[Kind], count: usize) -> Vec<Cost> {
         let mut costs = Vec::new();
         for &kind in kinds {
             self.send(kind, "warm-up", WARM_UP, 1).await;
-            // The answer itself allocates: twice, to know how much.
+            // Reading the counter allocates memory, too: two reads show how much to subtract.
             let first = self.allocated().await;
             let begin = self.allocated().await;
             let before = self.processor_time();

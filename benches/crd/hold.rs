@@ -1,10 +1,10 @@
-//! Keeps one kind of request going, while somebody takes a profile.
+//! Sends requests of one kind continuously, so that the API server can be profiled.
 
 use std::time::{Duration, Instant};
 
 use crate::{cluster::Cluster, number, request::Kind, variant::Variant};
 
-/// Requests of one turn.
+/// Requests per turn.
 const BATCH: usize = 400;
 
 pub async fn run(mut cluster: Cluster, variant: &Variant) {
@@ -18,7 +18,7 @@ pub async fn run(mut cluster: Cluster, variant: &Variant) {
     }
     println!("started");
     for turn in 1.. {
-        // Creates need other names each time; patches change the same objects.
+        // Creates need new names in each turn; patches change the same objects again.
         let prefix =
             if matches!(kind, Kind::Create | Kind::CreateEmpty) { format!("held-{turn}") } else { "held".to_owned() };
         cluster.send(kind, &prefix, BATCH, turn).await;

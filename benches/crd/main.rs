@@ -1,11 +1,13 @@
-//! What the validation rules of the CRD cost the API server: its processor time for each request, with the rules and without them,
-//! in turns.
+//! Measures what the validation rules of the CRD cost the API server: the CPU time per request, alternately with and without
+//! the rules.
 //!
-//! `cargo bench --bench crd` compares the CRD as it is with the same CRD without `x-kubernetes-validations`, and with that of the
-//! file `KEYPAIR_BENCH_CRD`, if there is one. `-- rules` takes one rule away at a time. `-- hold NAME` keeps the CRD `NAME` (`none`, `all`) under one kind of request (`KEYPAIR_BENCH_KIND`, a number) for
-//! `KEYPAIR_BENCH_SECONDS`, for a profile of the API server.
+//! `cargo bench --bench crd` compares the CRD with a copy without `x-kubernetes-validations` and, if set, with the CRD in
+//! the file `KEYPAIR_BENCH_CRD`. `-- rules` removes one rule at a time. `-- hold NAME` installs the CRD `NAME` (`none`,
+//! `all`) and sends requests of one kind (`KEYPAIR_BENCH_KIND`, a number) for `KEYPAIR_BENCH_SECONDS`, so that the API
+//! server can be profiled.
 //!
-//! `KEYPAIR_BENCH_REQUESTS` says how many requests of a kind are measured at once (400), `KEYPAIR_BENCH_ROUNDS` how often (5).
+//! `KEYPAIR_BENCH_REQUESTS` sets the number of requests of a kind per round (400), `KEYPAIR_BENCH_ROUNDS` the number of
+//! rounds (5).
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, missing_docs, reason = "a benchmark")]
 
@@ -49,12 +51,12 @@ fn rounds() -> usize {
     number("KEYPAIR_BENCH_ROUNDS", 5)
 }
 
-/// Requests of a kind in a round.
+/// Requests of each kind per round.
 fn requests() -> usize {
     number("KEYPAIR_BENCH_REQUESTS", 400)
 }
 
-/// How the comparison is made.
+/// Describes the method, for the report.
 fn method() -> String {
     format!(
         "The CPU time of the API server for each request, and the memory that it allocates, without the CRD's validation rules \
@@ -75,15 +77,15 @@ fn median(values: &[f64]) -> f64 {
     if sorted.len() % 2 == 1 { sorted[middle] } else { f64::midpoint(sorted[middle - 1], sorted[middle]) }
 }
 
-/// What was found of one kind of request under one variant, by round.
+/// The costs of one kind of request under one variant, by round.
 type Rounds = Vec<Cost>;
 
-/// What the requests cost: `[variant][kind]`.
+/// Measures the costs: `[variant][kind]`.
 async fn measure(cluster: &mut Cluster, variants: &[Variant], kinds: &[Kind]) -> Vec<Vec<Rounds>> {
     let (rounds, count) = (rounds(), requests());
     let mut found = vec![vec![Vec::new(); kinds.len()]; variants.len()];
     for round in 0..rounds {
-        // Each round starts with another variant.
+        // Each round starts with a different variant.
         for at in (0..variants.len()).map(|at| (at + round) % variants.len()) {
             cluster.install(&variants[at]).await;
             let costs = cluster.measure(kinds, count).await;
@@ -104,7 +106,7 @@ fn kib(rounds: &Rounds) -> f64 {
     median(&rounds.iter().map(|cost| cost.kib).collect::<Vec<_>>())
 }
 
-/// The ratio of two processor times, round by round: the median, the smallest and the largest.
+/// The ratio of two CPU times over all rounds: median, minimum and maximum.
 fn ratio(of: &Rounds, to: &Rounds) -> String {
     let mut ratios: Vec<f64> = of.iter().zip(to).map(|(of, to)| of.ms / to.ms).collect();
     ratios.sort_by(f64::total_cmp);
@@ -141,15 +143,15 @@ async fn compare(mut cluster: Cluster, none: Variant, all: Variant) {
         table.rows.push(row);
     }
     show(&table);
-    // A comparison with another CRD is not for the page.
+    // The report contains only the comparison without another CRD.
     if variants.len() == 2 {
         let title = "Rules of the CRD".to_owned();
         Section { title, method: method(), tables: vec![table], figures: BTreeMap::new() }.save("crd");
     }
 }
 
-/// What each variant costs less than the CRD as it is. On a busy machine, the processor time of one rule is less than the
-/// noise; the memory is right within some KiB.
+/// Prints how much less each variant costs than the complete CRD. On a busy machine, the CPU time of one rule is below the
+/// noise; the memory is accurate to a few KiB.
 async fn parts(mut cluster: Cluster, variants: Vec<Variant>) {
     let kinds = [Kind::Create, Kind::Status];
     let found = measure(&mut cluster, &variants, &kinds).await;

@@ -1,4 +1,4 @@
-//! The requests that are measured.
+//! The measured requests.
 
 use http::Request;
 use keypair_operator::{
@@ -12,11 +12,11 @@ use keypair_operator::{
 use serde_json::{Value, json};
 
 const KEY: &str = include_str!("../../tests/vectors/public/rsa2048.pub");
-/// Where the requests go.
+/// The namespace of all requests.
 pub const NAMESPACE: &str = "measured";
 const MERGE: &str = "application/merge-patch+json";
 
-/// A kind of request, in the order in which one object gets them.
+/// A kind of request. Each object gets the kinds in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Create,
@@ -42,7 +42,7 @@ impl Kind {
         }
     }
 
-    /// The request for the object of this number. Patches of another `turn` change the same object again.
+    /// Builds the request for the object with this number. Patches with another `turn` change the same object again.
     pub fn request(self, prefix: &str, number: usize, turn: u32) -> Request<Vec<u8>> {
         let empty = matches!(self, Self::CreateEmpty | Self::StatusOfEmpty);
         let name = format!("{prefix}-{}-{number}", if empty { "empty" } else { "import" });
@@ -68,7 +68,7 @@ fn import() -> Value {
     serde_json::to_value(spec).unwrap()
 }
 
-/// What the operator writes when a pair is Ready.
+/// The status that the operator writes for a Ready pair.
 fn status(name: &str, generated: bool, generation: u32) -> Value {
     let key = PublicKey::parse(KEY.trim()).unwrap();
     let fingerprints = key.fingerprints();

@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 
 const RULES: &str = "x-kubernetes-validations";
 
-/// A version of the CRD.
 #[derive(Debug, Clone)]
 pub struct Variant {
     pub name: String,
@@ -14,7 +13,7 @@ pub struct Variant {
 }
 
 impl Variant {
-    /// The CRD as it is.
+    /// The unmodified CRD.
     pub fn all() -> Self {
         Self::read("all", &app::crd_yaml().unwrap())
     }
@@ -27,7 +26,7 @@ impl Variant {
         Self { name: "none".to_owned(), crd: without_rules(self.crd.clone()) }
     }
 
-    /// This version without one of its rules, for each of them.
+    /// Copies of this variant, each without a different rule.
     pub fn with_one_less(&self) -> Vec<Self> {
         let count = schema(&mut self.crd.clone())[RULES].as_array().unwrap().len();
         let without = |at: usize| {
@@ -38,7 +37,7 @@ impl Variant {
         (0..count).map(without).collect()
     }
 
-    /// `spec.versions` with a limit that tells when this version is served: `project` has at most `limit` characters.
+    /// `spec.versions` with `limit` as the `maxLength` of `project`, which shows when the API server uses this version.
     pub fn versions(&self, limit: usize) -> Value {
         let mut crd = self.crd.clone();
         schema(&mut crd)["properties"]["spec"]["properties"]["project"]["maxLength"] = json!(limit);

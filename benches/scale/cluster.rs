@@ -1,4 +1,4 @@
-//! The control plane, the operators, and what they are asked for.
+//! The control plane, the operators and the KeyPairs that are requested.
 
 use std::{
     collections::BTreeMap,
@@ -33,18 +33,18 @@ use tokio::time::sleep;
 
 use crate::null;
 
-/// How long anything may take that is waited for, if nothing else is said.
+/// The default timeout.
 pub const PATIENCE: Duration = Duration::from_secs(300);
 const RSA: &str = include_str!("../../tests/vectors/public/rsa2048.pub");
 
-/// A kind of request.
+/// A kind of requested key pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Import,
     Ed25519,
     Rsa2048,
     Rsa4096,
-    /// Imports and Ed25519 by turns.
+    /// Alternately an import and an Ed25519 pair.
     Mixed,
 }
 
@@ -78,7 +78,7 @@ impl Kind {
     }
 }
 
-/// A control plane with a log of its requests.
+/// A control plane with an audit log.
 pub struct Cluster {
     plane: ControlPlane,
     pub client: Client,
@@ -128,7 +128,7 @@ impl Cluster {
         }
     }
 
-    /// Installs the CRD with or without its validation rules, and waits until the API server follows it.
+    /// Installs the CRD with or without its validation rules, and waits until the API server applies it.
     pub async fn enforce_rules(&self, enforce: bool) {
         let crd = serde_json::to_value(api::crd()).unwrap();
         let crd = if enforce { crd } else { without_rules(crd) };
@@ -146,7 +146,7 @@ impl Cluster {
         .unwrap();
     }
 
-    /// So that nobody is asked who is not there.
+    /// Prevents calls of a webhook whose operator no longer runs.
     pub async fn unregister_webhook(&self) {
         const NAME: &str = "keypair-operator";
         let (mutating, validating): (Api<MutatingWebhookConfiguration>, Api<ValidatingWebhookConfiguration>) =
@@ -155,13 +155,13 @@ impl Cluster {
         validating.delete(NAME, &DeleteParams::default()).await.unwrap();
     }
 
-    /// Starts ours, and waits until it is ready.
+    /// Starts the operator, and waits until it is ready.
     pub async fn operator(&self, flags: &[&str]) -> Running {
         let metrics = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
         let args = ["run".to_owned(), format!("--metrics-addr={metrics}")];
         let args = args.into_iter().chain(flags.iter().map(ToString::to_string));
         let started = Instant::now();
-        // Another version, to compare with.
+        // Another version can be compared.
         let binary = env::var_os("KEYPAIR_BENCH_OPERATOR").unwrap_or(env!("CARGO_BIN_EXE_keypair-operator").into());
         let mut process =
             Operator::spawn(Path::new(&binary), self.plane.kubeconfig(), args, [("RUST_LOG", "warn")]).unwrap();
@@ -180,12 +180,12 @@ impl Cluster {
     }
 }
 
-/// A process that has been started and is ready.
+/// A process that is ready.
 pub struct Running {
     pub process: Operator,
     pub metrics: SocketAddr,
     pub started: Instant,
-    /// How long it took to be ready.
+    /// How long it took to become ready.
     pub ready: Duration,
 }
 
@@ -194,7 +194,7 @@ impl Running {
         self.process.id()
     }
 
-    /// Ends it; whoever has nothing to finish need not be asked.
+    /// Stops the operator gracefully. Other processes have nothing to finish, so they are killed.
     pub async fn end(mut self) {
         if self.metrics.port() == 0 {
             self.process.kill().unwrap();
@@ -204,9 +204,9 @@ impl Running {
     }
 }
 
-/// How many requests of a program were logged after `mark`, by verb and resource, watches that end and begin again aside.
+/// Counts the requests of a program after `mark` by verb and resource, without watches, which end and restart by themselves.
 pub async fn requests(cluster: &Cluster, mark: Mark, agent: &str) -> BTreeMap<String, usize> {
-    // The log is written a moment after the answer.
+    // The API server writes its log shortly after the response.
     sleep(Duration::from_secs(1)).await;
     let mut counts = BTreeMap::new();
     for request in cluster.audit().since(mark).unwrap() {
@@ -220,7 +220,7 @@ pub async fn requests(cluster: &Cluster, mark: Mark, agent: &str) -> BTreeMap<St
     counts
 }
 
-/// The value of these at so many thousandths.
+/// The percentile of sorted values, in thousandths.
 pub fn percentile(sorted: &[f64], per_mille: usize) -> f64 {
     sorted.get((sorted.len() * per_mille / 1000).min(sorted.len().saturating_sub(1))).copied().unwrap_or(f64::NAN)
 }

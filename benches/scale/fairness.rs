@@ -1,4 +1,4 @@
-//! Whether a burst of RSA requests uses the machine, and whether anybody else has to wait for it.
+//! Whether a burst of RSA requests uses the whole machine, and whether it delays other users.
 
 use std::{
     collections::BTreeMap,
@@ -21,12 +21,11 @@ use crate::{
     section::{Section, Table},
 };
 
-/// The name of the Lease.
 const LEASE: &str = "keypair-operator";
 const RATE: f64 = 5.0;
 const PROBE: Duration = Duration::from_millis(100);
 
-/// What was seen while others worked.
+/// What was measured during the load.
 struct Seen {
     imports: Vec<f64>,
     small: Vec<f64>,
@@ -35,7 +34,7 @@ struct Seen {
     cores: f64,
 }
 
-/// Probes the operator and watches its Lease until it is told to end.
+/// Probes the operator and watches its Lease until it is told to stop.
 fn probe(cluster: &Cluster, operator: &Running) -> (JoinHandle<()>, JoinHandle<()>, Probes) {
     let probes = Probes::default();
     let (alive, metrics) = (std::sync::Arc::clone(&probes.alive), operator.metrics);
@@ -85,7 +84,7 @@ impl Probes {
     }
 }
 
-/// Imports and Ed25519 at a steady pace in two namespaces, and what is seen meanwhile.
+/// Creates imports and Ed25519 pairs at a steady rate in two namespaces, and returns what was measured meanwhile.
 async fn pace(cluster: &Cluster, operator: &Running, probes: &Probes, from: usize, count: usize) -> Seen {
     probes.take();
     let (begun, before) = (Instant::now(), processor_time(operator.id()));

@@ -1,4 +1,4 @@
-//! Whoever creates `KeyPair`s and watches them become Ready.
+//! Creates `KeyPair`s and waits until they are Ready.
 
 use std::{
     collections::HashMap,
@@ -24,15 +24,15 @@ use tokio::{
 
 use crate::cluster::Kind;
 
-/// How many creates are under way at once.
+/// The maximum number of concurrent creates.
 const CREATORS: usize = 64;
-/// How often to say how far it is.
+/// The interval between progress messages.
 const SAY: Duration = Duration::from_secs(15);
 
-/// When each `KeyPair` of a kind was asked for, or was Ready.
+/// When each `KeyPair` of a kind was requested or became Ready.
 type Times = HashMap<(String, String), Instant>;
 
-/// What became of a load.
+/// The result of a load.
 pub struct Settled {
     /// From the first create to the last Ready, in seconds.
     pub seconds: f64,
@@ -40,8 +40,8 @@ pub struct Settled {
     pub latencies: Vec<f64>,
 }
 
-/// Creates the `KeyPair`s with these numbers by turns in the namespaces: so many a second, or, without a rate, all at once; and
-/// waits until all are Ready.
+/// Creates the `KeyPair`s with these numbers, alternating between the namespaces, at a rate per second or, without a rate,
+/// all at once. Waits until all are Ready.
 pub async fn load(
     client: &Client,
     namespaces: &[String],
@@ -62,7 +62,7 @@ pub async fn load(
     Settled { seconds: last.duration_since(begun).as_secs_f64(), latencies }
 }
 
-/// Creates them, and says when each was asked for.
+/// Creates the `KeyPair`s, and returns when each was requested.
 pub async fn create(
     client: &Client,
     namespaces: &[String],
@@ -101,7 +101,7 @@ pub async fn create(
 struct Watching(JoinHandle<Times>);
 
 impl Watching {
-    /// Begins once the watch has listed what is there, of which what is numbered below `first` does not count.
+    /// Returns once the watch has listed the existing objects. `KeyPair`s with a number below `first` do not count.
     async fn start(client: &Client, namespaces: &[String], first: usize, count: usize) -> Self {
         let (listed, is_listed) = oneshot::channel();
         let api: Api<KeyPair> = match namespaces {
@@ -139,7 +139,7 @@ impl Watching {
 
     async fn end(self, patience: Duration, kind: Kind) -> Times {
         let ended = timeout(patience, self.0).await;
-        ended.unwrap_or_else(|_| panic!("{} KeyPairs are not Ready in time", kind.name())).unwrap()
+        ended.unwrap_or_else(|_| panic!("{} KeyPairs did not become Ready in time", kind.name())).unwrap()
     }
 }
 

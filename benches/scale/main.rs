@@ -1,10 +1,11 @@
-//! What the operator can do, beside a null operator on the same API server: throughput and latency, requests, restart and memory
-//! with up to 100,000 pairs, fairness. Then `docs/benchmarks.md` is put together from what all benchmarks have found.
+//! Compares the operator with a null operator on the same API server: throughput and latency, requests, restart and memory
+//! with up to 100,000 pairs, fairness. Then generates `docs/benchmarks.md` from the results of all benchmarks.
 //!
-//! `cargo build --release --workspace && cargo bench --bench scale`, or only a part of it: `-- settle`, `-- restart`,
-//! `-- fairness`, `-- rotation`, `-- report`. `KEYPAIR_BENCH_PAIRS` says how many pairs there are for a restart (100,000),
-//! `KEYPAIR_BENCH_BURST` how many are created at once (500), `KEYPAIR_BENCH_ROUNDS` how often each is measured (5),
-//! `KEYPAIR_BENCH_ROTATIONS` how many pairs are rotated (10,000), `KEYPAIR_BENCH_OPERATOR` which operator is run, if not this one.
+//! `cargo build --release --workspace && cargo bench --bench scale`; for only one part, add `-- settle`, `-- restart`,
+//! `-- fairness`, `-- rotation` or `-- report`. `KEYPAIR_BENCH_PAIRS` sets the number of pairs for a restart (100,000),
+//! `KEYPAIR_BENCH_BURST` the number of simultaneous creates (500), `KEYPAIR_BENCH_ROUNDS` the number of rounds (5),
+//! `KEYPAIR_BENCH_ROTATIONS` the number of rotated pairs (10,000), and `KEYPAIR_BENCH_OPERATOR` the operator binary, if not
+//! this one.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, missing_docs, reason = "a benchmark")]
 
@@ -25,7 +26,7 @@ use kube::runtime::watcher;
 
 #[tokio::main]
 async fn main() {
-    // Cargo says of itself that this is a benchmark.
+    // Cargo passes `--bench` to a benchmark.
     let parts: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
     let all = ["settle", "fairness", "restart", "rotation", "report"];
@@ -40,7 +41,7 @@ async fn main() {
             "null-many" => null::operate(true).await,
             "list" => null::list(watcher::Config::default()).await,
             "stream" => null::list(watcher::Config::default().streaming_lists()).await,
-            other => panic!("there is no part {other:?}: there are {all:?}"),
+            other => panic!("unknown part {other:?}: expected one of {all:?}"),
         }
     }
 }

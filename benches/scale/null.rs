@@ -1,4 +1,4 @@
-//! What ours is measured by, as processes of their own: the least that an operator and that a reader of the same objects can do.
+//! The baselines, as separate processes: the minimal work of an operator and of a reader of the same objects.
 
 use std::{collections::BTreeMap, pin::pin};
 
@@ -21,7 +21,7 @@ use serde_json::json;
 pub const AGENT: &str = "null-operator";
 /// What the processes print when they have listed everything.
 pub const LISTED: &str = "listed";
-/// As many as ours does at once.
+/// The same concurrency as the operator's.
 const CONCURRENCY: usize = 32;
 const MD5: &str = "00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00";
 const SHA256: &str = "SHA256:0000000000000000000000000000000000000000000";
@@ -34,8 +34,8 @@ async fn client() -> Client {
     Client::try_from(config).unwrap()
 }
 
-/// The null operator: watches, and for each new object creates a Secret with fixed bytes, unless it has a public key, and
-/// patches its status with fixed words: few of them, or as many as ours writes.
+/// The null operator: watches and, for each new object, creates a Secret with fixed bytes, unless it has a public key, and
+/// patches its status with fixed text: a short one, or one as long as the operator's.
 pub async fn operate(many: bool) {
     let client = client().await;
     watcher(Api::<KeyPair>::all(client.clone()), watcher::Config::default())
@@ -96,7 +96,7 @@ async fn answer(client: &Client, key_pair: KeyPair, many: bool) {
     api.patch_status(&name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
 }
 
-/// Lists what ours lists, into the same types, and keeps nothing: `watcher::Config` says in which way.
+/// Lists what the operator lists, into the same types, and keeps nothing. `config` selects the protocol.
 pub async fn list(config: watcher::Config) {
     let client = client().await;
     let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
@@ -106,7 +106,7 @@ pub async fn list(config: watcher::Config) {
     let ours = config.clone().labels("app.kubernetes.io/managed-by=keypair-operator");
     future::join(listed(watcher(key_pairs, config)), listed(watcher(secrets, ours))).await;
     println!("{LISTED}");
-    // What it takes is looked at yet.
+    // The benchmark still has to measure this process.
     future::pending::<()>().await;
 }
 

@@ -1,4 +1,4 @@
-//! The picture: groups of bars, as SVG that can be read on light and dark ground.
+//! The chart: groups of bars, as an SVG that is readable on light and dark backgrounds.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -13,14 +13,13 @@ const NULL: &str = "#8a8f98";
 const OURS: &str = "#2f81f7";
 const TEXT: &str = "#7d8590";
 
-/// One bar.
 struct Bar {
     label: String,
     value: f64,
     color: &'static str,
 }
 
-/// Bars of one scale.
+/// Bars with a common scale.
 struct Group {
     title: &'static str,
     unit: &'static str,
@@ -64,7 +63,7 @@ fn groups(figures: &Figures) -> Vec<Group> {
     [rates, waits, starts, memory].into_iter().filter(|group| !group.bars.is_empty()).collect()
 }
 
-/// Draws all figures that there are.
+/// Draws all available figures.
 pub fn draw(figures: &Figures) -> String {
     let (mut body, mut y) = (String::new(), 10.0);
     for group in groups(figures) {

@@ -1,4 +1,4 @@
-//! What the system says of a process.
+//! Data about processes from the operating system.
 
 use std::{
     fs, iter,
@@ -13,12 +13,12 @@ mod system;
 use system::{kib, stat};
 pub use system::{processor_time, resident};
 
-/// A process is idle when it has used no more than this in `QUIET`.
+/// A process counts as idle if it uses at most this much CPU time in `QUIET`.
 const IDLE: Duration = Duration::from_millis(20);
 const QUIET: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(25);
 
-/// The process of this name that this one has started, itself or by another.
+/// The process with this name that this process has started, directly or indirectly.
 pub fn descendant(name: &str) -> Option<u32> {
     let ids = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     let mut named = ids.filter(|id| stat(*id).is_some_and(|(its_name, _)| its_name == name));
@@ -28,12 +28,12 @@ pub fn descendant(name: &str) -> Option<u32> {
     })
 }
 
-/// The most that was ever resident, in KiB.
+/// The peak resident memory in KiB.
 pub fn peak(id: u32) -> f64 {
     kib(id, "VmHWM")
 }
 
-/// Waits until a process does nothing for a second, and says when it began to do nothing.
+/// Waits until a process is idle for a second, and returns when it became idle.
 pub async fn idle(id: u32, patience: Duration) -> Instant {
     let deadline = Instant::now() + patience;
     let mut since = (Instant::now(), processor_time(id));

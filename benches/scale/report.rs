@@ -1,5 +1,4 @@
-//! `docs/benchmarks.md` and its picture, from what the benchmarks have left in `target/bench` and Criterion in
-//! `target/criterion`.
+//! Writes `docs/benchmarks.md` and its chart from the results in `target/bench` and from Criterion's in `target/criterion`.
 
 use std::{
     collections::BTreeMap,
@@ -17,9 +16,9 @@ use crate::{
     section::{Section, Table},
 };
 
-/// The sections in their order; of those whose benchmark has not been run there is nothing to tell.
+/// The sections in their order. Sections without results are omitted.
 const SECTIONS: [&str; 7] = ["settle", "fairness", "restart", "rotation", "keygen", "admission", "crd"];
-/// What makes a difference to cryptography.
+/// Processor features that affect cryptography.
 const FEATURES: [&str; 8] = ["aes", "adx", "bmi2", "avx2", "avx512f", "avx512ifma", "sha_ni", "sha2"];
 
 const INTRODUCTION: &str = "\
@@ -76,7 +75,7 @@ pub fn run() {
     println!("docs/benchmarks.md and docs/benchmarks.svg are written");
 }
 
-/// Breaks lines where the rest of the documentation does.
+/// Wraps lines at the same width as the rest of the documentation.
 fn wrap(text: &str) -> String {
     let (mut wrapped, mut length) = (String::new(), 0);
     for word in text.split_whitespace() {
@@ -104,7 +103,7 @@ fn write_table(page: &mut String, table: &Table) {
     table.rows.iter().for_each(|cells| *page += &row(cells));
 }
 
-/// What others take, and ours beside them in this run.
+/// The results of other operators, beside those of this run.
 fn peers(settle: &Section) -> String {
     let time = |count: f64, kind: &str| {
         let rate = settle.figures.get(&format!("{kind} ours"));
@@ -114,7 +113,7 @@ fn peers(settle: &Section) -> String {
     format!("{PEERS}| keypair-operator, in this run | {rsa} | 2 | {small} | see below |\n\n{PEERS_END}")
 }
 
-/// The machine in neutral words.
+/// A neutral description of the machine.
 fn machine() -> String {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -144,14 +143,14 @@ fn machine() -> String {
     )
 }
 
-/// The version of the control plane, where it is known.
+/// The version of the control plane, if known.
 fn kubernetes() -> Option<String> {
     let programs = std::env::var_os("KUBEBUILDER_ASSETS")?;
     let output = Command::new(PathBuf::from(programs).join("kube-apiserver")).arg("--version").output().ok()?;
     Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// Every estimate that Criterion has left, by group and name.
+/// All estimates of Criterion, by group and name.
 fn micro() -> Option<Table> {
     let root = Section::path("").parent()?.with_file_name("criterion");
     let mut found = BTreeMap::new();

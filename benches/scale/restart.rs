@@ -1,4 +1,4 @@
-//! What a restart costs, and how much memory the operator has, with many pairs.
+//! The cost of a restart, and the memory of the operator with many pairs.
 
 use std::{collections::BTreeMap, env, time::Duration};
 
@@ -14,9 +14,9 @@ use crate::{
 const NAMESPACES: usize = 200;
 const ROUNDS: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(600);
-/// What a fill may take for each pair.
+/// The time limit per pair for creating them.
 const FILL: Duration = Duration::from_millis(50);
-/// An API server that has just been written to is busy for a while yet.
+/// After many writes, the API server stays busy for a while.
 const SETTLE: Duration = Duration::from_secs(5);
 
 /// One start of a process.
@@ -41,7 +41,7 @@ impl Start {
     }
 }
 
-/// The median of what is asked of several starts.
+/// The median of a value over several starts.
 fn of(starts: &[Start], what: impl Fn(&Start) -> f64) -> f64 {
     median(&starts.iter().map(what).collect::<Vec<_>>())
 }
@@ -53,7 +53,7 @@ struct Starts {
     streaming: Vec<Start>,
     ours: Vec<Start>,
     answering: Vec<Start>,
-    /// Those of the last start of ours.
+    /// The requests of the operator's last start.
     requests: BTreeMap<String, usize>,
 }
 

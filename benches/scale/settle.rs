@@ -1,4 +1,4 @@
-//! How fast requests become Ready, beside null operators: by turns, on the same API server, under the same load.
+//! How fast requests become Ready, compared with null operators: alternately, on the same API server, under the same load.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,17 +15,17 @@ use crate::{
 };
 
 const NAMESPACES: usize = 5;
-/// How many are created at once to begin with, so that connections are open and code is paged in.
+/// The number of warm-up creates, which open connections and page code in.
 const WARM_UP: usize = 20;
 
-/// Who answers the requests.
+/// The program that handles the requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Arm {
-    /// The null operator, which writes few words.
+    /// The null operator with a short status.
     Null,
-    /// The null operator, which writes as many words as ours.
+    /// The null operator with a status as long as the operator's.
     NullMany,
-    /// The same, with a CRD without validation rules: the limit of what the API server can do.
+    /// The same, with a CRD without validation rules: the limit of the API server.
     NullBare,
     Ours,
 }
@@ -55,7 +55,7 @@ impl Arm {
     }
 }
 
-/// A kind of request, how many are created at once, and how many a second where they come one after another.
+/// A kind of request, how many are created at once, and the rate at which they are created one by one.
 struct Work {
     kind: Kind,
     burst: usize,
@@ -63,18 +63,18 @@ struct Work {
     paced: usize,
 }
 
-/// What was measured of one arm in one kind of work.
+/// The measurements of one arm for one kind of work.
 #[derive(Default)]
 struct Measured {
-    /// Pairs a second, by round.
+    /// Pairs per second, by round.
     rates: Vec<f64>,
     burst: Vec<f64>,
     paced: Vec<f64>,
-    /// Milliseconds of processor time of the operator for each pair, by round.
+    /// Milliseconds of the operator's CPU time per pair, by round.
     processor: Vec<f64>,
-    /// The same of the API server.
+    /// The same for the API server.
     server: Vec<f64>,
-    /// Requests for each pair, by verb and resource, of the last round.
+    /// Requests per pair, by verb and resource, in the last round.
     requests: BTreeMap<String, f64>,
 }
 
@@ -114,7 +114,7 @@ async fn round(cluster: &Cluster, namespaces: &[String], work: &Work, arm: Arm, 
     );
     operator.end().await;
     cluster.clear(namespaces).await;
-    // Whoever else watches is to be done with it.
+    // Gives other watchers time to catch up.
     tokio::time::sleep(Duration::from_secs(1)).await;
 }
 
@@ -165,7 +165,7 @@ pub async fn run() {
     for work in &works {
         let mut measured: [Measured; ARMS.len()] = Default::default();
         for number in 0..rounds {
-            // Another one is the first in each round.
+            // Each round starts with a different arm.
             for at in (0..ARMS.len()).map(|at| (at + number) % ARMS.len()) {
                 round(&cluster, &namespaces, work, ARMS[at], &mut measured[at]).await;
             }

@@ -1,22 +1,22 @@
-//! What the system says of a process, for more than one benchmark.
+//! Data about processes from the operating system, for several benchmarks.
 
 use std::{fs, time::Duration};
 
-/// The processor time of a process so far.
+/// The CPU time that a process has used so far.
 pub fn processor_time(id: u32) -> Duration {
     let (_, fields) = stat(id).unwrap();
     let ticks: u64 = fields[11..13].iter().map(|field| field.parse::<u64>().unwrap()).sum();
     Duration::from_millis(ticks * 10)
 }
 
-/// The name of a process, and the fields that follow in `/proc/ID/stat`.
+/// The name of a process, and the fields after it in `/proc/ID/stat`.
 pub fn stat(id: u32) -> Option<(String, Vec<String>)> {
     let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
     let (name, fields) = stat.rsplit_once(") ")?;
     Some((name.split_once('(')?.1.to_owned(), fields.split(' ').map(str::to_owned).collect()))
 }
 
-/// A line of `/proc/ID/status` in KiB, such as `VmRSS`.
+/// A value of `/proc/ID/status` in KiB, such as `VmRSS`.
 pub fn kib(id: u32, what: &str) -> f64 {
     let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(what)?.strip_prefix(':')).unwrap();

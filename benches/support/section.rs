@@ -1,24 +1,24 @@
-//! What a benchmark found, kept in `target/bench` until `docs/benchmarks.md` is put together from it: so each benchmark can be
-//! run alone.
+//! The results of a benchmark, stored in `target/bench` until `docs/benchmarks.md` is generated from them, so that each
+//! benchmark can run alone.
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// What one benchmark found.
+/// The results of one benchmark.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Section {
     pub title: String,
-    /// How it was measured, in Markdown.
+    /// The method, in Markdown.
     pub method: String,
     pub tables: Vec<Table>,
-    /// What the picture shows, by name.
+    /// The values for the chart, by name.
     pub figures: BTreeMap<String, f64>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Table {
-    /// What stands above it, in Markdown; may be empty.
+    /// The text above the table, in Markdown; may be empty.
     pub caption: String,
     pub head: Vec<String>,
     pub rows: Vec<Vec<String>>,
@@ -26,7 +26,7 @@ pub struct Table {
 
 impl Section {
     pub fn path(name: &str) -> PathBuf {
-        // `target/tmp` is where Cargo lets benchmarks write.
+        // Cargo lets benchmarks write to `target/tmp`.
         PathBuf::from(env!("CARGO_TARGET_TMPDIR")).with_file_name("bench").join(format!("{name}.json"))
     }
 

@@ -1,4 +1,4 @@
-//! Every code point in the places where a rule is on the characters.
+//! Tests every code point against each rule that checks characters.
 
 use keypair_operator::domain::{profile::Profile, rules::DESCRIPTION, text_rule::TextRule};
 use serde_json::{Value, json};
@@ -11,10 +11,10 @@ use crate::{
     texts::EDGES,
 };
 
-/// So many accepted characters go into one text.
+/// How many accepted characters one object tests.
 const PACKED: usize = 60;
 
-/// A field whose rule is about each character.
+/// A field whose rule checks each character.
 struct Field {
     name: &'static str,
     spec: Value,
@@ -22,14 +22,14 @@ struct Field {
 }
 
 impl Field {
-    /// Whether the rule lets the character stand inside a text.
+    /// Whether the rule allows the character inside a text.
     fn allows(&self, c: char) -> bool {
         self.rule.allows(&format!("a{c}a"))
     }
 
     fn object(&self, characters: &[char]) -> Value {
         let mut spec = self.spec.clone();
-        // A letter on both sides: what may not stand first or last is another question.
+        // Surround the characters with letters: the first and last positions have rules of their own.
         spec[self.name] = json!(format!("a{}a", characters.iter().collect::<String>()));
         key_pair("a1", &spec)
     }
@@ -44,14 +44,14 @@ fn fields() -> [Field; 3] {
         Field { name: "keyPairName", spec, rule: if import { rules.import_name } else { rules.generate_name } }
     };
     [
-        // UCloud has the same class of characters, and `names` tries its edges.
+        // UCloud allows the same characters; `cel_and_rust_agree_on_names` covers its edge cases.
         name(Profile::OpenSSH, false),
         name(Profile::Alibaba, true),
         Field { name: "description", spec: json!({}), rule: &DESCRIPTION },
     ]
 }
 
-/// The characters to try: each one there is, or each edge and a sample of the others.
+/// The characters to test: all code points, or every edge of a Unicode category and a sample of the others.
 fn characters(cases: Cases, random: &mut Random) -> Vec<char> {
     let mut characters = EDGES.clone();
     match cases {
@@ -69,17 +69,17 @@ async fn cel_and_rust_agree_on_every_code_point() {
         let mut random = Random::of("code points");
         let (accepted, refused): (Vec<char>, Vec<char>) =
             characters(cases, &mut random).into_iter().partition(|c| field.allows(*c));
-        // A text with one refused character is refused, so these cannot be packed, and are too many to try each.
+        // One refused character makes the whole text invalid, so refused characters need one object each; there are too many to test all.
         let edges: Vec<char> = refused.iter().copied().filter(|c| EDGES.binary_search(c).is_ok()).collect();
         let sample: Vec<char> = (0..cases.percent(1)).map(|_| random.pick(&refused)).collect();
         let alone: Vec<Value> = edges.iter().chain(&sample).map(|c| field.object(&[*c])).collect();
         let packed = accepted.chunks(PACKED).map(|chunk| field.object(chunk)).collect::<Vec<Value>>();
         let (in_packs, disagreements) = disagreements(&client, Agreement::Exact, packed).await;
-        // Which character of a pack it is, only asking for each of them tells.
+        // A pack that disagrees does not show which character caused it, so test each of its characters alone.
         let suspects: Vec<Value> =
             disagreements.iter().flat_map(|pack| text(pack, field.name)).map(|c| field.object(&[c])).collect();
         let alone = compare(&client, Agreement::Exact, suspects.into_iter().chain(alone)).await;
-        assert!(disagreements.is_empty(), "together only: {}", disagreements[0]);
+        assert!(disagreements.is_empty(), "the characters disagree only in combination: {}", disagreements[0]);
         println!(
             "{} {}: {} characters in packs: {in_packs}; one by one: {alone}",
             field.name,

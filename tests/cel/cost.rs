@@ -1,4 +1,4 @@
-//! What the rules cost the API server, as its own code says: `hack/cel-cost.sh` builds a program from that code.
+//! Measures what the CRD's rules cost the API server, with the API server's own code, which `hack/cel-cost.sh` builds.
 
 use std::{
     io::Write as _,
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::objects::{PUBLIC_KEY, key_pair};
 
-/// Kilobytes that the API server allocates to evaluate the rules of a write. Without rules it allocates some hundred for the write itself.
+/// Maximum kilobytes that the API server allocates to evaluate the rules of a write. A write without rules allocates a few hundred.
 const CREATE_OF_IMPORT: u64 = 66;
 const CREATE_OF_GENERATED: u64 = 43;
 const FIRST_STATUS: u64 = 31;
@@ -42,7 +42,7 @@ struct Written {
     errors: Vec<String>,
 }
 
-/// A create, or a change of `old`.
+/// A create, or an update of `old`.
 fn write(name: &str, object: &Value, old: Option<&Value>) -> Value {
     json!({ "name": name, "object": object, "oldObject": old })
 }
@@ -64,7 +64,7 @@ fn report(writes: &[Value]) -> Report {
     report
 }
 
-/// An object as the API server stores it before the operator has seen it: the CRD has a default status.
+/// An object as the API server stores it before the first reconciliation: the CRD sets a default status.
 fn new(spec: &Value) -> Value {
     with(&key_pair("web", spec), "/status", json!({ "observedGeneration": -1 }))
 }
@@ -90,7 +90,7 @@ fn with(object: &Value, path: &str, value: Value) -> Value {
     object
 }
 
-/// A check belongs in the tree of `src/api/cel`, not into a rule of its own: each rule costs every write of the status.
+/// Add a check to the tree in `src/api/cel`, not as a separate rule: every status write pays for each rule.
 #[test]
 fn a_status_write_evaluates_only_parts_of_two_rules() {
     let generated = new(&json!({ "profile": "OpenSSH" }));
@@ -111,11 +111,14 @@ fn a_status_write_evaluates_only_parts_of_two_rules() {
     assert_eq!(found.rules.len(), 2, "{:?}", found.rules);
     for (written, (limit, _)) in found.writes.iter().zip(writes) {
         let bytes = written.bytes;
-        assert!(bytes <= limit * 1000 && bytes > limit * 500, "{written:?}: {limit} kB are written down");
+        assert!(
+            bytes <= limit * 1000 && bytes > limit * 500,
+            "{written:?}: expected between half of {limit} kB and {limit} kB"
+        );
     }
 }
 
-/// The API server refuses a CRD with a rule whose estimate is above the limit, and a write whose rules cost more than theirs.
+/// The API server refuses a CRD if the estimated cost of a rule is above the limit, and a write if its rules exceed the runtime limit.
 #[test]
 fn rule_costs_are_far_below_the_limits() {
     let text = |chars: usize| "é".repeat(chars);

@@ -1,8 +1,8 @@
-//! The rules in the CustomResourceDefinition, as the API server evaluates them, and the Rust check agree.
+//! Checks that the rules in the CustomResourceDefinition, evaluated by the API server, agree with the Rust check.
 //!
-//! Both are made from the same tables, but two engines of regular expressions, two versions of Unicode and two notions of
-//! length evaluate them. So the same objects are given to both: `KEYPAIR_CASES` says how many (`all`: every code point,
-//! too), `KEYPAIR_SEED` which.
+//! Both are generated from the same tables, but use different regular expression engines, Unicode versions and definitions of
+//! length. So the tests submit the same objects to both. `KEYPAIR_CASES` sets the number of objects (`all` adds every code
+//! point), `KEYPAIR_SEED` the random seed.
 
 #![allow(
     clippy::expect_used,
@@ -37,21 +37,21 @@ use referee::{Agreement, Answer, compare, create, theirs};
 static PLANE: LazyLock<ControlPlane> = LazyLock::new(|| {
     let crd = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cel.crd.yaml");
     fs::write(&crd, app::crd_yaml().unwrap()).unwrap();
-    ControlPlane::start(&Options { crds: vec![crd], ..Options::default() }).expect("a control plane")
+    ControlPlane::start(&Options { crds: vec![crd], ..Options::default() }).expect("the control plane should start")
 });
 
 async fn client() -> Client {
     PLANE.client().await.unwrap()
 }
 
-/// Compares the answers to random objects of one group.
+/// Compares the answers for random objects of one group.
 async fn group(purpose: &str, percent: usize, make: fn(&mut Random) -> Value) {
     let mut random = Random::of(purpose);
     let objects: Vec<Value> = (0..Cases::wanted().percent(percent)).map(|_| make(&mut random)).collect();
     let number = objects.len();
     let tally = compare(&client().await, Agreement::Exact, objects).await;
     println!("{purpose}: {tally}");
-    // A generator that makes only right or only wrong objects, or objects too far from right, tests nothing.
+    // A generator tests nothing if it makes only valid or only invalid objects, or objects that the schema already refuses.
     if number >= 200 {
         assert!(tally.accepted > number / 10 && tally.refused > number / 10, "{purpose}: {tally}");
         assert!(tally.by_schema < number / 5, "{purpose}: {tally}");
@@ -93,7 +93,7 @@ async fn cel_and_rust_agree_on_template_sizes() {
     group("template sizes", 5, objects::template_size).await;
 }
 
-/// Only the Rust check knows whether a key is valid, but both detect an invisible character in it.
+/// Only the Rust check can decide whether a key is valid, but both checks detect an invisible character in it.
 #[tokio::test(flavor = "multi_thread")]
 async fn cel_and_rust_agree_on_invisible_characters_in_keys() {
     let mut random = Random::of("invisible characters");
@@ -105,7 +105,7 @@ async fn cel_and_rust_agree_on_invisible_characters_in_keys() {
     assert_eq!(tally.refused, number, "{tally}");
     println!("invisible characters: {tally}; others: {}", compare(&client().await, Agreement::OneSided, others).await);
 
-    // Whoever is refused by the API server alone reads which character it is.
+    // A user whose request the API server refuses sees which character is the problem.
     let body = format!("\u{feff}{}", objects::PUBLIC_KEY);
     for (profile, code) in [("OpenSSH", "InvalidKeyPairPublicKey.Malformed"), ("UCloud", "230")] {
         let object = objects::key_pair("a1", &json!({"profile": profile, "publicKey": body}));

@@ -1,7 +1,7 @@
-//! `lint` and admission are of one mind: the same manifests for `keypair-operator lint` and `kubectl create --dry-run=server`.
+//! Checks that `keypair-operator lint` and `kubectl create --dry-run=server` accept and refuse the same manifests.
 //!
-//! Drawn is what people and programs write: nulls, YAML's words and numbers, lists of every kind, fields in the wrong place, twice
-//! or of another type, metadata of any kind, documents that are none.
+//! The random manifests cover the mistakes of people and programs: nulls, YAML keywords and numbers, all kinds of lists, fields
+//! in the wrong place, duplicated or of the wrong type, arbitrary metadata, and documents that are not objects.
 
 #![allow(clippy::format_push_string, reason = "it is a test, and reads better")]
 
@@ -18,10 +18,10 @@ use crate::{
     random::{Cases, Random},
 };
 
-/// Runs of kubectl at the same time.
+/// Maximum number of concurrent kubectl processes.
 const AT_ONCE: usize = 4;
 
-/// Values that may be right somewhere, and are wrong nearly everywhere.
+/// Values that are valid for a few fields and invalid for nearly all others.
 const ODD: &[&str] = &[
     "",
     "null",
@@ -150,7 +150,7 @@ const SPEC: &[(&str, &[&str])] = &[
 ];
 
 fn value(random: &mut Random, right: &[&str]) -> String {
-    // The first is right everywhere.
+    // The first value is valid in every context.
     let right = if random.one_in(3) { random.pick(right) } else { right[0] };
     let value = if random.one_in(12) { random.pick(ODD) } else { right };
     let value = value.replace("PUBLIC", PUBLIC_KEY).replace("ODD", random.pick(ODD));
@@ -160,7 +160,7 @@ fn value(random: &mut Random, right: &[&str]) -> String {
     )
 }
 
-/// Some fields of a table, each on a line of its own, and at times one twice.
+/// A random selection of fields from a table, one per line, occasionally with a duplicate.
 fn fields(random: &mut Random, table: &[(&str, &[&str])], indent: &str, most: usize) -> String {
     let mut lines = String::new();
     for _ in 0..random.below(most + 1) {
@@ -173,7 +173,7 @@ fn fields(random: &mut Random, table: &[(&str, &[&str])], indent: &str, most: us
         }
         let mut value = value(random, right);
         if name == "namespace" && !right.contains(&value.as_str()) {
-            // In lists kubectl puts its own in the place of what is no text; that this is a mistake is said all the same.
+            // Inside a list, kubectl replaces a namespace that is not a string, while `lint` reports it; so make it a string.
             value = format!("{value:?}");
         }
         lines.push_str(&format!("{indent}{name}: {value}\n"));
@@ -189,7 +189,7 @@ fn mapping(name: &str, lines: &str, random: &mut Random) -> String {
     }
 }
 
-/// An object, nearly right.
+/// A mostly valid object.
 fn object(random: &mut Random) -> String {
     let mut text = String::new();
     let api_version = random.pick(&["keypairs.dev/v1alpha1"; 30]);
@@ -249,7 +249,7 @@ fn list(random: &mut Random) -> String {
     text.push_str("items:\n");
     for _ in 0..=random.below(2) {
         let item = if random.one_in(12) { list(random) } else { object(random) };
-        // What is without a type of its own may have it of the list.
+        // An item without its own `kind` and `apiVersion` can take them from the list.
         let item = if random.one_in(10) { item.lines().skip(2).collect::<Vec<_>>().join("\n") } else { item };
         let item = item.trim_end().replace('\n', "\n  ");
         text.push_str(&format!("- {item}\n"));
@@ -284,7 +284,7 @@ fn manifest(random: &mut Random) -> String {
     }
 }
 
-/// Whether `lint` finds nothing wrong, and what it says.
+/// Whether `lint` accepts the text, and its output.
 fn lint(text: &str) -> (bool, String) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_keypair-operator"))
         .args(["lint", "-"])
@@ -304,7 +304,7 @@ async fn differ(text: String) -> Option<String> {
         let (right, said) = lint(&text);
         let admitted = PLANE.kubectl_with_input(&["create", "--dry-run=server", "-f", "-"], &text).unwrap();
         let kubectl = format!("{}{}", admitted.stdout, admitted.stderr);
-        // There is no object: nothing can be created, but nothing is wrong. And which namespaces there are, only a cluster knows.
+        // Without any object kubectl fails, but nothing is wrong. And only the cluster knows which namespaces exist.
         let is_elsewhere = ["no objects passed to create", "namespaces \""].iter().any(|words| kubectl.contains(words));
         let agree = right == admitted.status.success() || is_elsewhere && right;
         (!agree).then(|| format!("{text}\n  lint: {said}\n  kubectl: {kubectl}"))
@@ -326,5 +326,5 @@ async fn lint_and_admission_agree() {
         .await;
     println!("manifests: {right} of {number} are right");
     assert!(differing.is_empty(), "{} of {number} differ:\n{}", differing.len(), differing.join("\n=====\n"));
-    assert!(number < 100 || right > number / 10 && right < number * 9 / 10, "{right} of {number} are right");
+    assert!(number < 100 || right > number / 10 && right < number * 9 / 10, "{right} of {number} are valid");
 }

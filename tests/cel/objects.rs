@@ -1,4 +1,4 @@
-//! KeyPairs that are right, nearly right or nearly wrong, one group for each part of the spec.
+//! Random KeyPairs, valid, nearly valid or nearly invalid, in one group for each part of the spec.
 
 use keypair_operator::domain::{
     profile::Profile,
@@ -16,18 +16,17 @@ use crate::{
     texts::{EDGES, near},
 };
 
-/// A key that every profile takes.
+/// A key that every profile accepts.
 pub const PUBLIC_KEY: &str = include_str!("../vectors/public/rsa2048.pub");
 
-/// Sizes that some algorithm has, or might be thought to have.
+/// Key sizes that an algorithm has or might be assumed to have.
 const SIZES: [i64; 10] = [256, 384, 521, 2048, 3072, 4096, 512, 1024, 0, 8192];
 
-/// A KeyPair.
 pub fn key_pair(name: &str, spec: &Value) -> Value {
     json!({"apiVersion": "keypairs.dev/v1alpha1", "kind": "KeyPair", "metadata": {"name": name}, "spec": spec})
 }
 
-/// Names, given or by default.
+/// Key pair names, explicit or defaulted.
 pub fn name(random: &mut Random) -> Value {
     let profile = random.pick(&Profile::ALL);
     let import = random.one_in(2);
@@ -44,7 +43,7 @@ pub fn name(random: &mut Random) -> Value {
     key_pair("a.b", &spec)
 }
 
-/// A name that Kubernetes takes and `rule` may not.
+/// A name that is valid in Kubernetes but not necessarily under `rule`.
 fn dns_name(rule: &TextRule, random: &mut Random) -> String {
     loop {
         let longest = (rule.max_chars + 2).min(SECRET_NAME.max_chars);
@@ -62,7 +61,7 @@ fn dns_name(rule: &TextRule, random: &mut Random) -> String {
     }
 }
 
-/// The texts that have a rule of their own.
+/// Texts that have their own rule.
 pub fn text(random: &mut Random) -> Value {
     let (field, rule) =
         random.pick(&[("description", &DESCRIPTION), ("project", &PROJECT), ("clientToken", &CLIENT_TOKEN)]);
@@ -71,7 +70,7 @@ pub fn text(random: &mut Random) -> Value {
     key_pair("a1", &spec)
 }
 
-/// Tags: too many, twice the same, with keys and values of every kind.
+/// Tags: too many, duplicates, and all kinds of keys and values.
 pub fn tags(random: &mut Random) -> Value {
     let number = random.pick(&[0, 1, 1, 1, 2, 3, 19, 20, 21, 25]);
     let mut tags: Vec<Value> = (0..number)
@@ -93,7 +92,7 @@ pub fn tags(random: &mut Random) -> Value {
     key_pair("a1", &json!({"profile": random.pick(&Profile::ALL), "tags": tags}))
 }
 
-/// Every algorithm with every size near one that exists, in every profile; and with a public key beside it.
+/// Every algorithm with every size close to a valid one, in every profile, with and without a public key.
 pub fn every_generate() -> impl Iterator<Item = Value> + Send {
     let sizes = SIZES.iter().flat_map(|size| [size - 1, *size, size + 1]);
     let sizes: Vec<i64> = sizes.chain([i64::from(i32::MAX), i64::from(i32::MIN)]).collect();
@@ -131,7 +130,7 @@ pub fn every_encoding() -> impl Iterator<Item = Value> + Send {
     })
 }
 
-/// Names of the Secret of a KeyPair, given or by default: what is Helm's, and what nearly is.
+/// Secret names of a KeyPair, explicit or defaulted: names that Helm uses, and similar ones.
 pub fn secret_name(random: &mut Random) -> Value {
     const NAMES: [&str; 8] = [
         "sh.helm.release.v1.app.v1",
@@ -160,7 +159,7 @@ pub fn secret_name(random: &mut Random) -> Value {
     key_pair(random.pick(&NAMES), &spec)
 }
 
-/// Templates around the greatest size, of one entry or many, in bytes of every length that a character can have.
+/// Templates close to the maximum size, with one or many entries, made of characters of every UTF-8 length.
 pub fn template_size(random: &mut Random) -> Value {
     let size = TEMPLATE_MAX_BYTES + random.pick(&[0, 0, 1, 2, 3, 4]) - random.pick(&[0, 0, 0, 1, 2]);
     let size = if random.one_in(6) { size + random.below(TEMPLATE_MAX_BYTES) } else { size };
@@ -181,7 +180,7 @@ pub fn template_size(random: &mut Random) -> Value {
         let (key, entries_left) = (format!("key{index:02}"), number - index);
         let room = ((size - used) / entries_left).saturating_sub(key.len());
         let value = character.repeat(room / character.len());
-        // The last one takes what the length of the characters left over.
+        // The last value absorbs the bytes that do not fit a whole character.
         let filling = if entries_left == 1 { room % character.len() } else { 0 };
         let value = format!("{value}{}", "x".repeat(filling));
         used += key.len() + value.len();
@@ -191,14 +190,14 @@ pub fn template_size(random: &mut Random) -> Value {
         template.insert(name.to_owned(), Value::Object(map));
     }
     let mut spec = json!({"profile": random.pick(&Profile::ALL), "secret": {"template": template}});
-    // It is stored with an imported pair, too.
+    // The template is stored for an imported pair as well.
     if random.one_in(2) {
         spec["publicKey"] = json!(PUBLIC_KEY);
     }
     key_pair("a1", &spec)
 }
 
-/// Keys with characters that nobody sees.
+/// Public keys that contain invisible characters.
 pub fn invisible(random: &mut Random) -> Value {
     let line: Vec<char> = PUBLIC_KEY.trim_end().chars().collect();
     let mut body = line.clone();
@@ -229,7 +228,7 @@ pub fn secret(random: &mut Random) -> Value {
     }
     let mut spec = json!({"profile": random.pick(&Profile::ALL), "secret": secret});
     match random.below(8) {
-        // Of an imported pair no Secret is made, so nothing is wrong with its settings.
+        // An imported pair has no Secret, so its Secret settings cannot be wrong.
         0 => spec["publicKey"] = json!(PUBLIC_KEY),
         1 => spec["generate"] = json!({}),
         2 => spec["generate"] = json!({"algorithm": random.pick(&["RSA", "ECDSA", "Ed25519"])}),
@@ -320,7 +319,7 @@ fn template(random: &mut Random) -> Map<String, Value> {
 /// Rotations: durations on and beyond every limit, gates, and Secrets without room for the entries of a rotation.
 pub fn rotation(random: &mut Random) -> Value {
     let mut rotation = json!({});
-    // One mistake is enough to refuse an object, so most parts are right.
+    // One mistake is enough to refuse an object, so most parts are valid.
     if random.one_in(2) {
         let every = if random.one_in(4) { duration(random) } else { random.pick(&EVERY).to_owned() };
         rotation["every"] = json!(every);
@@ -353,7 +352,7 @@ pub fn rotation(random: &mut Random) -> Value {
 const EVERY: [&str; 8] = ["2160h", "24h", "48h0m0s", "1440m", "86400s", "87600h", "24h0.000000001s", "87600.0h"];
 const SHORT: [&str; 8] = ["0s", "24h", "1h30m", "1.5h", "90m", "500ms", "0.5s", "24h0m0s"];
 
-/// What a duration is, or might be thought to be: with the units of Go, of ISO 8601 and of jiff, and many digits.
+/// Durations, valid and not: with the units of Go, ISO 8601 and jiff, and many digits.
 fn duration(random: &mut Random) -> String {
     const DIGITS: [usize; 9] = [0, 1, 1, 2, 4, 5, 6, 7, 9];
     const EDGES: [&str; 20] = [
@@ -450,17 +449,17 @@ fn secret_of_rotation(random: &mut Random) -> Value {
     secret
 }
 
-/// Several parts at once, and `null` where a field may be left out.
+/// Combines several parts of the spec, and sets optional fields to `null`.
 pub fn mixture(random: &mut Random) -> Value {
     let mut object = name(random);
-    let spec = object["spec"].as_object_mut().expect("an object");
+    let spec = object["spec"].as_object_mut().expect("spec should be an object");
     // That an imported pair cannot be rotated is tried often enough.
     let parts =
         if spec.contains_key("publicKey") { &[text, tags, secret][..] } else { &[text, tags, secret, rotation] };
     for part in parts {
         if random.one_in(2) {
             let other = part(random);
-            for (field, value) in other["spec"].as_object().expect("an object") {
+            for (field, value) in other["spec"].as_object().expect("spec should be an object") {
                 if !["profile", "publicKey"].contains(&field.as_str()) {
                     spec.insert(field.clone(), value.clone());
                 }

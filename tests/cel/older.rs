@@ -1,4 +1,4 @@
-//! Objects that are older than the rules: what does not change is tolerated.
+//! Objects that were created before the rules existed: unchanged values that violate a rule are tolerated.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -20,7 +20,8 @@ async fn objects_that_break_a_rule_can_still_be_written() {
     let crd = without_rules(serde_json::to_value(api::crd()).unwrap());
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("older.crd.yaml");
     fs::write(&path, crd.to_string()).unwrap();
-    let plane = ControlPlane::start(&Options { crds: vec![path], ..Options::default() }).expect("a control plane");
+    let plane = ControlPlane::start(&Options { crds: vec![path], ..Options::default() })
+        .expect("the control plane should start");
     let api: Api<KeyPair> = Api::default_namespaced(plane.client().await.unwrap());
     let create = async |name: &str, spec: &Value| {
         let object = serde_json::from_value(key_pair(name, spec)).unwrap();
@@ -56,11 +57,11 @@ async fn objects_that_break_a_rule_can_still_be_written() {
             api.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
         }
     }
-    // Other fields of an object with an older default name can change.
+    // Other fields of an object whose default name is no longer allowed can change.
     for name in ["a", "sh.helm.release.v1.a"] {
         change(name, json!({ "spec": { "description": "described" } })).await.unwrap();
     }
-    // A change of the spec must follow all other rules, and a change of an immutable field is refused.
+    // A changed spec must satisfy all other rules, and immutable fields stay immutable.
     for (name, spec, words) in [
         ("text", json!({ "project": "other" }), "(spec.description)"),
         ("a", json!({ "profile": "Volcengine" }), "(spec.keyPairName)"),
@@ -76,7 +77,7 @@ async fn objects_that_break_a_rule_can_still_be_written() {
     change("text", json!({ "spec": { "description": null } })).await.unwrap();
 }
 
-/// A request with several errors is refused with all of them, and with the fields.
+/// The API server reports all errors of a request, each with its field.
 #[tokio::test(flavor = "multi_thread")]
 async fn all_errors_are_reported_at_once() {
     let api: Api<KeyPair> = Api::default_namespaced(crate::client().await);
@@ -92,6 +93,6 @@ async fn all_errors_are_reported_at_once() {
         "(spec.description) 230: Params [Tag] not available. Each key must be",
         "would make another tool treat the Secret as its own. (spec.secret.template.labels)",
     ] {
-        assert!(error.contains(words), "{words:?} is missing in {error}");
+        assert!(error.contains(words), "{words:?} not found in {error}");
     }
 }

@@ -1,5 +1,5 @@
-//! Public key bodies. CEL sees only how a body begins, so the API server may take what the Rust check refuses, but never the
-//! other way round; and what looks like a private key must not even be stored.
+//! Public key bodies. CEL checks only how a body begins, so the API server may accept what the Rust check refuses, but never the
+//! reverse. Anything that looks like a private key must not even be stored.
 
 use std::{fs, path::Path};
 
@@ -14,7 +14,7 @@ use crate::{
     texts::EDGES,
 };
 
-/// The vectors in this directory, by name.
+/// The test vectors in this directory, by name.
 fn vectors(directory: &str) -> Vec<(String, String)> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors").join(directory);
     let mut vectors: Vec<(String, String)> = fs::read_dir(&directory)
@@ -143,7 +143,7 @@ async fn private_keys_are_refused_without_being_quoted() {
         for profile in Profile::ALL {
             let object = import(profile, &body);
             let Answer::Refused(messages) = theirs(&client, create(&object)).await else {
-                panic!("{name} is stored in profile {profile}")
+                panic!("the API server stored {name} in profile {profile}")
             };
             assert!(!ours(&object).accepts(), "{name}");
             for line in body.lines().filter(|line| line.len() > 30 && !line.starts_with("---")) {

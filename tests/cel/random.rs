@@ -1,4 +1,4 @@
-//! Randomness that can be repeated, and how much of it to use.
+//! Reproducible random numbers, and the number of cases to run.
 
 use std::{
     env,
@@ -6,36 +6,36 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-/// The cases of a run that is told nothing.
+/// The number of cases if `KEYPAIR_CASES` is not set.
 const DEFAULT_CASES: usize = 10_000;
 
 static SEED: LazyLock<u64> = LazyLock::new(|| {
     let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-    let seed = env::var("KEYPAIR_SEED").ok().map_or_else(now, |seed| seed.parse().expect("KEYPAIR_SEED is a number"));
+    let seed =
+        env::var("KEYPAIR_SEED").ok().map_or_else(now, |seed| seed.parse().expect("KEYPAIR_SEED should be a number"));
     println!("to repeat this run: KEYPAIR_SEED={seed}");
     seed
 });
 
-/// How much to try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cases {
-    /// So many random ones, all groups together.
+    /// This number of random cases, over all groups.
     Some(usize),
-    /// Every code point, and ten times the usual number of everything else.
+    /// Every code point, and ten times the default number of all other cases.
     All,
 }
 
 impl Cases {
-    /// What `KEYPAIR_CASES` says: a number, or `all`.
+    /// The value of `KEYPAIR_CASES`: a number, or `all`.
     pub fn wanted() -> Self {
         match env::var("KEYPAIR_CASES").as_deref() {
             Err(_) => Self::Some(DEFAULT_CASES),
             Ok("all") => Self::All,
-            Ok(number) => Self::Some(number.parse().expect("KEYPAIR_CASES is a number or `all`")),
+            Ok(number) => Self::Some(number.parse().expect("KEYPAIR_CASES should be a number or `all`")),
         }
     }
 
-    /// The part of a group that is to have `percent` of the cases.
+    /// The number of cases for a group that gets `percent` of them.
     pub fn percent(self, percent: usize) -> usize {
         let all = match self {
             Self::Some(number) => number,
@@ -45,12 +45,12 @@ impl Cases {
     }
 }
 
-/// SplitMix64: a few lines, and the same numbers everywhere.
+/// SplitMix64: short, and gives the same numbers on every platform.
 #[derive(Debug)]
 pub struct Random(u64);
 
 impl Random {
-    /// The numbers of this run for `purpose`, the same whatever other tests draw.
+    /// The numbers for `purpose`: they depend only on the seed, not on what other tests draw.
     pub fn of(purpose: &str) -> Self {
         let mix = purpose.bytes().fold(*SEED, |mix, byte| mix.wrapping_mul(31).wrapping_add(u64::from(byte)));
         Self(mix)
@@ -66,20 +66,19 @@ impl Random {
     /// A number from 0 to `limit` - 1.
     pub fn below(&mut self, limit: usize) -> usize {
         let limit = u64::try_from(limit).expect("fits");
-        usize::try_from(self.next() % limit).expect("was less than a usize")
+        usize::try_from(self.next() % limit).expect("a number below a usize should fit into a usize")
     }
 
-    /// True in one of `times` cases.
+    /// Returns true once in `times` calls on average.
     pub fn one_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }
 
-    /// One of `items`.
     pub fn pick<T: Copy>(&mut self, items: &[T]) -> T {
         items[self.below(items.len())]
     }
 
-    /// Any character there is.
+    /// Any Unicode character.
     pub fn char(&mut self) -> char {
         loop {
             if let Some(c) = u32::try_from(self.below(0x11_0000)).ok().and_then(char::from_u32) {

@@ -1,4 +1,4 @@
-//! Asks the API server and the Rust check the same question and compares the answers.
+//! Submits the same objects to the API server and to the Rust check, and compares the answers.
 
 use std::fmt;
 
@@ -10,27 +10,27 @@ use keypair_operator::{
 use kube::{Client, core::Request};
 use serde_json::Value;
 
-/// Requests under way at the same time.
+/// Maximum number of concurrent requests.
 const AT_ONCE: usize = 32;
-/// Disagreements to tell of.
+/// Maximum number of disagreements to report.
 const SHOWN: usize = 20;
-/// What the API server adds where the schema is broken already, so that it evaluates no rule.
+/// The message of the API server if the schema is violated and it therefore evaluates no rules.
 const RULES_SKIPPED: &str = "some validation rules were not checked";
 
-/// What is true of two answers.
+/// How far two answers must agree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Agreement {
-    /// Both accept, or both refuse with a code in common.
+    /// Both accept, or both refuse with a common error code.
     Exact,
-    /// What the API server refuses, the Rust check refuses with the same code; it may refuse more.
+    /// The Rust check refuses everything that the API server refuses, with the same code; it may refuse more.
     OneSided,
 }
 
-/// An answer.
+/// The answer of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     Accepted,
-    /// With the codes of the Rust check or the causes of the API server.
+    /// Holds the codes of the Rust check or the causes of the API server.
     Refused(Vec<String>),
 }
 
@@ -40,7 +40,7 @@ impl Answer {
     }
 }
 
-/// What came of a number of questions.
+/// The counts of the answers.
 #[derive(Debug, Default)]
 pub struct Tally {
     pub accepted: usize,
@@ -55,7 +55,7 @@ impl fmt::Display for Tally {
     }
 }
 
-/// An object about which the two do not agree.
+/// An object about which the two checks disagree.
 #[derive(Debug)]
 pub struct Disagreement {
     pub why: &'static str,
@@ -71,7 +71,7 @@ impl fmt::Display for Disagreement {
     }
 }
 
-/// What the Rust check says.
+/// The answer of the Rust check.
 pub fn ours(object: &Value) -> Answer {
     let Ok(key_pair) = serde_json::from_value::<KeyPair>(object.clone()) else { return Answer::Refused(Vec::new()) };
     let parameters = translate::parameters(&key_pair);
@@ -83,7 +83,7 @@ pub fn ours(object: &Value) -> Answer {
     }
 }
 
-/// What the API server says to a request that would create or replace an object.
+/// The answer of the API server to a request that creates or replaces an object.
 pub async fn theirs(client: &Client, request: http::Request<Vec<u8>>) -> Answer {
     match client.request::<Value>(request).await {
         Ok(_) => Answer::Accepted,
@@ -95,18 +95,18 @@ pub async fn theirs(client: &Client, request: http::Request<Vec<u8>>) -> Answer 
             }
             Answer::Refused(messages)
         }
-        Err(error) => panic!("the API server neither takes nor refuses it: {error}"),
+        Err(error) => panic!("the API server returned neither success nor a refusal: {error}"),
     }
 }
 
-/// A dry run: everything but the writing is done.
+/// A dry-run create, which writes nothing.
 pub fn create(object: &Value) -> http::Request<Vec<u8>> {
     let parameters = kube::api::PostParams { dry_run: true, field_manager: None };
     let url = "/apis/keypairs.dev/v1alpha1/namespaces/default/keypairs";
-    Request::new(url).create(&parameters, object.to_string().into_bytes()).expect("a request")
+    Request::new(url).create(&parameters, object.to_string().into_bytes()).expect("the request should be valid")
 }
 
-/// Compares the answers to each of `objects`, and panics with the disagreements if there are any.
+/// Compares the answers for each of `objects`, and panics if any disagree.
 pub async fn compare(
     client: &Client,
     agreement: Agreement,
@@ -115,14 +115,14 @@ pub async fn compare(
     let (tally, disagreements) = disagreements(client, agreement, objects).await;
     assert!(
         disagreements.is_empty(),
-        "{} disagreements, such as\n{}",
+        "{} disagreements, for example\n{}",
         disagreements.len(),
         disagreements.iter().take(SHOWN).map(ToString::to_string).collect::<Vec<_>>().join("\n")
     );
     tally
 }
 
-/// Compares the answers to each of `objects`.
+/// Compares the answers for each of `objects`, and returns those that disagree.
 pub async fn disagreements(
     client: &Client,
     agreement: Agreement,
@@ -154,7 +154,7 @@ fn by_schema(messages: &[String]) -> bool {
     messages.iter().any(|message| message.contains(RULES_SKIPPED))
 }
 
-/// What is wrong with a pair of answers, if anything.
+/// How two answers violate the agreement, if they do.
 fn disagreement(agreement: Agreement, ours: &Answer, theirs: &Answer) -> Option<&'static str> {
     match (ours, theirs) {
         (Answer::Accepted, Answer::Accepted) => None,
@@ -177,7 +177,7 @@ fn begins_with_code(message: &str, code: &str) -> bool {
         .any(|prefix| message.strip_prefix(prefix).is_some_and(|rest| rest.starts_with(&format!("{code}: "))))
 }
 
-/// The object with every character that is not plain to see escaped.
+/// The object as text, with all characters escaped that are not plainly visible.
 pub fn escaped(object: &Value) -> String {
     object
         .to_string()

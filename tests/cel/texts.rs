@@ -1,4 +1,4 @@
-//! Texts on and around the border of a rule.
+//! Random texts at the limits of a rule.
 
 use std::sync::LazyLock;
 
@@ -7,10 +7,10 @@ use regex::Regex;
 
 use crate::random::Random;
 
-/// Characters that stand for many: each script, plane and width, and what likes to slip through.
+/// Representative characters: each script, plane and width, and characters that validation often misses.
 const COMMON: &str = "azAZ09.-_:=,/+@#~!*'\"\\|<>(){}[]^$?&%; \t\n\r\u{0}\u{7f}\u{80}\u{a0}\u{ad}é\u{301}ßΩжあ한ع१中文々〇，。、　\u{200b}\u{200c}\u{200d}\u{200e}\u{2028}\u{2029}\u{2060}\u{feff}\u{fe0f}\u{fffd}\u{ffff}\u{e000}𐀀𠀀𠮷😀👩\u{1f3fb}\u{e0001}\u{e0100}\u{f0000}\u{10ffff}";
 
-/// The groups of general categories whose first and last characters are the edges of some rule.
+/// The groups of general categories whose first and last characters are the edges of a rule.
 const CATEGORIES: [&str; 13] = [
     r"\p{Zs}",
     r"\p{Zl}",
@@ -27,7 +27,7 @@ const CATEGORIES: [&str; 13] = [
     r"\p{Variation_Selector}",
 ];
 
-/// Each first and last character of those groups and of the Chinese ones, with its neighbours.
+/// The first and last characters of each range of those groups and of the Chinese characters, with their neighbours.
 pub static EDGES: LazyLock<Vec<char>> = LazyLock::new(|| {
     let everything: String = ('\0'..=char::MAX).collect();
     let mut edges: Vec<char> = Vec::new();
@@ -55,7 +55,7 @@ pub static EDGES: LazyLock<Vec<char>> = LazyLock::new(|| {
     around
 });
 
-/// A text that obeys `rule` or nearly does.
+/// A text that satisfies `rule` or nearly does.
 pub fn near(rule: &TextRule, random: &mut Random) -> String {
     let length = length(rule, random);
     let pool = pool(rule, random);
@@ -73,7 +73,7 @@ pub fn near(rule: &TextRule, random: &mut Random) -> String {
     text.into_iter().collect()
 }
 
-/// The borders, their neighbours, and something between.
+/// A length at a limit, next to one, or in between.
 fn length(rule: &TextRule, random: &mut Random) -> usize {
     let (min, max) = (rule.min_chars, rule.max_chars);
     match random.below(8) {
@@ -87,7 +87,7 @@ fn length(rule: &TextRule, random: &mut Random) -> usize {
     }
 }
 
-/// What to write the text with: mostly what the rule lets stand inside, each character or one alone.
+/// The characters of a text: mostly those that the rule allows inside, in any mix or a single one repeated.
 fn pool(rule: &TextRule, random: &mut Random) -> Vec<char> {
     let common: Vec<char> = COMMON.chars().collect();
     if random.one_in(12) {
@@ -108,7 +108,7 @@ fn replace(text: &mut [char], at: usize, with: char) {
     }
 }
 
-/// Makes one change that keeps the length or not.
+/// Makes one change, which may change the length.
 fn spoil(text: &mut Vec<char>, rule: &TextRule, random: &mut Random) {
     let anywhere = random.below(text.len() + 1);
     let at = random.pick(&[0, text.len() / 2, text.len().saturating_sub(1), anywhere]);
@@ -126,7 +126,7 @@ fn spoil(text: &mut Vec<char>, rule: &TextRule, random: &mut Random) {
     }
 }
 
-/// Writes a forbidden beginning, or what looks like one, over the beginning.
+/// Overwrites the beginning with a forbidden prefix, or with something similar.
 fn begin_as_forbidden(text: &mut [char], rule: &TextRule, random: &mut Random) {
     let forbidden = [rule.forbidden_prefixes, &["http://", "aliyun", "acs:"]].concat();
     for (at, c) in random.pick(&forbidden).chars().enumerate() {

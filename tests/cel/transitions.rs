@@ -1,4 +1,4 @@
-//! What is immutable once a pair is accepted, against a model that knows nothing of CEL.
+//! Tests what is immutable after acceptance, against a model that is independent of CEL.
 
 use futures::{StreamExt as _, stream};
 use keypair_operator::{
@@ -21,10 +21,10 @@ use crate::{
 };
 
 const ED25519: &str = include_str!("../vectors/public/ed25519.pub");
-/// Edits tried of each object.
+/// Number of edits tried on each object.
 const EDITS: usize = 12;
 
-/// What an edit may not change, with every default filled in.
+/// The values that an edit must not change, with all defaults filled in.
 #[derive(Debug, PartialEq)]
 struct Fixed {
     profile: String,
@@ -36,7 +36,7 @@ struct Fixed {
 }
 
 impl Fixed {
-    /// Read from the manifest itself, not from the operator's types.
+    /// Reads the manifest itself, not the operator's types.
     fn of(name: &str, spec: &Value) -> Self {
         let text = |path: &str, default: &str| spec.pointer(path).and_then(Value::as_str).unwrap_or(default).to_owned();
         let algorithm = text("/generate/algorithm", "RSA");
@@ -64,7 +64,7 @@ impl Fixed {
     }
 }
 
-/// A spec from a pool so small that two of them are often equal where it matters.
+/// A spec from a pool so small that two specs often have the same immutable values.
 fn spec(name: &str, random: &mut Random) -> Value {
     let mut spec = json!({});
     let mut set = |field: &str, values: &[Value]| {
@@ -127,7 +127,7 @@ fn spec(name: &str, random: &mut Random) -> Value {
     spec
 }
 
-/// An edit of `old`: some of its fields as in another spec.
+/// An edit of `old`: takes some of its fields from another spec.
 fn edit(name: &str, old: &Value, random: &mut Random) -> Value {
     let (other, mut new) = (spec(name, random), old.clone());
     for field in ["profile", "keyPairName", "clientToken", "description", "project", "tags", "secret", "rotation"] {
@@ -152,7 +152,7 @@ fn valid(name: &str, spec: &Value) -> bool {
     request::check(&translate::parameters(&key_pair(name, spec))).is_ok()
 }
 
-/// Creates a KeyPair, has it accepted where that is asked for, tries the edits and returns what the model did not foresee.
+/// Creates a KeyPair, marks it as accepted on demand, tries the edits and returns the results that the model did not predict.
 async fn surprises(
     client: Client,
     namespace: String,
@@ -163,7 +163,7 @@ async fn surprises(
 ) -> Vec<String> {
     let api: Api<KeyPair> = Api::namespaced(client.clone(), &namespace);
     let mut object = api.create(&PostParams::default(), &key_pair(&name, &old)).await.unwrap();
-    // Any status must do for the rules; only the identifier decides.
+    // The rules must work with any status: only the identifier matters.
     let status = if accepted { json!({"keyPairID": "kp-0123456789abcdefghij"}) } else { json!({"region": namespace}) };
     object = api
         .patch_status(&object.name_any(), &PatchParams::default(), &Patch::Merge(json!({"status": status})))
@@ -190,7 +190,7 @@ async fn surprises(
                 escaped(&new)
             ));
         }
-        // What is wrong with an edit that would be right for a new object is that it changes what is fixed.
+        // The edit is valid for a new object, so the only possible error is that it changes an immutable field.
         if let Answer::Refused(messages) = &answer
             && valid(&name, &new)
             && !messages.iter().all(|message| message.contains(" is immutable once the key pair is accepted"))
@@ -229,7 +229,7 @@ async fn an_accepted_pair_keeps_its_identifying_fields() {
     println!("transitions: {number} objects, {allowed} edits of what is not fixed, {forbidden} of what is");
     assert!(
         surprises.is_empty(),
-        "{} surprises, such as\n{}",
+        "{} unexpected results, for example\n{}",
         surprises.len(),
         surprises[..surprises.len().min(10)].join("\n")
     );

@@ -1,4 +1,4 @@
-//! What the operator is there for, in one namespace, small enough to watch all of it.
+//! Exercises all functions of the operator in one namespace, with few enough objects to check each of them.
 
 use keypair_test_harness::{ControlPlane, eventually};
 use serde_json::{Value, json};
@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 use crate::support::TIMEOUT;
 
 const PUBLIC_KEY: &str = include_str!("../vectors/public/rsa2048.pub");
-/// Two bodies that the API server takes and the operator refuses, for different reasons.
+/// Two bodies that the API server accepts and the operator refuses, for different reasons.
 const BROKEN: [&str; 2] = ["ssh-rsa ????", "ssh-rsa AAAA"];
 
-/// A namespace in which the operator is put to work.
+/// A namespace with work for the operator.
 pub struct Job<'a> {
     pub plane: &'a ControlPlane,
     pub namespace: String,
@@ -35,7 +35,7 @@ impl<'a> Job<'a> {
         self.plane.kubectl_with_input(&["apply", "-f", "-"], &object.to_string()).unwrap().ok().unwrap();
     }
 
-    /// One pair imported, one generated, one refused, and one whose Secret exists and is somebody else's.
+    /// Creates an imported pair, a generated pair, a refused pair, and a pair whose Secret already exists and is foreign.
     pub fn begin(&self) {
         self.kubectl(&["create", "secret", "generic", "foreign", "--from-literal=a=b"]);
         self.apply("imported", &json!({"publicKey": PUBLIC_KEY}));
@@ -47,12 +47,12 @@ impl<'a> Job<'a> {
         );
     }
 
-    /// Changes why the one pair is refused, which is an Event of the same reason.
+    /// Changes why the refused pair is refused: the new Event has the same reason but another note.
     pub fn refuse_again(&self) {
         self.apply("refused", &json!({"publicKey": BROKEN[1]}));
     }
 
-    /// Gives the Secret of the generated pair another label, and then another name.
+    /// Changes a label of the generated pair's Secret, then its name.
     pub async fn edit_and_move(&self) {
         let edits = [(r#"{"template":{"labels":{"team":"a"}}}"#, "generated"), (r#"{"name":"moved"}"#, "moved")];
         for (spec, name) in edits {
@@ -67,14 +67,14 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Moves the Secret of the generated pair, whether or not the operator can do that.
+    /// Requests a move of the generated pair's Secret, without waiting for it.
     pub async fn move_it(&self) {
         self.wait_for_reason("generated", "Generated").await;
         let patch = r#"{"spec":{"secret":{"name":"moved"}}}"#;
         self.kubectl(&["patch", "keypair", "generated", "--type=merge", "-p", patch]);
     }
 
-    /// Hands the foreign Secret over, with a key in it.
+    /// Offers the foreign Secret, with a key, for adoption.
     pub fn hand_over(&self, private_key: &str) {
         let entry = format!("--from-literal=ssh-privatekey={private_key}");
         self.kubectl(&["create", "secret", "generic", "offered", "--type=kubernetes.io/ssh-auth", &entry]);
@@ -82,7 +82,7 @@ impl<'a> Job<'a> {
         self.apply("adopting", &json!({"secret": {"name": "offered"}}));
     }
 
-    /// The reason of the condition Ready.
+    /// The reason of the Ready condition.
     pub fn reason(&self, name: &str) -> String {
         let path = r#"-o=jsonpath={.status.conditions[?(@.type=="Ready")].reason}"#;
         self.kubectl(&["get", "keypair", name, path])
@@ -93,7 +93,6 @@ impl<'a> Job<'a> {
         eventually(TIMEOUT, &what, async || Ok((self.reason(name) == reason).then_some(()))).await.unwrap();
     }
 
-    /// The notes of the Events about `name`.
     pub fn notes(&self, name: &str) -> Vec<String> {
         let events: Value = serde_json::from_str(&self.kubectl(&["get", "events.events.k8s.io", "-o=json"])).unwrap();
         let events = events["items"].as_array().unwrap();
@@ -104,14 +103,14 @@ impl<'a> Job<'a> {
             .collect()
     }
 
-    /// Waits until all that was begun is done.
+    /// Waits until the operator has handled all the work.
     pub async fn done(&self) {
         self.wait_for_reason("imported", "Imported").await;
         self.wait_for_reason("generated", "Generated").await;
         self.wait_for_reason("refused", "InvalidPublicKey").await;
         self.wait_for_reason("conflict", "SecretConflict").await;
         let key = self.kubectl(&["get", "secret", "generated", "-o=jsonpath={.data.ssh-privatekey}"]);
-        assert!(!key.is_empty(), "no private key");
+        assert!(!key.is_empty(), "the Secret has no private key");
         eventually(TIMEOUT, "the Event of the refusal", async || Ok((!self.notes("refused").is_empty()).then_some(())))
             .await
             .unwrap();

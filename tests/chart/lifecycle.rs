@@ -23,7 +23,7 @@ async fn upgrade_and_uninstall_keep_every_key_pair() {
     let before = uids();
 
     assert!(release.args().contains(&"--quota=500".to_owned()));
-    // More than a float writes without an exponent.
+    // Large enough that Helm prints it with an exponent if it treats it as a float.
     release.helm(&["upgrade", release.name, CHART, "--set", "quota=12345678"]);
     assert!(release.args().contains(&"--quota=12345678".to_owned()), "{:?}", release.args());
     assert_eq!(uids(), before);
@@ -35,12 +35,12 @@ async fn upgrade_and_uninstall_keep_every_key_pair() {
     let roles = plane.kubectl(&["get", "clusterroles,clusterrolebindings", "-o=name"]).unwrap().ok().unwrap();
     assert!(!roles.contains("life"), "{roles}");
 
-    // As the chart's README says, another release takes over what was kept.
+    // As the chart's README says, another release can take over the objects that Helm kept.
     Release::install(&plane, "again", &["--take-ownership"]);
     assert_eq!(uids(), before);
 }
 
-/// Whatever Helm does with the release, the key stays the same to the byte.
+/// The key stays byte for byte the same, whatever Helm does with the release.
 #[tokio::test(flavor = "multi_thread")]
 async fn upgrade_rollback_and_uninstall_keep_every_key() {
     let plane = ControlPlane::start(&Options::default()).unwrap();
@@ -88,7 +88,7 @@ async fn upgrade_rollback_and_uninstall_keep_every_key() {
     }
 }
 
-/// The chart as it was: at the newest release, or, before there is one, as it was when it was first whole.
+/// The previous chart: that of the newest release or, if there is none, that of the first commit with a complete chart.
 fn chart_before(directory: &Path) -> String {
     let git = |args: &[&str]| {
         let output = Command::new("git").arg("-C").arg(env!("CARGO_MANIFEST_DIR")).args(args).output().unwrap();
@@ -106,7 +106,7 @@ fn chart_before(directory: &Path) -> String {
         ])
     };
     let commit = released.or_else(first).filter(|commit| !commit.is_empty());
-    let commit = commit.expect("the history of the chart: clone the repository with it");
+    let commit = commit.expect("the chart should have a Git history: clone the repository with its history");
     let archive = directory.join("chart.tar");
     fs::write(&archive, git(&["archive", &commit, "charts"]).unwrap()).unwrap();
     let unpacked = Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(directory).status().unwrap();
@@ -114,7 +114,7 @@ fn chart_before(directory: &Path) -> String {
     directory.join("charts/keypair-operator").display().to_string()
 }
 
-/// From an older version of the chart, with an older CRD.
+/// Upgrades from an older version of the chart, with an older CRD.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upgrade_from_the_previous_chart_keeps_every_key() {
     let plane = ControlPlane::start(&Options::default()).unwrap();
@@ -136,14 +136,14 @@ async fn an_upgrade_from_the_previous_chart_keeps_every_key() {
         kubectl(&["wait", "--for=condition=Ready", "--timeout=60s", &format!("keypair/{name}")]);
     };
     let key = || kubectl(&["get", "secret", "kept", "-o=jsonpath={.data} {.metadata.uid}"]);
-    // Of the older version there is only the chart: this program may need rights that it did not grant.
+    // Only the chart of the older version is available, and the current program may need rights that the old chart did not grant.
     let (mut operator, _) = release.run_with(plane.kubeconfig(), &[]);
     create("kept");
     let kept = key();
     assert_eq!(operator.stop().await.unwrap().code(), Some(0));
 
     release.helm(&["upgrade", release.name, CHART]);
-    assert_ne!(crd()["spec"]["versions"], older["spec"]["versions"], "the CRD is not upgraded");
+    assert_ne!(crd()["spec"]["versions"], older["spec"]["versions"], "the CRD was not upgraded");
     let (mut operator, _, _kubeconfig) = release.run();
     create("new");
     kubectl(&["wait", "--for=condition=Ready", "--timeout=60s", "keypair/kept"]);

@@ -1,7 +1,7 @@
-//! The chart, installed by the real helm on a real API server: what it grants is what the operator needs.
+//! Installs the chart with the real helm on a real API server, and checks that it grants exactly what the operator needs.
 //!
-//! There is no kubelet, so the operator runs beside the cluster, but with the arguments, the environment and the token that
-//! its pod would have.
+//! The test cluster has no kubelet, so the operator runs outside the cluster, with the arguments, the environment and the token
+//! of its pod.
 
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, missing_docs, reason = "a panic fails the test")]
 
@@ -44,7 +44,9 @@ fn the_chart_has_the_crd_of_the_repository() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/crds/keypairs.keypairs.dev.yaml");
     let expected = documents(&fs::read_to_string(file).unwrap()).remove(0);
     let objects = template(&[]);
-    let [rendered] = of_kind(&objects, "CustomResourceDefinition")[..] else { panic!("not one definition") };
+    let [rendered] = of_kind(&objects, "CustomResourceDefinition")[..] else {
+        panic!("expected one CustomResourceDefinition")
+    };
     let mut rendered = rendered.clone();
     let metadata = rendered["metadata"].as_object_mut().unwrap();
     assert_eq!(metadata["annotations"], json!({"helm.sh/resource-policy": "keep"}));
@@ -54,7 +56,7 @@ fn the_chart_has_the_crd_of_the_repository() {
     assert!(of_kind(&template(&["--set", "crds.install=false"]), "CustomResourceDefinition").is_empty());
 }
 
-/// The same with all numbers as floats: helm drops the `.0` of a whole one.
+/// Turns all numbers into floats, because helm drops the `.0` of a whole float.
 fn floats(value: Value) -> Value {
     match value {
         Value::Number(number) => json!(number.as_f64()),
@@ -64,7 +66,7 @@ fn floats(value: Value) -> Value {
     }
 }
 
-/// The rules of a release, by resource.
+/// The verbs of a role, by resource.
 fn rules(role: &Value) -> BTreeMap<String, Vec<String>> {
     let texts = |value: &Value| -> Vec<String> {
         value.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
@@ -76,7 +78,7 @@ fn rules(role: &Value) -> BTreeMap<String, Vec<String>> {
 #[test]
 fn watched_namespaces_need_no_cluster_wide_rights() {
     let all = template(&["--set", "rbac.aggregate=false"]);
-    // The one Role is that of the leader election.
+    // The only Role is the one for leader election.
     assert_eq!((of_kind(&all, "ClusterRole").len(), of_kind(&all, "Role").len()), (1, 1));
     let few = template(&["--set", "rbac.aggregate=false", "--set", "watchNamespaces={one,two,one}"]);
     assert_eq!((of_kind(&few, "ClusterRole").len(), of_kind(&few, "ClusterRoleBinding").len()), (0, 0));
@@ -86,7 +88,7 @@ fn watched_namespaces_need_no_cluster_wide_rights() {
     assert_eq!(namespaces("Role"), ["system", "one", "two"]);
     assert_eq!(namespaces("RoleBinding"), ["system", "one", "two"]);
     let mut whole = rules(of_kind(&all, "ClusterRole")[0]);
-    // A Role lets its own Namespace be read, but not watched.
+    // A Role grants reading its own Namespace, but not watching it.
     assert_eq!(whole.insert("namespaces".to_owned(), vec!["get".to_owned()]).unwrap(), ["list", "watch"]);
     for role in &of_kind(&few, "Role")[1..] {
         assert_eq!(rules(role), whole);

@@ -21,7 +21,7 @@ fn rendered(flags: &[&str]) -> Vec<Value> {
     objects
 }
 
-/// The chart renders what the command prints for the same installation, with any names in the values.
+/// The chart renders what the command prints for the same installation, whatever names the values set.
 #[test]
 fn chart_policies_equal_the_output_of_the_command() {
     let named = |name: &str, service_account: &str, service: &str| Installation {
@@ -71,12 +71,12 @@ fn policies_can_be_disabled_and_labelled() {
         let configuration = of_kind(&webhook, kind)[0];
         let service = configuration["webhooks"][0]["clientConfig"]["service"]["name"].as_str().unwrap();
         for name in [configuration["metadata"]["name"].as_str().unwrap(), service] {
-            assert!(rules.contains(&format!("== '{name}'")), "the policies do not know {name}");
+            assert!(rules.contains(&format!("== '{name}'")), "the policies do not mention {name}");
         }
     }
 }
 
-/// An upgrade installs the policies into a release without them, they take effect, and uninstalling the release removes them.
+/// An upgrade installs the policies into a release that has none, they take effect, and uninstalling the release removes them.
 #[tokio::test(flavor = "multi_thread")]
 async fn policies_are_installed_by_upgrade_and_removed_with_the_release() {
     let plane = ControlPlane::start(&Options::default()).unwrap();
@@ -110,10 +110,10 @@ async fn policies_are_installed_by_upgrade_and_removed_with_the_release() {
         refused.contains("spec.secret.name: alice has no permission to create secrets in namespace default"),
         "{refused}"
     );
-    // What was there before is not judged anew by an edit of something else.
+    // The policies do not check an existing value again when an edit changes something else.
     kubectl(&["label", "keypair", "before", "team=a", "--context=alice"]);
 
-    // What is there is what was installed, to the last default: whoever compares the two sees no difference.
+    // The cluster holds exactly the rendered spec, all defaults included, so that tools that compare the two see no drift.
     let manifest = documents(&release.helm(&["get", "manifest", release.name]));
     for kind in KINDS {
         for object in of_kind(&manifest, kind) {
@@ -122,7 +122,7 @@ async fn policies_are_installed_by_upgrade_and_removed_with_the_release() {
         }
     }
 
-    // The API server finds no mistake in the types of any expression.
+    // The API server's type check finds no error in any expression.
     let unchecked = eventually(TIMEOUT, "the types to be checked", async || {
         let list: Value = serde_json::from_str(&kubectl(&["get", "validatingadmissionpolicies", "-o=json"])).unwrap();
         let policies = list["items"].as_array().unwrap().clone();

@@ -1,4 +1,4 @@
-//! The three commands of the README, typed as they stand there, against a real API server and a real sshd.
+//! Runs the three commands of the README literally, against a real API server and a real sshd.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
 
@@ -7,7 +7,7 @@ use regex::Regex;
 
 use crate::support::{HELM, Release, TIMEOUT};
 
-/// Each command of the README's section, and what is shown below it.
+/// The commands in the README's section, each with the output shown below it.
 fn commands() -> Vec<(String, String)> {
     let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
     let section = readme.split("<!-- tried: login -->").nth(1).unwrap().split("<!-- end -->").next().unwrap();
@@ -25,7 +25,7 @@ fn commands() -> Vec<(String, String)> {
         .collect()
 }
 
-/// Text without what differs from one time to the other.
+/// Removes what differs between runs.
 fn without_times(text: &str) -> String {
     Regex::new("LAST DEPLOYED: .*")
         .unwrap()
@@ -35,7 +35,7 @@ fn without_times(text: &str) -> String {
         .to_owned()
 }
 
-/// A shell in a home of its own, with the commands that a person has.
+/// A shell with a separate home directory and the commands that a user has.
 struct Shell<'a> {
     home: &'a Path,
     plane: &'a ControlPlane,
@@ -105,8 +105,8 @@ async fn three_commands_lead_to_a_login() {
     let release = Release::installed(&plane, "keypair-operator", "keypair-operator");
     let mut operator = None;
     for (command, shown) in &commands {
-        // No kubelet is there to run the pod, so nothing is to be waited for; the operator runs beside the cluster, as the pod
-        // would.
+        // The test cluster has no kubelet to run the pod, so do not wait for it; the operator runs outside the cluster with the pod's
+        // settings.
         let command =
             command.replace(" --wait", "").replace("login.key", &home.join("login.key").display().to_string());
         assert_eq!(without_times(&shell.run(&command)), without_times(shown), "{command}");

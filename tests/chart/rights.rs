@@ -1,4 +1,4 @@
-//! What the chart grants: enough for everything the operator does, and nothing else.
+//! Checks that the chart grants everything that the operator needs, and nothing else.
 
 use std::{collections::BTreeSet, fs, path::Path, sync::LazyLock};
 
@@ -12,21 +12,21 @@ use crate::{
     support::{Release, TIMEOUT},
 };
 
-/// Its API server has no streams of what there is, as older ones have not: there the operator needs every right it is given.
+/// The API server has no streaming lists, like older ones: only then does the operator use every right that it has.
 static PLANE: LazyLock<ControlPlane> = LazyLock::new(|| {
     let crd = Path::new(env!("CARGO_TARGET_TMPDIR")).join("chart.crd.yaml");
     fs::write(&crd, app::crd_yaml().unwrap()).unwrap();
     let feature_gates = Some("WatchList=false".to_owned());
     ControlPlane::start(&Options { audit: true, crds: vec![crd], feature_gates, ..Options::default() })
-        .expect("a control plane")
+        .expect("the control plane should start")
 });
 
-/// An operator that watches all namespaces would do what another test waits for in vain.
+/// Serialises the tests: an operator that watches all namespaces would interfere with the others.
 static ALONE: Mutex<()> = Mutex::const_new(());
 
 const WITHOUT_CRD: [&str; 2] = ["--set", "crds.install=false"];
 
-/// A verb on a resource, as RBAC writes it (`keypairs/status`).
+/// A verb and a resource, as in RBAC (`keypairs/status`).
 type Right = (String, String);
 
 fn right(request: &Request) -> Right {
@@ -58,14 +58,14 @@ fn without(role: &Value, (resource, verb): &Right) -> Value {
             rule["verbs"].as_array_mut().unwrap().retain(|one| one != verb);
         }
     }
-    // A rule without verbs is not allowed.
+    // RBAC does not allow a rule without verbs.
     role["rules"].as_array_mut().unwrap().retain(|rule| !rule["verbs"].as_array().unwrap().is_empty());
-    // So that it replaces whatever is there.
+    // Without a resource version, the update replaces the role unconditionally.
     role["metadata"].as_object_mut().unwrap().remove("resourceVersion");
     role
 }
 
-/// The log, or nothing on a cluster of somebody else, where it cannot be seen what was used.
+/// The audit log; `None` on an external cluster, where the used rights cannot be observed.
 fn audit() -> Option<Audit> {
     let audit = PLANE.audit();
     if audit.is_none() {
@@ -74,7 +74,7 @@ fn audit() -> Option<Audit> {
     audit
 }
 
-/// The requests of the release's pod since `mark`.
+/// The requests of the release's operator since `mark`.
 fn requests(audit: &Audit, mark: Mark, user: &str) -> Vec<Request> {
     audit.matching(mark, &Requests::any().by_user(user)).unwrap()
 }
@@ -97,7 +97,7 @@ async fn the_operator_works_with_exactly_its_rights() {
     job.done().await;
     let first = job.notes("refused");
     job.refuse_again();
-    // Whoever reads Events must find the present reason among them.
+    // The Events must show the current reason.
     eventually(TIMEOUT, "an Event with the new note", async || {
         Ok(job.notes("refused").iter().any(|note| !first.contains(note)).then_some(()))
     })
@@ -107,7 +107,7 @@ async fn the_operator_works_with_exactly_its_rights() {
 
     if let (Some(audit), Some(mark)) = (audit(), mark) {
         let role = role(&release);
-        // The Lease is renewed in its own time.
+        // The Lease is renewed on its own schedule.
         let renewed = ("leases".to_owned(), "update".to_owned());
         eventually(TIMEOUT, "the Lease to be renewed", async || {
             Ok(requests(&audit, mark, &user).iter().any(|request| right(request) == renewed).then_some(()))
@@ -169,7 +169,7 @@ async fn removing_any_single_right_breaks_something() {
     release.helm(&["uninstall", release.name]);
 }
 
-/// Whether the API server lets `user` do it anywhere.
+/// Whether the API server allows `user` this right in any namespace.
 fn may(user: &str, (resource, verb): &Right) -> bool {
     let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
     let group = match resource {
@@ -203,7 +203,7 @@ async fn watch_namespaces_restricts_the_operator() {
     }
     operator.wait_for_http(([127, 0, 0, 1], port).into(), "/readyz", TIMEOUT).await.unwrap();
 
-    // These are older than those that are done, so the operator has passed them over.
+    // These KeyPairs are older than the finished ones, so the operator has ignored them.
     for name in ["imported", "generated", "refused", "conflict"] {
         assert_eq!(there.reason(name), "", "{name}");
     }
@@ -211,7 +211,7 @@ async fn watch_namespaces_restricts_the_operator() {
     assert_eq!(secrets.trim(), "secret/foreign");
     if let (Some(audit), Some(mark)) = (audit(), mark) {
         let requests = requests(&audit, mark, &user);
-        // That it may not watch the Namespaces is how it knows that it has to read them.
+        // The refused watch of Namespaces tells the operator to get them instead.
         let watch = ("namespaces".to_owned(), "watch".to_owned());
         assert_eq!(forbidden(&requests), BTreeSet::from([watch.clone()]), "{}", operator.log().unwrap());
         let elsewhere: Vec<&Request> = requests

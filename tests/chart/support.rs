@@ -1,4 +1,4 @@
-//! What the tests of the chart share.
+//! Helpers for the tests of the chart.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ pub use crate::release::{CHART, HELM, Release, helm};
 
 pub const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The objects of YAML with any number of documents.
+/// The objects of a YAML stream with any number of documents.
 pub fn documents(yaml: &str) -> Vec<Value> {
     let documents: Vec<Value> = serde_saphyr::from_multiple(yaml).expect("YAML");
     documents.into_iter().filter(Value::is_object).collect()

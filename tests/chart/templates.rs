@@ -1,4 +1,4 @@
-//! What the templates make of the values, and what a real API server says of it.
+//! Renders the templates with various values, and validates the result with a real API server.
 
 use std::{fs, path::Path, process::Command};
 
@@ -38,14 +38,14 @@ const EVERYTHING: [&str; 24] = [
     "podLabels.pod=yes",
 ];
 
-/// The kinds that only those clusters know that have their operators.
+/// Kinds that exist only in clusters where other operators are installed.
 const OF_OTHERS: [&str; 4] = ["ServiceMonitor", "PrometheusRule", "Certificate", "Issuer"];
 
 fn pod(objects: &[Value]) -> &Value {
     &of_kind(objects, "Deployment")[0]["spec"]["template"]["spec"]
 }
 
-/// The API server of the chart's Kubernetes version validates strictly: it refuses unknown fields.
+/// The API server of the chart's Kubernetes version uses strict validation, which refuses unknown fields.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_api_server_accepts_every_object() {
     let plane = ControlPlane::start(&Options::default()).unwrap();
@@ -76,11 +76,11 @@ fn common_labels_and_annotations_are_on_every_object() {
     assert_eq!(of_kind(&objects, "ServiceAccount")[0]["metadata"]["annotations"]["own"], "yes");
     let deployment = of_kind(&objects, "Deployment")[0];
     assert_eq!(deployment["spec"]["template"]["metadata"]["labels"]["pod"], "yes");
-    // Labels may change with an upgrade, a selector may not.
+    // An upgrade may change labels, but the selector is immutable.
     assert_eq!(deployment["spec"]["selector"]["matchLabels"]["team"], Value::Null);
 }
 
-/// The `restricted` Pod Security Standard, and restrictions beyond it.
+/// Enforces the `restricted` Pod Security Standard and stricter settings.
 #[test]
 fn the_pod_meets_the_restricted_security_standard() {
     let objects = template(&[]);
@@ -110,10 +110,10 @@ fn replicas_are_spread_and_protected_from_disruption() {
     let objects = template(&[]);
     let spread = &pod(&objects)["topologySpreadConstraints"][0];
     assert_eq!((&spread["topologyKey"], &spread["maxSkew"]), (&json!("kubernetes.io/hostname"), &json!(1)));
-    let [budget] = of_kind(&objects, "PodDisruptionBudget")[..] else { panic!("not one PodDisruptionBudget") };
+    let [budget] = of_kind(&objects, "PodDisruptionBudget")[..] else { panic!("expected one PodDisruptionBudget") };
     assert_eq!(budget["spec"]["maxUnavailable"], 1);
     assert_eq!(budget["spec"]["selector"], of_kind(&objects, "Deployment")[0]["spec"]["selector"]);
-    // It would keep a node from being drained.
+    // With a single replica, a PodDisruptionBudget would block node drains.
     assert!(of_kind(&template(&["--set", "replicas=1"]), "PodDisruptionBudget").is_empty());
     let own = template(&["--set-json", "topologySpreadConstraints=[]"]);
     assert_eq!(pod(&own)["topologySpreadConstraints"], json!([]));
@@ -135,7 +135,7 @@ fn the_network_policy_allows_only_served_ports() {
     assert_eq!(of_kind(&objects, "NetworkPolicy")[0]["spec"]["ingress"][0]["from"], json!([{ "podSelector": {} }]));
 }
 
-/// The maximum time that the operator needs to stop: a second, two thirds of the Lease's duration, and five seconds for traces.
+/// The operator needs at most this long to stop: one second, two thirds of the Lease duration, and five seconds to export traces.
 #[test]
 fn the_grace_period_allows_releasing_the_lease() {
     for (duration, expected) in [(3, 30), (15, 30), (30, 30), (60, 50), (65535, 43700)] {
@@ -192,7 +192,7 @@ fn chart_values_become_operator_flags() {
     ] {
         assert_eq!(args.iter().filter(|arg| **arg == expected).count(), 1, "{expected}: {args:?}");
     }
-    // Told nothing, the operator takes the fastest that it has: an image with the FIPS module refuses to be told so.
+    // Without the flag, the operator picks the fastest available generator; an image with the FIPS module refuses the flag.
     let silent = template(&[]);
     assert!(!pod(&silent)["containers"][0]["args"].to_string().contains("rsa-generator"));
     assert_eq!(container["env"], json!([{ "name": "RUST_LOG", "value": "debug" }]));
@@ -208,15 +208,15 @@ fn the_chart_configures_prometheus_monitoring() {
     let services = of_kind(&objects, "Service");
     let metrics =
         services.iter().find(|service| service["metadata"]["name"] == "test-keypair-operator-metrics").unwrap();
-    let [monitor] = of_kind(&objects, "ServiceMonitor")[..] else { panic!("not one ServiceMonitor") };
+    let [monitor] = of_kind(&objects, "ServiceMonitor")[..] else { panic!("expected one ServiceMonitor") };
     let wanted = monitor["spec"]["selector"]["matchLabels"].as_object().unwrap();
     assert!(wanted.iter().all(|(label, value)| metrics["metadata"]["labels"][label] == *value));
-    // The Service of the webhook is not scraped.
+    // Prometheus must not scrape the Service of the webhook.
     let webhook =
         services.iter().find(|service| service["metadata"]["name"] == "test-keypair-operator-webhook").unwrap();
     assert!(wanted.iter().any(|(label, value)| webhook["metadata"]["labels"][label] != *value));
     assert_eq!(monitor["spec"]["endpoints"][0]["port"], metrics["spec"]["ports"][0]["name"]);
-    let [rule] = of_kind(&objects, "PrometheusRule")[..] else { panic!("not one PrometheusRule") };
+    let [rule] = of_kind(&objects, "PrometheusRule")[..] else { panic!("expected one PrometheusRule") };
     assert!(rule["spec"]["groups"][0]["rules"].as_array().unwrap().len() > 5);
     let dashboards = of_kind(&objects, "ConfigMap");
     let dashboard: Value =
@@ -225,7 +225,7 @@ fn the_chart_configures_prometheus_monitoring() {
     assert_eq!(dashboards[0]["metadata"]["labels"]["grafana_dashboard"], "1");
 }
 
-/// Crate, chart and image have one version, and the release script sets it everywhere.
+/// Crate, chart and image have the same version, and the release script sets it everywhere.
 #[test]
 fn crate_chart_and_image_versions_are_equal() {
     let file = |path: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
@@ -234,7 +234,7 @@ fn crate_chart_and_image_versions_are_equal() {
     assert_eq!((&chart["version"], &chart["appVersion"]), (&json!(version), &json!(version)));
     assert!(pod(&template(&[]))["containers"][0]["image"].as_str().unwrap().ends_with(&format!(":{version}")));
 
-    // In a clone, with what is committed.
+    // Run in a clone, with the committed files only.
     let clone = tempfile::tempdir().unwrap();
     let run = |program: &str, args: &[&str]| {
         let output = Command::new(program).args(args).current_dir(clone.path()).output().unwrap();

@@ -1,7 +1,7 @@
-//! The chart's values: their schema and their table in the README are made from the comments of `values.yaml`.
+//! The schema of the chart's values and their table in the README are generated from the comments in `values.yaml`.
 //!
-//! A value has its description above it, behind `# --`; what its type does not say stands behind `# @schema`, as JSON Schema.
-//! `make docs` writes schema and table, and these tests fail when they are not what the comments say.
+//! A `# --` comment above a value is its description; a `# @schema` comment adds JSON Schema that the type alone does not imply.
+//! `make docs` writes the schema and the table, and these tests fail if either is outdated.
 
 use std::{fmt::Write as _, fs, process::Command};
 
@@ -11,23 +11,22 @@ use serde_json::{Map, Value, json};
 
 use crate::support::{CHART, HELM, documents};
 
-/// One value with its comments.
 struct Row {
-    /// Such as `image.tag`.
+    /// The path of the value, for example `image.tag`.
     key: String,
     description: String,
     schema: Value,
     default: Value,
 }
 
-/// The values in their order.
+/// The values in the order of the file.
 fn rows() -> Vec<Row> {
     let text = fs::read_to_string(format!("{CHART}/values.yaml")).unwrap();
     let values = documents(&text).remove(0);
     let mut rows: Vec<Row> = Vec::new();
     let mut path: Vec<(usize, String)> = Vec::new();
     let (mut description, mut extra) = (String::new(), json!({}));
-    // Deeper than a value that has been described is its default.
+    // Lines that are indented deeper than a documented value belong to its default.
     let mut within: Option<usize> = None;
     for line in text.lines() {
         let indent = line.len() - line.trim_start().len();
@@ -74,7 +73,7 @@ fn type_of(value: &Value) -> &'static str {
     }
 }
 
-/// The schema of all values. A value that there is not is refused, since it is mostly one that is misspelt.
+/// The schema of all values. It refuses unknown values, because most of them are misspelt.
 fn schema() -> Value {
     let mut root = object();
     root["$schema"] = json!("http://json-schema.org/draft-07/schema#");
@@ -87,7 +86,7 @@ fn schema() -> Value {
         }
         group["properties"][*name] = schema;
     }
-    // Helm gives them to every chart.
+    // Helm passes `global` to every chart.
     root["properties"]["global"] = json!({ "type": "object" });
     root
 }
@@ -108,7 +107,7 @@ fn table() -> String {
     table
 }
 
-/// Compares a file with what it must be, or writes it.
+/// Compares a file with its expected content, or writes it.
 fn check(path: &str, expected: &str) {
     let path = format!("{CHART}/{path}");
     if std::env::var_os("UPDATE_DOCS").is_some() {
@@ -150,14 +149,14 @@ fn every_value_is_described() {
     leaves(&values, "", &described);
 }
 
-/// The flags of `run` whose values the chart determines.
+/// The flags of `run` whose values the chart sets itself.
 const SET_BY_THE_CHART: [&str; 5] =
     ["leader-elect", "metrics-addr", "webhook-addr", "webhook-cert-dir", "webhook-configuration"];
 
-/// The flags of `run` that the chart never passes: for an operator outside the cluster, and for tests.
+/// The flags of `run` that the chart never passes: they are for an operator outside the cluster, and for tests.
 const NOT_IN_THE_CHART: [&str; 2] = ["webhook-cert-lifetime", "webhook-url"];
 
-/// A value names its flag in its description.
+/// The description of a value names its flag.
 #[test]
 fn every_flag_of_run_has_a_value() {
     let command = Args::command();

@@ -1,4 +1,4 @@
-//! The webhook of a release, with the release's own rights.
+//! Runs the webhook of a release with the rights of the release.
 
 use std::{collections::BTreeSet, process::Command};
 
@@ -16,13 +16,13 @@ const WITH_WEBHOOK: [&str; 2] = ["--set", "webhook.enabled=true"];
 
 #[test]
 fn the_chart_registers_webhooks_only_for_key_pairs() {
-    assert!(KINDS.iter().all(|kind| of_kind(&template(&[]), kind).is_empty()), "off by default");
+    assert!(KINDS.iter().all(|kind| of_kind(&template(&[]), kind).is_empty()), "the webhook should be off by default");
     let flags = [&WITH_WEBHOOK[..], &["--set", "webhook.failurePolicy=Fail", "--set", "watchNamespaces={one,two}"]];
     let objects = template(&flags.concat());
     for kind in KINDS {
-        let [configuration] = of_kind(&objects, kind)[..] else { panic!("not one {kind}") };
+        let [configuration] = of_kind(&objects, kind)[..] else { panic!("expected one {kind}") };
         let webhook = &configuration["webhooks"][0];
-        // What is only asked to be faster than the CRD is never in the way.
+        // The mutating webhook only answers faster than the CRD, so its failure must not block requests.
         let is_mutating = kind == KINDS[0];
         assert_eq!(webhook["failurePolicy"], if is_mutating { "Ignore" } else { "Fail" });
         assert_eq!(webhook["matchConditions"].is_array(), is_mutating);
@@ -39,11 +39,13 @@ fn the_chart_registers_webhooks_only_for_key_pairs() {
 fn cert_manager_certificates_need_no_additional_rights() {
     let flags = [&WITH_WEBHOOK[..], &["--set", "webhook.certManager.enabled=true"]].concat();
     let objects = template(&flags);
-    // An authority, which is trusted for long, and what it signs.
+    // A CA certificate with a long lifetime, and the certificate that it signs.
     let certificates = of_kind(&objects, "Certificate");
     let (authorities, leaves): (Vec<&Value>, Vec<&Value>) =
         certificates.into_iter().partition(|certificate| certificate["spec"]["isCA"] == true);
-    let ([authority], [certificate]) = (&authorities[..], &leaves[..]) else { panic!("not one of each") };
+    let ([authority], [certificate]) = (&authorities[..], &leaves[..]) else {
+        panic!("expected one CA and one serving certificate")
+    };
     let issuers = of_kind(&objects, "Issuer");
     let issuer = issuers.iter().find(|issuer| issuer["metadata"]["name"] == certificate["spec"]["issuerRef"]["name"]);
     assert_eq!(issuer.unwrap()["spec"]["ca"]["secretName"], authority["spec"]["secretName"]);
@@ -62,18 +64,18 @@ fn cert_manager_certificates_need_no_additional_rights() {
     let directory =
         format!("--webhook-cert-dir={}", pod["containers"][0]["volumeMounts"][0]["mountPath"].as_str().unwrap());
     assert!(pod["containers"][0]["args"].as_array().unwrap().contains(&json!(directory)));
-    assert_eq!(of_kind(&objects, "Role").len(), 1, "that of the leader election");
+    assert_eq!(of_kind(&objects, "Role").len(), 1, "expected only the Role for leader election");
     let own = flags.iter().copied().chain(["--set-json", r#"webhook.certManager.issuerRef={"name":"internal"}"#]);
     let objects = template(&own.collect::<Vec<_>>());
     assert!(of_kind(&objects, "Issuer").is_empty());
     assert_eq!(of_kind(&objects, "Certificate")[0]["spec"]["issuerRef"], json!({ "name": "internal" }));
 }
 
-/// The API server cannot reach the Service, because the test has no cluster network: the webhook configurations of the release
-/// get the address of the process instead. Everything else is as in the release.
+/// The API server cannot reach the Service, because the test has no cluster network. So the webhook configurations of the release
+/// point to the address of the process instead. Everything else is as in the release.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_webhook_works_with_the_rights_of_the_release() {
-    // Without streams of what there is, as older API servers are: where there are streams, nothing is listed.
+    // Without streaming lists, like older API servers: with them, the operator never sends a `list`.
     let feature_gates = Some("WatchList=false".to_owned());
     let plane = ControlPlane::start(&Options { audit: true, feature_gates, ..Options::default() }).unwrap();
     let release = Release::install(&plane, "asked", &WITH_WEBHOOK);
@@ -93,7 +95,7 @@ async fn the_webhook_works_with_the_rights_of_the_release() {
     let service = "DNS:asked-keypair-operator-webhook.asked-system.svc";
     assert!(certificate().contains(service), "{}", certificate());
 
-    // An upgrade takes nothing away that the operator has filled in.
+    // An upgrade keeps the CA bundles that the operator has filled in.
     let name = "asked-keypair-operator";
     let bundles =
         || KINDS.map(|kind| release.kubectl(&["get", kind, name, "-o=jsonpath={.webhooks[0].clientConfig.caBundle}"]));
@@ -121,7 +123,7 @@ async fn the_webhook_works_with_the_rights_of_the_release() {
     })
     .await
     .unwrap();
-    // In its own namespace nobody is asked: there the rules of the CRD answer.
+    // The webhook skips the release's own namespace, where only the CRD's rules apply.
     let own = manifest("bad", json!({ "keyPairName": "1st" }));
     let output = plane.kubectl_with_input(&["create", "-n", &release.namespace, "-f", "-"], &own).unwrap();
     assert!(output.stderr.starts_with("The KeyPair \"bad\" is invalid: "), "{}", output.stderr);
@@ -151,5 +153,9 @@ async fn the_webhook_works_with_the_rights_of_the_release() {
     assert_eq!(operator.stop().await.unwrap().code(), Some(0));
     release.helm(&["uninstall", release.name]);
     let left = plane.kubectl(&["get", "mutatingwebhookconfigurations,validatingwebhookconfigurations", "-o=name"]);
-    assert_eq!(left.unwrap().ok().unwrap().trim(), "", "nothing may be left that nobody answers");
+    assert_eq!(
+        left.unwrap().ok().unwrap().trim(),
+        "",
+        "uninstalling the release left webhook configurations without a server"
+    );
 }

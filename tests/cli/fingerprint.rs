@@ -4,7 +4,7 @@ use std::{fs, io::ErrorKind, process::Command};
 
 use crate::{assert_not_repeated, execute, execute_with, repository, vector};
 
-/// The fingerprint that `ssh-keygen -l` prints; `None` where it is not installed.
+/// The fingerprint that `ssh-keygen -l` prints; `None` if ssh-keygen is not installed.
 fn ssh_keygen(path: &str, hash: &str) -> Option<String> {
     let output = match Command::new("ssh-keygen").args(["-l", "-E", hash, "-f", path]).output() {
         Ok(output) => output,
@@ -24,9 +24,9 @@ fn without_a_profile_it_prints_what_ssh_keygen_prints() {
     let mut compared = 0;
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
-        // ssh-keygen also prints the comment of these, and calls a certificate RSA-CERT.
+        // For a public key line, ssh-keygen also prints the comment, and it calls a certificate RSA-CERT.
         let is_line = path.extension().is_some_and(|extension| extension == "pub");
-        // ssh-keygen supports ML-DSA only since version 10.4. Those rows of public.tsv come from its authors.
+        // ssh-keygen supports ML-DSA only since version 10.4. Those rows of public.tsv come from OpenSSH's own test data.
         if !is_line || path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("mldsa44")) {
             continue;
         }
@@ -62,7 +62,7 @@ fn each_profile_has_its_format() {
     assert_eq!(printed(&["--profile", "openssh"]), format!("{sha256}\n"));
 }
 
-/// UCloud hashes a text, not the key blob, so any MD5 program can verify it.
+/// UCloud hashes the text of the key, not the key blob, so users can verify the fingerprint with any MD5 program.
 #[test]
 fn the_ucloud_fingerprint_covers_project_identifier_and_body() {
     let body = vector("public/rsa2048.pub");

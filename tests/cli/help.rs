@@ -8,13 +8,13 @@ use serde_json::Value;
 
 use crate::{execute, program};
 
-/// The help must list every flag of the parser, and explain it with more than its name.
+/// The help lists every flag of the parser, and describes it in more words than its name.
 #[test]
 fn help_lists_every_flag_and_variable() {
     let command = Args::command();
     let commands = ["run", "crd", "policy", "lint", "fingerprint"];
     let known: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
-    assert_eq!(known, commands, "each command is tested here");
+    assert_eq!(known, commands, "this test should cover every command");
     let top = execute(&["--help"]);
     assert_eq!(top.code, Some(0));
     assert!(top.stdout.contains("keypair-operator crd | kubectl apply"), "{}", top.stdout);
@@ -23,7 +23,7 @@ fn help_lists_every_flag_and_variable() {
         let help = execute(&[name, "--help"]);
         assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""));
         let about = help.stdout.lines().next().unwrap();
-        assert!(about.split(' ').count() > 4, "{name} is explained by {about:?}");
+        assert!(about.split(' ').count() > 4, "the description of {name} is too short: {about:?}");
         for argument in command.find_subcommand(name).unwrap().get_arguments() {
             if argument.get_id() == "help" {
                 continue;
@@ -77,7 +77,7 @@ fn crd_prints_the_definition() {
     assert_eq!(read, serde_json::to_value(keypair_operator::api::crd()).unwrap());
 }
 
-/// Every flag changes the policies: its value appears in them, and not without the flag.
+/// Every flag affects the policies: its value appears in them only if the flag is set.
 #[test]
 fn policy_prints_the_policies_of_the_installation() {
     let policies = |args: &[&str]| {
@@ -104,7 +104,7 @@ fn policy_prints_the_policies_of_the_installation() {
     }
 }
 
-/// As in `keypair-operator crd | head -1`.
+/// The reader closes the pipe early, as in `keypair-operator crd | head -1`.
 #[test]
 fn a_closed_pipe_is_not_an_error() {
     for args in [&["crd"][..], &["policy"], &["lint", "-"], &["fingerprint", "-"]] {

@@ -8,7 +8,7 @@ const GOOD: &str = "apiVersion: keypairs.dev/v1alpha1\nkind: KeyPair\nmetadata: 
 const BAD: &str = "apiVersion: keypairs.dev/v1alpha1\nkind: KeyPair\nmetadata: {name: bad}\nspec: {keyPairName: 1st}\n";
 const OTHER: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: 1st}\ndata: {keyPairName: 1st}\n";
 
-/// The lines that lint prints for `text` from standard input; the exit code says whether there are any.
+/// The lines that lint prints for `text` on standard input. Checks that the exit code matches.
 fn findings(text: &str) -> Vec<String> {
     let output = execute_with(&["lint", "-"], text);
     let lines: Vec<String> = output.stdout.lines().map(str::to_owned).collect();
@@ -92,7 +92,7 @@ fn every_error_of_an_object_is_reported() {
         "InvalidProject.NotFound: ",
         "InvalidParameter: ",
     ] {
-        assert!(found.contains(&format!("(KeyPair bad): {code}")), "{code} is missing in\n{found}");
+        assert!(found.contains(&format!("(KeyPair bad): {code}")), "{code} not found in\n{found}");
     }
 }
 
@@ -180,7 +180,7 @@ fn a_private_key_in_a_manifest_is_not_quoted() {
     }
 }
 
-/// serde would also accept an array of the fields of a struct.
+/// serde would also accept a struct as an array of its fields.
 #[test]
 fn an_array_is_not_an_object() {
     for (spec, place) in [
@@ -197,7 +197,7 @@ fn an_array_is_not_an_object() {
     }
 }
 
-/// Names of files, objects and fields can contain anything. Each finding must be one line without terminal control sequences.
+/// The names of files, objects and fields can contain any character. Each finding must be one line without terminal control sequences.
 #[test]
 fn lint_prints_only_plain_text() {
     let hostile = "a\u{1b}[2J\u{202e}b\u{200b}";

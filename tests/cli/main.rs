@@ -1,4 +1,4 @@
-//! The command line, as users run it.
+//! Tests the command line as users run it.
 
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, missing_docs, reason = "a panic fails the test")]
 
@@ -17,14 +17,13 @@ use std::{
 
 const BINARY: &str = env!("CARGO_BIN_EXE_keypair-operator");
 
-/// The result of running the program.
 struct Output {
     code: Option<i32>,
     stdout: String,
     stderr: String,
 }
 
-/// The program, without variables from the environment of the test.
+/// The program, without environment variables inherited from the test.
 fn program(args: &[&str]) -> Command {
     let mut command = Command::new(BINARY);
     command.args(args);
@@ -40,7 +39,7 @@ fn run_command(mut command: Command, input: &str) -> Output {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let output = thread::scope(|scope| {
-        // A program that needs no input may have exited already.
+        // A program that needs no input may already have exited.
         scope.spawn(move || stdin.write_all(input.as_bytes()).ok());
         child.wait_with_output().unwrap()
     });
@@ -59,7 +58,7 @@ fn execute(args: &[&str]) -> Output {
     execute_with(args, "")
 }
 
-/// A file of the repository.
+/// A path in the repository.
 fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
@@ -69,7 +68,7 @@ fn vector(path: &str) -> String {
     fs::read_to_string(repository("tests/vectors").join(path)).unwrap()
 }
 
-/// Creates a file. Use each name once.
+/// Creates a file. Use each name only once.
 fn file(name: &str, content: &str) -> String {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cli");
     fs::create_dir_all(&directory).unwrap();

@@ -17,7 +17,7 @@ use crate::{BINARY, Output, program, run_command};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Runs `run` without a cluster. `env` is its complete environment.
+/// Runs `run` without a cluster, with `env` as its whole environment.
 fn without_cluster(args: &[&str], env: &[(&str, &str)]) -> Output {
     let mut command = program(&[&["run"], args].concat());
     command.env_clear().envs(env.iter().copied());
@@ -50,7 +50,7 @@ fn an_address_in_use_is_an_error() {
     assert!(output.stderr.contains("error: cannot listen on 127.0.0.1:"), "{}", output.stderr);
 }
 
-/// An invalid value is a command line error; with a valid one, the operator goes on to find a cluster.
+/// An invalid value is a command line error; with a valid one, the operator continues and looks for a cluster.
 #[test]
 fn flag_and_variable_select_the_rsa_generator() {
     let variable = |value| [("KEYPAIR_OPERATOR_RSA_GENERATOR", value)];
@@ -64,7 +64,7 @@ fn flag_and_variable_select_the_rsa_generator() {
     }
 }
 
-/// The CRD is installed later; the operator finds it without a restart.
+/// If the CRD is installed later, the operator finds it without a restart.
 #[tokio::test]
 async fn it_waits_for_the_crd() {
     let plane = ControlPlane::start(&Options::default()).unwrap();
@@ -183,7 +183,7 @@ async fn stops_at_once(operator: &mut Operator) {
     assert!(begin.elapsed() < Duration::from_secs(10), "it took {:?}", begin.elapsed());
 }
 
-/// A Deployment that is rolled back before its CRD is installed must not hang for its grace period.
+/// A Deployment that is rolled back before its CRD is installed must stop without using up its grace period.
 #[tokio::test]
 async fn it_stops_while_it_waits() {
     let plane = ControlPlane::start(&Options::default()).unwrap();
@@ -195,7 +195,7 @@ async fn it_stops_while_it_waits() {
     stops_at_once(&mut operator).await;
 }
 
-/// An unreachable cluster neither ends the operator nor keeps it from stopping.
+/// If the cluster is unreachable, the operator keeps running and still stops on request.
 #[tokio::test]
 async fn it_waits_for_the_api_server_and_stops_while_it_waits() {
     let plane = ControlPlane::start(&Options::default()).unwrap();

@@ -12,11 +12,11 @@ use crate::{
 
 type Boxed = Pin<Box<dyn Future<Output = ()>>>;
 
-/// One byte less than the greatest review.
+/// One byte below the maximum size of a review.
 pub const ALMOST: usize = 7 * 1024 * 1024 - 1;
 const SLOW: Duration = Duration::from_millis(100);
 
-/// Connections over which nothing is ever sent.
+/// Connections that never send a byte.
 pub fn silence(target: Target) -> Boxed {
     Box::pin(async move {
         crowd(1100, async |number| {
@@ -29,7 +29,7 @@ pub fn silence(target: Target) -> Boxed {
     })
 }
 
-/// Handshakes that stop in the middle of the greatest message that there may be.
+/// TLS handshakes that stop in the middle of a message of the maximum size.
 fn half_handshakes(target: Target) -> Boxed {
     Box::pin(async move {
         let hello = [&[22, 3, 1, 0x40, 0, 1, 0, 0xff, 0xff, 3, 3][..], &[7; 0x3ff0]].concat();
@@ -42,7 +42,7 @@ fn half_handshakes(target: Target) -> Boxed {
     })
 }
 
-/// Connections that are ended as soon as they are there.
+/// Connections that close as soon as they are open.
 fn churn(target: Target) -> Boxed {
     Box::pin(async move {
         let each = async |number: usize| {
@@ -55,7 +55,7 @@ fn churn(target: Target) -> Boxed {
     })
 }
 
-/// Handshakes that come to their end, and nothing after them.
+/// Complete TLS handshakes without any request.
 fn handshakes(target: Target) -> Boxed {
     Box::pin(async move {
         crowd(1100, async |number| {
@@ -67,7 +67,7 @@ fn handshakes(target: Target) -> Boxed {
     })
 }
 
-/// Heads that come byte by byte.
+/// Request heads that arrive byte by byte.
 fn slow_heads(target: Target) -> Boxed {
     Box::pin(async move {
         let first = b"GET /metrics HTTP/1.1\r\nHost: x\r\nX-Slow: ";
@@ -85,7 +85,7 @@ fn slow_heads(target: Target) -> Boxed {
     })
 }
 
-/// Heads without an end, as fast as they can be sent.
+/// Endless request heads, sent as fast as possible.
 fn endless_heads(target: Target) -> Boxed {
     Box::pin(async move {
         let first = b"GET /metrics HTTP/1.1\r\nHost: x\r\n";
@@ -108,7 +108,7 @@ fn post(length: usize) -> Vec<u8> {
     format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n").into()
 }
 
-/// Bodies that come byte by byte.
+/// Request bodies that arrive byte by byte.
 fn slow_bodies(target: Target) -> Boxed {
     Box::pin(async move {
         crowd(200, async |_| {
@@ -120,7 +120,7 @@ fn slow_bodies(target: Target) -> Boxed {
     })
 }
 
-/// Bodies that come but for their last byte.
+/// Request bodies without their last byte.
 fn bodies_without_their_end(target: Target) -> Boxed {
     Box::pin(async move {
         let request = [post(ALMOST + 1), vec![b' '; ALMOST]].concat();
@@ -133,7 +133,7 @@ fn bodies_without_their_end(target: Target) -> Boxed {
     })
 }
 
-/// Bodies of no known length, without an end.
+/// Endless chunked request bodies.
 fn endless_chunks(target: Target) -> Boxed {
     Box::pin(async move {
         let first = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -147,7 +147,7 @@ fn endless_chunks(target: Target) -> Boxed {
     })
 }
 
-/// Bodies of a byte a chunk, which cost much more than they are.
+/// Request bodies with one byte per chunk, which cost much more than their size.
 fn tiny_chunks(target: Target) -> Boxed {
     Box::pin(async move {
         let first = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -161,7 +161,7 @@ fn tiny_chunks(target: Target) -> Boxed {
     })
 }
 
-/// Requests whose answers are never read.
+/// Requests from clients that never read the responses.
 fn unread_answers(target: Target) -> Boxed {
     Box::pin(async move {
         let metrics = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100);
@@ -180,7 +180,7 @@ fn unread_answers(target: Target) -> Boxed {
     })
 }
 
-/// Requests that are answered, so that those who send them count as much as an API server.
+/// Valid requests, so that the attackers rank as high as an API server.
 fn regulars(target: Target) -> Boxed {
     Box::pin(async move {
         let review = br#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"x"}}"#;
@@ -219,7 +219,7 @@ async fn held_connections_and_bodies_do_not_stop_the_operator() {
     for (name, attack) in attacks {
         under.bears(name, attack).await;
     }
-    // What is too large is refused before it comes.
+    // The operator refuses a body that is too large before the body arrives.
     let stream = under.target.tls("http/1.1").await.unwrap();
     let answered = answer(stream, &post(ALMOST + 2), PATIENT).await;
     assert!(answered.starts_with(b"HTTP/1.1 413 "), "{}", String::from_utf8_lossy(&answered));

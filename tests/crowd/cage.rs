@@ -1,15 +1,15 @@
-//! The memory that the chart grants, as a limit of the system where this machine lets us set one.
+//! Enforces the memory limit of the chart with a cgroup, if the machine allows it.
 
 use std::{fs, path::PathBuf};
 
-/// What the chart grants, in bytes.
+/// The memory limit of the chart, in bytes.
 pub const GRANTED: u64 = 256 * 1024 * 1024;
 
-/// A memory cgroup with the limit of the chart. The kernel ends whoever takes more.
+/// A memory cgroup with the limit of the chart. The kernel kills a process that exceeds it.
 pub struct Cage(PathBuf);
 
 impl Cage {
-    /// Puts a process into one; `None`: the machine does not let us, and its resident memory alone is looked at.
+    /// Moves a process into a new cgroup. `None` if the machine does not allow it: then the test checks only the resident memory.
     pub fn around(id: u32) -> Option<Self> {
         let name = format!("keypair-test-{id}");
         for (root, limit) in [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")] {
@@ -28,7 +28,7 @@ impl Cage {
 
 impl Drop for Cage {
     fn drop(&mut self) {
-        // Only an empty one can be removed, and the process has only just ended.
+        // Only an empty cgroup can be removed, and the kernel may still be ending the process.
         for _ in 0..100 {
             if fs::remove_dir(&self.0).is_ok() || !self.0.exists() {
                 return;

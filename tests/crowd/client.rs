@@ -1,4 +1,4 @@
-//! Clients that say exactly what a test wants them to say.
+//! Clients that send exactly the bytes that a test chooses.
 
 use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -11,7 +11,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-/// Where a crowd goes.
+/// The addresses of the operator under attack.
 #[derive(Clone)]
 pub struct Target {
     pub metrics: SocketAddr,
@@ -24,7 +24,7 @@ impl Target {
         Self { metrics, webhook, roots: Arc::new(roots) }
     }
 
-    /// Connects to the webhook with TLS, for the protocol `alpn`.
+    /// Connects to the webhook with TLS and the ALPN protocol `alpn`.
     pub async fn tls(&self, alpn: &str) -> io::Result<TlsStream<TcpStream>> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
@@ -37,11 +37,10 @@ impl Target {
     }
 }
 
-/// Any stream.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
-/// Sends `first`, then `piece` again and again, until the peer ends it. What is answered is read, or not.
+/// Sends `first`, then `piece` in a loop until the peer closes the connection. Reads the responses only if `reads` is set.
 pub async fn flood(stream: impl Stream, first: &[u8], piece: &[u8], reads: bool) {
     let (mut reader, mut writer) = split(stream);
     let mut unread = sink();
@@ -55,7 +54,7 @@ pub async fn flood(stream: impl Stream, first: &[u8], piece: &[u8], reads: bool)
         std::future::pending::<io::Result<()>>().await
     };
     if reads {
-        // A peer that ends it is not to be waited for.
+        // Stop as soon as the peer closes the connection.
         tokio::select! {
             _ = write => {}
             _ = copy(&mut reader, &mut unread) => {}
@@ -65,7 +64,7 @@ pub async fn flood(stream: impl Stream, first: &[u8], piece: &[u8], reads: bool)
     }
 }
 
-/// Sends `first`, and then a byte of `rest` at a time.
+/// Sends `first`, then single bytes with a `pause` between them.
 pub async fn dribble(mut stream: impl Stream, first: &[u8], pause: Duration) {
     if stream.write_all(first).await.is_err() {
         return;
@@ -78,16 +77,16 @@ pub async fn dribble(mut stream: impl Stream, first: &[u8], pause: Duration) {
     }
 }
 
-/// How long nothing comes before a peer is taken to wait for more.
+/// After this time without data, a test assumes that the peer waits for more input.
 pub const SILENT: Duration = Duration::from_millis(700);
-/// How long an answer may take.
+/// Maximum time that a response may take.
 pub const PATIENT: Duration = Duration::from_secs(9);
 
-/// Sends a request, and reads what is answered until the peer ends it, or is `silent` for so long.
+/// Sends a request, and reads the response until the peer closes the connection or sends nothing for `silent`.
 pub async fn answer(mut stream: impl Stream, request: &[u8], silent: Duration) -> Vec<u8> {
     let mut answer = Vec::new();
     let exchange = async {
-        // A peer may have answered, and closed, before it has read everything.
+        // A peer may respond and close the connection before it has read the whole request.
         stream.write_all(request).await.ok();
         stream.flush().await.ok();
         let mut piece = [0; 4096];
@@ -95,17 +94,17 @@ pub async fn answer(mut stream: impl Stream, request: &[u8], silent: Duration) -
             answer.extend_from_slice(&piece[..read]);
         }
     };
-    timeout(Duration::from_secs(10), exchange).await.expect("an answer that ends");
+    timeout(Duration::from_secs(10), exchange).await.expect("the response should end in time");
     answer
 }
 
-/// So many do the same, and begin anew when they are thrown out, at most a thousand times each.
+/// Runs `each` in `count` concurrent clients. A client that gets disconnected starts again, at most a thousand times.
 pub async fn crowd<F: Future<Output = ()>>(count: usize, each: impl Fn(usize) -> F) {
     let each = &each;
     join_all((0..count).map(|number| async move {
         for _ in 0..1000 {
             each(number).await;
-            // One that is refused does not take all of the processor.
+            // A client that is refused at once must not use up the CPU.
             sleep(Duration::from_millis(1)).await;
         }
     }))

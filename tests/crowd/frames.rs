@@ -11,7 +11,7 @@ pub const CONTINUATION: u8 = 9;
 pub const END_STREAM: u8 = 1;
 pub const END_HEADERS: u8 = 4;
 
-/// `:method: POST`, `:scheme: https`, `:path: /`, `:authority: x`, in the indices of HPACK.
+/// `:method: POST`, `:scheme: https`, `:path: /`, `:authority: x`, encoded with HPACK indices.
 pub const REQUEST: [u8; 6] = [0x83, 0x87, 0x84, 0x41, 0x01, b'x'];
 
 pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -22,19 +22,19 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// How a client begins, with these settings.
+/// The connection preface of a client, with these settings.
 pub fn preface(settings: &[(u16, u32)]) -> Vec<u8> {
     let payload: Vec<u8> =
         settings.iter().flat_map(|(name, value)| [&name.to_be_bytes()[..], &value.to_be_bytes()].concat()).collect();
     [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(SETTINGS, 0, 0, &payload)].concat()
 }
 
-/// The same frame on each of the first streams that a client may open.
+/// The same frame on each of the first `count` client streams.
 pub fn on_streams(count: u32, make: impl Fn(u32) -> Vec<u8>) -> Vec<u8> {
     (0..count).flat_map(|number| make(2 * number + 1)).collect()
 }
 
-/// A header that is not put into the table.
+/// A header that HPACK does not add to its dynamic table.
 pub fn literal(name: &str, value: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0];
     bytes.extend(integer(name.len()));
@@ -44,7 +44,7 @@ pub fn literal(name: &str, value: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The length of a text without Huffman's code.
+/// The length prefix of an HPACK string without Huffman coding.
 pub fn integer(value: usize) -> Vec<u8> {
     if value < 127 {
         return vec![u8::try_from(value).unwrap()];

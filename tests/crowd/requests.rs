@@ -13,7 +13,7 @@ use crate::{
 
 type Boxed = Pin<Box<dyn Future<Output = ()>>>;
 
-/// What no server may answer with 200: it is no HTTP, or two readers could disagree on where it ends.
+/// Requests that no server may answer with 200: they are not HTTP, or two parsers could disagree on where the request ends.
 fn senseless() -> Vec<(&'static str, Vec<u8>)> {
     let text = |name, text: &str| (name, text.replace('\n', "\r\n").into_bytes());
     vec![
@@ -59,7 +59,7 @@ fn first_line(answer: &[u8]) -> String {
     String::from_utf8_lossy(answer).lines().next().unwrap_or_default().to_owned()
 }
 
-/// Nothing of this is taken for a request, and nothing of it is answered with an error of the server's own.
+/// The operator accepts none of these as a request, and answers none of them with a 5xx error.
 async fn senseless_requests(target: &Target) {
     let cases = senseless();
     let asked = cases.iter().map(async |(name, request)| {
@@ -72,10 +72,10 @@ async fn senseless_requests(target: &Target) {
             let line = first_line(&answer);
             assert!(line.is_empty() || line.starts_with("HTTP/1.1 4"), "{name}: {line}");
             let text = String::from_utf8_lossy(&answer);
-            assert!(!text.contains(" 200 OK"), "{name}: a second request was found in it: {text}");
+            assert!(!text.contains(" 200 OK"), "{name}: the server found a second request in it: {text}");
         }
     }
-    // Requests in one piece are answered one by one, in their order.
+    // The server answers pipelined requests one by one, in order.
     let two = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\nGET /nothing HTTP/1.1\r\nHost: x\r\n\r\n";
     let answers = answer(TcpStream::connect(target.metrics).await.unwrap(), two, SILENT).await;
     let answers = String::from_utf8_lossy(&answers).into_owned();
@@ -98,14 +98,14 @@ fn review(object: &str) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// As many of `part` as fit into the greatest review, between `begin` and `end`.
+/// Repeats `part` up to the maximum size of a review, between `begin` and `end`.
 fn filled(begin: &str, part: &str, end: &str) -> Vec<u8> {
     let parts = (7 * 1024 * 1024 - 2000) / part.len();
     let parts = part.repeat(parts);
     review(&format!("{begin}{}{end}", parts.trim_end_matches(',')))
 }
 
-/// Bodies that are no reviews, or reviews that become much more than they are.
+/// Bodies that are not reviews, or reviews that take much more memory than their size.
 fn heavy() -> Vec<(&'static str, Vec<u8>)> {
     let head = r#"{"apiVersion":"keypairs.dev/v1alpha1","kind":"KeyPair","metadata":{"name":"x""#;
     vec![
@@ -136,7 +136,7 @@ fn heavy() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// Everything above, by several at a time, again and again.
+/// Sends all heavy requests from several clients in a loop.
 fn heavy_requests(target: Target) -> Boxed {
     Box::pin(async move {
         let requests: Vec<Vec<u8>> = heavy().into_iter().map(|(_, body)| post(&body)).collect();
@@ -168,7 +168,7 @@ async fn malformed_and_oversized_requests_do_not_stop_the_operator() {
     under.end().await;
 }
 
-/// More than an API server has connections for, when it has none yet.
+/// Sends more creates at once than the API server opens webhook connections for, before any connection exists.
 async fn many_creates_at_once(under: &UnderAttack) {
     let spec = json!({ "keyPairName": "" });
     for round in 0..2 {

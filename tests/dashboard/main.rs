@@ -1,6 +1,6 @@
-//! The dashboard and the alerts, asked of a real Prometheus that scrapes a real operator: every question has an answer.
+//! Runs the queries of the dashboard and the alerts in a real Prometheus that scrapes a real operator: every query returns data.
 //!
-//! With `UPDATE_PICTURE=1` the answers are drawn as well, after a longer load: docs/dashboard.svg.
+//! With `UPDATE_PICTURE=1` the test runs a longer load and draws the results to docs/dashboard.svg.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs, reason = "a panic fails the test")]
 
@@ -32,7 +32,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_keypair-operator");
 const ALERTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/keypair-operator/files/alerts.yaml");
 const DASHBOARD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/keypair-operator/files/dashboard.json");
 const PICTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/dashboard.svg");
-/// How long to wait for what must happen, on a busy machine.
+/// How long to wait for an expected event on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 #[derive(Debug, Deserialize)]
@@ -40,7 +40,7 @@ struct Dashboard {
     panels: Vec<Panel>,
 }
 
-/// What is read of a panel: its place is in units, of which 24 are the width of the dashboard.
+/// A panel of the dashboard. Its position is in grid units; the dashboard is 24 units wide.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Panel {
@@ -78,20 +78,20 @@ struct Target {
 }
 
 impl Target {
-    /// The question, as Grafana asks it.
+    /// The query as Grafana sends it.
     fn question(&self, rate_interval: Duration) -> String {
         let question = self.expr.replace("$__rate_interval", &format!("{}s", rate_interval.as_secs()));
-        assert!(!question.contains('$'), "Prometheus knows no variables: {question}");
+        assert!(!question.contains('$'), "Prometheus does not support variables: {question}");
         question
     }
 
-    /// What the legend calls a series.
+    /// The legend of a series.
     fn legend(&self, series: &Series) -> String {
         let mut legend = self.legend_format.clone();
         for (name, value) in &series.labels {
             legend = legend.replace(&format!("{{{{{name}}}}}"), value);
         }
-        assert!(!legend.contains("{{"), "no such label: {legend}");
+        assert!(!legend.contains("{{"), "the legend refers to a label that the series lacks: {legend}");
         legend
     }
 }
@@ -102,8 +102,8 @@ fn dashboard() -> Vec<Panel> {
     dashboard.panels
 }
 
-/// How often is scraped, over how long a rate is taken (Grafana takes four intervals or more), for how long the load goes on at
-/// least, and how long it rests between its rounds.
+/// The scrape interval, the rate interval (Grafana uses at least four scrape intervals), the minimum duration of the load, and
+/// the pause between its rounds.
 struct Pace {
     scrape: Duration,
     rate: Duration,
@@ -160,7 +160,7 @@ async fn every_panel_and_every_alert_has_an_answer() {
         shown
     };
     let shown = tokio::select! {
-        () = load.run(pace.rest) => panic!("the load has ended"),
+        () = load.run(pace.rest) => panic!("the load ended too early"),
         shown = observed => shown,
     };
     if drawing {
@@ -168,7 +168,7 @@ async fn every_panel_and_every_alert_has_an_answer() {
     }
 }
 
-/// Every alert can be evaluated, and the load makes three of them speak: two of these wait for an hour, one for nothing.
+/// Every alert can be evaluated, and the load triggers three of them: two stay pending for an hour, the other fires at once.
 async fn provoked(prometheus: &Prometheus) {
     eventually(PATIENCE, "the alerts that the load provokes", async || {
         let states = prometheus.alerts().await?;
@@ -184,14 +184,14 @@ async fn provoked(prometheus: &Prometheus) {
     .unwrap();
 }
 
-/// What a panel shows.
+/// The data that a panel shows.
 struct Shown<'a> {
     panel: &'a Panel,
-    /// By what the legend calls them.
+    /// Keyed by legend.
     series: BTreeMap<String, Vec<(f64, f64)>>,
 }
 
-/// What every panel shows of the time since `begin`. An error if some question has an answer of zeros only, or none.
+/// The data of every panel since `begin`. Returns an error if a query returns no data or only zeros.
 async fn answers<'a>(
     panels: &'a [Panel],
     prometheus: &Prometheus,
@@ -211,7 +211,7 @@ async fn answers<'a>(
             for one in found {
                 let legend = target.legend(&one);
                 let other = series.insert(legend.clone(), one.points);
-                assert!(other.is_none(), "{:?} calls two series {legend}", panel.title);
+                assert!(other.is_none(), "{:?} has two series with the legend {legend}", panel.title);
             }
         }
         shown.push(Shown { panel, series });
@@ -219,7 +219,7 @@ async fn answers<'a>(
     Ok(shown)
 }
 
-/// Checked by `promtool`.
+/// Checks the rules with `promtool`.
 #[test]
 fn the_alerts_are_well_formed() {
     let checked = Command::new("promtool").args(["check", "rules", ALERTS]).output();
@@ -227,9 +227,9 @@ fn the_alerts_are_well_formed() {
     assert!(checked.status.success(), "{checked:?}");
 }
 
-/// After a day of waiting, and after an hour with a key that is overdue, according to `promtool`.
+/// `promtool` evaluates the alerts: one fires after a day of waiting, the other after an hour with an overdue key.
 #[test]
-fn the_alerts_about_rotation_speak_in_time() {
+fn the_alerts_about_rotation_fire_in_time() {
     let test = Path::new(env!("CARGO_TARGET_TMPDIR")).join("rotation-alerts.yaml");
     fs::write(&test, include_str!("rotation-alerts.yaml").replace("ALERTS", ALERTS)).unwrap();
     let checked = Command::new("promtool").args(["test", "rules"]).arg(&test).output();
@@ -237,7 +237,7 @@ fn the_alerts_about_rotation_speak_in_time() {
     assert!(checked.status.success(), "{checked:?}");
 }
 
-/// The values are those of the day when the picture was drawn, but its panels must be the current ones.
+/// The picture keeps the values of the day when it was drawn, but must show the current panels.
 #[test]
 fn the_picture_shows_every_panel() {
     let picture = fs::read_to_string(PICTURE).unwrap();

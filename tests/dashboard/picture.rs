@@ -1,29 +1,29 @@
-//! A picture of the dashboard: what Grafana would show, in SVG and roughly.
+//! Draws an approximate SVG picture of the dashboard in Grafana.
 
 use std::fmt::Write as _;
 
 use crate::{DRAWN, Place, Shown};
 
 const WIDTH: f64 = 1000.0;
-/// The units of a place in pixels.
+/// The size of a grid unit in pixels.
 const COLUMN: f64 = WIDTH / 24.0;
 const ROW: f64 = 27.0;
 const GAP: f64 = 8.0;
-/// The axis of values, to the left of the lines, and that of time, below them.
+/// The space for the value axis at the left and for the time axis below.
 const LEFT: f64 = 52.0;
 const BELOW: f64 = 18.0;
-/// The title of a panel, and a line of its legend.
+/// The height of a panel title and of a legend line.
 const TITLE: f64 = 30.0;
 const LINE: f64 = 16.0;
-/// About the width of a letter.
+/// The approximate width of a character.
 const LETTER: f64 = 6.1;
-/// Told apart by those who are colour-blind, too (after Okabe and Ito).
+/// Colours that colour-blind readers can distinguish (after Okabe and Ito).
 const COLOURS: [&str; 8] = ["#56b4e9", "#e69f00", "#2fbf8f", "#f0e442", "#cc79a7", "#ff7043", "#7aa6ff", "#bbbbbb"];
 const STYLE: &str = "text { font: 11px sans-serif; fill: #9fa4b0 } .panel { fill: #181b1f; stroke: #2c3038 } \
     .title { font-size: 12px; font-weight: 600; fill: #d8dae0 } .number { font-size: 38px; font-weight: 600; fill: #2fbf8f } \
     .grid { stroke: #2c3038 } .line { fill: none; stroke-width: 1.6; stroke-linejoin: round; stroke-linecap: round }";
 
-/// Draws the panels, each at its place.
+/// Draws each panel at its position.
 pub fn draw(panels: &[Shown]) -> String {
     let ends = panels.iter().map(|shown| shown.panel.grid_pos.y + shown.panel.grid_pos.h);
     let height = ends.fold(0.0, f64::max) * ROW + GAP;
@@ -40,14 +40,14 @@ pub fn draw(panels: &[Shown]) -> String {
     svg + "</svg>\n"
 }
 
-/// What is shown from one end of the panel to the other.
+/// The range of an axis of a panel.
 struct Axis {
     from: f64,
     to: f64,
 }
 
 impl Axis {
-    /// Where a value is, as a share.
+    /// The position of a value as a fraction of the axis.
     fn share(&self, value: f64) -> f64 {
         (value - self.from) / (self.to - self.from)
     }
@@ -98,7 +98,7 @@ fn lines(svg: &mut String, shown: &Shown, time: &Axis, (w, h): (f64, f64)) {
         let mut path = String::new();
         let mut before = f64::NEG_INFINITY;
         for (at, amount) in points {
-            // Where there are no values, there is no line.
+            // Leave a gap where values are missing.
             let command = if at - before > 1.5 * DRAWN.scrape.as_secs_f64() { 'M' } else { 'L' };
             put_point(&mut path, command, across(*at), height(value.share(*amount)));
             before = *at;
@@ -112,7 +112,7 @@ fn lines(svg: &mut String, shown: &Shown, time: &Axis, (w, h): (f64, f64)) {
     }
 }
 
-/// Where each name of the legend is, in as many lines as are needed.
+/// The position of each legend entry, on as many lines as necessary.
 fn legend(shown: &Shown, width: f64) -> Vec<(f64, f64)> {
     let (mut x, mut y) = (12.0, 0.0);
     let mut places = Vec::new();
@@ -127,14 +127,14 @@ fn legend(shown: &Shown, width: f64) -> Vec<(f64, f64)> {
     places
 }
 
-/// The next number that people like to see at the end of an axis, and that they can divide by four.
+/// The next round number for the end of an axis that divides by four.
 fn round_up(largest: f64) -> f64 {
     const ENDS: [f64; 12] = [1.0, 1.2, 1.6, 2.0, 2.4, 3.0, 3.2, 4.0, 5.0, 6.0, 8.0, 10.0];
     let power = 10_f64.powf(largest.log10().floor());
     ENDS.into_iter().map(|end| end * power).find(|end| *end >= largest).unwrap_or(1.0)
 }
 
-/// A value with its unit, on an axis that ends at `end`.
+/// A value with its unit, with a precision that suits an axis up to `end`.
 fn label(value: f64, unit: &str, end: f64) -> String {
     let (value, unit) = match unit {
         _ if value == 0.0 => (0.0, ""),
@@ -143,7 +143,7 @@ fn label(value: f64, unit: &str, end: f64) -> String {
         "percentunit" => (value * 100.0, " %"),
         "ops" | "reqps" => (value, "/s"),
         "short" => (value, ""),
-        other => panic!("the picture has no unit {other}"),
+        other => panic!("the picture does not support the unit {other}"),
     };
     let digits = format!("{value:.3}");
     format!("{}{unit}", digits.trim_end_matches('0').trim_end_matches('.'))

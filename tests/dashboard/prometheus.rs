@@ -1,4 +1,4 @@
-//! Prometheus, as a process that the test runs, and its HTTP API.
+//! Runs Prometheus as a process of the test, and calls its HTTP API.
 
 use std::{
     collections::BTreeMap,
@@ -17,18 +17,18 @@ use tempfile::TempDir;
 
 use crate::PATIENCE;
 
-/// How often to look for a port that nobody takes meanwhile.
+/// How many ports to try, because another process may take a free port first.
 const TRIES: usize = 5;
 
-/// A Prometheus on loopback, ended by its own process id when this is dropped.
+/// A Prometheus server on loopback. Dropping it ends the process by its process ID.
 pub struct Prometheus {
     address: SocketAddr,
-    // In this order: first the process ends, then its data go.
+    // Fields drop in this order: the process ends before its data directory is removed.
     _process: Operator,
     _dir: TempDir,
 }
 
-/// A series: its labels, and its values by the time in seconds. What is not a number is left out.
+/// A series: its labels, and its values by time in seconds, without values that are not numbers.
 #[derive(Debug)]
 pub struct Series {
     pub labels: BTreeMap<String, String>,
@@ -42,7 +42,7 @@ struct Matrix {
 }
 
 impl Prometheus {
-    /// Starts one that scrapes `target` and evaluates the rules in the file `rules`, both at this interval.
+    /// Starts a server that scrapes `target` and evaluates the rules in the file `rules`, both at this interval.
     pub async fn start(target: SocketAddr, rules: &Path, interval: Duration) -> Self {
         let dir = tempfile::Builder::new().prefix("prometheus-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let interval = format!("{}ms", interval.as_millis());
@@ -52,7 +52,7 @@ impl Prometheus {
             "rule_files": [rules],
             "scrape_configs": [{ "job_name": "keypair-operator", "static_configs": [{ "targets": [target] }] }],
         });
-        // JSON is YAML.
+        // JSON is valid YAML.
         fs::write(&config, content.to_string()).unwrap();
         let mut last = String::new();
         for _ in 0..TRIES {
@@ -63,7 +63,7 @@ impl Prometheus {
                 format!("--web.listen-address={address}"),
                 "--log.level=warn".to_owned(),
             ];
-            // The kubeconfig means nothing to it.
+            // Prometheus ignores the kubeconfig.
             let env: [(&str, &str); 0] = [];
             let mut process = Operator::spawn(Path::new("prometheus"), Path::new("/dev/null"), args, env)
                 .unwrap_or_else(|error| panic!("run hack/test-tools.sh: {error:#}"));
@@ -76,10 +76,10 @@ impl Prometheus {
                 Err(error) => last = format!("{error:#}"),
             }
         }
-        panic!("no Prometheus after {TRIES} tries: {last}");
+        panic!("Prometheus did not start in {TRIES} attempts: {last}");
     }
 
-    /// Waits until it has scraped, which it begins some seconds after it says that it is ready.
+    /// Waits for the first scrape, which starts some seconds after Prometheus reports that it is ready.
     async fn scrapes(&self) {
         eventually(PATIENCE, "the operator to be scraped", async || {
             let found = self.get("query?query=up%3D%3D1").await?;
@@ -89,7 +89,7 @@ impl Prometheus {
         .unwrap();
     }
 
-    /// The values of an expression from `begin` to `end`, at every `step`.
+    /// The values of an expression from `begin` to `end`, one for each `step`.
     pub async fn range(
         &self,
         expression: &str,
@@ -117,7 +117,7 @@ impl Prometheus {
         let groups = found["groups"].as_array().unwrap();
         let mut states = BTreeMap::new();
         for rule in groups.iter().flat_map(|group| group["rules"].as_array().unwrap()) {
-            // Not yet evaluated at first.
+            // Prometheus has not evaluated the rule yet.
             if rule["health"] == "unknown" {
                 return Err(Error::other(format!("{rule}")));
             }
@@ -128,7 +128,7 @@ impl Prometheus {
         Ok(states)
     }
 
-    /// The data that the API answers with. That Prometheus cannot be asked may pass; that it finds a mistake does not.
+    /// The data of an API response. A failed request returns an error and can be retried; a response with an error or a warning panics.
     async fn get(&self, path: &str) -> Result<Value, Error> {
         let answer = http_get(self.address, &format!("/api/v1/{path}")).await.map_err(Error::other)?;
         let mut body: Value = serde_json::from_str(&answer.body).map_err(Error::other)?;

@@ -1,4 +1,4 @@
-//! What the documentation says of errors and profiles.
+//! The documentation tables about errors and profiles.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,7 @@ use keypair_operator::domain::{
     text_rule::TextRule,
 };
 
-/// The parameters that a reason can be about; the first stands for the reason where the answer is the same.
+/// The parameters that a reason can be about; the first represents the reason if the answer is the same for all.
 pub fn parameters(reason: Reason) -> &'static [Parameter] {
     match reason {
         Reason::MissingParameter => &[Parameter::KeyPairName, Parameter::PublicKey],
@@ -46,7 +46,7 @@ pub fn table() -> String {
     table
 }
 
-/// The profiles, those together whose answers are all the same.
+/// The profiles, grouped if all their answers are the same.
 fn columns() -> Vec<Vec<Profile>> {
     let answers = |profile: Profile| -> Vec<String> {
         let questions =
@@ -100,7 +100,7 @@ pub fn profiles() -> String {
     table
 }
 
-/// Which reasons are for the user to mend, with the section that says how.
+/// The reasons that the user can fix, each with a link to the section that explains how.
 pub fn reasons() -> String {
     let mut table = "| reason of `Ready=False` | `Stalled` | what to do |\n|---|---|---|\n".to_owned();
     for reason in Reason::ALL {

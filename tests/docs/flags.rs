@@ -1,4 +1,4 @@
-//! What the documentation says of the command line.
+//! The documentation tables about the command line.
 
 use std::fmt::Write as _;
 

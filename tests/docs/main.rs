@@ -1,4 +1,4 @@
-//! The tables of the documentation, and what the chart needs of the rules, are generated from the tables of the code.
+//! Generates the tables of the documentation, and the parts of the chart that depend on the rules, from the tables in the code.
 //! `make docs` writes them.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
@@ -47,7 +47,7 @@ fn chart_match_conditions_equal_those_of_the_code() {
     }
 }
 
-/// Every label and annotation of the operator is in the reference, and no other.
+/// The reference lists exactly the labels and annotations of the operator.
 #[test]
 fn the_reference_names_every_annotation() {
     let name = Regex::new("keypairs[.]dev/[a-z-]*[a-z]").unwrap();
@@ -69,7 +69,7 @@ fn the_reference_names_every_annotation() {
     assert_eq!(names(section), known);
 }
 
-/// Compares each block `<!-- generated: NAME -->` … `<!-- end -->` of a file with its table, or writes it.
+/// Compares each block `<!-- generated: NAME -->` … `<!-- end -->` of a file with the generated table, or writes it.
 fn check(file: &str, blocks: &[(&str, String)]) {
     let path = root().join(file);
     let text = fs::read_to_string(&path).unwrap();
@@ -83,6 +83,6 @@ fn check(file: &str, blocks: &[(&str, String)]) {
     if std::env::var_os("UPDATE_DOCS").is_some() {
         fs::write(&path, expected).unwrap();
     } else {
-        assert!(text == expected, "the tables of {file} are not those of the code: run `make docs`");
+        assert!(text == expected, "the tables in {file} are outdated: run `make docs`");
     }
 }

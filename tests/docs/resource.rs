@@ -1,4 +1,4 @@
-//! What the documentation says of the resource: fields, rules, columns.
+//! The documentation tables about the resource: fields, rules, columns.
 
 use std::fmt::Write as _;
 
@@ -26,7 +26,7 @@ fn field(name: &str) -> JSONSchemaProps {
     root().properties.unwrap().remove(name).unwrap()
 }
 
-/// What the resource is called.
+/// The names of the resource.
 pub fn names() -> String {
     let spec = api::crd().spec;
     let version = version();
@@ -74,7 +74,7 @@ pub fn columns() -> String {
     table
 }
 
-/// What the CEL rules check, each once: a name is checked by other rules if it is that of an imported key.
+/// The checks of the CEL rules, each once: imported and generated key pairs have different rules for the name.
 pub fn rules() -> String {
     let mut table = "| field | profiles | reason | rule |\n|---|---|---|---|\n".to_owned();
     let mut seen = Vec::new();
@@ -90,7 +90,7 @@ pub fn rules() -> String {
     table
 }
 
-/// Calls `row` for each field, those of an object or of a list's items after it.
+/// Calls `row` for each field, and then for the fields of a nested object or of the items of a list.
 fn rows(schema: &JSONSchemaProps, prefix: &str, row: &mut dyn FnMut(&str, &JSONSchemaProps, bool)) {
     for (name, field) in schema.properties.iter().flatten() {
         let path = format!("{prefix}{name}");
@@ -116,8 +116,8 @@ fn type_of(schema: &JSONSchemaProps) -> String {
     }
 }
 
-/// What the schema demands beside the type and the limits that the description gives. Where a CEL rule limits a value, the schema allows
-/// more, so that the rule answers; such a bound means nothing to users. The values of the maps are limited by the size of the template.
+/// The limits of the schema that the description does not mention. Where a CEL rule limits a value, the schema is more permissive so
+/// that the rule reports the error; such a bound is irrelevant to users. The template size limits the values of the maps.
 fn bounds(schema: &JSONSchemaProps, required: bool) -> String {
     let mut bounds = Vec::new();
     if required {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::support::{AGENT, PATIENCE, QUIET, STRICT, Scene, condition, data, text};
 
-/// What is promised to be told within seconds, on a machine that has other things to do.
+/// The documented limit is a few seconds; this leaves room for a busy machine.
 const SOON: Duration = Duration::from_secs(15);
 const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 
@@ -21,7 +21,7 @@ fn ed25519() -> Value {
     json!({ "profile": "OpenSSH", "generate": { "algorithm": "Ed25519" } })
 }
 
-/// A policy of this namespace that changes every Secret, and what takes it away.
+/// A mutating policy for all Secrets of the namespace, with the objects to delete at the end.
 struct Policy<'a> {
     scene: &'a Scene,
     kinds: &'static [&'static str],
@@ -29,7 +29,7 @@ struct Policy<'a> {
 }
 
 impl<'a> Policy<'a> {
-    /// By this list of JSON patches, as CEL has them. In force when `is_changed` says so of a Secret that could be one of ours.
+    /// Installs a policy with these JSON patches in CEL, and waits until `is_changed` is true for a probe Secret.
     async fn patching(scene: &'a Scene, patches: &str, is_changed: fn(&Secret) -> bool) -> Self {
         let kinds = &["mutatingadmissionpolicy", "mutatingadmissionpolicybinding"];
         let name = &scene.namespace;
@@ -57,7 +57,7 @@ impl<'a> Policy<'a> {
         policy
     }
 
-    /// Waits until Secrets are changed, or no more: the API server takes its time with both.
+    /// Waits until the policy changes Secrets, or stops doing so: the API server applies both with a delay.
     async fn in_force(&self, wanted: bool) {
         let probe = json!({ "metadata": {
             "name": "probe",
@@ -86,7 +86,7 @@ impl<'a> Policy<'a> {
         self.in_force(false).await;
     }
 
-    /// One that sets the label of the manager, as the one of the report does.
+    /// A policy that overwrites the `managed-by` label, as in the bug report.
     async fn of_another_manager(scene: &'a Scene) -> Self {
         let patch = r#"[has(object.metadata.labels)
             ? JSONPatch{op: "add", path: "/metadata/labels/" + jsonpatch.escapeKey("app.kubernetes.io/managed-by"), value: "policy-engine"}
@@ -112,7 +112,7 @@ fn message(object: &Value) -> String {
     text(&condition(object, "Ready")["message"]).to_owned()
 }
 
-/// Requests of operators about Secrets of this namespace, but for watches.
+/// The number of requests from operators about Secrets in this namespace, except lists and watches.
 fn asked(scene: &Scene, since: Mark) -> usize {
     let audit = scene.stage.plane.audit().unwrap();
     let about = Requests::any().by_agent(AGENT).resource("secrets").namespace(&scene.namespace);
@@ -120,7 +120,7 @@ fn asked(scene: &Scene, since: Mark) -> usize {
     requests.iter().filter(|request| !["watch", "list"].contains(&request.verb.as_str())).count()
 }
 
-/// More Secrets than are watched singly.
+/// More Secrets than the operator watches individually.
 const COUNT: usize = 40;
 
 async fn replace_key(scene: &Scene, name: &str, by: &Secret) {
@@ -142,7 +142,7 @@ async fn a_secret_relabelled_by_another_tool_stays_watched() {
     for name in &names {
         scene.settled(name, "True/Generated").await;
         let secret = scene.secrets.get(name).await.unwrap();
-        assert_eq!(secret.labels()[MANAGED_BY], "policy-engine", "it is the policy's");
+        assert_eq!(secret.labels()[MANAGED_BY], "policy-engine", "the policy should have changed the label");
     }
     let lose_and_change = async |lost: &str, regenerated: &str, changed: &str| {
         let other = scene.secrets.get("pair-00").await.unwrap();
@@ -160,15 +160,15 @@ async fn a_secret_relabelled_by_another_tool_stays_watched() {
         soon(&scene, regenerated, "True/Generated").await;
     };
     lose_and_change("pair-20", "pair-21", "pair-22").await;
-    // Nor by an operator that starts anew.
+    // A restarted operator needs few requests and watches the Secrets as well.
     drop(operator);
     let mark = scene.stage.plane.audit().unwrap().mark().unwrap();
     let _operator = QUIET.spawn(&["--namespace", &scene.namespace], "info");
     tokio::time::sleep(Duration::from_secs(5)).await;
     let requests = asked(&scene, mark);
-    assert!(requests <= 10, "{requests} requests about {COUNT} Secrets that are right");
+    assert!(requests <= 10, "{requests} requests about {COUNT} correct Secrets");
     lose_and_change("pair-30", "pair-31", "pair-32").await;
-    // By hand, where there was no policy before.
+    // A label that was changed by hand, without a policy.
     policy.lift().await;
     let patch = json!({ "metadata": { "labels": { MANAGED_BY: "somebody" } } });
     scene.secrets.patch("pair-10", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
@@ -176,7 +176,7 @@ async fn a_secret_relabelled_by_another_tool_stays_watched() {
     soon(&scene, "pair-10", "False/PrivateKeyLost").await;
 }
 
-/// What a policy takes away from a Secret: by which words it is told, by which list of JSON patches it is done, and when it is.
+/// A policy that removes something from a Secret: the words of the message, the JSON patches, and how to detect the removal.
 struct Taken {
     topic: &'static str,
     words: &'static str,
@@ -195,7 +195,7 @@ impl Taken {
         let object = scene.settled("pair", "False/SecretConflict").await;
         let told = message(&object);
         assert!(told.contains(words) && told.contains("\"pair\""), "{told}");
-        // The pair is there, with its key, and is not written to again and again.
+        // The pair and its key exist, and the operator does not keep rewriting the Secret.
         let secret = scene.secrets.get("pair").await.unwrap();
         assert!(data(&secret, "ssh-privatekey").starts_with("-----BEGIN PRIVATE KEY-----"));
         assert!(text(&object["status"]["keyPairID"]).starts_with("kp-"), "{object}");
@@ -208,7 +208,7 @@ impl Taken {
             scene.settled("pair", "False/SecretConflict").await["status"]["keyPairID"],
             object["status"]["keyPairID"]
         );
-        // It is over with the policy, at the next look.
+        // Once the policy is gone, the next reconciliation resolves the conflict.
         policy.lift().await;
         scene.patch("pair", &json!({ "spec": { "secret": { "template": { "labels": { "team": "anew" } } } } })).await;
         let object = scene.settled("pair", "True/Generated").await;
@@ -252,7 +252,7 @@ async fn fields_removed_by_admission_are_reported() {
     futures::future::join_all(taken.iter().map(Taken::is_told_and_given_back)).await;
 }
 
-/// An admission webhook that does not answer.
+/// An admission webhook that does not respond.
 fn webhook(scene: &Scene, seconds: u8) -> Value {
     json!({
         "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
@@ -282,7 +282,7 @@ async fn an_unavailable_webhook_is_reported_until_it_responds() {
     let rsa = json!({ "profile": "OpenSSH" });
     scene.create("ed25519", &ed25519()).await;
     scene.create("rsa", &rsa).await;
-    // A create, an update and a move: whatever is written.
+    // A create, an update and a move, to cover all kinds of writes.
     scene.create("moving", &ed25519()).await;
     scene.patch("made", &json!({ "spec": { "secret": { "template": { "labels": { "team": "a" } } } } })).await;
     let begun = Instant::now();

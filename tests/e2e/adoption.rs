@@ -1,4 +1,4 @@
-//! Adoption of a Secret: the operator uses the private key, and everything else stays as its owner wrote it.
+//! Adoption of a Secret: the operator uses the private key, and leaves everything else as the owner wrote it.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -15,12 +15,12 @@ use crate::{
     tools::{run, ssh_keygen_y},
 };
 
-/// In the encoding that every OpenSSH loads.
+/// The spec with the encoding that every OpenSSH version can load.
 fn ed25519() -> Value {
     json!({ "profile": "OpenSSH", "generate": { "algorithm": "Ed25519" }, "secret": { "encoding": "OpenSSH" } })
 }
 
-/// A new Ed25519 key as `ssh-keygen` writes it, and its public line.
+/// A new Ed25519 private key from `ssh-keygen`, and its public key line.
 fn key(topic: &str) -> (String, String) {
     let dir = Directory::new(topic);
     let file = dir.0.join("key");
@@ -30,7 +30,7 @@ fn key(topic: &str) -> (String, String) {
     (std::fs::read_to_string(&file).unwrap(), line.join(" "))
 }
 
-/// The line that `ssh-keygen` derives from the private key in a Secret.
+/// The public key line that `ssh-keygen` derives from the private key in a Secret.
 fn derived(secret: &Secret, key: &str) -> String {
     let dir = Directory::new("adoption");
     let line = ssh_keygen_y(&dir.write("key", data(secret, key).as_bytes()));
@@ -98,7 +98,7 @@ async fn adoption_keeps_existing_entries_labels_and_annotations() {
     assert_eq!(adopted.owner_references(), [], "an adopted Secret is retained by default");
     assert!(!adopted.annotations().contains_key("keypairs.dev/adopt"));
 
-    // What the operator put there it changes and takes away again; it is in sight without the operator's label.
+    // The operator updates and removes what it added; it watches the Secret even without the operator's label.
     let template = json!({
         "labels": { "team": null, "new": null }, "annotations": { "note": "other", "more": "2" },
         "stringData": { "known_hosts": null, "url": "2", "password": "mine" },
@@ -109,7 +109,7 @@ async fn adoption_keeps_existing_entries_labels_and_annotations() {
     assert!(!edited.labels().contains_key("new"));
     assert_eq!(edited.annotations()["more"], "2");
 
-    // A change by hand is noticed.
+    // The operator notices when somebody changes the key.
     let (another, _) = key("adoption-another");
     let patch = json!({ "stringData": { "ssh-privatekey": another } });
     scene.secrets.patch("pair", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
@@ -119,7 +119,7 @@ async fn adoption_keeps_existing_entries_labels_and_annotations() {
     scene.settled("pair", "True/Generated").await;
 
     scene.delete("pair").await;
-    // That it is not collected can only be seen by waiting.
+    // Only waiting shows that the Secret is not garbage collected.
     tokio::time::sleep(Duration::from_secs(3)).await;
     check(&scene.secrets.get("pair").await.unwrap());
 }
@@ -168,7 +168,7 @@ async fn an_adopted_key_is_written_in_the_requested_encoding() {
         let applied: Value = serde_json::from_str(&secret.annotations()["keypairs.dev/applied"]).unwrap();
         assert_eq!(applied["encoding"], "OpenSSH", "{name}");
     }
-    // Where the spec names no encoding, an Ed25519 key stays in the one that every OpenSSH loads, in clean text; any other becomes PKCS8.
+    // Without an encoding in the spec, an Ed25519 key keeps the OpenSSH encoding, unencrypted; any other key becomes PKCS8.
     let ecdsa =
         String::from_utf8(run("openssl", &["ecparam", "-name", "prime256v1", "-genkey", "-noout"], b"")).unwrap();
     let unnamed = texts.iter().filter(|(name, _)| *name != "pkcs8").map(|(name, content)| (*name, content, "Ed25519"));
@@ -187,10 +187,10 @@ async fn an_adopted_key_is_written_in_the_requested_encoding() {
         assert_eq!(applied["encoding"], encoding, "{name}");
     }
     let clean = scene.secrets.get("clean").await.unwrap();
-    assert_eq!(data(&clean, "ssh-privatekey"), private, "what is right already stays, with its comment");
+    assert_eq!(data(&clean, "ssh-privatekey"), private, "a correct entry should stay as it is, with its comment");
 }
 
-/// Covers Secrets of other tools and mistakes of users.
+/// Covers Secrets of other tools and user errors.
 #[tokio::test]
 async fn a_refused_adoption_reports_its_reason() {
     let scene = STRICT.scene("adoption-words").await;
@@ -218,9 +218,9 @@ async fn a_refused_adoption_reports_its_reason() {
         scene.create(name, &spec).await;
         let object = scene.settled(name, "False/SecretConflict").await;
         assert!(message(&object).contains(words), "{name}: {}", message(&object));
-        assert_eq!(scene.secrets.get(name).await.unwrap(), before, "{name} was touched");
+        assert_eq!(scene.secrets.get(name).await.unwrap(), before, "the operator changed {name}");
     }
-    // An entry that tells the same stays as it is, in its owner's words.
+    // An entry with the same public key stays as the owner wrote it.
     let same = format!("{line} me@home");
     offer(&scene, "same", json!({}), entry(&same)).await;
     scene.create("same", &ed25519()).await;
@@ -228,7 +228,7 @@ async fn a_refused_adoption_reports_its_reason() {
     assert_eq!(data(&scene.secrets.get("same").await.unwrap(), "ssh-publickey"), same);
 }
 
-/// The key moves to the Secret that the spec names; the adopted Secret stays with its owner.
+/// The key moves to the Secret in the spec; the adopted Secret stays with its owner.
 #[tokio::test]
 async fn a_rename_gives_an_adopted_secret_back() {
     let scene = STRICT.scene("adoption-rename").await;
@@ -260,7 +260,7 @@ async fn a_rename_gives_an_adopted_secret_back() {
     assert_eq!(object["status"]["secretName"], "moved");
     let moved = scene.secrets.get("moved").await.unwrap();
     assert_eq!(derived(&moved, "id2"), line);
-    assert_eq!(moved.owner_references().len(), 1, "this one the operator made");
+    assert_eq!(moved.owner_references().len(), 1, "the operator should own the Secret that it created");
     let left = scene.secrets.get("pair").await.unwrap();
     assert_eq!(keys(&left), ["password", "ssh-privatekey", "taken"]);
     assert_eq!(derived(&left, "ssh-privatekey"), line);
@@ -285,14 +285,14 @@ async fn an_adopt_annotation_names_exactly_one_key_pair() {
     assert_eq!(scene.secrets.get("shared").await.unwrap(), before);
     annotate(&scene, "shared", json!("two")).await;
     scene.settled("two", "True/Generated").await;
-    // It is its owner's still, who may hand it on.
+    // The Secret still belongs to its owner, who may offer it to another KeyPair.
     let entries = scene.secrets.get("shared").await.unwrap().data;
     annotate(&scene, "shared", json!("one")).await;
     scene.settled("one", "True/Generated").await;
     let object = scene.settled("two", "False/SecretConflict").await;
-    assert!(!object["status"]["keyPairID"].is_null(), "what was accepted stays accepted");
+    assert!(!object["status"]["keyPairID"].is_null(), "the pair should stay accepted");
     assert_eq!(scene.secrets.get("shared").await.unwrap().data, entries);
-    // Not so if the KeyPair owns it by its policy.
+    // This does not work if the deletion policy makes the KeyPair the owner.
     scene.patch("one", &json!({ "spec": { "secret": { "deletionPolicy": "Delete" } } })).await;
     secret_when(&scene, "shared", "the owner reference", |secret| secret.owner_references().len() == 1).await;
     annotate(&scene, "shared", json!("two")).await;
@@ -321,7 +321,7 @@ async fn a_forged_uid_does_not_claim_another_controllers_secret() {
         "stringData": { "ssh-privatekey": private },
     });
     let secret: Secret = serde_json::from_value(secret).unwrap();
-    // Its owner is not there: the garbage collector must not be faster.
+    // Create the owner, or the garbage collector could delete the Secret first.
     scene.kubectl(&["create", "configmap", "theirs"]);
     let uid = scene.kubectl(&["get", "configmap", "theirs", "-o", "jsonpath={.metadata.uid}"]);
     let mut secret = secret;
@@ -358,7 +358,7 @@ async fn a_withdrawn_offer_is_not_adopted() {
     }
     for round in 0..12 {
         let name = format!("pair-{round}");
-        // Before or after: but it is one or the other.
+        // The adoption may happen before or after the change, so both results are valid.
         let object = eventually(PATIENCE, "an answer", async || {
             let object = serde_json::to_value(scene.key_pairs.get(&name).await?)?;
             Ok((!condition(&object, "Ready").is_null()).then_some(object))
@@ -377,7 +377,7 @@ async fn a_withdrawn_offer_is_not_adopted() {
                 assert_eq!(derived(&secret.unwrap(), "ssh-privatekey"), line);
                 assert!(text(&object["status"]["publicKey"]).starts_with(&line));
             }
-            // Deleted before it was taken: another key is made; after: it is lost.
+            // If the Secret is deleted before the adoption, the operator generates a new key; if after, the key is lost.
             (1, "Generated" | "PrivateKeyLost" | "SecretConflict") => {}
             (_, reason) => panic!("{name}: {reason}"),
         }

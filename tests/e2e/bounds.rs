@@ -1,4 +1,4 @@
-//! The operator stays within the memory limit of the chart, however large the objects of tenants are.
+//! The operator stays within the memory limit of the chart, regardless of the size of the tenants' objects.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,10 +18,10 @@ use crate::support::{BINARY, Directory, PATIENCE, QUIET, stripped_crd, vector};
 
 /// The memory limit of the chart.
 const LIMIT_KIB: u64 = 256 * 1024;
-/// As many as take more than half of that if they are kept.
+/// Enough objects to exceed half of the limit if the operator kept them all.
 const OBJECTS: usize = 120;
 
-/// Text that does not compress.
+/// Incompressible text.
 fn noise(length: usize, seed: usize) -> String {
     let mut state = (seed as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let letter = || {
@@ -33,7 +33,7 @@ fn noise(length: usize, seed: usize) -> String {
     std::iter::repeat_with(letter).take(length).collect()
 }
 
-/// Of the greatest size that the API server stores, each kind in another place.
+/// An object close to the maximum size that the API server stores; `number` selects the large field.
 fn large(number: usize, noise: &str) -> Value {
     let name = format!("large-{number}");
     let mut object = json!({
@@ -60,7 +60,7 @@ fn resident_at_most(id: u32) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-/// Waits until the operator has written so many first answers. The objects themselves would take long to look at.
+/// Waits in the log until the operator has written this many first statuses. Reading the large objects would take too long.
 async fn judged(operator: &Operator, count: usize) {
     eventually(PATIENCE * 2, "every KeyPair to be judged", async || {
         let log = operator.log()?;
@@ -73,8 +73,8 @@ async fn judged(operator: &Operator, count: usize) {
     .unwrap();
 }
 
-/// The CRD without its rules, as if the objects were older than these. `watch_list`: whether the API server has streams of what
-/// there is; otherwise everything comes in pages of a list.
+/// Uses the CRD without its rules, as if the objects were older than the rules. `watch_list`: whether the API server supports
+/// streaming lists; otherwise the operator lists in pages.
 async fn keeps_within_its_limit(watch_list: bool) {
     let dir = Directory::new("bounds");
     let crd = dir.write("crd.json", stripped_crd().to_string().as_bytes());
@@ -89,10 +89,10 @@ async fn keeps_within_its_limit(watch_list: bool) {
     let noise = noise(1_300_000, 7);
     let create = async |numbers: std::ops::Range<usize>| {
         for number in numbers {
-            // Other text in each, as none is like another.
+            // Each object has different text, as real objects do.
             let object = large(number, &noise[number % 97..]);
             key_pairs.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
-            // Of a control character JSON makes six.
+            // JSON encodes a control character in six bytes.
             let applied = if number % 2 == 0 { noise[..120_000].to_owned() } else { "\u{1}".repeat(120_000) };
             let secret = json!({
                 "apiVersion": "v1", "kind": "Secret",
@@ -106,7 +106,7 @@ async fn keeps_within_its_limit(watch_list: bool) {
         }
     };
     create(0..OBJECTS / 2).await;
-    // What is there when it starts, and what comes while it runs.
+    // Half of the objects exist before the operator starts, the rest appear while it runs.
     let spawn = || Operator::spawn(BINARY.as_ref(), plane.kubeconfig(), ["run"], [("RUST_LOG", "info")]).unwrap();
     let mut operator = spawn();
     judged(&operator, OBJECTS / 2).await;
@@ -134,7 +134,7 @@ async fn large_objects_in_list_pages_do_not_crash_the_operator() {
     keeps_within_its_limit(false).await;
 }
 
-/// A Secret of tens of thousands of entries, each of which takes twenty times as much room where it is read.
+/// A Secret with tens of thousands of entries, each of which takes twenty times its size when parsed.
 fn many_entries(name: &str) -> Value {
     let mut entries: BTreeMap<String, String> = (0..25_000).map(|n| (format!("e{n}"), String::new())).collect();
     entries.insert("ssh-privatekey".to_owned(), vector("private/plain/ed25519.pkcs8"));

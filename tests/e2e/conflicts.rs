@@ -1,4 +1,4 @@
-//! Many KeyPairs name the same foreign Secret: how many requests they cause, and how soon they notice that its owner has changed.
+//! Many KeyPairs name the same foreign Secret: checks how many requests they cause, and how soon they notice a change by its owner.
 
 use std::time::{Duration, Instant};
 
@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 use crate::support::{AGENT, PATIENCE, STRICT, Scene, condition, text};
 
 const COUNT: usize = 500;
-/// What everybody is promised who hands a Secret over, on a machine that has other things to do.
+/// The documented time for noticing a handover, with room for a busy machine.
 const SOON: Duration = Duration::from_secs(10);
 
-/// How often the operator asked about Secrets of this namespace, but for watches.
+/// The number of the operator's requests about Secrets in this namespace, except lists and watches.
 fn asked(scene: &Scene, since: Mark) -> usize {
     let audit = scene.stage.plane.audit().unwrap();
     let about = Requests::any().by_agent(AGENT).resource("secrets").namespace(&scene.namespace);
@@ -61,7 +61,7 @@ async fn many_key_pairs_wait_for_one_secret_with_one_watch() {
     let manifest = json!({ "apiVersion": "v1", "kind": "List", "items": items }).to_string();
     scene.try_kubectl(&["create", "-f", "-"], &manifest).ok().unwrap();
     eventually(PATIENCE, "all to be told", async || Ok((in_conflict(&scene) == COUNT).then_some(()))).await.unwrap();
-    // A create that meets the Secret and a look, for as many as were there before anything was known of it.
+    // One create that conflicts and one read for each KeyPair that starts before the operator knows of the conflict.
     let first = asked(&scene, begun);
     println!("{COUNT} KeyPairs were told with {first} requests about Secrets");
     assert!(first <= COUNT, "{first} requests for the first answers");
@@ -74,7 +74,7 @@ async fn many_key_pairs_wait_for_one_secret_with_one_watch() {
     assert!(watched <= 5, "{watched} watches of one Secret");
     assert_eq!(scene.secrets.get("theirs").await.unwrap(), before);
 
-    // Handed over: the reason of the refusal changes, for the one that is named.
+    // Handover: the message changes for the KeyPair that the annotation names.
     let patch = json!({ "metadata": { "annotations": { "keypairs.dev/adopt": "pair-123" } } });
     scene.secrets.patch("theirs", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
     let begun = Instant::now();
@@ -87,7 +87,7 @@ async fn many_key_pairs_wait_for_one_secret_with_one_watch() {
     .unwrap();
     assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
 
-    // Deleted: one of them gets the name, the others go on waiting, and nobody makes a key for nothing.
+    // Deletion: one KeyPair gets the name, the others keep waiting, and no unused key is generated.
     let mark = audit.mark().unwrap();
     scene.secrets.delete("theirs", &DeleteParams::default()).await.unwrap();
     let begun = Instant::now();
@@ -123,7 +123,7 @@ async fn the_end_of_a_conflict_is_an_event() {
     for name in ["deleted", "handed", "released"] {
         scene.settled(name, "False/SecretConflict").await;
     }
-    // Long enough for whoever only looks again to be slow.
+    // Long enough that a poll with backoff would react late.
     tokio::time::sleep(Duration::from_secs(20)).await;
     scene.secrets.delete("deleted", &DeleteParams::default()).await.unwrap();
     soon(&scene, "deleted", "True/Generated").await;
@@ -131,14 +131,14 @@ async fn the_end_of_a_conflict_is_an_event() {
     let patch = json!({ "metadata": { "annotations": { "keypairs.dev/adopt": "handed" } }, "data": key });
     scene.secrets.patch("handed", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
     soon(&scene, "handed", "True/Generated").await;
-    // Restored by hand, without a label by which the operator would see it.
+    // Restored by hand, without the label that the operator watches.
     let restored = json!({
         "metadata": { "name": "lost", "annotations": { "keypairs.dev/adopt": "lost" } }, "data": key,
     });
     let restored: Secret = serde_json::from_value(restored).unwrap();
     scene.secrets.create(&PostParams::default(), &restored).await.unwrap();
     soon(&scene, "lost", "True/Generated").await;
-    // Given back to the KeyPair by its UID.
+    // Returned to the KeyPair by its UID.
     let uid = scene.key_pairs.get("released").await.unwrap().metadata.uid;
     let patch = json!({ "metadata": { "annotations": { "keypairs.dev/keypair-uid": uid } }, "data": key });
     scene.secrets.patch("released", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();

@@ -13,7 +13,7 @@ use crate::{
     support::{PATIENCE, QUIET, STRICT, STRIPPED, Scene, condition, text},
 };
 
-/// Checks an object that was refused for `fault`.
+/// Checks the status of an object that was refused for `fault`.
 fn check(profile: &str, fault: &str, object: &Value) {
     let status = &object["status"];
     let name = format!("{profile} {fault}: {}", object["spec"]);
@@ -31,8 +31,7 @@ fn check(profile: &str, fault: &str, object: &Value) {
     }
 }
 
-/// What CEL can see is refused at admission, with the cloud's code and message and then what to do; what it cannot see, the
-/// controller refuses.
+/// Admission refuses what CEL can check, with the cloud's code and message followed by advice; the controller refuses the rest.
 async fn at_admission(profile: &'static str) {
     let scene = STRICT.scene("errors-admission").await;
     for mistake in mistakes(profile) {
@@ -55,15 +54,15 @@ fn check_admission(profile: &str, mistake: &Mistake, error: &kube::Error) {
     let (code, message, _) = answer(profile, mistake.fault);
     let words = format!("{code}: {}. ", message.trim_end_matches('.'));
     let causes = status.details.as_ref().map(|details| details.causes.as_slice()).unwrap_or_default();
-    // `Invalid value: ` and, for a short value, the value stand before our message.
+    // The API server puts `Invalid value: ` and, if it is short, the value before our message.
     let said = causes.iter().find_map(|cause| Some(cause.message.split_once(words.as_str())?.1));
-    let advice = said.unwrap_or_else(|| panic!("nobody said {words:?} of {name}"));
-    assert!(advice.len() > 10, "no advice after {words:?} of {name}");
+    let advice = said.unwrap_or_else(|| panic!("no cause contains {words:?}: {name}"));
+    assert!(advice.len() > 10, "no advice after {words:?}: {name}");
     let starts = |message: &str| message.starts_with(&words) || message.contains(&format!(": {words}"));
-    assert!(causes.iter().any(|cause| starts(&cause.message)), "the code does not stand first in {name}");
+    assert!(causes.iter().any(|cause| starts(&cause.message)), "no message starts with the code: {name}");
 }
 
-/// The same objects, stored before there were rules; then mended in place.
+/// The same objects, stored before the rules existed and later corrected in place.
 async fn by_the_controller(profile: &'static str) {
     let scene = STRIPPED.scene("errors-controller").await;
     let mistakes = mistakes(profile);
@@ -122,7 +121,7 @@ mod by_the_controller {
     crate::support::for_each_profile!(super::by_the_controller);
 }
 
-/// A name is unique in its namespace across all profiles, and free again once its KeyPair is deleted.
+/// A name is unique in its namespace across all profiles, and becomes free when its KeyPair is deleted.
 #[tokio::test]
 async fn a_name_is_unique_within_a_namespace() {
     let scene = STRICT.scene("errors-name").await;
@@ -145,7 +144,7 @@ async fn a_name_is_unique_within_a_namespace() {
             waiting.push(name);
         }
         scene.delete(&owner).await;
-        // Created in this order, but the age of objects is known in seconds only: any one of them, and one only.
+        // The creation time has a resolution of one second, so any one of them may win, but only one.
         let winner = eventually(PATIENCE, "one of those that wait to get the name", async || {
             let list = scene.list("keypairs");
             let ready = list.iter().filter(|object| condition(object, "Ready")["status"] == "True");
@@ -179,7 +178,7 @@ async fn key_pairs_beyond_the_quota_are_refused() {
         scene.wait_for_events(&name, &["Warning/QuotaExceeded"]).await;
     }
     scene.delete("one").await;
-    // Alibaba's was created first; where the second is the same, the name decides.
+    // Alibaba's was created first; if both have the same creation second, the name decides.
     scene.settled("alibaba", "True/Imported").await;
     scene.wait_for_events("alibaba", &["Normal/Imported", "Warning/QuotaExceeded"]).await;
     for name in ["ucloud", "volcengine", "openssh"] {

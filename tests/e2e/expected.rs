@@ -5,18 +5,18 @@ use std::sync::LazyLock;
 use keypair_operator::domain::profile::Profile;
 use serde_json::{Value, json};
 
-/// The name of every profile.
+/// The names of all profiles.
 pub static PROFILES: LazyLock<[&str; Profile::ALL.len()]> = LazyLock::new(|| Profile::ALL.map(Profile::as_str));
 
-/// The profile of this name. What is expected of it by hand is in a `match`, so that none is forgotten.
+/// The profile with this name. Expectations use `match`, so that the compiler reports a missing profile.
 pub fn profile(name: &str) -> Profile {
     Profile::ALL.into_iter().find(|profile| profile.as_str() == name).unwrap_or_else(|| panic!("no profile {name}"))
 }
 
-/// What a cloud answers: code, message and HTTP status.
+/// The answer of a cloud: code, message and HTTP status.
 pub type Answer = (&'static str, &'static str, u16);
 
-/// One mistake and the answers of Alibaba, Volcengine (and OpenSSH) and UCloud.
+/// A mistake, and the answers of Alibaba, Volcengine (and OpenSSH) and UCloud.
 struct Row {
     fault: &'static str,
     alibaba: Answer,
@@ -28,12 +28,12 @@ const fn row(fault: &'static str, alibaba: Answer, volcengine: Answer, ucloud: A
     Row { fault, alibaba, volcengine, ucloud }
 }
 
-/// A mistake that all but UCloud answer alike.
+/// A mistake to which all clouds except UCloud give the same answer.
 const fn same(fault: &'static str, answer: Answer, ucloud: Answer) -> Row {
     Row { fault, alibaba: answer, volcengine: answer, ucloud }
 }
 
-/// The fault is the reason, and after a slash what it is about where that makes a difference.
+/// The fault is the reason, followed by a slash and its subject if the answers depend on the subject.
 const ROWS: &[Row] = &[
     row(
         "MissingParameter/KeyPairName",
@@ -143,7 +143,7 @@ const ROWS: &[Row] = &[
     ),
 ];
 
-/// What the cloud of the profile `name` answers to `fault`.
+/// The answer of the cloud of profile `name` to `fault`.
 pub fn answer(name: &str, fault: &str) -> Answer {
     let row = ROWS.iter().find(|row| row.fault == fault).unwrap_or_else(|| panic!("no row for {fault}"));
     match profile(name) {
@@ -153,7 +153,7 @@ pub fn answer(name: &str, fault: &str) -> Answer {
     }
 }
 
-/// The code of an error that is not the user's.
+/// The code of an error that the user did not cause.
 pub fn internal_error_code(name: &str) -> &'static str {
     match profile(name) {
         Profile::UCloud => "1000",
@@ -161,7 +161,7 @@ pub fn internal_error_code(name: &str) -> &'static str {
     }
 }
 
-/// Whether the cloud's document offers no other algorithm.
+/// Whether the cloud's document offers only RSA.
 pub fn generates_only_rsa(name: &str) -> bool {
     match profile(name) {
         Profile::Alibaba => true,
@@ -169,7 +169,7 @@ pub fn generates_only_rsa(name: &str) -> bool {
     }
 }
 
-/// Whether the fingerprint is over the project, too.
+/// Whether the fingerprint covers the project as well.
 pub fn hashes_project(name: &str) -> bool {
     match profile(name) {
         Profile::UCloud => true,
@@ -188,7 +188,7 @@ pub fn status_error(profile: &str, fault: &str) -> Value {
     json!({ "reason": reason(fault), "code": code, "message": message, "httpStatus": http_status })
 }
 
-/// Whether only an edit of the KeyPair can help.
+/// Whether only an edit of the KeyPair can resolve the fault.
 pub fn needs_edit(fault: &str) -> bool {
     !["KeyPairNameConflict", "QuotaExceeded", "ProjectNotFound"].contains(&reason(fault))
 }

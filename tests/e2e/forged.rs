@@ -1,5 +1,5 @@
-//! Forged statuses and annotations, and objects that are older than the schema. They cause no additional requests, are never
-//! shown unescaped, and cause no key to be lost.
+//! Forged statuses and annotations, and objects that are older than the schema. They cause no additional requests, never appear
+//! unescaped, and never cause a lost key.
 
 use std::{io::Error, path::Path, time::Duration};
 
@@ -16,7 +16,7 @@ use crate::{
     support::{AGENT, BINARY, PATIENCE, STRICT, Scene, Stage, condition, stripped_crd, text, to_json, vector},
 };
 
-/// The status without what changes at each look.
+/// The status without the fields that change on each reconciliation.
 fn facts(object: &Value) -> Value {
     let mut status = object["status"].clone();
     let fields = status.as_object_mut().unwrap();
@@ -24,7 +24,7 @@ fn facts(object: &Value) -> Value {
     status
 }
 
-/// Overwrites parts of a status, and waits until it says again what it said.
+/// Overwrites parts of a status, and waits until the operator restores it.
 async fn forge(scene: &Scene, name: &str, honest: &Value, forged: &Value) {
     let patch = Patch::Merge(json!({ "status": forged }));
     scene.key_pairs.patch_status(name, &PatchParams::default(), &patch).await.unwrap();
@@ -41,7 +41,7 @@ async fn forge(scene: &Scene, name: &str, honest: &Value, forged: &Value) {
     .unwrap();
 }
 
-/// Writing a status, or restoring an old one, causes no other requests and no loss of a key.
+/// Writing a status, or restoring an old one, causes no other requests and no lost key.
 #[tokio::test]
 async fn a_forged_status_is_corrected() {
     let scene = STRICT.scene("forged-status").await;
@@ -72,10 +72,10 @@ async fn a_forged_status_is_corrected() {
     }
 
     let after = scene.secrets.get("web-key").await.unwrap();
-    assert_eq!((after.metadata.uid, after.data), (before.metadata.uid, before.data), "the key is what it was");
+    assert_eq!((after.metadata.uid, after.data), (before.metadata.uid, before.data), "the key should not change");
     assert_eq!(scene.secrets.list(&ListParams::default()).await.unwrap().items.len(), 1);
     let asked = audit.matching(mark, &Requests::any().by_agent(AGENT).resource("secrets")).unwrap();
-    // Dots in a path lead up before the API server sees it.
+    // HTTP clients resolve dots in a path before they send the request.
     let strange: Vec<_> = asked
         .iter()
         .filter_map(|request| request.object_ref.as_ref())
@@ -85,10 +85,13 @@ async fn a_forged_status_is_corrected() {
         })
         .collect();
     assert!(!asked.is_empty() && strange.is_empty(), "{strange:?}");
-    assert!(!scene.events("web").iter().any(|event| event.contains("PrivateKeyRegenerated")), "no key was made anew");
+    assert!(
+        !scene.events("web").iter().any(|event| event.contains("PrivateKeyRegenerated")),
+        "the key was regenerated"
+    );
 }
 
-/// A replay copies its values from the status of its original, which is not trusted either.
+/// A replay copies its values from the status of its original, which is untrusted as well.
 #[tokio::test]
 async fn a_replay_reports_corrected_values_of_a_forged_status() {
     let scene = STRICT.scene("forged-original").await;
@@ -131,13 +134,13 @@ async fn annotations_are_shown_escaped_and_bounded() {
     let log = scene.stage.log();
     let told: Vec<&str> =
         log.lines().filter(|line| line.contains(&scene.namespace) && line.contains("annotation")).collect();
-    assert_eq!(told.len(), 1, "once, on one line: {told:?}");
+    assert_eq!(told.len(), 1, "expected one log line: {told:?}");
     for escaped in [r"a\nReady: True \u{1b}[2J\u{202e}", r"b\r\u{200b}", r"9\n\u{1b}[2J", "more than 256 projects"] {
         assert!(told[0].contains(&escaped.replace('\\', r"\\")) || told[0].contains(escaped), "{escaped}: {}", told[0]);
     }
 }
 
-/// The annotations of a Secret name KeyPairs, entries and keys. The operator follows them nowhere else.
+/// The annotations of a Secret name KeyPairs, entries and keys. The operator does not follow them to other objects.
 #[tokio::test]
 async fn forged_secret_annotations_cause_no_other_requests() {
     let scene = STRICT.scene("forged-marks").await;
@@ -155,7 +158,7 @@ async fn forged_secret_annotations_cause_no_other_requests() {
         let annotations = json!({ format!("keypairs.dev/{annotation}"): value });
         let patch = Patch::Merge(json!({ "metadata": { "annotations": annotations } }));
         scene.secrets.patch("web", &PatchParams::default(), &patch).await.unwrap();
-        // An edit has the operator look, whatever became of the event of the Secret.
+        // An edit triggers a reconciliation even if the event of the Secret does not.
         let patch = json!({ "spec": { "description": format!("a{}", value.len()) } });
         scene.patch("web", &patch).await;
         let object = scene.settled("web", "True/Generated").await;
@@ -165,7 +168,7 @@ async fn forged_secret_annotations_cause_no_other_requests() {
     }
 }
 
-/// A CRD as if there had been none: whatever is in spec and status is stored.
+/// A CRD without a schema, which stores any spec and status.
 fn shapeless_crd() -> Value {
     let mut crd = stripped_crd();
     let root = &mut crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
@@ -213,9 +216,9 @@ async fn arrays_instead_of_objects_are_ignored() {
     assert_eq!(
         scene.secrets.list(&ListParams::default()).await.unwrap().items.len(),
         0,
-        "no key is made for any of them"
+        "the operator should not generate a key for any of them"
     );
-    // Put right, it is what it says.
+    // After a correction, the operator accepts the object.
     let mut object = to_json(&scene.key_pairs.get("wrong-0").await.unwrap());
     object["spec"] = valid("OpenSSH");
     let object = serde_json::from_value(object).unwrap();
@@ -223,7 +226,7 @@ async fn arrays_instead_of_objects_are_ignored() {
     scene.settled("wrong-0", "True/Imported").await;
 }
 
-/// A condition of another writer survives every status that the operator writes, and makes it write none.
+/// A condition of another writer survives all status updates of the operator, and triggers none.
 #[tokio::test]
 async fn conditions_of_other_writers_stay() {
     let scene = STRICT.scene("foreign-conditions").await;
@@ -243,11 +246,7 @@ async fn conditions_of_other_writers_stay() {
     scene.key_pairs.patch_status("web", &PatchParams::default(), &patch).await.unwrap();
     tokio::time::sleep(Duration::from_secs(2)).await;
     let requests = Requests::any().by_agent(AGENT).namespace(&scene.namespace);
-    assert_eq!(
-        audit.count(mark, &requests).unwrap(),
-        0,
-        "the operator asks nothing because of the condition of another writer"
-    );
+    assert_eq!(audit.count(mark, &requests).unwrap(), 0, "a condition of another writer should cause no requests");
 
     let namespaces: Api<Namespace> = Api::all(scene.stage.plane.client().await.unwrap());
     for (projects, ready) in [(json!("a,b"), "False/ProjectNotFound"), (Value::Null, "True/Imported")] {

@@ -1,4 +1,4 @@
-//! Generated pairs: every kind of key in every encoding, in every profile that generates it.
+//! Generated pairs: every kind of key in every encoding, in every profile that supports it.
 
 use std::{collections::BTreeSet, net::SocketAddr, path::Path};
 
@@ -13,7 +13,7 @@ use crate::{
     tools::{first_two_words, openssl_check, openssl_ed25519_line, openssl_md5, ssh_keygen_l, ssh_keygen_y},
 };
 
-/// A kind of key in an encoding, as the spec asks for it; the first line of its PEM block.
+/// A kind of key and an encoding, as in the spec, with the first line of the PEM block.
 struct Kind {
     algorithm: &'static str,
     bits: u32,
@@ -122,7 +122,7 @@ fn check_keys(profile: &str, kind: &Kind, object: &Value, secret: &Secret) {
     assert_eq!(text(&status["fingerprint"]), fingerprint, "{name}");
 }
 
-/// The public key, as an independent tool derives it from the private one.
+/// The public key that an independent tool derives from the private key.
 fn derived(kind: &Kind, private: &Path) -> String {
     if kind.algorithm == "Ed25519" && kind.encoding == "PKCS8" {
         openssl_ed25519_line(private)
@@ -156,14 +156,14 @@ async fn omitted_generate_fields_use_defaults() {
     shown(&scene, "nothing");
 }
 
-/// The columns that an import leaves empty.
+/// Checks the columns that are empty for an import.
 fn shown(scene: &Scene, name: &str) {
     let row = scene.kubectl(&["get", "kp", name, "--no-headers"]);
     let words: Vec<&str> = row.split_whitespace().collect();
     assert_eq!(words[..8], [name, name, "Alibaba", "RSA", "2048", name, "True", "Generated"], "{row}");
 }
 
-/// Uses the generator of AWS-LC instead of the faster one.
+/// Uses AWS-LC's generator instead of the faster one.
 #[tokio::test]
 async fn the_library_generator_generates_rsa_keys() {
     let scene = QUIET.scene("generate-library").await;
@@ -177,7 +177,7 @@ async fn the_library_generator_generates_rsa_keys() {
     assert_eq!(operator.stop().await.unwrap().code(), Some(0));
 }
 
-/// Keys that were generated in advance: each is used once, even if the process is killed.
+/// Uses each key from the pool only once, even if the process is killed.
 #[tokio::test]
 async fn pooled_keys_are_used_once() {
     let scene = QUIET.scene("generate-pool").await;
@@ -197,7 +197,7 @@ async fn pooled_keys_are_used_once() {
             let name = format!("pair-{life}-{number}");
             scene.create(&name, &json!({ "profile": "OpenSSH" })).await;
             let object = scene.settled(&name, "True/Generated").await;
-            assert!(public_keys.insert(text(&object["status"]["publicKey"]).to_owned()), "the same key twice");
+            assert!(public_keys.insert(text(&object["status"]["publicKey"]).to_owned()), "a key was used twice");
         }
         if life == 0 {
             operator.kill().unwrap();

@@ -1,4 +1,4 @@
-//! Which fields of a KeyPair can change before and after it is accepted.
+//! Tests which fields of a KeyPair can change before and after acceptance.
 
 use serde_json::{Value, json};
 
@@ -9,15 +9,16 @@ use crate::{
     tools::openssl_md5,
 };
 
-/// Another valid import in the same place.
+/// Another valid public key.
 fn another_key() -> Value {
     json!(vector("public/ecdsa256.pub"))
 }
 
-/// Tries to change the spec, which must be refused in the words for `fault`.
+/// Tries to change the spec. The API server must refuse with the message for `fault`.
 async fn immutable(scene: &Scene, name: &str, profile: &str, fault: &str, field: &str, spec: Value) {
     let patch = json!({ "spec": spec });
-    let error = scene.try_patch(name, &patch).await.err().unwrap_or_else(|| panic!("{name} took {patch}")).to_string();
+    let error =
+        scene.try_patch(name, &patch).await.err().unwrap_or_else(|| panic!("{name} accepted {patch}")).to_string();
     let (code, message, _) = answer(profile, fault);
     let words =
         format!("{code}: {}. {field} is immutable once the key pair is accepted", message.trim_end_matches('.'));
@@ -38,10 +39,10 @@ async fn of_an_import(profile: &'static str) {
     refuse("InvalidPublicKey", "publicKey", json!({ "publicKey": null })).await;
     refuse("InvalidClientToken", "clientToken", json!({ "clientToken": "token-2" })).await;
     refuse("InvalidClientToken", "clientToken", json!({ "clientToken": null })).await;
-    // In the words of the profile that it would have.
+    // The message follows the new profile.
     immutable(&scene, "pair", other, "InvalidPublicKey", "profile", json!({ "profile": other })).await;
 
-    // Writing out what is the default, and a final newline, change nothing.
+    // An explicit default and a trailing newline change nothing.
     let key = format!("{}\n", text(&spec["publicKey"]));
     scene.patch("pair", &json!({ "spec": { "keyPairName": "pair", "publicKey": key } })).await;
     let same = scene.settled("pair", "True/Imported").await;
@@ -51,7 +52,7 @@ async fn of_an_import(profile: &'static str) {
     described(&scene, profile, &same, "True/Imported").await;
 }
 
-/// Description, tags and project can be changed, and rules hold for them as before.
+/// Description, tags and project can change, and their rules still apply.
 async fn described(scene: &Scene, profile: &str, before: &Value, ready: &str) {
     let tags = json!([{ "key": "team", "value": "a" }]);
     let spec = json!({ "description": "described 描述", "tags": tags, "project": "project-b" });
@@ -110,7 +111,7 @@ async fn an_accepted_generated_pair_is_immutable() {
     }
 }
 
-/// With a rotation, the next key is of the kind that the spec asks for.
+/// With `spec.rotation`, the next key is of the kind in `spec.generate`.
 #[tokio::test]
 async fn the_kind_of_key_can_change_with_a_rotation() {
     let scene = STRICT.scene("immutable-rotation").await;
@@ -134,7 +135,7 @@ async fn the_kind_of_key_can_change_with_a_rotation() {
     }
 }
 
-/// Every field can be edited before acceptance, because nobody relies on it yet.
+/// Every field can be edited before acceptance, because nothing depends on it yet.
 #[tokio::test]
 async fn every_field_can_be_edited_before_acceptance() {
     let scene = STRICT.scene("immutable-before").await;
@@ -145,7 +146,7 @@ async fn every_field_can_be_edited_before_acceptance() {
         scene.create(&name, &broken).await;
         let object = scene.settled(&name, "False/InvalidPublicKey").await;
         assert_eq!(object["status"]["error"]["code"], answer(profile, "InvalidPublicKey").0);
-        // Still broken, but another request in everything.
+        // Still invalid, but with all fields changed.
         let other = if profile == "OpenSSH" { "Alibaba" } else { "OpenSSH" };
         let changed =
             json!({ "profile": other, "keyPairName": "second", "publicKey": "ssh-dss AAAA", "clientToken": "u" });
@@ -211,7 +212,7 @@ async fn the_controller_refuses_edits_of_immutable_fields() {
                 assert_eq!(object["status"][field], accepted["status"][field], "{edit} {field}");
             }
             assert_eq!(scene.list("secrets"), secrets, "{edit}");
-            // Put back, it is what it was.
+            // Reverting the edit restores the original state.
             let mut back = spec.clone();
             for field in ["keyPairName", "publicKey", "clientToken", "generate", "secret"] {
                 if back[field].is_null() {

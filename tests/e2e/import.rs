@@ -1,4 +1,4 @@
-//! Imports: every form of every key type, in every profile that takes it.
+//! Imports: every form of every key type, in every profile that accepts it.
 
 use keypair_operator::domain::profile::Profile;
 use serde_json::{Value, json};
@@ -9,18 +9,18 @@ use crate::{
     tools::{Printed, first_two_words, openssl_md5, ssh_keygen_l},
 };
 
-/// A public key body and what it must come out as.
+/// A public key body and the expected result.
 struct Sample {
     name: String,
     body: String,
     key_type: String,
-    /// The normalised line; without the comment where the form has one of its own.
+    /// The normalised line, without the comment if the form has a comment of its own.
     line: String,
     whole_line: bool,
     printed: Printed,
 }
 
-/// What `ssh-keygen` 9.2 does not read.
+/// Files that `ssh-keygen` 9.2 cannot read.
 const ONLY_RECORDED: [&str; 6] = [
     "ed25519.spki",
     "rsa2048-v00.cert",
@@ -30,12 +30,12 @@ const ONLY_RECORDED: [&str; 6] = [
     "mldsa44-ed25519-by-ed25519.cert",
 ];
 
-/// Every vector, and what tools do not write: bare tokens, other white space, no comment.
+/// Every test vector, and forms that tools do not write: bare tokens, other white space, no comment.
 fn samples() -> Vec<Sample> {
     let table = vector("public.tsv");
     let mut samples: Vec<Sample> = table.lines().map(sample).collect();
     let variant = |name: &str, of: &str, change: &dyn Fn(&str) -> String| {
-        let original = samples.iter().find(|sample| sample.name == of).expect("a vector");
+        let original = samples.iter().find(|sample| sample.name == of).expect("the test vector should exist");
         Sample {
             name: name.to_owned(),
             body: change(&original.body),
@@ -53,7 +53,8 @@ fn samples() -> Vec<Sample> {
         ("ecdsa", "ecdsa384.pub"),
         ("ecdsa", "ecdsa521.pub"),
     ] {
-        let change = |body: &str| format!("{token} {}", body.split_once(' ').expect("a line").1);
+        let change =
+            |body: &str| format!("{token} {}", body.split_once(' ').expect("the body should be a public key line").1);
         more.push(variant(&format!("token-{of}"), of, &change));
     }
     more.push(variant("spaces.pub", "rsa2048.pub", &|body| {
@@ -68,10 +69,10 @@ fn samples() -> Vec<Sample> {
     samples
 }
 
-/// A row of the table: file, type, bits, MD5 and SHA256 as `ssh-keygen -l` prints them.
+/// Parses a row of the table: file, type, bits, and the MD5 and SHA256 fingerprints from `ssh-keygen -l`.
 fn sample(row: &str) -> Sample {
     let columns: Vec<&str> = row.split('\t').collect();
-    let [file, key_type, bits, md5, sha256] = columns[..] else { panic!("not a row: {row}") };
+    let [file, key_type, bits, md5, sha256] = columns[..] else { panic!("invalid row: {row}") };
     let name = file.strip_prefix("public/").unwrap();
     let recorded = Printed { bits: bits.parse().unwrap(), md5: md5.to_owned(), sha256: sha256.to_owned() };
     let body = vector(file);
@@ -93,7 +94,7 @@ fn sample(row: &str) -> Sample {
     }
 }
 
-/// The family of a key type, as `status.algorithm` names it.
+/// The algorithm of a key type, as in `status.algorithm`.
 fn algorithm(key_type: &str) -> &'static str {
     match key_type {
         _ if key_type.starts_with("sk-ecdsa") => "ECDSA-SK",
@@ -106,7 +107,7 @@ fn algorithm(key_type: &str) -> &'static str {
     }
 }
 
-/// Alibaba's document lists neither Ed25519, nor keys in FIDO tokens, nor what OpenSSH has had since; the other profiles take everything.
+/// Alibaba's document does not list Ed25519, FIDO keys or newer OpenSSH types; the other profiles accept all types.
 fn takes(profile: &str, key_type: &str) -> bool {
     match expected::profile(profile) {
         Profile::Alibaba => !["ssh-ed25519", "sk-", "ssh-mldsa44"].iter().any(|other| key_type.starts_with(other)),
@@ -114,7 +115,7 @@ fn takes(profile: &str, key_type: &str) -> bool {
     }
 }
 
-/// A name that all profiles take: letters, digits and `-`.
+/// A name that all profiles accept: letters, digits and `-`.
 fn name_of(sample: &Sample) -> String {
     sample.name.replace('.', "-")
 }
@@ -135,7 +136,7 @@ async fn imports(profile: &'static str) {
         let object = scene.settled(&name_of(sample), "True/Imported").await;
         check(&scene, profile, project(sample), sample, &object);
     }
-    // Nobody asked for a Secret, and a success makes no noise.
+    // An import creates no Secret, and a first success creates no Event.
     assert!(scene.list("secrets").is_empty());
     assert!(scene.list("events.events.k8s.io").is_empty());
     columns(&scene, profile, taken().next().unwrap());
@@ -178,7 +179,7 @@ fn check(scene: &Scene, profile: &str, project: &str, sample: &Sample, object: &
     assert!(!text(&ready["message"]).is_empty() && !text(&ready["lastTransitionTime"]).is_empty(), "{name}");
 }
 
-/// What `kubectl get kp` shows, by the place of each heading: a cell may be empty.
+/// Checks the output of `kubectl get kp`, by the position of each heading because a cell may be empty.
 fn columns(scene: &Scene, profile: &str, sample: &Sample) {
     let name = name_of(sample);
     let object: Value = serde_json::from_str(&scene.kubectl(&["get", "keypair", &name, "-o", "json"])).unwrap();
@@ -206,7 +207,7 @@ fn columns(scene: &Scene, profile: &str, sample: &Sample) {
 
 fn cell(table: &str, heading: &str) -> Option<String> {
     let (head, row) = table.trim_end().split_once('\n').unwrap();
-    // Of NAME and KEY-PAIR-NAME, the first comes first.
+    // `find` returns NAME, not KEY-PAIR-NAME, because NAME comes first.
     let start = head.find(heading)?;
     // A cell ends where the next heading begins.
     let after = head[start..].trim_start_matches(|c| c != ' ').trim_start();
@@ -216,13 +217,13 @@ fn cell(table: &str, heading: &str) -> Option<String> {
 
 for_each_profile!(imports);
 
-/// Admission refuses the key if its line begins with the type; the controller does if only the key blob contains it.
+/// Admission refuses the key if its line begins with the refused type; the controller does if only the key blob contains it.
 #[tokio::test]
 async fn key_types_that_alibaba_does_not_accept_are_refused() {
     let scene = STRICT.scene("import-refused").await;
     let samples = samples();
     let refused: Vec<_> = samples.iter().filter(|sample| !takes("Alibaba", &sample.key_type)).collect();
-    assert!(refused.len() > 8, "only {}", refused.len());
+    assert!(refused.len() > 8, "only {} refused samples", refused.len());
     for sample in refused {
         let spec = json!({ "publicKey": sample.body });
         let created = scene.try_create(&name_of(sample), &spec).await;
@@ -237,7 +238,7 @@ async fn key_types_that_alibaba_does_not_accept_are_refused() {
     }
 }
 
-/// Of the profiles, only Alibaba is the default.
+/// Alibaba is the default profile.
 #[tokio::test]
 async fn the_default_profile_is_alibaba() {
     assert_eq!(PROFILES[0], "Alibaba");

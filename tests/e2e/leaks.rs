@@ -1,4 +1,4 @@
-//! No byte of a private key appears outside its Secret, whether the key was pasted into a wrong field or the operator generated
+//! No byte of a private key appears outside its Secret, whether a user pasted the key into a wrong field or the operator generated
 //! or read it.
 
 use k8s_openapi::api::core::v1::Secret;
@@ -13,15 +13,15 @@ use crate::{
     tools::{path, run},
 };
 
-/// A private key as somebody may have it at hand.
+/// A private key that a user may have.
 struct Private {
     form: &'static str,
     text: String,
-    /// What stands in it and may be known: the OpenSSH line of its public key, or nothing.
+    /// The public part of the text: the OpenSSH line of the public key, or empty.
     public: String,
 }
 
-/// Private keys in every form, fresh, so that their bytes stand nowhere else.
+/// New private keys in every form, whose bytes appear nowhere else.
 fn private_keys() -> Vec<Private> {
     let dir = Directory::new("leaks");
     let openssl = |args: &[&str], input: &str| String::from_utf8(run("openssl", args, input.as_bytes())).unwrap();
@@ -66,12 +66,12 @@ fn private_keys() -> Vec<Private> {
     keys
 }
 
-/// The base64 of a PEM block in one line.
+/// The base64 of a PEM block on one line.
 fn body(pem: &str) -> String {
     pem.lines().filter(|line| !line.starts_with('-')).collect()
 }
 
-/// Specs with `private` in every field that takes text.
+/// Specs with `private` in each text field.
 fn pasted(profile: &str, private: &str) -> Vec<(&'static str, Value)> {
     let import = |field: &str, value: Value| {
         let mut spec = json!({ "profile": profile, "publicKey": vector("public/rsa2048.pub") });
@@ -98,7 +98,7 @@ fn pasted(profile: &str, private: &str) -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// Creates what the API server takes, waits until all is judged and returns which of it is Ready.
+/// Creates the objects that the API server accepts, waits until all have a status and returns the names of those that are Ready.
 async fn judged(scene: &Scene, specs: Vec<(String, Value)>) -> Vec<String> {
     let mut created = 0;
     for (name, spec) in specs {
@@ -120,7 +120,7 @@ async fn judged(scene: &Scene, specs: Vec<(String, Value)>) -> Vec<String> {
     list.iter().filter(|object| ready(object)).map(|object| text(&object["metadata"]["name"]).to_owned()).collect()
 }
 
-/// Everything that the operator tells of a namespace.
+/// Everything that the operator publishes about a namespace.
 async fn told(scene: &Scene) -> Vec<(String, String)> {
     let mut told = Vec::new();
     for object in scene.list("keypairs") {
@@ -148,7 +148,7 @@ async fn pasted_keys_leak_nowhere(scene: &Scene) {
     for (number, Private { form, text, public }) in private_keys().into_iter().enumerate() {
         for (profile_number, profile) in PROFILES.iter().copied().enumerate() {
             for (field, spec) in pasted(profile, &text) {
-                // Where profiles differ, each has its turn; elsewhere they take turns.
+                // These two fields depend on the profile, so test them with all profiles; the other fields alternate between profiles.
                 if ["key", "name"].contains(&field) || number % PROFILES.len() == profile_number {
                     specs.push((format!("{field}-{form}-{}", profile.to_lowercase()), spec));
                 }
@@ -158,7 +158,7 @@ async fn pasted_keys_leak_nowhere(scene: &Scene) {
     }
     let ready = judged(scene, specs).await;
     let taken: Vec<_> = ready.iter().filter(|name| name.starts_with("key-") || name.starts_with("twice-")).collect();
-    assert!(taken.is_empty(), "taken for public keys: {taken:?}");
+    assert!(taken.is_empty(), "accepted as public keys: {taken:?}");
     check(&told(scene).await, &keys);
 }
 
@@ -173,7 +173,7 @@ async fn pasted_private_keys_do_not_leak_without_crd_rules() {
     pasted_keys_leak_nowhere(&STRIPPED.scene("leaks-stripped").await).await;
 }
 
-/// Keys that were generated, adopted, damaged or found in a foreign Secret.
+/// Covers keys that were generated, adopted, damaged or found in a foreign Secret.
 #[tokio::test]
 async fn private_keys_that_the_operator_handles_do_not_leak() {
     for format in ["text", "json"] {
@@ -209,10 +209,10 @@ async fn private_keys_that_the_operator_handles_do_not_leak() {
     }
 }
 
-/// What the policy puts before the key that it quotes.
+/// The text that the policy puts before the quoted key.
 const QUOTE: &str = "it holds ";
 
-/// A policy that refuses these writes of Secrets in a namespace and quotes the private key in them, as policy engines may.
+/// A policy that refuses these writes of Secrets in a namespace and quotes their private key, as policy engines may do.
 fn quoting_policy(namespace: &str, operation: &str, reason: &str) -> String {
     let name = format!("{namespace}-{}-{}", operation.to_lowercase(), reason.to_lowercase());
     let policy = json!({
@@ -239,10 +239,10 @@ fn quoting_policy(namespace: &str, operation: &str, reason: &str) -> String {
     json!({ "apiVersion": "v1", "kind": "List", "items": [policy, binding] }).to_string()
 }
 
-/// A refused create, its dry run, and a patch, each with 403 and with 422.
+/// Covers a refused create, its dry run, and a patch, each with 403 and with 422.
 #[tokio::test]
 async fn private_keys_quoted_by_policies_do_not_leak() {
-    // As the policy sees it.
+    // The value that the policy quotes, as text or base64.
     const KEY: &str = "quoted";
     const SEEN: [&str; 2] = [KEY, "cXVvdGVk"];
     for (reason, code) in [("Forbidden", "403"), ("Invalid", "422")] {
@@ -280,9 +280,12 @@ async fn private_keys_quoted_by_policies_do_not_leak() {
             let object = scene.settled(name, refused).await;
             let message = text(&condition(&object, "Ready")["message"]).to_owned();
             let policy = format!("{}-{operation}-{}", scene.namespace, reason.to_lowercase());
-            assert!(message.contains(&policy) && message.contains(code), "who refused {name} is not said: {message}");
+            assert!(
+                message.contains(&policy) && message.contains(code),
+                "the message does not name the policy that refused {name}: {message}"
+            );
         }
-        // What was refused is rehearsed before another key is generated.
+        // After a refusal, the operator does a dry run before it generates another key.
         scene.patch("created", &json!({ "spec": { "secret": { "template": { "labels": { "a": "b" } } } } })).await;
         scene.settled("created", refused).await;
 
@@ -296,12 +299,12 @@ async fn private_keys_quoted_by_policies_do_not_leak() {
         told.push(("the metrics".to_owned(), http_get(address.parse().unwrap(), "/metrics").await.unwrap().body));
         check(&told, &keys);
         for (place, said) in &told {
-            assert!(!said.contains(QUOTE), "what the policy said of a key is repeated in {place}");
+            assert!(!said.contains(QUOTE), "the policy's message with the key appears in {place}");
         }
     }
 }
 
-/// KeyPairs and Secrets that are there before the operator.
+/// Creates KeyPairs and Secrets before the operator starts.
 async fn prepared(scene: &Scene) -> Needles {
     let mut keys = Needles::default();
     for name in ["adopted", "foreign", "damaged"] {
@@ -322,7 +325,7 @@ async fn prepared(scene: &Scene) -> Needles {
     keys
 }
 
-/// An SPKI block as OpenSSH line.
+/// An SPKI block as an OpenSSH line.
 fn to_line(spki: &[u8]) -> String {
     let dir = Directory::new("spki");
     let file = dir.write("spki", spki);

@@ -19,7 +19,7 @@ fn ed25519() -> Value {
     json!({ "profile": "OpenSSH", "generate": { "algorithm": "Ed25519" }, "secret": { "encoding": "OpenSSH" } })
 }
 
-/// The line that `ssh-keygen` derives from the private key in a Secret.
+/// The public key line that `ssh-keygen` derives from the private key in a Secret.
 fn derived(secret: &Secret, key: &str) -> String {
     let dir = Directory::new("life");
     ssh_keygen_y(&dir.write("key", data(secret, key).as_bytes()))
@@ -32,7 +32,7 @@ async fn accepted(scene: &Scene, name: &str, spec: &Value) -> (Value, Secret) {
     (object, secret)
 }
 
-/// That the pair is the one that it was, wherever its Secret is now.
+/// Checks that the pair is unchanged, wherever its Secret is now.
 fn check_same(now: &Value, before: &Value) {
     for field in ["keyPairID", "fingerprint", "fingerprints", "publicKey"] {
         assert_eq!(now["status"][field], before["status"][field], "{field}");
@@ -53,7 +53,7 @@ async fn a_template_edit_changes_only_templated_metadata() {
         "labels": { "a": "1", "b": "1" }, "annotations": { "c": "1" }, "stringData": { "known_hosts": "one", "url": "u" },
     });
     let (before, secret) = accepted(&scene, "pair", &spec).await;
-    // What somebody else adds is theirs.
+    // The operator keeps what others add.
     let others = json!({ "metadata": { "labels": { "theirs": "1" } }, "stringData": { "theirs": "x" } });
     scene.secrets.patch("pair", &PatchParams::default(), &Patch::Merge(others)).await.unwrap();
 
@@ -70,7 +70,7 @@ async fn a_template_edit_changes_only_templated_metadata() {
     assert_eq!(data(&now, "ssh-privatekey"), data(&secret, "ssh-privatekey"));
     check_same(&scene.settled("pair", "True/Generated").await, &before);
 
-    // What is ours and taken away comes back.
+    // The operator restores its own labels and entries.
     let taken = json!({ "metadata": { "labels": { "app.kubernetes.io/managed-by": null, "d": null } }, "data": { "ssh-publickey": null } });
     scene.secrets.patch("pair", &PatchParams::default(), &Patch::Merge(taken)).await.unwrap();
     let is_whole = |secret: &Secret| secret.labels().contains_key("d") && keys(secret).contains(&"ssh-publickey");
@@ -97,7 +97,7 @@ async fn data_keys_and_encoding_can_be_changed_in_place() {
     check_same(&scene.settled("pair", "True/Generated").await, &before);
 }
 
-/// The type of a Secret is immutable in Kubernetes; a move to another Secret can change it.
+/// The type of a Secret is immutable in Kubernetes; moving the key to another Secret can change it.
 #[tokio::test]
 async fn a_rename_moves_the_key_without_leftovers() {
     let scene = STRICT.scene("life-rename").await;
@@ -117,7 +117,7 @@ async fn a_rename_moves_the_key_without_leftovers() {
     assert_eq!(derived(&moved, "identity"), derived(&secret, "ssh-privatekey"));
     assert!(scene.secrets.get_opt("pair").await.unwrap().is_none());
 
-    // Not onto somebody else's.
+    // The key does not move into a foreign Secret.
     let foreign: Secret = serde_json::from_value(json!({ "metadata": { "name": "foreign" } })).unwrap();
     let foreign = scene.secrets.create(&PostParams::default(), &foreign).await.unwrap();
     scene.patch("pair", &json!({ "spec": { "secret": { "name": "foreign" } } })).await;
@@ -133,7 +133,7 @@ async fn a_rename_moves_the_key_without_leftovers() {
     check_same(&scene.settled("pair", "True/Generated").await, &before);
 }
 
-/// The name is edited there and back repeatedly, faster than the key can be moved.
+/// Changes the name back and forth, faster than the operator can move the key.
 #[tokio::test]
 async fn a_rename_there_and_back_keeps_the_key() {
     let scene = STRICT.scene("life-back").await;
@@ -148,7 +148,7 @@ async fn a_rename_there_and_back_keeps_the_key() {
                 even => format!("{name}-{even}"),
             };
             scene.patch(name, &json!({ "spec": { "secret": { "name": last } } })).await;
-            // Wherever the move is by then.
+            // Interrupt the move at different points.
             tokio::time::sleep(std::time::Duration::from_millis(round * 7 % 60)).await;
         }
         let object = scene.settled(name, "True/Generated").await;
@@ -160,8 +160,8 @@ async fn a_rename_there_and_back_keeps_the_key() {
             let other = text(&secret["metadata"]["name"]);
             other.starts_with(name) && other != last
         });
-        assert_eq!(others.count(), 0, "{on_loss}: something is left over");
-        assert!(!now.annotations().contains_key("keypairs.dev/moved"), "the move is over");
+        assert_eq!(others.count(), 0, "{on_loss}: a Secret was left over");
+        assert!(!now.annotations().contains_key("keypairs.dev/moved"), "the move should be complete");
     }
 }
 
@@ -208,7 +208,7 @@ async fn only_offered_secrets_are_adopted() {
     assert_eq!(data(&adopted, "ssh-privatekey"), private);
     assert_eq!(data(&adopted, "note"), "kept");
     assert_eq!(adopted.labels()["theirs"], "1");
-    assert_eq!(adopted.owner_references(), [], "it stays when the KeyPair goes");
+    assert_eq!(adopted.owner_references(), [], "the Secret should outlive the KeyPair");
     assert!(!adopted.annotations().contains_key("keypairs.dev/adopt"));
 
     let refused =
@@ -222,9 +222,9 @@ async fn only_offered_secrets_are_adopted() {
         scene.create(name, &spec).await;
         let object = scene.settled(name, "False/SecretConflict").await;
         assert!(!object.to_string().contains("PRIVATE KEY--"), "{object}");
-        assert_eq!(scene.secrets.get(name).await.unwrap(), before, "{name} was touched");
+        assert_eq!(scene.secrets.get(name).await.unwrap(), before, "the operator changed {name}");
     }
-    // It is looked for again, though nobody tells of a Secret that is not ours.
+    // The operator notices the offer even though the Secret does not have its label.
     let consent = json!({ "metadata": { "annotations": { "keypairs.dev/adopt": "other" } } });
     scene.secrets.patch("other", &PatchParams::default(), &Patch::Merge(consent)).await.unwrap();
     scene.settled("other", "True/Generated").await;
@@ -235,7 +235,7 @@ async fn only_offered_secrets_are_adopted() {
 async fn a_retained_secret_can_be_adopted_by_a_new_key_pair() {
     let scene = STRICT.scene("life-retain").await;
     let (before, secret) = accepted(&scene, "pair", &ed25519()).await;
-    // The policy of an accepted pair can be changed, both ways.
+    // The deletion policy of an accepted pair can change in both directions.
     for (policy, owners) in [("Retain", 0), ("Delete", 1), ("Retain", 0)] {
         scene.patch("pair", &json!({ "spec": { "secret": { "deletionPolicy": policy } } })).await;
         let is_so = |secret: &Secret| secret.owner_references().len() == owners;
@@ -270,7 +270,7 @@ async fn a_lost_key_is_regenerated_on_request() {
     assert!(text(&object["status"]["publicKey"]).starts_with(derived(&now, "ssh-privatekey").trim()));
     scene.wait_for_events("pair", &["Warning/PrivateKeyRegenerated"]).await;
 
-    // Changed by hand is not lost: that is reported as ever.
+    // A key that was changed by hand is not lost, so it is reported as a mismatch.
     let other = json!({ "stringData": { "ssh-privatekey": data(&secret, "ssh-privatekey") } });
     scene.secrets.patch("pair", &PatchParams::default(), &Patch::Merge(other)).await.unwrap();
     scene.settled("pair", "False/PrivateKeyMismatch").await;
@@ -283,11 +283,11 @@ async fn a_deleted_secret_is_noticed_at_once() {
     scene.secrets.delete("pair", &DeleteParams::default()).await.unwrap();
     let deleted = Instant::now();
     scene.settled("pair", "False/PrivateKeyLost").await;
-    // A second is what is promised; the rest is for a machine that has other things to do.
+    // The documented limit is one second; the rest is for a busy machine.
     assert!(deleted.elapsed() < Duration::from_secs(5), "{:?}", deleted.elapsed());
 }
 
-/// The key changes while the operator is not running.
+/// The key changes while the operator is stopped.
 #[tokio::test]
 async fn a_restarted_operator_notices_a_changed_key() {
     let scene = QUIET.scene("life-meanwhile").await;
@@ -318,7 +318,7 @@ async fn deleting_a_key_pair_deletes_its_secret() {
         .unwrap();
         assert!(scene.key_pairs.get_opt(cascade).await.unwrap().is_none());
     }
-    // An orphan stays, as whoever asks for that wants it.
+    // With orphaning, the Secret stays.
     accepted(&scene, "orphan", &ed25519()).await;
     scene.kubectl(&["delete", "kp", "orphan", "--cascade=orphan"]);
     assert!(scene.secrets.get_opt("orphan").await.unwrap().is_some());

@@ -14,7 +14,7 @@ use crate::{
     tools::{path, run},
 };
 
-/// An `sshd` on loopback that takes the one key that is authorized.
+/// An `sshd` on loopback that accepts the authorized keys.
 pub struct Server {
     dir: Directory,
     authorized: PathBuf,
@@ -46,7 +46,7 @@ impl Server {
         std::fs::rename(new, &self.authorized).unwrap();
     }
 
-    /// Runs `command` over ssh with this private key and no other.
+    /// Runs `command` over ssh with this private key only.
     pub fn ssh(&self, private_key: &str, command: &str) -> Output {
         static LOGINS: AtomicUsize = AtomicUsize::new(0);
         let identity = format!("identity-{}", LOGINS.fetch_add(1, Ordering::Relaxed));
@@ -62,7 +62,7 @@ impl Server {
         let user = run("id", &["-un"], b"");
         let user = std::str::from_utf8(&user).unwrap().trim();
         let mut ssh = Command::new("ssh");
-        // No configuration of whoever runs this test.
+        // Ignore the ssh configuration of the current user.
         ssh.args(["-F", "/dev/null", "-i", path(&identity), "-p", &self.sshd.port().to_string(), "-l", user]);
         for option in &options {
             ssh.args(["-o", option]);
@@ -85,12 +85,12 @@ async fn logs_in(name: &str, spec: Value) {
 
     let output = server.ssh(&other, "echo in");
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    // 255 is ssh's own failure.
+    // ssh exits with 255 if the connection itself fails.
     assert_eq!((output.status.code(), out.as_ref()), (Some(255), ""), "{name}: {err}");
     assert!(err.contains("Permission denied (publickey)"), "{name}: {err}");
 }
 
-/// The public key of the status and the private key of the Secret.
+/// The public key in the status and the private key in the Secret.
 async fn pair(scene: &Scene, name: &str, spec: &Value) -> (String, String) {
     scene.create(name, spec).await;
     let object = scene.settled(name, "True/Generated").await;

@@ -13,7 +13,7 @@ use crate::{
     tools::run,
 };
 
-/// A generated pair that is Ready, and its Secret.
+/// A generated pair that is Ready, with its Secret.
 async fn pair(scene: &Scene, profile: &str) -> (String, Value, Secret) {
     let name = profile.to_lowercase();
     scene.create(&name, &json!({ "profile": profile })).await;
@@ -22,7 +22,7 @@ async fn pair(scene: &Scene, profile: &str) -> (String, Value, Secret) {
     (name, object, secret)
 }
 
-/// An internal error of the profile's cloud that says what to do; what was accepted stays in the status.
+/// Expects an internal error of the profile's cloud with advice, and the accepted values still in the status.
 fn check(profile: &str, reason: &str, accepted: &Value, object: &Value) {
     let error = &object["status"]["error"];
     let code = internal_error_code(profile);
@@ -36,7 +36,7 @@ fn check(profile: &str, reason: &str, accepted: &Value, object: &Value) {
     assert_eq!(condition(object, "Stalled"), Value::Null, "{profile}");
 }
 
-/// No new key is generated unasked.
+/// The operator does not generate a new key unasked.
 #[tokio::test]
 async fn a_lost_secret_is_reported_until_it_is_restored() {
     let scene = STRICT.scene("loss-deleted").await;
@@ -45,7 +45,7 @@ async fn a_lost_secret_is_reported_until_it_is_restored() {
         scene.secrets.delete(&name, &DeleteParams::default()).await.unwrap();
         let object = scene.settled(&name, "False/PrivateKeyLost").await;
         check(profile, "PrivateKeyLost", &accepted, &object);
-        assert!(scene.secrets.get_opt(&name).await.unwrap().is_none(), "{profile}: another key was made");
+        assert!(scene.secrets.get_opt(&name).await.unwrap().is_none(), "{profile}: the operator generated another key");
         scene.wait_for_events(&name, &["Warning/PrivateKeyLost"]).await;
 
         let mut restored = secret.clone();
@@ -58,7 +58,7 @@ async fn a_lost_secret_is_reported_until_it_is_restored() {
     }
 }
 
-/// The changed key is neither used nor overwritten.
+/// The operator neither uses nor overwrites the changed key.
 #[tokio::test]
 async fn a_changed_private_key_is_reported_until_it_is_restored() {
     let scene = STRICT.scene("loss-changed").await;
@@ -73,7 +73,11 @@ async fn a_changed_private_key_is_reported_until_it_is_restored() {
             let changed = put(private).await;
             let object = scene.settled(&name, "False/PrivateKeyMismatch").await;
             check(profile, "PrivateKeyMismatch", &accepted, &object);
-            assert_eq!(scene.secrets.get(&name).await.unwrap(), changed, "{profile}: the Secret was written over");
+            assert_eq!(
+                scene.secrets.get(&name).await.unwrap(),
+                changed,
+                "{profile}: the operator overwrote the Secret"
+            );
             put(&data(&secret, "ssh-privatekey")).await;
             scene.settled(&name, "True/Generated").await;
         }

@@ -1,10 +1,11 @@
-//! The operator, as a process, against a real control plane, checked with `kubectl`, `ssh-keygen`, `openssl`, `ssh` and `sshd`.
+//! Runs the operator as a process against a real control plane, and checks it with `kubectl`, `ssh-keygen`, `openssl`, `ssh` and
+//! `sshd`.
 //!
-//! Every operator has the rights that the chart grants, and no others. One control plane and one operator, with the arguments
-//! and the environment of the chart's Deployment, serve all tests that need nothing special ([`support::STRICT`]); each test has a
-//! namespace of its own. Two more control planes are there for those that do ([`support::STRIPPED`], [`support::QUIET`]).
-//! What is expected is written out by hand, from the four cloud documents, and not taken from the crate, but for the names of
-//! the profiles: a mistake in its tables must fail a test.
+//! Every operator has exactly the rights that the chart grants. Most tests share one control plane and one operator with the
+//! arguments and the environment of the chart's Deployment ([`support::STRICT`]); each test has its own namespace. Tests with
+//! special needs use one of two other control planes ([`support::STRIPPED`], [`support::QUIET`]). The expected values are
+//! written by hand from the four cloud documents, not taken from the crate, so that an error in the crate's tables fails a test.
+//! Only the names of the profiles come from the crate.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! Every error that a request can contain by itself.
+//! Every error that a single request can contain.
 
 use keypair_operator::domain::profile::Profile;
 use serde_json::{Value, json};
@@ -9,10 +9,10 @@ use crate::{expected::profile, support::vector};
 pub struct Mistake {
     /// `metadata.name`.
     pub name: String,
-    /// As in the table of [`expected`](crate::expected).
+    /// As in the table in [`expected`](crate::expected).
     pub fault: &'static str,
     pub spec: Value,
-    /// Whether CEL can see it; otherwise the controller alone does.
+    /// Whether CEL can detect it; otherwise only the controller does.
     pub at_admission: bool,
 }
 
@@ -21,12 +21,12 @@ pub fn valid(profile: &str) -> Value {
     json!({ "profile": profile, "publicKey": vector("public/rsa2048.pub").trim_end() })
 }
 
-/// A name of so many letters.
+/// A name with this many letters.
 fn letters(count: usize) -> String {
     "n".repeat(count)
 }
 
-/// All mistakes for which `profile` has a rule, each in an object of its own.
+/// All mistakes for which `profile` has a rule, each in a separate object.
 pub fn mistakes(profile: &str) -> Vec<Mistake> {
     let mut all = Vec::new();
     let mut add = |fault: &'static str, at_admission: bool, changes: Value| {
@@ -36,13 +36,13 @@ pub fn mistakes(profile: &str) -> Vec<Mistake> {
     add("MissingParameter/KeyPairName", true, json!({ "keyPairName": "" }));
     add("MissingParameter/PublicKey", true, json!({ "publicKey": "" }));
     add("MissingParameter/PublicKey", true, json!({ "publicKey": " \r\n\t" }));
-    // A malformed name and a missing key: the missing one is answered first, as in the documents.
+    // A malformed name and a missing key: the missing key is reported first, as in the documents.
     add("MissingParameter/PublicKey", true, json!({ "publicKey": "", "keyPairName": "a b" }));
     for name in bad_names(profile) {
         add("InvalidKeyPairName", true, json!({ "keyPairName": name }));
     }
     if profile == "Alibaba" {
-        // A dot is for imported pairs, a colon for generated ones.
+        // Imported pairs may have a dot in the name, generated pairs a colon.
         add("InvalidKeyPairName", true, json!({ "keyPairName": "a:b" }));
         add("InvalidKeyPairName", true, json!({ "keyPairName": "a.b", "publicKey": null }));
         let ecdsa = json!({ "publicKey": null, "generate": { "algorithm": "ECDSA" } });
@@ -77,7 +77,7 @@ pub fn mistakes(profile: &str) -> Vec<Mistake> {
     for secret in bad_secrets() {
         add("InvalidSecret", true, json!({ "publicKey": null, "secret": secret }));
     }
-    // It is stored with an imported pair, too.
+    // The template is stored for an imported pair as well.
     add("InvalidSecret", true, json!({ "secret": large() }));
     for rotation in bad_rotations() {
         add("InvalidRotation", true, json!({ "publicKey": null, "rotation": rotation }));
@@ -101,7 +101,7 @@ fn bad_names(name: &str) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).chain([letters(limit + 1)]).collect()
 }
 
-/// A name that Kubernetes takes and the profile does not, to stand in for a missing `keyPairName`.
+/// A name that is valid in Kubernetes but not in the profile; it is the default for a missing `keyPairName`.
 fn bad_object_name(name: &str) -> String {
     match profile(name) {
         Profile::Alibaba => "1-digit".to_owned(),
@@ -111,7 +111,7 @@ fn bad_object_name(name: &str) -> String {
     }
 }
 
-/// Bodies that are no public key, and whether CEL can tell.
+/// Invalid public key bodies, and whether CEL can detect them.
 fn bad_keys() -> Vec<(bool, String)> {
     let line = vector("public/rsa2048.pub");
     let line = line.trim_end();
@@ -134,7 +134,7 @@ fn bad_keys() -> Vec<(bool, String)> {
     ]
 }
 
-/// Settings with a byte more than a template may have.
+/// Settings that exceed the maximum template size by one byte.
 fn large() -> Value {
     json!({ "template": { "annotations": { "a": "x".repeat(8192) }, "stringData": { "b": "é".repeat(4095) + "z" } } })
 }
@@ -182,7 +182,7 @@ fn bad_rotations() -> Vec<Value> {
     ]
 }
 
-/// Settings of the Secret in which the entries of a rotation have no room.
+/// Settings of the Secret whose names conflict with the entries of a rotation.
 fn secrets_without_room() -> Vec<Value> {
     vec![
         json!({ "keys": { "privateKey": "a".repeat(245) } }),
@@ -194,7 +194,7 @@ fn secrets_without_room() -> Vec<Value> {
     ]
 }
 
-/// `base` with `changes`, in which null removes.
+/// `base` with `changes`, in which null removes a field.
 fn merged(mut base: Value, changes: Value) -> Value {
     let Value::Object(changes) = changes else { panic!("not an object: {changes}") };
     for (field, value) in changes {

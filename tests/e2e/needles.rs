@@ -1,16 +1,16 @@
-//! A search for parts of private keys in any encoding.
+//! Searches for parts of private keys in any encoding.
 
 use std::collections::HashMap;
 
 use base64ct::{Base64, Encoding as _};
 use regex::Regex;
 
-/// The length of a piece: in characters of base64, and in bytes.
+/// The length of a piece, in base64 characters and in bytes.
 const PIECE: usize = 12;
 
 type Pieces = HashMap<[u8; PIECE], String>;
 
-/// Every piece of some private keys, each with the name of its key: of their text, and of the bytes that it stands for.
+/// Every piece of some private keys, as text and as decoded bytes, with the name of its key.
 #[derive(Default)]
 pub struct Needles {
     text: Pieces,
@@ -18,8 +18,8 @@ pub struct Needles {
 }
 
 impl Needles {
-    /// Adds a private key, a text with base64 in it, be it PEM, a PuTTY file, JSON or base64 alone, without what is in the
-    /// public key `line`, which may be known.
+    /// Adds a private key: any text that contains base64, for example PEM, a PuTTY file, JSON or plain base64. Ignores the pieces
+    /// that also occur in the public key `line`, which are not secret.
     pub fn add_without(&mut self, name: &str, text: &str, line: &str) {
         let mut public = Self::default();
         if let Some(base64) = line.split_whitespace().nth(1) {
@@ -27,7 +27,7 @@ impl Needles {
             public.add_bytes(name, &Base64::decode_vec(base64).unwrap());
         }
         let mut private = Self::default();
-        // In PEM the lines belong together; words like BEGIN and headers are no secret.
+        // Join the lines, because a PEM key spans several; markers such as BEGIN and headers are not secret.
         let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("--") && !line.contains(": ")).collect();
         let in_json = |c: char| matches!(c, '"' | '{' | '}' | ':' | ',');
         for word in lines.concat().split(|c: char| c.is_whitespace() || in_json(c)).filter(|word| word.len() >= PIECE) {
@@ -40,12 +40,12 @@ impl Needles {
         }
         private.text.retain(|piece, _| !public.text.contains_key(piece));
         private.bytes.retain(|piece, _| !public.bytes.contains_key(piece));
-        assert!(private.text.len() > PIECE && private.bytes.len() > PIECE, "{name} has no base64");
+        assert!(private.text.len() > PIECE && private.bytes.len() > PIECE, "{name} contains no base64");
         self.text.extend(private.text);
         self.bytes.extend(private.bytes);
     }
 
-    /// The bytes, and their base64 from whatever place it is begun.
+    /// Adds the bytes, and their base64 at each of the three alignments.
     fn add_bytes(&mut self, name: &str, bytes: &[u8]) {
         self.bytes.extend(pieces(name, bytes));
         for skipped in 0..3 {
@@ -54,7 +54,7 @@ impl Needles {
         }
     }
 
-    /// The key of which a piece stands in `haystack`: as text, in hexadecimal, or as Rust prints a list of bytes.
+    /// The name of a key of which `haystack` contains a piece: as text, in hexadecimal, or as a Rust debug list of bytes.
     pub fn in_text(&self, haystack: &str) -> Option<&str> {
         let find = |pieces: &'_ Pieces, bytes: &[u8]| -> Option<[u8; PIECE]> {
             bytes.windows(PIECE).filter_map(|piece| piece.try_into().ok()).find(|piece| pieces.contains_key(piece))
@@ -71,14 +71,14 @@ fn pieces(name: &str, bytes: &[u8]) -> impl Iterator<Item = ([u8; PIECE], String
     bytes.windows(PIECE).filter_map(|piece| Some((piece.try_into().ok()?, name.to_owned())))
 }
 
-/// All bytes that stand in a text as hexadecimal digits, with or without separators, or as decimal numbers in a list.
+/// All byte sequences in a text, as hexadecimal digits with or without separators, or as a list of decimal numbers.
 fn lists(text: &str) -> Vec<Vec<u8>> {
     let hexadecimal = Regex::new(r"(?i)(?:[0-9a-f]{2}[ :,]{0,2}){12,}").unwrap();
     let decimal = Regex::new(r"\d{1,3}(?:, ?\d{1,3}){11,}").unwrap();
     let mut lists = Vec::new();
     for found in hexadecimal.find_iter(text) {
         let digits: String = found.as_str().chars().filter(char::is_ascii_hexdigit).collect();
-        // From the first digit, and from the second: another character that happens to be a digit may stand before.
+        // Start at the first and at the second digit: the match may begin with an unrelated digit.
         for digits in [digits.as_str(), &digits[1..]] {
             let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
             lists.push(digits.as_bytes().chunks_exact(2).map(byte).collect());

@@ -1,4 +1,4 @@
-//! A namespace as the region of its key pairs: its quota and its projects.
+//! A namespace as the region of its key pairs, with its quota and its projects.
 
 use std::io::Error;
 
@@ -13,7 +13,7 @@ use crate::{
     support::{PATIENCE, QUIET, STRICT, Scene, condition, text, to_json},
 };
 
-/// Merges into the metadata of the scene's Namespace.
+/// Merges into the metadata of the test's Namespace.
 async fn annotate(scene: &Scene, metadata: Value) {
     let client = scene.stage.plane.client().await.unwrap();
     let namespaces: Api<Namespace> = Api::all(client);
@@ -25,7 +25,7 @@ async fn quota(scene: &Scene, quota: Value) {
     annotate(scene, json!({ "annotations": { "keypairs.dev/quota": quota } })).await;
 }
 
-/// Waits until the message of this KeyPair has these words.
+/// Waits until the message of this KeyPair contains `words`.
 async fn told(scene: &Scene, name: &str, words: &str) {
     eventually(PATIENCE, &format!("{name} to be told: {words}"), async || {
         let object = to_json(&scene.key_pairs.get(name).await?);
@@ -36,7 +36,7 @@ async fn told(scene: &Scene, name: &str, words: &str) {
     .unwrap();
 }
 
-/// Once with a watch of all namespaces, once with a watch of one namespace.
+/// Runs with a watch of all namespaces, and with a watch of one namespace.
 #[tokio::test]
 async fn a_namespace_annotation_sets_its_quota() {
     let scenes = [STRICT.scene("region-quota").await, QUIET.scene("region-quota").await];
@@ -50,12 +50,12 @@ async fn a_namespace_annotation_sets_its_quota() {
             scene.create(name, &valid("OpenSSH")).await;
             scene.settled(name, "False/QuotaExceeded").await;
         }
-        // More: the oldest that waits is let in, without an edit.
+        // A higher quota: the oldest waiting pair is accepted without an edit.
         quota(scene, json!("2")).await;
         scene.settled("b", "True/Imported").await;
         scene.settled("c", "False/QuotaExceeded").await;
-        // Less: nobody is put out, and nobody let in before there is room. Namespaces and KeyPairs are watched each for
-        // itself: that its project is none any more shows that the operator has seen the one before the other.
+        // A lower quota: accepted pairs stay accepted, and no other pair is accepted until there is room. Namespaces and KeyPairs have
+        // separate watches: the refused project shows that the operator has seen the new annotations before the next change.
         let mut other = valid("OpenSSH");
         other["project"] = json!("other");
         scene.create("probe", &other).await;
@@ -68,7 +68,7 @@ async fn a_namespace_annotation_sets_its_quota() {
         scene.settled("d", "False/QuotaExceeded").await;
         scene.settled("b", "True/Imported").await;
         scene.settled("c", "False/QuotaExceeded").await;
-        // What is no number lets nobody new in, says so to those who wait, and puts nobody out.
+        // An invalid quota: no new pair is accepted, waiting pairs report the error, and accepted pairs stay accepted.
         for mistake in ["many", "", "500.0", "-1"] {
             quota(scene, json!("0")).await;
             told(scene, "d", "its quota allows").await;
@@ -79,7 +79,7 @@ async fn a_namespace_annotation_sets_its_quota() {
             }
             scene.settled("b", "True/Imported").await;
         }
-        // Without the annotation the operator's own quota is in force.
+        // Without the annotation, the operator's own quota applies.
         quota(scene, json!(null)).await;
         scene.settled("c", "True/Imported").await;
         scene.settled("d", "True/Imported").await;
@@ -110,7 +110,7 @@ async fn a_project_must_be_allowed_by_the_namespace() {
     }
 }
 
-/// The fingerprint of UCloud shows it, because it covers the project.
+/// Checks UCloud's fingerprint, because it covers the project.
 #[tokio::test]
 async fn a_namespace_annotation_sets_the_default_project() {
     let scene = STRICT.scene("region-default").await;
@@ -141,7 +141,7 @@ async fn namespaces_outside_the_region_selector_are_refused() {
     for profile in *PROFILES {
         accepted = scene.settled(&profile.to_lowercase(), "True/Imported").await;
     }
-    // What was accepted keeps what it has, and says what is wrong.
+    // An accepted pair keeps its values and reports the problem.
     annotate(&scene, json!({ "labels": { "closed": "yes" } })).await;
     let object = scene.settled("openssh", "False/RegionNotFound").await;
     for field in ["keyPairID", "fingerprint", "publicKey"] {

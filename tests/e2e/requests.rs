@@ -1,4 +1,4 @@
-//! The requests that the operator sends to the API server, counted in the audit log.
+//! Counts the requests that the operator sends to the API server, in the audit log.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -10,10 +10,10 @@ use crate::{
     support::{AGENT, PATIENCE, QUIET, STRICT, Scene, Stage, condition, text, vector},
 };
 
-/// How long nothing may happen for it to be quiet. A loop asks again much sooner.
+/// The operator is quiet if it sends no requests for this long. A busy loop would send one much sooner.
 const QUIET_TIME: Duration = Duration::from_secs(4);
 
-/// The operator's requests in one namespace from a moment on.
+/// Counts the operator's requests in one namespace since a point in time.
 struct Counter<'a> {
     scene: &'a Scene,
     from: Mark,
@@ -24,7 +24,7 @@ impl<'a> Counter<'a> {
         Self { scene, from: scene.stage.plane.audit().unwrap().mark().unwrap() }
     }
 
-    /// How many of each, such as `update keypairs/status 200`, without the lists and watches that every controller has.
+    /// The number of requests of each kind, for example `update keypairs/status 200`, without the controllers' own lists and watches.
     fn found(&self) -> BTreeMap<String, usize> {
         let of_operator = Requests::any().by_agent(AGENT).namespace(&self.scene.namespace);
         let mut found = BTreeMap::new();
@@ -40,13 +40,13 @@ impl<'a> Counter<'a> {
         found
     }
 
-    /// Waits for exactly these requests, and that no other follows.
+    /// Waits for exactly these requests, and checks that no others follow.
     async fn expect(&self, wanted: &[(&str, usize)]) {
         self.expect_with_reads(wanted, 0).await;
     }
 
-    /// The same, with at most so many reads of Secrets. The operator reads a Secret that it has created if the watch shows the `KeyPair`'s
-    /// new status before the Secret, which happens when the API server is busy.
+    /// The same, with at most `most_reads` reads of Secrets. The operator reads a Secret that it created if it sees the new status of
+    /// the `KeyPair` before the Secret, which happens when the API server is busy.
     async fn expect_with_reads(&self, wanted: &[(&str, usize)], most_reads: usize) {
         let found = || {
             let mut found = self.found();
@@ -63,9 +63,9 @@ impl<'a> Counter<'a> {
         })
         .await
         .unwrap();
-        // That nothing happens can only be seen by waiting.
+        // Only waiting shows that nothing happens.
         tokio::time::sleep(QUIET_TIME).await;
-        assert_eq!(found(), wanted, "in {}, when it should have been quiet", self.scene.namespace);
+        assert_eq!(found(), wanted, "{} should have been quiet", self.scene.namespace);
     }
 }
 
@@ -82,7 +82,7 @@ fn generated(algorithm: &str) -> Value {
     json!({ "profile": "OpenSSH", "generate": { "algorithm": algorithm } })
 }
 
-/// List pages cost memory and time, and an outdated list could grant a slot twice.
+/// Paged lists cost memory and time, and an outdated list could grant a quota slot twice.
 #[tokio::test]
 async fn initial_state_arrives_by_streaming_lists() {
     let scene = STRICT.scene("requests-stream").await;
@@ -91,7 +91,7 @@ async fn initial_state_arrives_by_streaming_lists() {
     let audit = scene.stage.plane.audit().unwrap();
     let asked = |verb| Requests::any().by_agent(AGENT).verb(verb);
     let lists = audit.matching(Mark::default(), &asked("list")).unwrap();
-    // One that is too large to be kept is read as a list of one.
+    // The operator reads an object that is too large to keep with a list of one item.
     let lists: Vec<_> = lists.iter().filter(|list| !list.uri.contains("fieldSelector=metadata.name")).collect();
     assert!(lists.is_empty(), "{lists:?}");
     for resource in ["keypairs", "namespaces", "secrets"] {
@@ -166,7 +166,7 @@ async fn a_refusal_causes_one_write_and_one_event() {
     counter.expect(&[(STATUS, 2), (EVENT, 1)]).await;
 }
 
-/// So many pairs of each kind as a List for `kubectl apply`.
+/// A List for `kubectl apply` with this many pairs of each kind.
 fn mixture(scene: &Scene, of_each: usize) -> (String, usize) {
     let kinds = [
         ("import", import()),
@@ -195,7 +195,7 @@ fn ready(scene: &Scene) -> usize {
     scene.list("keypairs").iter().filter(|object| condition(object, "Ready")["status"] == "True").count()
 }
 
-/// That each generated pair has one Secret, and no Secret is without its pair.
+/// Checks that each generated pair has one Secret, and that each Secret has a pair.
 fn check_secrets(scene: &Scene) {
     let secrets: BTreeMap<String, Value> = scene
         .list("secrets")
@@ -246,7 +246,7 @@ async fn a_killed_operator_generates_one_key_per_pair() {
     let counter = Counter::new(&scene);
     scene.try_kubectl(&["apply", "-f", "-"], &manifest).ok().unwrap();
     for kill in 1..=KILLS {
-        // In the middle of the work: when so much of it is done that the rest is not.
+        // Kill the operator when part of the work is done.
         let enough = count * kill / (KILLS + 1);
         eventually(PATIENCE * 2, "some pairs to be Ready", async || Ok((ready(&scene) >= enough).then_some(())))
             .await
@@ -256,11 +256,11 @@ async fn a_killed_operator_generates_one_key_per_pair() {
     }
     wait_until_all_are_ready(&scene, count).await;
     check_secrets(&scene);
-    // A write that was under way when the operator was killed may have been done twice, but never a key.
+    // A kill may repeat a pending write, but never generates a second key.
     assert_eq!(counter.found()[SECRET], count - OF_EACH, "{:?}", counter.found());
 }
 
-/// Lists every kind of request that the operator sends during all tests; it needs no other rights.
+/// Lists every kind of request that the operator sends in all tests; it needs no other rights.
 #[tokio::test]
 async fn the_operator_sends_no_other_requests() {
     const ALL: [&str; 16] = [
@@ -286,7 +286,7 @@ async fn the_operator_sends_no_other_requests() {
     scene.settled("import", "True/Imported").await;
     for stage in [&*STRICT, &*QUIET] {
         for request in of_operator(stage) {
-            assert!(ALL.contains(&request.as_str()), "the operator asked to {request}");
+            assert!(ALL.contains(&request.as_str()), "the operator sent {request}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The Secret of a KeyPair: its content, its ownership and its deletion.
+//! The Secret of a KeyPair: content, ownership and deletion.
 
 use k8s_openapi::api::core::v1::Secret;
 use keypair_test_harness::eventually;
@@ -16,7 +16,7 @@ fn secret(name: &str, metadata: &Value, data: &Value) -> Secret {
     serde_json::from_value(secret).unwrap()
 }
 
-/// What a KeyPair has to have as owner of a Secret.
+/// The expected owner reference to a KeyPair.
 fn owner(object: &Value) -> Value {
     json!([{
         "apiVersion": "keypairs.dev/v1alpha1", "kind": "KeyPair", "controller": true,
@@ -78,7 +78,7 @@ async fn a_renamed_private_key_makes_the_secret_opaque() {
     }
 }
 
-/// Kubernetes deletes one Secret; afterwards the other one still exists.
+/// The garbage collector deletes one Secret; the other one, without an owner, stays.
 #[tokio::test]
 async fn the_deletion_policy_decides_whether_the_secret_is_deleted() {
     let scene = STRICT.scene("secret-deletion").await;
@@ -103,7 +103,7 @@ async fn the_deletion_policy_decides_whether_the_secret_is_deleted() {
     assert_eq!(scene.secrets.get("retained").await.unwrap(), retained);
 }
 
-/// A foreign Secret is neither changed nor quoted, even if it looks like one of the operator.
+/// The operator neither changes nor quotes a foreign Secret, even if it looks like its own.
 #[tokio::test]
 async fn a_foreign_secret_is_a_conflict_until_it_is_gone() {
     const CONTENT: &str = "a-secret-of-somebody-else";
@@ -132,11 +132,11 @@ async fn a_foreign_secret_is_a_conflict_until_it_is_gone() {
         assert_eq!((&error["reason"], &error["code"]), (&json!("SecretConflict"), &json!(code)), "{name}: {error}");
         assert_eq!(error["httpStatus"], 500, "{name}");
         let message = text(&error["message"]);
-        // The message says which Secret, and what to do.
+        // The message names the Secret and says what to do.
         assert!(message.contains(name) && message.contains("spec.secret.name"), "{name}: {message}");
         assert_eq!(object["status"]["keyPairID"], Value::Null, "{name}");
         assert!(!object.to_string().contains(CONTENT), "{name}: {object}");
-        assert_eq!(scene.secrets.get(name).await.unwrap(), before, "{name}: the foreign Secret was changed");
+        assert_eq!(scene.secrets.get(name).await.unwrap(), before, "{name}: the operator changed the foreign Secret");
         scene.wait_for_events(name, &["Warning/SecretConflict"]).await;
 
         scene.kubectl(&["delete", "secret", name]);
@@ -159,7 +159,7 @@ async fn two_key_pairs_cannot_share_a_secret() {
     scene.settled("second", "False/SecretConflict").await;
     assert_eq!(scene.secrets.get("shared").await.unwrap(), before);
 
-    // Before acceptance another name is all it takes.
+    // Before acceptance, another Secret name resolves the conflict.
     scene.patch("second", &json!({ "spec": { "secret": { "name": "own" } } })).await;
     let object = scene.settled("second", "True/Generated").await;
     assert_eq!(object["status"]["secretName"], "own");
@@ -194,7 +194,7 @@ async fn settings_invalid_in_kubernetes_report_invalid_secret() {
     assert_eq!(stripped.secrets.get("label").await.unwrap().labels()["owner"], "me");
 }
 
-/// The state after a crash between the creation of the Secret and the status write.
+/// Recreates the state after a crash between the creation of the Secret and the status update.
 #[tokio::test]
 async fn an_owned_secret_is_reused_after_a_crash() {
     let scene = QUIET.scene("secret-adopted").await;
@@ -230,14 +230,17 @@ async fn an_owned_secret_is_reused_after_a_crash() {
         assert_eq!(text(&object["status"]["publicKey"]), public, "{name}");
         let adopted = scene.secrets.get(name).await.unwrap();
         let written = data(&adopted, "ssh-privatekey");
-        assert!(written.starts_with("-----BEGIN PRIVATE KEY-----\n"), "{name}: not in the encoding of the spec");
+        assert!(
+            written.starts_with("-----BEGIN PRIVATE KEY-----\n"),
+            "{name}: the key does not have the encoding of the spec"
+        );
         if name != &"ecdsa" {
             assert_eq!(written, data(made, "ssh-privatekey"), "{name}: the key was changed");
         }
-        // By this label it is watched from now on.
+        // The operator watches Secrets with this label.
         assert_eq!(adopted.labels()["app.kubernetes.io/managed-by"], "keypair-operator");
     }
-    // The KeyPair asks for RSA: the key of another kind is neither used nor written over.
+    // The KeyPair asks for RSA: the operator neither uses nor overwrites a key of another kind.
     let object = scene.settled("changed", "False/PrivateKeyMismatch").await;
     assert_eq!(object["status"]["keyPairID"], Value::Null);
     assert_eq!(scene.secrets.get("changed").await.unwrap(), changed);

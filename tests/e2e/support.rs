@@ -1,4 +1,4 @@
-//! The control planes and operators that the tests share, and what the tests do with them.
+//! The control planes and operators that the tests share, and helpers to use them.
 
 use std::{
     fs,
@@ -26,14 +26,14 @@ use serde_json::{Value, json};
 use crate::release::Release;
 
 const RELEASE: &str = "keypair-operator";
-/// The operator's program.
+/// The path of the operator's executable.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_keypair-operator");
-/// How the operator calls itself in the audit log.
+/// The prefix of the operator's user agent in the audit log.
 pub const AGENT: &str = "keypair-operator/";
-/// How long to wait for what must happen: a limit for a busy machine, and nothing that anybody should have to wait for.
+/// How long to wait for an expected event: a generous limit for a busy machine, not a performance target.
 pub const PATIENCE: Duration = Duration::from_secs(150);
 
-/// A test of each profile with this function, so that all profiles are tested at once.
+/// Creates one test per profile that calls this function, so that all profiles run in parallel.
 macro_rules! for_each_profile {
     ($check:path) => {
         $crate::support::for_each_profile! {
@@ -41,7 +41,7 @@ macro_rules! for_each_profile {
         }
     };
     ($check:path; $($test:ident $profile:ident)*) => {
-        // Does not compile without each of them.
+        // Fails to compile if a profile is missing.
         const _: fn(keypair_operator::domain::profile::Profile) = |profile| match profile {
             $(keypair_operator::domain::profile::Profile::$profile)|* => (),
         };
@@ -56,29 +56,29 @@ macro_rules! for_each_profile {
 }
 pub(crate) use for_each_profile;
 
-/// The CRD as it is installed, and one operator for all namespaces: that of the chart, which logs like that of users.
+/// The released CRD, and the chart's operator for all namespaces with the default log level.
 pub static STRICT: LazyLock<Stage> = LazyLock::new(|| {
     let mut stage = Stage::new(&crd());
     let (operator, port) = stage.release().run_with(stage.kubeconfig(), &[("RUST_LOG", "info")]);
     stage.operator = Some((Mutex::new(operator), SocketAddr::from(([127, 0, 0, 1], port))));
     stage
 });
-/// A CRD without rules and limits, as if its objects were older than these, and an operator that logs all it can.
+/// A CRD without rules and limits, as if its objects were older than these, and an operator with debug logs.
 pub static STRIPPED: LazyLock<Stage> = LazyLock::new(|| {
     let mut stage = Stage::new(&stripped_crd());
-    // 127.0.0.1 with a port that was free a moment ago; a thief of the port fails every test at once and loudly.
+    // The port was free a moment ago; if another process takes it, all tests fail at once.
     let address = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
     let operator = stage.spawn(&["--log-format", "json", "--metrics-addr", &address.to_string()], "debug");
     stage.operator = Some((Mutex::new(operator), address));
     stage
 });
-/// The CRD as it is installed and no operator: each test starts its own, for its own namespace.
+/// The released CRD without an operator: each test starts its own for its own namespace.
 pub static QUIET: LazyLock<Stage> = LazyLock::new(|| Stage::new(&crd()));
 
-/// A control plane, and the operator of all its namespaces, if it has one.
+/// A control plane, with or without an operator for all namespaces.
 pub struct Stage {
     pub plane: ControlPlane,
-    /// With the rights of a release of the chart.
+    /// Has the rights of a chart release.
     kubeconfig: Box<dyn AsRef<Path> + Send + Sync>,
     operator: Option<(Mutex<Operator>, SocketAddr)>,
 }
@@ -90,10 +90,10 @@ impl Stage {
         let options = Options { audit: true, crds: vec![file], ..Options::default() };
         let plane = ControlPlane::start(&options).unwrap();
         let release = Release::install(&plane, RELEASE, &["--set", "crds.install=false"]);
-        // The release brings them: whatever is tested here is done with the rights that it grants, and within its policies.
+        // Installed with the release, so that all tests run with the rights that it grants and under its policies.
         let policies = plane.kubectl(&["get", "validatingadmissionpolicies", "-o=name"]).unwrap().ok().unwrap();
         for policy in ["secret-settings", "fence-secrets", "fence-leases", "fence-webhooks", "fence-events"] {
-            assert!(policies.contains(&format!("/{RELEASE}-{policy}")), "{policy} is not among {policies}");
+            assert!(policies.contains(&format!("/{RELEASE}-{policy}")), "{policy} not found in {policies}");
         }
         let kubeconfig = Box::new(release.kubeconfig());
         Self { plane, kubeconfig, operator: None }
@@ -107,7 +107,6 @@ impl Stage {
         (*self.kubeconfig).as_ref()
     }
 
-    /// Starts an operator.
     pub fn spawn(&self, args: &[&str], log: &str) -> Operator {
         let args = [&["run"], args].concat();
         Operator::spawn(Path::new(BINARY), self.kubeconfig(), args, [("RUST_LOG", log)]).unwrap()
@@ -121,11 +120,11 @@ impl Stage {
 
     /// `/metrics` of the shared operator.
     pub async fn metrics(&self) -> String {
-        let (_, address) = self.operator.as_ref().expect("a stage with an operator");
+        let (_, address) = self.operator.as_ref().expect("the stage should have an operator");
         http_get(*address, "/metrics").await.unwrap().body
     }
 
-    /// A namespace of this control plane for one test.
+    /// Creates a namespace on this control plane for one test.
     pub async fn scene(&'static self, topic: &str) -> Scene {
         let client = self.plane.client().await.unwrap();
         let namespace = namespace(&client, topic).await.unwrap();
@@ -139,7 +138,7 @@ impl Stage {
     }
 }
 
-/// A namespace for one test. If that fails, it prints what the shared operator logged about the namespace.
+/// A namespace for one test. If the test fails, it prints what the shared operator logged about the namespace.
 pub struct Scene {
     pub stage: &'static Stage,
     pub namespace: String,
@@ -148,7 +147,7 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// A `KeyPair` of this namespace as JSON.
+    /// A `KeyPair` in this namespace as JSON.
     pub fn manifest(&self, name: &str, spec: &Value) -> Value {
         json!({
             "apiVersion": "keypairs.dev/v1alpha1", "kind": "KeyPair",
@@ -156,24 +155,24 @@ impl Scene {
         })
     }
 
-    /// Creates a `KeyPair`, if the API server lets.
+    /// Creates a `KeyPair`, or returns the API server's error.
     pub async fn try_create(&self, name: &str, spec: &Value) -> kube::Result<DynamicObject> {
         let object = serde_json::from_value(self.manifest(name, spec)).unwrap();
         self.key_pairs.create(&PostParams::default(), &object).await
     }
 
-    /// Creates a `KeyPair` that the API server must take.
+    /// Creates a `KeyPair` that the API server must accept.
     pub async fn create(&self, name: &str, spec: &Value) -> Value {
         let created = self.try_create(name, spec).await;
         to_json(&created.unwrap_or_else(|error| panic!("the API server refused {name} with {spec}: {error}")))
     }
 
-    /// Merges `patch` into a `KeyPair`, if the API server lets.
+    /// Merges `patch` into a `KeyPair`, or returns the API server's error.
     pub async fn try_patch(&self, name: &str, patch: &Value) -> kube::Result<DynamicObject> {
         self.key_pairs.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await
     }
 
-    /// Merges `patch` into a `KeyPair`, which the API server must take.
+    /// Merges `patch` into a `KeyPair`; the API server must accept it.
     pub async fn patch(&self, name: &str, patch: &Value) -> Value {
         let patched = self.try_patch(name, patch).await;
         to_json(&patched.unwrap_or_else(|error| panic!("the API server refused {patch} of {name}: {error}")))
@@ -183,7 +182,7 @@ impl Scene {
         self.key_pairs.delete(name, &DeleteParams::default()).await.unwrap();
     }
 
-    /// Waits until the status of a `KeyPair` is about its present spec and its Ready condition is as `wanted`, such as
+    /// Waits until the status of a `KeyPair` reflects its current spec and the Ready condition matches `wanted`, for example
     /// `True/Imported`, and returns the object.
     pub async fn settled(&self, name: &str, wanted: &str) -> Value {
         let what = format!("{}/{name} to be Ready={wanted}", self.namespace);
@@ -201,24 +200,24 @@ impl Scene {
         .unwrap()
     }
 
-    /// Runs kubectl in this namespace; it must succeed.
+    /// Runs kubectl in this namespace; the command must succeed.
     pub fn kubectl(&self, args: &[&str]) -> String {
         self.try_kubectl(args, "").ok().unwrap_or_else(|error| panic!("kubectl {args:?}: {error}"))
     }
 
-    /// Runs kubectl in this namespace with this input.
+    /// Runs kubectl in this namespace with `input` on standard input.
     pub fn try_kubectl(&self, args: &[&str], input: &str) -> Output {
         let args = [args, &["-n", &self.namespace]].concat();
         self.stage.plane.kubectl_with_input(&args, input).unwrap()
     }
 
-    /// Everything of this kind in this namespace, as JSON.
+    /// All objects of this kind in this namespace, as JSON.
     pub fn list(&self, kind: &str) -> Vec<Value> {
         let list: Value = serde_json::from_str(&self.kubectl(&["get", kind, "-o", "json"])).unwrap();
         list["items"].as_array().cloned().unwrap_or_default()
     }
 
-    /// Type and reason of each Event about a `KeyPair`, such as `Warning/InvalidTag`.
+    /// Type and reason of each Event about a `KeyPair`, for example `Warning/InvalidTag`.
     pub fn events(&self, name: &str) -> Vec<String> {
         let about = |event: &&Value| event["regarding"]["name"] == name && event["regarding"]["kind"] == "KeyPair";
         self.list("events.events.k8s.io")
@@ -228,7 +227,7 @@ impl Scene {
             .collect()
     }
 
-    /// Waits for these Events about a `KeyPair`, in any order.
+    /// Waits for exactly these Events about a `KeyPair`, in any order.
     pub async fn wait_for_events(&self, name: &str, wanted: &[&str]) {
         let what = format!("the Events {wanted:?} about {}/{name}", self.namespace);
         eventually(PATIENCE, &what, async || {
@@ -259,7 +258,7 @@ pub fn condition(object: &Value, type_: &str) -> Value {
     conditions.into_iter().find(|condition| condition["type"] == type_).cloned().unwrap_or_default()
 }
 
-/// The text in `value`, empty if it is none.
+/// The string in `value`; empty if it is not a string.
 pub fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
@@ -268,25 +267,25 @@ pub fn to_json(object: &impl serde::Serialize) -> Value {
     serde_json::to_value(object).unwrap()
 }
 
-/// What the entry `key` of a Secret holds.
+/// The content of the entry `key` in a Secret.
 pub fn data(secret: &Secret, key: &str) -> String {
     let value = secret.data.as_ref().and_then(|data| data.get(key));
-    let value = value.unwrap_or_else(|| panic!("the Secret has no {key}, only {:?}", keys(secret)));
+    let value = value.unwrap_or_else(|| panic!("the Secret has no entry {key}, only {:?}", keys(secret)));
     String::from_utf8(value.0.clone()).unwrap()
 }
 
-/// The names of the entries of a Secret.
+/// The names of the entries in a Secret.
 pub fn keys(secret: &Secret) -> Vec<&str> {
     secret.data.iter().flatten().map(|(key, _)| key.as_str()).collect()
 }
 
-/// The file of a key vector, by its path below `tests/vectors`.
+/// The content of a test vector, by its path below `tests/vectors`.
 pub fn vector(path: &str) -> String {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors").join(path);
     fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }
 
-/// The CRD, as the operator's own command prints it.
+/// The CRD as the operator's `crd` command prints it.
 fn crd() -> Value {
     let output = Command::new(BINARY).arg("crd").output().unwrap();
     serde_saphyr::from_str(std::str::from_utf8(&output.stdout).unwrap()).unwrap()
@@ -312,7 +311,7 @@ fn strip(schema: &mut Value) {
     }
 }
 
-/// A directory that only we can read, removed at the end.
+/// A directory that only the current user can read, removed on drop.
 pub struct Directory(pub PathBuf);
 
 impl Directory {
@@ -325,7 +324,7 @@ impl Directory {
         Self(path)
     }
 
-    /// Writes a file as ssh wants private keys: for the owner alone.
+    /// Writes a file with the permissions that ssh requires for private keys.
     pub fn write(&self, name: &str, content: &[u8]) -> PathBuf {
         let path = self.0.join(name);
         let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path).unwrap();

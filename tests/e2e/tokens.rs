@@ -22,7 +22,7 @@ fn check_replay(object: &Value, original: &Value) {
     assert_eq!(object["status"]["error"], Value::Null);
 }
 
-/// Waits until the object is older than the next, since age is counted in seconds.
+/// Waits until the next object is visibly newer: creation times have a resolution of one second.
 async fn let_a_second_pass() {
     tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
 }
@@ -49,7 +49,7 @@ async fn a_repeated_request_returns_the_same_pair() {
         assert_eq!(object["status"]["error"], status_error(profile, "IdempotentParameterMismatch"));
         scene.wait_for_events(&third, &["Warning/IdempotentParameterMismatch"]).await;
 
-        // The oldest replay is the request when the original is gone.
+        // When the original is deleted, the oldest replay takes its place.
         scene.delete(&first).await;
         let heir = scene.settled(&second, "True/Imported").await;
         assert_ne!(heir["status"]["keyPairID"], original["status"]["keyPairID"]);
@@ -57,7 +57,7 @@ async fn a_repeated_request_returns_the_same_pair() {
         scene.wait_for_events(&second, &["Warning/ReplayPromoted"]).await;
         let told = text(&condition(&heir, "Ready")["message"]).to_owned();
         assert!(told.contains("a separate key pair"), "{told}");
-        // And when that is gone, what was a mismatch is a request like any other.
+        // When that is deleted too, the former mismatch is a regular request.
         scene.delete(&second).await;
         scene.settled(&third, "True/Imported").await;
     }
@@ -78,7 +78,7 @@ async fn a_replay_of_a_generated_pair_has_no_secret_of_its_own() {
     scene.create("first", &spec(json!(null))).await;
     let original = scene.settled("first", "True/Generated").await;
     let_a_second_pass().await;
-    // A default that is written out is the same request.
+    // An explicit default is the same request.
     scene.create("second", &spec(json!(256))).await;
     let replay = scene.settled("second", "True/IdempotentReplay").await;
     check_replay(&replay, &original);
@@ -107,7 +107,7 @@ async fn an_edit_of_the_original_changes_no_replay() {
     let original = scene.settled("first", "True/Imported").await;
     tokio::time::sleep(std::time::Duration::from_secs(3)).await;
     check_replay(&scene.settled("second", "True/IdempotentReplay").await, &original);
-    // What is sent again later is compared with what was asked for as well.
+    // A later replay is compared with the accepted request as well.
     scene.create("third", &spec).await;
     check_replay(&scene.settled("third", "True/IdempotentReplay").await, &original);
     let mut other = spec.clone();
@@ -116,7 +116,7 @@ async fn an_edit_of_the_original_changes_no_replay() {
     }
     scene.create("fourth", &other).await;
     scene.settled("fourth", "False/IdempotentParameterMismatch").await;
-    // A replay that is edited is another request.
+    // An edited replay is a different request.
     scene.patch("third", &json!({ "spec": { "description": "another" } })).await;
     scene.settled("third", "False/IdempotentParameterMismatch").await;
 }
@@ -138,7 +138,7 @@ async fn a_replay_is_no_more_ready_than_its_original() {
     let object = scene.settled("second", "False/PrivateKeyLost").await;
     let told = text(&condition(&object, "Ready")["message"]).to_owned();
     assert!(told.contains("KeyPair \"first\"") && told.contains("Secret \"first\""), "{told}");
-    assert_eq!(object["status"]["keyPairID"], Value::Null, "it would be taken for a pair of its own");
+    assert_eq!(object["status"]["keyPairID"], Value::Null, "a replay must not look like a separate pair");
     let mut restored = secret.clone();
     (restored.metadata.resource_version, restored.metadata.uid) = (None, None);
     scene.secrets.create(&kube::api::PostParams::default(), &restored).await.unwrap();
@@ -165,7 +165,7 @@ async fn a_replay_waits_while_its_original_is_pending() {
     }
     scene.delete("full").await;
     let original = scene.settled("a-alibaba", "True/Imported").await;
-    // A replay takes no slot.
+    // A replay does not count towards the quota.
     check_replay(&scene.settled("b-alibaba", "True/IdempotentReplay").await, &original);
     scene.settled("a-ucloud", "False/QuotaExceeded").await;
 }

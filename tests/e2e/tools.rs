@@ -1,4 +1,4 @@
-//! `ssh-keygen` and `openssl`, which check the results of the operator.
+//! `ssh-keygen` and `openssl`, which check the operator's results independently.
 
 use std::{
     io::{ErrorKind, Write as _},
@@ -8,20 +8,20 @@ use std::{
 
 use crate::support::Directory;
 
-/// Runs a program that must succeed and returns what it printed.
+/// Runs a program that must succeed, and returns its standard output.
 pub fn run(program: &str, args: &[&str], input: &[u8]) -> Vec<u8> {
     try_run(program, args, input).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Runs a program; the error is all it said.
+/// Runs a program; the error is its whole output.
 pub fn try_run(program: &str, args: &[&str], input: &[u8]) -> Result<Vec<u8>, String> {
     let mut command = Command::new(program);
     command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap_or_else(|error| match error.kind() {
-        ErrorKind::NotFound => panic!("there is no {program}: run hack/test-tools.sh"),
+        ErrorKind::NotFound => panic!("{program} is not installed: run hack/test-tools.sh"),
         _ => panic!("{program}: {error}"),
     });
-    // A program that ends before it has read everything breaks the pipe; its own words tell why.
+    // A program that exits before it has read everything breaks the pipe; its own output explains why.
     child.stdin.take().unwrap().write_all(input).ok();
     let output = child.wait_with_output().unwrap();
     if output.status.success() {
@@ -35,7 +35,7 @@ fn run_text(program: &str, args: &[&str]) -> String {
     String::from_utf8(run(program, args, b"")).unwrap().trim_end().to_owned()
 }
 
-/// What `ssh-keygen -l` prints of a key.
+/// The output of `ssh-keygen -l` for a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Printed {
     pub bits: u64,
@@ -43,8 +43,8 @@ pub struct Printed {
     pub sha256: String,
 }
 
-/// Has `ssh-keygen` read an OpenSSH line, or with `format` (`RFC4716`, `PKCS8`, `PEM`) another form; the error is what it
-/// said.
+/// Reads an OpenSSH line with `ssh-keygen`, or another form given by `format` (`RFC4716`, `PKCS8`, `PEM`); the error is the output
+/// of `ssh-keygen`.
 pub fn ssh_keygen_l(body: &str, format: Option<&str>) -> Result<Printed, String> {
     let dir = Directory::new("ssh-keygen");
     let mut file = dir.write("key", body.as_bytes());
@@ -62,19 +62,19 @@ pub fn ssh_keygen_l(body: &str, format: Option<&str>) -> Result<Printed, String>
     Ok(Printed { bits, md5: md5.strip_prefix("MD5:").unwrap().to_owned(), sha256 })
 }
 
-/// The public key, type and base64, of a private key that `ssh-keygen` can read.
+/// The public key (type and base64) that `ssh-keygen` derives from a private key.
 pub fn ssh_keygen_y(file: &Path) -> String {
     first_two_words(&run_text("ssh-keygen", &["-y", "-P", "", "-f", path(file)]))
 }
 
-/// Has `openssl` check a private key.
+/// Checks a private key with `openssl`.
 pub fn openssl_check(file: &Path) {
     let printed = run_text("openssl", &["pkey", "-check", "-noout", "-in", path(file)]);
-    assert!(printed.contains("Key is valid"), "openssl pkey -check said {printed:?}");
+    assert!(printed.contains("Key is valid"), "openssl pkey -check printed {printed:?}");
 }
 
-/// The OpenSSH line, without comment, of an Ed25519 private key, put together from what `openssl` says is its public key:
-/// `ssh-keygen` 9 does not read Ed25519 in PKCS#8.
+/// The OpenSSH line, without comment, of an Ed25519 private key, built from the public key that `openssl` derives: `ssh-keygen` 9
+/// does not read Ed25519 in PKCS#8.
 pub fn openssl_ed25519_line(file: &Path) -> String {
     let spki = run("openssl", &["pkey", "-pubout", "-outform", "DER", "-in", path(file)], b"");
     let mut blob = Vec::new();
@@ -86,18 +86,18 @@ pub fn openssl_ed25519_line(file: &Path) -> String {
     format!("ssh-ed25519 {}", String::from_utf8(base64).unwrap())
 }
 
-/// MD5 in lower hex with colons, by `openssl`.
+/// The MD5 hash from `openssl`, in lower-case hexadecimal with colons.
 pub fn openssl_md5(bytes: &[u8]) -> String {
     let printed = String::from_utf8(run("openssl", &["md5", "-c"], bytes)).unwrap();
     printed.trim_end().rsplit(' ').next().unwrap().to_owned()
 }
 
-/// Type and base64 of an OpenSSH line, without its comment.
+/// The type and base64 of an OpenSSH line, without its comment.
 pub fn first_two_words(line: &str) -> String {
     line.split(' ').take(2).collect::<Vec<_>>().join(" ")
 }
 
-/// A path as an argument.
+/// A path as a command-line argument.
 pub fn path(path: &Path) -> &str {
-    path.to_str().expect("a path in UTF-8")
+    path.to_str().expect("the path should be UTF-8")
 }

@@ -1,6 +1,6 @@
-//! The same error code and message of the profile for the same mistake, whoever finds it: one list of mistakes through the check of the
-//! crate, `lint`, the CEL rules of the CRD, the webhook and the controller. The explanation that follows is the same too, except that the
-//! CEL rules have their own.
+//! All checks report the same error code and message of the profile for the same mistake: runs one list of mistakes through the crate's
+//! own check, `lint`, the CEL rules of the CRD, the webhook and the controller. The explanation that follows is the same too, except
+//! that the CEL rules have their own.
 
 use std::{
     collections::BTreeMap,
@@ -23,35 +23,35 @@ use crate::{
     support::{BINARY, PATIENCE, QUIET, STRIPPED, Scene, Stage, condition, for_each_profile, stripped_crd, text},
 };
 
-/// A CRD without rules, so that nobody is faster than the webhook, and an operator that answers.
+/// A CRD without rules, so that every object reaches the webhook, and an operator that serves the webhook.
 static ASKED: LazyLock<(Stage, Operator)> = LazyLock::new(|| {
     let stage = Stage::new(&stripped_crd());
     let address = format!("127.0.0.1:{}", free_port().unwrap());
     let url = format!("https://{address}/");
-    // It registers itself, which takes rights that only people have.
+    // Use the admin kubeconfig: the operator registers its webhook itself, which needs more rights than the chart grants.
     let args = ["run", "--webhook-addr", &address, "--webhook-url", &url];
     let operator = Operator::spawn(Path::new(BINARY), stage.plane.kubeconfig(), args, [("RUST_LOG", "info")]).unwrap();
     (stage, operator)
 });
 
-/// What is said of one object.
+/// The answer about one object.
 #[derive(Debug, PartialEq, Eq)]
 struct Told {
     code: String,
     /// The cloud's message.
     message: String,
-    /// What is wrong and what to do, in the order of the answer.
+    /// The problems and their remedies, in the order of the answer.
     words: Vec<String>,
 }
 
 impl Told {
-    /// As one answer: the cloud's message first, then everything that is wrong.
+    /// The whole answer in one text: the cloud's message first, then all problems.
     fn as_one(&self) -> String {
         format!("{}. {}", self.message.trim_end_matches('.'), self.words.join("; "))
     }
 }
 
-/// By the crate.
+/// The answer of the crate's own check.
 fn by_the_check(object: Value) -> (Told, Vec<String>) {
     let mut object = object;
     let fields = object.as_object_mut().unwrap();
@@ -71,9 +71,9 @@ fn by_the_check(object: Value) -> (Told, Vec<String>) {
     (told, lines.collect())
 }
 
-/// By `lint`, all objects in one file: the lines about each, from the code on.
+/// The answers of `lint` for all objects in one file: the lines about each object, starting with the code.
 fn by_lint(objects: &[Value]) -> BTreeMap<String, Vec<String>> {
-    // JSON may hold this character as it is, YAML may not.
+    // JSON allows this character unescaped, YAML does not.
     let documents: Vec<String> = objects.iter().map(|object| object.to_string().replace('\u{7f}', "\\u007f")).collect();
     let mut process =
         Command::new(BINARY).args(["lint", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -92,10 +92,14 @@ async fn by_the_webhook(scene: &Scene, mistake: &Mistake) -> (u16, String, Strin
     let error = scene.try_create(&mistake.name, &mistake.spec).await.err();
     let Some(kube::Error::Api(status)) = error else { panic!("admitted {}", mistake.spec) };
     let said = status.message.split_once(" denied the request: ").map(|(_, said)| said.to_owned());
-    (status.code, status.reason.clone(), said.unwrap_or_else(|| panic!("not the webhook: {}", status.message)))
+    (
+        status.code,
+        status.reason.clone(),
+        said.unwrap_or_else(|| panic!("the refusal is not from the webhook: {}", status.message)),
+    )
 }
 
-/// By the rules of the CRD, where they can see it: whether one of them says so.
+/// Checks that a CEL rule reports the mistake, if CEL can detect it.
 async fn by_cel(scene: &Scene, mistake: &Mistake, told: &Told) {
     if !mistake.at_admission {
         return;
@@ -103,7 +107,7 @@ async fn by_cel(scene: &Scene, mistake: &Mistake, told: &Told) {
     let error = scene.try_create(&mistake.name, &mistake.spec).await.err();
     let Some(kube::Error::Api(status)) = error else { panic!("admitted {}", mistake.spec) };
     let words = format!("{}: {}. ", told.code, told.message.trim_end_matches('.'));
-    assert!(status.message.contains(&words), "CEL does not say {words:?} of {}: {}", mistake.spec, status.message);
+    assert!(status.message.contains(&words), "CEL does not report {words:?} for {}: {}", mistake.spec, status.message);
 }
 
 async fn same_words(profile: &'static str) {
@@ -144,7 +148,7 @@ async fn same_words(profile: &'static str) {
             "{what}: {shown}"
         );
     }
-    assert_eq!(by_lint, BTreeMap::new(), "nobody else says so");
+    assert_eq!(by_lint, BTreeMap::new(), "lint reported other objects as well");
 }
 
 for_each_profile!(same_words);

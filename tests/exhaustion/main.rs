@@ -1,12 +1,13 @@
-//! Every order of events, within bounds, applied to the index and its ledgers.
+//! Checks every order of events, within bounds, against the index and its ledgers.
 //!
-//! Other tests draw some histories; this one goes through all of a few `KeyPair`s in a namespace: they are created, renamed and
-//! deleted, the namespace is edited, deleted and made anew, each of the two watches lags and is begun anew with a list, the writes that
-//! accept a pair are lost, or reach the API server after everybody has given them up, and the operator starts anew. The API server and
-//! the reconciler are a model ([`world`], [`operator`]); the [`Index`](keypair_operator::cache::Index), its ledgers and what they
-//! make of a `KeyPair` are the operator's own. The model checker visits each state once, and shows the shortest way to a broken promise.
+//! Other tests sample histories; this one explores all histories of a few `KeyPair`s in one namespace: pairs are created,
+//! renamed and deleted; the namespace is edited, deleted and recreated; each of the two watches lags, or restarts with a
+//! list; writes that accept a pair are lost, or reach the API server after the operator has given up on them; the operator
+//! restarts. The API server and the reconciler are models ([`world`], [`operator`]); the
+//! [`Index`](keypair_operator::cache::Index), its ledgers and their decisions are the operator's own code. The model checker
+//! visits each state once, and shows the shortest path to a violation.
 //!
-//! What is left out: a process whose write arrives after it has ended (docs/reliability.md, Late writes).
+//! Not covered: a process whose write arrives after the process has ended (docs/reliability.md, Late writes).
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
 
@@ -31,14 +32,14 @@ fn visit(name: &str, bounds: Bounds) {
         told(checker.unique_state_count());
         checker.assert_properties();
     } else {
-        // Not the shortest way to what is broken, but in a tenth of the memory.
+        // Depth-first search does not find the shortest path to a violation, but needs a tenth of the memory.
         let checker = checker.spawn_dfs().join();
         told(checker.unique_state_count());
         checker.assert_properties();
     }
 }
 
-/// How much more users do than in a usual run: each one more takes about ten times as long.
+/// How many more edits users make than in a normal run. Each additional edit takes about ten times as long.
 fn more() -> u8 {
     env::var("KEYPAIR_EXHAUSTION").ok().and_then(|more| more.parse().ok()).unwrap_or_default()
 }
@@ -63,7 +64,7 @@ fn guarantees_hold_for_three_competing_key_pairs() {
     visit("three pairs", Bounds { edits: 1 + more(), are_there: true, ..of(3) });
 }
 
-/// Nothing happens to so many objects.
+/// Bounds with this many objects and no events.
 fn of(objects: usize) -> Bounds {
     Bounds { objects, ..Bounds::default() }
 }

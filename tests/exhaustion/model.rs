@@ -11,18 +11,18 @@ use super::{
 /// How much happens at most.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Bounds {
-    /// How many objects there are at once.
+    /// The number of objects that exist at once.
     pub objects: usize,
-    /// What users do.
+    /// Edits by users.
     pub edits: u8,
-    /// How often an answer does not come in time.
+    /// How many writes time out.
     pub losses: u8,
-    /// How often a watch begins anew.
+    /// How many times a watch restarts with a list.
     pub lists: u8,
     pub restarts: u8,
-    /// Whether the objects are there from the beginning.
+    /// Whether the objects exist from the beginning.
     pub are_there: bool,
-    /// Whether it also begins with a namespace that was made anew.
+    /// Whether to start also with a recreated namespace.
     pub is_made_anew: bool,
 }
 
@@ -37,7 +37,7 @@ pub struct State {
     losses: u8,
     lists: u8,
     restarts: u8,
-    /// Whether a write was carried out that nobody waited for any more.
+    /// Whether the API server has applied a write after the operator gave up on it.
     was_late: bool,
 }
 
@@ -54,19 +54,19 @@ pub enum Action {
     BeginList,
     EndList,
     Reconcile(usize),
-    /// A write arrives, and is answered.
+    /// A write reaches the API server, and the response reaches the operator.
     Arrive(usize),
-    /// The operator gives up waiting for the answer.
+    /// The operator stops waiting for a response.
     GiveUp(usize),
-    /// A write that was given up arrives after all.
+    /// An abandoned write reaches the API server after all.
     ArriveLate(usize),
-    /// A write that was given up never arrives.
+    /// An abandoned write never reaches the API server.
     Lose(usize),
     Restart,
 }
 
 impl State {
-    /// Whether nothing goes on any more but what users do.
+    /// Whether nothing is pending, apart from edits by users.
     fn is_settled(&self) -> bool {
         let Self { world, operator, .. } = self;
         world.namespace_events.is_empty()
@@ -77,7 +77,7 @@ impl State {
             && operator.late.is_empty()
     }
 
-    /// Whether each has what it must have when nothing goes on any more.
+    /// Whether each pair has the right status, once nothing is pending.
     fn is_right(&self) -> bool {
         let Self { world, operator, .. } = self;
         let pairs: Vec<&Pair> = world.pairs.iter().flatten().collect();
@@ -95,7 +95,7 @@ impl State {
             })
     }
 
-    /// Whether every accepted pair that the operator knows of has what it was accepted with.
+    /// Whether every accepted pair that the operator knows of still has the slot and the name that it was accepted with.
     fn holds_what_is_accepted(&self) -> bool {
         let accepted = self.operator.store.iter().flatten().filter(|pair| pair.is_accepted());
         accepted.map(|pair| self.operator.claim_state(pair)).all(|it| matches!(it, None | Some(ClaimState::Granted)))
@@ -122,7 +122,7 @@ impl Model for Everything {
         if !is_made_anew {
             return vec![usual];
         }
-        // Its watch has not shown it yet.
+        // The watch has not shown the recreated namespace yet.
         let mut anew = usual.clone();
         anew.world.delete_namespace();
         anew.world.configure(Config::One);
@@ -250,7 +250,7 @@ impl Model for Everything {
             Property::always("when nothing goes on any more the oldest have what there is", |_, state: &State| {
                 !state.is_settled() || state.is_right()
             }),
-            // A model in which nothing happens breaks no promise.
+            // A model in which nothing happens violates no property.
             Property::sometimes("two are accepted", |_, state: &State| state.accepted() == 2),
             Property::sometimes("one has to wait for ever", |_, state: &State| {
                 let waits = |pair: &Pair| matches!(pair.status, Status::Refused(_)) && state.operator.is_valid(pair);

@@ -1,4 +1,4 @@
-//! The operator: its own index, and a reconciler that does nothing but write statuses.
+//! The operator: its real index, and a reconciler that only writes statuses.
 
 use std::{
     collections::BTreeSet,
@@ -15,11 +15,11 @@ use kube::runtime::{reflector::ObjectRef, watcher::Event};
 
 use super::world::{Config, NAMESPACE, Pair, Shown, Status, Write};
 
-/// An index that can be told from others by all that is in it.
+/// An index that is compared by its whole content.
 #[derive(Clone, Default)]
 pub struct Seen {
     index: Index,
-    /// Of everything in it.
+    /// The hash of the whole index.
     digest: u64,
 }
 
@@ -54,22 +54,22 @@ impl fmt::Debug for Seen {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Operator {
     seen: Seen,
-    /// What the watch of `KeyPair`s has shown.
+    /// The `KeyPair`s that the watch has shown.
     pub store: Vec<Option<Pair>>,
-    /// A list that is under way.
+    /// The list in progress.
     pub list: Option<Vec<Option<Pair>>>,
-    /// What is to be looked at.
+    /// The objects to reconcile.
     pub queue: BTreeSet<usize>,
-    /// The writes that are waited for, by object.
+    /// The writes whose response is pending, by object.
     pub writes: Vec<Option<Write>>,
-    /// The writes that nobody waits for any more, and that may still arrive.
+    /// The abandoned writes that may still arrive.
     pub late: Vec<Write>,
-    /// The versions that own writes have replaced.
+    /// The versions that the operator's own writes have replaced.
     written: Vec<Option<(u8, u8)>>,
 }
 
 impl Operator {
-    /// One that has just listed everything.
+    /// An operator that has just listed everything.
     pub fn start(namespace: Option<Config>, pairs: &[Option<Pair>]) -> Self {
         let count = pairs.len();
         let mut operator = Self {
@@ -91,7 +91,7 @@ impl Operator {
         &self.seen.index
     }
 
-    /// The list of Namespaces.
+    /// Handles the list of Namespaces.
     pub fn list_namespaces(&mut self, namespace: Option<Config>) {
         if let Some(config) = namespace {
             self.see_namespace(Some(config));
@@ -100,7 +100,7 @@ impl Operator {
         self.seen.note();
     }
 
-    /// An event of the watch of Namespaces.
+    /// Handles an event of the Namespace watch.
     pub fn see_namespace(&mut self, event: Option<Config>) {
         if let Some(config) = event {
             let region = config.region();
@@ -115,7 +115,7 @@ impl Operator {
         self.seen.note();
     }
 
-    /// An event of the watch of `KeyPair`s.
+    /// Handles an event of the `KeyPair` watch.
     pub fn see_pair(&mut self, pair: Pair, is_there: bool) {
         let shown = (*pair.shown()).clone();
         let event = if is_there { Event::Apply(shown) } else { Event::Delete(shown) };
@@ -149,7 +149,7 @@ impl Operator {
         self.seen.note();
     }
 
-    /// Looks at an object: decides, and begins to write a status.
+    /// Reconciles an object: decides, and starts to write a status.
     pub fn reconcile(&mut self, object: usize) {
         self.queue.remove(&object);
         let Some(pair) = self.store[object] else { return };
@@ -179,7 +179,7 @@ impl Operator {
         self.seen.note();
     }
 
-    /// The answer to a write comes.
+    /// Handles the response to a write.
     pub fn answered(&mut self, object: usize, is_done: bool) {
         let Some(write) = self.writes[object].take() else { return };
         if is_done {
@@ -189,7 +189,7 @@ impl Operator {
         }
     }
 
-    /// No answer comes in time.
+    /// Handles the timeout of a write.
     pub fn give_up(&mut self, object: usize) {
         let Some(write) = self.writes[object] else { return };
         self.answered(object, false);
@@ -200,7 +200,7 @@ impl Operator {
         self.index().with_ledger(NAMESPACE, |ledger| ledger.claim_state(&pair.uid_text()))
     }
 
-    /// What it takes the namespace for, and whether this pair has a valid request there.
+    /// Whether the pair has a valid request in the namespace, as the operator knows it.
     pub fn is_valid(&self, pair: &Pair) -> bool {
         let region = self.index().region(NAMESPACE);
         region.is_some_and(|region| pair.shown().request.claim(&region).is_some())

@@ -20,19 +20,19 @@ use keypair_operator::{
 use kube::Resource;
 
 pub const NAMESPACE: &str = "shop";
-/// The names that pairs are given; the object of the same number has it at first.
+/// The names of pairs. The object with the same number has the name at first.
 const NAMES: [&str; 2] = ["web", "db"];
-/// The project that the first object names.
+/// The project of the first object.
 const PROJECT: &str = "p";
 
-/// What a Namespace says.
+/// The settings of a Namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Config {
     One,
     Two,
-    /// One, and a list of projects without that of the first object.
+    /// A quota of one, and a list of projects without that of the first object.
     OneWithoutProject,
-    /// The annotation is no number.
+    /// The annotation is not a number.
     Malformed,
 }
 
@@ -54,16 +54,16 @@ impl Config {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Status {
     None,
-    /// How often it was written only to make a new version.
+    /// Counts the writes whose only effect is a new version.
     Refused(u8),
     Accepted,
 }
 
-/// A `KeyPair` as it is stored.
+/// A `KeyPair` as stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Pair {
     pub object: usize,
-    /// Also its age: who comes later has a greater one.
+    /// Also the age: later objects have a greater one.
     pub uid: u8,
     pub version: u8,
     pub name: usize,
@@ -83,7 +83,7 @@ impl Pair {
         format!("uid-{}", self.uid)
     }
 
-    /// The object, as a watch brings it. There are few different ones, and each is read through once.
+    /// The object as a watch delivers it. There are few distinct ones, and each is parsed once.
     pub fn shown(&self) -> Rc<Shown> {
         thread_local!(static SHOWN: RefCell<HashMap<Pair, Rc<Shown>>> = RefCell::default());
         SHOWN.with_borrow_mut(|known| {
@@ -112,7 +112,7 @@ impl Pair {
     }
 }
 
-/// A `KeyPair`, and what it asks for.
+/// A `KeyPair` and its request.
 #[derive(Clone)]
 pub struct Shown {
     key_pair: KeyPair,
@@ -162,10 +162,10 @@ impl Resource for Shown {
     }
 }
 
-/// A write of a status, under way.
+/// A status write in progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Write {
-    /// What is to be replaced.
+    /// The version to replace.
     pub pair: Pair,
     pub status: Status,
     /// The greatest quota that the operator has seen since it decided.
@@ -177,11 +177,11 @@ pub struct World {
     pub namespace: Option<Config>,
     pub pairs: Vec<Option<Pair>>,
     next_uid: u8,
-    /// What the watch of Namespaces has still to show; `None`: it was deleted.
+    /// What the Namespace watch has not sent yet; `None` is a deletion.
     pub namespace_events: VecDeque<Option<Config>>,
-    /// What the watch of `KeyPair`s has still to show, and whether they are there.
+    /// What the `KeyPair` watch has not sent yet, and whether the object still exists.
     pub pair_events: VecDeque<(Pair, bool)>,
-    /// What is broken.
+    /// The violated property, if any.
     pub violation: Option<&'static str>,
 }
 
@@ -220,14 +220,14 @@ impl World {
         self.namespace_events.push_back(Some(config));
     }
 
-    /// A Namespace goes when all that was in it is gone.
+    /// Deletes the Namespace with everything in it.
     pub fn delete_namespace(&mut self) {
         (0..self.pairs.len()).for_each(|object| self.delete(object));
         self.namespace = None;
         self.namespace_events.push_back(None);
     }
 
-    /// A write arrives. Whether it is carried out.
+    /// Handles a write, and returns whether it succeeds.
     pub fn write(&mut self, write: &Write) -> bool {
         let object = write.pair.object;
         let Some(pair) =

@@ -50,7 +50,7 @@ async fn a_burst_of_creates_fills_exactly_the_quota() {
             all.buffer_unordered(100).collect::<Vec<()>>().await;
         }
     });
-    // Killed while there is something to lose.
+    // Kills an operator in the middle of its work.
     let deadline = Instant::now() + PATIENCE;
     for least in [50, 200, 400] {
         while recorder.accepted() < least {

@@ -1,4 +1,4 @@
-//! What must be true at the end, judged only by the stored objects.
+//! Checks the final state by the stored objects alone.
 
 use std::collections::BTreeMap;
 
@@ -15,12 +15,12 @@ use super::{
     workload::{FOREIGN_VALUE, INVALID, ROTATE_ANNOTATION},
 };
 
-/// How many private keys per namespace are read by openssl in each look.
+/// How many private keys per namespace openssl reads in each check.
 const SAMPLE: usize = 8;
 
-/// What is wrong in a namespace. `collected` says whether Kubernetes must have collected what is owned by nobody any more: its
-/// garbage collector was seen to pass over some of it for good after its API server had been killed. That such a Secret
-/// names its owner, which is the operator's part, is checked all the same.
+/// Returns the violations in a namespace. `collected` says whether the garbage collector of Kubernetes must have removed
+/// orphaned objects: after its API server had been killed, it was seen to miss some of them for good. The operator's part,
+/// that such a Secret names its owner, is checked in any case.
 pub async fn check(
     client: &Client,
     namespace: &str,
@@ -40,7 +40,7 @@ struct State<'a> {
     collected: bool,
 }
 
-/// The values that the checker reads of an object.
+/// The string at `path` of an object.
 fn text<'a>(object: &'a DynamicObject, path: &str) -> Option<&'a str> {
     object.data.pointer(path).and_then(serde_json::Value::as_str)
 }
@@ -85,7 +85,7 @@ impl State<'_> {
         for object in self.objects {
             names.entry(effective_name(object)).or_default().push(object);
         }
-        // A pair whose Secret is in the way keeps its slot: it is accepted as soon as that is gone.
+        // A pair with a conflicting Secret keeps its slot: it is accepted as soon as that Secret is deleted.
         let holding = |object: &DynamicObject| accepted(object) || reason(object) == "SecretConflict";
         let held = self.objects.iter().filter(|object| holding(object)).count();
         if held > self.quota {
@@ -112,7 +112,8 @@ impl State<'_> {
                 continue;
             }
             let age = |object: &DynamicObject| (object.creation_timestamp().map(|time| time.0), object.name_any());
-            // A name is the accepted pair's or else the oldest's that asks for it, also while that waits for a slot.
+            // A name belongs to the accepted pair, or else to the oldest one that requests it, even while that one waits for
+            // a slot.
             let claims = |rival: &DynamicObject| {
                 holding(rival) || (text(rival, "/spec/publicKey") != Some(INVALID) && age(rival) < age(object))
             };
@@ -174,7 +175,7 @@ impl State<'_> {
         found
     }
 
-    /// No Secret without its KeyPair, unless it was to be retained, and no foreign one touched.
+    /// Checks that each Secret has its KeyPair, unless it was to be retained, and that no foreign Secret was changed.
     fn secrets(&self) -> Vec<String> {
         let mut found = Vec::new();
         for secret in self.secrets {

@@ -1,4 +1,4 @@
-//! The operators of a run, which are killed and started again.
+//! The operators of a run, which are killed and restarted.
 
 use std::{
     env,
@@ -13,7 +13,7 @@ fn binary() -> PathBuf {
     env::var_os("KEYPAIR_OPERATOR_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_keypair-operator").into(), PathBuf::from)
 }
 
-/// Whether operators can share the work, so that two may run at once.
+/// Whether the operator supports leader election, so that two can run at once.
 fn elects_leaders() -> bool {
     let help = Command::new(binary()).args(["run", "--help"]).output().unwrap();
     String::from_utf8_lossy(&help.stdout).contains("--leader-elect")
@@ -27,13 +27,13 @@ pub struct Operators {
 }
 
 impl Operators {
-    /// Starts one operator, or two where they elect a leader, for these namespaces.
+    /// Starts one operator for these namespaces, or two if they elect a leader.
     pub fn start(kubeconfig: &Path, namespaces: &[String], quota: usize) -> Self {
         let mut args = vec!["run".to_owned(), format!("--quota={quota}")];
         args.extend(namespaces.iter().map(|namespace| format!("--namespace={namespace}")));
         let mut number = 1;
         if elects_leaders() {
-            // Short, so that there is a leader again soon after the one that was killed.
+            // Short, so that another replica leads soon after the leader was killed.
             args.extend(["--leader-elect", "--lease-duration=3"].map(str::to_owned));
             number = 2;
         }
@@ -48,7 +48,7 @@ impl Operators {
         Operator::spawn(&binary(), &self.kubeconfig, &self.args, [("RUST_LOG", "info")]).unwrap()
     }
 
-    /// Kills one of them with SIGKILL and starts it again.
+    /// Kills one of them with SIGKILL, and starts it again.
     pub fn kill_one(&mut self, number: usize) {
         let at = number % self.running.len();
         self.running[at].kill().unwrap();
@@ -56,7 +56,7 @@ impl Operators {
         self.kills += 1;
     }
 
-    /// Starts those again that have ended by themselves.
+    /// Restarts those that have exited by themselves.
     pub fn revive(&mut self) {
         for at in 0..self.running.len() {
             if self.running[at].ended().unwrap().is_some() {
@@ -65,7 +65,7 @@ impl Operators {
         }
     }
 
-    /// The ends of their logs.
+    /// The last lines of their logs.
     pub fn logs(&self) -> String {
         let tail = |log: String| {
             let lines: Vec<_> = log.lines().rev().take(40).map(str::to_owned).collect();

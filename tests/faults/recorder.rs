@@ -1,4 +1,4 @@
-//! Watches the promises that hold at every moment.
+//! Watches the invariants that hold at every moment.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,7 +23,7 @@ use super::{
 /// The revision of the current key, after the first rotation.
 pub const REVISION_ANNOTATION: &str = "keypairs.dev/revision";
 
-/// What stands in the status of an accepted pair.
+/// The parts of the status that change only with a rotation while a pair is accepted.
 #[derive(Clone, PartialEq, Eq)]
 struct Accepted {
     name: String,
@@ -34,15 +34,15 @@ struct Accepted {
 /// What was seen so far in one namespace.
 #[derive(Default)]
 struct Seen {
-    /// The accepted pairs that exist, by UID.
+    /// The existing accepted pairs, by UID.
     accepted: BTreeMap<String, Accepted>,
-    /// Those of each UID that was ever accepted.
+    /// All pairs that were ever accepted, by UID.
     ever: BTreeMap<String, Accepted>,
-    /// The private keys that were seen last, by the UID of the KeyPair.
+    /// The last private key seen for each KeyPair, by UID.
     keys: BTreeMap<String, Key>,
-    /// KeyPairs that are gone, and the version of their deletion; 0 if a broken watch missed it.
+    /// Deleted KeyPairs, with the resource version of the deletion, or 0 if a broken watch missed it.
     deleted: BTreeMap<String, u64>,
-    /// Keys that are others than those before, of the same UID.
+    /// Keys that replaced an earlier one of the same UID.
     second: Vec<(String, Key, Key)>,
     /// The digests of the keys that were seen as the next one of a rotation.
     next: BTreeSet<String>,
@@ -60,7 +60,7 @@ struct Seen {
 struct Key {
     digest: String,
     secret: String,
-    /// That of the Secret.
+    /// The resource version of the Secret.
     version: u64,
 }
 
@@ -108,12 +108,12 @@ impl Recorder {
         Self { violations, seen: all, _watches: watches }
     }
 
-    /// What was seen that must never be.
+    /// The violations that were seen.
     pub fn violations(&self) -> Vec<String> {
         let mut violations = self.violations.lock().unwrap().clone();
         for seen in &self.seen {
             let seen = seen.lock().unwrap();
-            // An operator that has not heard of a deletion yet may make a Secret that the garbage collector takes.
+            // An operator that has not seen a deletion yet may create a Secret, which the garbage collector removes.
             let alive = |uid: &String, key: &Key| seen.deleted.get(uid).is_none_or(|gone| *gone > key.version);
             let alive = seen.second.iter().filter(|(uid, _, key)| alive(uid, key));
             violations.extend(alive.map(|(uid, before, key)| {
@@ -124,13 +124,13 @@ impl Recorder {
         violations
     }
 
-    /// The most accepted pairs at once in a namespace, and the number of events.
+    /// The maximum of simultaneously accepted pairs in a namespace, and the number of events.
     pub fn figures(&self) -> (usize, usize) {
         let figures = self.seen.iter().map(|seen| seen.lock().unwrap()).map(|seen| (seen.most, seen.events));
         figures.fold((0, 0), |(most, events), (more, further)| (most.max(more), events + further))
     }
 
-    /// How many pairs are accepted now, in all namespaces.
+    /// The number of pairs that are accepted now, in all namespaces.
     pub fn accepted(&self) -> usize {
         self.seen.iter().map(|seen| seen.lock().unwrap().accepted.len()).sum()
     }
@@ -146,7 +146,7 @@ impl Seen {
             }
             Event::InitApply(object) => {
                 self.listed.extend(object.uid());
-                // A list is no moment before it is complete: the deleted are still counted.
+                // An incomplete list shows no single moment: deleted pairs still count.
                 self.note(&object, true)
             }
             Event::InitDone => {
@@ -242,7 +242,7 @@ impl Seen {
     }
 }
 
-/// Versions are comparable within a cluster.
+/// Resource versions are comparable within a cluster.
 fn version(text: Option<String>) -> u64 {
     text.and_then(|text| text.parse().ok()).unwrap_or_default()
 }

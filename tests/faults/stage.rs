@@ -1,4 +1,4 @@
-//! The control plane that all runs share, and typed access to a namespace of it.
+//! The control plane that all runs share, and typed access to its namespaces.
 
 use std::{path::PathBuf, sync::LazyLock};
 
@@ -12,10 +12,10 @@ use kube::{
     core::{ApiResource, GroupVersionKind},
 };
 
-/// The annotation by which a Secret belongs to a KeyPair, written here again: users rely on it.
+/// The annotation that links a Secret to its KeyPair. Repeated here, because users rely on it.
 pub const KEYPAIR_UID_ANNOTATION: &str = "keypairs.dev/keypair-uid";
 
-/// Held by a test while it runs: one of them restarts the API server that all share.
+/// Held by a test while it runs, because one of them restarts the shared API server.
 pub static TURN: Mutex<()> = Mutex::const_new(());
 
 pub static PLANE: LazyLock<ControlPlane> = LazyLock::new(|| {

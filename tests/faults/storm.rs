@@ -1,4 +1,4 @@
-//! The runs: all faults at once.
+//! The runs with all faults at once.
 
 use std::{
     env,
@@ -24,11 +24,11 @@ const QUOTA: usize = 50;
 const NAMESPACES: usize = 4;
 const TASKS: u64 = 12;
 const OPERATIONS: usize = 2000;
-/// How long the operator may take to settle everything once the faults are over.
+/// How long the operator may take to settle everything after the last fault.
 const PATIENCE: Duration = Duration::from_secs(150);
 
 fn number(variable: &str) -> Option<u64> {
-    env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable}: no number")))
+    env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable} is not a number")))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -63,17 +63,17 @@ async fn run(seed: u64) {
         let (client, namespaces) = (client.clone(), namespaces.clone());
         move || {
             let tasks = (0..TASKS).map(|task| workload::work(client.clone(), namespaces.clone(), seed, task, per_task));
-            // All on one thread: they only wait for the API server.
+            // All on one thread, because they only wait for the API server.
             Handle::current().block_on(join_all(tasks))
         }
     });
     let mut work = std::pin::pin!(work);
     let mut dice = Dice::new(!seed);
-    // Every other run loses its API server for a while.
+    // In every other run, the API server is down for a while.
     let restarts = seed.is_multiple_of(2);
     let mut restart = restarts;
     let done = loop {
-        // Long enough for another to lead and to get on with the work, before it is killed, too.
+        // Long enough for another replica to take over and make progress, before it is killed, too.
         let pause = Duration::from_millis(2000 + dice.below(5000));
         if let Ok(done) = timeout(pause, &mut work).await {
             break done;
@@ -85,7 +85,7 @@ async fn run(seed: u64) {
     };
     let operations: usize = done.unwrap().into_iter().sum();
     for place in 0..2 {
-        // The backlog is worked off between faults, too.
+        // The operators work on the backlog between faults, too.
         sleep(Duration::from_millis(4000 + dice.below(3000))).await;
         operators.kill_one(place);
     }

@@ -1,4 +1,4 @@
-//! Creates, updates and deletes, drawn from a seed and sent straight to the API server.
+//! Creates, updates and deletes, drawn from a seed and sent directly to the API server.
 
 use std::time::Duration;
 
@@ -16,16 +16,16 @@ use super::{
     stage::{key_pairs, secrets},
 };
 
-/// A public key that is none, and that the schema lets through.
+/// An invalid public key that the schema accepts.
 pub const INVALID: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA==";
-/// What is in the Secrets of others.
+/// The content of foreign Secrets.
 pub const FOREIGN_VALUE: &str = "somebody else's";
 /// Requests a rotation.
 pub const ROTATE_ANNOTATION: &str = "keypairs.dev/rotate";
-/// How many of them a namespace has.
+/// The number of foreign Secrets per namespace.
 const FOREIGN: u64 = 3;
 
-/// Makes the Secrets of others, which stand where some pairs want theirs.
+/// Creates foreign Secrets with names that some pairs request for theirs.
 pub async fn foreign_secrets(client: &Client, namespace: &str) {
     for number in 0..FOREIGN {
         let secret = Secret {
@@ -37,13 +37,13 @@ pub async fn foreign_secrets(client: &Client, namespace: &str) {
     }
 }
 
-/// One of the tasks that work at the same time. Returns how many operations the API server took.
+/// One of the concurrent tasks. Returns how many operations the API server accepted.
 pub async fn work(client: Client, namespaces: Vec<String>, seed: u64, task: u64, operations: usize) -> usize {
     let mut dice = Dice::new(seed.wrapping_mul(1000) + task);
     let mut alive: Vec<(usize, String)> = Vec::new();
     let (mut done, mut made) = (0, 0);
     while done < operations {
-        // So that there is time for faults: the API server could take all of it in a few seconds.
+        // Leaves time for faults: the API server could process everything in a few seconds.
         sleep(Duration::from_millis(dice.below(240))).await;
         let kind = dice.below(100);
         let at = usize::try_from(dice.below(1 << 20)).unwrap();
@@ -63,14 +63,14 @@ pub async fn work(client: Client, namespaces: Vec<String>, seed: u64, task: u64,
             let patch = match dice.below(7) {
                 0 => json!({ "metadata": { "labels": { "round": dice.below(1000).to_string() } } }),
                 1 => json!({ "spec": { "description": format!("Edit {}", dice.below(1000)) } }),
-                // Of an accepted pair, the Secret follows.
+                // If the pair is accepted, its Secret follows.
                 2 => {
                     json!({ "spec": { "secret": { "template": { "labels": { "round": dice.below(1000).to_string() } } } } })
                 }
                 3 => json!({ "spec": { "secret": { "name": format!("moved-{name}") } } }),
                 // Has an effect on a pair with `spec.rotation` only.
                 4..=5 => json!({ "metadata": { "annotations": { ROTATE_ANNOTATION: dice.below(1000).to_string() } } }),
-                // Mends an invalid key; for all others it is refused, or changes what waits.
+                // Corrects an invalid key. For all others, it is refused, or changes a waiting request.
                 _ => json!({ "spec": { "publicKey": IMPORTS[0].trim(), "generate": null } }),
             };
             done += count(
@@ -128,7 +128,7 @@ fn count(taken: bool) -> usize {
     usize::from(taken)
 }
 
-/// Asks again while the API server is away. Whether it took the request; a refusal is part of the game.
+/// Retries while the API server is unavailable. Returns whether it accepted the request; refusals are expected.
 async fn persist(request: impl AsyncFn() -> Result<(), Error>) -> bool {
     for _ in 0..150 {
         match request().await {
@@ -141,5 +141,5 @@ async fn persist(request: impl AsyncFn() -> Result<(), Error>) -> bool {
             Err(_) => sleep(Duration::from_millis(200)).await,
         }
     }
-    panic!("the API server does not come back");
+    panic!("the API server did not come back");
 }

@@ -34,8 +34,8 @@ async fn healthy(application: &Application<'_>) -> Report {
     .unwrap()
 }
 
-/// The CRD, a namespace, and the examples, on a cluster that knows nothing of KeyPairs: one sync brings all of it, nothing differs
-/// from git then, and another sync writes nothing.
+/// One sync applies the CRD, a namespace and the examples on a cluster that does not know KeyPairs. Afterwards, nothing
+/// differs from git, and another sync writes nothing.
 async fn everything_from_one_repository(options: &[&'static str]) {
     let plane = ControlPlane::start(&Options::default()).unwrap();
     let _operator = operator(&plane, &["run"]);
@@ -55,7 +55,7 @@ async fn everything_from_one_repository(options: &[&'static str]) {
     let options = [options, &["--namespace=shop", "--prune"]].concat();
     let application = Application { plane: &plane, repository: &repository, options };
     let first = application.synced(&[]);
-    // The namespace that an application is for comes before all else.
+    // The namespace of the application comes first.
     assert_eq!(first.done()[..2], ["Namespace/shop", &format!("CustomResourceDefinition/{CRD}")]);
     let report = healthy(&application).await;
     assert_eq!(report.out_of_sync(), [""; 0], "{report:?}");
@@ -74,7 +74,7 @@ async fn everything_from_one_repository(options: &[&'static str]) {
     assert_eq!(second.out_of_sync(), [""; 0], "{second:?}");
     assert_eq!(versions(), before);
 
-    // What somebody changes in the cluster is seen, and taken back.
+    // Changes that somebody makes in the cluster are detected and reverted.
     let by_hand = r#"{"spec":{"description":"By hand"}}"#;
     kubectl(&plane, &["patch", "keypair", "alibaba-import", "-n=shop", "--type=merge", "--patch", by_hand]);
     assert_eq!(application.status().out_of_sync(), ["KeyPair/shop/alibaba-import"]);
@@ -116,7 +116,7 @@ async fn the_next_sync_wave_waits_for_the_key() {
     );
     repository.put(&[&in_wave("1", key_pair("deploy", &generated("Delete"))), &workload]);
 
-    // Nobody makes keys yet.
+    // No operator runs yet.
     let waiting = application.sync(&["--timeout=5s"]);
     assert_eq!(waiting.phase, "Running", "{waiting:?}");
     assert_eq!(waiting.message, "waiting for healthy state of keypairs.dev/KeyPair/deploy");
@@ -128,10 +128,10 @@ async fn the_next_sync_wave_waits_for_the_key() {
     assert_eq!(report.done(), ["KeyPair/default/deploy", "Deployment/default/web"]);
     let workload_came = version(&plane, "deployment", "web");
     for kind in ["secret", "keypair"] {
-        assert!(version(&plane, kind, "deploy") < workload_came, "the {kind} came later");
+        assert!(version(&plane, kind, "deploy") < workload_came, "the {kind} was created after the Deployment");
     }
 
-    // A key that cannot be had ends the sync.
+    // If the key pair fails, so does the sync.
     let broken = key_pair("deploy", &json!({ "profile": "OpenSSH", "publicKey": &KEY[..40] }));
     let config = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "later" } });
     let replaced = [&in_wave("1", broken), &in_wave("2", config)];

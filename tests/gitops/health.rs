@@ -65,7 +65,7 @@ async fn every_state_has_the_documented_health() {
     apply(&plane, &key_pair("replay", &with(json!({ "clientToken": "t", "keyPairName": "token" }))));
     states.push(("replay", settled(&plane, "replay", "IdempotentReplay").await, "Current", "Healthy"));
 
-    // Only an edit can help: failed. Something else may help: not yet.
+    // `Failed` if only an edit can help, `InProgress` if something else may help, too.
     kubectl(&plane, &["create", "secret", "generic", "foreign"]);
     kubectl(
         &plane,
@@ -121,7 +121,7 @@ async fn applied_objects_do_not_drift() {
     let examples = root().join("examples").display().to_string();
     kubectl(&plane, &["apply", "--server-side", "-f", &examples]);
     kubectl(&plane, &["wait", "--for=condition=Ready", "keypairs", "--all", "--timeout=120s"]);
-    // It exits with 1 if anything differs.
+    // `kubectl diff` exits with 1 if anything differs.
     for server_side in ["--server-side=true", "--server-side=false"] {
         let diff = plane.kubectl(&["diff", server_side, "-f", &examples]).unwrap();
         assert!(diff.status.success() && diff.stdout.is_empty(), "{server_side}: {}{}", diff.stdout, diff.stderr);
@@ -139,7 +139,7 @@ async fn applied_objects_do_not_drift() {
         }
     }
     assert_eq!(written.len(), 1, "{written:?}");
-    // Again, as a tool does at each sync: nothing is written, and nothing is made anew.
+    // Applies again, as a tool does at each sync: nothing is written or generated.
     let before = kubectl(&plane, &["get", "secrets,keypairs", "-o=jsonpath={.items[*].metadata.resourceVersion}"]);
     kubectl(&plane, &["apply", "--server-side", "-f", &examples]);
     let after = kubectl(&plane, &["get", "secrets,keypairs", "-o=jsonpath={.items[*].metadata.resourceVersion}"]);

@@ -1,4 +1,4 @@
-//! A git repository, and an application of Argo CD that is made of it.
+//! A git repository, and an Argo CD application with this source.
 
 use std::{
     fs,
@@ -47,7 +47,7 @@ impl Repository {
         self.git(&["commit", "--quiet", "--message", message]);
     }
 
-    /// Commits each object as a file named like it, in place of the one that was there.
+    /// Commits each object as a file with its name, which replaces an existing one.
     pub fn put(&self, objects: &[&Value]) {
         for object in objects {
             self.write(&file(object), Some(&object.to_string()));
@@ -63,7 +63,7 @@ impl Repository {
     }
 }
 
-/// Lets git know neither the user's settings nor a repository that it may have been told of, as hooks are.
+/// Isolates git from the user's settings, and from the repository in the environment of a git hook.
 fn apart(command: &mut Command) -> &mut Command {
     for variable in ["GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"] {
         command.env_remove(variable);
@@ -71,7 +71,7 @@ fn apart(command: &mut Command) -> &mut Command {
     command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1")
 }
 
-/// JSON is YAML.
+/// The name ends with `.yaml`, because JSON is YAML.
 fn file(object: &Value) -> String {
     format!("{}-{}.yaml", object["kind"].as_str().unwrap(), object["metadata"]["name"].as_str().unwrap())
 }
@@ -85,12 +85,12 @@ pub struct Application<'a> {
 
 #[derive(Debug, Deserialize)]
 pub struct Report {
-    /// Where the sync is, and what it says of that.
+    /// The phase of the sync, and the message about it.
     #[serde(default)]
     pub phase: String,
     #[serde(default)]
     pub message: String,
-    /// What became of each object, in order.
+    /// The result for each object, in order.
     #[serde(default)]
     results: Vec<Outcome>,
     resources: Option<Vec<Resource>>,
@@ -114,7 +114,7 @@ pub struct Resource {
 }
 
 impl Report {
-    /// What became of an object, and what is said of that.
+    /// The result for an object, and its message.
     #[track_caller]
     pub fn result(&self, object: &str) -> (&str, &str) {
         let found = self.results.iter().find(|result| result.object == object);
@@ -122,7 +122,7 @@ impl Report {
         (&found.status, &found.message)
     }
 
-    /// The objects that something became of, in order.
+    /// The objects with a result, in order.
     pub fn done(&self) -> Vec<&str> {
         self.results.iter().map(|result| result.object.as_str()).collect()
     }
@@ -141,7 +141,7 @@ impl Report {
         self.resources().iter().all(|resource| resource.health.is_empty() || resource.health == "Healthy")
     }
 
-    /// The objects that differ from git, or are not there at all.
+    /// The objects that differ from git or do not exist.
     pub fn out_of_sync(&self) -> Vec<&str> {
         let differing = self.resources().iter().filter(|resource| resource.status != "Synced");
         differing.map(|resource| resource.object.as_str()).collect()
@@ -157,7 +157,7 @@ impl Application<'_> {
         self.run("status", &[])
     }
 
-    /// Syncs, and expects that all of it succeeds.
+    /// Syncs, and expects success.
     #[track_caller]
     pub fn synced(&self, options: &[&str]) -> Report {
         let report = self.sync(options);

@@ -15,11 +15,11 @@ use serde_json::{Value, json};
 pub const PATIENCE: Duration = Duration::from_secs(120);
 pub const KEY: &str = include_str!("../vectors/public/ed25519.pub");
 
-/// The program with the libraries of the GitOps tools.
+/// The program that contains the libraries of the GitOps tools.
 pub static TOOLS: LazyLock<String> = LazyLock::new(|| {
     std::env::var("GITOPS_TOOLS").unwrap_or_else(|_| {
         let output = Command::new(root().join("hack/gitops-tools.sh")).stderr(Stdio::inherit()).output().unwrap();
-        assert!(output.status.success(), "hack/gitops-tools.sh");
+        assert!(output.status.success(), "hack/gitops-tools.sh failed");
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     })
 });

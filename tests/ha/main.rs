@@ -1,4 +1,4 @@
-//! Several replicas, of which one leads, against a real control plane.
+//! Several replicas with leader election, against a real control plane.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs, reason = "a panic fails the test")]
 
@@ -31,12 +31,12 @@ use tempfile::TempPath;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_keypair-operator");
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Short, so that a test need not wait long for a leader that is gone.
+/// Short, so that a test does not wait long for the Lease of a dead leader.
 const LEASE: Duration = Duration::from_secs(5);
 
 struct Stage {
     plane: ControlPlane,
-    /// That of the replicas, which their policies hold.
+    /// The kubeconfig of the replicas, with a service account that is subject to the admission policies.
     kubeconfig: TempPath,
     client: Client,
     namespace: String,
@@ -99,7 +99,7 @@ impl Stage {
         .unwrap();
     }
 
-    /// That each pair has one Secret, with its key, and no Secret is without its pair.
+    /// Checks that each pair has one Secret with its key, and that no Secret lacks its pair.
     async fn check_secrets(&self) {
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
         let found: BTreeMap<String, String> = secrets
@@ -133,7 +133,7 @@ impl Replica {
     }
 }
 
-/// Waits for one of the replicas to lead and returns its place.
+/// Waits until one of the replicas leads, and returns its index.
 async fn leader(replicas: &[Replica]) -> usize {
     eventually(PATIENCE, "one of the replicas to lead", async || {
         let mut leaders = Vec::new();
@@ -142,7 +142,7 @@ async fn leader(replicas: &[Replica]) -> usize {
                 leaders.push(place);
             }
         }
-        assert!(leaders.len() < 2, "two lead");
+        assert!(leaders.len() < 2, "more than one replica leads");
         Ok(leaders.first().copied())
     })
     .await
@@ -174,7 +174,7 @@ async fn a_stopped_leader_hands_over_immediately() {
     assert!(stopped.operator.stop().await.unwrap().success());
     let gone = Instant::now();
     leader(&replicas).await;
-    assert!(gone.elapsed() < LEASE, "the Lease had to expire: {:?}", gone.elapsed());
+    assert!(gone.elapsed() < LEASE, "the new leader waited for the Lease to expire: {:?}", gone.elapsed());
     stage.create("b", 5).await;
     stage.all_ready(10).await;
     stage.check_secrets().await;
@@ -196,7 +196,7 @@ async fn a_killed_leader_is_replaced_within_the_lease_duration() {
         gone.elapsed()
     };
     let ((), took) = tokio::join!(creating, killing);
-    // It looks once a second, and the machine has other things to do.
+    // The standby checks the Lease once a second, and the machine is busy.
     assert!(took < LEASE + Duration::from_secs(4), "{took:?}");
     stage.all_ready(PAIRS).await;
     stage.check_secrets().await;
@@ -214,7 +214,7 @@ async fn a_resumed_leader_writes_nothing_after_its_term() {
     eventually(PATIENCE, "the other to lead", async || Ok(other.leads().await.then_some(()))).await.unwrap();
     stage.create("meanwhile", 20).await;
     stage.all_ready(40).await;
-    // Both have the same name in the audit log, so what tells them apart is that the other has nothing to do now.
+    // Both have the same name in the audit log, but the new leader has nothing to write now.
     let audit = stage.plane.audit().unwrap();
     let mark = audit.mark().unwrap();
     signal(replicas[first].operator.id(), Signal::CONT).unwrap();
@@ -229,7 +229,8 @@ async fn a_resumed_leader_writes_nothing_after_its_term() {
         .unwrap()
         .into_iter()
         .filter(|request| ["create", "update", "patch", "delete"].contains(&request.verb.as_str()))
-        // What was half sent when it was suspended is refused in the end: 409, or 504 when the API server has waited enough.
+        // Requests that were half sent when the process was suspended fail in the end: with 409, or with 504 if the API
+        // server has waited long enough.
         .filter(|request| (200..300).contains(&request.code()))
         .map(|request| format!("{} {} {}", request.verb, request.uri, request.code()))
         .collect();

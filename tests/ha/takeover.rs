@@ -7,7 +7,7 @@ use tempfile::TempPath;
 
 use super::{LEASE, PATIENCE, Replica, Stage, leader};
 
-/// So long that nobody takes a Lease that was not given back.
+/// So long that only a released Lease explains a quick takeover.
 const LONG_LEASE: Duration = Duration::from_secs(60);
 
 async fn until_another_leads(replicas: &[Replica], limit: Duration) -> (usize, Duration) {
@@ -18,7 +18,7 @@ async fn until_another_leads(replicas: &[Replica], limit: Duration) -> (usize, D
                 return (place, begin.elapsed());
             }
         }
-        assert!(begin.elapsed() < limit, "nobody leads after {limit:?}");
+        assert!(begin.elapsed() < limit, "no replica leads after {limit:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -36,7 +36,7 @@ async fn a_leader_stopped_at_any_moment_hands_over_quickly() {
     let mut longest = Duration::ZERO;
     for round in 0..ROUNDS {
         let first = leader(&replicas).await;
-        // The other has looked once, and so is a candidate.
+        // When it is ready, the other replica has checked the Lease once, and so is a candidate.
         super::eventually(PATIENCE, "the other to stand by", async || {
             Ok(replicas[1 - first].is_ready().await.then_some(()))
         })
@@ -44,7 +44,7 @@ async fn a_leader_stopped_at_any_moment_hands_over_quickly() {
         .unwrap();
         let prefix = format!("round-{round}");
         let creating = stage.create(&prefix, BATCH);
-        // While it takes over, renews the Lease, or writes what is created.
+        // During the takeover, the renewal of the Lease, or the writes for the new pairs.
         let pause = Duration::from_millis(dice.below(if round % 2 == 0 { 500 } else { 13_000 }));
         let stopping = async {
             tokio::time::sleep(pause).await;
@@ -64,7 +64,7 @@ async fn a_leader_stopped_at_any_moment_hands_over_quickly() {
     stage.check_secrets().await;
 }
 
-/// Whether it is under way to the API server, carried out, or its reply is on the way: nobody knows what became of it.
+/// The renewal may be on its way to the API server, done, or its response on the way back: the leader cannot know.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_stopped_during_renewal_releases_the_lease() {
     const LATENCY: Duration = Duration::from_millis(100);
@@ -109,7 +109,7 @@ async fn takeover_with_failing_requests_takes_at_most_two_leases() {
         let (first, _) = until_another_leads(&replicas, PATIENCE).await;
         stage.create(&format!("round-{round}"), 5).await;
         tokio::time::sleep(Duration::from_millis(700 * round)).await;
-        // Now and then it changes hands by itself.
+        // The Lease sometimes changes hands by itself.
         let first = if replicas[first].leads().await { first } else { leader(&replicas).await };
         replicas[first].operator.kill().unwrap();
         replicas.remove(first);

@@ -1,4 +1,4 @@
-//! The same lines for the operator and for `ssh-keygen -l`: what one reads, the other reads alike, but for what is refused on
+//! The same lines for the operator and for `ssh-keygen -l`: both read them alike, except for what the operator refuses on
 //! purpose.
 
 use std::{
@@ -31,8 +31,8 @@ fn ssh_keygen(text: &str) -> Option<(String, String, String)> {
     Some((bits.to_owned(), fingerprint.to_owned(), comment.to_owned()))
 }
 
-/// Refused though `ssh-keygen` reads it: the comment ends up in status, Secrets and on terminals, and of several keys all but one
-/// would be lost; what stands before the key would be.
+/// Refused though `ssh-keygen` reads it: comments end up in status, Secrets and on terminals; of several keys all but one
+/// would be lost, and so would text before the key.
 fn is_on_purpose(error: &E) -> bool {
     matches!(
         error,
@@ -47,17 +47,17 @@ fn is_on_purpose(error: &E) -> bool {
 }
 
 fn compare(body: &str) {
-    // White space of any kind around a key means nothing to the operator, as to the rules of the CRD.
+    // The operator ignores white space of any kind around a key, and so do the rules of the CRD.
     let theirs = ssh_keygen(body.trim());
     match (PublicKey::parse(body), theirs) {
         (Ok(ours), Some((bits, fingerprint, comment))) => {
             assert_eq!(ours.bits().to_string(), bits, "{body:?}");
             assert_eq!(ours.fingerprints().sha256, fingerprint, "{body:?}");
-            // As a comment of its file, not of the key; the operator keeps it, for nothing is to be lost.
+            // For `ssh-keygen`, a comment of the file, not of the key. The operator keeps it, so that nothing is lost.
             let is_none = ours.comment().is_empty() || ours.comment().starts_with('#');
             let expected = if is_none { "no comment" } else { ours.comment() };
             assert_eq!(expected, comment.trim(), "{body:?}");
-            // What is published is read alike, too.
+            // The published line is read alike, too.
             let again = ssh_keygen(&ours.to_openssh()).expect("the normalised line");
             assert_eq!((again.0, again.1, again.2.trim()), (bits, fingerprint, comment.trim()), "{body:?}");
         }
@@ -155,10 +155,10 @@ proptest! {
         ]),
         bare in any::<bool>(),
     ) {
-        // Without its type, or with one that is none, the second is a key as well.
+        // Even without its type, or with an invalid one, the second counts as a key.
         let second = if bare { second.split_once(' ').expect("a line").1.to_owned() } else { second };
         let body = format!("{first}{comment}{between}{second}");
-        // A line or paragraph separator is named, which says as well what is to be mended.
+        // A line or paragraph separator is reported by name, which also says what to correct.
         let expected = |error: &E| matches!(error, E::SeveralKeys) || matches!(error, E::InvisibleCharacter { .. });
         match PublicKey::parse(&body) {
             Err(error) if expected(&error) => {}

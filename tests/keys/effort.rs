@@ -1,7 +1,8 @@
-//! What reading costs grows no faster than what is read, whatever it is.
+//! Parsing takes time in proportion to the length of the text, whatever it contains.
 //!
-//! Each text is read at a size and at sixteen times that size, and the processor time of this thread is compared: sixteen times
-//! as much is linear, 256 times quadratic. The best of several tries counts, so that a busy machine does not matter.
+//! Parses each text at one size and at sixteen times that size, and compares the CPU time of this thread: sixteen times the
+//! time is linear, and 256 times the time is quadratic. The best of several tries counts, so that a busy machine does not
+//! matter.
 
 use std::fmt::Write as _;
 
@@ -14,27 +15,27 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::vectors::{line, read, string};
 
-/// Makes a text of about a size.
+/// Makes a text of about the given size.
 type Maker = Box<dyn Fn(usize) -> String>;
 /// Reads a text.
 type Reader<'a> = &'a dyn Fn(&str);
 
 const GROWTH: usize = 16;
-/// Between 16 and 256, far from both.
+/// Between 16 and 256, and far from both.
 const TOO_MUCH: i128 = 48;
 const TRIES: usize = 2;
-/// What takes less, in nanoseconds, cannot be told apart.
+/// Shorter times, in nanoseconds, cannot be compared.
 const GRAIN: i128 = 20_000;
-/// The size of the greater text in bytes: more than any field may have, and enough to tell linear from quadratic.
+/// The size of the larger text in bytes: larger than any field, and enough to distinguish linear from quadratic time.
 const GREATER: usize = 1 << 17;
 
-/// The processor time of this thread in nanoseconds.
+/// The CPU time of this thread in nanoseconds.
 fn processor_time() -> i128 {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
 }
 
-/// The processor time that `read` takes, at best.
+/// The CPU time of `read`, at best.
 fn effort(read: &dyn Fn(&str), text: &str) -> i128 {
     let tries = (0..TRIES).map(|_| {
         let before = processor_time();
@@ -57,12 +58,12 @@ fn assert_linear(what: &str, reader: &str, read: &dyn Fn(&str), make: &dyn Fn(us
     );
 }
 
-/// `part` so often that it has about `size` bytes.
+/// Repeats `part` to a length of about `size` bytes.
 fn repeated(part: &str, size: usize) -> String {
     part.repeat(size / part.len())
 }
 
-/// Texts of about a size, each with much of one thing that some parser looks for.
+/// Texts of about a given size, each with many repetitions of something that a parser looks for.
 fn texts() -> Vec<(&'static str, Maker)> {
     const BEGIN: &str = "---- BEGIN SSH2 PUBLIC KEY ----";
     const END: &str = "---- END SSH2 PUBLIC KEY ----";
@@ -116,7 +117,7 @@ fn texts() -> Vec<(&'static str, Maker)> {
     ]
 }
 
-/// Texts with much of what separates the entries of a selector or an annotation.
+/// Texts with many of the separators of a selector or an annotation.
 fn lists_of_much() -> Vec<(&'static str, Maker)> {
     let of = |part: &'static str| move |size| repeated(part, size);
     vec![
@@ -149,7 +150,7 @@ fn certificate(size: usize) -> String {
 
 #[test]
 fn keys_are_read_in_linear_time() {
-    assert!(PublicKey::parse(&certificate(1000)).is_ok(), "the certificate is to be read to its end");
+    assert!(PublicKey::parse(&certificate(1000)).is_ok(), "the certificate must be valid to its end");
     let region = |text: &str| {
         let annotations = [PROJECTS_ANNOTATION, DEFAULT_PROJECT_ANNOTATION, QUOTA_ANNOTATION];
         let annotations = annotations.map(|key| (key.to_owned(), text.to_owned())).into();

@@ -1,4 +1,4 @@
-//! Private keys that somebody has encoded: as the data of a Secret, in a URL, twice.
+//! Encoded private keys: as the data of a Secret, in a URL, encoded twice.
 
 use base64ct::{Base64, Base64Url, Encoding as _};
 use keypair_operator::domain::key::{PublicKey, PublicKeyError as E, holds_private_key};
@@ -29,7 +29,7 @@ fn utf16(text: &str) -> Vec<u8> {
     [0xfeff].into_iter().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect()
 }
 
-/// Every way in which `file`, the text of a key, can have been encoded.
+/// The ways in which `file`, the text of a key, can be encoded.
 fn encodings(file: &str) -> Vec<String> {
     let once = base64(file);
     let mut texts = vec![
@@ -54,7 +54,7 @@ fn encodings(file: &str) -> Vec<String> {
         format!("{{\"ssh-privatekey\":\"{once}\"}}"),
     ];
     if !file.contains("EC PARAMETERS") {
-        // The beginning alone, as of a line that was cut off.
+        // Only the beginning, as of a truncated line.
         texts.extend([once[..120].to_owned(), base64(&once)[..160].to_owned()]);
     }
     for width in [16, 19, 64, 76] {
@@ -87,7 +87,7 @@ fn encodings_of_bytes(bytes: &[u8]) -> Vec<String> {
     ]
 }
 
-/// As the whole body, and in one of the places where a comment or another key can be.
+/// The text as the whole body, and in one of the places where a comment or another key can be.
 fn bodies(number: usize, text: &str) -> [String; 2] {
     let line = read("public/ed25519.pub");
     let flat = text.replace(['\r', '\n'], " ");
@@ -122,7 +122,7 @@ fn an_encoded_private_key_is_refused_in_every_position() {
     let mut seen = 0;
     for (name, file) in private_files() {
         let mut texts = encodings(&file);
-        // OpenSSL's traditional encryption leaves nothing to know the content by once the armor is gone.
+        // Without its armor, OpenSSL's traditional encryption has no recognizable content.
         if file.starts_with("-----") && !file.contains("Proc-Type") && !file.contains("EC PARAMETERS") {
             texts.extend(encodings_of_bytes(&unpem(&file)));
         }

@@ -1,4 +1,4 @@
-//! Key blobs and DER whose fields are wrong, and what each is called.
+//! Key blobs and DER with invalid fields, and the error for each of them.
 
 use keypair_operator::domain::key::{PublicKey, PublicKeyError as E};
 
@@ -64,7 +64,7 @@ fn data_after_the_last_field_is_refused() {
     }
 }
 
-/// A v01 certificate for the Ed25519 vector, with one field after the other damaged.
+/// A v01 certificate for the Ed25519 vector, in which one field at a time is damaged.
 #[test]
 fn every_field_of_a_certificate_is_checked() {
     const TYPE: &str = "ssh-ed25519-cert-v01@openssh.com";

@@ -1,5 +1,4 @@
-//! Private keys whose parts do not belong together, and damaged ones: nothing is taken on trust and
-//! nothing panics.
+//! Private keys whose parts do not belong together, and damaged ones: every part is verified, and nothing panics.
 
 use std::sync::OnceLock;
 
@@ -52,8 +51,7 @@ fn an_elliptic_key_needs_a_matching_point() {
         *forged.last_mut().expect("a byte") ^= 1;
         assert_eq!(PrivateKey::from_pkcs8_der(&forged).err(), Some(E::Inconsistent), "{name}");
     }
-    // A SEC 1 key on nistp256 without its point: the scalar 1 is a key, 0 and the group's order are
-    // none.
+    // A SEC 1 key on nistp256 without its point: the scalar 1 is valid; 0 and numbers above the order of the group are not.
     let sec1 = |scalar: &[u8]| {
         let curve = [0xa0, 10, 6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7];
         let der = [&[0x30, 0x31, 2, 1, 1, 4, 32], scalar, &curve].concat();
@@ -70,8 +68,7 @@ fn an_elliptic_key_needs_a_matching_point() {
 fn numbers_of_another_rsa_key_are_refused() {
     let der = unpem(&read("private/plain/rsa2048.traditional"));
     let mut refused = 0;
-    // Every number ends somewhere; a changed low bit anywhere makes the key inconsistent or no DER
-    // at all.
+    // A changed bit in any number makes the key inconsistent, or its DER invalid.
     for place in (4..der.len()).step_by(7) {
         let mut forged = der.clone();
         forged[place] ^= 2;
@@ -90,24 +87,24 @@ fn openssh_files_are_read_strictly() {
     assert_eq!(parse(&[&mine[..], &[0]].concat()), Err(E::TrailingBytes));
     let section = string(&mine[mine.len() - 0x98..]);
     let head = &mine[..mine.len() - section.len()];
-    assert_eq!(parse(&[head, &section].concat()), Ok(()), "taken apart rightly");
+    assert_eq!(parse(&[head, &section].concat()), Ok(()), "head and section are split correctly");
     let spoil = |place: usize, value: u8| {
         let mut section = section.clone();
         section[place] ^= value;
         parse(&[head, &section].concat())
     };
     assert_eq!(spoil(4, 1), Err(E::Malformed), "check integers differ");
-    assert_eq!(spoil(section.len() - 1, 1), Err(E::Malformed), "filling");
+    assert_eq!(spoil(section.len() - 1, 1), Err(E::Malformed), "padding");
     let fill = |more: std::ops::Range<u8>| {
         let longer = string([&section[4..], &more.collect::<Vec<u8>>()].concat());
         parse(&[head, &longer].concat())
     };
-    // PuTTYgen writes up to 16; OpenSSH reads any multiple of eight.
+    // PuTTYgen writes up to 16 bytes of padding; OpenSSH reads any multiple of eight.
     let filling = section.last().copied().unwrap_or_default() + 1;
-    assert_eq!(fill(filling..filling + 8), Ok(()), "a longer filling");
-    assert_eq!(fill(filling..filling + 200), Ok(()), "a very long filling");
-    assert_eq!(fill(filling..filling + 7), Err(E::Malformed), "no multiple of eight");
-    assert_eq!(fill(filling + 1..filling + 9), Err(E::Malformed), "other bytes");
+    assert_eq!(fill(filling..filling + 8), Ok(()), "longer padding");
+    assert_eq!(fill(filling..filling + 200), Ok(()), "very long padding");
+    assert_eq!(fill(filling..filling + 7), Err(E::Malformed), "not a multiple of eight");
+    assert_eq!(fill(filling + 1..filling + 9), Err(E::Malformed), "wrong padding bytes");
     let mut two = mine.clone();
     two[38] = 2;
     assert_eq!(parse(&two), Err(E::SeveralKeys));

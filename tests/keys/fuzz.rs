@@ -1,5 +1,4 @@
-//! Bodies made at random, and bodies damaged at random: whatever happens, nothing panics and what
-//! is read stays the same.
+//! Random bodies, and randomly damaged ones: nothing panics, and an accepted key stays the same.
 
 use std::sync::OnceLock;
 
@@ -8,7 +7,7 @@ use proptest::prelude::*;
 
 use crate::vectors::{Vector, blob, line, public_vectors, read, string};
 
-/// One byte or character of a body changed, taken away or put in, or a part doubled.
+/// A body with one byte or character changed, removed or inserted, or with a part repeated.
 fn mutated() -> impl Strategy<Value = String> {
     let bodies: Vec<String> = public_vectors().into_iter().map(|vector| vector.body).collect();
     (prop::sample::select(bodies), any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<char>(), 0..6)
@@ -28,7 +27,7 @@ fn mutated() -> impl Strategy<Value = String> {
         })
 }
 
-/// Whatever is read must be read again from its normalised form.
+/// An accepted body can be parsed again from its normalised form.
 fn holds(body: &str) -> Result<(), TestCaseError> {
     if let Ok(key) = PublicKey::parse(body) {
         prop_assert_eq!(PublicKey::parse(&key.to_openssh()), Ok(key));
@@ -76,7 +75,7 @@ proptest! {
     }
 }
 
-/// Type and blob of the vectors that are lines, read once.
+/// Type and blob of the vectors that are lines, parsed once.
 fn lines() -> &'static [(String, Vec<u8>)] {
     static LINES: OnceLock<Vec<(String, Vec<u8>)>> = OnceLock::new();
     LINES.get_or_init(|| {

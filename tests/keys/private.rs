@@ -1,4 +1,4 @@
-//! Private keys: every encoding is read and written, and nothing is shown.
+//! Private keys: every encoding can be read and written, and no output shows a secret.
 
 use std::sync::OnceLock;
 
@@ -7,8 +7,7 @@ use keypair_operator::keygen::generate;
 
 use crate::vectors::{list, pem, read, unpem};
 
-/// One generated key of each kind. RSA takes long without optimisation, so they are shared by the
-/// tests.
+/// One generated key of each kind. The tests share them, because RSA takes long without optimization.
 fn generated() -> &'static [PrivateKey] {
     static KEYS: OnceLock<Vec<PrivateKey>> = OnceLock::new();
     KEYS.get_or_init(|| KeySpec::ALL.iter().map(|&spec| generate(spec).expect("a key")).collect())
@@ -34,7 +33,7 @@ fn vectors_are_read_and_their_public_key_derived() {
     }
 }
 
-/// A throwaway key as `PuTTYgen` exports it: filled up by more than OpenSSH would, which reads it all the same.
+/// A throwaway key as `PuTTYgen` exports it, with more padding than OpenSSH writes, but which OpenSSH accepts.
 const PUTTYGEN: &str = "-----BEGIN OPENSSH PRIVATE KEY-----
 b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtz
 c2gtZWQyNTUxOQAAACDalVozIApABn/YpAtQLGjJjpf2k4fycjjKYX+iOiFYsgAA
@@ -49,16 +48,16 @@ CQo=
 fn padding_of_any_length_is_accepted() {
     let key = PrivateKey::parse(PUTTYGEN).expect("the key that ssh-keygen reads");
     assert_eq!((key.algorithm().to_string().as_str(), key.bits()), ("Ed25519", 256));
-    assert!(key.is_written(PUTTYGEN, Encoding::OpenSsh), "it loads as it is");
+    assert!(key.is_written(PUTTYGEN, Encoding::OpenSsh), "the file is in OpenSSH format");
     assert!(!key.is_written(PUTTYGEN, Encoding::Pkcs8));
-    // The filling counts; nothing can be hidden in it.
+    // The padding is verified, so nothing can be hidden in it.
     let hidden = PUTTYGEN.replace("CQo=", "CQs=");
     assert_eq!(PrivateKey::parse(&hidden).map(|_| ()), Err(E::Malformed));
 }
 
 #[test]
 fn encoding_reproduces_the_files_of_the_tools() {
-    // Byte by byte, except for PEM's line length in OpenSSH's format and its random check integers.
+    // Identical, except for PEM's line length in OpenSSH's format and its random check integers.
     for (file, encoding) in [
         ("rsa2048.pkcs8", Encoding::Pkcs8),
         ("rsa2048.traditional", Encoding::Pkcs1),

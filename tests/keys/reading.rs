@@ -1,4 +1,4 @@
-//! Public key bodies that are read, and how.
+//! Valid public key bodies, and how they are parsed.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! Texts that are no public key body, and what each is called.
+//! Texts that are not a public key body, and the error for each of them.
 
 use keypair_operator::domain::key::{KeyType, PublicKey, PublicKeyError as E};
 
@@ -87,8 +87,7 @@ fn private_keys_are_refused_in_every_position() {
         let mut bodies = vec![private.clone(), format!("{key}{private}"), format!("{private}{key}"), block];
         bodies.push(format!("{} {one_line}", key.trim()));
         bodies.push(private.trim().replace('\n', "\\n"));
-        // OpenSSL's traditional encryption leaves nothing to know the content by once the armour is
-        // gone.
+        // Without its armor, OpenSSL's traditional encryption has no recognizable content.
         if !private.contains("Proc-Type") && !private.contains("PuTTY") {
             bodies.extend([naked.clone(), format!("ssh-rsa {naked}"), format!("{} {naked}", key.trim())]);
         }
@@ -100,7 +99,8 @@ fn private_keys_are_refused_in_every_position() {
     assert!(seen > 200);
 }
 
-/// One of each class, and those that people paste: invisible, bidirectional, a separator, private use, a noncharacter, a tag.
+/// One character of each class, and those that people paste: invisible, bidirectional, a separator, private use, a
+/// noncharacter, a tag.
 const INVISIBLE: [char; 12] = [
     '\u{ad}',
     '\u{200b}',
@@ -127,7 +127,7 @@ fn invisible_characters_are_refused_by_name() {
         let within = |text: &str, after: usize| format!("{}{character}{}", &text[..after], &text[after..]);
         let header = |tag: &str| block.replace("Comment: ", &format!("{tag}: a{character}b\nComment: "));
         for body in [
-            // In front, as a byte order mark is; within type, base64 and comment; at the end.
+            // At the start, like a byte order mark; within type, base64 and comment; at the end.
             within(line, 0),
             within(line, 3),
             within(line, 30),
@@ -145,7 +145,7 @@ fn invisible_characters_are_refused_by_name() {
             within(&pem, 60),
             within(&pem, pem.len()),
         ] {
-            let place = body.chars().position(|c| c == character).expect("it is there") + 1;
+            let place = body.chars().position(|c| c == character).expect("the body contains the character") + 1;
             assert_eq!(PublicKey::parse(&body), Err(E::InvisibleCharacter { character, place }), "{body:?}");
             let words = E::InvisibleCharacter { character, place }.to_string();
             assert!(words.contains(&format!("U+{:04X}", u32::from(character))), "{words}");

@@ -1,4 +1,4 @@
-//! What the tests of keys have in common: the vectors, and a hand to build key blobs with.
+//! What the key tests share: the vectors, and functions to build key blobs.
 
 use std::path::{Path, PathBuf};
 
@@ -26,8 +26,7 @@ pub struct Vector {
 }
 
 impl Vector {
-    /// How the key is written, by the suffix of the file: `pub`, `rfc4716`, `spki`, `pkcs1` or
-    /// `cert`.
+    /// The form of the key, by the suffix of the file: `pub`, `rfc4716`, `spki`, `pkcs1` or `cert`.
     pub fn form(&self) -> &str {
         self.file.rsplit('.').next().unwrap_or_default()
     }
@@ -62,7 +61,7 @@ pub fn string(bytes: impl AsRef<[u8]>) -> Vec<u8> {
     out
 }
 
-/// An OpenSSH line of a blob put together from parts.
+/// An OpenSSH line whose blob consists of these parts.
 pub fn line(key_type: &str, parts: &[Vec<u8>]) -> String {
     format!("{key_type} {}", Base64::encode_string(&parts.concat()))
 }

@@ -31,7 +31,7 @@ fn name(patch: &Path) -> &str {
 #[test]
 fn every_mutation_applies() {
     let patches = patches();
-    assert!(patches.len() >= 30, "{} are few", patches.len());
+    assert!(patches.len() >= 30, "there are only {}", patches.len());
     for (number, patch) in (1..).zip(&patches) {
         assert!(name(patch).starts_with(&format!("{number:02}-")), "{}: expected number {number}", name(patch));
         let text = fs::read_to_string(patch).unwrap();
@@ -44,7 +44,7 @@ fn every_mutation_applies() {
         let check =
             Command::new("git").args(["apply", "--check", "-C1"]).arg(patch).current_dir(root()).output().unwrap();
         let why = String::from_utf8_lossy(&check.stderr);
-        assert!(check.status.success(), "{} does not apply any more: {why}", name(patch));
+        assert!(check.status.success(), "{} no longer applies: {why}", name(patch));
     }
 }
 

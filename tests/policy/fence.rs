@@ -1,4 +1,4 @@
-//! The holder of the operator's token, even with every right of RBAC, can write only what the operator writes.
+//! The holder of the operator's token can write only what the operator writes, even with all permissions in RBAC.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::stage::{Answer, Scene, User, WITH, WITHOUT, pair, secret};
 
 const SECRETS: &str = "fenced-keypair-operator-fence-secrets";
-/// What makes a Secret the operator's.
+/// The marks of a Secret that the operator manages.
 fn marks() -> Value {
     json!({ "labels": { "app.kubernetes.io/managed-by": "keypair-operator" }, "annotations": { "keypairs.dev/keypair": "pair", "keypairs.dev/keypair-uid": "0" } })
 }
@@ -15,13 +15,13 @@ fn owner(group: &str, kind: &str) -> Value {
     json!([{ "apiVersion": format!("{group}/v1alpha1"), "kind": kind, "name": "pair", "uid": "0", "controller": true }])
 }
 
-/// Where policies are off, the attack succeeds; where they are on, `policy` refuses it.
+/// Without policies, the attack succeeds; with policies, `policy` refuses it.
 #[track_caller]
 fn judge(scene: &Scene, what: &str, policy: &str, words: &str, answer: &Answer) {
     if scene.stage.has_policies {
         answer.refused_by(policy, &["the operator never does this", words]);
     } else {
-        assert!((200..300).contains(&answer.status), "{what} is no attack: {}", answer.body);
+        assert!((200..300).contains(&answer.status), "{what} fails even without policies: {}", answer.body);
     }
 }
 
@@ -70,7 +70,7 @@ async fn the_operator_cannot_create_tokens_or_helm_releases() {
     }
 }
 
-/// A Secret of a type that has its data keys.
+/// A Secret with the data keys that its type requires.
 fn with_data(name: &str, secret_type: &str, keys: &[&str]) -> Value {
     let mut object = secret(name, secret_type, &marks());
     object["stringData"] =
@@ -97,7 +97,7 @@ async fn the_operator_cannot_change_or_delete_foreign_secrets() {
         ] {
             let path = foreign(name, &json!({})).await;
             let edit = json!({ "metadata": metadata, "stringData": { "ssh-privatekey": "mine" } });
-            // The new object has to bear the marks first.
+            // The policy first requires the marks on the new object.
             let words = if name == "overwritten" {
                 "without the operator's annotation, owner reference or label"
             } else {
@@ -112,7 +112,7 @@ async fn the_operator_cannot_change_or_delete_foreign_secrets() {
         }
         let all = thief.send(Method::DELETE, &scene.secrets(""), "application/json", &json!({})).await;
         judge(&scene, "all", SECRETS, words, &all);
-        // A Secret of ours does not become one of Helm's.
+        // A Secret of the operator cannot become a Helm release.
         let path = foreign("ours", &marks()).await;
         let helm = json!({ "metadata": { "labels": { "owner": "helm" } } });
         if scene.stage.has_policies {
@@ -160,7 +160,7 @@ async fn the_operator_writes_only_its_lease_and_key_pair_events() {
 async fn the_policies_allow_everything_the_operator_does() {
     let (scene, thief) = (WITH.scene("work").await, WITH.thief().await);
     let label = json!({ "labels": { "app.kubernetes.io/managed-by": "keypair-operator" } });
-    // The garbage collector takes what belongs to nobody.
+    // The garbage collector would delete a Secret whose owner does not exist.
     let owning = scene.admin.create(&scene.pairs(""), &pair("pair", &json!({}))).await.admitted();
     let mut owned = json!({ "ownerReferences": owner("keypairs.dev", "KeyPair") });
     owned["ownerReferences"][0]["uid"] = owning["metadata"]["uid"].clone();
@@ -180,7 +180,7 @@ async fn the_policies_allow_everything_the_operator_does() {
             }
         }
     }
-    // Handed over, of whatever type it is.
+    // Secrets that are offered to a KeyPair, whatever their type.
     let offered = json!({ "annotations": { "keypairs.dev/adopt": "pair" } });
     let mut tls = with_data("offered", "kubernetes.io/tls", &["tls.crt", "tls.key"]);
     tls["metadata"] = json!({ "name": "offered-tls", "annotations": offered["annotations"] });
@@ -194,7 +194,7 @@ async fn the_policies_allow_everything_the_operator_does() {
     certificate(&thief).await;
 }
 
-/// The certificate of the webhook, which is no KeyPair's.
+/// The certificate of the webhook, which belongs to no KeyPair.
 async fn certificate(thief: &User) {
     let secrets = "/api/v1/namespaces/fenced-system/secrets";
     let mut object = with_data("fenced-keypair-operator-webhook", "kubernetes.io/tls", &["tls.crt", "tls.key"]);
@@ -202,7 +202,7 @@ async fn certificate(thief: &User) {
     let mut made = thief.create(secrets, &object).await.admitted();
     made["data"]["ca.crt"] = json!("Yg==");
     thief.replace(&format!("{secrets}/fenced-keypair-operator-webhook"), &made).await.admitted();
-    // By this name only a certificate is let through.
+    // A certificate is admitted only under this name.
     object["metadata"]["name"] = json!("other");
     thief.create(secrets, &object).await.refused_by(SECRETS, &["of a type that Kubernetes or Helm acts on"]);
 }

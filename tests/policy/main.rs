@@ -1,9 +1,9 @@
 //! The admission policies on a real API server: what a tenant, or the holder of the operator's token, can do through the
 //! operator.
 //!
-//! Each attack is tried twice: on a cluster where the release of the chart has its policies switched off, where it must succeed,
-//! and on one where it is as it comes, where it must be refused by the policy that is there for it. What people and tools do every
-//! day must succeed on both. The operator runs on both, with the rights of the release.
+//! Each attack is tried twice: on a cluster where the release of the chart has its policies disabled, where it must succeed,
+//! and on one with the chart's defaults, where the policy against it must refuse it. The everyday work of people and tools
+//! must succeed on both. The operator runs on both, with the permissions of the release.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs, reason = "a panic fails the test")]
 

@@ -6,7 +6,7 @@ use crate::stage::{Scene, WITH, WITHOUT, all_keypairs, pair};
 
 const TROUBLESHOOTING: &str = include_str!("../../docs/troubleshooting.md");
 
-/// What a controller is told by a Secret with this template, whose text is the attacker's.
+/// Templates that turn a Secret into input for a controller, with content from the attacker.
 fn markings() -> Vec<(&'static str, Value)> {
     let labels = |labels: Value, data: Value| json!({ "labels": labels, "stringData": data });
     let annotations = |annotations: Value| json!({ "annotations": annotations });
@@ -57,7 +57,7 @@ fn markings() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// Whether everything that the template says is in the Secret.
+/// Whether the Secret has everything that the template specifies.
 fn bears(secret: &Value, template: &Value) -> bool {
     let is_within = |wanted: &Value, found: &Value| {
         wanted.as_object().into_iter().flatten().all(|(key, value)| found[key] == *value)
@@ -87,7 +87,7 @@ async fn try_all(scene: &Scene) -> Vec<(&'static str, Value)> {
             assert_eq!(scene.admin.get(&scene.pairs(name)).await.status, 404);
             let (_, said) = answer.message().split_once(" denied request: ").unwrap();
             let said = said.replace(&tenant.name, "alice").replace(&scene.namespace, "shop");
-            assert!(TROUBLESHOOTING.contains(&said), "the documentation quotes something else than {said}");
+            assert!(TROUBLESHOOTING.contains(&said), "the documentation does not quote: {said}");
         } else {
             answer.admitted();
             stored.push((name, template));
@@ -103,7 +103,7 @@ async fn a_tenant_cannot_label_secrets_for_other_controllers() {
     assert!(minted.len() > 20, "{}", minted.len());
     for (name, template) in minted {
         let secret = scene.made(name).await;
-        assert!(bears(&secret, &template), "{name} is no attack: {secret}");
+        assert!(bears(&secret, &template), "the Secret lacks what the template {name} specifies: {secret}");
     }
     assert!(try_all(&WITH.scene("markings").await).await.is_empty());
 }
@@ -122,7 +122,7 @@ async fn a_tenant_cannot_create_a_helm_release() {
         let secret = json!({ "secret": { "name": "sh.helm.release.v1.app.v2", "template": template } });
         let answer = tenant.create(&scene.pairs(""), &pair("release", &secret)).await;
         if answer.status == 422 {
-            // What is always refused, whatever the rights are, the CRD refuses before any policy.
+            // The CRD refuses this before any policy, because nobody may do it, whatever their permissions.
             continue;
         }
         if scene.stage.has_policies {
@@ -134,7 +134,8 @@ async fn a_tenant_cannot_create_a_helm_release() {
     }
 }
 
-/// An import has no Secret. While it is refused, an edit that does not touch the template can turn it into a generated pair.
+/// An import has no Secret. But as long as it is not accepted, an edit that does not touch the template can turn it into a
+/// generated pair.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_cannot_set_a_template_through_an_import() {
     let template = json!({ "annotations": { "replicator.v1.mittwald.de/replicate-to": "kube-system" } });

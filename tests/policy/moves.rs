@@ -1,5 +1,4 @@
-//! Private keys of other users: through an edit of `spec.secret`, an editor of KeyPairs could have a key moved, copied or
-//! replaced.
+//! Private keys of other users: by editing `spec.secret`, an editor of KeyPairs could have a key moved, copied or replaced.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -7,10 +6,10 @@ use serde_json::{Value, json};
 use crate::stage::{Scene, Stage, WITH, WITHOUT, all_keypairs, keypairs, pair, secret_rights};
 
 const POLICY: &str = "-secret-settings";
-/// The Secret that the attacker may read.
+/// The Secret that the attacker can read.
 const MINE: &str = "mine";
 
-/// A pair of somebody else's, whose Secret has a name and a template.
+/// A pair of another user, whose Secret has a name and a template.
 async fn victim(scene: &Scene, name: &str) -> Value {
     let secret = json!({ "name": format!("key-of-{name}"), "template": { "labels": { "team": "a" } } });
     scene.admin.create(&scene.pairs(""), &pair(name, &json!({ "secret": secret }))).await.admitted();
@@ -58,7 +57,7 @@ async fn changing_secret_settings_requires_get_on_the_secret() {
     ];
     for stage in [&WITHOUT, &WITH] {
         let scene = stage.scene("edit").await;
-        // May create Secrets, which is not enough, and reads one that the key is not in.
+        // Can create Secrets, which is not enough, and can read one that does not contain the key.
         let rules = [secret_rights(&["create"], &[]), secret_rights(&["get"], &[MINE, "victim"]), all_keypairs()];
         let attacker = scene.user("attacker", &rules).await;
         let tenant = scene.user("tenant", &[all_keypairs()]).await;
@@ -91,7 +90,7 @@ async fn changing_secret_settings_requires_get_on_the_secret() {
                     user.send(Method::PATCH, &dry, "application/json-patch+json", &json_patch).await,
                     user.replace(&dry, &wanted).await,
                 ];
-                // What is left out of an apply stays, unless it was applied before.
+                // A field that an apply omits stays, unless it was applied before.
                 if !edit.is_null() && edit.as_object().unwrap().values().all(|value| !value.is_null()) {
                     answers.push(user.send(Method::PATCH, &apply, "application/apply-patch+yaml", &applied).await);
                 }
@@ -170,10 +169,10 @@ async fn get_is_required_on_the_current_secret() {
     assert_eq!(scene.accepted("victim").await["status"]["secretName"], "moved");
     was.merge(&path, &edit(json!({ "encoding": "PKCS8" }))).await.refused_by(POLICY, &["get the Secret moved "]);
     is.merge(&path, &edit(json!({ "encoding": "PKCS8" }))).await.admitted();
-    // With the right to this one Secret comes none to choose another place for the key.
+    // The permission for this one Secret does not include choosing another place for the key.
     let elsewhere = is.merge(&path, &edit(json!({ "name": "elsewhere" }))).await;
     elsewhere.refused_by(POLICY, &["spec.secret.name: ", "create secrets"]);
-    // To take the name away is to choose one, too: it is that of the KeyPair then.
+    // Removing the name also chooses one, that of the KeyPair.
     is.merge(&path, &edit(json!({ "name": null }))).await.admitted();
     assert_eq!(scene.accepted("victim").await["status"]["secretName"], "victim");
     is.merge(&path, &edit(json!({ "encoding": "OpenSSH" }))).await.refused_by(POLICY, &["get the Secret victim "]);
@@ -205,7 +204,7 @@ async fn a_tenant_cannot_redirect_a_pending_pair() {
                 answer.admitted();
             }
         }
-        // What sends no key anywhere is mended by whoever may edit KeyPairs.
+        // Corrections that do not send a key anywhere need only the permission to edit KeyPairs.
         for edit in
             [json!({ "template": null }), json!({ "encoding": "OpenSSH" }), json!({ "keys": { "privateKey": "id" } })]
         {
@@ -214,7 +213,7 @@ async fn a_tenant_cannot_redirect_a_pending_pair() {
     }
 }
 
-/// Edits that do not concern the Secret need no right to it, for every user and every kind of request.
+/// Edits that do not concern the Secret need no permission for it, for every user and every kind of request.
 #[tokio::test(flavor = "multi_thread")]
 async fn other_edits_require_no_right_to_secrets() {
     async fn with(stage: &'static Stage) {
@@ -236,12 +235,12 @@ async fn other_edits_require_no_right_to_secrets() {
         let apply = format!("{path}?fieldManager=argocd&force=true");
         tenant.send(Method::PATCH, &apply, "application/apply-patch+yaml", &applied).await.admitted();
 
-        // Without a name and a template there is nothing to have a right to.
+        // Without a name and a template, no permission for Secrets is needed.
         let plain = json!({ "secret": { "encoding": "OpenSSH", "deletionPolicy": "Retain", "onLoss": "Regenerate", "keys": { "privateKey": "id" } } });
         tenant.create(&scene.pairs(""), &pair("plain", &plain)).await.admitted();
         tenant.create(&scene.pairs(""), &pair("bare", &json!({}))).await.admitted();
         scene.accepted("bare").await;
-        // What is left out and what is empty is the same.
+        // Omitted and empty are the same.
         for secret in [json!({}), Value::Null] {
             tenant.merge(&scene.pairs("bare"), &json!({ "spec": { "secret": secret } })).await.admitted();
         }

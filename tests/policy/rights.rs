@@ -1,11 +1,11 @@
-//! The policies do not affect users who may do with Secrets what they tell the operator to do.
+//! The policies do not affect users whose own permissions for Secrets cover what they tell the operator to do.
 
 use http::Method;
 use serde_json::{Value, json};
 
 use crate::stage::{Scene, User, WITH, all_keypairs, pair, secret_rights};
 
-/// Gives a name and a template, changes everything, and has the key moved, as people and tools do.
+/// Sets a name and a template, changes everything, and moves the key, as people and tools do.
 async fn does_everything(scene: &Scene, user: &User, name: &str) {
     let path = scene.pairs(name);
     let secret = json!({
@@ -26,7 +26,7 @@ async fn does_everything(scene: &Scene, user: &User, name: &str) {
         user.merge(&path, &json!({ "spec": { "secret": edit } })).await.admitted();
         scene.accepted(name).await;
     }
-    // Applied again as it was.
+    // Applies the original again.
     user.send(Method::PATCH, &apply, "application/apply-patch+yaml", &wanted).await.admitted();
     assert_eq!(scene.accepted(name).await["status"]["secretName"], json!(format!("{name}-a")));
     scene.made(&format!("{name}-a")).await;
@@ -46,7 +46,7 @@ async fn each_right_suffices_for_its_own_edits() {
     let both = [secret_rights(&["create", "get"], &[]), all_keypairs()];
     let both = scene.user("both", &both).await;
     does_everything(&scene, &both, "by-both").await;
-    // To make a pair, and mend it while it is not accepted, takes no right to read.
+    // Creating a pair, and correcting it before it is accepted, takes no permission to read.
     let creator = scene.user("creator", &[secret_rights(&["create"], &[]), all_keypairs()]).await;
     let import =
         json!({ "publicKey": "ssh-rsa AAAA", "secret": { "name": "a", "template": { "labels": { "a": "b" } } } });

@@ -18,9 +18,9 @@ use crate::release::Release;
 pub const PATIENCE: Duration = Duration::from_secs(120);
 const CREATE: &str = "application/json";
 const MERGE: &str = "application/merge-patch+json";
-/// The release that runs.
+/// The release whose operator runs.
 const RUNNING: &str = "keypair-operator";
-/// A release that is installed only, so that its service account can be given more rights than the chart gives it.
+/// A release that is only installed, so that its service account can get more permissions than the chart grants.
 const IDENTITY: &str = "fenced";
 
 pub static WITH: LazyLock<Stage> = LazyLock::new(|| Stage::new("with", true));
@@ -29,13 +29,13 @@ pub static WITHOUT: LazyLock<Stage> = LazyLock::new(|| Stage::new("without", fal
 pub struct Stage {
     pub plane: ControlPlane,
     pub has_policies: bool,
-    /// With the token of the service account of [`IDENTITY`].
+    /// The kubeconfig with the token of the service account of [`IDENTITY`].
     token: Box<dyn AsRef<Path> + Send + Sync>,
     _operator: Operator,
     _kubeconfig: Box<dyn AsRef<Path> + Send + Sync>,
 }
 
-/// What the API server answered.
+/// The response of the API server.
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub status: u16,
@@ -53,7 +53,8 @@ impl Answer {
         self.body
     }
 
-    /// That a policy whose name ends so refused it, which says these words. What both releases demand, either may say.
+    /// Asserts that a policy whose name has this suffix refused the request with these words. What both releases demand, the
+    /// policy of either can report.
     #[track_caller]
     pub fn refused_by(&self, policy: &str, words: &[&str]) {
         assert_eq!(self.status, 403, "{}", self.body);
@@ -68,7 +69,7 @@ impl Answer {
     }
 }
 
-/// Whoever sends requests.
+/// A user with a client.
 #[derive(Clone)]
 pub struct User {
     pub name: String,
@@ -112,7 +113,7 @@ impl Stage {
         fs::write(&crd, app::crd_yaml().unwrap()).unwrap();
         let plane = ControlPlane::start(&Options { crds: vec![crd], ..Options::default() }).unwrap();
         let switch = format!("admissionPolicies.enabled={has_policies}");
-        // As it comes where it has policies: that they are on by default is part of what is shown.
+        // With the chart's defaults if there are policies, to show that they are enabled by default.
         let flags = if has_policies {
             &["--set", "crds.install=false"][..]
         } else {
@@ -120,7 +121,7 @@ impl Stage {
         };
         let release = Release::install(&plane, RUNNING, flags);
         let (operator, _, kubeconfig) = release.run();
-        // It watches a namespace in which its webhook is never asked.
+        // It watches only a namespace in which its webhook is never called.
         let more = ["--set", "webhook.enabled=true", "--set", "watchNamespaces={fenced-system}"];
         let identity = Release::install(&plane, IDENTITY, &[flags, &more].concat());
         let token = Box::new(identity.kubeconfig());
@@ -142,13 +143,13 @@ impl Stage {
         Client::try_from(config).unwrap()
     }
 
-    /// Whoever has the token of an operator, and every right of RBAC.
+    /// The holder of an operator's token, with all permissions in RBAC.
     pub async fn thief(&self) -> User {
         let name = "system:serviceaccount:fenced-system:fenced-keypair-operator".to_owned();
         User { name, client: self.client((*self.token).as_ref(), None).await }
     }
 
-    /// A service account with every right of RBAC.
+    /// A service account with all permissions in RBAC.
     pub async fn account(&self, namespace: &str, name: &str) -> User {
         let kubectl = |args: &[&str]| self.plane.kubectl(args).unwrap().ok().unwrap();
         kubectl(&["create", "serviceaccount", name, "-n", namespace]);
@@ -169,7 +170,7 @@ impl Stage {
             let probe = pair("probe", &json!({ "secret": { "name": "other" } }));
             let path = format!("{}?dryRun=All", scene.pairs(""));
             let thief = self.thief().await;
-            // One for each policy, since they come one by one.
+            // One probe for each policy, because they come into force one by one.
             let about = json!({ "kind": "Pod", "apiVersion": "v1", "name": "a", "namespace": scene.namespace });
             let event = json!({
                 "metadata": { "name": "probe" }, "eventTime": "2026-01-01T00:00:00.000000Z", "type": "Normal", "reason": "Probe",
@@ -205,18 +206,18 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// The path of a KeyPair, or of all.
+    /// The path of a KeyPair, or of all if the name is empty.
     pub fn pairs(&self, name: &str) -> String {
         let path = format!("/apis/keypairs.dev/v1alpha1/namespaces/{}/keypairs/{name}", self.namespace);
         path.trim_end_matches('/').to_owned()
     }
 
-    /// The path of a Secret, or of all.
+    /// The path of a Secret, or of all if the name is empty.
     pub fn secrets(&self, name: &str) -> String {
         format!("/api/v1/namespaces/{}/secrets/{name}", self.namespace).trim_end_matches('/').to_owned()
     }
 
-    /// A user with these rights in this namespace and no others, as soon as they have them.
+    /// A user with these permissions in this namespace and no others, once they are in force.
     pub async fn user(&self, name: &str, rules: &[Value]) -> User {
         let user = format!("{name}-of-{}", self.namespace);
         let rbac = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{}", self.namespace);
@@ -225,7 +226,7 @@ impl Scene {
         self.bind(&user, name, "Role", &rules.last().unwrap().clone()).await
     }
 
-    /// A user with the role of the cluster that is called `edit`.
+    /// A user with the ClusterRole `edit`.
     pub async fn editor(&self) -> User {
         let user = format!("editor-of-{}", self.namespace);
         self.bind(&user, "edit", "ClusterRole", &keypairs(&["create", "update"])).await
@@ -254,7 +255,7 @@ impl Scene {
         User { name: user.to_owned(), client }
     }
 
-    /// Waits for the KeyPair to be accepted and up to date, and returns it.
+    /// Waits until the KeyPair is accepted and up to date, and returns it.
     pub async fn accepted(&self, name: &str) -> Value {
         eventually(PATIENCE, &format!("{name} to be accepted"), async || {
             let object = self.admin.get(&self.pairs(name)).await.admitted();
@@ -277,22 +278,22 @@ impl Scene {
     }
 }
 
-/// The right to do this with KeyPairs.
+/// The permission for these verbs on KeyPairs.
 pub fn keypairs(verbs: &[&str]) -> Value {
     json!({ "apiGroups": ["keypairs.dev"], "resources": ["keypairs"], "verbs": verbs })
 }
 
-/// Everything that one may do with KeyPairs, and nothing else.
+/// All permissions on KeyPairs, and no others.
 pub fn all_keypairs() -> Value {
     keypairs(&["get", "list", "create", "update", "patch", "delete"])
 }
 
-/// The right to do this with Secrets of these names, or of any.
+/// The permission for these verbs on Secrets with these names, or on all.
 pub fn secret_rights(verbs: &[&str], names: &[&str]) -> Value {
     json!({ "apiGroups": [""], "resources": ["secrets"], "verbs": verbs, "resourceNames": names })
 }
 
-/// A Secret with this metadata beside its name.
+/// A Secret with this metadata and a name.
 pub fn secret(name: &str, secret_type: &str, metadata: &Value) -> Value {
     let mut secret = json!({
         "apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": secret_type,
@@ -302,7 +303,7 @@ pub fn secret(name: &str, secret_type: &str, metadata: &Value) -> Value {
     secret
 }
 
-/// A KeyPair that asks for an Ed25519 pair, unless `more` says what else.
+/// A KeyPair that requests an Ed25519 pair, unless `more` specifies something else.
 pub fn pair(name: &str, more: &Value) -> Value {
     let mut spec = json!({ "profile": "OpenSSH", "generate": { "algorithm": "Ed25519" } });
     for (field, value) in more.as_object().unwrap() {

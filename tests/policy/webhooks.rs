@@ -11,7 +11,7 @@ const POLICY: &str = "fenced-keypair-operator-fence-webhooks";
 const GROUP: &str = "/apis/admissionregistration.k8s.io/v1";
 const KINDS: [&str; 2] = ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"];
 
-/// Tries to replace the configuration by what `change` makes of it, without doing it.
+/// Tries to replace the configuration with what `change` makes of it, in a dry run.
 async fn try_change(user: &User, kind: &str, change: impl Fn(&mut Value)) -> Answer {
     let path = format!("{GROUP}/{kind}/{NAME}");
     let mut object = user.get(&path).await.admitted();
@@ -63,10 +63,10 @@ async fn attack(stage: &'static Stage, kind: &str) {
     other["metadata"] = json!({ "name": "other" });
     judge("configuration other than its own", thief.create(&format!("{GROUP}/{kind}?dryRun=All"), &other).await);
 
-    // What it does do.
+    // What the operator does itself is admitted.
     let trusts = |object: &mut Value| object["webhooks"][0]["clientConfig"]["caBundle"] = json!("bWluZQ==");
     try_change(&thief, kind, trusts).await.admitted();
-    // An administrator may have it asked by another way, which is kept.
+    // An administrator can choose another way to call the webhook, which the operator keeps.
     let path = format!("{GROUP}/{kind}/{NAME}");
     let mut object = scene.admin.get(&path).await.admitted();
     let own = object["webhooks"][0]["clientConfig"].clone();
@@ -87,7 +87,7 @@ async fn the_operator_can_register_only_its_own_webhook() {
     }
 }
 
-/// Without the chart, the operator registers its webhook itself, and only with the URL that the policy was given.
+/// Without the chart, the operator registers its webhook itself, and only with the URL in the policy.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_operator_can_register_only_the_configured_url() {
     let scene = WITH.scene("url").await;
@@ -129,7 +129,7 @@ async fn the_operator_can_register_only_the_configured_url() {
             .refused_by("own-fence-webhooks", &["configuration other than its own"]);
         account.create(&path, &configuration("own", url)).await.admitted();
     }
-    // What the other policies demand of it is demanded of it alone.
+    // The other policies restrict only this operator.
     let secrets = format!("{}?dryRun=All", scene.secrets(""));
     let unmarked = secret("unmarked", "Opaque", &json!({}));
     eventually(PATIENCE, "the policy to be in force", async || {

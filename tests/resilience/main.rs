@@ -17,15 +17,15 @@ use tempfile::TempPath;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_keypair-operator");
 const PATIENCE: Duration = Duration::from_secs(120);
-/// How long the operator is watched while it cannot do anything.
+/// How long requests are counted while the operator cannot do anything.
 const WATCHED: Duration = Duration::from_secs(10);
-/// More requests than this in that time would be a hot loop.
+/// More requests than this in that time mean a hot loop.
 const MOST_REQUESTS: usize = 150;
 
 struct Stage {
     plane: ControlPlane,
     client: Client,
-    /// That of the operator, which its policies hold.
+    /// The kubeconfig of the operator, with a service account that is subject to the admission policies.
     kubeconfig: TempPath,
     crd: String,
 }
@@ -66,7 +66,7 @@ impl Stage {
         .unwrap();
     }
 
-    /// How many requests the operator makes while it is watched.
+    /// Counts the requests of the operator during [`WATCHED`].
     async fn requests(&self) -> usize {
         let audit = self.plane.audit().unwrap();
         let mark = audit.mark().unwrap();
@@ -82,7 +82,7 @@ fn spawn(kubeconfig: &Path, args: &[&str]) -> (Operator, SocketAddr) {
     (Operator::spawn(Path::new(BINARY), kubeconfig, args, [("RUST_LOG", "info")]).unwrap(), address)
 }
 
-/// Waits until the metrics say this of each watch.
+/// Waits until the metrics have these values for the watches.
 async fn watching(address: SocketAddr, expected: [u8; 3]) {
     eventually(PATIENCE, &format!("the watches to be {expected:?}"), async || {
         let metrics = http_get(address, "/metrics").await?.body;
@@ -177,7 +177,7 @@ async fn the_operator_survives_api_server_restarts_and_disconnection() {
     proxy.restore();
     stage.ready(&namespace, "cut-off").await;
 
-    // Where nothing happens, the watches bring nothing when they go on, and work all the same.
+    // If nothing happens, the resumed watches deliver nothing, but still count as working.
     proxy.cut_off();
     watching(address, [0; 3]).await;
     proxy.restore();
@@ -242,7 +242,7 @@ async fn a_deleted_namespace_leaves_nothing_to_retry() {
         stage.pair(&namespace, &format!("pair-{number}"));
     }
     stage.kubectl(&["delete", "namespace", &namespace, "--timeout=90s"]);
-    // Once each pair is looked at whose Secret went first.
+    // After the operator has reconciled each pair whose Secret was deleted first.
     tokio::time::sleep(Duration::from_secs(5)).await;
     let requests = stage.requests().await;
     assert!(requests < 20, "{requests} requests in {WATCHED:?}");
@@ -265,13 +265,13 @@ async fn a_burst_of_rsa_requests_delays_no_other_namespace() {
     };
     let burst: Vec<Value> = (0..BURST).map(|number| rsa(&busy, format!("pair-{number}"), 4096)).collect();
     stage.apply(&json!({ "apiVersion": "v1", "kind": "List", "items": burst }));
-    // Neither what needs no key, nor who wants only one, waits for all of these.
+    // Neither an Ed25519 pair nor a single RSA pair waits for the whole burst.
     stage.pair(&calm, "ed25519");
     stage.apply(&rsa(&calm, "rsa".to_owned(), 2048));
     stage.ready(&calm, "ed25519").await;
     stage.ready(&calm, "rsa").await;
     let path = r#"-o=jsonpath={.items[*].status.conditions[?(@.type=="Ready")].reason}"#;
     let ready = stage.kubectl(&["get", "keypairs", "-n", &busy, path]).split_whitespace().count();
-    assert!(ready < BURST, "all of the burst came first");
+    assert!(ready < BURST, "the whole burst was ready first");
     operator.stop().await.unwrap();
 }

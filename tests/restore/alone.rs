@@ -9,7 +9,8 @@ use crate::{
     stage::{Replica, SHOP, Stage},
 };
 
-/// The server is behind what the operator has seen when its watches begin again: they would show nothing for a long time.
+/// The resource version of the server is behind what the operator has seen when its watches restart: they would deliver
+/// nothing for a long time.
 async fn behind(topic: &str, streams: bool) {
     let stage = Stage::new(topic, streams);
     let mut operator = Replica::spawn(&stage.kubeconfig, &[]);
@@ -22,7 +23,8 @@ async fn behind(topic: &str, streams: bool) {
     assert!(operator.operator.ended().unwrap().is_none());
 }
 
-/// The server has reached what the operator had seen before its watches begin again: they would go on in another history.
+/// The resource version of the server has passed what the operator had seen before its watches restart: they would continue
+/// in another history.
 async fn passed(topic: &str, streams: bool) {
     let stage = Stage::new(topic, streams);
     let proxy = FaultProxy::forwarding(operator_account::client(&stage.kubeconfig).await).await.unwrap();
@@ -33,7 +35,7 @@ async fn passed(topic: &str, streams: bool) {
     stage.after().await;
     proxy.cut_off();
     stage.put_back();
-    // One that comes, one that is gone, and an edit, which no watch shows any more.
+    // A new object, a missing one, and an edit, none of which a watch delivers.
     stage.generated(SHOP, "between");
     stage.kubectl(&["annotate", "namespace", SHOP, "example.com/edited=yes"]);
     stage.write_much();
@@ -79,7 +81,7 @@ async fn a_restored_secret_without_a_status_keeps_its_key() {
     stage.generated(SHOP, "half");
     let half = stage.secret(SHOP, "half").await;
     stage.save();
-    assert_eq!(stage.key_pair_id(SHOP, "half"), "", "the snapshot is of before the status");
+    assert_eq!(stage.key_pair_id(SHOP, "half"), "", "the snapshot must be older than the status");
     let begun = Instant::now();
     stage.settled(begun, SHOP, &[("half", "Generated")]).await;
     stage.write_much();

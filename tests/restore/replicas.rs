@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::stage::{LATE, PATIENCE, Replica, SHOP, Stage, UNASKED, local};
 
-/// A replica whose webhook can be asked directly.
+/// A replica whose webhook can be called directly.
 struct Answering {
     replica: Replica,
     webhook: SocketAddr,
@@ -23,7 +23,7 @@ impl Answering {
         Self { replica: Replica::spawn(kubeconfig, &args), webhook }
     }
 
-    /// What it says about a `KeyPair` to be created: the reason of the refusal, or nothing. `None`: it does not answer.
+    /// The response to the create of a `KeyPair`: the reason of the refusal, or an empty string; `None` without a response.
     async fn says(&self, namespace: &str, name: &str) -> Option<String> {
         let mut config = Config::new(format!("https://{}/", self.webhook).parse().ok()?);
         config.accept_invalid_certs = true;
@@ -52,7 +52,7 @@ impl Answering {
     }
 }
 
-/// Lets the API server ask a replica, as the chart does; whom to trust the replicas fill in.
+/// Registers the webhook of a replica, as the chart does. The replicas fill in the CA bundle.
 fn register(stage: &Stage, webhook: SocketAddr) {
     stage.apply(&json!({
         "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
@@ -69,7 +69,7 @@ fn register(stage: &Stage, webhook: SocketAddr) {
     }));
 }
 
-/// Waits until the API server has an answer that it trusts.
+/// Waits until the API server gets a response that it trusts.
 async fn the_api_server_refuses(stage: &Stage, begun: Instant, namespace: &str) {
     let object = json!({
         "apiVersion": "keypairs.dev/v1alpha1", "kind": "KeyPair", "metadata": { "name": "other", "namespace": namespace },
@@ -116,10 +116,10 @@ async fn replicas(topic: &str, streams: bool) {
     every_replica_says(&replicas, Instant::now(), SHOP, "other", FULL).await;
     the_api_server_refuses(&stage, Instant::now(), SHOP).await;
     stage.after().await;
-    // Another certificate, of another authority.
+    // Forces a new certificate from a new CA.
     stage.delete("secret", "default", "keypair-operator-webhook");
     the_api_server_refuses(&stage, Instant::now(), SHOP).await;
-    // In this history there is room in one namespace.
+    // In this history, one namespace has free slots.
     stage.delete("keypair", SHOP, "fresh");
     stage.delete("keypair", SHOP, "imported");
     every_replica_says(&replicas, Instant::now(), SHOP, "other", "").await;
@@ -128,7 +128,7 @@ async fn replicas(topic: &str, streams: bool) {
     let begun = stage.put_back();
     every_replica_says(&replicas, begun, SHOP, "other", FULL).await;
     stage.check(begun, &keys).await;
-    // What happens from now on is seen by all as well.
+    // All replicas see later changes as well.
     every_replica_says(&replicas, begun, SHOP, "other", FULL).await;
     for name in ["second", "third"] {
         stage.generated(LATE, name);

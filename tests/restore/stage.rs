@@ -15,16 +15,17 @@ use tempfile::TempPath;
 
 use crate::operator_account;
 
-/// How long anything may take from the moment at which the API server is ready again.
+/// The time limit for everything, from the moment at which the API server is ready again.
 pub const PATIENCE: Duration = Duration::from_secs(60);
-/// The namespace that is there all the time, with a quota of three.
+/// The namespace that exists all the time, with a quota of three.
 pub const SHOP: &str = "shop";
-/// The namespace that is made after the snapshot.
+/// The namespace that is created after the snapshot.
 pub const LATE: &str = "late";
-/// The label of what no webhook is asked about.
+/// The label of objects that are not sent to a webhook.
 pub const UNASKED: &str = "example.com/unasked";
 const SNAPSHOT: &str = "then";
-/// Longer than it takes a watch of the operator to begin anew, and far from any version of a history.
+/// Enough writes to take longer than a restart of the operator's watches, and to leave all resource versions of a history
+/// behind.
 const MANY: usize = 400;
 
 /// A control plane with the CRD.
@@ -33,7 +34,7 @@ pub struct Stage {
     pub kubeconfig: TempPath,
 }
 
-/// A public key and a Secret's UID, of each `KeyPair` that has them.
+/// The public key and the UID of the Secret, for each `KeyPair` that has them.
 pub type Keys = BTreeMap<String, (String, String)>;
 
 impl Stage {
@@ -49,7 +50,7 @@ impl Stage {
         stage
     }
 
-    /// Makes a namespace with a quota of three.
+    /// Creates a namespace with a quota of three.
     pub fn namespace(&self, name: &str) {
         self.apply(&json!({
             "apiVersion": "v1", "kind": "Namespace",
@@ -65,7 +66,7 @@ impl Stage {
         self.plane.kubectl_with_input(&["apply", "-f", "-"], &object.to_string()).unwrap().ok().unwrap();
     }
 
-    /// Creates a `KeyPair` whose key is generated, without a webhook being asked.
+    /// Creates a `KeyPair` with a generated key, without calling a webhook.
     pub fn generated(&self, namespace: &str, name: &str) {
         self.apply(&json!({
             "apiVersion": "keypairs.dev/v1alpha1", "kind": "KeyPair",
@@ -104,8 +105,8 @@ impl Stage {
         println!("{expected:?} in {namespace} after {:?}", begun.elapsed());
     }
 
-    /// The keys of the generated pairs of a namespace, each of which is in the Secret that belongs to its `KeyPair`, and no other
-    /// Secret is there.
+    /// The keys of the generated pairs of a namespace, once each of them is in the Secret of its `KeyPair` and there is no
+    /// other Secret.
     pub async fn keys(&self, namespace: &str) -> Keys {
         eventually(PATIENCE, "the Secrets to be those of the KeyPairs", async || {
             let (pairs, secrets) =
@@ -146,7 +147,7 @@ impl Stage {
         .unwrap()
     }
 
-    /// What is there when the snapshot is taken: two generated pairs and an imported one, which fill the quota, and one that waits.
+    /// The state in the snapshot: two generated pairs and an import, which fill the quota, and a pair that waits.
     pub async fn before(&self) -> Keys {
         let begun = Instant::now();
         self.generated(SHOP, "stays");
@@ -157,7 +158,7 @@ impl Stage {
         }));
         let accepted = [("stays", "Generated"), ("deleted", "Generated"), ("imported", "Imported")];
         self.settled(begun, SHOP, &accepted).await;
-        // Not in the same second, which would leave the order to the names.
+        // Not in the same second, because then the order would depend on the names.
         tokio::time::sleep(Duration::from_millis(1100)).await;
         self.generated(SHOP, "waits");
         self.settled(begun, SHOP, &[("waits", "QuotaExceeded")]).await;
@@ -170,7 +171,7 @@ impl Stage {
         self.plane.save_etcd(SNAPSHOT).unwrap();
     }
 
-    /// Waits for a Secret, and returns the key in it, and its UID.
+    /// Waits for a Secret, and returns its key and UID.
     pub async fn secret(&self, namespace: &str, name: &str) -> (String, String) {
         eventually(PATIENCE, &format!("the Secret {namespace}/{name}"), async || {
             let secret = self.get(&["secret", name, "-n", namespace])?;
@@ -186,7 +187,7 @@ impl Stage {
         text(&self.get(&["keypair", name, "-n", namespace]).unwrap(), "/status/keyPairID").to_owned()
     }
 
-    /// What happens after the snapshot, and is then undone.
+    /// Changes after the snapshot, which the restore undoes.
     pub async fn after(&self) {
         let begun = Instant::now();
         self.delete("keypair", SHOP, "deleted");
@@ -202,7 +203,7 @@ impl Stage {
         })
         .await
         .unwrap();
-        // It has the name that another is going to have in the other history.
+        // A pair in the other history gets the same name.
         self.generated(SHOP, "fresh");
         self.settled(begun, SHOP, &[("fresh", "QuotaExceeded")]).await;
     }
@@ -212,32 +213,33 @@ impl Stage {
         Instant::now()
     }
 
-    /// Everything after the restore, within a minute from `begun`.
+    /// Checks everything after the restore, within a minute of `begun`.
     pub async fn check(&self, begun: Instant, keys: &Keys) {
         let accepted = [("stays", "Generated"), ("deleted", "Generated"), ("imported", "Imported")];
         self.generated(SHOP, "fresh");
         self.settled(begun, SHOP, &accepted).await;
-        // It is known again, and not taken for what has been replaced already.
+        // The operator knows it again, and does not mistake it for a version that it has already replaced.
         self.settled(begun, SHOP, &[("waits", "QuotaExceeded"), ("fresh", "QuotaExceeded")]).await;
         self.namespace(LATE);
         self.generated(LATE, "late");
         self.settled(begun, LATE, &[("late", "Generated")]).await;
-        // The Secret may be another one: a move by the spec of the other history may have been on its way, and goes back.
+        // The Secret may be a different object: a move due to the spec of the other history may have been in progress, and
+        // is reverted.
         let texts = |keys: &Keys| -> Vec<(String, String)> {
             keys.iter().map(|(name, (key, _))| (name.clone(), key.clone())).collect()
         };
-        assert_eq!(texts(&self.keys(SHOP).await), texts(keys), "the keys of the snapshot are there again");
+        assert_eq!(texts(&self.keys(SHOP).await), texts(keys), "the keys of the snapshot must be restored");
 
-        // Whoever waited the longest is next: who is gone holds nothing.
+        // The pair that has waited longest is next: deleted pairs hold no slot.
         self.delete("keypair", SHOP, "imported");
         self.settled(begun, SHOP, &[("waits", "Generated"), ("fresh", "QuotaExceeded")]).await;
         assert_eq!(self.keys(SHOP).await.len(), 3);
-        // The Secrets are followed, too.
+        // The operator follows the Secrets, too.
         self.delete("secret", SHOP, "deleted");
         self.settled(begun, SHOP, &[("deleted", "PrivateKeyLost")]).await;
     }
 
-    /// Writes much that is of no concern to the operator, so that resource versions go on.
+    /// Writes many objects that do not concern the operator, so that resource versions increase.
     pub fn write_much(&self) {
         let objects: Vec<Value> = (0..MANY)
             .map(|number| {
@@ -249,7 +251,7 @@ impl Stage {
     }
 }
 
-/// An operator and where its metrics are.
+/// An operator, and the address of its metrics.
 pub struct Replica {
     pub operator: Operator,
     pub metrics: SocketAddr,
@@ -257,7 +259,7 @@ pub struct Replica {
 
 impl Replica {
     pub fn spawn(kubeconfig: &Path, args: &[String]) -> Self {
-        // Another operator can be tried, such as one of before a fault was mended.
+        // Another operator can be tested, such as one from before a fix.
         let binary = env::var_os("KEYPAIR_OPERATOR_BINARY").map(PathBuf::from);
         let binary = binary.unwrap_or_else(|| env!("CARGO_BIN_EXE_keypair-operator").into());
         let metrics = local();
@@ -277,7 +279,7 @@ impl Replica {
     }
 }
 
-/// An address on loopback that was free a moment ago.
+/// A loopback address that was free a moment ago.
 pub fn local() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()))
 }
@@ -286,7 +288,7 @@ fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
     object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// The reason of Ready, where it is about the present spec.
+/// The reason of the Ready condition, if it is about the current spec.
 fn reason(pair: &Value) -> &str {
     if pair["status"]["observedGeneration"] != pair["metadata"]["generation"] {
         return "";

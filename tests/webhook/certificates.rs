@@ -39,7 +39,7 @@ impl Stage {
         Api::default_namespaced(self.client.clone())
     }
 
-    /// What the API server trusts, in PEM.
+    /// The CA bundle that the API server trusts, in PEM.
     async fn trusted(&self, kind: &str) -> String {
         let found = self.send(Method::GET, &configuration(kind), "application/json", &Value::Null).await.admitted();
         let bundle: ByteString =
@@ -47,15 +47,15 @@ impl Stage {
         String::from_utf8(bundle.0).unwrap()
     }
 
-    /// Whether the API server has asked the webhook and believed its answer: without one, the rules of the CRD would refuse
-    /// this in other words.
+    /// Whether the API server has called the webhook and trusted its response: otherwise, the rules of the CRD would refuse
+    /// this with another message.
     async fn is_answered(&self) -> bool {
         let answer = self.create("default", "probe", &json!({ "keyPairName": "" }), true).await;
         answer.status == 400 && answer.text("reason") == "MissingParameter"
     }
 }
 
-/// What the Secret holds under `name`.
+/// The value of `name` in the Secret.
 fn content(secret: &Secret, name: &str) -> String {
     String::from_utf8(secret.data.as_ref().unwrap()[name].0.clone()).unwrap()
 }
@@ -72,7 +72,7 @@ async fn service(replicas: Vec<SocketAddr>, listener: TcpListener) {
     }
 }
 
-/// Whether `openssl` believes the certificate that is served at `address`, and takes it to be for that address.
+/// Whether `openssl` trusts the certificate that is served at `address`, for that address.
 fn is_believed(address: SocketAddr, bundle: &Path) -> bool {
     let output = Command::new("openssl")
         .args(["s_client", "-brief", "-verify_return_error", "-verify_ip", "127.0.0.1", "-CAfile"])
@@ -120,7 +120,7 @@ async fn certificate_renewal_under_load_leaves_no_request_unanswered() {
     let mut served = BTreeSet::new();
     let deadline = Instant::now() + PATIENCE;
     while served.len() <= RENEWALS {
-        assert!(Instant::now() < deadline, "renewed {} times only", served.len());
+        assert!(Instant::now() < deadline, "renewed only {} times", served.len());
         let secret = stage.certificates().get(SECRET).await.unwrap();
         served.insert(content(&secret, "tls.crt"));
         for (kind, address) in CONFIGURATIONS.into_iter().zip(&addresses) {
@@ -128,7 +128,7 @@ async fn certificate_renewal_under_load_leaves_no_request_unanswered() {
                 fs::write(&bundle, stage.trusted(kind).await).unwrap();
                 is_believed(*address, &bundle)
             };
-            // Once more: on a busy machine what was trusted may be old by the time that it is used.
+            // Retries, because on a busy machine the bundle may be outdated when it is used.
             assert!(believed().await || believed().await, "what {address} serves is not what {kind} trusts");
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -139,7 +139,7 @@ async fn certificate_renewal_under_load_leaves_no_request_unanswered() {
     }
     let (asked, unanswered) = (asked.load(Ordering::Relaxed), unanswered.load(Ordering::Relaxed));
     println!("{} renewals, {asked} questions, {unanswered} without an answer", served.len() - 1);
-    assert!(asked > 500 && unanswered == 0, "{unanswered} of {asked} questions were not answered");
+    assert!(asked > 500 && unanswered == 0, "{unanswered} of {asked} reviews were not answered");
     service.abort();
 }
 
@@ -153,7 +153,7 @@ async fn damaged_certificates_and_registrations_are_repaired() {
             let Some(secret) = secret.filter(|secret| secret.data.as_ref().is_some_and(|data| data.len() >= 2)) else {
                 return Ok(None);
             };
-            // What is served is trusted, whatever else is.
+            // The served certificate must be trusted. Other authorities can be, too.
             let chain = content(&secret, "tls.crt");
             let authority = chain.rfind("-----BEGIN").map(|at| &chain[at..]).unwrap_or_default();
             for kind in CONFIGURATIONS {
@@ -203,7 +203,7 @@ async fn damaged_certificates_and_registrations_are_repaired() {
 async fn externally_renewed_certificates_are_reloaded() {
     let maker = Stage::new("files").await;
     let dir = tempfile::tempdir().unwrap();
-    // Any certificate will do for the operator: that which another one has made.
+    // For the operator, any certificate will do, such as one that another operator has generated.
     let make = async || {
         let mut other = maker.operator(&[]).await;
         let secret = maker.certificates().get(SECRET).await.unwrap();
@@ -222,7 +222,7 @@ async fn externally_renewed_certificates_are_reloaded() {
     assert!(is_believed(operator.webhook, &dir.path().join("ca.crt")));
     assert!(maker.certificates().get_opt(SECRET).await.unwrap().is_none());
     fs::copy(dir.path().join("ca.crt"), dir.path().join("old.crt")).unwrap();
-    // Another stage's is as good: the address is the same.
+    // A certificate of another stage works, too, because the address is the same.
     let other = Stage::new("files-next").await;
     let _next = other.operator(&[]).await;
     let secret = other.certificates().get(SECRET).await.unwrap();

@@ -10,7 +10,7 @@ use crate::stage::{Answer, Stage};
 
 const KEY: &str = include_str!("../vectors/public/rsa2048.pub");
 
-/// The reason of a refusal, or nothing.
+/// The reason of a refusal, or an empty string.
 fn refused(answer: &Answer) -> &str {
     if answer.status < 300 { "" } else { answer.text("reason") }
 }
@@ -24,11 +24,11 @@ async fn an_update_that_adds_an_error_is_refused() {
     stage.settled(&space, "web", "Imported").await;
     let update = async |spec: Value| stage.patch(&space, "web", &json!({ "spec": spec })).await;
 
-    // What is no part of the pair may be changed, as long as it is right.
+    // Mutable fields can be changed, as long as the values are valid.
     update(json!({ "description": "described", "tags": [{ "key": "team", "value": "a" }] })).await.admitted();
     assert_eq!(refused(&update(json!({ "description": "1" })).await), "InvalidKeyPairDescription.Malformed");
     update(json!({ "publicKey": format!("{}\n", KEY.trim()), "keyPairName": "web" })).await.admitted();
-    // What is, may not.
+    // Immutable fields cannot.
     for (spec, code, field) in [
         (json!({ "keyPairName": "db" }), "InvalidKeyPairName.Malformed", "keyPairName"),
         (json!({ "clientToken": "t" }), "InvalidClientToken.Malformed", "clientToken"),
@@ -43,10 +43,10 @@ async fn an_update_that_adds_an_error_is_refused() {
         assert!(causes.iter().any(|cause| cause["field"] == format!("spec.{field}")), "{}", answer.body);
     }
 
-    // Full, and there before the webhook was: it may be labelled, and mended, and deleted.
+    // The quota is full: another create is refused, but the existing pair can be labelled and deleted.
     let answer = stage.create(&space, "db", &json!({ "profile": "OpenSSH", "publicKey": KEY }), false).await;
     assert_eq!((answer.status, answer.text("reason")), (400, "LimitExceeded.MaximumKeyPairs"));
-    assert_eq!(stage.get(&space, "db").await["reason"], "NotFound", "what is refused is not stored");
+    assert_eq!(stage.get(&space, "db").await["reason"], "NotFound", "a refused object must not be stored");
     stage.patch(&space, "web", &json!({ "metadata": { "labels": { "team": "a" } } })).await.admitted();
     stage.delete(&space, "web").await.admitted();
 }
@@ -69,7 +69,7 @@ async fn each_write_causes_at_most_one_review() {
         let (before, answer) = (asked().await, stage.create(&space, "broken", &broken, false).await);
         assert_eq!((answer.status, asked().await), (400, before + 1), "{}", answer.body);
     }
-    // The status was written meanwhile, about which nobody asks.
+    // In the meantime, the status was written, for which the webhook is not called.
     stage.settled(&space, "web", "Imported").await;
     assert_eq!(asked().await, before + 3);
     stage.delete(&space, "web").await.admitted();
@@ -88,7 +88,7 @@ async fn the_webhook_leaves_errors_of_the_api_server_unchanged() {
     let again = stage.create(&space, "web", &spec, false).await;
     assert_eq!((again.status, again.text("reason")), (409, "AlreadyExists"));
     for _ in 0..5 {
-        // As `kubectl replace --force` does: the deletion may not have been seen yet.
+        // Like `kubectl replace --force`: the webhook may not have seen the deletion yet.
         stage.delete(&space, "web").await.admitted();
         stage.create(&space, "web", &spec, false).await.admitted();
     }
@@ -106,12 +106,12 @@ async fn the_webhook_leaves_errors_of_the_api_server_unchanged() {
     let refused = generated("1-").await;
     assert_eq!((refused.status, refused.text("reason")), (400, "InvalidKeyPairName.Malformed"), "{}", refused.body);
 
-    // More of everything than the schema allows, which nobody has looked at when the webhook is asked.
+    // Exceeds every limit of the schema, which the API server does not check before it calls the webhook.
     let tags: Vec<Value> = (0..20_000).map(|number| json!({ "key": format!("key-{number}") })).collect();
     let many = stage.create(&space, "many", &json!({ "tags": tags }), false).await;
     assert_eq!((many.status, many.text("reason")), (400, "InvalidTagKey.Malformed"));
     assert!(many.text("message").len() < 500, "{}", many.text("message").len());
-    // What is not of the schema at all is for the API server to say.
+    // What does not match the schema at all, the API server reports itself.
     let wrong = stage.create(&space, "wrong", &json!({ "tags": 1 }), false).await;
     assert_eq!((wrong.status, wrong.text("reason")), (422, "Invalid"));
     // The rules of the CRD do not see annotations.
@@ -131,9 +131,9 @@ async fn a_pending_pair_can_be_corrected_and_deleted() {
     for name in ["first", "second"] {
         stage.create(&space, name, &key, false).await.admitted();
     }
-    // The youngest, by the second in which it was created.
+    // The youngest, because creation timestamps have a resolution of one second.
     tokio::time::sleep(Duration::from_millis(1100)).await;
-    // A key that the rules of the CRD take for one.
+    // An invalid key that passes the rules of the CRD.
     let cut = json!({ "profile": "OpenSSH", "publicKey": &KEY[..40] });
     stage.create(&space, "cut", &cut, false).await.admitted();
     let _operator = stage.operator(&["--quota=1"]).await;
@@ -151,7 +151,7 @@ async fn a_pending_pair_can_be_corrected_and_deleted() {
     assert_eq!((renamed.status, renamed.text("reason")), (409, "InvalidKeyPairName.Conflict"));
     let still_cut = change("cut", json!({ "spec": { "publicKey": &KEY[..44] } })).await;
     assert_eq!((still_cut.status, still_cut.text("reason")), (400, "InvalidKeyPairPublicKey.Malformed"));
-    // Mended, it is one more than the quota, and waits.
+    // Corrected, it exceeds the quota and waits.
     change("cut", json!({ "spec": { "publicKey": KEY } })).await.admitted();
     stage.settled(&space, "cut", "QuotaExceeded").await;
     stage.delete(&space, "first").await.admitted();
@@ -191,10 +191,10 @@ async fn discouraged_settings_produce_a_warning() {
     let warnings = import("v00", &vector("rsa2048-v00.cert")).await;
     assert!(warnings.iter().any(|warning| warning.contains("version 00")), "{warnings:?}");
     assert!(warnings.iter().any(|warning| warning.contains(r#"KeyPair "wise" in this namespace has the same key"#)));
-    // An edit that is not about the key is not warned of again, by the same words at least twice a day.
+    // An edit that is not about the key does not repeat the warning, which would otherwise appear at least twice a day.
     let labelled = stage.patch(&space, "dsa", &json!({ "metadata": { "labels": { "a": "b" } } })).await;
     assert_eq!(labelled.warnings, Vec::<String>::new());
-    // kubectl shows them.
+    // kubectl shows the warnings.
     let manifest = json!({
         "apiVersion": "keypairs.dev/v1alpha1", "kind": "KeyPair", "metadata": { "name": "shown", "namespace": space },
         "spec": { "profile": "OpenSSH", "publicKey": vector("dsa.pub") },
@@ -236,7 +236,7 @@ async fn a_pasted_private_key_is_not_quoted() {
             ("tags", json!([{ "key": text, "value": text }])),
         ] {
             let answer = stage.create(&space, "leak", &with(field, value), false).await;
-            assert!((400..500).contains(&answer.status), "{field} was taken");
+            assert!((400..500).contains(&answer.status), "{field} was admitted");
             assert!(!answer.said().is_empty());
             answers.push(answer.body.to_string());
         }
@@ -247,15 +247,15 @@ async fn a_pasted_private_key_is_not_quoted() {
         answers.push(stage.create(&space, "leak", &secret, false).await.said().to_owned());
     }
     answers.push(replica.operator.log().unwrap());
-    // Whatever window of it anybody might have cut out.
+    // Every fragment that somebody could have quoted.
     let needles: Vec<&str> = (0..base64.len() - 24).step_by(8).map(|at| &base64[at..at + 24]).collect();
     for answer in answers {
         let leaked = needles.iter().find(|needle| answer.contains(**needle));
-        assert!(leaked.is_none(), "{} bytes of an answer repeat the key", answer.len());
+        assert!(leaked.is_none(), "a response of {} bytes quotes the key", answer.len());
     }
 }
 
-/// A certificate that `ssh-keygen` made and that has run out.
+/// An expired certificate, made by `ssh-keygen`.
 fn expired_certificate() -> String {
     let dir = tempfile::tempdir().unwrap();
     let keygen = |args: &[&str]| {

@@ -17,7 +17,7 @@ use crate::{
 const KEY: &str = include_str!("../vectors/public/rsa2048.pub");
 const OTHER_PRIVATE_KEY: &str = include_str!("../vectors/private/plain/rsa3070.pkcs8");
 
-/// What was answered to one request.
+/// A request, and the response to it.
 struct Row {
     fault: &'static str,
     request: &'static str,
@@ -27,15 +27,15 @@ struct Row {
     message: String,
 }
 
-/// The namespaces of one profile, with what must be there for the errors that depend on it.
+/// The namespaces of one profile, with the objects that errors depend on.
 struct Scene<'a> {
     stage: &'a Stage,
     profile: &'static str,
-    /// With one accepted pair, one that waits for its Secret, and no project but `shop`.
+    /// A region with one accepted pair, one that waits for its Secret, and no project but `shop`.
     region: String,
-    /// Full.
+    /// A region with a full quota.
     full: String,
-    /// No region.
+    /// A namespace that is not a region.
     elsewhere: String,
     rows: Vec<Row>,
 }
@@ -58,7 +58,7 @@ async fn every_profile_reports_every_error() {
     compare(&tables);
 }
 
-/// Compares what was answered with the documentation, or writes it there.
+/// Compares the responses with the documentation, or writes them there.
 fn compare(tables: &str) {
     const BEGIN: &str = "<!-- generated: answers -->\n";
     const END: &str = "\n<!-- end -->";
@@ -70,7 +70,7 @@ fn compare(tables: &str) {
     if std::env::var_os("UPDATE_DOCS").is_some() {
         fs::write(&path, now).unwrap();
     } else {
-        assert!(text == now, "docs/conformance.md is not what was answered: run `make docs`. Answered was:\n{tables}");
+        assert!(text == now, "docs/conformance.md is outdated: run `make docs`. The responses are:\n{tables}");
     }
 }
 
@@ -115,14 +115,14 @@ impl<'a> Scene<'a> {
         json!({ "profile": self.profile, "publicKey": KEY.trim() })
     }
 
-    /// Creates a Secret of somebody else, with this query.
+    /// Creates a Secret of another owner, with this query string.
     async fn secret(&self, name: &str, query: &str) -> Answer {
         let path = format!("/api/v1/namespaces/{}/secrets{query}", self.region);
         let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name } });
         self.stage.send(Method::POST, &path, "application/json", &secret).await
     }
 
-    /// What can be known from the request alone.
+    /// Errors that depend only on the request.
     async fn of_the_request(&mut self) {
         let name = if self.profile == "Alibaba" { "1st" } else { "a b" };
         let cut = KEY.split_at(40).0.to_owned();
@@ -157,7 +157,7 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// What depends on what else is there.
+    /// Errors that depend on other objects.
     async fn of_the_namespace(&mut self) {
         let (region, full, elsewhere) = (self.region.clone(), self.full.clone(), self.elsewhere.clone());
         let with = |field: &str, value: &str| {
@@ -180,7 +180,7 @@ impl<'a> Scene<'a> {
         self.refused("IdempotentProcessing", "`clientToken` of a pair that waits", &region, &processing).await;
     }
 
-    /// What only the controller can know.
+    /// Errors that only the controller can detect.
     async fn of_the_secret(&mut self) {
         let region = self.region.clone();
         self.reported("SecretConflict", "a Secret of that name is there", "waiting").await;
@@ -202,7 +202,8 @@ impl<'a> Scene<'a> {
         });
         let quotas = format!("/api/v1/namespaces/{region}/resourcequotas");
         self.stage.send(Method::POST, &quotas, "application/json", &quota).await.admitted();
-        // Only rehearsed: what is let in before it is in force would be counted, and the number is in the answer.
+        // In a dry run, because a Secret that is admitted before the quota is in force would count, and the response
+        // contains the number.
         eventually(PATIENCE, "the ResourceQuota to be in force", async || {
             Ok((self.secret("one-more", "?dryRun=All").await.status == 403).then_some(()))
         })
@@ -212,7 +213,7 @@ impl<'a> Scene<'a> {
         self.reported("InternalError", "the Secret is forbidden (a ResourceQuota)", "forbidden").await;
     }
 
-    /// Refused at admission, with the HTTP status, the code and the message of the document.
+    /// Asserts a refusal at admission, with the HTTP status, the code and the message of the document.
     async fn refused(&mut self, fault: &'static str, request: &'static str, namespace: &str, spec: &Value) {
         let answer = self.stage.create(namespace, "refused", spec, false).await;
         let (code, message, status) = expected::answer(self.profile, fault);
@@ -232,7 +233,7 @@ impl<'a> Scene<'a> {
         self.rows.push(row);
     }
 
-    /// Told by the status.
+    /// Asserts an error in the status.
     async fn reported(&mut self, fault: &'static str, request: &'static str, name: &str) {
         let object = self.stage.settled(&self.region, name, fault).await;
         let error = &object["status"]["error"];

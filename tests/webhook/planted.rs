@@ -15,7 +15,7 @@ use crate::stage::{PATIENCE, Replica, Stage, ready};
 
 const SECRET: &str = "keypair-operator-webhook";
 
-/// An authority of somebody else's, and a certificate that it signed for the address of the webhook.
+/// A foreign CA, and a certificate that it signed for the address of the webhook.
 fn theirs() -> BTreeMap<String, ByteString> {
     let mut authority = CertificateParams::new(Vec::new()).unwrap();
     authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -34,7 +34,7 @@ fn theirs() -> BTreeMap<String, ByteString> {
 async fn a_planted_certificate_is_neither_served_nor_trusted() {
     let stage = Stage::new("planted").await;
     let secrets: Api<Secret> = Api::default_namespaced(stage.client.clone());
-    // What a KeyPair with `keys.privateKey: tls.key` and a template makes; and two that are made by hand.
+    // What a KeyPair with `keys.privateKey: tls.key` and a template creates, and two Secrets made by hand.
     let of_a_key_pair = json!({
         "labels": { "app.kubernetes.io/managed-by": "keypair-operator", "app.kubernetes.io/name": "keypair-operator" },
         "annotations": { "keypairs.dev/keypair": "web", "keypairs.dev/keypair-uid": "1" },
@@ -52,15 +52,15 @@ async fn a_planted_certificate_is_neither_served_nor_trusted() {
         let mut replica = Replica::spawn(stage.plane.kubeconfig(), &[]);
         let line = replica.operator.wait_for_line("has the name of the webhook's certificate", PATIENCE).await.unwrap();
         assert!(line.contains("Secret default/keypair-operator-webhook") && line.contains("delete it"), "{line}");
-        // That nothing is done can only be seen by waiting.
+        // Only waiting can show that nothing happens.
         tokio::time::sleep(Duration::from_secs(3)).await;
-        assert_eq!(secrets.get(SECRET).await.unwrap(), planted, "it was overwritten");
+        assert_eq!(secrets.get(SECRET).await.unwrap(), planted, "the Secret was overwritten");
         for kind in ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"] {
             let path = format!("/apis/admissionregistration.k8s.io/v1/{kind}/keypair-operator");
             let found = stage.send(Method::GET, &path, "application/json", &Value::Null).await;
-            assert_eq!(found.status, 404, "the API server was told to trust it: {}", found.body);
+            assert_eq!(found.status, 404, "the operator registered the foreign CA: {}", found.body);
         }
-        assert!(tokio::net::TcpStream::connect(replica.webhook).await.is_err(), "it is served");
+        assert!(tokio::net::TcpStream::connect(replica.webhook).await.is_err(), "the foreign certificate is served");
 
         secrets.delete(SECRET, &DeleteParams::default()).await.unwrap();
         replica.ready().await;
@@ -74,7 +74,7 @@ async fn a_planted_certificate_is_neither_served_nor_trusted() {
     }
 }
 
-/// Refused by the webhook, or by the controller if there is no webhook.
+/// Refused by the webhook or, without a webhook, by the controller.
 #[tokio::test]
 async fn a_key_pair_cannot_use_the_operators_names() {
     let stage = Stage::new("own-names").await;

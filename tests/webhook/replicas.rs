@@ -38,7 +38,7 @@ async fn a_standby_answers_reviews_before_and_after_takeover() {
         .await
         .unwrap();
     leader.operator.kill().unwrap();
-    // Whatever happens meanwhile: a question that is not answered would be answered yes.
+    // At every moment: without a response, the API server would admit the request.
     let mut answers = 0;
     eventually(PATIENCE, "the standby to lead", async || {
         assert_eq!(full().await, expected, "after {answers} answers");
@@ -69,7 +69,7 @@ async fn only_one_of_two_simultaneous_creates_is_accepted() {
     let replica = Replica::spawn(kubeconfig.as_ref(), &["--quota=1"]);
     replica.ready().await;
     stage.registered().await;
-    // What the webhook knows is what it saw last.
+    // The webhook knows only what its watches have delivered.
     proxy.cut_off();
     tokio::time::sleep(Duration::from_millis(500)).await;
     let (one, spec) = (import(), import());

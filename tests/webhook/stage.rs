@@ -24,12 +24,12 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 /// A control plane with the CRD.
 pub struct Stage {
     pub plane: ControlPlane,
-    /// That of the operator.
+    /// The kubeconfig of the operator.
     pub kubeconfig: TempPath,
     pub client: Client,
 }
 
-/// What the API server answered, to the letter.
+/// The complete response of the API server.
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub status: u16,
@@ -43,13 +43,13 @@ impl Answer {
         self.body[field].as_str().unwrap_or_default()
     }
 
-    /// What the webhook said, without what the API server says before it.
+    /// The message of the webhook, without the prefix of the API server.
     pub fn said(&self) -> &str {
         let said = ["answer", "validate"].iter().find_map(|webhook| {
             let denied = format!("admission webhook \"{webhook}.keypairs.dev\" denied the request: ");
             self.text("message").strip_prefix(&denied)
         });
-        said.unwrap_or_else(|| panic!("not the webhook's answer: {}", self.body))
+        said.unwrap_or_else(|| panic!("not a response of the webhook: {}", self.body))
     }
 
     #[track_caller]
@@ -81,7 +81,7 @@ impl Stage {
         replica
     }
 
-    /// Waits until the API server asks the webhook.
+    /// Waits until the API server calls the webhook.
     pub async fn registered(&self) {
         eventually(PATIENCE, "the API server to ask the webhook", async || {
             let answer = self.create("default", "probe", &json!({ "keyPairName": "" }), true).await;
@@ -91,7 +91,7 @@ impl Stage {
         .unwrap();
     }
 
-    /// Sends a request as it is.
+    /// Sends a request unchanged.
     pub async fn send(&self, method: Method, path: &str, content: &str, body: &Value) -> Answer {
         let request = Request::builder()
             .method(method)
@@ -127,7 +127,7 @@ impl Stage {
         self.send(Method::DELETE, &path(namespace, name), "application/json", &json!({})).await
     }
 
-    /// Waits until Ready has this reason for the present spec, and returns the object.
+    /// Waits until the Ready condition has this reason for the current spec, and returns the object.
     pub async fn settled(&self, namespace: &str, name: &str, reason: &str) -> Value {
         eventually(PATIENCE, &format!("{namespace}/{name} to be {reason}"), async || {
             let object = self.get(namespace, name).await;
@@ -151,7 +151,7 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// Starts an operator with a webhook, under whose URL it registers, unless another is among the arguments.
+    /// Starts an operator with a webhook, and registers its URL unless the arguments contain another one.
     pub fn spawn(kubeconfig: &Path, args: &[&str]) -> Self {
         let (metrics, webhook) = (local(), local());
         let mut all = vec!["run".to_owned(), format!("--metrics-addr={metrics}"), format!("--webhook-addr={webhook}")];
@@ -178,7 +178,7 @@ impl Replica {
     }
 }
 
-/// An address on loopback that was free a moment ago.
+/// A loopback address that was free a moment ago.
 pub fn local() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()))
 }

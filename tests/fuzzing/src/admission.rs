@@ -1,7 +1,7 @@
-//! What the webhook answers, from bytes to bytes: it reads a review and answers it from a small cache.
+//! The webhook, from bytes to bytes: it parses a review, and answers it from a small cache.
 //!
-//! With a first byte of 0 the next two bytes choose a place in a review and a private key, which is put there amid the rest.
-//! With any other first byte the data is the body of the request.
+//! If the first byte is 0, the next two bytes select a field of a review and a private key, which is put there together with
+//! the rest. Otherwise, the data is the body of the request.
 
 use std::sync::{Arc, OnceLock};
 
@@ -16,13 +16,13 @@ use serde_json::{Value, json};
 
 use crate::{armor, seeds};
 
-/// Certificates expire: the time is always this one.
+/// Certificates expire, so the time is fixed.
 const NOW: u64 = 1_800_000_000;
 const NAMESPACE: &str = "shop";
-/// So many characters of a private key in a row are told from words.
+/// This many consecutive characters of a private key cannot be mistaken for ordinary text.
 const WINDOW: usize = 24;
 
-/// Where a private key can be put by mistake. `/tags/0/key` and the like are below `spec`.
+/// Fields that can contain a private key by mistake. `/tags/0/key` and the like are below `spec`.
 const PLACES: &[&str] = &[
     "/request/object/spec/publicKey",
     "/request/object/spec/keyPairName",
@@ -52,30 +52,31 @@ const PLACES: &[&str] = &[
     "/request/operation",
 ];
 
-/// Whatever the body is: nothing panics, an answer is that to the question, and no private key is in it.
+/// For any body: nothing panics, the response is for this request, and it contains no private key.
 ///
 /// # Panics
 ///
-/// If one of that is not so.
+/// If any of this does not hold.
 pub fn check(data: &[u8]) {
     let body = match data {
         [0, place, key, rest @ ..] => planted(usize::from(*place), usize::from(*key), rest),
         _ => data.to_vec(),
     };
     let Some((uid, answer)) = answer(&body) else { return };
-    // What is nested deeply is passed over when it belongs to no field, and is too deep for a value.
+    // The webhook skips deeply nested unknown fields, but `Value` cannot hold them.
     let Ok(asked) = serde_json::from_slice::<Value>(&body) else { return };
     assert_eq!(
         uid.as_deref(),
         asked.pointer("/request/uid").and_then(Value::as_str),
-        "the answer is to another question"
+        "the response is for another request"
     );
     if let Some(leak) = leak(&answer) {
-        panic!("the answer holds a piece of a private key: {leak}");
+        panic!("the response contains part of a private key: {leak}");
     }
 }
 
-/// The UID in the answer, and all that is told outside: the answer itself and the reason that is counted and logged.
+/// The UID in the response, and everything that others can see: the response itself, and the reason that is counted and
+/// logged.
 fn answer(body: &[u8]) -> Option<(Option<String>, String)> {
     let (review, refused) = match envelope::read(body) {
         Some(request) => {
@@ -84,15 +85,15 @@ fn answer(body: &[u8]) -> Option<(Option<String>, String)> {
         }
         None => (envelope::admit_unread(body)?, None),
     };
-    let answer = serde_json::to_value(&review).expect("an answer can be written");
+    let answer = serde_json::to_value(&review).expect("a response can be serialized");
     assert_eq!(answer.pointer("/kind"), Some(&Value::from("AdmissionReview")));
     let allowed = answer.pointer("/response/allowed").and_then(Value::as_bool);
-    assert_eq!(allowed, Some(refused.is_none()), "what is refused has a reason");
+    assert_eq!(allowed, Some(refused.is_none()), "a refusal must have a reason");
     let uid = answer.pointer("/response/uid").and_then(Value::as_str).map(str::to_owned);
     Some((uid, format!("{answer} {refused:?}")))
 }
 
-/// Two regions: one of nothing, and one with a full quota; what is there has names, tokens and keys.
+/// Two regions, an empty one and one with a full quota. The existing pairs have names, tokens and keys.
 fn caches() -> &'static ScopeCaches {
     static CACHES: OnceLock<ScopeCaches> = OnceLock::new();
     CACHES.get_or_init(|| {
@@ -119,7 +120,7 @@ fn caches() -> &'static ScopeCaches {
     })
 }
 
-/// A piece of a private key of the vectors in a text.
+/// A part of a private key of the vectors that occurs in the text.
 fn leak(text: &str) -> Option<&'static str> {
     static SECRETS: OnceLock<Vec<String>> = OnceLock::new();
     let secrets = SECRETS.get_or_init(|| {
@@ -127,10 +128,10 @@ fn leak(text: &str) -> Option<&'static str> {
         armored.flat_map(|bytes| [armor::base64(&bytes), armor::base64(armor::base64(&bytes).as_bytes())]).collect()
     });
     let windows = secrets.iter().flat_map(|secret| {
-        // Each eighth is looked for: a piece of 31 characters has one of them whole.
+        // One window at every eighth character: any part of 31 characters contains a whole one.
         (0..secret.len().saturating_sub(WINDOW)).step_by(8).map(|start| &secret[start..start + WINDOW])
     });
-    // What public keys begin with as well is no secret.
+    // Public keys begin with the same characters, so these are not secret.
     windows.filter(|window| !window.contains("AAAAA")).find(|window| text.contains(window))
 }
 
@@ -139,7 +140,7 @@ fn keys() -> &'static [String] {
     KEYS.get_or_init(|| seeds::vectors("private/plain"))
 }
 
-/// A review with a private key in one of the places, and `around` after it; every second one is without its armor.
+/// A review with a private key in one of the fields, followed by `around`. Every second key is without its armor.
 fn planted(place: usize, key: usize, around: &[u8]) -> Vec<u8> {
     let keys = keys();
     let text = &keys[key / 2 % keys.len()];
@@ -152,7 +153,7 @@ fn planted(place: usize, key: usize, around: &[u8]) -> Vec<u8> {
     review.to_string().into_bytes()
 }
 
-/// A review in which every field is there.
+/// A review in which every field is set.
 fn example(operation: &str, public_key: &str) -> Value {
     let object = json!({
         "apiVersion": "keypairs.dev/v1alpha1", "kind": "KeyPair",
@@ -183,7 +184,7 @@ fn example(operation: &str, public_key: &str) -> Value {
     })
 }
 
-/// Reviews of every operation, with and without each field, and private keys in every place.
+/// Reviews of every operation, with and without each field, and with private keys in every field.
 #[must_use]
 pub fn seeds() -> Vec<Vec<u8>> {
     let places = 0..u8::try_from(PLACES.len()).unwrap_or(u8::MAX);

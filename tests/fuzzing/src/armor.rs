@@ -1,4 +1,4 @@
-//! The texts around bytes, so that a fuzzer can change the bytes themselves: what it does to base64 seldom means anything.
+//! Text encodings of bytes. With them, a fuzzer can change the bytes themselves: base64 that it has changed is seldom valid.
 
 use base64ct::{Base64, Encoding as _};
 
@@ -8,7 +8,7 @@ pub fn base64(bytes: &[u8]) -> String {
     Base64::encode_string(bytes)
 }
 
-/// The bytes between the last BEGIN line of a text and its END line, whatever the label; `None`: there are none.
+/// The bytes between the last BEGIN line of a text and its END line, whatever the label; `None` without such lines.
 #[must_use]
 pub fn inner(text: &str) -> Option<Vec<u8>> {
     let lines = text[text.rfind("--- BEGIN").or_else(|| text.rfind("---BEGIN"))?..].lines().map(str::trim).skip(1);
@@ -22,13 +22,13 @@ pub fn pem(label: &str, bytes: &[u8]) -> String {
     format!("-----BEGIN {label}-----\n{}-----END {label}-----\n", wrapped(bytes, 64))
 }
 
-/// A block of RFC 4716 with these header lines, each of which ends with a newline.
+/// An RFC 4716 block with these header lines, each of which ends with a newline.
 #[must_use]
 pub fn rfc4716(headers: &str, blob: &[u8]) -> String {
     format!("---- BEGIN SSH2 PUBLIC KEY ----\n{headers}{}---- END SSH2 PUBLIC KEY ----\n", wrapped(blob, 70))
 }
 
-/// An OpenSSH line; the type is that which the blob names, as far as it names one.
+/// An OpenSSH line, with the type that the blob names, or else `ssh-rsa`.
 #[must_use]
 pub fn line(blob: &[u8]) -> String {
     format!("{} {}", type_name(blob).unwrap_or("ssh-rsa"), base64(blob))

@@ -1,17 +1,17 @@
-//! `LabelSelector`, beside the grammar of Kubernetes written out a second time, and its evaluation by kube.
+//! `LabelSelector`, compared with a second implementation of the Kubernetes grammar, and with kube's evaluation.
 //!
-//! The first line of the data is the selector, each further one a label, `key=value`.
+//! The first line of the data is the selector, and each further line is a label, `key=value`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use keypair_operator::domain::label_selector::LabelSelector;
 use kube::core::{Expression, Selector, SelectorExt as _};
 
-/// What two readers of selectors say of the same text is the same, and selects the same labels.
+/// Two parsers agree on whether a text is a selector, and on which labels it selects.
 ///
 /// # Panics
 ///
-/// If it is not.
+/// If they disagree.
 pub fn check(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let (selector, rest) = text.split_once('\n').unwrap_or((text, ""));
@@ -22,17 +22,18 @@ pub fn check(data: &[u8]) {
     match (&ours, &theirs) {
         (Ok(ours), Some(theirs)) => {
             same_selection(ours, theirs, &labels);
-            // Written by kube, it is read again as the same.
-            let again: LabelSelector = theirs.to_string().parse().expect("what kube writes can be read");
+            // What kube formats parses as the same selector.
+            let again: LabelSelector = theirs.to_string().parse().expect("kube formats a valid selector");
             same_selection(&again, theirs, &labels);
         }
         (Err(_), None) => {}
-        (Ok(_), None) => panic!("{selector:?} is no selector, and is read as one"),
-        (Err(_), Some(_)) => panic!("{selector:?} is a selector, and is refused"),
+        (Ok(_), None) => panic!("{selector:?} is invalid, but accepted"),
+        (Err(_), Some(_)) => panic!("{selector:?} is valid, but refused"),
     }
 }
 
-/// For these labels, and for those that make a difference: each key of the selector, with each value in it.
+/// Compares the result for these labels, and for labels that make a difference: each key of the selector, with each of its
+/// values.
 fn same_selection(ours: &LabelSelector, theirs: &Selector, labels: &BTreeMap<String, String>) {
     assert_eq!(ours.selects(labels), theirs.matches(labels), "{theirs}: {labels:?}");
     for expression in theirs.clone() {
@@ -51,8 +52,8 @@ fn same_selection(ours: &LabelSelector, theirs: &Selector, labels: &BTreeMap<Str
     }
 }
 
-/// A reader of the grammar of `k8s.io/apimachinery/pkg/labels`, token by token. Of its operators it leaves out `>` and `<`, which compare
-/// numbers.
+/// A parser of the grammar of `k8s.io/apimachinery/pkg/labels`, token by token, without the operators `>` and `<`, which
+/// compare numbers.
 struct Reader<'a> {
     tokens: Vec<&'a str>,
     at: usize,
@@ -149,7 +150,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A qualified name: a DNS subdomain and a slash, if there is one, and a name like a value that is not empty.
+/// A qualified name: an optional DNS subdomain with a slash, and a name, which is like a value but not empty.
 fn is_key(text: &str) -> bool {
     let (prefix, name) = text.split_once('/').map_or((None, text), |(prefix, name)| (Some(prefix), name));
     let is_label = |label: &str| {
@@ -169,7 +170,7 @@ fn is_value(text: &str) -> bool {
         && ends_well(bytes.last())
 }
 
-/// Selectors of every kind, and labels.
+/// Selectors of every kind, with labels.
 #[must_use]
 pub fn seeds() -> Vec<Vec<u8>> {
     let selectors = [

@@ -1,6 +1,6 @@
-//! `holds_private_key`: it finds every private key wherever it stands, and takes nothing public for one.
+//! `holds_private_key` finds every private key in any context, and mistakes nothing public for one.
 //!
-//! With a first byte of 4 the rest is the blob of a public key; otherwise the data is a private key as [`private_key`] has it.
+//! If the first byte is 4, the rest is the blob of a public key. Otherwise, the data is a private key as in [`private_key`].
 
 use keypair_operator::domain::key::{KeyType, PRIVATE_KEY_MARKERS, PrivateKey, PrivateKeyError, holds_private_key};
 
@@ -8,7 +8,7 @@ use crate::{armor, private_key, referee, seeds};
 
 type Embed = fn(&str) -> String;
 
-/// How a key can come to stand in a text that should hold none.
+/// Ways in which a key can end up in a text that should contain none.
 pub const EMBEDDINGS: &[(&str, Embed)] = &[
     ("as it is", str::to_owned),
     ("among prose", |key| format!("This is my key: {key} Keep it safe.")),
@@ -38,23 +38,23 @@ pub const EMBEDDINGS: &[(&str, Embed)] = &[
     ("as a Secret has it, in a comment", |key| format!("me;{};", armor::base64(key.trim().as_bytes()))),
 ];
 
-/// Embeddings that take the armor away, which is all that tells some keys from other bytes.
+/// Part of the name of embeddings that remove the armor, which is all that distinguishes some keys from other bytes.
 const UNARMORED: &str = "armor";
 
-/// The base64 of a PEM text in one word.
+/// The base64 of a PEM text as one word.
 fn unarmored(key: &str) -> String {
     armor::inner(key).map_or_else(|| key.to_owned(), |bytes| armor::base64(&bytes))
 }
 
 /// # Panics
 ///
-/// If a private key is not found in an embedding, or a public one is taken for private.
+/// If a private key is not detected in an embedding, or a public key is mistaken for a private one.
 pub fn check(data: &[u8]) {
     if let Some((4, blob)) = data.split_first() {
         return check_public(blob);
     }
     let Some(text) = private_key::text(data) else { return };
-    // Whatever the answer is, there is one.
+    // For any input, the call returns.
     let found = holds_private_key(&text);
     let ours = PrivateKey::parse(&text);
     let theirs = armor::inner(&text).is_some_and(|bytes| referee::read_private(&bytes).is_ok());
@@ -62,21 +62,21 @@ pub fn check(data: &[u8]) {
     if ours.is_err() && !is_encrypted && !(theirs && text.contains("PRIVATE KEY")) {
         return;
     }
-    assert!(found, "a private key is not recognised");
+    assert!(found, "a private key is not detected");
     let text = text.trim();
     for (name, embed) in EMBEDDINGS {
-        // Only the armor says that there is a key in it; nobody has looked at the bytes.
+        // Only the armor shows that the text contains a key; the bytes are not parsed.
         let is_opaque = is_encrypted && !theirs;
         if is_opaque && (name.contains(UNARMORED) || name.contains("first line")) {
             continue;
         }
-        assert!(holds_private_key(&embed(text)), "a private key is not recognised {name}");
+        assert!(holds_private_key(&embed(text)), "a private key is not detected {name}");
     }
 }
 
 fn check_public(blob: &[u8]) {
     let line = armor::line(blob);
-    // A certificate whose identifier is the magic of OpenSSH's private keys: rather refused than looked into.
+    // A certificate whose identifier is the magic of OpenSSH's private keys is refused without a closer look.
     if blob.windows(14).any(|part| part == b"openssh-key-v1") {
         return;
     }
@@ -91,11 +91,11 @@ fn check_public(blob: &[u8]) {
         texts.extend([armor::rfc4716("", blob), armor::base64(line.as_bytes())]);
     }
     for text in texts {
-        assert!(!holds_private_key(&text), "a public key is taken for a private one");
+        assert!(!holds_private_key(&text), "a public key is mistaken for a private one");
     }
 }
 
-/// Whether the bytes contain words of a private key file, in any case.
+/// Whether the bytes contain words of a private key file, ignoring case.
 fn contains_marker(blob: &[u8]) -> bool {
     // Zero bytes are dropped, as in `encoded::ascii`.
     let text: String =

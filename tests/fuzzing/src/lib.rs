@@ -1,7 +1,7 @@
-//! What the fuzz targets of keypair-operator check, apart from the fuzzer: `fuzz/` hands the same functions to cargo-fuzz, and
-//! plain tests run them over every seed and every input that has broken one of them.
+//! The checks of the fuzz targets, independent of the fuzzer: `fuzz/` passes these functions to cargo-fuzz, and plain tests
+//! run them on every seed and on every input that once broke one of them.
 //!
-//! A target takes bytes, and panics if they break what is promised. Each has a module that says what that is.
+//! A target takes bytes, and panics if they violate what its module guarantees.
 
 #![allow(
     clippy::expect_used,
@@ -23,11 +23,11 @@ pub mod seeds;
 
 /// A fuzz target.
 pub struct Target {
-    /// Its name: that of its module, of its file in `fuzz/fuzz_targets`, and of the folder of its regressions.
+    /// The name of the target, of its module, of its file in `fuzz/fuzz_targets`, and of the folder of its regressions.
     pub name: &'static str,
-    /// What is done with an input.
+    /// Checks an input.
     pub check: fn(&[u8]),
-    /// The inputs to begin with.
+    /// The initial inputs.
     pub seeds: fn() -> Vec<Vec<u8>>,
 }
 

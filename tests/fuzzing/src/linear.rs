@@ -1,7 +1,7 @@
-//! What is read costs time in proportion to its length, whatever it is.
+//! Parsing takes time in proportion to the length of the text, whatever it contains.
 //!
-//! The data is a pattern that is repeated, after a beginning that its first byte chooses. Compared are a text and one 16
-//! times as long: what takes 16 times as long is linear, and what takes 256 times as long is quadratic.
+//! The data is a pattern that is repeated, after a prefix that the first byte selects. The check compares a text with one
+//! that is 16 times as long: 16 times the time is linear, and 256 times the time is quadratic.
 
 use std::{hint::black_box, time::Duration};
 
@@ -11,15 +11,15 @@ use keypair_operator::domain::{
 };
 use rustix::time::{ClockId, clock_gettime};
 
-/// In bytes. A fuzzer runs optimized code, in which what is quadratic shows only when the texts are long.
+/// In bytes. A fuzzer runs optimized code, in which quadratic time shows only with long texts.
 const SHORT: usize = if cfg!(fuzzing) { 16 * 1024 } else { 4 * 1024 };
 const TIMES: u32 = 16;
-/// More than 16 by the noise of caches, and far from 256.
+/// More than 16, because of cache effects, and far below 256.
 const MOST: u32 = 22;
-/// What takes no longer than this is not looked at: the clock is not finer.
+/// Shorter times are ignored, because the clock is not precise enough.
 const NOTHING: Duration = Duration::from_millis(20);
 
-/// What stands before and after the pattern, so that readers come to it and do not turn away for want of an END line.
+/// Text before and after the pattern, so that parsers reach the pattern instead of failing on a missing END line.
 const FRAMES: [(&str, &str); 8] = [
     ("", ""),
     ("ssh-ed25519 ", ""),
@@ -33,7 +33,7 @@ const FRAMES: [(&str, &str); 8] = [
 
 type Read = fn(&str);
 
-/// What reads texts of others.
+/// The parsers of text from users.
 const READERS: [(&str, Read); 3] = [
     ("PublicKey::parse", |text| drop(black_box(PublicKey::parse(text)))),
     ("PrivateKey::parse", |text| drop(black_box(PrivateKey::parse(text)))),
@@ -53,7 +53,7 @@ pub fn check(data: &[u8]) {
     let repeated = |length: usize| format!("{before}{}{after}", pattern.repeat(length / pattern.len()));
     let (long, short) = (repeated(SHORT * TIMES as usize), repeated(SHORT));
     for (name, read) in READERS {
-        // Measured again, since a single measurement can be disturbed.
+        // Retries, because other load can disturb a single measurement.
         let is_linear = (0..3).any(|_| {
             let took = processor_time(|| read(&long));
             took < NOTHING || took < processor_time(|| read(&short)).max(NOTHING / TIMES) * MOST
@@ -72,7 +72,7 @@ fn processor_time(work: impl FnOnce()) -> Duration {
     now().saturating_sub(before)
 }
 
-/// Patterns where they can do harm, as far as one can think of it.
+/// Patterns that could be slow to parse, where parsers look for them.
 #[must_use]
 pub fn seeds() -> Vec<Vec<u8>> {
     let seeds: [(u8, &[&str]); 8] = [

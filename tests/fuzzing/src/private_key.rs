@@ -1,7 +1,7 @@
-//! `PrivateKey::parse`, with a referee.
+//! `PrivateKey::parse`, compared with a referee.
 //!
-//! The first byte says what the rest is: 0 a PKCS#8 document, 1 a key in OpenSSH's own format, 2 an `RSAPrivateKey`, 3 an
-//! `ECPrivateKey`; with any other it is the text, together with the rest.
+//! The first byte selects the meaning of the rest: 0 is a PKCS#8 document, 1 a key in OpenSSH's own format, 2 an
+//! `RSAPrivateKey`, and 3 an `ECPrivateKey`. Any other byte is part of the text, together with the rest.
 
 use keypair_operator::domain::key::{Encoding, PrivateKey, PublicKey, PublicKeyError, holds_private_key};
 
@@ -16,17 +16,17 @@ const LABELS: [&str; 4] = ["PRIVATE KEY", "OPENSSH PRIVATE KEY", "RSA PRIVATE KE
 const OPENSSH: &str = "-----BEGIN OPENSSH PRIVATE KEY-----";
 const COMMENT: &str = "me@example.com";
 
-/// Whatever comes in: nothing panics, a key that is read is the same in every encoding and is known for a private one, and
-/// the referee agrees or is known not to.
+/// For any input: nothing panics, an accepted key is the same in every encoding and is detected as private, and the referee
+/// agrees or the difference is known.
 ///
 /// # Panics
 ///
-/// If one of that is not so.
+/// If any of this does not hold.
 pub fn check(data: &[u8]) {
     let Some(text) = text(data) else { return };
     let ours = PrivateKey::parse(&text);
     if let Ok(key) = &ours {
-        assert!(holds_private_key(&text), "a private key is not recognised");
+        assert!(holds_private_key(&text), "a private key is not detected");
         assert_eq!(PublicKey::parse(&text), Err(PublicKeyError::PrivateKey));
         every_encoding_is_the_same_key(key);
     }
@@ -40,11 +40,11 @@ pub fn check(data: &[u8]) {
         (Err(ours), Ok(theirs)) => {
             let difference = RefusedPrivate { ours, theirs };
             let is_known = referee::is_known(REFUSED_PRIVATE, &difference);
-            // Only where the text around the bytes is right: what is wrong there is not for this referee to see.
+            // Only if the text around the bytes is valid, because this referee does not see it.
             let is_armored = PrivateKey::parse(&armor::pem("OPENSSH PRIVATE KEY", &bytes)).err();
             assert!(
                 is_known || is_armored.as_ref() != Some(&difference.ours),
-                "the referee reads what is refused as {:?}: {:?}",
+                "the referee accepts what is refused as {:?}: {:?}",
                 difference.ours,
                 difference.theirs
             );
@@ -53,7 +53,7 @@ pub fn check(data: &[u8]) {
     }
 }
 
-/// The text that the data stands for.
+/// The text that the data represents.
 #[must_use]
 pub fn text(data: &[u8]) -> Option<String> {
     let (first, rest) = data.split_first()?;
@@ -63,15 +63,16 @@ pub fn text(data: &[u8]) -> Option<String> {
     }
 }
 
-/// Each encoding that fits the key is read as the same key, as a private key, and by the referee if it is OpenSSH's.
+/// In each encoding that the key supports, it parses as the same key, is detected as private, and is accepted by the referee
+/// if the encoding is OpenSSH's.
 fn every_encoding_is_the_same_key(key: &PrivateKey) {
-    let public = key.public_key(COMMENT).expect("the comment is an ordinary one");
+    let public = key.public_key(COMMENT).expect("the comment is valid");
     for &encoding in Encoding::ALL.iter().filter(|encoding| encoding.supports(key.algorithm())) {
-        let text = key.encode(encoding, COMMENT).expect("what is supported can be written");
-        let again = PrivateKey::parse(&text).expect("what is written can be read");
+        let text = key.encode(encoding, COMMENT).expect("the encoding is supported");
+        let again = PrivateKey::parse(&text).expect("the encoded key can be parsed");
         assert_eq!(again.pkcs8_der(), key.pkcs8_der(), "{encoding} is another key");
         assert_eq!(again.public_key(COMMENT).as_ref(), Ok(&public), "{encoding} is another key");
-        assert!(holds_private_key(&text), "{encoding} is not recognised");
+        assert!(holds_private_key(&text), "{encoding} is not detected");
         assert!(!format!("{again:?}").contains(&armor::base64(key.pkcs8_der())));
         if encoding == Encoding::OpenSsh {
             let file = armor::inner(&text).expect("it is PEM");
@@ -87,17 +88,17 @@ fn every_encoding_is_the_same_key(key: &PrivateKey) {
 }
 
 fn same_key(ours: &PrivateKey, theirs: &ssh_key::PrivateKey) {
-    let ours = ours.public_key("").expect("there is no comment");
+    let ours = ours.public_key("").expect("an empty comment is valid");
     assert_eq!(Some(ours.blob()), theirs.public_key().to_bytes().ok().as_deref(), "the referee reads another key");
 }
 
 fn unread(ours: &PrivateKey, file: Vec<u8>, theirs: ssh_key::Error) {
     let difference = UnreadPrivate { algorithm: ours.algorithm(), file, theirs };
     let is_known = referee::is_known(UNREAD_PRIVATE, &difference);
-    assert!(is_known, "the referee cannot read what is accepted: {ours:?}, {:?}", difference.theirs);
+    assert!(is_known, "the referee refuses what is accepted: {ours:?}, {:?}", difference.theirs);
 }
 
-/// Texts as they are, and the bytes within.
+/// The texts, and the bytes within them.
 #[must_use]
 pub fn seeds() -> Vec<Vec<u8>> {
     let mut seeds = Vec::new();

@@ -1,14 +1,14 @@
-//! `PublicKey::parse`, with a referee.
+//! `PublicKey::parse`, compared with a referee.
 //!
-//! The first byte says what the rest is, so that a fuzzer can change the bytes within the base64:
+//! The first byte selects the meaning of the rest, so that a fuzzer can change the bytes within the base64:
 //!
 //! | byte | the rest |
 //! |---|---|
-//! | 0 | a key blob, made a line |
-//! | 1 | a key blob, made a block of RFC 4716 |
+//! | 0 | a key blob, which becomes a line |
+//! | 1 | a key blob, which becomes an RFC 4716 block |
 //! | 2 | a `SubjectPublicKeyInfo` in DER |
 //! | 3 | an `RSAPublicKey` in DER |
-//! | any other | it is the text, together with the rest |
+//! | any other | part of the text, together with the rest |
 
 use keypair_operator::domain::key::{PublicKey, PublicKeyError, holds_private_key};
 
@@ -18,11 +18,12 @@ use crate::{
     seeds,
 };
 
-/// Whatever comes in: nothing panics, what is read is read again from every form, and the referee agrees or is known not to.
+/// For any input: nothing panics, an accepted key can be parsed again from every form, and the referee agrees or the
+/// difference is known.
 ///
 /// # Panics
 ///
-/// If one of that is not so.
+/// If any of this does not hold.
 pub fn check(data: &[u8]) {
     let Some(body) = body(data) else { return };
     let ours = PublicKey::parse(&body);
@@ -40,7 +41,7 @@ pub fn check(data: &[u8]) {
                 let difference = Refused { ours, theirs };
                 assert!(
                     referee::is_known(REFUSED_PUBLIC, &difference),
-                    "the referee reads what is refused as {:?}: {:?}",
+                    "the referee accepts what is refused as {:?}: {:?}",
                     difference.ours,
                     difference.theirs
                 );
@@ -49,7 +50,7 @@ pub fn check(data: &[u8]) {
     }
 }
 
-/// The text that the data stands for.
+/// The text that the data represents.
 #[must_use]
 pub fn body(data: &[u8]) -> Option<String> {
     let (first, rest) = data.split_first()?;
@@ -62,18 +63,19 @@ pub fn body(data: &[u8]) -> Option<String> {
     }
 }
 
-/// What is put into a status can be read from there, and is what was read.
+/// What is published in a status parses as the same key.
 fn every_form_is_the_same_key(key: &PublicKey) {
     let line = key.to_openssh();
     assert_eq!(PublicKey::parse(&line).as_ref(), Ok(key), "the normalised line is another key");
-    assert!(!line.contains(['\n', '\r']), "the normalised line is several");
-    assert!(!holds_private_key(&line), "a public key is taken for a private one");
+    assert!(!line.contains(['\n', '\r']), "the normalised line has line breaks");
+    assert!(!holds_private_key(&line), "a public key is mistaken for a private one");
     let bare = armor::line(key.blob());
     for form in [armor::rfc4716("", key.blob()), bare.clone(), format!("  {bare}\r\n"), bare.replace(' ', "\t ")] {
         let again = match PublicKey::parse(&form) {
-            // Chance does not write these words into a key; whoever did is refused in some forms, and should be.
+            // These words do not occur in a key by chance. A key that contains them on purpose is refused in some forms, and
+            // should be.
             Err(PublicKeyError::PrivateKey) if speaks_of_a_private_key(key.blob()) => continue,
-            again => again.expect("every form of a key can be read"),
+            again => again.expect("every form of a key can be parsed"),
         };
         assert_eq!(again.blob(), key.blob());
         assert_eq!(again.fingerprints(), key.fingerprints());
@@ -98,7 +100,7 @@ fn same_as_the_referee(key: &PublicKey) {
             let difference = Unread { ours: key.clone(), theirs };
             assert!(
                 referee::is_known(UNREAD_PUBLIC, &difference),
-                "the referee cannot read what is accepted: {:?}, {:?}",
+                "the referee refuses what is accepted: {:?}, {:?}",
                 difference.ours,
                 difference.theirs
             );
@@ -106,7 +108,7 @@ fn same_as_the_referee(key: &PublicKey) {
     }
 }
 
-/// Texts as they are, and their blobs.
+/// The texts, and their blobs.
 #[must_use]
 pub fn seeds() -> Vec<Vec<u8>> {
     let mut seeds = Vec::new();

@@ -1,7 +1,7 @@
-//! The crate `ssh-key` as the referee: another reader of the same formats, by other people.
+//! The crate `ssh-key` as the referee: an independent parser of the same formats.
 //!
-//! Where the two disagree, one of them is wrong, or the difference is a known one and stands in a table here, with its
-//! reason. A row is as narrow as it can be: a row that covers too much hides the next mistake.
+//! If the two disagree, one of them is wrong, or the difference is known and is in a table here, with its reason. Each row
+//! is as narrow as possible: a row that covers too much hides the next bug.
 
 use keypair_operator::domain::key::{
     Algorithm, CertificateVersion, KeyType, PrivateKeyError, PublicKey, PublicKeyError,
@@ -10,24 +10,24 @@ use ssh_key::{Certificate, Error, private::KeypairData, public::KeyData};
 
 use crate::armor;
 
-/// A public key as the referee reads it.
+/// A public key as the referee parses it.
 #[derive(Debug)]
 pub struct Reading {
-    /// The blob, written anew from what was read.
+    /// The blob, encoded again from the parsed key.
     pub blob: Vec<u8>,
     /// The comment of the line.
     pub comment: String,
-    /// The key; of a certificate, the certified one.
+    /// The key; for a certificate, the certified one.
     pub key: KeyData,
     /// Whether it is a certificate.
     pub is_certificate: bool,
 }
 
-/// Reads a line as `ssh-key` does, which has a type for keys and another one for certificates.
+/// Parses a line with `ssh-key`, which has a type for keys and another one for certificates.
 ///
 /// # Errors
 ///
-/// What `ssh-key` says.
+/// If `ssh-key` refuses the line.
 pub fn read_public(body: &str) -> Result<Reading, Error> {
     if body.split_whitespace().next().unwrap_or_default().contains("-cert-v0") {
         let certificate = Certificate::from_openssh(body)?;
@@ -42,9 +42,9 @@ pub fn read_public(body: &str) -> Result<Reading, Error> {
 
 /// A known difference.
 pub struct Gap<T: ?Sized> {
-    /// What it is about.
+    /// What the difference is about.
     pub what: &'static str,
-    /// Why it is no mistake of the operator.
+    /// Why the operator is right.
     pub why: &'static str,
     covers: fn(&T) -> bool,
 }
@@ -55,22 +55,22 @@ impl<T: ?Sized> Gap<T> {
     }
 }
 
-/// Whether one of the rows covers this difference.
+/// Whether a row covers this difference.
 #[must_use]
 pub fn is_known<T: ?Sized>(gaps: &[Gap<T>], difference: &T) -> bool {
     gaps.iter().any(|gap| (gap.covers)(difference))
 }
 
-/// A public key that the operator reads and the referee does not.
+/// A public key that the operator accepts and the referee refuses.
 pub struct Unread {
-    /// As the operator reads it.
+    /// As the operator parses it.
     pub ours: PublicKey,
-    /// What the referee says.
+    /// The error of the referee.
     pub theirs: Error,
 }
 
-/// Public keys that `ssh-key` cannot read, though `ssh-keygen` does. Asked is always the normalised line without its
-/// comment: RFC 4716, PEM, bare tokens and tabs are none of its forms.
+/// Public keys that `ssh-key` cannot read, though `ssh-keygen` can. The referee always gets the normalised line without its
+/// comment, because it supports neither RFC 4716, PEM, bare tokens nor tabs.
 pub const UNREAD_PUBLIC: &[Gap<Unread>] = &[
     Gap::new("v00 certificates", "they are older than the draft that it implements", |it| {
         it.ours.key_type().certificate_version() == Some(CertificateVersion::V00)
@@ -95,11 +95,11 @@ pub const UNREAD_PUBLIC: &[Gap<Unread>] = &[
     }),
 ];
 
-/// A public key that the referee reads and the operator refuses.
+/// A public key that the referee accepts and the operator refuses.
 pub struct Refused {
-    /// What the operator says.
+    /// The error of the operator.
     pub ours: PublicKeyError,
-    /// As the referee reads it.
+    /// As the referee parses it.
     pub theirs: Reading,
 }
 
@@ -107,7 +107,7 @@ fn is_ecdsa(key: &KeyData) -> bool {
     matches!(key, KeyData::Ecdsa(_) | KeyData::SkEcdsaSha2NistP256(_))
 }
 
-/// Public keys that `ssh-key` lets in, though OpenSSH, or this operator, does not.
+/// Public keys that `ssh-key` accepts, though OpenSSH, or this operator, does not.
 pub const REFUSED_PUBLIC: &[Gap<Refused>] = &[
     Gap::new("any key type", "it keeps what it does not know as opaque bytes", |it| {
         KeyType::from_name(armor::type_name(&it.theirs.blob).unwrap_or_default()).is_none()
@@ -156,15 +156,15 @@ pub const REFUSED_PUBLIC: &[Gap<Refused>] = &[
     ),
 ];
 
-/// A private key that the referee reads and the operator refuses.
+/// A private key that the referee accepts and the operator refuses.
 pub struct RefusedPrivate {
-    /// What the operator says.
+    /// The error of the operator.
     pub ours: PrivateKeyError,
-    /// As the referee reads it.
+    /// As the referee parses it.
     pub theirs: ssh_key::PrivateKey,
 }
 
-/// Private keys that `ssh-key` lets in.
+/// Private keys that `ssh-key` accepts, though the operator does not.
 pub const REFUSED_PRIVATE: &[Gap<RefusedPrivate>] = &[
     Gap::new("encrypted keys", "it keeps them until a passphrase comes", |it| {
         it.ours == PrivateKeyError::Encrypted && it.theirs.is_encrypted()
@@ -188,26 +188,26 @@ pub const REFUSED_PRIVATE: &[Gap<RefusedPrivate>] = &[
     ),
 ];
 
-/// Reads the bytes of an OpenSSH private key as `ssh-key` does.
+/// Parses the bytes of an OpenSSH private key with `ssh-key`.
 ///
 /// # Errors
 ///
-/// What `ssh-key` says.
+/// If `ssh-key` refuses the bytes.
 pub fn read_private(bytes: &[u8]) -> Result<ssh_key::PrivateKey, Error> {
     ssh_key::PrivateKey::from_bytes(bytes)
 }
 
-/// A private key that the operator reads or writes and the referee does not read.
+/// A private key that the operator parses or writes, and that the referee refuses.
 pub struct UnreadPrivate {
     /// The family of the key.
     pub algorithm: Algorithm,
-    /// The bytes of the file, without their armor.
+    /// The bytes of the file, without the armor.
     pub file: Vec<u8>,
-    /// What the referee says.
+    /// The error of the referee.
     pub theirs: Error,
 }
 
-/// Private keys in OpenSSH's own format that `ssh-key` cannot read, though `ssh-keygen` does.
+/// Private keys in OpenSSH's own format that `ssh-key` cannot read, though `ssh-keygen` can.
 pub const UNREAD_PRIVATE: &[Gap<UnreadPrivate>] = &[
     Gap::new(
         "ECDSA scalars of fewer than 32 bytes",

@@ -1,8 +1,7 @@
-//! Blocks of RFC 4716: their headers, and the comment among them.
+//! RFC 4716 blocks: their headers, and the comment among them.
 //!
-//! With a first byte of 0 the rest is a comment in pieces, each of which ends with a zero byte; it is written as a header
-//! that goes on from line to line, so it is known what must be read. With any other byte the data is what stands between
-//! the BEGIN and the END line.
+//! If the first byte is 0, the rest is a comment in pieces, each of which ends with a zero byte. It becomes a header with
+//! continuation lines, so the expected result is known. Otherwise, the data is the text between the BEGIN and the END line.
 
 use std::fmt::Write as _;
 
@@ -12,11 +11,11 @@ use crate::{armor, public_key, seeds};
 
 const ED25519: &str = include_str!("../../vectors/public/ed25519.pub");
 
-/// Whatever stands in a block: nothing panics, and a comment means the same there as in a line.
+/// For any block: nothing panics, and a comment means the same as in a line.
 ///
 /// # Panics
 ///
-/// If one of that is not so.
+/// If any of this does not hold.
 pub fn check(data: &[u8]) {
     if let Some((0, pieces)) = data.split_first() {
         return check_comment(pieces);
@@ -28,7 +27,7 @@ pub fn check(data: &[u8]) {
 
 fn check_comment(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    // A line break would end the line, and a line that ends with a backslash goes on.
+    // A line break would end the header, and a backslash at the end would continue it.
     let pieces: Vec<&str> = text.split('\0').collect();
     let Some((last, before)) = pieces.split_last() else { return };
     let looks_like_an_end = before.iter().skip(1).chain([last]).any(|piece| piece.trim_start().starts_with("----"));
@@ -39,7 +38,7 @@ fn check_comment(data: &[u8]) {
     let mut comment = String::new();
     for (place, piece) in before.iter().enumerate() {
         let _ = writeln!(header, "{piece}\\");
-        // White space around a line means nothing.
+        // White space around a continuation line is ignored.
         comment.push_str(if place == 0 { piece } else { piece.trim_start() });
     }
     let _ = writeln!(header, "{last}");
@@ -49,10 +48,10 @@ fn check_comment(data: &[u8]) {
     let bare = armor::line(line.blob());
     let in_line = PublicKey::parse(&format!("{bare} {}", unquoted(&comment)));
     let in_block = PublicKey::parse(&armor::rfc4716(&header, line.blob()));
-    assert_eq!(placeless(in_block), placeless(in_line), "a comment means something else in a block");
+    assert_eq!(placeless(in_block), placeless(in_line), "the comment differs between the block and the line");
 }
 
-/// Where a character is differs between a block and a line.
+/// The position of a character differs between a block and a line.
 fn placeless(read: Result<PublicKey, PublicKeyError>) -> Result<PublicKey, PublicKeyError> {
     read.map_err(|error| match error {
         PublicKeyError::InvisibleCharacter { character, .. } => {
@@ -62,14 +61,14 @@ fn placeless(read: Result<PublicKey, PublicKeyError>) -> Result<PublicKey, Publi
     })
 }
 
-/// Without white space around it, and without one pair of quotation marks.
+/// The text without white space around it, and without one pair of quotation marks.
 fn unquoted(text: &str) -> &str {
     let text = text.trim();
     let quoted = text.len() >= 2 && text.starts_with('"') && text.ends_with('"');
     if quoted { text[1..text.len() - 1].trim() } else { text }
 }
 
-/// What stands in the blocks there are, and comments.
+/// The content of the existing blocks, and comments.
 #[must_use]
 pub fn seeds() -> Vec<Vec<u8>> {
     let inner = |body: String| {

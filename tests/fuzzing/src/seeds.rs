@@ -1,4 +1,4 @@
-//! Where fuzzing begins: the keys of `tests/vectors`, and those of the corpus where it is present.
+//! The seeds: the keys of `tests/vectors` and, if present, of the corpus.
 
 use std::{
     fs,
@@ -13,11 +13,11 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// A file of the corpus: one JSON object a line. `None`: the corpus is not there, as in most clones.
+/// A file of the corpus, with one JSON object per line; `None` without the corpus, as in most clones.
 ///
 /// # Panics
 ///
-/// If it is there, and not JSON.
+/// If it exists, and is not JSON.
 #[must_use]
 pub fn corpus(file: &str) -> Option<Vec<Value>> {
     let beside = || root().join("../shared/corpus");
@@ -30,16 +30,16 @@ pub fn corpus(file: &str) -> Option<Vec<Value>> {
 ///
 /// # Panics
 ///
-/// If the folder is not there.
+/// If the folder does not exist.
 #[must_use]
 pub fn vectors(folder: &str) -> Vec<String> {
-    let entries = fs::read_dir(root().join("tests/vectors").join(folder)).expect("the vectors are there");
+    let entries = fs::read_dir(root().join("tests/vectors").join(folder)).expect("the vectors exist");
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("a folder can be read").path()).collect();
     paths.sort();
     paths.iter().filter(|path| path.is_file()).map(|path| fs::read_to_string(path).expect("vectors are text")).collect()
 }
 
-/// Every public key body there is, valid or not.
+/// Every public key body, valid or not.
 #[must_use]
 pub fn public_bodies() -> Vec<String> {
     let corpus = ["valid.jsonl", "invalid.jsonl"].into_iter().filter_map(corpus).flatten();
@@ -47,17 +47,17 @@ pub fn public_bodies() -> Vec<String> {
     vectors("public").into_iter().chain(bodies).collect()
 }
 
-/// Every private key of the vectors: plain, encrypted, and of kinds that are not supported.
+/// Every private key of the vectors: plain, encrypted, and of unsupported kinds.
 #[must_use]
 pub fn private_texts() -> Vec<String> {
     ["private/plain", "private/encrypted", "private"].into_iter().flat_map(vectors).collect()
 }
 
-/// The inputs that have broken a target once.
+/// The inputs that once broke a target.
 ///
 /// # Panics
 ///
-/// If there is a folder of them that cannot be read.
+/// If their folder exists, but cannot be read.
 #[must_use]
 pub fn regressions(target: &str) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("regressions").join(target);

@@ -1,5 +1,5 @@
-//! How the referee does on keys of other projects: why `ssh-key` is the referee, and not the parser of the operator.
-//! `docs/architecture.md` has these figures.
+//! How the referee handles keys of other projects, which shows why `ssh-key` is the referee and not the parser of the
+//! operator. `docs/architecture.md` has these figures.
 
 #![allow(missing_docs, clippy::expect_used, reason = "a panic fails the test")]
 
@@ -14,7 +14,7 @@ use keypair_operator::{
 };
 use serde_json::Value;
 
-/// The corpus was sorted by an OpenSSH before 10.4, which did not know this key's type; the operator does.
+/// The corpus was sorted by an OpenSSH before 10.4, which did not know this key type; the operator does.
 const KNOWN_SINCE: &str = "0039-openssh-sshkey-mldsa44_ed25519_2.pub";
 
 fn body(entry: &Value) -> &str {
@@ -42,7 +42,7 @@ fn the_second_parser_disagrees_as_often_as_documented() {
     assert_eq!(figures, [241, 277, 7, 0]);
 }
 
-/// The scalar of a P-256 key begins with a zero byte and then a byte below 128 once in 512 times.
+/// For one in 512 P-256 keys, the scalar begins with a zero byte and then a byte below 128.
 #[test]
 fn the_second_parser_cannot_read_some_valid_files() {
     let count = std::env::var("KEYPAIR_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(4096_u32);

@@ -1,4 +1,4 @@
-//! The fuzz targets, without a fuzzer: over every seed, and over every input that has broken one of them.
+//! Runs the fuzz targets without a fuzzer, on every seed and on every input that once broke one of them.
 
 #![allow(missing_docs, clippy::expect_used, reason = "a panic fails the test")]
 
@@ -6,9 +6,9 @@ use std::{collections::BTreeSet, fs, panic};
 
 use keypair_fuzzing::{TARGETS, Target, armor, seeds};
 
-/// Runs the target over its seeds and regressions, and says which of them break it, and how.
+/// Runs the target on its seeds and regressions, and fails with the inputs that break it.
 fn run(name: &str) {
-    let target: &Target = TARGETS.iter().find(|target| target.name == name).expect("there is such a target");
+    let target: &Target = TARGETS.iter().find(|target| target.name == name).expect("the target exists");
     let inputs = (target.seeds)().into_iter().chain(seeds::regressions(name));
     let mut checked = 0;
     let mut broken = Vec::new();
@@ -20,7 +20,7 @@ fn run(name: &str) {
         }
     }
     println!("{name}: {checked} inputs");
-    assert!(checked > 20, "{name} has {checked} seeds only");
+    assert!(checked > 20, "{name} has only {checked} seeds");
     let some = broken.iter().take(5).map(String::as_str).collect::<Vec<_>>().join("\n");
     assert!(broken.is_empty(), "{name} is broken by {} inputs, such as these in base64:\n{some}", broken.len());
 }
@@ -34,18 +34,18 @@ macro_rules! targets {
         fn every_fuzz_target_exists() {
             let names = [$(stringify!($name)),*];
             assert_eq!(TARGETS.iter().map(|target| target.name).collect::<Vec<_>>(), names);
-            let manifest = fs::read_to_string(seeds::root().join("fuzz/Cargo.toml")).expect("fuzz/ is there");
-            let script = fs::read_to_string(seeds::root().join("hack/fuzz.sh")).expect("the script is there");
+            let manifest = fs::read_to_string(seeds::root().join("fuzz/Cargo.toml")).expect("fuzz/Cargo.toml exists");
+            let script = fs::read_to_string(seeds::root().join("hack/fuzz.sh")).expect("hack/fuzz.sh exists");
             for name in names {
                 assert!(manifest.contains(&format!("name = \"{name}\"")), "fuzz/Cargo.toml has no {name}");
                 assert!(script.contains(name), "hack/fuzz.sh has no {name}");
                 let main = fs::read_to_string(seeds::root().join(format!("fuzz/fuzz_targets/{name}.rs"))).expect(name);
                 assert!(main.contains(&format!("{name}::check(")));
             }
-            let folders = fs::read_dir(seeds::root().join("tests/fuzzing/regressions")).expect("there are regressions");
+            let folders = fs::read_dir(seeds::root().join("tests/fuzzing/regressions")).expect("the regressions exist");
             for folder in folders {
                 let folder = folder.expect("a folder can be read").file_name().into_string().expect("names are text");
-                assert!(names.contains(&folder.as_str()), "{folder} is no target");
+                assert!(names.contains(&folder.as_str()), "{folder} is not a target");
             }
         }
     };
@@ -57,7 +57,7 @@ targets!(public_key, private_key, rfc4716, leak, admission, label_selector, line
 #[test]
 fn both_lock_files_have_the_same_versions() {
     let versions = |file: &str| -> BTreeSet<(String, String)> {
-        let text = fs::read_to_string(seeds::root().join(file)).expect("a lock file is there");
+        let text = fs::read_to_string(seeds::root().join(file)).expect("the lock file exists");
         let packages = text.split("[[package]]").skip(1);
         let field = |package: &str, name: &str| {
             let line = package.lines().find_map(|line| line.strip_prefix(&format!("{name} = \"")))?;

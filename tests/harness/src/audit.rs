@@ -1,4 +1,4 @@
-//! The API server's own record of the requests it was sent.
+//! The audit log of the API server.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,36 +8,36 @@ use serde::Deserialize;
 
 /// The audit log of a control plane that was started with [`Options::audit`](crate::Options::audit).
 ///
-/// It has one entry for each request: for a watch when it begins, for any other when it has been answered. The API
-/// server writes an entry about when it answers, so a client may have its answer a moment before the entry is there:
-/// before asserting that there are *no more* than so many requests, let some time pass.
+/// It has one entry per request: for a watch at its start, for any other request after the response. The API server writes
+/// an entry at about the time of its response, so a client may have the response shortly before the entry exists: before
+/// asserting that there are *no more* than a number of requests, let some time pass.
 #[derive(Clone, Debug)]
 pub struct Audit {
     path: PathBuf,
 }
 
-/// A point in an audit log; what comes after it is read by [`Audit::since`].
+/// A position in an audit log; [`Audit::since`] reads what follows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mark(usize);
 
-/// A request, as far as it is logged.
+/// A request, with the fields that the log contains.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Request {
-    /// What was asked for: `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, ….
+    /// The verb: `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, ….
     pub verb: String,
     /// Path and query.
     #[serde(rename = "requestURI")]
     pub uri: String,
-    /// The program, as it called itself; empty if it did not.
+    /// The user agent; empty without one.
     #[serde(default)]
     pub user_agent: String,
-    /// Who asked.
+    /// The user who sent it.
     pub user: User,
-    /// What it is about; absent for requests such as `/version`.
+    /// The object; absent for requests such as `/version`.
     #[serde(default)]
     pub object_ref: Option<Object>,
-    /// How it was answered; absent if the API server broke down.
+    /// The response; absent if the API server failed.
     #[serde(default)]
     pub response_status: Option<Status>,
 }
@@ -57,7 +57,7 @@ pub struct Object {
     pub api_group: String,
     /// The plural, such as `secrets`.
     pub resource: String,
-    /// Such as `status`.
+    /// The subresource, such as `status`.
     pub subresource: String,
     /// Empty for the whole cluster.
     pub namespace: String,
@@ -65,7 +65,7 @@ pub struct Object {
     pub name: String,
 }
 
-/// The answer to a [`Request`].
+/// The response to a [`Request`].
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub struct Status {
     /// The HTTP status code.
@@ -74,14 +74,14 @@ pub struct Status {
 }
 
 impl Request {
-    /// The HTTP status code of the answer, 0 if there was none.
+    /// The HTTP status code of the response, or 0 without a response.
     #[must_use]
     pub fn code(&self) -> u16 {
         self.response_status.map_or(0, |status| status.code)
     }
 }
 
-/// Which requests to count: all, or those that have in common what is given.
+/// A filter for requests: matches all, or those with every property that is set.
 #[derive(Clone, Debug, Default)]
 pub struct Requests {
     user_agent: Option<String>,
@@ -93,49 +93,49 @@ pub struct Requests {
 }
 
 impl Requests {
-    /// All requests.
+    /// Matches all requests.
     #[must_use]
     pub fn any() -> Self {
         Self::default()
     }
 
-    /// Those of programs whose user agent begins with `prefix`.
+    /// Only those of programs whose user agent begins with `prefix`.
     #[must_use]
     pub fn by_agent(self, prefix: &str) -> Self {
         Self { user_agent: Some(prefix.to_owned()), ..self }
     }
 
-    /// Those of the user `name`.
+    /// Only those of the user `name`.
     #[must_use]
     pub fn by_user(self, name: &str) -> Self {
         Self { username: Some(name.to_owned()), ..self }
     }
 
-    /// Those with this verb, such as `patch`.
+    /// Only those with this verb, such as `patch`.
     #[must_use]
     pub fn verb(self, verb: &str) -> Self {
         Self { verb: Some(verb.to_owned()), ..self }
     }
 
-    /// Those about this resource, by its plural, such as `secrets`; its subresources are included.
+    /// Only those for this resource, by its plural, such as `secrets`; its subresources are included.
     #[must_use]
     pub fn resource(self, plural: &str) -> Self {
         Self { resource: Some(plural.to_owned()), ..self }
     }
 
-    /// Those about this subresource, such as `status`; `""` excludes requests about subresources.
+    /// Only those for this subresource, such as `status`; `""` excludes requests for subresources.
     #[must_use]
     pub fn subresource(self, name: &str) -> Self {
         Self { subresource: Some(name.to_owned()), ..self }
     }
 
-    /// Those in this namespace; `""` stands for those that are in none.
+    /// Only those in this namespace; `""` matches requests without a namespace.
     #[must_use]
     pub fn namespace(self, name: &str) -> Self {
         Self { namespace: Some(name.to_owned()), ..self }
     }
 
-    /// Whether `request` is one of those.
+    /// Whether `request` matches.
     #[must_use]
     pub fn matches(&self, request: &Request) -> bool {
         fn same(wanted: Option<&String>, actual: &str) -> bool {
@@ -158,7 +158,7 @@ impl Audit {
         Self { path: path.to_owned() }
     }
 
-    /// The present end of the log.
+    /// The current end of the log.
     ///
     /// # Errors
     ///
@@ -167,11 +167,11 @@ impl Audit {
         Ok(Mark(self.complete_lines()?.len()))
     }
 
-    /// The requests that were logged after `mark`; after `Mark::default()`, all.
+    /// The requests logged after `mark`; after `Mark::default()`, all.
     ///
     /// # Errors
     ///
-    /// If the log cannot be read or is not what an API server writes.
+    /// If the log cannot be read or parsed.
     pub fn since(&self, mark: Mark) -> Result<Vec<Request>> {
         let log = self.complete_lines()?;
         log.get(mark.0..)
@@ -181,7 +181,7 @@ impl Audit {
             .collect()
     }
 
-    /// Those of the requests that were logged after `mark` that match `wanted`.
+    /// The requests logged after `mark` that match `wanted`.
     ///
     /// # Errors
     ///
@@ -190,7 +190,7 @@ impl Audit {
         Ok(self.since(mark)?.into_iter().filter(|request| wanted.matches(request)).collect())
     }
 
-    /// How many of the requests that were logged after `mark` match `wanted`.
+    /// The number of requests logged after `mark` that match `wanted`.
     ///
     /// # Errors
     ///
@@ -199,7 +199,7 @@ impl Audit {
         Ok(self.matching(mark, wanted)?.len())
     }
 
-    /// The log without a last line that is just being written.
+    /// The log without an incomplete last line.
     fn complete_lines(&self) -> Result<String> {
         let mut log = fs::read_to_string(&self.path).with_context(|| format!("read {}", self.path.display()))?;
         log.truncate(log.rfind('\n').map_or(0, |end| end + 1));

@@ -1,4 +1,4 @@
-//! The control plane, as tests see it.
+//! The control plane, as tests use it.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -17,20 +17,20 @@ use tempfile::{NamedTempFile, TempPath};
 use crate::watchdog::control_plane_program;
 use crate::{Audit, Kubectl, Output};
 
-/// Users that a started control plane knows beside its administrator, who may do nothing until RBAC lets them. Each
-/// has a context of this name in the kubeconfig, and no groups.
+/// The users of a started control plane besides its administrator. They have no permissions until RBAC grants them. Each has
+/// a context of this name in the kubeconfig, and no groups.
 pub const USERS: [&str; 2] = ["alice", "bob"];
 
-/// The line that asks `control-plane` to kill the API server and start it again.
+/// The command that makes `control-plane` kill the API server and start it again.
 pub const RESTART_APISERVER: &str = "restart kube-apiserver";
-/// With `=<name>`, the line that asks `control-plane` to save a copy of etcd's data under that name.
+/// With `=<name>`, the command that makes `control-plane` save a copy of etcd's data under that name.
 pub const SAVE: &str = "save etcd";
-/// With `=<name>`, the line that asks it to put etcd back to that copy.
+/// With `=<name>`, the command that makes it restore etcd from that copy.
 pub const PUT_BACK: &str = "put etcd back";
-/// The line that answers, once the API server is ready again.
+/// The reply, once the API server is ready again.
 pub const RESTARTED: &str = "restarted";
 
-/// How long `control-plane` gets to end its servers and remove its directory.
+/// How long `control-plane` may take to stop its servers and remove its directory.
 const GRACE: Duration = Duration::from_secs(20);
 
 /// How to start a control plane.
@@ -38,35 +38,35 @@ const GRACE: Duration = Duration::from_secs(20);
 pub struct Options {
     /// Log every request, for [`ControlPlane::audit`].
     pub audit: bool,
-    /// The directory of etcd, kube-apiserver, kube-controller-manager and kubectl. By default that which
-    /// `KUBEBUILDER_ASSETS` names, or else that which `hack/controlplane.sh` builds.
+    /// The directory of etcd, kube-apiserver, kube-controller-manager and kubectl. The default is the directory in
+    /// `KUBEBUILDER_ASSETS`, or else the one that `hack/controlplane.sh` builds.
     pub assets: Option<PathBuf>,
-    /// Definitions of custom resources to install at first. The garbage collector and the quota controller look for new
-    /// resources twice a minute; those that are there when they start they know at once. (On somebody else's cluster they
-    /// have started, so there it does take that long.)
+    /// CustomResourceDefinitions to install before the controllers start. The garbage collector and the quota controller
+    /// discover new resources only twice a minute, but they know those that exist when they start. (On an external cluster
+    /// they have already started, so there it does take that long.)
     pub crds: Vec<PathBuf>,
-    /// Features of the API server to switch on or off, as its own flag does (`WatchList=false`), such as those that older ones have
-    /// not.
+    /// Feature gates of the API server, as in its own flag (`WatchList=false`), for example to disable what older versions
+    /// lack.
     pub feature_gates: Option<String>,
 }
 
-/// The line of JSON that the program `control-plane` prints when all is ready.
+/// The line of JSON that the program `control-plane` prints when everything is ready.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Ready {
     /// The kubeconfig; its current context is that of an administrator.
     pub kubeconfig: PathBuf,
-    /// Where the API server is.
+    /// The URL of the API server.
     pub url: String,
-    /// The directory of everything, logs included, which is removed in the end.
+    /// The directory of all files, including logs, which is removed at the end.
     pub dir: PathBuf,
-    /// The audit log, if one was asked for.
+    /// The audit log, if it was requested.
     pub audit: Option<PathBuf>,
     /// The kubectl of the same version.
     pub kubectl: PathBuf,
-    /// Whether there is a controller manager, without which nobody deletes owned objects, empties namespaces, makes
-    /// service accounts or enforces quotas.
+    /// Whether a controller manager runs. Without one, nothing deletes owned objects, empties namespaces, creates service
+    /// accounts or enforces quotas.
     pub controller_manager: bool,
-    /// The servers' process ids by their names.
+    /// The process IDs of the servers, by name.
     pub pids: BTreeMap<String, u32>,
 }
 
@@ -75,11 +75,11 @@ pub struct Ready {
 pub struct ControlPlane {
     kubeconfig: PathBuf,
     kubectl: Kubectl,
-    /// Absent if the cluster is somebody else's.
+    /// `None` for an external cluster.
     own: Option<Own>,
 }
 
-/// The process that runs the control plane. It also ends when its input does, which this holds.
+/// The process that runs the control plane. It exits when its input ends, which this struct keeps open.
 #[derive(Debug)]
 struct Own {
     process: Child,
@@ -87,7 +87,7 @@ struct Own {
     dialogue: Mutex<Option<Dialogue>>,
 }
 
-/// Commands to `control-plane`, and its answers.
+/// Commands to `control-plane`, and its replies.
 #[derive(Debug)]
 struct Dialogue {
     input: ChildStdin,
@@ -95,12 +95,12 @@ struct Dialogue {
 }
 
 impl ControlPlane {
-    /// Starts a control plane and waits until it can be used, which takes some seconds, and many minutes if it has to
-    /// be built first. If `KEYPAIR_TEST_KUBECONFIG` is set, nothing is started and that cluster is used.
+    /// Starts a control plane and waits until it is ready, which takes some seconds, or many minutes if it must be built
+    /// first. If `KEYPAIR_TEST_KUBECONFIG` is set, starts nothing and uses that cluster.
     ///
     /// # Errors
     ///
-    /// If a server does not start; the error and what is printed to standard error tell why.
+    /// If a server does not start; the error and the messages on standard error say why.
     pub fn start(options: &Options) -> Result<Self> {
         match env::var_os("KEYPAIR_TEST_KUBECONFIG") {
             Some(kubeconfig) => Self::adopt(kubeconfig.into(), options),
@@ -162,37 +162,37 @@ impl ControlPlane {
         &self.kubeconfig
     }
 
-    /// What `control-plane` told about itself; nothing if the cluster is somebody else's.
+    /// What `control-plane` reported when it was ready; `None` for an external cluster.
     #[must_use]
     pub fn ready(&self) -> Option<&Ready> {
         self.own.as_ref().map(|own| &own.ready)
     }
 
-    /// Kills the API server, starts it again on the same port and the same etcd, and waits until it is ready. Blocks
-    /// for some seconds.
+    /// Kills the API server, starts it again with the same port and the same etcd, and waits until it is ready. Blocks for
+    /// some seconds.
     ///
     /// # Errors
     ///
-    /// If the cluster is somebody else's, or the server does not start again.
+    /// If the cluster is external, or the server does not start again.
     pub fn restart_apiserver(&self) -> Result<()> {
         self.ask(RESTART_APISERVER)
     }
 
-    /// Stops every server, saves a copy of etcd's data under `name`, and starts them again. Blocks for some seconds.
+    /// Stops all servers, saves a copy of etcd's data under `name`, and starts them again. Blocks for some seconds.
     ///
     /// # Errors
     ///
-    /// If the cluster is somebody else's, or a server does not start again.
+    /// If the cluster is external, or a server does not start again.
     pub fn save_etcd(&self, name: &str) -> Result<()> {
         self.ask(&format!("{SAVE}={name}"))
     }
 
-    /// Stops every server, puts etcd back to the copy that was saved under `name`, and starts them again: what has happened
-    /// since has never happened, and the same resource versions are given once more. Blocks for some seconds.
+    /// Stops all servers, restores etcd from the copy `name`, and starts them again: later changes are undone, and the same
+    /// resource versions are assigned once more. Blocks for some seconds.
     ///
     /// # Errors
     ///
-    /// If the cluster is somebody else's, there is no such copy, or a server does not start again.
+    /// If the cluster is external, the copy does not exist, or a server does not start again.
     pub fn put_etcd_back(&self, name: &str) -> Result<()> {
         self.ask(&format!("{PUT_BACK}={name}"))
     }
@@ -211,26 +211,25 @@ impl ControlPlane {
         Ok(())
     }
 
-    /// Whether the controllers of Kubernetes run, which is taken for granted of a cluster that is somebody else's.
+    /// Whether the controllers of Kubernetes run, which is assumed for an external cluster.
     #[must_use]
     pub fn has_controllers(&self) -> bool {
         self.ready().is_none_or(|ready| ready.controller_manager)
     }
 
-    /// Whether [`ControlPlane::audit`] has a log to read. A test that needs it and finds none must say that it skips
-    /// what it cannot see.
+    /// Whether [`ControlPlane::audit`] returns a log. A test that needs a log and has none must say which checks it skips.
     #[must_use]
     pub fn has_audit(&self) -> bool {
         self.audit().is_some()
     }
 
-    /// The audit log, if there is one.
+    /// The audit log, if any.
     #[must_use]
     pub fn audit(&self) -> Option<Audit> {
         self.ready()?.audit.as_deref().map(Audit::new)
     }
 
-    /// A client with all rights. It belongs to the runtime that runs this, so each test makes its own.
+    /// A client with all permissions. It belongs to the current runtime, so each test creates its own.
     ///
     /// # Errors
     ///
@@ -243,7 +242,7 @@ impl ControlPlane {
     ///
     /// # Errors
     ///
-    /// If there is no such context.
+    /// If the context does not exist.
     pub async fn client_as(&self, context: &str) -> Result<Client> {
         let options = KubeConfigOptions { context: Some(context.to_owned()), ..KubeConfigOptions::default() };
         self.client_with(&options).await
@@ -253,19 +252,18 @@ impl ControlPlane {
         let kubeconfig = Kubeconfig::read_from(&self.kubeconfig)?;
         let mut config = Config::from_custom_kubeconfig(kubeconfig, options).await?;
         if self.own.is_some() {
-            // kube would use a proxy even for loopback, whatever NO_PROXY says.
+            // kube would use a proxy even for loopback, despite NO_PROXY.
             config.proxy_url = None;
         }
         Ok(Client::try_from(config)?)
     }
 
-    /// A kubeconfig for what runs as the service account `name` in `namespace`, such as an operator that is to have no
-    /// more rights than its chart gives it. The file is removed when the result is dropped; its token is valid for an
-    /// hour.
+    /// A kubeconfig for the service account `name` in `namespace`, such as for an operator with no more permissions than its
+    /// chart grants. The file is removed when the result is dropped; its token is valid for an hour.
     ///
     /// # Errors
     ///
-    /// If there is no such service account.
+    /// If the service account does not exist.
     pub fn service_account_kubeconfig(&self, namespace: &str, name: &str) -> Result<TempPath> {
         let token = self.kubectl(&["create", "token", name, "-n", namespace])?.ok()?;
         let mut kubeconfig = Kubeconfig::read_from(&self.kubeconfig)?;
@@ -276,14 +274,14 @@ impl ControlPlane {
             .and_then(|context| context.context.as_mut())
             .context("the kubeconfig has no current context")?;
         context.user = Some(name.to_owned());
-        // As for a pod, whose own namespace is its default.
+        // As for a pod, whose default namespace is its own.
         context.namespace = Some(namespace.to_owned());
         kubeconfig.auth_infos = vec![NamedAuthInfo {
             name: name.to_owned(),
             auth_info: Some(AuthInfo { token: Some(token.trim_end().to_owned().into()), ..AuthInfo::default() }),
             ..NamedAuthInfo::default()
         }];
-        // In the control plane's directory even a killed test leaves nothing.
+        // In the directory of the control plane, so that not even a killed test leaves a file behind.
         let mut file = match self.ready() {
             Some(ready) => NamedTempFile::new_in(&ready.dir)?,
             None => NamedTempFile::new()?,
@@ -292,11 +290,11 @@ impl ControlPlane {
         Ok(file.into_temp_path())
     }
 
-    /// Runs kubectl with `args` and waits for its end.
+    /// Runs kubectl with `args` and waits until it exits.
     ///
     /// # Errors
     ///
-    /// If kubectl cannot be run. That it fails is not an error here but part of the [`Output`].
+    /// If kubectl cannot be run. A failure of kubectl is not an error here, but part of the [`Output`].
     pub fn kubectl(&self, args: &[&str]) -> Result<Output> {
         self.kubectl.run(args, "")
     }

@@ -1,4 +1,4 @@
-//! Random numbers that a seed repeats.
+//! Random numbers that can be reproduced with a seed.
 
 /// A generator (SplitMix64): the same seed gives the same numbers, on every machine and in every version.
 #[derive(Clone, Debug)]
@@ -25,7 +25,7 @@ impl Dice {
         self.draw() % limit
     }
 
-    /// Whether something with a probability of `per_mille` thousandths happens.
+    /// Returns `true` with a probability of `per_mille` thousandths.
     pub fn happens(&mut self, per_mille: u64) -> bool {
         self.below(1000) < per_mille
     }

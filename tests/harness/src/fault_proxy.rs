@@ -1,7 +1,7 @@
-//! A proxy between the operator and the API server that does what networks and overloaded servers do.
+//! A proxy between the operator and the API server that injects the faults of networks and overloaded servers.
 //!
-//! It speaks plain HTTP/1.1 on loopback and forwards with a client of its own, without waiting for the end of bodies,
-//! so that watches work. Which request meets which fault is drawn from a seed, in the order of the requests.
+//! It speaks plain HTTP/1.1 on loopback and forwards with its own client. It streams bodies, so that watches work. A seed
+//! determines which request meets which fault, in the order of the requests.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
@@ -29,7 +29,7 @@ use tokio::time::sleep;
 
 use crate::Dice;
 
-/// A fault.
+/// An injected fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
     /// The request is forwarded late.
@@ -44,19 +44,19 @@ pub enum Fault {
     Conflict,
     /// 403, not forwarded.
     Forbidden,
-    /// The connection is closed, nothing is forwarded.
+    /// The connection is closed, and nothing is forwarded.
     DropRequest,
-    /// The request is forwarded and the connection closed before the reply.
+    /// The request is forwarded, and the connection is closed before the response.
     DropReply,
     /// A watch ends in the middle.
     CutWatch,
-    /// A watch says that its version is too old.
+    /// A watch reports that its resource version is too old.
     ExpireWatch,
-    /// The answer takes longer than the operator waits.
+    /// The response takes longer than the operator waits.
     Stall,
 }
 
-/// A write that the operator's promises hang on.
+/// A write that the operator's guarantees depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Write {
     /// The status of an object is replaced.
@@ -72,19 +72,19 @@ struct State {
     quiet: AtomicBool,
     cut_off: AtomicBool,
     holds_secrets_back: AtomicBool,
-    /// How many of 1000 requests fail, whatever else is drawn.
+    /// How many of 1000 requests fail, in addition to the drawn faults.
     failing: AtomicU64,
-    /// How many milliseconds each request takes on its way, and each reply.
+    /// The delay of each request and each response, in milliseconds.
     latency: AtomicU64,
-    /// Told whenever a Lease is about to be replaced.
+    /// Notified whenever a Lease is about to be replaced.
     renewal: Notify,
-    /// The faults that the next writes meet, whatever is drawn.
+    /// The faults of the next writes, in place of drawn ones.
     next: Mutex<VecDeque<(Write, Fault)>>,
     dice: Mutex<Dice>,
     counts: Mutex<BTreeMap<Fault, u64>>,
 }
 
-/// A running proxy; it ends when this is dropped.
+/// A running proxy, which stops when this is dropped.
 #[derive(Debug)]
 pub struct FaultProxy {
     state: Arc<State>,
@@ -93,11 +93,11 @@ pub struct FaultProxy {
 }
 
 impl FaultProxy {
-    /// Starts a proxy in front of the API server of `client`, with the faults that `seed` draws.
+    /// Starts a proxy in front of the API server of `client`, with faults drawn from `seed`.
     ///
     /// # Errors
     ///
-    /// If there is no loopback port.
+    /// If it cannot listen on loopback.
     pub async fn start(client: Client, seed: u64) -> Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("listen")?;
         let port = listener.local_addr()?.port();
@@ -116,7 +116,7 @@ impl FaultProxy {
         Ok(Self { state, port, task })
     }
 
-    /// Starts a proxy that only forwards, but for what it is told to do.
+    /// Starts a proxy that only forwards, until it is told to inject a fault.
     ///
     /// # Errors
     ///
@@ -127,7 +127,7 @@ impl FaultProxy {
         Ok(proxy)
     }
 
-    /// A kubeconfig that leads to the proxy. The proxy adds the rights of an administrator.
+    /// A kubeconfig for the proxy. The requests get the permissions of the client that the proxy forwards with.
     ///
     /// # Errors
     ///
@@ -146,37 +146,39 @@ impl FaultProxy {
         Ok(file.into_temp_path())
     }
 
-    /// From now on nothing but forwards.
+    /// Stops drawing faults: from now on, the proxy only forwards.
     pub fn quiet(&self) {
         self.state.quiet.store(true, Ordering::Relaxed);
     }
 
-    /// Lets the next such write meet this fault, even when quiet; called again, the one after it.
+    /// Injects this fault into the next such write, even after [`FaultProxy::quiet`]. A further call applies to the write
+    /// after it.
     pub fn fail_next(&self, write: Write, fault: Fault) {
         self.state.next.lock().unwrap_or_else(PoisonError::into_inner).push_back((write, fault));
     }
 
-    /// Lets so many of 1000 requests fail, of each kind alike: before they are forwarded, after it, with an answer, or with none.
+    /// Makes this many of 1000 requests fail, equally often in each way: before or after they are forwarded, with or without
+    /// a response.
     pub fn fail(&self, per_mille: u64) {
         self.state.failing.store(per_mille, Ordering::Relaxed);
     }
 
-    /// Lets each request take so long on its way, and each reply.
+    /// Delays each request and each response.
     pub fn delay(&self, latency: Duration) {
         self.state.latency.store(u64::try_from(latency.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// Waits until somebody is about to replace a Lease.
+    /// Waits until a client is about to replace a Lease.
     pub async fn renewal(&self) {
         self.state.renewal.notified().await;
     }
 
-    /// Lets watches of Secrets bring nothing as long as `hold` is set.
+    /// Delivers no events of Secret watches while `hold` is set.
     pub fn hold_secrets_back(&self, hold: bool) {
         self.state.holds_secrets_back.store(hold, Ordering::Relaxed);
     }
 
-    /// Lets nothing through until [`FaultProxy::restore`]: requests and replies are lost, and watches end.
+    /// Blocks everything until [`FaultProxy::restore`]: requests and responses are lost, and watches end.
     pub fn cut_off(&self) {
         self.state.cut_off.store(true, Ordering::Relaxed);
     }
@@ -200,20 +202,20 @@ impl Drop for FaultProxy {
 }
 
 async fn serve(listener: TcpListener, client: Client, state: Arc<State>) {
-    // Dropped with this task, and the connections with it.
+    // Dropped with this task, which closes the connections.
     let mut connections = JoinSet::new();
     while let Ok((connection, _)) = listener.accept().await {
         while connections.try_join_next().is_some() {}
         let (client, state) = (client.clone(), Arc::clone(&state));
         connections.spawn(async move {
             let service = service_fn(|request| answer(&client, &state, request));
-            // An error is a connection that was closed, often by a fault.
+            // An error is a closed connection, often due to a fault.
             hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(connection), service).await.ok();
         });
     }
 }
 
-/// The fault of a request, and a number for its details.
+/// The fault for a request, and a number for its details.
 fn draw(state: &State, request: &Request<Incoming>) -> (Option<Fault>, u64) {
     let watch = is_watch(request);
     let write = request.method() != Method::GET;
@@ -342,7 +344,7 @@ async fn answer(client: &Client, state: &Arc<State>, request: Request<Incoming>)
     }))
 }
 
-/// Waits for the switch to be so.
+/// Waits until the switch has this value.
 async fn until(switch: &AtomicBool, on: bool) {
     while switch.load(Ordering::Relaxed) != on {
         sleep(Duration::from_millis(50)).await;
@@ -352,7 +354,7 @@ async fn until(switch: &AtomicBool, on: bool) {
 async fn forward(client: &Client, request: Request<Incoming>) -> Result<Response<Body>> {
     let (mut parts, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
-    // They belong to the connection to the proxy; all else is the operator's, its user agent in particular.
+    // These headers belong to the connection to the proxy. All others are forwarded, in particular the user agent.
     for name in [header::HOST, header::CONNECTION, header::AUTHORIZATION, header::CONTENT_LENGTH] {
         parts.headers.remove(name);
     }

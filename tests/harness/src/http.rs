@@ -1,4 +1,4 @@
-//! Just enough HTTP to ask a server on loopback for its health or its metrics.
+//! A minimal HTTP client for health and metrics of a server on loopback.
 
 use std::net::SocketAddr;
 
@@ -6,12 +6,12 @@ use anyhow::{Context as _, Result};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// The answer to [`http_get`].
+/// The response to [`http_get`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpResponse {
     /// The status code, such as 200.
     pub status: u16,
-    /// The body, which is taken to be UTF-8.
+    /// The body, which must be UTF-8.
     pub body: String,
 }
 
@@ -19,10 +19,10 @@ pub struct HttpResponse {
 ///
 /// # Errors
 ///
-/// If there is no server, or what it sends is not HTTP.
+/// If no server listens there, or its response is not HTTP.
 pub async fn http_get(address: SocketAddr, path: &str) -> Result<HttpResponse> {
     let mut stream = TcpStream::connect(address).await.with_context(|| format!("connect to {address}"))?;
-    // Version 1.0 spares us chunked bodies: the body ends with the connection.
+    // With HTTP/1.0, the body is not chunked: it ends with the connection.
     let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut bytes = Vec::new();

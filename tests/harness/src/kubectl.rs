@@ -7,7 +7,7 @@ use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
-/// A kubectl and the cluster it talks to.
+/// A kubectl, and the cluster that it uses.
 #[derive(Clone, Debug)]
 pub struct Kubectl {
     program: PathBuf,
@@ -15,10 +15,10 @@ pub struct Kubectl {
     cache: Option<PathBuf>,
 }
 
-/// What a run of kubectl said.
+/// The result of running kubectl.
 #[derive(Clone, Debug)]
 pub struct Output {
-    /// How it ended.
+    /// The exit status.
     pub status: ExitStatus,
     /// Its standard output.
     pub stdout: String,
@@ -27,11 +27,11 @@ pub struct Output {
 }
 
 impl Output {
-    /// The standard output of a kubectl that succeeded.
+    /// The standard output, if kubectl succeeded.
     ///
     /// # Errors
     ///
-    /// If it failed; the error quotes its standard error.
+    /// If it failed; the error quotes the standard error.
     pub fn ok(self) -> Result<String> {
         if !self.status.success() {
             bail!("kubectl failed ({}): {}", self.status, self.stderr.trim());
@@ -41,14 +41,14 @@ impl Output {
 }
 
 impl Kubectl {
-    /// The kubectl at `program`, or of that name in the PATH, talking to the cluster of `kubeconfig` and keeping what
-    /// it learns about the cluster in the directory `cache` instead of the user's home.
+    /// The kubectl at `program`, or of that name in the PATH, for the cluster of `kubeconfig`. Its cache is in the directory
+    /// `cache` instead of the user's home.
     #[must_use]
     pub fn new(program: &Path, kubeconfig: &Path, cache: Option<&Path>) -> Self {
         Self { program: program.to_owned(), kubeconfig: kubeconfig.to_owned(), cache: cache.map(Path::to_owned) }
     }
 
-    /// A command line to add arguments to.
+    /// A command to add arguments to.
     #[must_use]
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
@@ -65,7 +65,7 @@ impl Kubectl {
     ///
     /// # Errors
     ///
-    /// If kubectl cannot be run. That it fails is not an error here but part of the [`Output`].
+    /// If kubectl cannot be run. A failure of kubectl is not an error here, but part of the [`Output`].
     pub fn run(&self, args: &[impl AsRef<OsStr>], input: &str) -> Result<Output> {
         let mut child = self
             .command()
@@ -77,7 +77,7 @@ impl Kubectl {
             .with_context(|| format!("run {}", self.program.display()))?;
         let mut stdin = child.stdin.take().context("kubectl has no input")?;
         let output = std::thread::scope(|scope| {
-            // A kubectl that ends before it has read everything breaks the pipe; its output tells why.
+            // If kubectl exits before it has read everything, the write fails; its output says why.
             scope.spawn(move || stdin.write_all(input.as_bytes()).ok());
             child.wait_with_output()
         })?;
@@ -88,12 +88,12 @@ impl Kubectl {
         })
     }
 
-    /// Applies the definitions of custom resources in the files or directories `paths`, and waits until the API
-    /// server serves them.
+    /// Applies the CustomResourceDefinitions in the files or directories `paths`, and waits until the API server serves
+    /// them.
     ///
     /// # Errors
     ///
-    /// If a file is wrong or the API server refuses it.
+    /// If a file is invalid, or the API server refuses it.
     pub fn apply_crds(&self, paths: &[PathBuf]) -> Result<()> {
         for path in paths {
             let file = path.as_os_str();

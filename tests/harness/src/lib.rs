@@ -1,13 +1,13 @@
-//! A real Kubernetes control plane for tests, and what tests need around it.
+//! A real Kubernetes control plane for tests, and the tools to use it.
 //!
-//! A test starts one with [`ControlPlane::start`] and talks to it with a [client](ControlPlane::client) or with
-//! [`kubectl`](ControlPlane::kubectl), runs the operator against it as a process of its own ([`Operator`]), waits for
-//! what should happen with [`eventually`] and counts the requests that were sent in the [`Audit`] log.
+//! A test starts one with [`ControlPlane::start`] and accesses it with a [client](ControlPlane::client) or with
+//! [`kubectl`](ControlPlane::kubectl). It runs the operator as a process of its own ([`Operator`]), waits for results with
+//! [`eventually`], and counts requests in the [`Audit`] log.
 //!
-//! The control plane itself is run by the program `control-plane` of this package, which the tests start and hold by a
-//! pipe: when the test process ends, however it ends, the pipe closes, and `control-plane` ends its servers and removes
-//! their directory. So a test that is killed leaves neither processes nor files behind, and a control plane may live in
-//! a `static`, which Rust never drops.
+//! The program `control-plane` of this package runs the control plane itself. The tests start it and hold a pipe to it: when
+//! the test process ends, for whatever reason, the pipe closes, and `control-plane` stops its servers and removes their
+//! directory. So a killed test leaves neither processes nor files behind, and a control plane can be a `static`, which Rust
+//! never drops.
 //!
 //! ```no_run
 //! use std::path::Path;

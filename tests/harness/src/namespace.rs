@@ -1,21 +1,21 @@
-//! Namespaces for tests to be alone in.
+//! Separate namespaces for tests.
 
 use anyhow::{Context as _, Result};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, ObjectMeta, PostParams};
 use kube::{Client, ResourceExt as _};
 
-/// The label, name and value, of each namespace that [`namespace`] makes.
+/// The label, name and value, of each namespace that [`namespace`] creates.
 ///
-/// A control plane that is started for a test takes its namespaces with it. On a cluster of one's own they stay, for
-/// one to look at; `kubectl delete namespace -l` with this label removes them.
+/// Namespaces disappear with the control plane that was started for a test. On an external cluster they remain for
+/// inspection; `kubectl delete namespace -l` with this label removes them.
 pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "keypair-test-harness");
 
-/// Makes a namespace whose name begins with `prefix` and is unique, and returns the name.
+/// Creates a namespace whose name begins with `prefix` and is unique, and returns the name.
 ///
 /// # Errors
 ///
-/// If the API server refuses, or cannot be reached.
+/// If the API server refuses it, or cannot be reached.
 pub async fn namespace(client: &Client, prefix: &str) -> Result<String> {
     let (label, value) = MANAGED_BY;
     let wanted = Namespace {

@@ -15,13 +15,13 @@ use tokio::time::sleep;
 use crate::watchdog::Watchdog;
 use crate::{http_get, signal, tail};
 
-/// How long [`Operator::stop`] gives the program to end by itself.
+/// How long [`Operator::stop`] waits for the program to exit.
 const GRACE: Duration = Duration::from_secs(30);
 const INTERVAL: Duration = Duration::from_millis(20);
 /// How much of the log an error quotes.
 const QUOTED_LINES: usize = 40;
 
-/// A running operator. It is ended when this is dropped, and also when the test process is killed.
+/// A running operator. It is killed when this is dropped, and also when the test process is killed.
 #[derive(Debug)]
 pub struct Operator {
     process: Child,
@@ -31,8 +31,8 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// Runs `binary` with `args` against the cluster of `kubeconfig`, with the variables `env` added to those of the
-    /// test. What it writes to standard output and standard error goes to one [log](Operator::log).
+    /// Runs `binary` with `args` against the cluster of `kubeconfig`, with the variables `env` in addition to those of the
+    /// test. Its standard output and standard error go to one [log](Operator::log).
     ///
     /// # Errors
     ///
@@ -53,7 +53,7 @@ impl Operator {
         let output = File::create(&log).context("make a log")?;
         let mut process = Command::new(binary)
             .args(args)
-            // kube would use a proxy even for loopback, whatever NO_PROXY says.
+            // kube would use a proxy even for loopback, despite NO_PROXY.
             .env_remove("HTTPS_PROXY")
             .env_remove("https_proxy")
             .env("KUBECONFIG", kubeconfig)
@@ -73,13 +73,13 @@ impl Operator {
         }
     }
 
-    /// The id of its process.
+    /// The process ID.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.process.id()
     }
 
-    /// What it has written so far.
+    /// The log so far.
     ///
     /// # Errors
     ///
@@ -89,20 +89,20 @@ impl Operator {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// How it ended, if it has.
+    /// The exit status, if the process has exited.
     ///
     /// # Errors
     ///
-    /// If the system does not say.
+    /// If the status cannot be determined.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
         Ok(self.process.try_wait()?)
     }
 
-    /// Waits for a line of its log that contains `text`, and returns that line.
+    /// Waits for a log line that contains `text`, and returns that line.
     ///
     /// # Errors
     ///
-    /// If it ends or `timeout` passes before; the error quotes the end of its log.
+    /// If the process exits or `timeout` passes first; the error quotes the end of the log.
     pub async fn wait_for_line(&mut self, text: &str, timeout: Duration) -> Result<String> {
         self.wait_for(&format!("a line with {text:?}"), timeout, async |this| {
             let log = this.log().ok()?;
@@ -115,7 +115,7 @@ impl Operator {
     ///
     /// # Errors
     ///
-    /// If it ends or `timeout` passes before; the error quotes the end of its log.
+    /// If the process exits or `timeout` passes first; the error quotes the end of the log.
     pub async fn wait_for_http(&mut self, address: SocketAddr, path: &str, timeout: Duration) -> Result<()> {
         self.wait_for(&format!("http://{address}{path}"), timeout, async |_| match http_get(address, path).await {
             Ok(response) if response.status == 200 => Some(()),
@@ -124,11 +124,11 @@ impl Operator {
         .await
     }
 
-    /// Waits until it has ended by itself.
+    /// Waits until the process exits by itself.
     ///
     /// # Errors
     ///
-    /// If `timeout` passes before; the error quotes the end of its log.
+    /// If `timeout` passes first; the error quotes the end of the log.
     pub async fn wait(&mut self, timeout: Duration) -> Result<ExitStatus> {
         let deadline = Instant::now() + timeout;
         loop {
@@ -142,11 +142,11 @@ impl Operator {
         }
     }
 
-    /// Asks it to end, with SIGTERM as Kubernetes does, and waits until it has.
+    /// Sends SIGTERM, as Kubernetes does, and waits until the process exits.
     ///
     /// # Errors
     ///
-    /// If it has not ended after 30 seconds, the grace period that Kubernetes gives; it is killed then.
+    /// If it has not exited after 30 seconds, the grace period of Kubernetes; then it is killed.
     pub async fn stop(&mut self) -> Result<ExitStatus> {
         if let Some(status) = self.ended()? {
             return Ok(status);
@@ -161,11 +161,11 @@ impl Operator {
         }
     }
 
-    /// Ends it at once, leaving it no time to do anything about it, and waits until it is gone.
+    /// Kills the process, which cannot react to that, and waits until it has exited.
     ///
     /// # Errors
     ///
-    /// If the system refuses.
+    /// If the process cannot be killed.
     pub fn kill(&mut self) -> Result<()> {
         self.process.kill()?;
         self.process.wait()?;
@@ -180,7 +180,7 @@ impl Operator {
     ) -> Result<T> {
         let deadline = Instant::now() + timeout;
         loop {
-            // In this order, for the last line may be written just before the end.
+            // In this order, because the last line may be written just before the exit.
             let ended = self.ended()?;
             if let Some(found) = probe(self).await {
                 return Ok(found);
@@ -202,7 +202,7 @@ impl Operator {
 
 impl Drop for Operator {
     fn drop(&mut self) {
-        // Nothing can be done about an error here, and the only one to expect is that it has ended already.
+        // An error has no remedy here, and usually means that the process has already exited.
         self.kill().ok();
         if std::thread::panicking() {
             eprintln!("the end of the operator's log:\n{}", tail(&self.log, QUOTED_LINES));

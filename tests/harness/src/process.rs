@@ -1,4 +1,4 @@
-//! Processes by their id, their ports and their logs.
+//! Process IDs, ports and logs.
 
 use std::fs;
 use std::net::TcpListener;
@@ -11,34 +11,34 @@ fn pid(id: u32) -> Option<Pid> {
     Pid::from_raw(i32::try_from(id).ok()?)
 }
 
-/// Sends `signal` to the process with the id `id`.
+/// Sends `signal` to the process with the ID `id`.
 ///
 /// # Errors
 ///
-/// If there is no such process, or it belongs to somebody else.
+/// If the process does not exist, or belongs to another user.
 pub fn signal(id: u32, signal: Signal) -> Result<()> {
     let pid = pid(id).with_context(|| format!("{id} is not a process id"))?;
     kill_process(pid, signal).with_context(|| format!("signal to process {id}"))
 }
 
-/// Whether there is a process with the id `id`, be it one that has ended and is not yet waited for.
+/// Whether a process with the ID `id` exists, even as a zombie.
 #[must_use]
 pub fn is_running(id: u32) -> bool {
     pid(id).is_some_and(|pid| test_kill_process(pid).is_ok())
 }
 
-/// A loopback port that nothing listened on a moment ago. Another process may take it first, so a caller that can
-/// start over with another port should.
+/// A loopback port that was free a moment ago. Another process may take it first, so callers should retry with another port
+/// if they can.
 ///
 /// # Errors
 ///
-/// If the machine has no loopback interface or no port to spare.
+/// If the machine has no loopback interface or no free port.
 pub fn free_port() -> Result<u16> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).context("look for a free port")?;
     Ok(listener.local_addr()?.port())
 }
 
-/// The last `lines` lines of the file at `path`, or a remark that it cannot be read.
+/// The last `lines` lines of the file at `path`, or a note that it cannot be read.
 #[must_use]
 pub fn tail(path: &Path, lines: usize) -> String {
     match fs::read(path) {

@@ -1,4 +1,4 @@
-//! `sshd`, to try keys on.
+//! `sshd`, to test keys with.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ const TRIES: usize = 5;
 const START: Duration = Duration::from_secs(30);
 const PLACES: [&str; 3] = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/sshd"];
 
-/// The system's `sshd` on a port of loopback. It is ended, by its own process id, when this is dropped.
+/// The system's `sshd` on a loopback port. It is killed, by its process ID, when this is dropped.
 #[derive(Debug)]
 pub struct Sshd {
     port: u16,
@@ -20,27 +20,28 @@ pub struct Sshd {
 }
 
 impl Sshd {
-    /// Runs `sshd` with this configuration, and on a port of its own whatever that says. It is kept in a file in `directory`.
+    /// Runs `sshd` with this configuration, on a free port whatever the configuration says. A file in `directory` contains
+    /// it.
     ///
     /// # Errors
     ///
-    /// If there is no `sshd`, or it does not listen; the error quotes what it said.
+    /// If `sshd` is not installed, or does not listen; the error quotes its messages.
     pub async fn start(directory: &Path, config: &str) -> Result<Self> {
-        // sshd wants to be called by its whole path.
+        // sshd must be called by its absolute path.
         let sshd = PLACES.into_iter().map(PathBuf::from).find(|path| path.is_file());
         let sshd = sshd.context("there is no sshd: run hack/test-tools.sh")?;
-        // As root, sshd insists on this directory, which the system's own sshd would make.
+        // As root, sshd requires this directory, which the system's service would create.
         fs::create_dir_all("/run/sshd").ok();
         let file = directory.join("sshd_config.here");
         let mut last = None;
         for _ in 0..TRIES {
             let port = free_port()?;
-            // Of settings that stand twice, the first counts.
+            // Of repeated settings, the first one applies.
             fs::write(&file, format!("ListenAddress 127.0.0.1:{port}\nPidFile none\n{config}\n"))?;
             let args = ["-D".as_ref(), "-e".as_ref(), "-f".as_ref(), file.as_os_str()];
-            // The kubeconfig means nothing to sshd.
+            // sshd does not use the kubeconfig.
             let mut process = Operator::spawn(&sshd, Path::new("/dev/null"), args, [("LC_ALL", "C")])?;
-            // Another process may have taken the port in the meantime: then with the next.
+            // Another process may have taken the port in the meantime; then the next one is tried.
             match process.wait_for_line("Server listening", START).await {
                 Ok(_) => return Ok(Self { port, _process: process }),
                 Err(error) => last = Some(error),
@@ -58,7 +59,7 @@ impl Sshd {
         self.port
     }
 
-    /// The line of `known_hosts` for this server with the host key `public_key`.
+    /// The `known_hosts` line for this server with the host key `public_key`.
     #[must_use]
     pub fn known_host(&self, public_key: &str) -> String {
         format!("[127.0.0.1]:{} {}\n", self.port, public_key.trim())

@@ -1,17 +1,17 @@
-//! Waiting for what a controller does in its own time.
+//! Waiting for the results of controllers.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use tokio::time::sleep;
 
-/// How long between two looks: short beside what an API server takes to tell of a change.
+/// The interval between two probes: short compared with the time that an API server takes to report a change.
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// Calls `probe` until it returns `Some`, and returns what is in it.
+/// Calls `probe` until it returns `Some`, and returns the value in it.
 ///
-/// An error of `probe` means "not yet" like `None` does, for what one waits for often begins as "not found"; the last
-/// one is quoted when time is up. `what` completes the sentence "waited for …".
+/// An error of `probe` means "not yet", like `None`, because the awaited object is often "not found" at first. The last
+/// error is quoted after the timeout. `what` completes the sentence "waited for …".
 ///
 /// # Errors
 ///

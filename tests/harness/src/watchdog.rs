@@ -1,4 +1,4 @@
-//! What ends a process and removes its directory if the test that started it is killed.
+//! Kills a process and removes its directory if the test that started it is killed.
 
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
@@ -7,8 +7,8 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
-/// A process of the program `control-plane` that waits until its input ends. If the last it read there is
-/// [`Watchdog::RELEASE`], all is well; otherwise the test is dead and it does what the test cannot do any more.
+/// A process of the program `control-plane` that waits until its input ends. If the input ends with [`Watchdog::RELEASE`],
+/// it does nothing. Otherwise the test is dead, and the watchdog cleans up in its place.
 #[derive(Debug)]
 pub(crate) struct Watchdog {
     process: Child,
@@ -16,10 +16,10 @@ pub(crate) struct Watchdog {
 }
 
 impl Watchdog {
-    /// Says that there is nothing to do.
+    /// Tells the watchdog that there is nothing to do.
     const RELEASE: &str = "released\n";
 
-    /// Watches over the process `id`, which uses the directory `dir`.
+    /// Starts a watchdog for the process `id`, which uses the directory `dir`.
     pub(crate) fn start(id: u32, dir: &Path) -> Result<Self> {
         let mut process = Command::new(control_plane_program()?)
             .arg("watch")
@@ -28,9 +28,9 @@ impl Watchdog {
             .arg("--remove")
             .arg(dir)
             .stdin(Stdio::piped())
-            // Who reads the test's output waits for its end, which need not be ours.
+            // Programs that read the test's output wait until it is closed, which must not depend on the watchdog.
             .stdout(Stdio::null())
-            // It must outlive the interrupt that a terminal sends to the test.
+            // It must survive the interrupt that a terminal sends to the test.
             .process_group(0)
             .spawn()
             .context("start a watchdog")?;
@@ -42,7 +42,7 @@ impl Watchdog {
 impl Drop for Watchdog {
     fn drop(&mut self) {
         if let Some(mut input) = self.input.take() {
-            // If it is gone already there is nobody to release.
+            // Fails only if the watchdog has already exited.
             input.write_all(Self::RELEASE.as_bytes()).ok();
         }
         self.process.wait().ok();
@@ -55,7 +55,7 @@ pub fn released(input: &str) -> bool {
     input.ends_with(Watchdog::RELEASE)
 }
 
-/// The program `control-plane`, which Cargo puts into the directory above that of the test programs.
+/// The program `control-plane`, which Cargo puts into the parent of the directory with the test programs.
 pub(crate) fn control_plane_program() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("KEYPAIR_CONTROL_PLANE") {
         return Ok(path.into());

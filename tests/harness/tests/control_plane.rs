@@ -18,7 +18,7 @@ use serde_json::json;
 
 const SECONDS: Duration = Duration::from_secs(15);
 
-/// One for all tests that need nothing special.
+/// Shared by all tests with default requirements.
 static PLANE: LazyLock<ControlPlane> =
     LazyLock::new(|| ControlPlane::start(&Options { audit: true, ..Options::default() }).expect("a control plane"));
 
@@ -26,7 +26,7 @@ fn config_map(name: &str) -> ConfigMap {
     ConfigMap { metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() }, ..ConfigMap::default() }
 }
 
-/// Makes a ConfigMap that belongs to `owner`, deletes the owner and waits for the ConfigMap to follow.
+/// Creates a ConfigMap that is owned by `owner`, deletes the owner, and waits until the ConfigMap is collected.
 async fn is_collected<K>(config_maps: &Api<ConfigMap>, owners: &Api<K>, owner: &K, kind: &K::DynamicType) -> Result<()>
 where
     K: Resource + Clone + Debug + DeserializeOwned,
@@ -50,7 +50,7 @@ fn kubectl_has_the_version_of_the_server() {
         .filter_map(|line| line.split(": ").nth(1))
         .collect();
     assert_eq!(versions.len(), 2, "{version}");
-    assert_eq!(versions[0], versions[1], "client and server");
+    assert_eq!(versions[0], versions[1], "client and server versions differ");
 }
 
 #[test]

@@ -14,10 +14,10 @@ use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
 const SECONDS: Duration = Duration::from_secs(15);
-/// Long enough for a busy machine to start a control plane, short beside a timeout.
+/// Long enough for a busy machine to start a control plane, short compared with a timeout.
 const START: Duration = Duration::from_secs(60);
 
-/// A `control-plane` that keeps its files in a directory of its own, so that one sees what it leaves.
+/// A `control-plane` with its files in a separate directory, which shows what it leaves behind.
 struct Started {
     process: Child,
     stdout: BufReader<std::process::ChildStdout>,
@@ -47,8 +47,8 @@ impl Started {
         serde_json::from_str(&first_line(&mut self.stdout)).unwrap()
     }
 
-    /// Waits for it to fail and returns what it said about that. It does not use the standard library's `wait`, which
-    /// ends its input first.
+    /// Waits for it to fail, and returns its messages. Does not use the standard library's `wait`, which closes the input
+    /// first.
     async fn failure(&mut self) -> String {
         let status = eventually(START, "control-plane to fail", async || Ok(self.process.try_wait()?)).await.unwrap();
         assert!(!status.success());
@@ -70,7 +70,7 @@ impl Drop for Started {
     }
 }
 
-/// The first line that is JSON; a test program prints others before.
+/// The first line of JSON; a test program prints other lines first.
 fn first_line(output: impl std::io::BufRead) -> String {
     output.lines().map_while(Result::ok).find(|line| line.starts_with('{')).expect("a line of JSON")
 }
@@ -92,7 +92,7 @@ fn script(path: &Path, text: &str) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// A directory of programs as in [`Options::assets`], to add others to, and the directory that has them all.
+/// A directory with these programs, as in [`Options::assets`], to add others to, and the directory that has all of them.
 fn assets(programs: &[&str]) -> (TempDir, PathBuf) {
     let built = Command::new("bash")
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../hack/controlplane.sh"))
@@ -173,7 +173,7 @@ async fn a_failing_server_is_reported_quickly() {
     assert!(is_empty(plane.files.path()));
 }
 
-/// The programs of envtest, and a port that another process takes before it is used.
+/// Uses the programs of envtest, and a port that another process takes before it is used.
 #[test]
 fn the_control_plane_starts_without_controllers_on_other_ports() {
     let (dir, original) = assets(&["kube-apiserver", "kubectl"]);
@@ -193,13 +193,13 @@ fn the_control_plane_starts_without_controllers_on_other_ports() {
     assert!(said.contains("has no kube-controller-manager"), "{said}");
 }
 
-/// Says what the test that [`killed_tests_leave_no_processes`] kills has started.
+/// What was started by the test that [`killed_tests_leave_no_processes`] kills.
 #[derive(Serialize, Deserialize)]
 struct Victim {
     pids: Vec<u32>,
 }
 
-/// Set for the test process that is to be killed.
+/// Set in the test process that is to be killed.
 const VICTIM: &str = "HARNESS_TEST_VICTIM";
 
 #[test]
@@ -241,12 +241,12 @@ async fn killed_tests_leave_no_processes() {
     eventually(SECONDS, "all files to be removed", async || Ok(is_empty(files.path()).then_some(()))).await.unwrap();
 }
 
-/// Something that runs until it is ended.
+/// A process that runs until it is killed.
 fn sleeper(kubeconfig: &Path) -> Operator {
     shell(kubeconfig, "exec sleep 1000")
 }
 
-/// A shell in the place of an operator.
+/// A shell in place of an operator.
 fn shell(kubeconfig: &Path, text: &str) -> Operator {
     let env = [("TOLD", "so")];
     Operator::spawn(Path::new("/bin/sh"), kubeconfig, ["-c", text], env).unwrap()

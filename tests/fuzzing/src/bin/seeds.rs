@@ -1,12 +1,12 @@
-//! Writes what cargo-fuzz begins with: `fuzz-seeds FOLDER`. For each target a folder with its seeds and the inputs that have
-//! broken it once, and a dictionary of words that readers look for.
+//! Writes the initial corpus of cargo-fuzz: `fuzz-seeds FOLDER`. It consists of a folder for each target, with its seeds and
+//! the inputs that once broke it, and of a dictionary of words that the parsers look for.
 
 use std::{env, error::Error, fmt::Write as _, fs, path::Path};
 
 use keypair_fuzzing::{TARGETS, seeds};
 use keypair_operator::domain::key::{BARE_TOKENS, KeyType, PRIVATE_KEY_MARKERS};
 
-/// Words that no table of the operator has.
+/// Words that are in no table of the operator.
 const WORDS: &[&str] = &[
     "---- BEGIN SSH2 PUBLIC KEY ----",
     "---- END SSH2 PUBLIC KEY ----",
@@ -36,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for target in TARGETS {
         let folder = folder.join(target.name);
         fs::create_dir_all(&folder)?;
-        // Those of an earlier run; what the fuzzer has found stays.
+        // Removes the seeds of an earlier run, and keeps what the fuzzer has found.
         for entry in fs::read_dir(&folder)? {
             let path = entry?.path();
             if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("seed-")) {

@@ -224,11 +224,11 @@ impl Seen {
         };
         let version = version(secret.resource_version());
         let now = Key { digest: digest(&key.0), secret: secret.name_any(), version };
-        match self.keys.insert(uid.clone(), now.clone()) {
-            Some(before) if before.digest != now.digest && !self.is_switch(secret, &now, is_listed) => {
-                self.second.push((uid.clone(), before, now))
-            }
-            _ => {}
+        if let Some(before) = self.keys.insert(uid.clone(), now.clone())
+            && before.digest != now.digest
+            && !self.is_switch(secret, &now, is_listed)
+        {
+            self.second.push((uid.clone(), before, now));
         }
         Vec::new()
     }

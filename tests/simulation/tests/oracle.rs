@@ -173,7 +173,7 @@ fn the_oracle_reports_another_key_in_a_status() {
 }
 
 /// The KeyPair `web`, whose status shows key 0 as the current one and key 1 as the next one, which waits for a gate.
-fn rotating(settings: Value) -> World {
+fn rotating(settings: &Value) -> World {
     let world = World::new(5);
     let annotations = json!({ "keypairs.dev/rotate": "1" });
     let patch = json!({ "metadata": { "annotations": annotations }, "spec": { "rotation": settings } });
@@ -231,7 +231,7 @@ fn switch(world: &World) {
 #[tokio::test(start_paused = true)]
 async fn the_oracle_allows_a_rotation() {
     let gate = "example.com/registered";
-    let world = rotating(json!({ "publishBefore": "1h", "keepAfter": "1h", "gates": [gate] }));
+    let world = rotating(&json!({ "publishBefore": "1h", "keepAfter": "1h", "gates": [gate] }));
     tokio::time::sleep(Duration::from_secs(3600)).await;
     let condition = json!({
         "type": gate, "status": "True", "reason": "Done", "message": "", "lastTransitionTime": "2027-01-15T09:00:00Z",
@@ -247,7 +247,7 @@ async fn the_oracle_allows_a_rotation() {
 
 #[tokio::test(start_paused = true)]
 async fn the_oracle_reports_a_switch_to_a_key_that_was_published_for_too_short_a_time() {
-    let world = rotating(json!({ "publishBefore": "1h" }));
+    let world = rotating(&json!({ "publishBefore": "1h" }));
     tokio::time::sleep(Duration::from_secs(3590)).await;
     switch(&world);
     world.is_violated("a key became current that was published");
@@ -255,14 +255,14 @@ async fn the_oracle_reports_a_switch_to_a_key_that_was_published_for_too_short_a
 
 #[tokio::test(start_paused = true)]
 async fn the_oracle_reports_a_switch_while_a_gate_is_closed() {
-    let world = rotating(json!({ "publishBefore": "0s", "gates": ["example.com/registered"] }));
+    let world = rotating(&json!({ "publishBefore": "0s", "gates": ["example.com/registered"] }));
     switch(&world);
     world.is_violated("while the gate example.com/registered was closed");
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_oracle_reports_a_switch_to_a_key_that_was_not_published() {
-    let world = rotating(json!({ "publishBefore": "0s" }));
+    let world = rotating(&json!({ "publishBefore": "0s" }));
     let patch = rotated(&world, &[("ssh-privatekey", 2), ("ssh-privatekey.previous", 0)]);
     world.as_operator("PATCH", &World::secrets("/web"), &patch);
     world.is_violated("a key became current that no status has shown before");
@@ -270,7 +270,7 @@ async fn the_oracle_reports_a_switch_to_a_key_that_was_not_published() {
 
 #[tokio::test(start_paused = true)]
 async fn the_oracle_reports_a_previous_key_that_is_removed_too_early() {
-    let world = rotating(json!({ "publishBefore": "0s", "keepAfter": "1h" }));
+    let world = rotating(&json!({ "publishBefore": "0s", "keepAfter": "1h" }));
     switch(&world);
     world.status("web", &shown(&[("Previous", 0), ("Current", 1)]));
     tokio::time::sleep(Duration::from_secs(3590)).await;

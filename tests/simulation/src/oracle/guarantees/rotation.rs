@@ -120,7 +120,8 @@ impl Checker {
             found.push("a previous key was removed before keepAfter was over".to_owned());
         }
         let is_new = |key: &Arc<str>| !record.keys.contains(key) && !self.user_keys.contains(key);
-        if !record.keys.is_empty() && keys_after.iter().any(is_new) && !rotation.is_requested {
+        let is_unasked = rotation.is_configured && !rotation.is_requested;
+        if is_unasked && !record.keys.is_empty() && keys_after.iter().any(is_new) {
             found.push("a rotation that nobody asked for".to_owned());
         }
         let exists = record.exists;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::stage::{Scene, WITH, WITHOUT, all_keypairs, pair};
 
-const TROUBLESHOOTING: &str = include_str!("../../docs/troubleshooting.md");
+const SYMPTOMS: &str = include_str!("../../docs/symptoms.md");
 
 /// Templates that turn a Secret into input for a controller, with content from the attacker.
 fn markings() -> Vec<(&'static str, Value)> {
@@ -87,7 +87,7 @@ async fn try_all(scene: &Scene) -> Vec<(&'static str, Value)> {
             assert_eq!(scene.admin.get(&scene.pairs(name)).await.status, 404);
             let (_, said) = answer.message().split_once(" denied request: ").unwrap();
             let said = said.replace(&tenant.name, "alice").replace(&scene.namespace, "shop");
-            assert!(TROUBLESHOOTING.contains(&said), "the documentation does not quote: {said}");
+            assert!(SYMPTOMS.contains(&said), "the documentation does not quote: {said}");
         } else {
             answer.admitted();
             stored.push((name, template));

@@ -1,8 +1,9 @@
 //! The input of one decision about the Secret of a generated pair.
 
-use super::{AcceptedKeyPair, Desired, NextStep, Observed, Ownership, ReadSecret};
+use super::{AcceptedKeyPair, Desired, NextStep, Observed, Ownership, ReadSecret, refusals};
 use crate::domain::{
     key::{KeySpec, PublicKey},
+    reason::Refusal,
     region::Region,
     secret::OnLoss,
 };
@@ -51,6 +52,15 @@ impl<'a> Case<'a> {
         let is_replacement = self.desired.parameters.secret.on_loss == OnLoss::Regenerate
             && secret.replaces.as_ref() == Some(&recorded.fingerprints.sha256);
         recorded.contradicts(key) && !is_replacement && !self.is_switched(secret, key)
+    }
+
+    /// What is wrong with a Secret that is ours and does not hold the right key.
+    pub(super) fn wrong_key(self, name: &str, secret: &ReadSecret) -> Refusal {
+        if self.observed.recorded.is_none() && secret.public_key.is_some() {
+            refusals::key_outdated(name)
+        } else {
+            refusals::key_mismatch(name)
+        }
     }
 
     /// Whether the key has the kind that the spec asks for or, if it asks for none, any kind that the profile accepts.

@@ -91,13 +91,10 @@ impl<'a> Case<'a> {
     /// The Secret belongs to this pair: it must hold the key that the status records, or one that matches the spec.
     fn check_own_secret(self, name: &str) -> Option<NextStep> {
         let secret = self.read_secret(name).filter(|secret| secret.ownership == Ownership::Ours)?;
-        let refuse = |refusal| Some(refuse_until_changed(self.observed, name, refusal));
-        let Some(key) = &secret.public_key else { return refuse(refusals::key_mismatch(name)) };
-        match &self.observed.recorded {
-            Some(recorded) if self.holds_other_key(recorded, secret, key) => refuse(refusals::key_mismatch(name)),
-            None if !self.matches_spec(key) => refuse(refusals::key_outdated(name)),
-            _ => Some(self.apply_settings(name, secret, key)),
-        }
+        Some(match &secret.public_key {
+            Some(key) if self.holds_right_key(secret) => self.apply_settings(name, secret, key),
+            _ => refuse_until_changed(self.observed, name, self.wrong_key(name, secret)),
+        })
     }
 
     fn report_changed_by_admission(self, name: &str) -> Option<NextStep> {

@@ -72,7 +72,7 @@ pub(super) fn decide(case: Case<'_>, current: &str) -> NextStep {
             }
         }
         (ObservedSecret::Absent, ObservedSecret::Read(secret)) if secret.ownership == Ownership::Ours => {
-            refuse_until_changed(observed, current, refusals::key_mismatch(current))
+            refuse_until_changed(observed, current, case.wrong_key(current, secret))
         }
         // A create request without a response made this name a candidate, but the Secret is foreign: create one with the name in the spec.
         (ObservedSecret::Absent, ObservedSecret::Read(secret))
@@ -108,7 +108,7 @@ pub(super) fn decide(case: Case<'_>, current: &str) -> NextStep {
             }
             match &copy.public_key {
                 Some(key) => case.apply_settings(target, copy, key),
-                None => refuse_until_changed(observed, target, refusals::key_mismatch(target)),
+                None => refuse_until_changed(observed, target, case.wrong_key(target, copy)),
             }
         }
         // `refuse_failed_request` has reported every other answer above.
@@ -138,7 +138,7 @@ fn resolve_conflict(
     let refuse = |refusal| refuse_until_changed(case.observed, target, refusal);
     match copy.ownership {
         Ownership::Foreign if !copy.admission_changes.is_empty() => case.refuse_changed_by_admission(target, copy),
-        Ownership::Ours => refuse(refusals::key_mismatch(target)),
+        Ownership::Ours => refuse(case.wrong_key(target, copy)),
         // Offered with the same key: no copy is needed.
         Ownership::Offered => match case.check_offer(copy, target) {
             Ok(()) => match found {

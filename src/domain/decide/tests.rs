@@ -402,6 +402,33 @@ fn a_conflict_message_locates_the_key_only_if_it_exists() {
     }
 }
 
+/// A restarted operator knows of no other Secret that it may have created, and must say the same.
+#[test]
+fn a_key_of_another_kind_is_reported_before_acceptance_whatever_was_created() {
+    let mut desired = desired(None, KeySpec::EcdsaP256);
+    desired.parameters.secret.name = "moved".to_owned();
+    let told = |created: &[&str], key: Option<PublicKey>| {
+        let observed = Observed {
+            created_secrets: created.iter().map(|name| (*name).to_owned()).collect(),
+            secrets: [
+                ("moved".to_owned(), ObservedSecret::Read(read_secret(true, key))),
+                ("web".to_owned(), ObservedSecret::Absent),
+            ]
+            .into(),
+            ..World::new(None).observe(&desired)
+        };
+        let NextStep::Report(report) = decide(&desired, &observed, &granting_ledger()) else { panic!("no report") };
+        report.refusals[0].to_string()
+    };
+    for key in [None, Some(KEYS[0].clone())] {
+        let words = told(&[], key.clone());
+        assert_eq!(words.contains("of another kind"), key.is_some(), "{words}");
+        for created in [&["web"][..], &["web", "moved"], &["moved", "web"]] {
+            assert_eq!(told(created, key.clone()), words, "{created:?}");
+        }
+    }
+}
+
 /// Without `spec.generate`, an adopted key may be of another kind than the default, for which the encoding was checked.
 #[test]
 fn an_encoding_that_cannot_hold_the_adopted_key_is_refused() {

@@ -48,7 +48,7 @@ impl<'a> Case<'a> {
     }
 
     /// Whether the Secret of an accepted pair holds another key, except one that replaced a lost key just before a crash.
-    pub(super) fn holds_other_key(self, recorded: &AcceptedKeyPair, secret: &ReadSecret, key: &PublicKey) -> bool {
+    fn holds_other_key(self, recorded: &AcceptedKeyPair, secret: &ReadSecret, key: &PublicKey) -> bool {
         let is_replacement = self.desired.parameters.secret.on_loss == OnLoss::Regenerate
             && secret.replaces.as_ref() == Some(&recorded.fingerprints.sha256);
         recorded.contradicts(key) && !is_replacement && !self.is_switched(secret, key)

@@ -91,10 +91,15 @@ impl<'a> Case<'a> {
     /// The Secret belongs to this pair: it must hold the key that the status records, or one that matches the spec.
     fn check_own_secret(self, name: &str) -> Option<NextStep> {
         let secret = self.read_secret(name).filter(|secret| secret.ownership == Ownership::Ours)?;
-        Some(match &secret.public_key {
+        Some(self.apply_settings_to_own(name, secret))
+    }
+
+    /// Applies the settings to a Secret that is ours, if it holds the right key.
+    pub(super) fn apply_settings_to_own(self, name: &str, secret: &ReadSecret) -> NextStep {
+        match &secret.public_key {
             Some(key) if self.holds_right_key(secret) => self.apply_settings(name, secret, key),
             _ => refuse_until_changed(self.observed, name, self.wrong_key(name, secret)),
-        })
+        }
     }
 
     fn report_changed_by_admission(self, name: &str) -> Option<NextStep> {
@@ -133,7 +138,7 @@ impl<'a> Case<'a> {
     }
 
     /// The Secret has the name in the spec and holds the key: applies the settings to it and cleans up after moves.
-    pub(super) fn apply_settings(self, name: &str, secret: &ReadSecret, key: &PublicKey) -> NextStep {
+    fn apply_settings(self, name: &str, secret: &ReadSecret, key: &PublicKey) -> NextStep {
         let observed = self.observed;
         let refuse = |refusal| refuse_until_changed(observed, name, refusal);
         if let Some(refusal) = self.settings_refusal(name, secret, key) {

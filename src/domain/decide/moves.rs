@@ -106,10 +106,7 @@ pub(super) fn decide(case: Case<'_>, current: &str) -> NextStep {
                     changes => refuse_until_changed(observed, target, refusals::changed_by_admission(target, changes)),
                 };
             }
-            match &copy.public_key {
-                Some(key) => case.apply_settings(target, copy, key),
-                None => refuse_until_changed(observed, target, case.wrong_key(target, copy)),
-            }
+            case.apply_settings_to_own(target, copy)
         }
         // `refuse_failed_request` has reported every other answer above.
         (

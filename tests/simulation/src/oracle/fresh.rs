@@ -65,9 +65,9 @@ pub async fn changes_of_a_fresh_operator(
             ready(object).1 == "SecretConflict" && belongs_to_open(&after, &secret)
         })
     };
-    let is_conflict_before_and_after = |key: &str| describes_owner(&before, key) && describes_owner(&after, key);
+    let states = [&before, &after];
     let may_change = |key: &str| {
-        [&before, &after].iter().any(|state| belongs_to_open(state, key)) || is_conflict_before_and_after(key)
+        states.iter().any(|state| belongs_to_open(state, key)) || states.iter().all(|state| describes_owner(state, key))
     };
     let changed = keys.into_iter().filter(|key| before.get(*key) != after.get(*key) && !may_change(key));
     changed

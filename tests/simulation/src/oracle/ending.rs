@@ -130,7 +130,8 @@ fn of_key_pair(
 fn of_rotation(key_pair: &Value, secret: &Value, now: Timestamp) -> Vec<String> {
     let mut found = Vec::new();
     let keys = keys_in(secret);
-    let is_rotated = key_pair.pointer("/spec/rotation").is_some();
+    // The API server treats null as absent.
+    let is_rotated = key_pair.pointer("/spec/rotation").is_some_and(Value::is_object);
     let shown: Vec<(&str, &str)> = keys_of_status(key_pair).collect();
     // Without rotation, the previous key stays for a day.
     if shown.len() == usize::from(!is_rotated) {

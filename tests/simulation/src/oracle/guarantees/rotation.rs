@@ -43,7 +43,7 @@ impl RotationRecord {
     /// Records a change of the `KeyPair`.
     pub(super) fn see(&mut self, before: Option<&Value>, after: &Value, clock: Timestamp) {
         let rotation = after.pointer("/spec/rotation");
-        self.is_configured |= rotation.is_some();
+        self.is_configured |= rotation.is_some_and(Value::is_object);
         let kind = |of: &Value| of.pointer("/spec/generate").cloned();
         self.is_requested |= annotation(after, "keypairs.dev/rotate").is_some()
             || is_scheduled(after)

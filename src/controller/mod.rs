@@ -121,6 +121,7 @@ pub async fn run(
         sources::secrets(namespace.as_deref(), Arc::clone(&context), SecretSelector::Labelled).boxed(),
         sources::secrets(namespace.as_deref(), Arc::clone(&context), SecretSelector::Relabelled).boxed(),
         generated_keys.map(Trigger::from).boxed(),
+        sources::clock_jumps(context.clock.clone()).boxed(),
         secret_triggers.boxed(),
     ])
     .take_until(Box::pin(shutdown));

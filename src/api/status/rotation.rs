@@ -78,7 +78,7 @@ impl KeyStatus {
 
 impl KeyPairStatus {
     /// What this status records about rotation. Invalid values are ignored, as in the rest of the status.
-    pub(super) fn rotation_state(&self) -> RotationState {
+    pub(in crate::api) fn rotation_state(&self) -> RotationState {
         let rotation = self.rotation.clone().unwrap_or_default();
         let mut keys: Vec<PhasedKey> = self.keys.iter().take(Phase::ALL.len()).filter_map(KeyStatus::checked).collect();
         keys.sort_by_key(|key| key.phase);

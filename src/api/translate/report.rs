@@ -152,8 +152,9 @@ fn conditions(key_pair: &KeyPair, report: &decide::Report, now: Timestamp) -> Ve
             .filter(|before| before.status == status)
             .map_or(Time(now), |before| before.last_transition_time.clone()),
     };
-    let rotating =
-        rotating(key_pair, report, now).map(|(status, reason, message)| condition(ROTATING, status, reason, message));
+    let rotating = rotating(key_pair, report, now)
+        .map(|(status, reason, message)| condition(ROTATING, status, reason, message))
+        .map(|rotating| recorded_if_halted(key_pair, report).unwrap_or(rotating));
     let Some(first) = report.refusals.first() else {
         let before = key_pair.status.as_ref();
         let was_promoted = |message: &str| {
@@ -222,6 +223,14 @@ fn rotating(
     } else {
         ("False", "Idle", format!("Key {} is the only key.", state.revision))
     })
+}
+
+/// The condition [`ROTATING`] as the status records it, if a refusal prevents the next step: then no time that passes changes anything.
+fn recorded_if_halted(key_pair: &KeyPair, report: &decide::Report) -> Option<Condition> {
+    let before = key_pair.status.as_ref().filter(|_| !report.refusals.is_empty())?;
+    let state = report.accepted.as_ref().map(|accepted| &accepted.rotation)?;
+    let recorded = before.condition(ROTATING).filter(|_| before.rotation_state() == *state)?;
+    Some(Condition { observed_generation: key_pair.metadata.generation, ..recorded.clone() })
 }
 
 /// Truncates a message to the limit of an Event (1024 bytes), so that it reads the same everywhere.

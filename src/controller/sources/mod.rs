@@ -1,5 +1,6 @@
 //! The watches that trigger reconciliations.
 
+mod clock;
 pub(crate) mod secret_watches;
 
 use std::{collections::BTreeSet, sync::Arc};
@@ -12,6 +13,7 @@ use kube::{
     runtime::{reflector::ObjectRef, watcher::Event},
 };
 
+pub use self::clock::clock_jumps;
 use super::{api_in, context::Context, queue::Trigger};
 use crate::{
     api::{

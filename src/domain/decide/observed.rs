@@ -184,6 +184,8 @@ pub struct RotationEntries {
     pub next: Option<PublicKey>,
     /// The previous key.
     pub previous: Option<PublicKey>,
+    /// Whether the operator has added a previous key and not removed it. Somebody else may have removed the entry.
+    pub is_previous_kept: bool,
     /// The revision of the current key, if the Secret says it.
     pub revision: Option<u32>,
     /// The name of an entry that a rotation would write, and that belongs to somebody else.
@@ -192,6 +194,12 @@ pub struct RotationEntries {
 
 impl RotationEntries {
     pub(super) fn held_keys(&self) -> HeldKeys<'_> {
-        HeldKeys { next: self.next.as_ref(), previous: self.previous.as_ref(), revision: self.revision }
+        let Self { next, previous, is_previous_kept, revision, .. } = self;
+        HeldKeys {
+            next: next.as_ref(),
+            previous: previous.as_ref(),
+            is_previous_kept: *is_previous_kept,
+            revision: *revision,
+        }
     }
 }

@@ -39,6 +39,8 @@ pub struct HeldKeys<'a> {
     pub next: Option<&'a PublicKey>,
     /// The previous key.
     pub previous: Option<&'a PublicKey>,
+    /// Whether the operator has added a previous key and not removed it. Somebody else may have removed the entry.
+    pub is_previous_kept: bool,
     /// The revision of the current key, according to an annotation.
     pub revision: Option<u32>,
 }
@@ -133,6 +135,10 @@ impl Keys {
         let held = held_or_recorded(Phase::Previous, input.held.map(|held| held.previous));
         if let (None, Some(key)) = (&previous, held.filter(|key| *key != current.key)) {
             previous = Some(begins(current.revision.saturating_sub(1), Phase::Previous, &key));
+        }
+        // Its phase ended with the `keepAfter` of that moment, and the status was not written since.
+        if input.held.is_some_and(|held| !held.is_previous_kept) {
+            previous = None;
         }
         let held = held_or_recorded(Phase::Next, input.held.map(|held| held.next));
         let mut is_published = false;

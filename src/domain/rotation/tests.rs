@@ -49,6 +49,7 @@ struct World {
     current: PublicKey,
     next: Option<PublicKey>,
     previous: Option<PublicKey>,
+    is_previous_kept: bool,
     revision: Option<u32>,
     recorded: Option<RotationState>,
     /// When the status first showed each key as the next one without a break.
@@ -71,6 +72,7 @@ impl World {
             current: KEYS[0].clone(),
             next: None,
             previous: None,
+            is_previous_kept: false,
             revision: None,
             recorded: None,
             published: BTreeMap::new(),
@@ -85,7 +87,12 @@ impl World {
     }
 
     fn plan(&self, is_read: bool) -> Plan {
-        let held = HeldKeys { next: self.next.as_ref(), previous: self.previous.as_ref(), revision: self.revision };
+        let held = HeldKeys {
+            next: self.next.as_ref(),
+            previous: self.previous.as_ref(),
+            is_previous_kept: self.is_previous_kept,
+            revision: self.revision,
+        };
         plan(&Input {
             uid: UID,
             settings: self.settings.as_ref(),
@@ -137,11 +144,12 @@ impl World {
                 assert!(settings.gates.iter().all(|gate| self.open_gates.contains(gate)), "a gate is closed");
                 assert_eq!(self.previous, None, "the previous key is removed first");
                 self.previous = Some(std::mem::replace(&mut self.current, next));
-                self.revision = Some(revision);
+                (self.revision, self.is_previous_kept) = (Some(revision), true);
             }
             Change::RemoveNext => self.next = None,
             Change::RemovePrevious => {
                 let previous = self.previous.take().unwrap();
+                self.is_previous_kept = false;
                 self.check_kept(&previous);
             }
         }
@@ -169,8 +177,8 @@ impl World {
         }
         if let Some(gone) =
             of(&before, Phase::Previous).filter(|gone| of(&state, Phase::Previous).as_ref() != Some(gone))
-            // Without settings, it may have been removed according to earlier ones.
-            && (self.settings.is_some() || self.previous.as_ref() == Some(&gone))
+            // It may have been removed according to earlier settings.
+            && self.previous.as_ref() == Some(&gone)
         {
             self.check_kept(&gone);
         }
@@ -179,9 +187,7 @@ impl World {
             assert_eq!(of(&state, Phase::Current).as_ref(), Some(&self.current));
         }
         assert_eq!(of(&state, Phase::Next), self.next);
-        if self.previous.is_some() || self.settings.is_none() {
-            assert_eq!(of(&state, Phase::Previous), self.previous);
-        }
+        assert_eq!(of(&state, Phase::Previous), self.previous);
         assert!(state.revision >= before.revision || state.revision == 0, "a revision does not fall");
         let revisions: Vec<u32> = state.keys.iter().map(|key| key.revision).collect();
         assert!(revisions.is_sorted_by(|one, other| one < other), "{revisions:?}");
@@ -309,6 +315,23 @@ fn without_rotation_the_next_key_goes_and_the_previous_one_stays_a_day() {
     world.pass(24 * 3600);
     world.reconcile(None);
     assert_eq!((world.previous.clone(), world.state().keys.len(), world.state().revision), (None, 0, 2));
+}
+
+/// The Secret cannot get it back.
+#[test]
+fn a_removed_previous_key_is_not_shown_when_keep_after_changes_before_the_status() {
+    let mut world = World::new(Some(settings(None, 0, 10)));
+    world.reconcile(None);
+    world.request("1");
+    world.reconcile(None);
+    world.reconcile(None);
+    assert_eq!((world.state().revision, world.state().keys.len()), (2, 2));
+    world.pass(10);
+    world.reconcile(Some(1));
+    assert_eq!((world.previous.as_ref(), world.state().keys.len()), (None, 2), "the status was not written");
+    world.settings = Some(RotationSettings { request: Some("1".to_owned()), ..settings(None, 0, 1000) });
+    world.reconcile(None);
+    assert_eq!(world.state().keys.len(), 1);
 }
 
 #[test]

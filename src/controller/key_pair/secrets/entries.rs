@@ -62,6 +62,7 @@ pub(super) fn rotation(secret: &Secret, desired: DesiredSecret<'_>) -> RotationE
     RotationEntries {
         next: public_key(&record.next),
         previous: public_key(&record.previous),
+        is_previous_kept: record.previous.is_some(),
         revision: revision(secret),
         foreign_entry: names.iter().flat_map(KeyEntries::names).find(|name| is_foreign(name)).cloned(),
     }

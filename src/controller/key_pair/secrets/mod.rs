@@ -187,6 +187,7 @@ impl RotationKeys {
         RotationEntries {
             next: public_key(&self.next),
             previous: public_key(&self.previous),
+            is_previous_kept: self.previous.is_some(),
             revision: self.revision,
             foreign_entry: None,
         }

@@ -125,6 +125,7 @@ fn rotated(
             rotated.rotation = Box::new(RotationEntries {
                 next: None,
                 previous: Some(old_public),
+                is_previous_kept: true,
                 revision: Some(revision),
                 ..*rotated.rotation
             });
@@ -138,7 +139,7 @@ fn rotated(
         SecretRotation::RemovePrevious => {
             let previous = rotated.record.previous.take();
             rotated.remove(previous);
-            rotated.rotation.previous = None;
+            (rotated.rotation.previous, rotated.rotation.is_previous_kept) = (None, false);
         }
     }
     Some(rotated)

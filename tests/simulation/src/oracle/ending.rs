@@ -143,6 +143,9 @@ fn of_rotation(key_pair: &Value, secret: &Value, now: Timestamp) -> Vec<String> 
         }
     }
     let entries = secret.get("data").and_then(Value::as_object).into_iter().flatten().map(|(name, _)| name);
+    let applied = annotation(secret, "keypairs.dev/applied").unwrap_or_default();
+    // Without rotation, somebody else may have entries of these names. With it, the operator refuses them.
+    let entries = entries.filter(|name| is_rotated || applied.contains(&format!("\"{name}\"")));
     for (suffix, phase) in [(".next", "Next"), (".previous", "Previous")] {
         let is_shown = shown.iter().any(|(shown, _)| *shown == phase);
         if !is_shown && entries.clone().any(|name| name.ends_with(suffix)) {

@@ -239,7 +239,8 @@ fn comparable(key_pair: &Value) -> Value {
     // Without `spec.generate`, a KeyPair may have adopted a key of any type, and may have moved it since.
     // A rotation may have changed it to the type in the spec, or may still have to.
     let is_any = !is_import(key_pair)
-        && (key_pair.pointer("/spec/generate").is_none() || key_pair.pointer("/spec/rotation").is_some_and(Value::is_object));
+        && (key_pair.pointer("/spec/generate").is_none()
+            || key_pair.pointer("/spec/rotation").is_some_and(Value::is_object));
     let kind = |name: &str| field(name).filter(|_| !is_any);
     json!({
         "ready": status,

@@ -45,6 +45,11 @@ fn edit(milliseconds: u64, name: &str, spec: &Value) -> Step {
     user(milliseconds, Verb::Patch, "keypairs", name, json!({ "spec": spec }))
 }
 
+fn rotate(milliseconds: u64, request: &str) -> Step {
+    let patch = json!({ "metadata": { "annotations": { "keypairs.dev/rotate": request } } });
+    user(milliseconds, Verb::Patch, "keypairs", "web", patch)
+}
+
 /// Runs the history once with each of these times in it.
 #[track_caller]
 fn keeps_its_promises(setup: &Setup, times: impl IntoIterator<Item = u64>, steps: impl Fn(u64) -> Vec<Step>) {
@@ -352,13 +357,7 @@ fn a_previous_key_stays_until_the_status_shows_the_switch() {
         vec![
             namespace(0, &json!({})),
             create(0, "web", &pair),
-            user(
-                1200,
-                Verb::Patch,
-                "keypairs",
-                "web",
-                json!({ "metadata": { "annotations": { "keypairs.dev/rotate": "1" } } }),
-            ),
+            rotate(1200, "1"),
             // The status cannot be written: the operator does not see the latest version.
             step(1300 + time, Action::Watch(0, "keypairs", WatchFault::Silent)),
             edit(1310 + time, "web", &json!({ "description": "Edited" })),
@@ -374,15 +373,38 @@ fn a_previous_key_that_is_gone_is_not_shown_when_rotation_ends() {
         vec![
             namespace(0, &json!({})),
             create(0, "web", &pair),
-            user(
-                1200,
-                Verb::Patch,
-                "keypairs",
-                "web",
-                json!({ "metadata": { "annotations": { "keypairs.dev/rotate": "1" } } }),
-            ),
+            rotate(1200, "1"),
             step(3500, Action::Network(0, NetworkFaults { latency: 200, ..NetworkFaults::default() })),
             edit(5000 + time, "web", &json!({ "rotation": null })),
+        ]
+    });
+}
+
+#[test]
+fn a_key_that_is_due_by_a_jump_of_the_clock_becomes_current() {
+    let rotation = json!({ "publishBefore": "24h", "keepAfter": "0s" });
+    let pair = json!({ "profile": "OpenSSH", "generate": { "algorithm": GENERATED }, "rotation": rotation });
+    keeps_its_promises(&setup(500), (0..10).map(|time| 10_000 * time), |time| {
+        vec![
+            namespace(0, &json!({})),
+            create(0, "web", &pair),
+            rotate(2000, "1"),
+            step(3000 + time, Action::ClockJump(86_400)),
+        ]
+    });
+}
+
+#[test]
+fn a_refused_rotation_is_shown_as_it_was_recorded() {
+    let rotation = json!({ "publishBefore": "0s", "gates": ["example.com/registered"] });
+    let pair = json!({ "profile": "OpenSSH", "generate": { "algorithm": GENERATED }, "rotation": rotation });
+    keeps_its_promises(&setup(500), (0..40).map(|time| 5 * time), |time| {
+        let projects = json!({ "metadata": { "annotations": { "keypairs.dev/projects": "red" } } });
+        vec![
+            namespace(0, &json!({ "keypairs.dev/default-project": "blue" })),
+            create(0, "web", &pair),
+            rotate(1250, "1"),
+            user(1250 + time, Verb::Patch, "namespaces", "shop", projects),
         ]
     });
 }

@@ -26,9 +26,6 @@ use crate::{
 /// The delay after which new timestamps, which are in whole seconds, differ from the present ones.
 const RENEWED_AFTER: Duration = Duration::from_secs(1);
 
-/// The longest time until a pair that waits for the wall clock is reconciled.
-const MAX_WAIT: Duration = Duration::from_secs(3600);
-
 /// The shorter of two delays.
 fn soonest(one: RequeueAfter, other: RequeueAfter) -> RequeueAfter {
     one.into_iter().chain(other).min()
@@ -97,12 +94,11 @@ impl Reconciliation<'_> {
         Ok(requeue_after)
     }
 
-    /// How long it is until this time, at most an hour: the wall clock can jump.
+    /// How long it is until this time. When the clock jumps, all `KeyPair`s are reconciled.
     fn until(&self, time: Option<Timestamp>) -> RequeueAfter {
         let remaining = time?.duration_since(self.context.clock.now());
         // Times are in whole seconds of a clock that the timer does not follow exactly.
-        let remaining = Duration::try_from(remaining).unwrap_or_default().saturating_add(Duration::from_millis(10));
-        Some(remaining.min(MAX_WAIT))
+        Some(Duration::try_from(remaining).unwrap_or_default().saturating_add(Duration::from_millis(10)))
     }
 
     /// Makes the status name this Secret and keeps the rest of it, since more steps follow. The event of the write triggers them.

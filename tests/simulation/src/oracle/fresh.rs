@@ -191,7 +191,7 @@ pub async fn differences_from_an_empty_cluster(
             is_open(object, &key_pairs, guarantees)
                 || has_another_type(server, &empty, object, fresh)
                 || is_offered_another_key(server, object)
-                || has_adopted_another_kind(object, fresh)
+                || has_another_kind(object, fresh)
                 || both_wait_for_a_secret(object, fresh)
                 || is_in_the_way(server, object)
                 || repeats_what_was_edited(server, object)
@@ -269,13 +269,14 @@ fn is_offered_another_key(server: &Server, key_pair: &Value) -> bool {
     ready(key_pair).1 == "SecretConflict" && accepted(key_pair).is_some() && secret.as_ref().is_some_and(is_offered)
 }
 
-/// Whether the spec of a `KeyPair` requests another type of key than the one that it adopted: in the empty cluster, it generates one.
-fn has_adopted_another_kind(key_pair: &Value, fresh: &Value) -> bool {
+/// Whether the spec of a `KeyPair` requests another type of key than the one that it adopted, or has since its rotation ended before the
+/// switch to that type: in the empty cluster, it generates one.
+fn has_another_kind(key_pair: &Value, fresh: &Value) -> bool {
     // Or its encoding is one for the kind that the spec asks for.
     matches!(ready(key_pair).1, "InvalidPublicKey" | "InvalidSecret")
         && accepted(key_pair).is_some()
         && !is_import(key_pair)
-        && text(key_pair, "/status/algorithm") != text(fresh, "/status/algorithm")
+        && ["/status/algorithm", "/status/bits"].iter().any(|field| key_pair.pointer(field) != fresh.pointer(field))
 }
 
 /// Whether a Secret prevents the acceptance in both clusters. The message depends on the other Secrets.

@@ -1,6 +1,6 @@
 //! Rotation: the settings, and what happens to the keys of a pair when.
 //!
-//! A key is first published as `Next`, then becomes `Current`, and stays published as `Previous` for a while. [`plan`] compares what
+//! A key is first published as `Next`, then becomes `Current`, and stays published as `Previous` for a while. [`plan()`] compares what
 //! the status records with what the Secret holds, and says which keys the status is to show and how the Secret is to change next.
 //! The Secret changes first, with one patch for each transition; the status follows. So after a crash between the two, the
 //! Secret shows what happened.

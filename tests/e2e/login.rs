@@ -19,6 +19,7 @@ pub struct Server {
     dir: Directory,
     authorized: PathBuf,
     known_hosts: PathBuf,
+    user: String,
     sshd: Sshd,
 }
 
@@ -37,7 +38,8 @@ impl Server {
         let sshd = Sshd::start(&dir.0, &config).await.unwrap();
         let host_line = std::fs::read_to_string(host_key.with_extension("pub")).unwrap();
         let known_hosts = dir.write("known_hosts", sshd.known_host(&host_line).as_bytes());
-        Self { dir, authorized, known_hosts, sshd }
+        let user = String::from_utf8(run("id", &["-un"], b"")).unwrap().trim().to_owned();
+        Self { dir, authorized, known_hosts, user, sshd }
     }
 
     /// Authorizes these keys, and no others.
@@ -58,12 +60,12 @@ impl Server {
             "StrictHostKeyChecking=yes".to_owned(),
             format!("UserKnownHostsFile={}", path(&self.known_hosts)),
             format!("ConnectTimeout={}", PATIENCE.as_secs()),
+            // The fastest, so that a test can log in many times a second.
+            "KexAlgorithms=curve25519-sha256".to_owned(),
         ];
-        let user = run("id", &["-un"], b"");
-        let user = std::str::from_utf8(&user).unwrap().trim();
         let mut ssh = Command::new("ssh");
         // Ignore the ssh configuration of the current user.
-        ssh.args(["-F", "/dev/null", "-i", path(&identity), "-p", &self.sshd.port().to_string(), "-l", user]);
+        ssh.args(["-F", "/dev/null", "-i", path(&identity), "-p", &self.sshd.port().to_string(), "-l", &self.user]);
         for option in &options {
             ssh.args(["-o", option]);
         }

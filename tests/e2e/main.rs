@@ -35,6 +35,7 @@ mod regions;
 #[path = "../release/mod.rs"]
 mod release;
 mod requests;
+mod rotated_secrets;
 mod rotation;
 mod secrets;
 mod support;

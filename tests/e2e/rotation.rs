@@ -31,20 +31,20 @@ const LOGINS_AT_ONCE: usize = 4;
 
 const PHASES: [(&str, &str); 3] = [("Previous", ".previous"), ("Current", ""), ("Next", ".next")];
 
-fn spec(rotation: &Value) -> Value {
+pub fn spec(rotation: &Value) -> Value {
     json!({
         "profile": "OpenSSH", "generate": { "algorithm": "Ed25519" }, "secret": { "encoding": "OpenSSH" }, "rotation": rotation,
     })
 }
 
 /// The phases of the keys in the status, with their revisions.
-fn phases(object: &Value) -> Vec<String> {
+pub fn phases(object: &Value) -> Vec<String> {
     let keys = object["status"]["keys"].as_array().into_iter().flatten();
     keys.map(|key| format!("{} {}", key["revision"], text(&key["phase"]))).collect()
 }
 
 /// Waits until the status shows these keys, and checks that the Secret holds them, and no others.
-async fn shown(scene: &Scene, name: &str, wanted: &[&str]) -> (Value, Secret) {
+pub async fn shown(scene: &Scene, name: &str, wanted: &[&str]) -> (Value, Secret) {
     let what = format!("{}/{name} to show {wanted:?}", scene.namespace);
     let object = eventually(PATIENCE, &what, async || {
         let object = to_json(&scene.key_pairs.get(name).await?);
@@ -87,7 +87,7 @@ fn check_entries(object: &Value, secret: &Secret) {
     assert_eq!(object["status"]["revision"], current["revision"]);
 }
 
-fn request(value: &str) -> Value {
+pub fn request(value: &str) -> Value {
     json!({ "metadata": { "annotations": { "keypairs.dev/rotate": value } } })
 }
 

@@ -6,10 +6,11 @@ use std::{
     process::{Command, Stdio},
 };
 
+use keypair_test_harness::{ControlPlane, eventually};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::stage::{KEY, TOOLS, apply, get, key_pair, kubectl, operator, plane, root, settled};
+use crate::stage::{KEY, PATIENCE, TOOLS, apply, get, key_pair, kubectl, operator, plane, root, settled};
 
 #[derive(Debug, Deserialize)]
 struct Health {
@@ -30,6 +31,33 @@ fn health(objects: &[Value]) -> Vec<Health> {
     let output = process.wait_with_output().unwrap();
     assert!(output.status.success());
     serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// A pair in each step of a rotation.
+async fn rotations(plane: &ControlPlane) -> Vec<Value> {
+    let gate = "example.com/registered";
+    let rotation = json!({ "publishBefore": "2s", "keepAfter": "1h", "gates": [gate] });
+    let spec = json!({ "profile": "OpenSSH", "generate": { "algorithm": "Ed25519" }, "rotation": rotation });
+    apply(plane, &key_pair("rotated", &spec));
+    let mut states = vec![settled(plane, "rotated", "Generated").await];
+    kubectl(plane, &["annotate", "keypair", "rotated", "keypairs.dev/rotate=1"]);
+    for reason in ["Published", "WaitingForGates", "KeepingPrevious"] {
+        let what = format!("the rotation to be {reason}");
+        let state = eventually(PATIENCE, &what, async || {
+            let object = get(plane, "rotated");
+            let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            Ok(conditions.iter().any(|condition| condition["reason"] == reason).then_some(object))
+        });
+        states.push(state.await.unwrap());
+        if reason == "WaitingForGates" {
+            let mut conditions = states.last().unwrap()["status"]["conditions"].clone();
+            let open = conditions.as_array_mut().unwrap().iter_mut().find(|condition| condition["type"] == gate);
+            open.unwrap()["status"] = json!("True");
+            let patch = json!({ "status": { "conditions": conditions } }).to_string();
+            kubectl(plane, &["patch", "keypair", "rotated", "--subresource=status", "--type=merge", "-p", &patch]);
+        }
+    }
+    states
 }
 
 /// Every state of a KeyPair, as the API server stores it.
@@ -60,6 +88,9 @@ async fn every_state_has_the_documented_health() {
     let generated = json!({ "profile": "OpenSSH", "generate": { "algorithm": "Ed25519" } });
     apply(&plane, &key_pair("generated", &generated));
     states.push(("generated", settled(&plane, "generated", "Generated").await, "Current", "Healthy"));
+    for state in rotations(&plane).await {
+        states.push(("rotated", state, "Current", "Healthy"));
+    }
     apply(&plane, &key_pair("original", &with(json!({ "clientToken": "t", "keyPairName": "token" }))));
     settled(&plane, "original", "Imported").await;
     apply(&plane, &key_pair("replay", &with(json!({ "clientToken": "t", "keyPairName": "token" }))));

@@ -7,7 +7,7 @@ pub(crate) mod fair_semaphore;
 pub(crate) mod round_robin;
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     pin::pin,
     time::Duration,
 };
@@ -49,7 +49,7 @@ pub async fn run<F>(
     let (mut triggers, mut ready) = (pin!(triggers), pin!(ready.fuse()));
     let (mut is_ready, mut triggers_first) = (false, false);
     let mut queue = Queue::default();
-    let (mut running, mut delayed) = (FuturesUnordered::new(), FuturesUnordered::new());
+    let mut running = FuturesUnordered::new();
     loop {
         while is_ready
             && running.len() < usize::from(concurrency)
@@ -60,13 +60,13 @@ pub async fn run<F>(
         // Triggers and completions take turns, so that a flood of one does not delay the other; in turn and not at random, so that a run
         // can be repeated.
         let trigger = triggers.next().map(QueueEvent::Trigger);
+        let first_due = queue.first_due();
         let work = async {
             tokio::select! {
                 biased;
                 Some((done, requeue_after)) = running.next() => QueueEvent::Done(done, requeue_after),
-                Some((reference, due)) = delayed.next() => QueueEvent::Due(reference, due),
+                () = until(first_due) => QueueEvent::Due,
                 () = &mut ready, if !is_ready => QueueEvent::Ready,
-                else => std::future::pending().await,
             }
         };
         triggers_first = !triggers_first;
@@ -78,14 +78,10 @@ pub async fn run<F>(
             QueueEvent::Done(done, requeue_after) => {
                 if let Some(due) = requeue_after.and_then(|delay| Instant::now().checked_add(delay)) {
                     queue.delay(done.clone(), due);
-                    delayed.push(sleep_until(due).map({
-                        let done = done.clone();
-                        move |()| (done, due)
-                    }));
                 }
                 queue.done(&done);
             }
-            QueueEvent::Due(reference, due) => queue.due(reference, due),
+            QueueEvent::Due => queue.due(),
             QueueEvent::Ready => is_ready = true,
         }
     }
@@ -96,8 +92,16 @@ pub async fn run<F>(
 enum QueueEvent {
     Trigger(Option<Trigger>),
     Done(ObjectRef<KeyPair>, Option<Duration>),
-    Due(ObjectRef<KeyPair>, Instant),
+    Due,
     Ready,
+}
+
+/// Resolves at this time, or never.
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// The output of the future that completes first; `preferred` wins if both are ready.
@@ -120,13 +124,17 @@ struct Queue {
     running: HashSet<ObjectRef<KeyPair>>,
     /// The objects that were triggered while they were being reconciled.
     triggered_again: HashSet<ObjectRef<KeyPair>>,
-    /// When to requeue an object.
-    delayed: HashMap<ObjectRef<KeyPair>, Instant>,
+    /// When to requeue an object: a position in [`Self::timers`].
+    delayed: HashMap<ObjectRef<KeyPair>, (Instant, u64)>,
+    /// The delayed objects in the order in which they are due. Each is in it once, since a delay may be as long as months.
+    timers: BTreeMap<(Instant, u64), ObjectRef<KeyPair>>,
+    /// How many delays there have been, which orders those of the same time.
+    delays: u64,
 }
 
 impl Queue {
     fn add(&mut self, reference: ObjectRef<KeyPair>) {
-        self.delayed.remove(&reference);
+        self.cancel(&reference);
         if self.running.contains(&reference) {
             self.triggered_again.insert(reference);
         } else if self.is_waiting.insert(reference.clone()) {
@@ -161,13 +169,29 @@ impl Queue {
         }
     }
 
+    /// Requeues an object later, instead of when it was to be requeued before.
     fn delay(&mut self, reference: ObjectRef<KeyPair>, due: Instant) {
-        self.delayed.insert(reference, due);
+        self.cancel(&reference);
+        self.delays += 1;
+        self.timers.insert((due, self.delays), reference.clone());
+        self.delayed.insert(reference, (due, self.delays));
     }
 
-    /// Queues an object that was delayed until `due`, unless it was triggered or delayed again since.
-    fn due(&mut self, reference: ObjectRef<KeyPair>, due: Instant) {
-        if self.delayed.get(&reference) == Some(&due) {
+    fn cancel(&mut self, reference: &ObjectRef<KeyPair>) {
+        if let Some(position) = self.delayed.remove(reference) {
+            self.timers.remove(&position);
+        }
+    }
+
+    /// When the first delayed object is due.
+    fn first_due(&self) -> Option<Instant> {
+        self.timers.keys().next().map(|(due, _)| *due)
+    }
+
+    /// Queues the first delayed object.
+    fn due(&mut self) {
+        if let Some((_, reference)) = self.timers.pop_first() {
+            self.delayed.remove(&reference);
             self.add(reference);
         }
     }
@@ -249,16 +273,20 @@ mod tests {
     }
 
     #[test]
-    fn a_trigger_replaces_a_delay() {
+    fn a_trigger_or_another_delay_replaces_a_delay() {
         let mut queue = Queue::default();
         let (soon, late) = (Instant::now(), Instant::now() + Duration::from_secs(1));
         queue.delay(reference("a/1"), late);
-        queue.due(reference("a/1"), soon);
-        assert_eq!(queue.next(&nothing()), None);
-        queue.add(reference("a/1"));
-        assert!(queue.next(&nothing()).is_some());
+        queue.delay(reference("a/2"), late);
+        queue.delay(reference("a/1"), soon);
+        assert_eq!((queue.first_due(), queue.timers.len()), (Some(soon), 2));
+        queue.due();
+        assert_eq!(take(&mut queue, &nothing()), ["a/1"]);
         queue.done(&reference("a/1"));
-        queue.due(reference("a/1"), late);
+        queue.add(reference("a/2"));
+        assert_eq!((queue.first_due(), queue.delayed.len()), (None, 0));
+        assert_eq!(take(&mut queue, &nothing()), ["a/2"]);
+        queue.due();
         assert_eq!(queue.next(&nothing()), None);
     }
 

@@ -6,11 +6,11 @@ use std::{
     process::{Command, Stdio},
 };
 
-use keypair_test_harness::{ControlPlane, eventually};
+use keypair_test_harness::ControlPlane;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::stage::{KEY, PATIENCE, TOOLS, apply, get, key_pair, kubectl, operator, plane, root, settled};
+use crate::stage::{KEY, TOOLS, apply, get, has_condition, key_pair, kubectl, operator, plane, root, settled};
 
 #[derive(Debug, Deserialize)]
 struct Health {
@@ -42,13 +42,7 @@ async fn rotations(plane: &ControlPlane) -> Vec<Value> {
     let mut states = vec![settled(plane, "rotated", "Generated").await];
     kubectl(plane, &["annotate", "keypair", "rotated", "keypairs.dev/rotate=1"]);
     for reason in ["Published", "WaitingForGates", "KeepingPrevious"] {
-        let what = format!("the rotation to be {reason}");
-        let state = eventually(PATIENCE, &what, async || {
-            let object = get(plane, "rotated");
-            let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
-            Ok(conditions.iter().any(|condition| condition["reason"] == reason).then_some(object))
-        });
-        states.push(state.await.unwrap());
+        states.push(has_condition(plane, "rotated", "Rotating", reason).await);
         if reason == "WaitingForGates" {
             let mut conditions = states.last().unwrap()["status"]["conditions"].clone();
             let open = conditions.as_array_mut().unwrap().iter_mut().find(|condition| condition["type"] == gate);

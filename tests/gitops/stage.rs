@@ -59,10 +59,15 @@ pub fn key_pair(name: &str, spec: &Value) -> Value {
 }
 
 pub async fn settled(plane: &ControlPlane, name: &str, reason: &str) -> Value {
-    eventually(PATIENCE, &format!("{name} to be {reason}"), async || {
+    has_condition(plane, name, "Ready", reason).await
+}
+
+/// Waits until the status reflects the spec, and the condition of this type has the reason.
+pub async fn has_condition(plane: &ControlPlane, name: &str, type_: &str, reason: &str) -> Value {
+    eventually(PATIENCE, &format!("{type_} of {name} to be {reason}"), async || {
         let object = get(plane, name);
         let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
-        let is_so = conditions.iter().any(|condition| condition["type"] == "Ready" && condition["reason"] == reason);
+        let is_so = conditions.iter().any(|condition| condition["type"] == type_ && condition["reason"] == reason);
         let is_new = object["status"]["observedGeneration"] == object["metadata"]["generation"];
         Ok((is_so && is_new).then_some(object))
     })

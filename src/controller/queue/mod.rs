@@ -126,7 +126,8 @@ struct Queue {
     triggered_again: HashSet<ObjectRef<KeyPair>>,
     /// When to requeue an object: a position in [`Self::timers`].
     delayed: HashMap<ObjectRef<KeyPair>, (Instant, u64)>,
-    /// The delayed objects in the order in which they are due. Each is in it once, since a delay may be as long as months.
+    /// The delayed objects in the order in which they are due. Each is in it once, since a delay may be as long as ten years, for which
+    /// tokio-util's `DelayQueue` would panic.
     timers: BTreeMap<(Instant, u64), ObjectRef<KeyPair>>,
     /// How many delays there have been, which orders those of the same time.
     delays: u64,

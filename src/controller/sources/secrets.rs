@@ -66,8 +66,7 @@ pub fn secrets(
     let client = on_watch_success(&context.client, move || success_metrics.record_watch(selector.name(), true));
     let api: Api<WatchedSecret> = api_in(&client, namespace);
     watch_events(api, watch_config().labels(&selector.label_selector()), context.randomness)
-        .map_ok(|event| convert(event, |secret| Some(PartialObjectMeta::from(secret))))
-        .try_filter_map(|event| std::future::ready(Ok(event)))
+        .map_ok(|event| convert(event, PartialObjectMeta::from))
         .filter_map(move |event| std::future::ready(log_failure(selector.name(), event, &metrics)))
         .flat_map(move |event| {
             let store = selector.store(&context);
@@ -125,13 +124,13 @@ fn key_pair_of(secret: &PartialObjectMeta<Secret>) -> Option<ObjectRef<KeyPair>>
     Some(ObjectRef::new(key_pair_name(secret)?).within(&secret.namespace()?))
 }
 
-/// Converts the object of an event; `None` if the conversion returns `None`.
-fn convert<A, B>(event: Event<A>, into: impl FnOnce(A) -> Option<B>) -> Option<Event<B>> {
+/// Converts the object of an event.
+fn convert<A, B>(event: Event<A>, into: impl FnOnce(A) -> B) -> Event<B> {
     match event {
-        Event::Apply(object) => into(object).map(Event::Apply),
-        Event::Delete(object) => into(object).map(Event::Delete),
-        Event::Init => Some(Event::Init),
-        Event::InitApply(object) => into(object).map(Event::InitApply),
-        Event::InitDone => Some(Event::InitDone),
+        Event::Apply(object) => Event::Apply(into(object)),
+        Event::Delete(object) => Event::Delete(into(object)),
+        Event::Init => Event::Init,
+        Event::InitApply(object) => Event::InitApply(into(object)),
+        Event::InitDone => Event::InitDone,
     }
 }

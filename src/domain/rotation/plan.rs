@@ -207,7 +207,7 @@ impl Keys {
             return self.change(Change::RemoveNext, input);
         }
         self.next = None;
-        // It was removed when the rotation was still configured, with its own `keepAfter`.
+        // Somebody else removed it, and without rotation it is not promised to stay.
         if input.held.is_some_and(|held| held.previous.is_none()) {
             self.previous = None;
         }

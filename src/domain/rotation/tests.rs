@@ -49,7 +49,6 @@ struct World {
     current: PublicKey,
     next: Option<PublicKey>,
     previous: Option<PublicKey>,
-    is_previous_kept: bool,
     revision: Option<u32>,
     recorded: Option<RotationState>,
     /// When the status first showed each key as the next one without a break.
@@ -72,7 +71,6 @@ impl World {
             current: KEYS[0].clone(),
             next: None,
             previous: None,
-            is_previous_kept: false,
             revision: None,
             recorded: None,
             published: BTreeMap::new(),
@@ -90,7 +88,7 @@ impl World {
         let held = HeldKeys {
             next: self.next.as_ref(),
             previous: self.previous.as_ref(),
-            is_previous_kept: self.is_previous_kept,
+            is_previous_kept: self.previous.is_some(),
             revision: self.revision,
         };
         plan(&Input {
@@ -144,12 +142,11 @@ impl World {
                 assert!(settings.gates.iter().all(|gate| self.open_gates.contains(gate)), "a gate is closed");
                 assert_eq!(self.previous, None, "the previous key is removed first");
                 self.previous = Some(std::mem::replace(&mut self.current, next));
-                (self.revision, self.is_previous_kept) = (Some(revision), true);
+                self.revision = Some(revision);
             }
             Change::RemoveNext => self.next = None,
             Change::RemovePrevious => {
                 let previous = self.previous.take().unwrap();
-                self.is_previous_kept = false;
                 self.check_kept(&previous);
             }
         }

@@ -20,6 +20,10 @@ fn generated() -> Value {
     json!({ "profile": "OpenSSH", "generate": { "algorithm": GENERATED } })
 }
 
+fn rotated(rotation: &Value) -> Value {
+    json!({ "profile": "OpenSSH", "generate": { "algorithm": GENERATED }, "rotation": rotation })
+}
+
 fn of_project(project: &str) -> Value {
     json!({ "profile": "OpenSSH", "project": project, "generate": { "algorithm": GENERATED } })
 }
@@ -351,8 +355,7 @@ fn an_encoding_that_the_adopted_key_does_not_support() {
 
 #[test]
 fn a_previous_key_stays_until_the_status_shows_the_switch() {
-    let rotation = json!({ "publishBefore": "0s", "keepAfter": "0s" });
-    let pair = json!({ "profile": "OpenSSH", "generate": { "algorithm": GENERATED }, "rotation": rotation });
+    let pair = rotated(&json!({ "publishBefore": "0s", "keepAfter": "0s" }));
     keeps_its_promises(&setup(500), (0..20).map(|time| 100 * time), |time| {
         vec![
             namespace(0, &json!({})),
@@ -367,8 +370,7 @@ fn a_previous_key_stays_until_the_status_shows_the_switch() {
 
 #[test]
 fn a_previous_key_that_is_gone_is_not_shown_when_rotation_ends() {
-    let rotation = json!({ "publishBefore": "0s", "keepAfter": "3s" });
-    let pair = json!({ "profile": "OpenSSH", "generate": { "algorithm": GENERATED }, "rotation": rotation });
+    let pair = rotated(&json!({ "publishBefore": "0s", "keepAfter": "3s" }));
     keeps_its_promises(&setup(500), (0..40).map(|time| 5 * time), |time| {
         vec![
             namespace(0, &json!({})),
@@ -382,8 +384,7 @@ fn a_previous_key_that_is_gone_is_not_shown_when_rotation_ends() {
 
 #[test]
 fn a_key_that_is_due_by_a_jump_of_the_clock_becomes_current() {
-    let rotation = json!({ "publishBefore": "24h", "keepAfter": "0s" });
-    let pair = json!({ "profile": "OpenSSH", "generate": { "algorithm": GENERATED }, "rotation": rotation });
+    let pair = rotated(&json!({ "publishBefore": "24h", "keepAfter": "0s" }));
     keeps_its_promises(&setup(500), (0..10).map(|time| 10_000 * time), |time| {
         vec![
             namespace(0, &json!({})),
@@ -396,8 +397,7 @@ fn a_key_that_is_due_by_a_jump_of_the_clock_becomes_current() {
 
 #[test]
 fn a_refused_rotation_is_shown_as_it_was_recorded() {
-    let rotation = json!({ "publishBefore": "0s", "gates": ["example.com/registered"] });
-    let pair = json!({ "profile": "OpenSSH", "generate": { "algorithm": GENERATED }, "rotation": rotation });
+    let pair = rotated(&json!({ "publishBefore": "0s", "gates": ["example.com/registered"] }));
     keeps_its_promises(&setup(500), (0..40).map(|time| 5 * time), |time| {
         let projects = json!({ "metadata": { "annotations": { "keypairs.dev/projects": "red" } } });
         vec![

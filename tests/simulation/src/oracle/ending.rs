@@ -9,7 +9,7 @@ use super::{
     Guarantees,
     facts::{
         accepted, annotation, effective_name, fingerprint, is_edited, is_import, keys_in, keys_of_status, name,
-        namespace, owner, owners, ready, text, uid, wanted_secret,
+        namespace, owner, owners, ready, rotation, text, uid, wanted_secret,
     },
 };
 use crate::Server;
@@ -130,8 +130,7 @@ fn of_key_pair(
 fn of_rotation(key_pair: &Value, secret: &Value, now: Timestamp) -> Vec<String> {
     let mut found = Vec::new();
     let keys = keys_in(secret);
-    // The API server treats null as absent.
-    let is_rotated = key_pair.pointer("/spec/rotation").is_some_and(Value::is_object);
+    let is_rotated = rotation(key_pair).is_some();
     let shown: Vec<(&str, &str)> = keys_of_status(key_pair).collect();
     // Without rotation, the previous key stays for a day.
     if shown.len() == usize::from(!is_rotated) {

@@ -36,6 +36,11 @@ pub fn annotation<'a>(object: &'a Value, name: &str) -> Option<&'a str> {
     object.pointer("/metadata/annotations")?.get(name)?.as_str()
 }
 
+/// `spec.rotation` of a `KeyPair`. The API server treats null as absent.
+pub fn rotation(key_pair: &Value) -> Option<&Value> {
+    key_pair.pointer("/spec/rotation").filter(|rotation| rotation.is_object())
+}
+
 /// The UID of a `KeyPair` in the annotation of a Secret.
 pub fn owner(secret: &Value) -> Option<&str> {
     annotation(secret, "keypairs.dev/keypair-uid")

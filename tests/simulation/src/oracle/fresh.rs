@@ -14,7 +14,8 @@ use tokio::time::sleep;
 use super::{
     Guarantees,
     facts::{
-        accepted, annotation, is_edited, is_import, name, namespace, owner, owners, ready, text, uid, wanted_secret,
+        accepted, annotation, is_edited, is_import, name, namespace, owner, owners, ready, rotation, text, uid,
+        wanted_secret,
     },
 };
 use crate::{Server, history::Setup, keys::Keys, replica::Host, trace::Trace};
@@ -238,9 +239,7 @@ fn comparable(key_pair: &Value) -> Value {
     let field = |name: &str| key_pair.pointer("/status").and_then(|status| status.get(name)).cloned();
     // Without `spec.generate`, a KeyPair may have adopted a key of any type, and may have moved it since.
     // A rotation may have changed it to the type in the spec, or may still have to.
-    let is_any = !is_import(key_pair)
-        && (key_pair.pointer("/spec/generate").is_none()
-            || key_pair.pointer("/spec/rotation").is_some_and(Value::is_object));
+    let is_any = !is_import(key_pair) && (key_pair.pointer("/spec/generate").is_none() || rotation(key_pair).is_some());
     let kind = |name: &str| field(name).filter(|_| !is_any);
     json!({
         "ready": status,

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{Checker, MAX_DELAY, MAX_DELAY_WITH_FAULTS};
 use crate::{
     history::is_scheduled,
-    oracle::facts::{annotation, current_key, keys_in, keys_of_status, owner, text},
+    oracle::facts::{annotation, current_key, keys_in, keys_of_status, owner, rotation, text},
     server::Change,
 };
 
@@ -42,8 +42,8 @@ impl RotationRecord {
 
     /// Records a change of the `KeyPair`.
     pub(super) fn see(&mut self, before: Option<&Value>, after: &Value, clock: Timestamp) {
-        let rotation = after.pointer("/spec/rotation");
-        self.is_configured |= rotation.is_some_and(Value::is_object);
+        let rotation = rotation(after);
+        self.is_configured |= rotation.is_some();
         let kind = |of: &Value| of.pointer("/spec/generate").cloned();
         self.is_requested |= annotation(after, "keypairs.dev/rotate").is_some()
             || is_scheduled(after)

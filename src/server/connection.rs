@@ -5,7 +5,7 @@ use std::{convert::Infallible, future::pending, pin::pin, sync::Arc, time::Durat
 use axum::{Router, body::Body, http::Request};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     server::conn::auto::Builder,
 };
 use tokio::{
@@ -22,6 +22,7 @@ use super::{
     body::BodyReader,
     connections::Connection,
     pool::Pool,
+    share::{Counted, CountingExecutor, Share},
     stream::{FairStream, Overhead},
 };
 
@@ -55,11 +56,17 @@ pub struct Common {
     pub protocol: Protocol,
     pub router: Router,
     pub pool: Arc<Pool>,
+    pub share: Share,
     pub stop: watch::Receiver<bool>,
 }
 
 /// Serves a connection until it ends or must close.
 pub async fn serve(stream: TcpStream, connection: Connection, common: Common) {
+    let overhead = Arc::new(Overhead::new(common.share.clone()));
+    Counted::new(serve_counted(stream, connection, Arc::clone(&overhead), common), overhead).await;
+}
+
+async fn serve_counted(stream: TcpStream, connection: Connection, overhead: Arc<Overhead>, common: Common) {
     // Sends small responses without delay.
     let _ = stream.set_nodelay(true);
     let connection = Arc::new(connection);
@@ -68,18 +75,19 @@ pub async fn serve(stream: TcpStream, connection: Connection, common: Common) {
         Protocol::Https(config) => Some(Arc::clone(&config.borrow())),
     };
     let Some(config) = config else {
-        return serve_http(stream, builder().http1_only(), connection, common).await;
+        return serve_http(stream, builder(&overhead).http1_only(), connection, overhead, common).await;
     };
     if let Ok(Ok(stream)) = timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(config).accept(stream)).await {
         let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-        let builder = if is_http2 { builder().http2_only() } else { builder().http1_only() };
+        let builder = builder(&overhead);
+        let builder = if is_http2 { builder.http2_only() } else { builder.http1_only() };
         // On the heap, because this future is much larger than that of the handshake, which many hostile connections never finish.
-        Box::pin(serve_http(stream, builder, connection, common)).await;
+        Box::pin(serve_http(stream, builder, connection, overhead, common)).await;
     }
 }
 
-fn builder() -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
+fn builder(overhead: &Arc<Overhead>) -> Builder<CountingExecutor> {
+    let mut builder = Builder::new(CountingExecutor(Arc::clone(overhead)));
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -103,11 +111,11 @@ fn builder() -> Builder<TokioExecutor> {
 /// Answers the requests on a stream.
 async fn serve_http(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    builder: Builder<TokioExecutor>,
+    builder: Builder<CountingExecutor>,
     connection: Arc<Connection>,
+    overhead: Arc<Overhead>,
     common: Common,
 ) {
-    let overhead = Arc::<Overhead>::default();
     let stream = FairStream::new(stream, Arc::clone(&overhead));
     let Common { router, pool, mut stop, .. } = common;
     let bodies = BodyReader::new(Arc::clone(&connection), Arc::clone(&overhead), pool);

@@ -11,6 +11,7 @@ use crate::domain::{
     decide::{AcceptedKeyPair, Desired, NextStep, Observed, decide_as},
     immutable,
     ledger::{Claim, ClaimState},
+    publication::PublicationProgress,
     reason::{Parameter, Reason, Refusal},
     region::Region,
     request::Parameters,
@@ -79,6 +80,7 @@ fn is_affected(parameter: Parameter, before: &Parameters, after: &Parameters) ->
         Parameter::Secret => key || before.secret != after.secret,
         // The rotation is checked against the names of the data keys.
         Parameter::Rotation => key || before.rotation != after.rotation || before.secret != after.secret,
+        Parameter::ShareWith => before.share_with != after.share_with,
         Parameter::Region | Parameter::Quota => false,
     }
 }
@@ -98,6 +100,7 @@ fn refusals(candidate: &Candidate, region: &Region, preview: impl Fn(&Claim) -> 
         secrets: BTreeMap::new(),
         // Without a Secret, nothing depends on the time.
         open_gates: OpenGates::default(),
+        publication: PublicationProgress::default(),
         now: Timestamp::UNIX_EPOCH,
     };
     match decide_as(&candidate.desired, &observed, region, claim_state) {

@@ -1,8 +1,24 @@
-//! Label selectors in the syntax of `kubectl --selector`; they select the namespaces that are regions.
+//! Label selectors in the syntax of `kubectl --selector`, which select the namespaces that are regions, and as fields of objects, which
+//! select `KeyPair`s.
 
 use std::{collections::BTreeMap, str::FromStr};
 
 use super::display;
+
+/// A Kubernetes `LabelSelector` as written.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SelectorParameters {
+    /// `matchLabels`.
+    pub match_labels: BTreeMap<String, String>,
+    /// `matchExpressions`: key, operator (`In`, `NotIn`, `Exists`, `DoesNotExist`) and values.
+    pub match_expressions: Vec<(String, String, Vec<String>)>,
+}
+
+/// `matchLabels` and `matchExpressions`, and the values of an expression: the maximum number of each.
+pub const MAX_REQUIREMENTS: usize = 16;
+
+/// The size limit of the labels of a `KeyPair` in bytes, keys and values. Beyond it, no selector matches the `KeyPair`.
+pub const MAX_LABEL_BYTES: usize = 4096;
 
 /// Requirements that a set of labels must all meet. An empty list selects everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,6 +42,44 @@ enum Requirement {
 pub struct LabelSelectorError(String);
 
 impl LabelSelector {
+    /// The selector of an object.
+    ///
+    /// # Errors
+    ///
+    /// The fields that are invalid, relative to the selector, each with what is wrong.
+    pub fn from_parameters(parameters: &SelectorParameters) -> Result<Self, Vec<(String, String)>> {
+        let mut mistakes = Vec::new();
+        let mut requirements = Vec::new();
+        let count = parameters.match_labels.len();
+        if count > MAX_REQUIREMENTS {
+            mistakes.push(("matchLabels".to_owned(), format!("at most {MAX_REQUIREMENTS} labels are allowed")));
+        }
+        for (index, (key, value)) in parameters.match_labels.iter().enumerate().take(MAX_REQUIREMENTS) {
+            // Keys can be long and arbitrary, so messages give their positions in alphabetical order.
+            let field = || "matchLabels".to_owned();
+            let position = index + 1;
+            if !is_key(key) {
+                mistakes.push((field(), format!("key {position} must be {KEY_WORDS}")));
+            }
+            if !is_value(value) {
+                mistakes.push((field(), format!("the value of key {position} must be {VALUE_WORDS}")));
+            }
+            requirements.push(Requirement::In(key.clone(), vec![value.clone()]));
+        }
+        let count = parameters.match_expressions.len();
+        if count > MAX_REQUIREMENTS {
+            let detail = format!("at most {MAX_REQUIREMENTS} expressions are allowed");
+            mistakes.push(("matchExpressions".to_owned(), detail));
+        }
+        for (index, expression) in parameters.match_expressions.iter().enumerate().take(MAX_REQUIREMENTS) {
+            match from_expression(expression) {
+                Ok(requirement) => requirements.push(requirement),
+                Err((field, detail)) => mistakes.push((format!("matchExpressions[{index}].{field}"), detail)),
+            }
+        }
+        if mistakes.is_empty() { Ok(Self(requirements)) } else { Err(mistakes) }
+    }
+
     /// Whether the selector matches these labels.
     #[must_use]
     pub fn selects(&self, labels: &BTreeMap<String, String>) -> bool {
@@ -35,6 +89,19 @@ impl LabelSelector {
             Requirement::In(key, values) => labels.get(key).is_some_and(|value| values.contains(value)),
             Requirement::NotIn(key, values) => labels.get(key).is_none_or(|value| !values.contains(value)),
         })
+    }
+
+    /// A requirement that demands a label, for an index: the key of the label and, unless any value is allowed, its values. `None` if
+    /// the selector also matches objects without labels.
+    #[must_use]
+    pub fn demanded_label(&self) -> Option<(&str, Option<&[String]>)> {
+        let demanded = self.0.iter().filter_map(|requirement| match requirement {
+            Requirement::In(key, values) => Some((key.as_str(), Some(values.as_slice()))),
+            Requirement::Exists(key) => Some((key.as_str(), None)),
+            Requirement::Absent(_) | Requirement::NotIn(..) => None,
+        });
+        // The fewest values select best.
+        demanded.min_by_key(|(_, values)| values.map_or(usize::MAX, <[String]>::len))
     }
 }
 
@@ -47,6 +114,42 @@ impl FromStr for LabelSelector {
         }
         split(text).into_iter().map(|part| requirement(part.trim_matches(SPACE))).collect::<Result<_, _>>().map(Self)
     }
+}
+
+/// The form of a key, to follow "must be".
+const KEY_WORDS: &str = "the key of a label, such as app or example.com/app";
+/// The form of a value, to follow "must be".
+const VALUE_WORDS: &str = "at most 63 letters, digits, '-', '_' and '.', beginning and ending with a letter or digit";
+
+/// A requirement of `matchExpressions`, or the field that is wrong and what is wrong with it.
+fn from_expression((key, operator, values): &(String, String, Vec<String>)) -> Result<Requirement, (String, String)> {
+    let mistake = |field: &str, detail: String| Err((field.to_owned(), detail));
+    if !is_key(key) {
+        return mistake("key", format!("must be {KEY_WORDS}"));
+    }
+    let needs_values = match operator.as_str() {
+        "In" | "NotIn" => true,
+        "Exists" | "DoesNotExist" => false,
+        _ => return mistake("operator", "must be In, NotIn, Exists or DoesNotExist".to_owned()),
+    };
+    if values.is_empty() && needs_values {
+        return mistake("values", format!("must not be empty with the operator {operator}"));
+    }
+    if !values.is_empty() && !needs_values {
+        return mistake("values", format!("must be empty with the operator {operator}"));
+    }
+    if values.len() > MAX_REQUIREMENTS {
+        return mistake("values", format!("at most {MAX_REQUIREMENTS} values are allowed"));
+    }
+    if let Some(index) = values.iter().position(|value| !is_value(value)) {
+        return mistake(&format!("values[{index}]"), format!("must be {VALUE_WORDS}"));
+    }
+    Ok(match operator.as_str() {
+        "In" => Requirement::In(key.clone(), values.clone()),
+        "NotIn" => Requirement::NotIn(key.clone(), values.clone()),
+        "Exists" => Requirement::Exists(key.clone()),
+        _ => Requirement::Absent(key.clone()),
+    })
 }
 
 /// White space between tokens.
@@ -163,6 +266,18 @@ mod tests {
             ["zone", "!tier", "tier=silver", "tier!=gold", "tier in (silver)", "tier notin (gold,silver)", "tier,zone"]
         {
             assert!(!selects(no, &labels), "{no}");
+        }
+    }
+
+    #[test]
+    fn the_demanded_label_is_one_that_every_match_has() {
+        for (selector, demanded) in [
+            ("", None),
+            ("!a,b!=c", None),
+            ("a", Some(("a", None))),
+            ("a,b in (c,d),e=f", Some(("e", Some(&["f".to_owned()] as &[_])))),
+        ] {
+            assert_eq!(selector.parse::<LabelSelector>().unwrap().demanded_label(), demanded, "{selector}");
         }
     }
 

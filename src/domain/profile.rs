@@ -177,7 +177,7 @@ mod tests {
     use super::*;
     use crate::domain::reason::{Parameter, Reason};
 
-    const PARAMETERS: [Parameter; 13] = [
+    const PARAMETERS: [Parameter; 14] = [
         Parameter::Profile,
         Parameter::KeyPairName,
         Parameter::PublicKey,
@@ -191,6 +191,7 @@ mod tests {
         Parameter::Quota,
         Parameter::Secret,
         Parameter::Rotation,
+        Parameter::ShareWith,
     ];
 
     /// The schema has a value for each variant.

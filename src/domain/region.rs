@@ -150,15 +150,22 @@ impl Region {
         if project.is_empty() { self.default_project.as_deref().unwrap_or_default() } else { project }
     }
 
-    /// The refusal of this name of a Secret, if it is reserved for the operator.
+    /// Whether this name of an object is reserved for the operator.
     #[must_use]
-    pub fn reserved(&self, secret: &str) -> Option<Refusal> {
-        let prefix = Some(self.own_prefix.as_str()).filter(|prefix| !prefix.is_empty())?;
+    pub fn reserves(&self, name: &str) -> bool {
+        let prefix = self.own_prefix.as_str();
         // The chart truncates a long name before it appends a suffix.
         let short = prefix.get(..CHART_PREFIX_MAX).unwrap_or(prefix).trim_end_matches('-');
         let begins =
-            |prefix| secret.strip_prefix(prefix).is_some_and(|rest: &str| rest.is_empty() || rest.starts_with('-'));
-        (begins(prefix) || begins(short)).then(|| {
+            |prefix| name.strip_prefix(prefix).is_some_and(|rest: &str| rest.is_empty() || rest.starts_with('-'));
+        !prefix.is_empty() && (begins(prefix) || begins(short))
+    }
+
+    /// The refusal of this name of a Secret, if it is reserved for the operator.
+    #[must_use]
+    pub fn reserved(&self, secret: &str) -> Option<Refusal> {
+        let prefix = &self.own_prefix;
+        self.reserves(secret).then(|| {
             let detail = format!(
                 "name must not be {prefix} or begin with {prefix}- in the operator's own namespace, where these names are reserved for its own Secrets: set spec.secret.name to another name"
             );

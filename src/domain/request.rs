@@ -16,6 +16,7 @@ use super::{
     region::Region,
     rotation::{self, RotationTexts},
     secret::SecretSettings,
+    share_with::check_share_with,
 };
 
 /// The request parameters as written, with `metadata.name` where it is the default.
@@ -43,6 +44,8 @@ pub struct Parameters {
     pub secret: SecretSettings,
     /// The rotation of a generated pair, as written.
     pub rotation: Option<RotationTexts>,
+    /// The other namespaces whose publications may select the public keys.
+    pub share_with: Vec<String>,
 }
 
 /// The kind of key pair to generate.
@@ -89,6 +92,7 @@ pub fn check(parameters: &Parameters) -> Result<Source, Vec<Refusal>> {
     refusals.extend(parameters.secret.size_refusal());
     refusals.extend(rotation::check(parameters).err().into_iter().flatten());
     refusals.extend(project(parameters));
+    refusals.extend(check_share_with(&parameters.share_with));
     // A missing public key comes before a malformed name, as in the documents; the sort is stable.
     refusals.sort_by_key(|refusal| refusal.reason);
     match source {

@@ -148,6 +148,7 @@ mod tests {
             client_token: String::new(),
             secret: SecretSettings::named("web".to_owned()),
             rotation: None,
+            share_with: Vec::new(),
         }
     }
 

@@ -22,6 +22,7 @@ fn parameters(name: &str) -> Parameters {
         client_token: String::new(),
         secret: SecretSettings::named("web".to_owned()),
         rotation: None,
+        share_with: Vec::new(),
     }
 }
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::{Refusal, accepted::AcceptedKeyPair};
-use crate::domain::{key::KeySpec, rotation::Change};
+use crate::domain::{key::KeySpec, publication::PublicationProgress, rotation::Change};
 
 /// What the status is to say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct Report {
     pub awaited_secret: Option<String>,
     /// Gates that are set to False, because a next key was just published.
     pub reset_gates: Vec<String>,
+    /// What the switch to the next key waits for besides gates.
+    pub publication: PublicationProgress,
     /// When to decide again, although nothing has happened.
     pub due: Option<Timestamp>,
 }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::accepted::AcceptedKeyPair;
 use crate::domain::{
     key::PublicKey,
+    publication::PublicationProgress,
     reason::Reason,
     request::Parameters,
     rotation::{HeldKeys, OpenGates},
@@ -57,6 +58,8 @@ pub struct Observed {
     pub secrets: BTreeMap<String, ObservedSecret>,
     /// The types of the conditions of other writers that are True.
     pub open_gates: OpenGates,
+    /// Whether the publications that select the pair have its next key.
+    pub publication: PublicationProgress,
     /// The present time.
     pub now: Timestamp,
 }

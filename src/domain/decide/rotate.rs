@@ -26,6 +26,7 @@ impl Case<'_> {
             held,
             wanted: (kind.unwrap_or(self.spec), desired.parameters.generate.is_some()),
             open_gates: &observed.open_gates,
+            publication: &observed.publication,
             created: desired.created,
             now: observed.now,
         })
@@ -59,6 +60,7 @@ impl Case<'_> {
         Report {
             accepted: Some(AcceptedKeyPair { rotation: plan.state, ..accepted }),
             reset_gates: gates.filter(|_| publishes).unwrap_or_default(),
+            publication: plan.publication,
             due: plan.due,
             ..Report::default()
         }

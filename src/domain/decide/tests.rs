@@ -17,6 +17,7 @@ use crate::{
         key::{Encoding, Fingerprints, KeySpec, PublicKey},
         ledger::{Claim, Seniority},
         profile::Profile,
+        publication::PublicationProgress,
         reason::Reason,
         request::{Generate, Parameters, TokenUse},
         rotation::{Change, OpenGates},
@@ -52,6 +53,7 @@ fn desired(public_key: Option<&str>, spec: KeySpec) -> Desired {
             client_token: String::new(),
             secret: SecretSettings::named("web".to_owned()),
             rotation: None,
+            share_with: Vec::new(),
         },
     }
 }
@@ -149,6 +151,7 @@ impl World {
             is_contended: false,
             secrets,
             open_gates: OpenGates::new(),
+            publication: PublicationProgress::default(),
             now: self.now,
         }
     }

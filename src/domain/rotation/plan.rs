@@ -4,10 +4,13 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     OpenGates, Phase, PhasedKey, RotationState,
-    schedule::{self, Scheduled, after},
+    schedule::{self, LOOK_AGAIN, Scheduled, after},
     settings::RotationSettings,
 };
-use crate::domain::key::{KeySpec, PublicKey};
+use crate::domain::{
+    key::{KeySpec, PublicKey},
+    publication::PublicationProgress,
+};
 
 /// The input of one decision about a rotation.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +29,8 @@ pub struct Input<'a> {
     pub wanted: (KeySpec, bool),
     /// The conditions that are True.
     pub open_gates: &'a OpenGates,
+    /// Whether the publications that select the pair have its next key.
+    pub publication: &'a PublicationProgress,
     /// When the pair was created.
     pub created: Timestamp,
     /// The present time.
@@ -68,6 +73,8 @@ pub struct Plan {
     pub change: Option<Change>,
     /// What the status is to record if there is no change.
     pub state: RotationState,
+    /// What the switch waits for besides gates, once its time has come.
+    pub publication: PublicationProgress,
     /// When to decide again, if nothing happens before.
     pub due: Option<Timestamp>,
 }
@@ -169,13 +176,17 @@ impl Keys {
             }
             // The switch makes another key the previous one.
             let switch = keep_end.map_or(switch, |end| end.max(switch));
-            if self.is_published && switch <= input.now && waiting_for.is_empty() {
+            let is_due = self.is_published && switch <= input.now;
+            if is_due && waiting_for.is_empty() && input.publication.is_published() {
                 let revision = next.revision;
                 return self.change(Change::Switch { revision }, input);
             }
-            let due = [Some(switch), keep_end].into_iter().flatten().filter(|due| *due >= input.now).min();
+            let publication = if is_due { input.publication.clone() } else { PublicationProgress::Published };
+            let look_again = (publication == PublicationProgress::Unknown).then(|| after(input.now, LOOK_AGAIN));
+            let due = [Some(switch), keep_end, look_again].into_iter().flatten().filter(|due| *due >= input.now).min();
             let handled = if self.is_published { handled_request(input) } else { request(input) };
-            return self.rest(handled.or_else(|| recorded_request(input)), Some(switch), waiting_for, due);
+            let plan = self.rest(handled.or_else(|| recorded_request(input)), Some(switch), waiting_for, due);
+            return Plan { publication, ..plan };
         }
         let scheduled = self.scheduled(input, settings);
         let is_requested =
@@ -267,7 +278,7 @@ impl Keys {
         let revision = self.current.revision;
         let keys = [self.previous, Some(self.current), self.next].into_iter().flatten().collect();
         let state = RotationState { revision, keys, handled_request, next_switch, waiting_for };
-        Plan { change: None, state, due }
+        Plan { change: None, state, publication: PublicationProgress::Published, due }
     }
 }
 

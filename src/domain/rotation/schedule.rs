@@ -8,6 +8,9 @@ use crate::domain::digest;
 /// The part of `every` over which the rotations of many pairs spread: a tenth.
 const SPREAD: i64 = 10;
 
+/// When to look again at publications that are not known. No event tells that they are.
+pub(super) const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(5);
+
 /// How much earlier than `every` says this key of this pair is replaced: the same at each call, and spread evenly over pairs and
 /// keys, so that pairs that were created together are not replaced together.
 fn jitter(every: SignedDuration, uid: &str, revision: u32) -> SignedDuration {

@@ -10,6 +10,7 @@ use crate::{
     domain::{
         key::KeySpec,
         profile::Profile,
+        publication::{PublicationKind, PublicationProgress, PublicationRef},
         reason::Reason,
         request::{Generate, Parameters},
         secret::SecretSettings,
@@ -23,6 +24,11 @@ static KEYS: LazyLock<Vec<PublicKey>> = LazyLock::new(|| (0..64).map(|_| generat
 
 fn generate(spec: KeySpec) -> PublicKey {
     keygen::generate(spec).unwrap().public_key("").unwrap()
+}
+
+/// A plan without anything to do.
+fn rest(state: RotationState) -> Plan {
+    Plan { change: None, state, publication: PublicationProgress::Published, due: None }
 }
 
 fn seconds(seconds: i64) -> SignedDuration {
@@ -45,6 +51,7 @@ struct World {
     created: Timestamp,
     settings: Option<RotationSettings>,
     open_gates: OpenGates,
+    publication: PublicationProgress,
     wanted: (KeySpec, bool),
     current: PublicKey,
     next: Option<PublicKey>,
@@ -67,6 +74,7 @@ impl World {
             created: now,
             settings,
             open_gates: OpenGates::new(),
+            publication: PublicationProgress::default(),
             wanted: (KeySpec::Ed25519, true),
             current: KEYS[0].clone(),
             next: None,
@@ -99,6 +107,7 @@ impl World {
             held: is_read.then_some(held),
             wanted: self.wanted,
             open_gates: &self.open_gates,
+            publication: &self.publication,
             created: self.created,
             now: self.now,
         })
@@ -207,7 +216,7 @@ fn a_pair_without_rotation_records_nothing() {
         world.reconcile(None);
         world.pass(1_000_000_000);
         assert!(world.state().is_empty() && world.generated == 1);
-        assert_eq!(world.plan(false), Plan { change: None, state: RotationState::default(), due: None });
+        assert_eq!(world.plan(false), rest(RotationState::default()));
     }
 }
 
@@ -286,6 +295,33 @@ fn a_switch_waits_for_gates() {
     world.now = world.due.unwrap();
     world.reconcile(None);
     assert_eq!((world.state().revision, world.previous.clone()), (2, None), "keepAfter is 0s");
+}
+
+#[test]
+fn a_switch_waits_for_publications() {
+    let admins = PublicationRef {
+        kind: PublicationKind::AuthorizedKeys,
+        namespace: "shop".to_owned(),
+        name: "admins".to_owned(),
+    };
+    let waiting = PublicationProgress::Waiting(vec![admins]);
+    let mut world = World::new(Some(settings(None, 10, 0)));
+    world.publication = waiting.clone();
+    world.reconcile(None);
+    world.request("1");
+    world.reconcile(None);
+    assert_eq!(world.plan(true).publication, PublicationProgress::Published, "its time has not come");
+    world.pass(100);
+    world.reconcile(None);
+    let plan = world.plan(true);
+    assert_eq!((world.state().revision, plan.change, plan.publication, plan.due), (1, None, waiting, None));
+    world.publication = PublicationProgress::Unknown;
+    let plan = world.plan(true);
+    assert_eq!((plan.change, plan.publication), (None, PublicationProgress::Unknown));
+    assert_eq!(plan.due, Some(world.now + 5.seconds()), "no event tells when they are known");
+    world.publication = PublicationProgress::Published;
+    world.reconcile(None);
+    assert_eq!((world.state().revision, world.plan(true).publication), (2, PublicationProgress::Published));
 }
 
 #[test]
@@ -451,7 +487,7 @@ proptest! {
         let (spec, _) = world.wanted;
         prop_assert_eq!((world.current.algorithm(), world.current.bits()), (spec.algorithm(), spec.bits()));
         prop_assert_eq!((world.next.clone(), world.previous.clone(), world.due), (None, None, None));
-        prop_assert_eq!(world.plan(false), Plan { change: None, state: world.state().clone(), due: None });
+        prop_assert_eq!(world.plan(false), rest(world.state().clone()));
     }
 }
 
@@ -468,6 +504,7 @@ fn parameters(rotation: Option<RotationTexts>) -> Parameters {
         client_token: String::new(),
         secret: SecretSettings::named("web".to_owned()),
         rotation,
+        share_with: Vec::new(),
     }
 }
 

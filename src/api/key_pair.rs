@@ -82,6 +82,10 @@ pub struct KeyPairSpec {
     /// once. Not allowed with `publicKey`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<RotationSpec>,
+    /// The other namespaces whose AuthorizedKeys and KnownHosts may select the public key of this key pair; `*` stands for every
+    /// namespace.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub share_with: Vec<String>,
 }
 
 /// When the key of a key pair is rotated, and how long more than one key is published.

@@ -1,5 +1,6 @@
 //! `status` of a `KeyPair`.
 
+pub(super) mod conditions;
 mod rotation;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -99,7 +100,7 @@ pub struct KeyPairStatus {
 }
 
 /// The schema of a list of conditions, as `metav1.Condition` documents it.
-fn conditions_schema(_: &mut SchemaGenerator) -> Schema {
+pub(super) fn conditions_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "array",
         "x-kubernetes-list-type": "map",

@@ -1,19 +1,53 @@
 //! Parses the AdmissionReview. Accepts only JSON objects where serde would also accept arrays of their fields.
 
-use kube::core::{
-    DynamicObject,
-    admission::{AdmissionRequest, AdmissionResponse, AdmissionReview},
+use kube::{
+    Resource,
+    core::{
+        DynamicObject,
+        admission::{AdmissionRequest, AdmissionResponse, AdmissionReview},
+    },
 };
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 
-use crate::api::{FromObject, KeyPair};
+use crate::{
+    api::{AuthorizedKeys, FromObject, KeyPair, KnownHosts},
+    domain::publication::PublicationKind,
+};
 
-/// Parses a review; `None` if it is not a review, or an object in it does not match the schema.
+/// A request to review an object of one of the operator's kinds.
+#[derive(Debug)]
+pub enum ReviewRequest {
+    /// A `KeyPair`.
+    KeyPair(Box<AdmissionRequest<KeyPair>>),
+    /// An `AuthorizedKeys`.
+    AuthorizedKeys(Box<AdmissionRequest<AuthorizedKeys>>),
+    /// A `KnownHosts`.
+    KnownHosts(Box<AdmissionRequest<KnownHosts>>),
+}
+
+impl ReviewRequest {
+    /// The namespace of the object.
+    #[must_use]
+    pub fn namespace(&self) -> Option<&str> {
+        match self {
+            Self::KeyPair(request) => request.namespace.as_deref(),
+            Self::AuthorizedKeys(request) => request.namespace.as_deref(),
+            Self::KnownHosts(request) => request.namespace.as_deref(),
+        }
+    }
+}
+
+/// Parses a review; `None` if it is not a review, or an object in it does not match the schema of its kind.
 #[must_use]
-pub fn read(body: &[u8]) -> Option<AdmissionRequest<KeyPair>> {
+pub fn read(body: &[u8]) -> Option<ReviewRequest> {
+    #[derive(Deserialize)]
+    struct Kind {
+        kind: String,
+    }
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Request {
+        kind: FromObject<Kind>,
         #[serde(rename = "object", default)]
         _object: Option<FromObject<AnyObject>>,
         #[serde(rename = "oldObject", default)]
@@ -23,8 +57,16 @@ pub fn read(body: &[u8]) -> Option<AdmissionRequest<KeyPair>> {
     #[derive(Deserialize)]
     struct AnyObject {}
 
-    read_request::<Request>(body)?;
-    serde_json::from_slice::<AdmissionReview<KeyPair>>(body).ok()?.try_into().ok()
+    let Request { kind: FromObject(Kind { kind }), .. } = read_request(body)?;
+    Some(match PublicationKind::ALL.into_iter().find(|publication| publication.as_str() == kind) {
+        None => ReviewRequest::KeyPair(parse(body)?),
+        Some(PublicationKind::AuthorizedKeys) => ReviewRequest::AuthorizedKeys(parse(body)?),
+        Some(PublicationKind::KnownHosts) => ReviewRequest::KnownHosts(parse(body)?),
+    })
+}
+
+fn parse<T: Resource + DeserializeOwned>(body: &[u8]) -> Option<Box<AdmissionRequest<T>>> {
+    serde_json::from_slice::<AdmissionReview<T>>(body).ok()?.try_into().ok().map(Box::new)
 }
 
 /// Admits a review whose objects do not match the schema: the API server refuses them, or the update repairs a stored object.
@@ -69,6 +111,21 @@ mod tests {
                 "object": object, "oldObject": object, "dryRun": false,
             },
         })
+    }
+
+    #[test]
+    fn each_kind_is_read_as_itself() {
+        for kind in ["KeyPair", "AuthorizedKeys", "KnownHosts"] {
+            let mut review = review();
+            review["request"]["kind"]["kind"] = json!(kind);
+            let read = read(review.to_string().as_bytes()).unwrap();
+            let is_right = match read {
+                ReviewRequest::KeyPair(_) => kind == "KeyPair",
+                ReviewRequest::AuthorizedKeys(_) => kind == "AuthorizedKeys",
+                ReviewRequest::KnownHosts(_) => kind == "KnownHosts",
+            };
+            assert!(is_right, "{kind}");
+        }
     }
 
     #[test]

@@ -10,13 +10,17 @@ mod cert_rotator;
 mod certificate;
 pub mod envelope;
 mod error;
+mod publication_review;
 mod registration;
 mod review;
+mod review_answer;
+mod scopes;
 mod secret;
 mod server;
 
 pub use error::Error;
-pub use review::{Scopes, review};
+pub use review::review;
+pub use scopes::Scopes;
 
 use std::{
     net::{SocketAddr, TcpListener},

@@ -1,26 +1,26 @@
 //! Registers the webhook with the API server: the webhook configurations, with its address and CA bundle.
 //!
-//! There are two configurations for the same webhook. The API server calls the validating one with the object as it will be stored,
-//! but only after the rules of the CRD, whose violations it answers with 422. So a mutating configuration, which changes nothing,
-//! first sends objects that violate a rule to the webhook, which answers with the HTTP status of the cloud.
+//! There are two configurations for the same webhook. The validating one is for all kinds: the API server calls it with the object as it will be
+//! stored, but only after the rules of the CRD, whose violations it answers with 422. So a mutating configuration, which changes
+//! nothing, first sends KeyPairs that violate a rule to the webhook, which answers with the HTTP status of the cloud.
 //!
 //! In a cluster, the chart creates the configurations and the operator only fills in the CA bundle. With `--webhook-url`, the
 //! operator creates them.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{borrow::Cow, collections::BTreeSet, net::IpAddr};
 
 use http::Uri;
 use k8s_openapi::ByteString;
 use kube::{
-    Api, Client, ResourceExt,
+    Api, Client, Resource as _, ResourceExt,
     api::{ApiResource, DynamicObject, PostParams},
     core::GroupVersionKind,
 };
 use serde_json::{Value, json};
 
 use crate::{
-    api::{KeyPair, cel},
-    webhook::{Error, Settings, review::Scopes},
+    api::{AuthorizedKeys, KeyPair, KnownHosts, cel},
+    webhook::{Error, Settings, scopes::Scopes},
 };
 
 /// The kinds of the configurations, each with the name of its webhook.
@@ -154,10 +154,10 @@ impl Registration {
             "matchConditions": configuration.conditions(),
             "clientConfig": { "url": url.to_string(), "caBundle": bundle },
             "rules": [{
-                "apiGroups": [<KeyPair as kube::Resource>::group(&())],
-                "apiVersions": [<KeyPair as kube::Resource>::version(&())],
+                "apiGroups": [KeyPair::group(&())],
+                "apiVersions": [KeyPair::version(&())],
                 // Neither the status nor deletions need a review.
-                "resources": [<KeyPair as kube::Resource>::plural(&())],
+                "resources": configuration.resources(),
                 "operations": ["CREATE", "UPDATE"],
                 "scope": "Namespaced",
             }],
@@ -174,6 +174,16 @@ impl Registration {
 }
 
 impl Configuration {
+    /// The plurals of the kinds that are reviewed.
+    fn resources(&self) -> Vec<Cow<'static, str>> {
+        let key_pairs = KeyPair::plural(&());
+        if self.kind.kind == MUTATING {
+            vec![key_pairs]
+        } else {
+            vec![key_pairs, AuthorizedKeys::plural(&()), KnownHosts::plural(&())]
+        }
+    }
+
     /// The match conditions of the webhook.
     fn conditions(&self) -> Vec<Value> {
         if self.kind.kind == MUTATING {

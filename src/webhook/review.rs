@@ -1,13 +1,13 @@
 //! The answer to an admission review.
 
-use std::{collections::BTreeSet, fmt::Write as _};
+use std::fmt::Write as _;
 
 use kube::{
     ResourceExt,
     core::{
         Status,
         admission::{AdmissionRequest, AdmissionResponse, Operation},
-        response::{StatusCause, StatusDetails, StatusSummary},
+        response::StatusCause,
     },
 };
 
@@ -19,47 +19,29 @@ use crate::{
         key::PublicKey,
         ledger::{Claim, ClaimState},
         profile::Profile,
-        reason::{Reason, Refusal},
+        reason::Refusal,
         region::Region,
     },
+    webhook::{
+        envelope::ReviewRequest,
+        publication_review::review_publication,
+        review_answer::{MAX_LISTED, ReviewAnswer, failure},
+        scopes::Scopes,
+    },
 };
-
-/// How many refusals the message lists. The causes list all of them.
-const MAX_LISTED: usize = 10;
-
-/// The namespaces that the operator watches, and whose KeyPairs the webhook reviews.
-#[derive(Debug, Clone, Default)]
-pub struct Scopes(Option<BTreeSet<String>>);
-
-impl Scopes {
-    /// Creates the scopes: each a namespace, or `None` for all namespaces.
-    pub fn new(scopes: impl IntoIterator<Item = Option<String>>) -> Self {
-        Self(scopes.into_iter().collect())
-    }
-
-    /// The namespaces; `None`: all namespaces.
-    #[must_use]
-    pub fn namespaces(&self) -> Option<&BTreeSet<String>> {
-        self.0.as_ref()
-    }
-
-    fn contains(&self, namespace: &str) -> bool {
-        self.0.as_ref().is_none_or(|namespaces| namespaces.contains(namespace))
-    }
-}
-
-/// The answer to a review.
-pub struct ReviewAnswer {
-    /// The response to the API server.
-    pub response: AdmissionResponse,
-    /// The reason, if the request is refused.
-    pub refused: Option<Reason>,
-}
 
 /// Answers a review at the time `now`, in seconds since 1970. `None`: the KeyPairs of the namespace are not listed yet, so the API
 /// server must apply the failure policy.
 #[must_use]
-pub fn review(
+pub fn review(request: ReviewRequest, caches: &ScopeCaches, scopes: &Scopes, now: u64) -> Option<ReviewAnswer> {
+    match request {
+        ReviewRequest::KeyPair(request) => review_key_pair(*request, caches, scopes, now),
+        ReviewRequest::AuthorizedKeys(request) => Some(review_publication(*request, caches, scopes)),
+        ReviewRequest::KnownHosts(request) => Some(review_publication(*request, caches, scopes)),
+    }
+}
+
+fn review_key_pair(
     request: AdmissionRequest<KeyPair>,
     caches: &ScopeCaches,
     scopes: &Scopes,
@@ -89,14 +71,14 @@ pub fn review(
     };
     response.allowed = false;
     response.result = status(new.spec.profile, first, &refusals);
-    Some(ReviewAnswer { refused: Some(first.reason), response })
+    Some(ReviewAnswer { refused: Some(first.reason.as_str()), response })
 }
 
 /// Fills in what the API server fills in, and removes what it does not store. At the mutating webhook, the API server has not done
 /// this yet.
 fn fill_in_metadata(new: &mut KeyPair, namespace: &str, uid: &str, old: Option<&KeyPair>) {
     new.metadata.namespace = Some(namespace.to_owned());
-    translate::assume_name(new);
+    translate::assume_name(&mut new.metadata);
     if let Some(old) = old {
         new.status.clone_from(&old.status);
         new.metadata.uid.clone_from(&old.metadata.uid);
@@ -155,20 +137,5 @@ fn status(profile: Profile, first: &Refusal, refusals: &[Refusal]) -> Status {
         message: refusal.detail.clone(),
         field: refusal.parameter.field().to_owned(),
     });
-    let details = StatusDetails {
-        name: String::new(),
-        group: String::new(),
-        kind: String::new(),
-        uid: String::new(),
-        causes: causes.collect(),
-        retry_after_seconds: 0,
-    };
-    Status {
-        status: Some(StatusSummary::Failure),
-        code: error.http_status,
-        reason: error.code,
-        message,
-        details: Some(details),
-        metadata: None,
-    }
+    failure(error.http_status, error.code, message, causes.collect())
 }

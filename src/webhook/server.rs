@@ -29,7 +29,8 @@ use crate::{
     webhook::{
         Error,
         envelope::{admit_unread, read},
-        review::{Scopes, review},
+        review::review,
+        scopes::Scopes,
     },
 };
 
@@ -195,16 +196,16 @@ fn answer(body: &[u8], context: &Context) -> Response {
         };
     };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let namespace = request.namespace.clone();
+    let namespace = request.namespace().map(str::to_owned);
     let Some(answer) = review(request, &context.caches, &context.scopes, now) else {
         context.metrics.record_review("Unavailable");
         return (StatusCode::SERVICE_UNAVAILABLE, "the KeyPairs are not listed yet\n").into_response();
     };
     if let Some(reason) = answer.refused {
         // Without the name of the object, because a refused request can contain anything in its place.
-        tracing::debug!(namespace, %reason, "refused a KeyPair at admission");
+        tracing::debug!(namespace, reason, "refused an object at admission");
     }
-    context.metrics.record_review(answer.refused.map_or("Admitted", |reason| reason.as_str()));
+    context.metrics.record_review(answer.refused.unwrap_or("Admitted"));
     Json(answer.response.into_review()).into_response()
 }
 

@@ -78,7 +78,7 @@ func run() error {
 		return fmt.Errorf("reading the writes: %w", err)
 	}
 	found := report{EstimateLimit: validation.StaticEstimatedCostLimit, CostLimit: celconfig.PerCallLimit, Rules: []ruleCost{}}
-	if err := estimate("", structural, true, &found.Rules); err != nil {
+	if err := estimate("", structural, true, 1, &found.Rules); err != nil {
 		return err
 	}
 	validator := cel.NewValidator(structural, true, celconfig.PerCallLimit)
@@ -111,8 +111,12 @@ func readSchema(path string) (*schema.Structural, error) {
 	return schema.NewStructural(validationSchema.OpenAPIV3Schema)
 }
 
-// estimate appends the API server's cost estimates of all rules at and below a schema.
-func estimate(path string, at *schema.Structural, isRoot bool, costs *[]ruleCost) error {
+// unbounded is the number of values at a path if a list or a map above it has no limit.
+const unbounded = 0
+
+// estimate appends the API server's cost estimates of all rules at and below a schema, of which an object has at most count values. Below
+// a list or a map without a limit, the API server derives the count from the size of a request.
+func estimate(path string, at *schema.Structural, isRoot bool, count uint64, costs *[]ruleCost) error {
 	rules, err := cel.Compile(at, model.SchemaDeclType(at, isRoot), celconfig.PerCallLimit, environmentSet(), cel.NewExpressionsEnvLoader())
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
@@ -124,28 +128,37 @@ func estimate(path string, at *schema.Structural, isRoot bool, costs *[]ruleCost
 		if rule.MessageExpressionError != nil {
 			return fmt.Errorf("%s: %s", path, rule.MessageExpressionError.Detail)
 		}
-		factor := max(rule.MaxCardinality, 1)
-		if isRoot {
-			factor = 1
+		factor := count
+		if factor == unbounded {
+			factor = max(rule.MaxCardinality, 1)
 		}
 		*costs = append(*costs, ruleCost{path, times(rule.MaxCost, factor), times(rule.MessageExpressionMaxCost, factor)})
 	}
 	for name, property := range at.Properties {
-		if err := estimate(path+"."+name, &property, false, costs); err != nil {
+		if err := estimate(path+"."+name, &property, false, count, costs); err != nil {
 			return err
 		}
 	}
 	if at.Items != nil {
-		return estimate(path+"[]", at.Items, false, costs)
+		return estimate(path+"[]", at.Items, false, limited(count, at, func(limits *schema.ValueValidation) *int64 { return limits.MaxItems }), costs)
 	}
 	if at.AdditionalProperties != nil && at.AdditionalProperties.Structural != nil {
-		return estimate(path+"{}", at.AdditionalProperties.Structural, false, costs)
+		values := limited(count, at, func(limits *schema.ValueValidation) *int64 { return limits.MaxProperties })
+		return estimate(path+"{}", at.AdditionalProperties.Structural, false, values, costs)
 	}
 	return nil
 }
 
+// limited is the number of values in count lists or maps.
+func limited(count uint64, at *schema.Structural, limit func(*schema.ValueValidation) *int64) uint64 {
+	if at.ValueValidation == nil || limit(at.ValueValidation) == nil {
+		return unbounded
+	}
+	return times(count, uint64(*limit(at.ValueValidation)))
+}
+
 func times(cost, factor uint64) uint64 {
-	if cost > math.MaxUint64/factor {
+	if factor > 0 && cost > math.MaxUint64/factor {
 		return math.MaxUint64
 	}
 	return cost * factor

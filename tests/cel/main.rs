@@ -19,6 +19,7 @@ mod manifests;
 mod objects;
 mod older;
 mod public_keys;
+mod publications;
 mod random;
 mod referee;
 mod texts;
@@ -86,6 +87,11 @@ async fn cel_and_rust_agree_on_secret_names() {
 #[tokio::test(flavor = "multi_thread")]
 async fn cel_and_rust_agree_on_rotations() {
     group("rotations", 15, objects::rotation).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cel_and_rust_agree_on_shared_namespaces() {
+    group("shared namespaces", 5, objects::share_with).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,7 @@ use keypair_operator::domain::{
         SECRET_NAME, TAG_KEY, TAG_VALUE,
     },
     secret::TEMPLATE_MAX_BYTES,
+    share_with::{MAX_SHARE_WITH, SHARE_WITH},
     text_rule::TextRule,
 };
 use serde_json::{Map, Value, json};
@@ -314,6 +315,17 @@ fn template(random: &mut Random) -> Map<String, Value> {
         template.insert("stringData".to_owned(), Value::Object(entries));
     }
     template
+}
+
+/// Lists of namespaces, valid and invalid, with lengths around the limit.
+pub fn share_with(random: &mut Random) -> Value {
+    let length = if random.one_in(8) { MAX_SHARE_WITH - 1 + random.below(3) } else { random.below(4) };
+    let namespaces: Vec<String> = (0..length)
+        .map(
+            |_| if random.one_in(6) { near(&SHARE_WITH, random) } else { random.pick(&["web", "*", "a-1"]).to_owned() },
+        )
+        .collect();
+    key_pair("a1", &json!({"profile": random.pick(&Profile::ALL), "shareWith": namespaces}))
 }
 
 /// Rotations: durations on and beyond every limit, gates, and Secrets without room for the entries of a rotation.

@@ -26,19 +26,26 @@ impl<'a> Job<'a> {
     }
 
     pub fn apply(&self, name: &str, spec: &Value) {
+        self.apply_kind("KeyPair", name, spec);
+    }
+
+    fn apply_kind(&self, kind: &str, name: &str, spec: &Value) {
         let object = json!({
             "apiVersion": "keypairs.dev/v1alpha1",
-            "kind": "KeyPair",
+            "kind": kind,
             "metadata": {"name": name, "namespace": self.namespace},
             "spec": spec,
         });
         self.plane.kubectl_with_input(&["apply", "-f", "-"], &object.to_string()).unwrap().ok().unwrap();
     }
 
-    /// Creates an imported pair, a generated pair, a refused pair, and a pair whose Secret already exists and is foreign.
+    /// Creates an imported pair, which is published, a generated pair, a refused pair, and a pair whose Secret already exists and is
+    /// foreign.
     pub fn begin(&self) {
         self.kubectl(&["create", "secret", "generic", "foreign", "--from-literal=a=b"]);
         self.apply("imported", &json!({"publicKey": PUBLIC_KEY}));
+        self.apply_kind("AuthorizedKeys", "logins", &json!({"entries": [{"keyPair": "imported"}]}));
+        self.apply_kind("KnownHosts", "hosts", &json!({"entries": [{"hosts": ["a"], "keyPair": "imported"}]}));
         self.apply("generated", &json!({"profile": "OpenSSH", "generate": {"algorithm": "Ed25519"}}));
         self.apply("refused", &json!({"publicKey": BROKEN[0]}));
         self.apply(
@@ -50,6 +57,50 @@ impl<'a> Job<'a> {
     /// Changes why the refused pair is refused: the new Event has the same reason but another note.
     pub fn refuse_again(&self) {
         self.apply("refused", &json!({"publicKey": BROKEN[1]}));
+    }
+
+    async fn wait_until_published(&self) {
+        for publication in ["authorizedkeys/logins", "knownhosts/hosts"] {
+            eventually(TIMEOUT, &format!("{publication} to be published"), async || {
+                Ok((self.reason_of(publication) == "Published").then_some(()))
+            })
+            .await
+            .unwrap();
+        }
+    }
+
+    fn text(&self, config_map: &str) -> String {
+        let path = r"-o=jsonpath={.data.authorized_keys}";
+        self.kubectl(&["get", "configmap", config_map, "--ignore-not-found", path])
+    }
+
+    /// Changes a published text, without waiting until the operator puts it right.
+    pub async fn tamper(&self) {
+        self.wait_until_published().await;
+        let patch = r#"{"data":{"authorized_keys":"tampered"}}"#;
+        self.kubectl(&["patch", "configmap", "logins", "--type=merge", "-p", patch]);
+    }
+
+    /// Moves a published text to another ConfigMap, without waiting for it.
+    pub async fn move_target(&self) {
+        self.wait_until_published().await;
+        let patch = r#"{"spec":{"target":{"configMap":{"name":"moved"}}}}"#;
+        self.kubectl(&["patch", "authorizedkeys", "logins", "--type=merge", "-p", patch]);
+    }
+
+    /// Changes a published text, and then moves it.
+    pub async fn tamper_and_move(&self) {
+        self.tamper().await;
+        let right = |text: String| text.starts_with("ssh-rsa ");
+        eventually(TIMEOUT, "the text to be put right", async || Ok(right(self.text("logins")).then_some(())))
+            .await
+            .unwrap();
+        self.move_target().await;
+        eventually(TIMEOUT, "the text to move", async || {
+            Ok((right(self.text("moved")) && self.text("logins").is_empty()).then_some(()))
+        })
+        .await
+        .unwrap();
     }
 
     /// Changes a label of the generated pair's Secret, then its name.
@@ -84,8 +135,11 @@ impl<'a> Job<'a> {
 
     /// The reason of the Ready condition.
     pub fn reason(&self, name: &str) -> String {
-        let path = r#"-o=jsonpath={.status.conditions[?(@.type=="Ready")].reason}"#;
-        self.kubectl(&["get", "keypair", name, path])
+        self.reason_of(&format!("keypair/{name}"))
+    }
+
+    fn reason_of(&self, object: &str) -> String {
+        self.kubectl(&["get", object, r#"-o=jsonpath={.status.conditions[?(@.type=="Ready")].reason}"#])
     }
 
     pub async fn wait_for_reason(&self, name: &str, reason: &str) {
@@ -106,6 +160,7 @@ impl<'a> Job<'a> {
     /// Waits until the operator has handled all the work.
     pub async fn done(&self) {
         self.wait_for_reason("imported", "Imported").await;
+        self.wait_until_published().await;
         self.wait_for_reason("generated", "Generated").await;
         self.wait_for_reason("refused", "InvalidPublicKey").await;
         self.wait_for_reason("conflict", "SecretConflict").await;

@@ -40,18 +40,20 @@ fn helm_lint_finds_nothing() {
 }
 
 #[test]
-fn the_chart_has_the_crd_of_the_repository() {
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/crds/keypairs.keypairs.dev.yaml");
-    let expected = documents(&fs::read_to_string(file).unwrap()).remove(0);
+fn the_chart_has_the_crds_of_the_repository() {
     let objects = template(&[]);
-    let [rendered] = of_kind(&objects, "CustomResourceDefinition")[..] else {
-        panic!("expected one CustomResourceDefinition")
-    };
-    let mut rendered = rendered.clone();
-    let metadata = rendered["metadata"].as_object_mut().unwrap();
-    assert_eq!(metadata["annotations"], json!({"helm.sh/resource-policy": "keep"}));
-    metadata.retain(|field, _| !["labels", "annotations"].contains(&field.as_str()));
-    assert_eq!(floats(rendered), floats(expected));
+    let rendered = of_kind(&objects, "CustomResourceDefinition");
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/crds");
+    assert_eq!(rendered.len(), fs::read_dir(directory).unwrap().count());
+    for crd in rendered {
+        let file = format!("{directory}/{}.yaml", crd["metadata"]["name"].as_str().unwrap());
+        let expected = documents(&fs::read_to_string(file).unwrap()).remove(0);
+        let mut rendered = crd.clone();
+        let metadata = rendered["metadata"].as_object_mut().unwrap();
+        assert_eq!(metadata["annotations"], json!({"helm.sh/resource-policy": "keep"}));
+        metadata.retain(|field, _| !["labels", "annotations"].contains(&field.as_str()));
+        assert_eq!(floats(rendered), floats(expected));
+    }
 
     assert!(of_kind(&template(&["--set", "crds.install=false"]), "CustomResourceDefinition").is_empty());
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fs, path::Path, sync::LazyLock};
 
 use keypair_operator::app;
 use keypair_test_harness::{Audit, ControlPlane, Mark, Options, Request, Requests, eventually};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use crate::{
@@ -53,13 +53,22 @@ fn granted(role: &Value) -> Vec<Right> {
 /// `role` without one of its rights.
 fn without(role: &Value, (resource, verb): &Right) -> Value {
     let mut role = role.clone();
-    for rule in role["rules"].as_array_mut().unwrap() {
-        if rule["resources"].as_array().unwrap().iter().any(|one| one == resource) {
-            rule["verbs"].as_array_mut().unwrap().retain(|one| one != verb);
+    let rules = role["rules"].as_array_mut().unwrap();
+    let mut lesser = Vec::new();
+    for rule in rules.iter_mut() {
+        let resources = rule["resources"].as_array_mut().unwrap();
+        if resources.iter().any(|one| one == resource) {
+            // The other resources of the rule keep the verb.
+            resources.retain(|one| one != resource);
+            let mut own = rule.clone();
+            own["resources"] = json!([resource]);
+            own["verbs"].as_array_mut().unwrap().retain(|one| one != verb);
+            lesser.push(own);
         }
     }
-    // RBAC does not allow a rule without verbs.
-    role["rules"].as_array_mut().unwrap().retain(|rule| !rule["verbs"].as_array().unwrap().is_empty());
+    rules.append(&mut lesser);
+    // RBAC allows no rule without resources or verbs.
+    rules.retain(|rule| ["resources", "verbs"].iter().all(|part| !rule[part].as_array().unwrap().is_empty()));
     // Without a resource version, the update replaces the role unconditionally.
     role["metadata"].as_object_mut().unwrap().remove("resourceVersion");
     role
@@ -104,6 +113,7 @@ async fn the_operator_works_with_exactly_its_rights() {
     .await
     .unwrap();
     job.edit_and_move().await;
+    job.tamper_and_move().await;
 
     if let (Some(audit), Some(mark)) = (audit(), mark) {
         let role = role(&release);
@@ -153,9 +163,11 @@ async fn removing_any_single_right_breaks_something() {
         let (mut operator, _, _kubeconfig) = release.run();
         let job = Job::new(&PLANE, &format!("less-{index}"));
         job.begin();
-        match taken.1.as_str() {
-            "patch" => job.hand_over(include_str!("../vectors/private/plain/rsa2048.pkcs8")),
-            "delete" => job.move_it().await,
+        match (taken.0.as_str(), taken.1.as_str()) {
+            ("configmaps", "get" | "patch") => job.tamper().await,
+            ("configmaps", "delete") => job.move_target().await,
+            (_, "patch") => job.hand_over(include_str!("../vectors/private/plain/rsa2048.pkcs8")),
+            (_, "delete") => job.move_it().await,
             _ => {}
         }
         eventually(TIMEOUT, &format!("{taken:?} to be missed"), async || {
@@ -173,7 +185,7 @@ async fn removing_any_single_right_breaks_something() {
 fn may(user: &str, (resource, verb): &Right) -> bool {
     let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
     let group = match resource {
-        "keypairs" => ".keypairs.dev",
+        "keypairs" | "authorizedkeys" | "knownhosts" => ".keypairs.dev",
         "events" => ".events.k8s.io",
         _ => "",
     };

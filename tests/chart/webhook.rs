@@ -15,7 +15,7 @@ const KINDS: [&str; 2] = ["MutatingWebhookConfiguration", "ValidatingWebhookConf
 const WITH_WEBHOOK: [&str; 2] = ["--set", "webhook.enabled=true"];
 
 #[test]
-fn the_chart_registers_webhooks_only_for_key_pairs() {
+fn the_chart_registers_webhooks_only_for_its_own_kinds() {
     assert!(KINDS.iter().all(|kind| of_kind(&template(&[]), kind).is_empty()), "the webhook should be off by default");
     let flags = [&WITH_WEBHOOK[..], &["--set", "webhook.failurePolicy=Fail", "--set", "watchNamespaces={one,two}"]];
     let objects = template(&flags.concat());
@@ -28,7 +28,10 @@ fn the_chart_registers_webhooks_only_for_key_pairs() {
         assert_eq!(webhook["matchConditions"].is_array(), is_mutating);
         assert_eq!(webhook["sideEffects"], "None");
         let rule = &webhook["rules"][0];
-        assert_eq!((&rule["resources"], &rule["operations"]), (&json!(["keypairs"]), &json!(["CREATE", "UPDATE"])));
+        // Only the error of a KeyPair has a code of its own.
+        let resources =
+            if is_mutating { json!(["keypairs"]) } else { json!(["keypairs", "authorizedkeys", "knownhosts"]) };
+        assert_eq!((&rule["resources"], &rule["operations"]), (&resources, &json!(["CREATE", "UPDATE"])));
         let selected = &webhook["namespaceSelector"]["matchExpressions"];
         assert_eq!((&selected[0]["operator"], &selected[0]["values"]), (&json!("NotIn"), &json!(["system"])));
         assert_eq!((&selected[1]["operator"], &selected[1]["values"]), (&json!("In"), &json!(["one", "two"])));

@@ -69,12 +69,12 @@ fn an_invalid_command_line_exits_with_2() {
 }
 
 #[test]
-fn crd_prints_the_definition() {
+fn crd_prints_the_definitions() {
     let output = execute(&["crd"]);
     assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""));
     assert_eq!(output.stdout, crd_yaml().unwrap());
-    let read: Value = serde_saphyr::from_str(&output.stdout).unwrap();
-    assert_eq!(read, serde_json::to_value(keypair_operator::api::crd()).unwrap());
+    let read: Vec<Value> = serde_saphyr::from_multiple(&output.stdout).unwrap();
+    assert_eq!(Value::Array(read), serde_json::to_value(keypair_operator::api::crds()).unwrap());
 }
 
 /// Every flag affects the policies: its value appears in them only if the flag is set.
@@ -88,7 +88,7 @@ fn policy_prints_the_policies_of_the_installation() {
     let default = policies(&[]);
     let read: Vec<Value> = serde_saphyr::from_multiple(&default).unwrap();
     let kinds: Vec<&str> = read.iter().map(|object| object["kind"].as_str().unwrap()).collect();
-    assert_eq!(kinds, ["ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"].repeat(5));
+    assert_eq!(kinds, ["ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"].repeat(7));
     for (flag, value, expected) in [
         ("--name", "one", "  name: one-secret-settings\n"),
         ("--namespace", "two", "system:serviceaccount:two:keypair-operator"),

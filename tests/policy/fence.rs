@@ -11,13 +11,13 @@ fn marks() -> Value {
     json!({ "labels": { "app.kubernetes.io/managed-by": "keypair-operator" }, "annotations": { "keypairs.dev/keypair": "pair", "keypairs.dev/keypair-uid": "0" } })
 }
 
-fn owner(group: &str, kind: &str) -> Value {
+pub fn owner(group: &str, kind: &str) -> Value {
     json!([{ "apiVersion": format!("{group}/v1alpha1"), "kind": kind, "name": "pair", "uid": "0", "controller": true }])
 }
 
 /// Without policies, the attack succeeds; with policies, `policy` refuses it.
 #[track_caller]
-fn judge(scene: &Scene, what: &str, policy: &str, words: &str, answer: &Answer) {
+pub fn judge(scene: &Scene, what: &str, policy: &str, words: &str, answer: &Answer) {
     if scene.stage.has_policies {
         answer.refused_by(policy, &["the operator never does this", words]);
     } else {
@@ -86,7 +86,7 @@ async fn the_operator_cannot_change_or_delete_foreign_secrets() {
             scene.admin.create(&scene.secrets(""), &secret(name, "Opaque", metadata)).await.admitted();
             scene.secrets(name)
         };
-        let words = "that was neither created for a KeyPair nor handed over to one";
+        let words = "that was neither created for a KeyPair or a publication nor handed over to a KeyPair";
         let (labels, annotations) = (marks()["labels"].clone(), marks()["annotations"].clone());
         for (name, metadata) in [
             ("overwritten", json!({})),
@@ -105,7 +105,7 @@ async fn the_operator_cannot_change_or_delete_foreign_secrets() {
             };
             judge(&scene, name, SECRETS, words, &thief.merge(&path, &edit).await);
         }
-        let words = "delete a Secret that was not created for a KeyPair";
+        let words = "delete a Secret that was not created for a KeyPair or a publication";
         for (name, metadata) in [("deleted", json!({})), ("deleted-label", json!({ "labels": labels }))] {
             let path = foreign(name, &metadata).await;
             judge(&scene, name, SECRETS, words, &thief.delete(&path).await);
@@ -148,7 +148,7 @@ async fn the_operator_writes_only_its_lease_and_key_pair_events() {
             })
         };
         let pod = json!({ "kind": "Pod", "apiVersion": "v1", "name": "a", "namespace": scene.namespace });
-        let words = "write an Event that is not about a KeyPair";
+        let words = "write an Event that is not about a KeyPair, AuthorizedKeys or KnownHosts";
         judge(&scene, "event", &policy("events"), words, &thief.create(&path, &event("pod", pod)).await);
         let about = json!({ "kind": "KeyPair", "apiVersion": "keypairs.dev/v1alpha1", "name": "a", "namespace": scene.namespace });
         thief.create(&path, &event("pair", about)).await.admitted();

@@ -10,6 +10,7 @@
 mod fence;
 mod markings;
 mod moves;
+mod publications;
 #[path = "../release/mod.rs"]
 mod release;
 mod rights;

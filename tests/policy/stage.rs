@@ -166,7 +166,11 @@ impl Stage {
         let namespace = namespace(&client, topic).await.unwrap();
         let scene = Scene { stage: self, namespace, admin };
         if self.has_policies {
-            let tenant = scene.user("probe", &[keypairs(&["create"])]).await;
+            let tenant = scene.user("probe", &[publications(&["create"]), keypairs(&["create"])]).await;
+            let published = json!({
+                "apiVersion": "keypairs.dev/v1alpha1", "kind": "AuthorizedKeys", "metadata": { "name": "probe" }, "spec": {},
+            });
+            let publish = format!("{}?dryRun=All", scene.publications("authorizedkeys", ""));
             let probe = pair("probe", &json!({ "secret": { "name": "other" } }));
             let path = format!("{}?dryRun=All", scene.pairs(""));
             let thief = self.thief().await;
@@ -180,12 +184,14 @@ impl Stage {
             let namespaced = |api: &str, plural: &str| format!("/{api}/namespaces/{}/{plural}", scene.namespace);
             let probes = [
                 (scene.secrets(""), secret("probe", "Opaque", &json!({}))),
+                (namespaced("api/v1", "configmaps"), named.clone()),
                 (namespaced("apis/coordination.k8s.io/v1", "leases"), named.clone()),
                 (namespaced("apis/events.k8s.io/v1", "events"), event),
                 ("/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations".to_owned(), named),
             ];
             eventually(PATIENCE, "the policies to be in force", async || {
                 let mut are_refused = tenant.create(&path, &probe).await.status == 403;
+                are_refused &= tenant.create(&publish, &published).await.status == 403;
                 for (path, object) in &probes {
                     are_refused &= thief.create(&format!("{path}?dryRun=All"), object).await.status == 403;
                 }
@@ -209,6 +215,12 @@ impl Scene {
     /// The path of a KeyPair, or of all if the name is empty.
     pub fn pairs(&self, name: &str) -> String {
         let path = format!("/apis/keypairs.dev/v1alpha1/namespaces/{}/keypairs/{name}", self.namespace);
+        path.trim_end_matches('/').to_owned()
+    }
+
+    /// The path of an AuthorizedKeys or KnownHosts, or of all if the name is empty.
+    pub fn publications(&self, plural: &str, name: &str) -> String {
+        let path = format!("/apis/keypairs.dev/v1alpha1/namespaces/{}/{plural}/{name}", self.namespace);
         path.trim_end_matches('/').to_owned()
     }
 
@@ -281,6 +293,11 @@ impl Scene {
 /// The permission for these verbs on KeyPairs.
 pub fn keypairs(verbs: &[&str]) -> Value {
     json!({ "apiGroups": ["keypairs.dev"], "resources": ["keypairs"], "verbs": verbs })
+}
+
+/// The permission for these verbs on AuthorizedKeys and KnownHosts.
+pub fn publications(verbs: &[&str]) -> Value {
+    json!({ "apiGroups": ["keypairs.dev"], "resources": ["authorizedkeys", "knownhosts"], "verbs": verbs })
 }
 
 /// All permissions on KeyPairs, and no others.

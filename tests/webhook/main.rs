@@ -11,5 +11,6 @@ mod expected;
 #[path = "../operator_account/mod.rs"]
 mod operator_account;
 mod planted;
+mod publications;
 mod replicas;
 mod stage;

@@ -77,16 +77,32 @@ needs it, and none is superfluous: tests/chart/rights.rs removes each verb in tu
 - apiGroups: [keypairs.dev]
   resources: [keypairs/status]
   verbs: [update]
+# Observe: watch AuthorizedKeys and KnownHosts. The operator never writes the spec.
+- apiGroups: [keypairs.dev]
+  resources: [authorizedkeys, knownhosts]
+  verbs: [list, watch]
+# Apply: write their status, as that of a KeyPair.
+- apiGroups: [keypairs.dev]
+  resources: [authorizedkeys/status, knownhosts/status]
+  verbs: [update]
+# Observe: list and watch the metadata of ConfigMaps with the label app.kubernetes.io/managed-by=keypair-operator. Get a ConfigMap that
+# an AuthorizedKeys or KnownHosts publishes, to compare its text. RBAC cannot restrict a rule to a label.
+# Apply: create it, patch (with resourceVersion) its text, and delete the former one when spec.target moves. When the AuthorizedKeys or
+# KnownHosts is deleted, the garbage collector deletes it.
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get, list, watch, create, patch, delete]
 # Observe: list and watch the metadata of Secrets with the label app.kubernetes.io/managed-by=keypair-operator, of those with the
 # label keypairs.dev/keypair-uid, and of up to 16 others in each scope, each by name: those that conflict with a KeyPair or are
 # missing. Get the Secret that a KeyPair names. RBAC cannot restrict a rule to a label.
 # Apply: create the Secret of a generated key; patch it after a change of spec.secret, and when it is adopted or given back; delete the
 # Secret under the old name after a change of spec.secret.name, once the key has been read under the new one. When a KeyPair is
-# deleted, the garbage collector deletes its Secret.
+# deleted, the garbage collector deletes its Secret. A Secret that is the target of an AuthorizedKeys or KnownHosts is written as a
+# ConfigMap is.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, list, watch, create, patch, delete]
-# Apply: create Events about KeyPairs. No patch: each Event has its own note, so none is aggregated.
+# Apply: create Events about KeyPairs, AuthorizedKeys and KnownHosts. No patch: each Event has its own note, so none is aggregated.
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create]

@@ -22,9 +22,10 @@ mod program;
 mod request;
 mod rotation;
 mod secret;
+mod share_with;
 mod tree;
 
-pub(super) use expression::{list, quote};
+pub(super) use expression::{allows, list, quote};
 pub use tree::Check;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::ValidationRule;
@@ -95,7 +96,8 @@ pub fn checks() -> Vec<Check> {
 /// The checks of a create, or of an update if there is a stored object.
 fn checks_of(objects: Objects) -> Vec<Node> {
     let Objects { new, name, stored } = objects;
-    let mut checks = [request::checks(stored), secret::checks(stored), rotation::checks()].concat();
+    let mut checks =
+        [request::checks(stored), secret::checks(stored), rotation::checks(), share_with::checks()].concat();
     checks.extend(stored.map(|stored| when("isAccepted", immutability::checks(stored))));
     // Most specs have some of these fields and no other. To count the fields of an object is cheap, to look for one is not.
     let has_more = "size(dyn(spec)) > 1 + size([?publicKey, ?description]) + size([?tags])";

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     api::{
-        KeyPair,
+        AuthorizedKeys, KeyPair, KnownHosts,
         cel::{list, quote},
     },
     domain::secret::{
@@ -29,7 +29,13 @@ const CERTIFICATE_TYPE: &str = "kubernetes.io/tls";
 const NEVER_TYPE_PREFIXES: [&str; 3] = ["kubernetes.io/service-account-token", "bootstrap.kubernetes.io/", "helm.sh/"];
 
 pub(super) fn policies(installation: &Installation) -> Vec<Policy> {
-    vec![secrets(installation), leases(installation), webhooks(installation), events(installation)]
+    vec![
+        secrets(installation),
+        config_maps(installation),
+        leases(installation),
+        webhooks(installation),
+        events(installation),
+    ]
 }
 
 fn operator_condition(installation: &Installation) -> MatchCondition {
@@ -49,15 +55,37 @@ fn has_entry(map: &str, key: &str, value: &str) -> String {
     format!("(has({map}) && {key} in {map} && {map}[{key}] == {})", quote(value))
 }
 
-/// The CEL expression for whether `secret` refers to its `KeyPair` by UID, which is how the operator recognizes its Secrets.
+/// The kinds that publish public keys in ConfigMaps and Secrets.
+fn publications() -> [String; 2] {
+    [AuthorizedKeys::kind(&()).into(), KnownHosts::kind(&()).into()]
+}
+
+/// The kinds of the operator's custom resources.
+fn kinds() -> Vec<String> {
+    std::iter::once(KeyPair::kind(&()).into()).chain(publications()).collect()
+}
+
+/// The CEL expression for whether `reference` refers to an object of one of these kinds of the operator.
+fn refers_to(reference: &str, kinds: &[String]) -> String {
+    format!(
+        "{reference}.kind in {} && {reference}.apiVersion.startsWith({})",
+        list(kinds.iter().map(String::as_str)),
+        quote(&format!("{}/", KeyPair::group(&()))),
+    )
+}
+
+/// The CEL expression for whether `object` has an owner of one of these kinds.
+fn has_owner(object: &str, kinds: &[String]) -> String {
+    let owners = format!("{object}.metadata.ownerReferences");
+    format!("(has({owners}) && {owners}.exists(owner, {}))", refers_to("owner", kinds))
+}
+
+/// The CEL expression for whether `secret` refers to its `KeyPair` by UID, or to its publication, which is how the operator
+/// recognizes its Secrets.
 fn is_owned(secret: &str) -> String {
-    let (annotations, owners) =
-        (format!("{secret}.metadata.annotations"), format!("{secret}.metadata.ownerReferences"));
+    let annotations = format!("{secret}.metadata.annotations");
     let annotated = format!("(has({annotations}) && {} in {annotations})", quote(KEYPAIR_UID_ANNOTATION));
-    let (group, kind) = (KeyPair::group(&()), KeyPair::kind(&()));
-    let owner =
-        format!("owner.kind == {} && owner.apiVersion.startsWith({})", quote(&kind), quote(&format!("{group}/")));
-    format!("({annotated} || (has({owners}) && {owners}.exists(owner, {owner})))")
+    format!("({annotated} || {})", has_owner(secret, &kinds()))
 }
 
 /// The CEL expression for whether `secret` has at least one of the operator's annotation, owner reference and label. Another
@@ -130,14 +158,48 @@ fn secrets(installation: &Installation) -> Policy {
                 is_marked("oldObject"),
                 quote(ADOPT_ANNOTATION),
             ),
-            &refusal("change a Secret that was neither created for a KeyPair nor handed over to one"),
+            &refusal(
+                "change a Secret that was neither created for a KeyPair or a publication nor handed over to a KeyPair",
+            ),
         ),
         validation(
             &format!("object != null || variables.isCertificate || {}", is_owned("oldObject")),
-            &refusal("delete a Secret that was not created for a KeyPair"),
+            &refusal("delete a Secret that was not created for a KeyPair or a publication"),
         ),
     ];
     policy(&format!("{name}-fence-secrets"), &requests, Some(operator_condition(installation)), variables, validations)
+}
+
+/// The ConfigMaps with published keys. Unlike a Secret, none is ever adopted or released.
+fn config_maps(installation: &Installation) -> Policy {
+    let requests = MatchedRequests {
+        group: "",
+        version: "v1",
+        resources: &["configmaps"],
+        operations: &["CREATE", "UPDATE", "DELETE"],
+    };
+    let is_labelled = has_entry("object.metadata.labels", MANAGED_BY_LABEL, OPERATOR);
+    let validations = vec![
+        validation(
+            &format!("object == null || {} && {is_labelled}", has_owner("object", &publications())),
+            &refusal("write a ConfigMap without its label and an owner reference to an AuthorizedKeys or KnownHosts"),
+        ),
+        validation(
+            &format!("oldObject == null || {}", has_owner("oldObject", &publications())),
+            &refusal("change or delete a ConfigMap that was not created for an AuthorizedKeys or KnownHosts"),
+        ),
+        validation(
+            &format!("object == null || !object.metadata.name.startsWith({})", quote(RELEASE_NAME_PREFIX)),
+            &refusal("write a ConfigMap that Helm treats as a release"),
+        ),
+    ];
+    policy(
+        &format!("{}-fence-configmaps", installation.name),
+        &requests,
+        Some(operator_condition(installation)),
+        Vec::new(),
+        validations,
+    )
 }
 
 fn leases(installation: &Installation) -> Policy {
@@ -213,14 +275,12 @@ fn events(installation: &Installation) -> Policy {
         resources: &["events"],
         operations: &["CREATE", "UPDATE", "DELETE"],
     };
-    let (group, kind) = (KeyPair::group(&()), KeyPair::kind(&()));
     let about = format!(
-        "object != null && has(object.regarding) && has(object.regarding.kind) && object.regarding.kind == {} && \
-         has(object.regarding.apiVersion) && object.regarding.apiVersion.startsWith({})",
-        quote(&kind),
-        quote(&format!("{group}/")),
+        "object != null && has(object.regarding) && has(object.regarding.kind) && has(object.regarding.apiVersion) && {}",
+        refers_to("object.regarding", &kinds()),
     );
-    let validations = vec![validation(&about, &refusal("write an Event that is not about a KeyPair"))];
+    let validations =
+        vec![validation(&about, &refusal("write an Event that is not about a KeyPair, AuthorizedKeys or KnownHosts"))];
     policy(
         &format!("{}-fence-events", installation.name),
         &requests,

@@ -2,11 +2,12 @@
 //!
 //! The CEL of a `ValidatingAdmissionPolicy` can check two things that the CRD's rules and RBAC cannot: whether the requester has
 //! another permission (`authorizer`), and what an object was before. With these, a KeyPair gives its author no more than the
-//! author's own permissions ([`secret_settings`]), and a stolen token of the operator does not give control of the cluster
-//! ([`fence`]).
+//! author's own permissions ([`secret_settings`]), nor does a publication ([`publication_targets`]), and a stolen token of the
+//! operator does not give control of the cluster ([`fence`]).
 
 mod build;
 mod fence;
+mod publication_targets;
 mod secret_settings;
 
 use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding};
@@ -50,7 +51,7 @@ pub struct Policy {
 /// All policies of an installation.
 #[must_use]
 pub fn policies(installation: &Installation) -> Vec<Policy> {
-    let mut policies = vec![secret_settings::policy(installation)];
+    let mut policies = vec![secret_settings::policy(installation), publication_targets::policy(installation)];
     policies.extend(fence::policies(installation));
     policies
 }
@@ -94,7 +95,7 @@ mod tests {
     /// Other clients that write Secrets, Leases and webhook configurations must not be affected.
     #[test]
     fn the_fence_applies_only_to_the_operator() {
-        for Policy { policy, .. } in policies(&installation()).into_iter().skip(1) {
+        for Policy { policy, .. } in policies(&installation()).into_iter().skip(2) {
             let conditions = policy.spec.unwrap().match_conditions.unwrap();
             let expressions: Vec<_> = conditions.into_iter().map(|condition| condition.expression).collect();
             assert_eq!(expressions, ["request.userInfo.username == 'system:serviceaccount:system:robot'"]);

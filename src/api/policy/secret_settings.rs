@@ -101,18 +101,18 @@ pub(super) fn policy(installation: &Installation) -> Policy {
 }
 
 /// Adds a message expression, which must not use the authorizer.
-fn with_message_expression(validation: Validation, message: &str) -> Validation {
+pub(super) fn with_message_expression(validation: Validation, message: &str) -> Validation {
     Validation { message_expression: Some(message.to_owned()), ..validation }
 }
 
 /// The CEL expression for a field of the spec of `object` that is an object itself, or for `absent`.
-fn settings(object: &str, field: &str, absent: &str) -> String {
+pub(super) fn settings(object: &str, field: &str, absent: &str) -> String {
     let field = format!("{object}.spec.{field}");
     format!("(has({field}) && type({field}) == map ? {field} : {absent})")
 }
 
 /// The same for the stored object. An object that is older than the schema can have any form.
-fn stored(field: &str, absent: &str) -> String {
+pub(super) fn stored(field: &str, absent: &str) -> String {
     let settings = settings("oldObject", field, absent);
     format!("oldObject != null && has(oldObject.spec) && type(oldObject.spec) == map ? {settings} : {absent}")
 }

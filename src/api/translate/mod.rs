@@ -3,7 +3,7 @@
 mod report;
 
 use jiff::Timestamp;
-use kube::ResourceExt;
+use kube::{ResourceExt, core::ObjectMeta};
 
 use super::{
     key_pair::{GenerateAlgorithm, GenerateSpec, KeyPair, RotationSpec, SecretEncoding, SecretKeys, SecretTemplate},
@@ -35,6 +35,7 @@ pub fn parameters(key_pair: &KeyPair) -> Parameters {
         client_token: spec.client_token.clone().unwrap_or_default(),
         secret: secret_settings(key_pair, name),
         rotation: spec.rotation.as_ref().map(|rotation| rotation_texts(key_pair, rotation)),
+        share_with: spec.share_with.clone(),
     }
 }
 
@@ -49,16 +50,16 @@ fn rotation_texts(key_pair: &KeyPair, rotation: &RotationSpec) -> RotationTexts 
     }
 }
 
-/// Gives a `KeyPair` with `generateName` a name of the same form, so that the name rules can be checked. Returns whether the
-/// `KeyPair` has a name.
-pub fn assume_name(key_pair: &mut KeyPair) -> bool {
-    if key_pair.metadata.name.is_none()
-        && let Some(prefix) = &key_pair.metadata.generate_name
+/// Gives an object with `generateName` a name of the same form, so that the name rules can be checked. Returns whether the object has
+/// a name.
+pub fn assume_name(metadata: &mut ObjectMeta) -> bool {
+    if metadata.name.is_none()
+        && let Some(prefix) = &metadata.generate_name
     {
         // The API server appends five characters.
-        key_pair.metadata.name = Some(format!("{prefix}xxxxx"));
+        metadata.name = Some(format!("{prefix}xxxxx"));
     }
-    key_pair.metadata.name.is_some()
+    metadata.name.is_some()
 }
 
 /// The desired state in `key_pair`.

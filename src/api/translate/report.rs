@@ -10,14 +10,16 @@ use crate::{
         key_pair::KeyPair,
         status::{
             AcceptedRequest, Fingerprints, GENERATED, IDEMPOTENT_REPLAY, IMPORTED, KeyPairStatus, KeyStatus, READY,
-            ROTATING, RotationStatus, STALLED, StatusError, is_own,
+            ROTATING, RotationStatus, STALLED, StatusError, conditions,
         },
     },
     domain::{
         decide, key,
         profile::Profile,
+        publication::PublicationProgress,
         reason::{Reason, Refusal},
         rotation::{Phase, PhasedKey, RotationState},
+        rules::OWN_CONDITION_TYPES,
     },
 };
 
@@ -33,7 +35,7 @@ impl KeyPairStatus {
         let error = report.refusals.first().map(|refusal| StatusError::new(key_pair.spec.profile, refusal));
         let before = key_pair.status.as_ref().map(|status| status.conditions.as_slice());
         let conditions =
-            merge(before.unwrap_or_default(), conditions(key_pair, &report, now), &report.reset_gates, now);
+            merge(before.unwrap_or_default(), own_conditions(key_pair, &report, now), &report.reset_gates, now);
         // An invalid name is not repeated: it may be a private key pasted by mistake.
         let named = report.accepted.is_some()
             || !report.refusals.iter().any(|refusal| refusal.reason == Reason::InvalidKeyPairName);
@@ -114,10 +116,8 @@ impl StatusError {
     }
 }
 
-/// The conditions `before`, with `ours` in place of the operator's own. Conditions of other writers stay, and so does the order.
-/// `reset_gates` are set to False.
+/// The conditions `before`, with `ours` in place of the operator's own. `reset_gates` are set to False.
 fn merge(before: &[Condition], mut ours: Vec<Condition>, reset_gates: &[String], now: Timestamp) -> Vec<Condition> {
-    let mut merged = Vec::with_capacity(before.len() + ours.len() + reset_gates.len());
     ours.extend(reset_gates.iter().map(|gate| Condition {
         type_: gate.clone(),
         status: "False".to_owned(),
@@ -127,30 +127,13 @@ fn merge(before: &[Condition], mut ours: Vec<Condition>, reset_gates: &[String],
         observed_generation: None,
         last_transition_time: Time(now),
     }));
-    for condition in before {
-        if let Some(index) = ours.iter().position(|own| own.type_ == condition.type_) {
-            merged.push(ours.remove(index));
-        } else if !is_own(condition) {
-            merged.push(condition.clone());
-        }
-    }
-    merged.append(&mut ours);
-    merged
+    conditions::merge(before, ours, &OWN_CONDITION_TYPES)
 }
 
-fn conditions(key_pair: &KeyPair, report: &decide::Report, now: Timestamp) -> Vec<Condition> {
-    let condition = |type_: &str, status: &str, reason: &str, message: String| Condition {
-        type_: type_.to_owned(),
-        status: status.to_owned(),
-        reason: reason.to_owned(),
-        message,
-        observed_generation: key_pair.metadata.generation,
-        last_transition_time: key_pair
-            .status
-            .as_ref()
-            .and_then(|before| before.condition(type_))
-            .filter(|before| before.status == status)
-            .map_or(Time(now), |before| before.last_transition_time.clone()),
+fn own_conditions(key_pair: &KeyPair, report: &decide::Report, now: Timestamp) -> Vec<Condition> {
+    let before = key_pair.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let condition = |type_: &str, status: &str, reason: &str, message: String| {
+        conditions::condition(before, (type_, status), reason, message, key_pair.metadata.generation, now)
     };
     let rotating = rotating(key_pair, report, now)
         .map(|(status, reason, message)| condition(ROTATING, status, reason, message))
@@ -203,11 +186,10 @@ fn rotating(
     Some(if let Some(next) = state.key(Phase::Next) {
         let (revision, gates) = (next.revision, state.waiting_for.join(", "));
         match state.next_switch {
-            Some(switch) if switch > now || gates.is_empty() => (
-                "True",
-                "Published",
-                format!("Key {revision} is published, and becomes current at {switch} at the earliest."),
-            ),
+            Some(switch) if switch > now => published(revision, switch),
+            Some(switch) if gates.is_empty() => {
+                waiting_for_publication(&report.publication, revision).unwrap_or_else(|| published(revision, switch))
+            }
             _ => (
                 "True",
                 "WaitingForGates",
@@ -223,6 +205,34 @@ fn rotating(
     } else {
         ("False", "Idle", format!("Key {} is the only key.", state.revision))
     })
+}
+
+fn published(revision: u32, switch: Timestamp) -> (&'static str, &'static str, String) {
+    let message = format!("Key {revision} is published, and becomes current at {switch} at the earliest.");
+    ("True", "Published", message)
+}
+
+/// `None` if the switch does not wait for publications.
+fn waiting_for_publication(
+    progress: &PublicationProgress,
+    revision: u32,
+) -> Option<(&'static str, &'static str, String)> {
+    const MAX_NAMES: usize = 3;
+    let message = match progress {
+        PublicationProgress::Published => return None,
+        PublicationProgress::Unknown => format!(
+            "Key {revision} becomes current when every AuthorizedKeys and KnownHosts that selects this KeyPair has published it. The operator cannot list them at the moment."
+        ),
+        PublicationProgress::Waiting(publications) => {
+            let names: Vec<String> = publications.iter().take(MAX_NAMES).map(ToString::to_string).collect();
+            let more = match publications.len().saturating_sub(MAX_NAMES) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            format!("Key {revision} becomes current when it is published by {}{more}.", names.join(", "))
+        }
+    };
+    Some(("True", "WaitingForPublication", message))
 }
 
 /// The condition [`ROTATING`] as the status records it, if a refusal prevents the next step: then no time that passes changes anything.
@@ -243,4 +253,29 @@ fn truncate(mut message: String) -> String {
         message.push_str(ELLIPSIS);
     }
     message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::publication::{PublicationKind, PublicationRef};
+
+    #[test]
+    fn at_most_three_publications_are_named() {
+        let waiting = |count: usize| {
+            let publication = |number| PublicationRef {
+                kind: PublicationKind::AuthorizedKeys,
+                namespace: "shop".to_owned(),
+                name: format!("admins-{number}"),
+            };
+            let progress = PublicationProgress::Waiting((0..count).map(publication).collect());
+            waiting_for_publication(&progress, 2).unwrap().2
+        };
+        assert_eq!(waiting(1), "Key 2 becomes current when it is published by AuthorizedKeys shop/admins-0.");
+        let many = waiting(12);
+        assert!(many.ends_with("AuthorizedKeys shop/admins-2 and 9 more.") && many.len() < 200, "{many}");
+        assert_eq!(waiting_for_publication(&PublicationProgress::Published, 2), None);
+        let unknown = waiting_for_publication(&PublicationProgress::Unknown, 2).unwrap();
+        assert_eq!((unknown.0, unknown.1), ("True", "WaitingForPublication"));
+    }
 }

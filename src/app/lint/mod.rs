@@ -4,6 +4,7 @@
 //! (a missing namespace, a name in use), and it accepts a file without objects.
 
 mod documents;
+mod kind;
 mod metadata;
 mod objects;
 mod schema;
@@ -16,21 +17,25 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaProps;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use self::kind::CheckedKind;
 use super::{Error, args::LintArgs, read_input};
 use crate::{
-    api::{KeyPair, translate},
+    api::{AuthorizedKeys, KeyPair, KnownHosts, publication::PublicationResource, translate},
     domain::{
         advice, display,
         key::holds_private_key,
+        publication::{self, Mistake, PublicationKind},
         request::{self, Source},
     },
 };
 
-/// The code of errors that no cloud has: a document that is not a `KeyPair` of this version.
+/// The code of errors that no cloud has: a document that is not an object of this version.
 const INVALID_MANIFEST: &str = "InvalidManifest";
+/// The code of a mistake in a publication: the reason that its condition would have.
+const INVALID_ENTRY: &str = "InvalidEntry";
 /// Replaces the code where a setting is allowed but discouraged.
 const WARNING: &str = "warning";
 
@@ -40,7 +45,7 @@ struct Finding {
     file: String,
     /// The document's place in the file, from 1.
     document: usize,
-    /// The name of the `KeyPair`, if it has one.
+    /// Kind and name of the object, if it has a name.
     name: Option<String>,
     code: String,
     message: String,
@@ -50,7 +55,7 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: document {}", self.file, self.document)?;
         if let Some(name) = &self.name {
-            write!(f, " (KeyPair {name})")?;
+            write!(f, " ({name})")?;
         }
         write!(f, ": {}: {}", self.code, self.message)
     }
@@ -74,14 +79,13 @@ pub fn lint(args: &LintArgs) -> Result<ExitCode, Error> {
     for warning in &warnings {
         writeln!(io::stderr(), "{}", display::sentence(&warning.to_string()))?;
     }
-    writeln!(io::stderr(), "{checked} KeyPairs checked, {} errors", errors.len())?;
+    writeln!(io::stderr(), "{checked} objects checked, {} errors", errors.len())?;
     Ok(if errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Checks the documents of one file, adds to `findings`, and returns the number of `KeyPair`s.
+/// Checks the documents of one file, adds to `findings`, and returns the number of the operator's objects.
 fn check_file(path: &Path, text: &str, findings: &mut Vec<Finding>) -> usize {
     let file = path.display().to_string();
-    let schema = schema::key_pair();
     let mut checked = 0;
     // Documents are parsed as untyped values first, because a file can contain objects of other kinds.
     for (index, document) in documents::read(text).into_iter().enumerate() {
@@ -89,18 +93,19 @@ fn check_file(path: &Path, text: &str, findings: &mut Vec<Finding>) -> usize {
             let (file, name) = (file.clone(), name.map(str::to_owned));
             findings.push(Finding { file, document: index + 1, name, code, message });
         };
-        let mut objects = document.value.map(objects::key_pairs).unwrap_or_default();
+        let mut objects = document.value.map(objects::objects).unwrap_or_default();
         objects.extend(document.error.map(Err));
-        // A warning matters only for a document with a KeyPair.
+        // A warning matters only for a document with one of the objects.
         if let Some(warning) = document.warning.filter(|_| !objects.is_empty()) {
             add(None, WARNING.to_owned(), warning);
         }
         for object in objects {
             match object {
-                Ok(object) => {
+                Ok((kind, object)) => {
                     checked += 1;
-                    let name = object.pointer("/metadata/name").and_then(Value::as_str).map(str::to_owned);
-                    for (code, message) in check(object, &schema) {
+                    let name = object.pointer("/metadata/name").and_then(Value::as_str);
+                    let name = name.map(|name| format!("{kind} {name}"));
+                    for (code, message) in check(kind, object) {
                         add(name.as_deref(), code, message);
                     }
                 }
@@ -111,13 +116,39 @@ fn check_file(path: &Path, text: &str, findings: &mut Vec<Finding>) -> usize {
     checked
 }
 
-/// The findings on one `KeyPair`, as code and message.
-fn check(mut object: Value, schema: &JSONSchemaProps) -> Vec<(String, String)> {
-    let invalid = |message: String| (INVALID_MANIFEST.to_owned(), message);
+/// The findings on one object, as code and message.
+fn check(kind: CheckedKind, object: Value) -> Vec<(String, String)> {
+    let mut findings = Vec::new();
+    match kind {
+        CheckedKind::KeyPair => {
+            if let Some(key_pair) = read(kind, object, &mut findings) {
+                check_key_pair(key_pair, &mut findings);
+            }
+        }
+        CheckedKind::Publication(PublicationKind::AuthorizedKeys) => {
+            check_publication::<AuthorizedKeys>(read(kind, object, &mut findings), &mut findings);
+        }
+        CheckedKind::Publication(PublicationKind::KnownHosts) => {
+            check_publication::<KnownHosts>(read(kind, object, &mut findings), &mut findings);
+        }
+    }
+    findings
+}
+
+fn invalid(message: String) -> (String, String) {
+    (INVALID_MANIFEST.to_owned(), message)
+}
+
+/// Reads an object as the API server stores it, and checks its metadata. `None`: it does not match the schema.
+fn read<T: DeserializeOwned + kube::Resource>(
+    kind: CheckedKind,
+    mut object: Value,
+    findings: &mut Vec<(String, String)>,
+) -> Option<T> {
+    let schema = kind.schema();
     let unknown_field = |path: &str| {
         invalid(format!("unknown field {}: check its spelling and its parent field", printable_path(path)))
     };
-    let mut findings = Vec::new();
     schema::apply_defaults(&mut object, schema);
     if let Some(fields) = object.as_object_mut() {
         // The Rust type has these as constants, not as fields.
@@ -139,18 +170,23 @@ fn check(mut object: Value, schema: &JSONSchemaProps) -> Vec<(String, String)> {
     let mut unknown = Vec::new();
     let mut track = serde_path_to_error::Track::new();
     let object = serde_path_to_error::Deserializer::new(object, &mut track);
-    let parsed: Result<KeyPair, _> = serde_ignored::deserialize(object, |path| unknown.push(path.to_string()));
+    let parsed: Result<T, _> = serde_ignored::deserialize(object, |path| unknown.push(path.to_string()));
     findings.extend(unknown.iter().map(|path| unknown_field(path)));
-    let mut key_pair = match parsed {
-        Ok(key_pair) => key_pair,
+    match parsed {
+        Ok(object) => {
+            findings.extend(metadata::errors(object.meta()).into_iter().map(invalid));
+            Some(object)
+        }
         Err(error) => {
             let path = printable_path(&track.path().to_string());
             findings.push(invalid(format!("{path}: {}", without_values(&error.to_string()))));
-            return findings;
+            None
         }
-    };
-    findings.extend(metadata::errors(&key_pair.metadata).into_iter().map(invalid));
-    translate::assume_name(&mut key_pair);
+    }
+}
+
+fn check_key_pair(mut key_pair: KeyPair, findings: &mut Vec<(String, String)>) {
+    translate::assume_name(&mut key_pair.metadata);
     let parameters = translate::parameters(&key_pair);
     match request::check(&parameters) {
         Ok(Source::Import(key)) => {
@@ -163,7 +199,14 @@ fn check(mut object: Value, schema: &JSONSchemaProps) -> Vec<(String, String)> {
             findings.extend(refusals.iter().map(|refusal| (profile.error(refusal).code, profile.explain(refusal))));
         }
     }
-    findings
+}
+
+fn check_publication<T: PublicationResource>(object: Option<T>, findings: &mut Vec<(String, String)>) {
+    let Some(mut object) = object else { return };
+    translate::assume_name(object.meta_mut());
+    let mistakes = publication::check(&object.parameters()).mistakes;
+    let finding = |mistake: &Mistake| (INVALID_ENTRY.to_owned(), format!("spec.{}: {}", mistake.field, mistake.detail));
+    findings.extend(mistakes.iter().map(finding));
 }
 
 /// The path of a field, shortened for output. Its last segments come from the file and can be anything, even a private key that was
@@ -240,6 +283,66 @@ mod tests {
             assert_eq!(findings.len(), 1, "{text}: {findings:?}");
             assert!(!findings[0].contains("c2VjcmV0"), "{findings:?}");
             assert!(!findings[0].contains("BEGIN"), "{findings:?}");
+        }
+    }
+
+    #[test]
+    fn publications_are_checked_with_their_own_rules() {
+        let header = |kind: &str| format!("apiVersion: keypairs.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: web}}\n");
+        let login = header("AuthorizedKeys");
+        let hosts = header("KnownHosts");
+        for valid in [
+            format!("{login}spec: {{}}\n"),
+            format!("{login}spec: {{entries: [{{keyPair: a, selector: }}], target: , layout: EntryPerKey}}\n"),
+            format!("{hosts}spec: {{entries: [{{hosts: [a], selector: {{}}, marker: Revoked}}], hashHosts: true}}\n"),
+        ] {
+            assert_eq!(findings(&valid), Vec::<String>::new(), "{valid}");
+        }
+        for (text, expected) in [
+            (format!("{login}spec: {{entries: [{{}}]}}\n"), "(AuthorizedKeys web): InvalidEntry: spec.entries[0]"),
+            (
+                format!("{login}spec: {{entries: [{{keyPair: a, options: {{from: [1.2.3.4/8]}}}}]}}\n"),
+                "InvalidEntry: spec.entries[0].options.from[0]: must be a CIDR block",
+            ),
+            (
+                format!("{hosts}spec: {{entries: [{{hosts: [a], keyPair: a, options: {{}}}}]}}\n"),
+                "(KnownHosts web): InvalidManifest: unknown field spec.entries.0.options",
+            ),
+            (format!("{hosts}spec: {{layout: EntryPerKey}}\n"), "InvalidManifest: spec.layout"),
+            (format!("{hosts}spec: {{target: {{configMap: {{}}, secret: {{}}}}}}\n"), "InvalidEntry: spec.target: "),
+            (format!("{hosts}spec: []\n"), "InvalidManifest: spec: expected"),
+            (format!("{login}status: {{foo: 1}}\nspec: {{}}\n"), "unknown field status.foo"),
+        ] {
+            let found = findings(&text);
+            assert!(found.len() == 1 && found[0].contains(expected), "{text}: {found:?}");
+        }
+        let list = "apiVersion: keypairs.dev/v1alpha1\nkind: KnownHostsList\nitems: [{metadata: {name: a}, spec: {entries: [{hosts: [a]}]}}]\n";
+        assert!(findings(list)[0].contains("(KnownHosts a): InvalidEntry: spec.entries[0]"), "{:?}", findings(list));
+        let mixed = format!(
+            "apiVersion: v1\nkind: AuthorizedKeysList\nitems: []\n---\n{}spec: {{}}\n",
+            header("AuthorizedKey")
+        );
+        let found = findings(&mixed);
+        assert!(
+            found.len() == 2 && found[1].contains("kind: expected one of KeyPair, AuthorizedKeys, KnownHosts"),
+            "{found:?}"
+        );
+    }
+
+    /// A private key that was pasted into a publication is not repeated.
+    #[test]
+    fn mistakes_in_publications_quote_no_values() {
+        let secret = "-----BEGIN PRIVATE KEY----- c2VjcmV0";
+        for spec in [
+            format!("{{entries: [{{keyPair: \"{secret}\", hosts: [a]}}]}}"),
+            format!("{{entries: [{{publicKeys: [\"{secret}\"], hosts: [a]}}]}}"),
+            format!("{{entries: [{{keyPair: a, hosts: [\"{secret}\"]}}]}}"),
+            format!("{{target: {{secret: {{name: \"{secret}\"}}}}}}"),
+        ] {
+            let found = findings(&format!(
+                "apiVersion: keypairs.dev/v1alpha1\nkind: KnownHosts\nmetadata: {{name: a}}\nspec: {spec}\n"
+            ));
+            assert!(found.len() == 1 && !found[0].contains("c2VjcmV0") && !found[0].contains("BEGIN"), "{found:?}");
         }
     }
 }

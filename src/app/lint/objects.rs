@@ -1,16 +1,16 @@
-//! Finds the `KeyPair`s of a document, and the errors of the lists that contain them.
+//! Finds the operator's objects in a document, and the errors of the lists that contain them.
 
 use kube::Resource;
 use serde_json::{Map, Value};
 
-use super::schema;
+use super::{kind::CheckedKind, schema};
 use crate::api::KeyPair;
 
-/// A `KeyPair` to check, or why it is invalid.
-pub(super) type Found = Result<Value, String>;
+/// An object to check with its kind, or why it is invalid.
+pub(super) type Found = Result<(CheckedKind, Value), String>;
 
-/// The `KeyPair`s of a document: itself, or the items of a list. Ignores objects of other kinds.
-pub(super) fn key_pairs(document: Value) -> Vec<Found> {
+/// The operator's objects in a document: itself, or the items of a list. Ignores objects of other kinds.
+pub(super) fn objects(document: Value) -> Vec<Found> {
     let Value::Object(fields) = document else {
         return match document {
             Value::Null => Vec::new(),
@@ -19,9 +19,9 @@ pub(super) fn key_pairs(document: Value) -> Vec<Found> {
     };
     match Kind::of(&fields) {
         Kind::List(validator) => items(fields, None, validator),
-        Kind::KeyPairList => check_list(&fields)
-            .map_or_else(|error| vec![Err(error)], |()| items(fields, Some(&item_type()), Validator::Kubectl)),
-        Kind::KeyPair => vec![Ok(Value::Object(fields))],
+        Kind::OwnList(kind) => check_list(&fields)
+            .map_or_else(|error| vec![Err(error)], |()| items(fields, Some(kind), Validator::Kubectl)),
+        Kind::Own(kind) => vec![Ok((kind, Value::Object(fields)))],
         Kind::Invalid(error) => vec![Err(error)],
         Kind::Other => Vec::new(),
     }
@@ -29,8 +29,10 @@ pub(super) fn key_pairs(document: Value) -> Vec<Found> {
 
 /// The kind of an object, by its `apiVersion` and `kind`.
 enum Kind {
-    KeyPair,
-    KeyPairList,
+    /// A kind of the operator.
+    Own(CheckedKind),
+    /// A list of objects of this kind.
+    OwnList(CheckedKind),
     /// A list of objects of any kind.
     List(Validator),
     /// A kind that does not belong to the operator.
@@ -53,7 +55,7 @@ impl Kind {
         let (Some(api_version), Some(kind)) = (text("apiVersion"), text("kind")) else {
             return Self::Invalid("apiVersion or kind is missing".to_owned());
         };
-        let (our_version, our_kind) = (KeyPair::api_version(&()), KeyPair::kind(&()));
+        let our_version = KeyPair::api_version(&());
         let (group, _) = api_version.rsplit_once('/').unwrap_or(("", api_version));
         let is_our_group = api_version.split('/').any(|part| part.eq_ignore_ascii_case(&KeyPair::group(&())));
         if kind == "List" {
@@ -62,35 +64,33 @@ impl Kind {
             }
             return Self::List(if group.is_empty() { Validator::Kubectl } else { Validator::ApiServer });
         }
+        let item_kind = kind.strip_suffix("List").unwrap_or(kind);
         if api_version == our_version {
-            return match kind.strip_suffix("List").unwrap_or(kind) == our_kind {
-                true if kind.len() > our_kind.len() => Self::KeyPairList,
-                true => Self::KeyPair,
-                false => Self::Invalid(format!("kind: expected {our_kind}")),
+            return match CheckedKind::from_name(item_kind) {
+                Some(ours) if kind.len() > item_kind.len() => Self::OwnList(ours),
+                Some(ours) => Self::Own(ours),
+                None => Self::Invalid(format!("kind: expected one of {}", CheckedKind::any())),
             };
         }
-        // Other groups have kinds of this name, but the core group does not.
-        let item_kind = kind.strip_suffix("List").unwrap_or(kind);
-        let lacks_group = item_kind.eq_ignore_ascii_case(&our_kind) && group.is_empty();
-        let has_key_pairs = fields.get("items").and_then(Value::as_array).is_some_and(|items| {
-            items.iter().filter_map(Value::as_object).any(|item| matches!(Self::of(item), Self::KeyPair))
+        // Other groups have kinds of these names, but the core group does not.
+        let lacks_group =
+            group.is_empty() && CheckedKind::ALL.iter().any(|ours| item_kind.eq_ignore_ascii_case(ours.as_str()));
+        let items = fields.get("items").and_then(Value::as_array).into_iter().flatten();
+        let ours = items.filter_map(Value::as_object).find_map(|item| match Self::of(item) {
+            Self::Own(kind) => Some(kind),
+            _ => None,
         });
         if is_our_group || lacks_group {
             Self::Invalid(format!("apiVersion: expected {our_version}"))
-        } else if has_key_pairs {
-            Self::Invalid(format!("kind: expected List or {our_kind}List, because the items are of kind {our_kind}"))
+        } else if let Some(ours) = ours {
+            Self::Invalid(format!("kind: expected List or {ours}List, because the items are of kind {ours}"))
         } else {
             Self::Other
         }
     }
 }
 
-/// The fields that the items of a `KeyPairList` can omit, with their values.
-fn item_type() -> [(&'static str, String); 2] {
-    [("apiVersion", KeyPair::api_version(&()).into()), ("kind", KeyPair::kind(&()).into())]
-}
-
-/// Checks a `KeyPairList`, without its items, against the schema of the API server.
+/// Checks a list of objects of one kind, without its items, against the schema of the API server.
 fn check_list(fields: &Map<String, Value>) -> Result<(), String> {
     if let Some(unknown) =
         fields.keys().find(|field| !["apiVersion", "kind", "metadata", "items"].contains(&field.as_str()))
@@ -106,11 +106,11 @@ fn check_list(fields: &Map<String, Value>) -> Result<(), String> {
     }
 }
 
-/// Validates an item against the schema of a `KeyPair`, as `kubectl` does. For a single object, `kubectl` leaves this to the API
+/// Validates an item against the schema of its kind, as `kubectl` does. For a single object, `kubectl` leaves this to the API
 /// server, which is more lenient.
-fn validate_item(fields: Map<String, Value>, index: usize) -> Found {
+fn validate_item(kind: CheckedKind, fields: Map<String, Value>, index: usize) -> Found {
     let item = Value::Object(fields);
-    let mut path = schema::first_mismatch(&item, &schema::key_pair(), "");
+    let mut path = schema::first_mismatch(&item, kind.schema(), "");
     for map in ["labels", "annotations"] {
         let values = item.get("metadata").and_then(|metadata| metadata.get(map)).and_then(Value::as_object);
         if values.is_some_and(|values| values.values().any(Value::is_null)) {
@@ -118,7 +118,7 @@ fn validate_item(fields: Map<String, Value>, index: usize) -> Found {
         }
     }
     match path {
-        None => Ok(item),
+        None => Ok((kind, item)),
         Some(path) => {
             let path = super::printable_path(&path);
             Err(format!("items[{index}]{path}: kubectl refuses this value for an object in a list"))
@@ -126,8 +126,8 @@ fn validate_item(fields: Map<String, Value>, index: usize) -> Found {
     }
 }
 
-/// The `KeyPair`s of a list. `item_type` has the type of items that do not name theirs.
-fn items(mut list: Map<String, Value>, item_type: Option<&[(&str, String); 2]>, validator: Validator) -> Vec<Found> {
+/// The operator's objects in a list. `only`: the kind of all items, which need not name it.
+fn items(mut list: Map<String, Value>, only: Option<CheckedKind>, validator: Validator) -> Vec<Found> {
     if !matches!(list.get("metadata"), None | Some(Value::Null | Value::Object(_))) {
         return vec![Err("metadata: expected an object".to_owned())];
     }
@@ -139,16 +139,19 @@ fn items(mut list: Map<String, Value>, item_type: Option<&[(&str, String); 2]>, 
             return Some(Err(format!("items[{index}]: expected an object")));
         };
         // The API server fills in both fields or none.
-        if item_type.is_some_and(|fixed| fixed.iter().all(|(field, _)| !fields.contains_key(*field))) {
-            let defaults = item_type.into_iter().flatten();
-            fields.extend(defaults.map(|(field, value)| ((*field).to_owned(), value.as_str().into())));
+        if let Some(only) = only
+            && !["apiVersion", "kind"].iter().any(|field| fields.contains_key(*field))
+        {
+            fields.insert("apiVersion".to_owned(), KeyPair::api_version(&()).as_ref().into());
+            fields.insert("kind".to_owned(), only.as_str().into());
         }
-        match Kind::of(&fields) {
-            Kind::KeyPair if validator == Validator::Kubectl => Some(validate_item(fields, index)),
-            Kind::KeyPair => Some(Ok(Value::Object(fields))),
-            Kind::Other if item_type.is_none() => None,
-            Kind::Invalid(error) => Some(Err(format!("items[{index}].{error}"))),
-            _ if item_type.is_some() => Some(Err(format!("items[{index}].kind: expected {}", KeyPair::kind(&())))),
+        match (Kind::of(&fields), only) {
+            (Kind::Own(kind), Some(only)) if kind != only => Some(Err(format!("items[{index}].kind: expected {only}"))),
+            (Kind::Own(kind), _) if validator == Validator::Kubectl => Some(validate_item(kind, fields, index)),
+            (Kind::Own(kind), _) => Some(Ok((kind, Value::Object(fields)))),
+            (Kind::Other, None) => None,
+            (Kind::Invalid(error), _) => Some(Err(format!("items[{index}].{error}"))),
+            (_, Some(only)) => Some(Err(format!("items[{index}].kind: expected {only}"))),
             _ => Some(Err(format!("items[{index}]: nested lists are not supported; move the items to the outer list"))),
         }
     };

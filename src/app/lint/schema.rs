@@ -5,14 +5,6 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use serde_json::{Map, Value};
 
-use crate::api;
-
-/// The schema of a `KeyPair`.
-pub(super) fn key_pair() -> JSONSchemaProps {
-    let schema = api::crd().spec.versions.into_iter().next().and_then(|version| version.schema);
-    schema.and_then(|schema| schema.open_api_v3_schema).unwrap_or_default()
-}
-
 /// Converts `value` to the form in which it is stored. A null field that is not nullable gets its default or is removed. A number
 /// without a fraction becomes an integer.
 pub(super) fn apply_defaults(value: &mut Value, schema: &JSONSchemaProps) {
@@ -140,6 +132,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::app::lint::kind::CheckedKind;
+
+    fn key_pair() -> &'static JSONSchemaProps {
+        CheckedKind::KeyPair.schema()
+    }
 
     #[test]
     fn nulls_and_numbers_are_converted_as_stored() {
@@ -147,7 +144,7 @@ mod tests {
             "profile": null, "publicKey": null, "tags": null, "generate": {"algorithm": null, "bits": 2048.0},
             "secret": {"encoding": null, "onLoss": null, "deletionPolicy": null, "template": {"labels": {"a": null, "b": "c"}}},
         }});
-        apply_defaults(&mut value, &key_pair());
+        apply_defaults(&mut value, key_pair());
         assert_eq!(
             value,
             json!({"spec": {
@@ -159,7 +156,7 @@ mod tests {
 
     #[test]
     fn items_of_a_list_are_checked_for_types_and_nulls_in_maps() {
-        let mismatch = |spec: Value| first_mismatch(&json!({"spec": spec, "status": 1}), &key_pair(), "");
+        let mismatch = |spec: Value| first_mismatch(&json!({"spec": spec, "status": 1}), key_pair(), "");
         assert_eq!(mismatch(json!({"profile": null, "secret": {"template": {"labels": {"a": null}}}})), None);
         assert_eq!(mismatch(json!({"tags": [{}]})).as_deref(), Some(".spec.tags[].key"));
         assert_eq!(mismatch(json!({"tags": [null]})).as_deref(), Some(".spec.tags[]"));
@@ -170,7 +167,7 @@ mod tests {
     fn unknown_fields_are_found_beside_wrong_types() {
         let mut found = Vec::new();
         let value = json!({"spec": [], "status": {"bits": "x", "a": 1, "conditions": [{"b": 1}], "error": {"c": 1}}});
-        unknown_fields(&value, &key_pair(), "", &mut found);
+        unknown_fields(&value, key_pair(), "", &mut found);
         assert_eq!(found, [".status.a", ".status.conditions[].b", ".status.error.c"]);
     }
 }

@@ -1,36 +1,39 @@
 //! The `CustomResourceDefinition` of `KeyPair`.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+    CustomResourceDefinition, JSONSchemaProps, SelectableField,
 };
 use kube::CustomResourceExt;
-use serde_json::json;
 
-use super::{cel, key_pair::KeyPair};
-use crate::domain::{
-    profile::{Profile, ProfileRules},
-    rotation::{MAX_GATES, MAX_HOURS, Phase},
-    rules,
-    secret::TEMPLATE_MAX_BYTES,
+use super::{
+    schema::{add_sentence, limit_items, limit_length, limit_properties},
+    with_schema,
 };
+use crate::{
+    api::{cel, key_pair::KeyPair},
+    domain::{
+        profile::{Profile, ProfileRules},
+        rotation::{MAX_GATES, MAX_HOURS, Phase},
+        rules,
+        secret::TEMPLATE_MAX_BYTES,
+        share_with::{MAX_SHARE_WITH, SHARE_WITH},
+    },
+};
+
+/// The fields by which `KeyPair`s can be selected: `kubectl get keypairs --field-selector status.fingerprint=…`.
+const SELECTABLE: [&str; 5] =
+    [".status.fingerprint", ".status.keyPairName", ".status.algorithm", ".spec.project", ".status.secretName"];
 
 /// The `CustomResourceDefinition` of [`KeyPair`], with every rule that its schema can express.
 #[must_use]
 pub fn crd() -> CustomResourceDefinition {
-    let mut crd = KeyPair::crd();
+    let mut crd = with_schema(KeyPair::crd(), |root| {
+        describe_rules(root);
+        root.x_kubernetes_validations = Some(cel::rules());
+        set_bounds(root);
+    });
     for version in &mut crd.spec.versions {
-        if let Some(root) = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut()) {
-            strip_unknown_formats(root);
-            treat_null_as_absent(root);
-            describe_rules(root);
-            root.x_kubernetes_validations = Some(cel::rules());
-            if let Some(status) = schema_at(root, "status") {
-                // A new object must count as in progress until the operator reconciles it; without this, kstatus reports it as
-                // current.
-                status.default = Some(JSON(json!({ "observedGeneration": -1 })));
-            }
-            set_bounds(root);
-        }
+        version.selectable_fields = Some(SELECTABLE.map(|path| SelectableField { json_path: path.to_owned() }).into());
     }
     crd
 }
@@ -68,6 +71,8 @@ fn describe_rules(root: &mut JSONSchemaProps) {
     add_sentence(root, "spec/rotation/every", &every);
     let gates = format!("At most {MAX_GATES}, each once. Each must be {}.", rules::CONDITION_TYPE.words);
     add_sentence(root, "spec/rotation/gates", &gates);
+    let shared = format!("At most {MAX_SHARE_WITH}. Each must be {}.", SHARE_WITH.words);
+    add_sentence(root, "spec/shareWith", &shared);
     add_sentence(root, "spec/secret/template", &format!("At most {TEMPLATE_MAX_BYTES} bytes in total."));
     add_sentence(root, "spec/tags", &format!("At most {} tags.", rules::MAX_TAGS));
     add_sentence(root, "spec/publicKey", &format!("At most {} characters.", rules::PUBLIC_KEY_MAX_CHARS));
@@ -79,13 +84,6 @@ fn describe_rules(root: &mut JSONSchemaProps) {
             format!("{profile}, import: {}; generated: {}.", import_name.words, generate_name.words)
         };
         add_sentence(root, "spec/keyPairName", &sentence);
-    }
-}
-
-fn add_sentence(root: &mut JSONSchemaProps, path: &str, sentence: &str) {
-    if let Some(description) = schema_at(root, path).and_then(|schema| schema.description.as_mut()) {
-        description.push(' ');
-        description.push_str(sentence);
     }
 }
 
@@ -119,6 +117,7 @@ fn set_bounds(root: &mut JSONSchemaProps) {
         ("spec/rotation/publishBefore", TEXT),
         ("spec/rotation/keepAfter", TEXT),
         ("spec/rotation/gates/*", TEXT),
+        ("spec/shareWith/*", TEXT),
         ("status/keys/phase", TEXT),
         ("status/keys/publicKey", PUBLIC_KEY),
         ("status/keys/algorithm", TEXT),
@@ -131,70 +130,19 @@ fn set_bounds(root: &mut JSONSchemaProps) {
         ("status/rotation/waitingFor/*", TEXT),
     ];
     for (path, max_chars) in texts {
-        if let Some(text) = schema_at(root, path) {
-            text.max_length = i64::try_from(max_chars).ok();
-        }
+        limit_length(root, path, max_chars);
     }
     let lists = [
         ("spec/tags", rules::MAX_TAGS * SLACK),
         ("spec/rotation/gates", MAX_GATES * SLACK),
+        ("spec/shareWith", MAX_SHARE_WITH * SLACK),
         ("status/keys", Phase::ALL.len()),
         ("status/rotation/waitingFor", MAX_GATES),
     ];
     for (path, max_items) in lists {
-        if let Some(list) = schema_at(root, path) {
-            list.max_items = i64::try_from(max_items).ok();
-        }
+        limit_items(root, path, max_items);
     }
     for map in ["labels", "annotations", "stringData"] {
-        if let Some(map) = schema_at(root, &format!("spec/secret/template/{map}")) {
-            map.max_properties = i64::try_from(TEMPLATE_ENTRIES).ok();
-        }
-    }
-}
-
-/// The schema at `path`. `*` selects the values of a map or the items of a list; any other step into a list, a field of its items.
-fn schema_at<'a>(schema: &'a mut JSONSchemaProps, path: &str) -> Option<&'a mut JSONSchemaProps> {
-    path.split('/').try_fold(schema, |schema, step| {
-        let schema = if schema.items.is_none() {
-            schema
-        } else if let JSONSchemaPropsOrArray::Schema(item) = schema.items.as_mut()? {
-            item.as_mut()
-        } else {
-            return None;
-        };
-        if step == "*" && schema.additional_properties.is_none() {
-            Some(schema)
-        } else if step == "*" {
-            match schema.additional_properties.as_mut()? {
-                JSONSchemaPropsOrBool::Schema(value) => Some(value.as_mut()),
-                JSONSchemaPropsOrBool::Bool(_) => None,
-            }
-        } else {
-            schema.properties.as_mut()?.get_mut(step)
-        }
-    })
-}
-
-/// Removes the formats that Kubernetes does not know and warns about, such as `uint32`.
-fn strip_unknown_formats(schema: &mut JSONSchemaProps) {
-    if schema.format.as_ref().is_some_and(|format| format.starts_with("uint")) {
-        schema.format = None;
-    }
-    schema.properties.iter_mut().flatten().for_each(|(_, property)| strip_unknown_formats(property));
-    if let Some(JSONSchemaPropsOrArray::Schema(items)) = schema.items.as_mut() {
-        strip_unknown_formats(items);
-    }
-}
-
-/// Removes `nullable` from enumerations. Null is not one of their values, so a nullable enumeration still rejects it; without
-/// `nullable`, the API server treats null as absent.
-fn treat_null_as_absent(schema: &mut JSONSchemaProps) {
-    if schema.enum_.is_some() {
-        schema.nullable = None;
-    }
-    schema.properties.iter_mut().flatten().for_each(|(_, property)| treat_null_as_absent(property));
-    if let Some(JSONSchemaPropsOrArray::Schema(items)) = schema.items.as_mut() {
-        treat_null_as_absent(items);
+        limit_properties(root, &format!("spec/secret/template/{map}"), TEMPLATE_ENTRIES);
     }
 }

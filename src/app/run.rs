@@ -3,7 +3,7 @@
 use std::{num::NonZeroUsize, process::ExitCode, sync::Arc, thread, time::Duration};
 
 use futures::future::{self, FutureExt};
-use http::header::{AUTHORIZATION, HeaderValue, USER_AGENT};
+use http::header::{HeaderValue, USER_AGENT};
 use kube::{
     Client,
     client::{self, ClientBuilder},
@@ -13,21 +13,17 @@ use tokio::{
     signal::unix,
     task::{self, JoinHandle},
 };
-use tower::{
-    BoxError,
-    util::{MapRequestLayer, MapResultLayer},
-};
+use tower::{BoxError, util::MapResultLayer};
 
 use crate::{
     app::{
         Error,
         args::{RunArgs, VERSION},
-        kubeconfig,
         replica::Replica,
         server, telemetry,
     },
     cache::{READ_TIMEOUT, ScopeCaches, Usage},
-    client::{Randomness, RequestLimits, WallClock},
+    client::{Randomness, RequestLimits, WallClock, kubeconfig},
     controller::{Generator, KeyPool, Settings, Shared},
     domain::region::{OwnNames, RegionSettings},
     leader::{ElectionSettings, Leadership},
@@ -69,7 +65,7 @@ async fn operate(
     caches: Arc<ScopeCaches>,
     clock: WallClock,
 ) -> Result<(), Error> {
-    let (mut config, token) = kubeconfig::load().await?;
+    let (mut config, token) = kubeconfig::load(&kubeconfig::Selection::default()).await?;
     // Gives up a connection that has gone silent.
     config.read_timeout = Some(READ_TIMEOUT);
     // Identifies the operator in audit logs.
@@ -84,14 +80,11 @@ async fn operate(
         result
     });
     let request_limits = RequestLimits::default();
-    let authorize = MapRequestLayer::new(move |mut request: http::Request<client::Body>| {
-        if let Some(token) = &token {
-            request.headers_mut().insert(AUTHORIZATION, token.header());
-        }
-        request
-    });
-    let client =
-        ClientBuilder::try_from(config)?.with_layer(&authorize).with_layer(&request_limits).with_layer(&count).build();
+    let client = ClientBuilder::try_from(config)?
+        .with_layer(&kubeconfig::authorize(token))
+        .with_layer(&request_limits)
+        .with_layer(&count)
+        .build();
     let threads = args.keygen_threads.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
     let rsa = args.rsa_generator;
     let pool = NonZeroUsize::new(args.key_pool).map(|size| KeyPool::start(size, rsa, Arc::clone(&metrics)));

@@ -3,6 +3,7 @@
 pub(crate) mod continuity;
 pub(crate) mod duplicate_keys;
 pub(crate) mod index;
+pub(crate) mod publications;
 pub(crate) mod rotation_metrics;
 pub(crate) mod scope_cache;
 pub(crate) mod store;

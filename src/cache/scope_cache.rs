@@ -1,7 +1,7 @@
 //! The cache of a scope: its state as the watches of `KeyPair`s and Namespaces show it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -12,10 +12,14 @@ use tokio::sync::SetOnce;
 
 use super::{
     index::Index,
+    publications::Publications,
     store::{CompressedStore, NamespaceRotations},
     watch_status::WatchStatus,
 };
-use crate::api::{ClaimRequest, KeyPair};
+use crate::{
+    api::{AuthorizedKeys, ClaimRequest, KeyPair, KnownHosts},
+    domain::publication::{PublicationKind, PublicationRef},
+};
 
 /// The cached state of a scope: one namespace, or all of them.
 #[derive(Debug)]
@@ -24,6 +28,12 @@ pub struct ScopeCache {
     pub index: Index,
     /// The `KeyPair`s.
     pub key_pairs: CompressedStore<KeyPair>,
+    /// The `AuthorizedKeys`.
+    pub authorized_keys: CompressedStore<AuthorizedKeys>,
+    /// The `KnownHosts`.
+    pub known_hosts: CompressedStore<KnownHosts>,
+    /// Which publications select which `KeyPair`s.
+    pub publications: Publications,
     /// Set when all watched namespaces have been listed.
     pub regions_listed: SetOnce<()>,
     key_pair_watch: WatchStatus,
@@ -49,6 +59,9 @@ impl ScopeCache {
         Self {
             index,
             key_pairs: CompressedStore::default(),
+            authorized_keys: CompressedStore::default(),
+            known_hosts: CompressedStore::default(),
+            publications: Publications::default(),
             regions_listed: SetOnce::new(),
             key_pair_watch: WatchStatus::default(),
             namespace_watch: WatchStatus::default(),
@@ -80,21 +93,36 @@ impl ScopeCache {
     }
 }
 
-/// Lists the `KeyPair`s.
+/// Lists the `KeyPair`s and publications.
 pub trait ObjectLister {
-    /// The namespaces with `KeyPair`s.
+    /// The namespaces with `KeyPair`s or publications.
     fn namespaces(&self) -> Vec<String>;
     /// The names of the `KeyPair`s in this namespace.
     fn names(&self, namespace: &str) -> Vec<String>;
+    /// The publications in this namespace.
+    fn publications(&self, namespace: &str) -> Vec<PublicationRef>;
 }
 
 impl ObjectLister for ScopeCache {
     fn namespaces(&self) -> Vec<String> {
-        self.key_pairs.namespaces()
+        let publications = [self.authorized_keys.namespaces(), self.known_hosts.namespaces()].concat();
+        let namespaces: BTreeSet<String> = self.key_pairs.namespaces().into_iter().chain(publications).collect();
+        namespaces.into_iter().collect()
     }
 
     fn names(&self, namespace: &str) -> Vec<String> {
         self.key_pairs.names(namespace)
+    }
+
+    fn publications(&self, namespace: &str) -> Vec<PublicationRef> {
+        let of_kind = |kind| {
+            let names = match kind {
+                PublicationKind::AuthorizedKeys => self.authorized_keys.names(namespace),
+                PublicationKind::KnownHosts => self.known_hosts.names(namespace),
+            };
+            names.into_iter().map(move |name| PublicationRef { kind, namespace: namespace.to_owned(), name })
+        };
+        PublicationKind::ALL.into_iter().flat_map(of_kind).collect()
     }
 }
 
@@ -140,6 +168,18 @@ impl ScopeCaches {
         let live = |published: &Published| (!published.is_frozen).then(|| Arc::clone(&published.cache));
         let caches: Vec<Arc<ScopeCache>> = self.lock().values().filter_map(live).collect();
         caches.iter().flat_map(|cache| cache.key_pairs.rotations(now)).collect()
+    }
+
+    /// The number of publications by kind and reason. Frozen caches do not count: another replica writes the statuses.
+    #[must_use]
+    pub fn publications(&self) -> BTreeMap<(PublicationKind, &'static str), usize> {
+        let live = |published: &Published| (!published.is_frozen).then(|| Arc::clone(&published.cache));
+        let caches: Vec<Arc<ScopeCache>> = self.lock().values().filter_map(live).collect();
+        let mut counts = BTreeMap::new();
+        for (key, count) in caches.iter().flat_map(|cache| cache.publications.count_by_reason()) {
+            *counts.entry(key).or_default() += count;
+        }
+        counts
     }
 
     /// The number of `KeyPair`s that do not match the schema of this version.

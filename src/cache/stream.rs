@@ -262,7 +262,7 @@ fn is_gone(status: &Status) -> bool {
 }
 
 /// The status with which the API server answered.
-fn refusal(error: &watcher::Error) -> Option<&Status> {
+pub(super) fn refusal(error: &watcher::Error) -> Option<&Status> {
     match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
         | watcher::Error::WatchStartFailed(kube::Error::Api(status))

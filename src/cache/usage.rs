@@ -1,11 +1,11 @@
-//! Metrics about the use of the quotas, collected with those about rotations when they are scraped.
+//! Metrics about the use of the quotas, collected with those about publications and rotations when they are scraped.
 
 use std::{fmt, sync::Arc};
 
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
-    metrics::gauge::ConstGauge,
+    metrics::{MetricType, gauge::ConstGauge},
 };
 
 use super::{rotation_metrics, scope_cache::ScopeCaches};
@@ -14,7 +14,7 @@ use crate::client::wall_clock::WallClock;
 /// Only this number of namespaces, the fullest ones, have metrics of their own: each is a time series, and a cluster may have thousands.
 const MAX_NAMESPACES: usize = 100;
 
-/// Collects the use of the quotas and the state of the rotations from the newest caches.
+/// Collects the use of the quotas, and the states of publications and rotations, from the newest caches.
 #[derive(Debug, Default)]
 pub struct Usage {
     caches: Arc<ScopeCaches>,
@@ -65,6 +65,12 @@ impl Collector for Usage {
         by_namespace("quota_limit", "The quota of the namespace, for the 100 fullest namespaces", |(_, _, limit)| {
             *limit
         })?;
+        let help = "AuthorizedKeys and KnownHosts by kind and the reason of their condition Ready; Pending without one";
+        let mut family = encoder.encode_descriptor("publications", help, None, MetricType::Gauge)?;
+        for ((kind, reason), count) in self.caches.publications() {
+            let gauge = ConstGauge::new(i64::try_from(count).unwrap_or(i64::MAX));
+            gauge.encode(family.encode_family(&[("kind", kind.as_str()), ("reason", reason)])?)?;
+        }
         rotation_metrics::encode(self.caches.rotations(self.clock.now()), MAX_NAMESPACES, &mut encoder)
     }
 }

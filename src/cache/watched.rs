@@ -3,16 +3,26 @@
 //! The labels, annotations and managed fields of an object may be as large as etcd allows, and whoever may write a `KeyPair` or a Secret
 //! chooses them. So they are skipped while the response is parsed, not dropped afterwards.
 
+mod labels;
 mod metadata;
+mod publication;
 
 use std::borrow::Cow;
 
-use k8s_openapi::{NamespaceResourceScope, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::core::v1::{ConfigMap, Secret},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
 use kube::{Resource, api::PartialObjectMeta, core::PartialObjectMetaExt};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use self::metadata::Metadata;
+pub use self::{
+    labels::{Labels, PairLabels},
+    publication::WatchedPublication,
+};
 use super::index::Claimant;
 use crate::api::{
     ClaimRequest, KeyPair, KeyPairSpec, KeyPairStatus,
@@ -34,6 +44,7 @@ const MAX_OWNERS: usize = 2;
 pub struct WatchedKeyPair {
     /// If it does not match the schema of this version: the values with which it was accepted, as far as they can be read.
     key_pair: KeyPair,
+    labels: PairLabels,
     decoded: Decoded,
 }
 
@@ -52,6 +63,12 @@ impl WatchedKeyPair {
     #[must_use]
     pub fn decoded(&self) -> Option<&KeyPair> {
         Some(&self.key_pair).filter(|_| self.is_decoded())
+    }
+
+    /// Its labels, which are not part of its metadata: the store does not need them.
+    #[must_use]
+    pub fn pair_labels(&self) -> &PairLabels {
+        &self.labels
     }
 
     /// [`Self::decoded`], by value.
@@ -89,7 +106,8 @@ impl<'de> Deserialize<'de> for WatchedKeyPair {
             #[serde(default)]
             status: Value,
         }
-        let Object { metadata, spec, status } = Object::deserialize(deserializer)?;
+        let Object { mut metadata, spec, status } = Object::deserialize(deserializer)?;
+        let labels = std::mem::take(&mut metadata.labels).0;
         // The types' own functions would also accept arrays.
         let read_spec = <KeyPairSpec as Deserialize>::deserialize(&spec).ok();
         let read_status: Option<Option<KeyPairStatus>> = Option::deserialize(&status).ok();
@@ -102,7 +120,7 @@ impl<'de> Deserialize<'de> for WatchedKeyPair {
                 (spec, Some(status), decoded)
             }
         };
-        Ok(Self { key_pair: KeyPair { metadata: metadata.into(), spec, status }, decoded })
+        Ok(Self { key_pair: KeyPair { metadata: metadata.into(), spec, status }, labels, decoded })
     }
 }
 
@@ -143,15 +161,29 @@ impl From<WatchedSecret> for PartialObjectMeta<Secret> {
 
 impl<'de> Deserialize<'de> for WatchedSecret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct Object {
-            metadata: Metadata,
-        }
-        let mut metadata = ObjectMeta::from(Object::deserialize(deserializer)?.metadata);
-        metadata.generation = None;
-        metadata.creation_timestamp = None;
-        Ok(Self(metadata))
+        metadata_of(deserializer).map(Self)
     }
+}
+
+/// The metadata of a ConfigMap that the operator uses.
+#[derive(Debug, Clone)]
+pub struct WatchedConfigMap(ObjectMeta);
+
+impl<'de> Deserialize<'de> for WatchedConfigMap {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        metadata_of(deserializer).map(Self)
+    }
+}
+
+fn metadata_of<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
+    #[derive(Deserialize)]
+    struct Object {
+        metadata: Metadata,
+    }
+    let mut metadata = ObjectMeta::from(Object::deserialize(deserializer)?.metadata);
+    metadata.generation = None;
+    metadata.creation_timestamp = None;
+    Ok(metadata)
 }
 
 /// Makes a wrapper the resource that it wraps, for the client.
@@ -194,6 +226,7 @@ macro_rules! resource {
 
 resource!(WatchedKeyPair, KeyPair, [key_pair.metadata], metadata_only: false);
 resource!(WatchedSecret, Secret, [0], metadata_only: true);
+resource!(WatchedConfigMap, ConfigMap, [0], metadata_only: true);
 
 #[cfg(test)]
 mod tests;

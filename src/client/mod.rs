@@ -1,7 +1,8 @@
-//! Requests to the API server: time limits, descriptions of failures, back-off, and the sources of randomness and time.
+//! Requests to the API server: the kubeconfig, time limits, descriptions of failures, back-off, and the sources of randomness and time.
 
 pub(crate) mod answer;
 pub(crate) mod backoff;
+pub(crate) mod kubeconfig;
 pub(crate) mod randomness;
 pub(crate) mod requests;
 pub(crate) mod wall_clock;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures::channel::mpsc;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Client, Resource,
@@ -11,8 +12,10 @@ use kube::{
 
 use super::{
     jobs::pending::PendingKeys,
-    key_pair::{admission_changes::AdmissionChanges, created_secrets::CreatedSecrets, own_writes::OwnWrites},
-    queue::fair_semaphore::FairSemaphore,
+    key_pair::{admission_changes::AdmissionChanges, created_secrets::CreatedSecrets},
+    own_writes::OwnWrites,
+    publication::memory::Memory,
+    queue::{Trigger, fair_semaphore::FairSemaphore},
     sources::secret_watches::SecretWatches,
 };
 use crate::{
@@ -51,6 +54,10 @@ pub struct Context {
     pub backoff: Backoff,
     /// The versions of `KeyPair`s that the operator itself replaced.
     pub own_writes: OwnWrites,
+    /// What is remembered of each publication.
+    pub publications: Memory,
+    /// Triggers further reconciliations.
+    pub triggers: mpsc::UnboundedSender<Trigger>,
     /// The Secrets that were created for each `KeyPair`.
     pub created_secrets: CreatedSecrets,
     /// What admission changed in the Secrets that the operator wrote.
@@ -95,6 +102,32 @@ impl Context {
         }
     }
 
+    /// Matches an event of the watch of publications with the operator's own writes.
+    pub fn confirm_own_publication_write<K: Resource>(&self, event: &Event<K>) {
+        match event {
+            Event::Init => self.publications.own_writes.forget_all(),
+            Event::Apply(publication) => {
+                let metadata = publication.meta();
+                if let (Some(uid), Some(version)) = (&metadata.uid, &metadata.resource_version) {
+                    self.publications.own_writes.arrived(uid, version);
+                }
+            }
+            Event::InitApply(_) | Event::InitDone | Event::Delete(_) => {}
+        }
+    }
+
+    /// Reconciles this `KeyPair`, too.
+    pub fn trigger(&self, key_pair: ObjectRef<KeyPair>) {
+        // It fails when the controller has ended.
+        self.triggers.unbounded_send(Trigger::from(key_pair)).ok();
+    }
+
+    /// Drops all state of a publication that is gone.
+    pub fn forget_publication(&self, uid: &str) {
+        self.backoff.forget(uid);
+        self.publications.forget(uid);
+    }
+
     /// Drops all state of a `KeyPair` that is gone.
     pub fn forget(&self, uid: &str) {
         self.backoff.forget(uid);
@@ -105,3 +138,6 @@ impl Context {
         self.secret_watches.forget(uid);
     }
 }
+
+#[cfg(test)]
+pub mod tests;

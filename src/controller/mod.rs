@@ -4,16 +4,20 @@
 //! object, calls the pure function [`decide`](crate::domain::decide::decide) and applies the result. [`run`] connects the two.
 
 mod context;
+mod deadline;
 mod jobs;
 mod key_pair;
+mod own_writes;
+mod publication;
 mod queue;
 mod sources;
 
 pub use jobs::{Generator, KeyPool, KeySource};
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use futures::{Stream, StreamExt, future, stream};
+use futures::{Stream, StreamExt, channel::mpsc, future, stream};
+use http::header::HeaderValue;
 use kube::{
     Api, Client, Resource,
     core::NamespaceResourceScope,
@@ -23,8 +27,10 @@ use kube::{
 use self::{
     context::Context,
     jobs::pending::PendingKeys,
-    key_pair::{admission_changes::AdmissionChanges, created_secrets::CreatedSecrets, own_writes::OwnWrites},
-    queue::{Trigger, fair_semaphore::FairSemaphore},
+    key_pair::{admission_changes::AdmissionChanges, created_secrets::CreatedSecrets},
+    own_writes::OwnWrites,
+    publication::memory::Memory,
+    queue::{Item, Trigger, fair_semaphore::FairSemaphore},
     sources::{SecretSelector, secret_watches::SecretWatches},
 };
 pub use crate::keygen::{FIPS, RsaGenerator};
@@ -36,6 +42,9 @@ use crate::{
     observe::{Health, Metrics},
 };
 
+/// Requests a response with metadata only, so that no data is sent back.
+const METADATA_ONLY: HeaderValue =
+    HeaderValue::from_static("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1");
 /// How many `KeyPair`s that are too large for the cache are in memory at once.
 const MAX_LARGE_KEY_PAIRS: usize = 4;
 /// How many other responses that may be large are in memory at once.
@@ -94,6 +103,7 @@ pub async fn run(
     let reporter = Reporter { controller: OPERATOR.to_owned(), instance: None };
     let (pending_keys, generated_keys) = PendingKeys::new(generator);
     let (secret_watches, secret_triggers) = SecretWatches::new(&client, randomness);
+    let (trigger, own_triggers) = mpsc::unbounded();
     let context = Arc::new(Context {
         client: client.clone(),
         cache: Arc::clone(&cache),
@@ -108,6 +118,8 @@ pub async fn run(
         clock,
         backoff: Backoff::new(randomness),
         own_writes: OwnWrites::default(),
+        publications: Memory::default(),
+        triggers: trigger,
         created_secrets: CreatedSecrets::default(),
         admission_changes: AdmissionChanges::default(),
         large_key_pair_permits: FairSemaphore::new(MAX_LARGE_KEY_PAIRS),
@@ -120,6 +132,11 @@ pub async fn run(
         watch_scope(&client, &settings, &cache, &metrics, randomness, on_event, on_delete).boxed(),
         sources::secrets(namespace.as_deref(), Arc::clone(&context), SecretSelector::Labelled).boxed(),
         sources::secrets(namespace.as_deref(), Arc::clone(&context), SecretSelector::Relabelled).boxed(),
+        sources::publications(namespace.as_deref(), Arc::clone(&context), |context| &context.cache.authorized_keys)
+            .boxed(),
+        sources::publications(namespace.as_deref(), Arc::clone(&context), |context| &context.cache.known_hosts).boxed(),
+        sources::config_maps(namespace.as_deref(), Arc::clone(&context)).boxed(),
+        own_triggers.boxed(),
         generated_keys.map(Trigger::from).boxed(),
         sources::clock_jumps(context.clock.clone()).boxed(),
         secret_triggers.boxed(),
@@ -130,14 +147,22 @@ pub async fn run(
         cache.key_pairs.wait_until_listed().await;
         context.secrets.wait_until_listed().await;
         context.relabelled.wait_until_listed().await;
+        // Without these, a key would switch before it is published, and a target be created that exists.
+        cache.publications.watches().wait_until_known().await;
+        context.publications.targets.wait_until_listed().await;
         tracing::info!("every KeyPair and Secret is listed");
         caches.publish(namespace, Arc::clone(&cache));
         health.record_scope_listed();
     };
-    queue::run(triggers, listed, settings.concurrency, &*cache, |reference| {
-        key_pair::reconcile_while_current(reference, &context)
-    })
-    .await;
+    queue::run(triggers, listed, settings.concurrency, &*cache, |item| reconcile(item, &context)).await;
+}
+
+/// Reconciles one object. Returns the delay after which to requeue it.
+async fn reconcile(item: Item, context: &Arc<Context>) -> Option<Duration> {
+    match item {
+        Item::KeyPair(reference) => key_pair::reconcile_while_current(reference, context).await,
+        Item::Publication(reference) => publication::reconcile_while_current(&reference, context).await,
+    }
 }
 
 /// Watches the `KeyPair`s and Namespaces for lookups, as long as it is polled. Writes nothing.

@@ -14,7 +14,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::domain::{reason::Reason, rotation::RotationOutcome};
+use crate::domain::{publication::PublicationKind, reason::Reason, rotation::RotationOutcome};
 
 /// The counters, gauges and histograms of one process.
 #[derive(Debug)]
@@ -33,6 +33,12 @@ pub struct Metrics {
     leader: Gauge,
     reviews: Family<OutcomeLabels, Counter>,
     rotations: Family<OutcomeLabels, Counter>,
+    publication_writes: Family<PublicationLabels, Counter>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PublicationLabels {
+    kind: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -64,6 +70,13 @@ struct StatusLabels {
 /// A histogram with buckets from 1 ms to about 30 s, the time limit of a request.
 fn durations() -> Histogram {
     Histogram::new(exponential_buckets(0.001, 2.0, 16))
+}
+
+fn publication_writes(registry: &mut Registry) -> Family<PublicationLabels, Counter> {
+    let writes = Family::<PublicationLabels, Counter>::default();
+    let help = "Writes of the ConfigMaps and Secrets of AuthorizedKeys and KnownHosts, by kind";
+    registry.register("publication_writes", help, writes.clone());
+    writes
 }
 
 impl Metrics {
@@ -152,6 +165,7 @@ impl Metrics {
         for outcome in RotationOutcome::ALL {
             drop(rotations.get_or_create(&OutcomeLabels { outcome: outcome.as_str() }));
         }
+        let publication_writes = publication_writes(&mut registry);
         registry.register_collector(Box::new(cache));
         Self {
             registry,
@@ -168,6 +182,7 @@ impl Metrics {
             leader,
             reviews,
             rotations,
+            publication_writes,
         }
     }
 
@@ -229,6 +244,11 @@ impl Metrics {
     /// Counts a step of a rotation.
     pub fn record_rotation(&self, outcome: RotationOutcome) {
         self.rotations.get_or_create(&OutcomeLabels { outcome: outcome.as_str() }).inc();
+    }
+
+    /// Counts a write of the target of a publication of this kind.
+    pub fn record_publication_write(&self, kind: PublicationKind) {
+        self.publication_writes.get_or_create(&PublicationLabels { kind: kind.as_str() }).inc();
     }
 
     /// All metrics in the text format of Prometheus.

@@ -31,6 +31,8 @@ mod login;
 mod loss;
 mod mistakes;
 mod needles;
+mod publications;
+mod published_login;
 mod regions;
 #[path = "../release/mod.rs"]
 mod release;

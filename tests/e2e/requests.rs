@@ -263,10 +263,22 @@ async fn a_killed_operator_generates_one_key_per_pair() {
 /// Lists every kind of request that the operator sends in all tests; it needs no other rights.
 #[tokio::test]
 async fn the_operator_sends_no_other_requests() {
-    const ALL: [&str; 16] = [
+    const ALL: [&str; 28] = [
         "list keypairs",
         "watch keypairs",
         "update keypairs/status",
+        "list authorizedkeys",
+        "watch authorizedkeys",
+        "update authorizedkeys/status",
+        "list knownhosts",
+        "watch knownhosts",
+        "update knownhosts/status",
+        "list configmaps",
+        "watch configmaps",
+        "get configmaps",
+        "create configmaps",
+        "patch configmaps",
+        "delete configmaps",
         "list secrets",
         "watch secrets",
         "get secrets",

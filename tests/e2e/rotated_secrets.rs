@@ -1,7 +1,7 @@
 //! The Secret of a rotated pair when somebody changes it, when the pair goes, and when an operator of an earlier version writes the status.
 
 use keypair_test_harness::eventually;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::{
@@ -100,36 +100,4 @@ async fn a_rotation_continues_after_a_downgrade_and_an_upgrade() {
     let (again, _) = shown(&scene, "web", &SWITCHED).await;
     assert_eq!(lines(&again), lines(&switched));
     assert_eq!(phases(&again), SWITCHED);
-}
-
-/// The Secret of a backup is handed over to a new pair, as the documentation describes it: the rotation continues where it was.
-#[tokio::test]
-async fn a_secret_from_a_backup_is_handed_over_in_the_middle_of_a_rotation() {
-    let (scene, before) = published("rotated-backup").await;
-    let before = {
-        drop(before);
-        switch(&scene).await
-    };
-    let mut backup = to_json(&scene.secrets.get("web").await.unwrap());
-    scene.delete("web").await;
-    eventually(PATIENCE, "the Secret to be collected", async || {
-        Ok(scene.secrets.get_opt("web").await?.is_none().then_some(()))
-    })
-    .await
-    .unwrap();
-    let metadata = backup["metadata"].as_object_mut().unwrap();
-    metadata.retain(|field, _| ["name", "labels", "annotations"].contains(&field.as_str()));
-    metadata["annotations"]["keypairs.dev/adopt"] = json!("web");
-    scene.secrets.create(&PostParams::default(), &serde_json::from_value(backup).unwrap()).await.unwrap();
-    scene.create("web", &spec(&json!({ "publishBefore": "0s", "keepAfter": "1h" }))).await;
-    let (restored, _) = shown(&scene, "web", &SWITCHED).await;
-    for field in ["publicKey", "revision"] {
-        assert_eq!(restored["status"][field], before["status"][field], "{field}");
-    }
-    let line = |object: &Value| text(&object["status"]["keys"][0]["publicKey"]).to_owned();
-    assert_eq!(line(&restored), line(&before), "the previous key");
-    scene.patch("web", &json!({ "spec": { "rotation": { "keepAfter": "0s" } } })).await;
-    shown(&scene, "web", &["2 Current"]).await;
-    scene.patch("web", &request("2")).await;
-    shown(&scene, "web", &["3 Current"]).await;
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::rotation::Rotation;
 use crate::{
-    api::{ClaimRequest, KeyPair},
+    api::{ClaimRequest, KeyPair, publication::PublicationResource},
     cache::{index::Claimant, watched::WatchedKeyPair},
 };
 
@@ -25,6 +25,7 @@ const NAME_COPIES: usize = 2;
 /// JSON that most objects of a kind share, as a dictionary for the compression.
 const KEY_PAIR_DICTIONARY: &str = include_str!("key_pair.json");
 const SECRET_DICTIONARY: &str = include_str!("secret.json");
+const PUBLICATION_DICTIONARY: &str = include_str!("publication.json");
 
 /// A kind of objects that can be stored.
 pub trait Stored: Resource<DynamicType = ()> {
@@ -62,6 +63,11 @@ impl Entry {
     /// The rotation of the `KeyPair`, if it is rotated.
     pub fn rotation(&self) -> Option<Rotation> {
         self.rotation
+    }
+
+    /// Whether it is only a summary.
+    pub fn is_summary(&self) -> bool {
+        self.is_summary
     }
 
     /// Whether both are the same object, in any version.
@@ -212,6 +218,18 @@ impl Stored for PartialObjectMeta<Secret> {
 
     fn restore(entry: &Entry, namespace: &str, name: &str) -> Option<Self> {
         Some(with_name(decompress(&entry.json, SECRET_DICTIONARY)?, namespace, name))
+    }
+}
+
+impl<K: PublicationResource> Stored for K {
+    type Restored = Arc<K>;
+
+    fn entry(&self) -> Option<Entry> {
+        Some(Entry::new(self, false, compress(&without_name(self), PUBLICATION_DICTIONARY)?))
+    }
+
+    fn restore(entry: &Entry, namespace: &str, name: &str) -> Option<Arc<K>> {
+        Some(Arc::new(with_name(decompress(&entry.json, PUBLICATION_DICTIONARY)?, namespace, name)))
     }
 }
 

@@ -81,6 +81,15 @@ impl<K: Stored> CompressedStore<K> {
         K::restore(self.read().objects.get(namespace)?.get(reference.name.as_str())?, namespace, &reference.name)
     }
 
+    /// Whether only a summary of this object is stored; with `is_listed`, in the current list.
+    pub fn is_summarized(&self, reference: &ObjectRef<impl Resource<DynamicType = ()>>, is_listed: bool) -> bool {
+        let state = self.read();
+        let objects = if is_listed { &state.listed } else { &state.objects };
+        let namespace = reference.namespace.as_deref().unwrap_or_default();
+        let entry = objects.get(namespace).and_then(|objects| objects.get(reference.name.as_str()));
+        entry.is_some_and(Entry::is_summary)
+    }
+
     /// The namespaces with objects.
     pub fn namespaces(&self) -> Vec<String> {
         self.read().objects.keys().map(ToString::to_string).collect()

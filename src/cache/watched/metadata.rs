@@ -9,8 +9,8 @@ use serde::{
     de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
-use super::{MAX_NAME_BYTES, MAX_OWNERS, MAX_UID_BYTES};
-use crate::api::{KeyPair, secret};
+use super::{MAX_NAME_BYTES, MAX_OWNERS, MAX_UID_BYTES, labels::KnownLabels};
+use crate::api::{AuthorizedKeys, KeyPair, KnownHosts, secret};
 
 /// The fields of `ObjectMeta` that the operator uses.
 #[derive(Deserialize)]
@@ -23,6 +23,8 @@ pub(super) struct Metadata {
     generation: Option<i64>,
     creation_timestamp: Option<Time>,
     deletion_timestamp: Option<Time>,
+    #[serde(default)]
+    pub(super) labels: KnownLabels,
     #[serde(default)]
     annotations: KnownAnnotations,
     #[serde(default)]
@@ -84,7 +86,7 @@ impl<'de> Deserialize<'de> for KnownAnnotations {
     }
 }
 
-/// The owner references to `KeyPair`s, and the controller reference.
+/// The owner references to the operator's own kinds, and the controller reference.
 #[derive(Default)]
 struct KnownOwners(Vec<OwnerReference>);
 
@@ -107,7 +109,8 @@ impl<'de> Deserialize<'de> for KnownOwners {
                 let mut known = Vec::new();
                 while let Some(owner) = seq.next_element::<OwnerReference>()? {
                     // Another controller shows that the Secret is not ours.
-                    let is_relevant = owner.kind == KeyPair::kind(&()) || owner.controller == Some(true);
+                    let own = [KeyPair::kind(&()), AuthorizedKeys::kind(&()), KnownHosts::kind(&())];
+                    let is_relevant = own.contains(&owner.kind.as_str().into()) || owner.controller == Some(true);
                     let fits = owner.uid.len() <= MAX_UID_BYTES
                         && [&owner.name, &owner.kind, &owner.api_version]
                             .iter()

@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use super::secrets::RequestError;
-use crate::{client::answer::summarize, controller::jobs::generator::GeneratorError, domain::key::PrivateKeyError};
+use crate::{
+    client::answer::summarize,
+    controller::{deadline::Unanswered, jobs::generator::GeneratorError},
+    domain::key::PrivateKeyError,
+};
 
 /// Why a reconciliation failed; it is retried.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +45,15 @@ pub enum Error {
     /// The steps of the decision do not end: a bug in the operator.
     #[error("the steps of the reconciliation do not end; this is a bug in the operator, please report it")]
     NoEnd,
+}
+
+impl From<Unanswered> for Error {
+    fn from(unanswered: Unanswered) -> Self {
+        match unanswered {
+            Unanswered::Timeout(limit) => Self::Timeout(limit),
+            Unanswered::NotLeading => Self::NotLeading,
+        }
+    }
 }
 
 impl Error {

@@ -4,7 +4,6 @@ pub(crate) mod admission_changes;
 pub(crate) mod created_secrets;
 pub(crate) mod error;
 pub(crate) mod events;
-pub(crate) mod own_writes;
 mod report;
 mod requests;
 mod rotation;
@@ -13,22 +12,23 @@ mod worker;
 
 pub use self::worker::reconcile_while_current;
 
-use std::{collections::BTreeMap, future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use kube::{Api, ResourceExt, api::ListParams, runtime::reflector::ObjectRef};
 use tokio::time::Instant;
 use tracing::{Instrument, field::Empty};
 
 use self::error::Error;
-use super::context::Context;
+use super::{context::Context, deadline};
 use crate::{
     api::{KeyPair, KeyPairStatus, secret, translate},
     cache::{store::KeyPairEntry, watched::WatchedKeyPair},
-    client::requests::REQUEST_LIMIT,
     domain::{
-        decide::{Desired, NextStep, Observed, ObservedSecret, Original, decide},
+        decide::{AcceptedKeyPair, Desired, NextStep, Observed, ObservedSecret, Original, decide},
         ledger::ClaimState,
+        publication::{PublicationProgress, PublishedKey},
         reason::Reason,
+        rotation::Phase,
     },
     leader::leadership::Leadership,
 };
@@ -111,23 +111,24 @@ impl Reconciliation<'_> {
             let Some(step) = step else { return Ok(None) };
             let (name, secret) = match step {
                 NextStep::Rest => return Ok(None),
-                NextStep::Report(report) => return self.write_status(*report).await,
+                NextStep::Report(report) => return Box::pin(self.write_status(*report)).await,
                 NextStep::RecordMove { name, version } => return self.record_move(&name, &version).await,
                 NextStep::ReadSecret(name) => {
                     let secret = self.read_secret(&name).await;
                     (name, secret)
                 }
                 NextStep::CreateSecret { name, spec, replaces } => {
-                    let Some(secret) = self.create_secret(&name, spec, replaces, &observed).await.transpose() else {
+                    let Some(secret) = Box::pin(self.create_secret(&name, spec, replaces, &observed)).await.transpose()
+                    else {
                         return Ok(None);
                     };
                     (name, secret)
                 }
                 NextStep::UpdateSecret { name, version, moved_from } => {
-                    let secret = self.update_secret(&name, &version, moved_from.as_deref()).await;
+                    let secret = Box::pin(self.update_secret(&name, &version, moved_from.as_deref())).await;
                     (name, secret)
                 }
-                NextStep::CopySecret { from, to } => self.copy_secret(from, to).await,
+                NextStep::CopySecret { from, to } => Box::pin(self.copy_secret(from, to)).await,
                 NextStep::EndMove { name, version } => {
                     let secret = self.end_move(&name, &version, &observed).await;
                     (name, secret)
@@ -143,7 +144,7 @@ impl Reconciliation<'_> {
                     (name, secret)
                 }
                 NextStep::ReleaseSecret(name) => {
-                    let secret = self.release_secret(&name, &observed).await;
+                    let secret = Box::pin(self.release_secret(&name, &observed)).await;
                     (name, secret)
                 }
             };
@@ -199,8 +200,28 @@ impl Reconciliation<'_> {
             }
         }
         let open_gates = status.map(KeyPairStatus::open_gates).unwrap_or_default();
+        let publication = self.publication_progress(recorded.as_ref());
         let now = context.clock.now();
-        Ok(Observed { recorded, original, created_secrets, refused, is_contended, secrets, open_gates, now })
+        Ok(Observed {
+            recorded,
+            original,
+            created_secrets,
+            refused,
+            is_contended,
+            secrets,
+            open_gates,
+            publication,
+            now,
+        })
+    }
+
+    /// Whether the publications that select the pair have the next key that the status shows.
+    fn publication_progress(&self, recorded: Option<&AcceptedKeyPair>) -> PublicationProgress {
+        let next = recorded.and_then(|recorded| recorded.rotation.key(Phase::Next));
+        let key = next.and_then(|next| PublishedKey::from_line(next.revision, &next.key.to_openssh()));
+        key.map_or(PublicationProgress::Published, |key| {
+            self.context.cache.publications.progress(&self.namespace, &self.name, &key.line)
+        })
     }
 
     /// The original, which has this name.
@@ -219,22 +240,7 @@ impl Reconciliation<'_> {
 
 /// Sends the request only while this process leads, and waits for the response only as long as it does.
 async fn with_deadline<T>(leadership: &Leadership, request: impl Future<Output = T>) -> Result<T, Error> {
-    let remaining = leadership.remaining().ok_or(Error::NotLeading)?;
-    let limit = REQUEST_LIMIT.min(remaining);
-    let mut request = pin!(request);
-    let mut timeout = pin!(tokio::time::sleep(limit));
-    poll_fn(|cx| {
-        // A process that was suspended would resume the request before the timeout fires, hence the check at each poll.
-        if leadership.remaining().is_none() {
-            return Poll::Ready(Err(Error::NotLeading));
-        }
-        // The client gives up the request at the same moment, with an error that does not say that the response is missing.
-        if timeout.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Err(Error::Timeout(limit)));
-        }
-        request.as_mut().poll(cx).map(Ok)
-    })
-    .await
+    Ok(deadline::with_deadline(leadership, request).await?)
 }
 
 #[cfg(test)]

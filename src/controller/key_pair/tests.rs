@@ -1,8 +1,9 @@
 //! Which requests a reconciliation sends.
 
 use std::{
-    num::NonZeroUsize,
+    future::poll_fn,
     sync::{Mutex, OnceLock},
+    task::Poll,
 };
 
 use futures::FutureExt;
@@ -11,25 +12,16 @@ use k8s_openapi::{api::core::v1::Secret, jiff::Timestamp};
 use kube::{
     Client,
     client::{Body, ClientBuilder},
-    runtime::{events::Reporter, watcher::Event},
+    runtime::watcher::Event,
 };
 use serde_json::{Value, json};
 use tower::{BoxError, service_fn};
 
 use super::{secrets::RequestError, *};
 use crate::{
-    cache::{Index, ScopeCache, Usage, Watch, store::CompressedStore},
-    client::{Backoff, Randomness, RequestLimits, WallClock},
-    controller::{
-        Generator,
-        jobs::pending::PendingKeys,
-        key_pair::{admission_changes::AdmissionChanges, created_secrets::CreatedSecrets, own_writes::OwnWrites},
-        queue::fair_semaphore::FairSemaphore,
-        sources::secret_watches::SecretWatches,
-    },
-    domain::region::Region,
-    keygen::RsaGenerator,
-    observe::Metrics,
+    cache::{ScopeCache, Watch},
+    client::RequestLimits,
+    domain::{publication::PublicationKind, region::Region},
 };
 
 const LINE: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAICV0MGX/W9IvLA4FXpIuUcdDcbj5KX4syHgsTy7soVgf me";
@@ -81,31 +73,15 @@ fn key_pair(spec: &Value, status: &Value) -> Arc<KeyPair> {
 
 /// A context whose watches have shown this `KeyPair`, in a namespace with a quota of one.
 fn context(client: Client, key_pair: &KeyPair) -> Arc<Context> {
-    let randomness = Randomness::from_seed(1);
-    let metrics = Arc::new(Metrics::new(Usage::default()));
-    let generator = Generator::new(NonZeroUsize::MIN, RsaGenerator::DEFAULT, None, Arc::clone(&metrics));
-    let cache = Arc::new(ScopeCache::new(Index::default()));
+    let (context, _) = crate::controller::context::tests::context(client);
+    let cache = &context.cache;
     cache.index.set_region("shop", Region::with_quota(1), |_| None);
-    apply(&cache, &Event::Apply(key_pair.clone()));
-    Arc::new(Context {
-        cache,
-        secrets: CompressedStore::default(),
-        relabelled: CompressedStore::default(),
-        secret_watches: SecretWatches::new(&client, randomness).0,
-        pending_keys: PendingKeys::new(generator).0,
-        leadership: Leadership::always(),
-        reporter: Reporter { controller: "test".to_owned(), instance: None },
-        metrics,
-        clock: WallClock::simulated(|| Timestamp::UNIX_EPOCH),
-        randomness,
-        backoff: Backoff::new(randomness),
-        own_writes: OwnWrites::default(),
-        created_secrets: CreatedSecrets::default(),
-        admission_changes: AdmissionChanges::default(),
-        large_key_pair_permits: FairSemaphore::new(1),
-        large_response_permits: FairSemaphore::new(1),
-        client,
-    })
+    // No publications exist.
+    for kind in PublicationKind::ALL {
+        cache.publications.watches().set_absent(kind);
+    }
+    apply(cache, &Event::Apply(key_pair.clone()));
+    Arc::new(context)
 }
 
 /// What the watch does with an event.

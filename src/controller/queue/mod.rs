@@ -1,9 +1,10 @@
-//! The work queue: which `KeyPair` is reconciled next, and how many at once.
+//! The work queue: which object is reconciled next, and how many at once.
 //!
 //! It replaces kube's `applier`, which needs kube's own store. This one works with a
 //! [`CompressedStore`](crate::cache::store::CompressedStore) and is fair between namespaces.
 
 pub(crate) mod fair_semaphore;
+mod item;
 pub(crate) mod round_robin;
 
 use std::{
@@ -13,27 +14,11 @@ use std::{
 };
 
 use futures::{FutureExt, Stream, StreamExt, stream::FuturesUnordered};
-use kube::runtime::reflector::ObjectRef;
 use tokio::time::{Instant, sleep_until};
 
+pub use self::item::{Item, Trigger};
 use self::round_robin::RoundRobinQueue;
-use crate::{api::KeyPair, cache::ObjectLister};
-
-/// What to reconcile.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Trigger {
-    /// One `KeyPair`.
-    One(ObjectRef<KeyPair>),
-    /// All `KeyPair`s.
-    All,
-}
-
-impl From<ObjectRef<KeyPair>> for Trigger {
-    fn from(reference: ObjectRef<KeyPair>) -> Self {
-        // Versions and UIDs are not needed here, and need memory.
-        Self::One(without_version(reference))
-    }
-}
+use crate::cache::ObjectLister;
 
 /// Reconciles what is triggered, `concurrency` objects at once but no object twice at once. It starts when `ready` resolves, and ends after
 /// the last trigger, when all running reconciliations are complete. `reconcile` returns the time after which to requeue the object.
@@ -42,7 +27,7 @@ pub async fn run<F>(
     ready: impl Future<Output = ()>,
     concurrency: u16,
     lister: &impl ObjectLister,
-    reconcile: impl Fn(ObjectRef<KeyPair>) -> F,
+    reconcile: impl Fn(Item) -> F,
 ) where
     F: Future<Output = Option<Duration>>,
 {
@@ -72,7 +57,7 @@ pub async fn run<F>(
         triggers_first = !triggers_first;
         let event = if triggers_first { first_of(trigger, work).await } else { first_of(work, trigger).await };
         match event {
-            QueueEvent::Trigger(Some(Trigger::One(reference))) => queue.add(reference),
+            QueueEvent::Trigger(Some(Trigger::One(item))) => queue.add(item),
             QueueEvent::Trigger(Some(Trigger::All)) => queue.add_all(lister),
             QueueEvent::Trigger(None) => break,
             QueueEvent::Done(done, requeue_after) => {
@@ -91,7 +76,7 @@ pub async fn run<F>(
 /// The next event of the queue.
 enum QueueEvent {
     Trigger(Option<Trigger>),
-    Done(ObjectRef<KeyPair>, Option<Duration>),
+    Done(Item, Option<Duration>),
     Due,
     Ready,
 }
@@ -117,30 +102,30 @@ async fn first_of<T>(preferred: impl Future<Output = T>, other: impl Future<Outp
 #[derive(Debug, Default)]
 struct Queue {
     /// The waiting objects, each of them once.
-    waiting: RoundRobinQueue<ObjectRef<KeyPair>>,
-    is_waiting: HashSet<ObjectRef<KeyPair>>,
+    waiting: RoundRobinQueue<Item>,
+    is_waiting: HashSet<Item>,
     /// The namespaces of which all objects still have to be queued. They are listed when it is their turn.
     sweep: VecDeque<String>,
-    running: HashSet<ObjectRef<KeyPair>>,
+    running: HashSet<Item>,
     /// The objects that were triggered while they were being reconciled.
-    triggered_again: HashSet<ObjectRef<KeyPair>>,
+    triggered_again: HashSet<Item>,
     /// When to requeue an object: a position in [`Self::timers`].
-    delayed: HashMap<ObjectRef<KeyPair>, (Instant, u64)>,
+    delayed: HashMap<Item, (Instant, u64)>,
     /// The delayed objects in the order in which they are due. Each is in it once, since a delay may be as long as ten years, for which
     /// tokio-util's `DelayQueue` would panic.
-    timers: BTreeMap<(Instant, u64), ObjectRef<KeyPair>>,
+    timers: BTreeMap<(Instant, u64), Item>,
     /// How many delays there have been, which orders those of the same time.
     delays: u64,
 }
 
 impl Queue {
-    fn add(&mut self, reference: ObjectRef<KeyPair>) {
-        self.cancel(&reference);
-        if self.running.contains(&reference) {
-            self.triggered_again.insert(reference);
-        } else if self.is_waiting.insert(reference.clone()) {
-            let namespace = reference.namespace.clone().unwrap_or_default();
-            self.waiting.push(&namespace, reference);
+    fn add(&mut self, item: Item) {
+        self.cancel(&item);
+        if self.running.contains(&item) {
+            self.triggered_again.insert(item);
+        } else if self.is_waiting.insert(item.clone()) {
+            let namespace = item.namespace().to_owned();
+            self.waiting.push(&namespace, item);
         }
     }
 
@@ -148,13 +133,16 @@ impl Queue {
         self.sweep = lister.namespaces().into();
     }
 
-    fn next(&mut self, lister: &impl ObjectLister) -> Option<ObjectRef<KeyPair>> {
+    fn next(&mut self, lister: &impl ObjectLister) -> Option<Item> {
         // Sweep only as far as needed, so that new triggers take turns with the sweep.
         while self.waiting.namespaces() < 2
             && let Some(namespace) = self.sweep.pop_front()
         {
             for name in lister.names(&namespace) {
-                self.add(ObjectRef::new(&name).within(&namespace));
+                self.add(Item::key_pair(&namespace, &name));
+            }
+            for publication in lister.publications(&namespace) {
+                self.add(publication.into());
             }
         }
         let next = self.waiting.pop(|_| true)?;
@@ -163,23 +151,23 @@ impl Queue {
         Some(next)
     }
 
-    fn done(&mut self, reference: &ObjectRef<KeyPair>) {
-        self.running.remove(reference);
-        if self.triggered_again.remove(reference) {
-            self.add(reference.clone());
+    fn done(&mut self, item: &Item) {
+        self.running.remove(item);
+        if self.triggered_again.remove(item) {
+            self.add(item.clone());
         }
     }
 
     /// Requeues an object later, instead of when it was to be requeued before.
-    fn delay(&mut self, reference: ObjectRef<KeyPair>, due: Instant) {
-        self.cancel(&reference);
+    fn delay(&mut self, item: Item, due: Instant) {
+        self.cancel(&item);
         self.delays += 1;
-        self.timers.insert((due, self.delays), reference.clone());
-        self.delayed.insert(reference, (due, self.delays));
+        self.timers.insert((due, self.delays), item.clone());
+        self.delayed.insert(item, (due, self.delays));
     }
 
-    fn cancel(&mut self, reference: &ObjectRef<KeyPair>) {
-        if let Some(position) = self.delayed.remove(reference) {
+    fn cancel(&mut self, item: &Item) {
+        if let Some(position) = self.delayed.remove(item) {
             self.timers.remove(&position);
         }
     }
@@ -191,18 +179,10 @@ impl Queue {
 
     /// Queues the first delayed object.
     fn due(&mut self) {
-        if let Some((_, reference)) = self.timers.pop_first() {
-            self.delayed.remove(&reference);
-            self.add(reference);
+        if let Some((_, item)) = self.timers.pop_first() {
+            self.delayed.remove(&item);
+            self.add(item);
         }
-    }
-}
-
-fn without_version(reference: ObjectRef<KeyPair>) -> ObjectRef<KeyPair> {
-    let plain = ObjectRef::new(&reference.name);
-    match reference.namespace {
-        Some(namespace) => plain.within(&namespace),
-        None => plain,
     }
 }
 
@@ -213,6 +193,7 @@ mod tests {
     use futures::{channel::mpsc, stream};
 
     use super::*;
+    use crate::domain::publication::{PublicationKind, PublicationRef};
 
     impl ObjectLister for BTreeMap<&'static str, Vec<&'static str>> {
         fn namespaces(&self) -> Vec<String> {
@@ -220,7 +201,13 @@ mod tests {
         }
 
         fn names(&self, namespace: &str) -> Vec<String> {
-            self.get(namespace).into_iter().flatten().map(ToString::to_string).collect()
+            let is_key_pair = |name: &&&str| !name.starts_with("ak-");
+            self.get(namespace).into_iter().flatten().filter(is_key_pair).map(ToString::to_string).collect()
+        }
+
+        fn publications(&self, namespace: &str) -> Vec<PublicationRef> {
+            let names = self.get(namespace).into_iter().flatten().filter(|name| name.starts_with("ak-"));
+            names.map(|name| publication(namespace, name)).collect()
         }
     }
 
@@ -228,15 +215,25 @@ mod tests {
         BTreeMap::new()
     }
 
-    fn reference(text: &str) -> ObjectRef<KeyPair> {
+    fn publication(namespace: &str, name: &str) -> PublicationRef {
+        let kind = PublicationKind::AuthorizedKeys;
+        PublicationRef { kind, namespace: namespace.to_owned(), name: name.to_owned() }
+    }
+
+    fn reference(text: &str) -> Item {
         let (namespace, name) = text.split_once('/').unwrap();
-        ObjectRef::new(name).within(namespace)
+        Item::key_pair(namespace, name)
+    }
+
+    fn name(item: &Item) -> &str {
+        match item {
+            Item::KeyPair(reference) => &reference.name,
+            Item::Publication(publication) => &publication.name,
+        }
     }
 
     fn take(queue: &mut Queue, lister: &impl ObjectLister) -> Vec<String> {
-        std::iter::from_fn(|| queue.next(lister))
-            .map(|next| format!("{}/{}", next.namespace.unwrap(), next.name))
-            .collect()
+        std::iter::from_fn(|| queue.next(lister)).map(|next| format!("{}/{}", next.namespace(), name(&next))).collect()
     }
 
     #[test]
@@ -246,6 +243,17 @@ mod tests {
             queue.add(reference(text));
         }
         assert_eq!(take(&mut queue, &nothing()), ["a/1", "b/1", "a/2", "b/2", "a/3"]);
+    }
+
+    #[test]
+    fn publications_take_their_turns_with_key_pairs() {
+        let mut queue = Queue::default();
+        queue.add(reference("a/1"));
+        queue.add(publication("a", "1").into());
+        queue.add(publication("a", "1").into());
+        queue.add(publication("b", "1").into());
+        let order: Vec<Item> = std::iter::from_fn(|| queue.next(&nothing())).collect();
+        assert_eq!(order, [reference("a/1"), publication("b", "1").into(), publication("a", "1").into()]);
     }
 
     #[test]
@@ -264,13 +272,13 @@ mod tests {
 
     #[test]
     fn a_sweep_reconciles_everything_and_does_not_delay_new_triggers() {
-        let lister = BTreeMap::from([("a", vec!["1", "2"]), ("b", vec!["1"]), ("c", vec!["1", "2"])]);
+        let lister = BTreeMap::from([("a", vec!["1", "2"]), ("b", vec!["1"]), ("c", vec!["1", "ak-2"])]);
         let mut queue = Queue::default();
         queue.add_all(&lister);
         let first = queue.next(&lister).unwrap();
         assert_eq!(first, reference("a/1"));
         queue.add(reference("z/1"));
-        assert_eq!(take(&mut queue, &lister), ["b/1", "a/2", "z/1", "c/1", "c/2"]);
+        assert_eq!(take(&mut queue, &lister), ["b/1", "a/2", "z/1", "c/1", "c/ak-2"]);
     }
 
     #[test]
@@ -295,9 +303,9 @@ mod tests {
     async fn the_queue_requeues_after_delays_and_ends_with_triggers() {
         let (sender, receiver) = mpsc::unbounded();
         let reconciled = RefCell::new(Vec::new());
-        let reconcile = |reference: ObjectRef<KeyPair>| {
+        let reconcile = |item: Item| {
             let mut reconciled = reconciled.borrow_mut();
-            reconciled.push(reference.name.clone());
+            reconciled.push(name(&item).to_owned());
             let requeue_after = (reconciled.len() < 3).then_some(Duration::from_secs(1));
             async move { requeue_after }
         };

@@ -1,6 +1,7 @@
 //! The watches that trigger reconciliations.
 
 mod clock;
+mod publications;
 pub(crate) mod secret_watches;
 mod secrets;
 
@@ -14,8 +15,11 @@ use kube::{
     runtime::{reflector::ObjectRef, watcher::Event},
 };
 
+#[cfg(test)]
+pub(super) use self::publications::apply_target;
 pub use self::{
     clock::clock_jumps,
+    publications::{config_maps, publications},
     secrets::{SecretSelector, secrets},
 };
 use super::{api_in, queue::Trigger};
@@ -67,6 +71,7 @@ pub fn key_pairs<S: Fn(&Event<WatchedKeyPair>) + Send, G: Fn(&str) + Send>(
                 on_delete(key_pair.uid());
             }
             let mut triggers: Vec<Trigger> = affected.into_iter().map(Trigger::from).collect();
+            triggers.extend(cache.publications.apply_key_pair(&event, &cache.key_pairs).into_iter().map(Trigger::from));
             match event {
                 Event::Apply(key_pair) => {
                     let namespace = key_pair.namespace().unwrap_or_default();

@@ -10,6 +10,7 @@ use kube::{
     runtime::{reflector::ObjectRef, watcher::Event},
 };
 
+use super::publications::apply_target;
 use crate::{
     api::{
         KeyPair,
@@ -21,7 +22,7 @@ use crate::{
         watched::WatchedSecret,
     },
     controller::{api_in, context::Context, queue::Trigger},
-    domain::secret::MANAGED_BY_LABEL,
+    domain::{publication::TargetKind, secret::MANAGED_BY_LABEL},
 };
 
 /// The part of our Secrets that a watch selects. Each Secret is in exactly one of them.
@@ -70,6 +71,10 @@ pub fn secrets(
         .filter_map(move |event| std::future::ready(log_failure(selector.name(), event, &metrics)))
         .flat_map(move |event| {
             let store = selector.store(&context);
+            let mut publications = match selector {
+                SecretSelector::Labelled => apply_target(TargetKind::Secret, &event, &context),
+                SecretSelector::Relabelled => Vec::new(),
+            };
             // A Secret may be handed over to another KeyPair. Then its previous KeyPair is reconciled, too.
             let before = match &event {
                 Event::Apply(secret) => store.get(&ObjectRef::from_obj(secret)),
@@ -88,7 +93,7 @@ pub fn secrets(
                     forget_created_secret(&context, secret);
                 }
             }
-            let triggers = match event {
+            let mut triggers: Vec<Trigger> = match event {
                 Event::Apply(secret) => {
                     record_created_secret(&context, &secret);
                     let now = key_pair_of(&secret);
@@ -101,6 +106,7 @@ pub fn secrets(
                 }
                 _ => gone.iter().filter_map(key_pair_of).map(Trigger::from).collect(),
             };
+            triggers.append(&mut publications);
             stream::iter(triggers)
         })
 }

@@ -20,6 +20,18 @@ pub struct Sshd {
 }
 
 impl Sshd {
+    /// The absolute path of `sshd`, by which it must be called.
+    ///
+    /// # Errors
+    ///
+    /// If it is not installed.
+    pub fn program() -> Result<PathBuf> {
+        let sshd = PLACES.into_iter().map(PathBuf::from).find(|path| path.is_file());
+        // As root, sshd requires this directory, which the system's service would create.
+        fs::create_dir_all("/run/sshd").ok();
+        sshd.context("there is no sshd: run hack/test-tools.sh")
+    }
+
     /// Runs `sshd` with this configuration, on a free port whatever the configuration says. A file in `directory` contains
     /// it.
     ///
@@ -27,11 +39,7 @@ impl Sshd {
     ///
     /// If `sshd` is not installed, or does not listen; the error quotes its messages.
     pub async fn start(directory: &Path, config: &str) -> Result<Self> {
-        // sshd must be called by its absolute path.
-        let sshd = PLACES.into_iter().map(PathBuf::from).find(|path| path.is_file());
-        let sshd = sshd.context("there is no sshd: run hack/test-tools.sh")?;
-        // As root, sshd requires this directory, which the system's service would create.
-        fs::create_dir_all("/run/sshd").ok();
+        let sshd = Self::program()?;
         let file = directory.join("sshd_config.here");
         let mut last = None;
         for _ in 0..TRIES {

@@ -10,7 +10,7 @@ mod patch;
 mod rotate;
 mod update;
 
-use http::header::{ACCEPT, HeaderValue};
+use http::header::ACCEPT;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Client, Resource, ResourceExt,
@@ -25,6 +25,7 @@ pub use self::{
     rotate::{SecretRotation, rotate},
     update::{SecretUpdate, end_move, release, update},
 };
+pub(super) use crate::controller::METADATA_ONLY;
 use crate::{
     api::{
         KeyPair,
@@ -41,10 +42,6 @@ use crate::{
 
 /// The comment of the public key of a generated pair: none, so that the line is what `ssh-keygen -y` derives.
 pub const NO_COMMENT: &str = "";
-
-/// Requests a response with metadata only, so that the private key is not sent back.
-pub(super) const METADATA_ONLY: HeaderValue =
-    HeaderValue::from_static("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1");
 
 /// A Secret whose data is wiped when it is dropped.
 struct WipedSecret(Secret);

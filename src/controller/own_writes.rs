@@ -8,7 +8,7 @@ use std::{
 
 use tokio::time::Instant;
 
-/// The version of each `KeyPair` that the operator itself replaced, by UID. Versions are compared for equality only, which is what
+/// The version of each object that the operator itself replaced, by UID. Versions are compared for equality only, which is what
 /// Kubernetes guarantees for them.
 #[derive(Debug, Default)]
 pub struct OwnWrites(Mutex<HashMap<String, Replaced>>);
@@ -21,17 +21,17 @@ struct Replaced {
 }
 
 impl OwnWrites {
-    /// Records that this version of the `KeyPair` with this UID was just replaced.
+    /// Records that this version of the object with this UID was just replaced.
     pub fn record(&self, uid: &str, version: String) {
         self.lock().insert(uid.to_owned(), Replaced { version, awaited_since: Some(Instant::now()) });
     }
 
-    /// The version recorded for the `KeyPair` with this UID.
+    /// The version recorded for the object with this UID.
     pub fn get(&self, uid: &str) -> Option<String> {
         self.lock().get(uid).map(|replaced| replaced.version.clone())
     }
 
-    /// How long ago the recorded version of the `KeyPair` with this UID was replaced, if `version` is the first later one that the watch
+    /// How long ago the recorded version of the object with this UID was replaced, if `version` is the first later one that the watch
     /// delivers.
     pub fn arrived(&self, uid: &str, version: &str) -> Option<Duration> {
         let mut replaced = self.lock();
@@ -39,7 +39,7 @@ impl OwnWrites {
         replaced.awaited_since.take().map(|since| since.elapsed())
     }
 
-    /// Forgets the `KeyPair` with this UID.
+    /// Forgets the object with this UID.
     pub fn forget(&self, uid: &str) {
         self.lock().remove(uid);
     }

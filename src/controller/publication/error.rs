@@ -1,0 +1,72 @@
+//! Errors of the reconciliation of one publication.
+
+use std::time::Duration;
+
+use crate::{client::answer::summarize, controller::deadline::Unanswered};
+
+/// Why a reconciliation failed; it is retried.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The target could not be read.
+    #[error("cannot read the target: {}", summarize(.0))]
+    ReadTarget(#[source] kube::Error),
+    /// The target could not be written.
+    #[error("cannot write the target: {}", summarize(.0))]
+    WriteTarget(#[source] kube::Error),
+    /// A former target could not be deleted.
+    #[error("cannot delete the former target: {}", summarize(.0))]
+    DeleteTarget(#[source] kube::Error),
+    /// The response is not an object. The parse error is dropped, because it may quote the object.
+    #[error("the API server's response is not an object")]
+    Unreadable,
+    /// The target kept changing.
+    #[error("the target changes all the time")]
+    Changing,
+    /// The status could not be written.
+    #[error("cannot write the status: {}", summarize(.0))]
+    WriteStatus(#[source] kube::Error),
+    /// The API server did not respond in time.
+    #[error("the API server did not answer within {0:?}")]
+    Timeout(Duration),
+    /// Another replica leads, or may soon.
+    #[error("this replica is no longer the leader")]
+    NotLeading,
+}
+
+impl From<Unanswered> for Error {
+    fn from(unanswered: Unanswered) -> Self {
+        match unanswered {
+            Unanswered::Timeout(limit) => Self::Timeout(limit),
+            Unanswered::NotLeading => Self::NotLeading,
+        }
+    }
+}
+
+impl Error {
+    /// The error of a request for the target, if the API server or its admission caused it.
+    #[must_use]
+    pub fn about_target(&self) -> Option<String> {
+        match self {
+            Self::ReadTarget(kube::Error::Api(status)) | Self::WriteTarget(kube::Error::Api(status))
+                if status.code != 409 =>
+            {
+                Some(self.to_string())
+            }
+            Self::Unreadable | Self::Timeout(_) => Some(self.to_string()),
+            _ => None,
+        }
+    }
+
+    /// The step that failed or, if that says less, the cause; for metrics.
+    #[must_use]
+    pub const fn step(&self) -> &'static str {
+        match self {
+            Self::ReadTarget(_) | Self::Unreadable => "ReadTarget",
+            Self::WriteTarget(_) | Self::Changing => "WriteTarget",
+            Self::DeleteTarget(_) => "DeleteTarget",
+            Self::WriteStatus(_) => "WriteStatus",
+            Self::Timeout(_) => "Timeout",
+            Self::NotLeading => "NotLeading",
+        }
+    }
+}

@@ -43,6 +43,8 @@ pub struct Outcome {
     pub key_pairs: Vec<Value>,
     /// The Secrets at the end.
     pub secrets: Vec<Value>,
+    /// The `AuthorizedKeys` and `KnownHosts` at the end.
+    pub publications: Vec<Value>,
 }
 
 /// Runs a history, with a trace if requested.
@@ -69,7 +71,8 @@ pub fn run(history: &History, notes: bool) -> Outcome {
         sleep(Duration::from_millis(1)).await;
         let violations = stage.end().await;
         let [key_pairs, secrets] = ["keypairs", "secrets"].map(|resource| stage.server.objects(resource));
-        Outcome { violations, trace: stage.trace.lines(), lasted: begun.elapsed(), key_pairs, secrets }
+        let publications = ["authorizedkeys", "knownhosts"].map(|resource| stage.server.objects(resource)).concat();
+        Outcome { violations, trace: stage.trace.lines(), lasted: begun.elapsed(), key_pairs, secrets, publications }
     })
 }
 

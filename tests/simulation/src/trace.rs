@@ -51,7 +51,8 @@ impl Trace {
         let name = if *resource == "events" { without_time(name) } else { name };
         let told = change.after.as_deref().map(|object| {
             let (status, reason) = ready(object);
-            let of = if *resource == "keypairs" { format!(" {status} {reason}") } else { String::new() };
+            let is_custom = ["keypairs", "authorizedkeys", "knownhosts"].contains(resource);
+            let of = if is_custom { format!(" {status} {reason}") } else { String::new() };
             format!("{of} {}", object.pointer("/metadata/annotations").unwrap_or(&Value::Null))
         });
         self.line(&format!(

@@ -1,6 +1,7 @@
 //! Draws a history from a seed.
 
 mod faults;
+mod publications;
 mod rotation;
 mod users;
 
@@ -50,6 +51,10 @@ const THEMES: [Theme; 12] = [
 /// One in this many histories rotates keys.
 const ROTATING: u64 = 4;
 
+/// One in this many histories has publications, in addition to what would happen without them.
+const PUBLISHING: u64 = 4;
+const FIRST_PUBLISHING: u64 = 2;
+
 /// Draws the history of a seed.
 #[must_use]
 pub fn draw(seed: u64) -> History {
@@ -78,7 +83,9 @@ pub fn draw(seed: u64) -> History {
         drawing.pause();
         drawing.something(theme);
     }
+    let publications = (seed % PUBLISHING == FIRST_PUBLISHING).then(|| drawing.with_publications(seed));
     let mut steps = drawing.steps;
+    steps.extend(publications.into_iter().flatten());
     steps.sort_by_key(|step| step.at);
     History { seed, setup, steps }
 }

@@ -207,6 +207,21 @@ impl History {
         self.steps.iter().any(of)
     }
 
+    /// Whether anything happens but actions of users.
+    #[must_use]
+    pub fn has_faults(&self) -> bool {
+        let of_users =
+            |step: &Step| matches!(step.action, Action::User { .. } | Action::Gate { .. } | Action::ClockJump(_));
+        !self.steps.iter().all(of_users)
+    }
+
+    /// Whether the operator may learn of changes late, without noticing it.
+    #[must_use]
+    pub fn has_late_watches(&self) -> bool {
+        let is_late = |step: &Step| matches!(step.action, Action::Watch(..) | Action::Deny(..) | Action::Restore);
+        self.steps.iter().any(is_late)
+    }
+
     /// Whether requests of the operator, or the operator itself, may be delayed.
     #[must_use]
     pub fn is_held_up(&self) -> bool {

@@ -30,7 +30,7 @@ impl UserRequest {
     pub fn new(verb: Verb, resource: &str, namespace: &str, name: &str, body: &Value) -> Self {
         let all = match resource {
             "namespaces" => "/api/v1/namespaces".to_owned(),
-            "secrets" => format!("/api/v1/namespaces/{namespace}/secrets"),
+            "secrets" | "configmaps" => format!("/api/v1/namespaces/{namespace}/{resource}"),
             _ => format!("/apis/keypairs.dev/v1alpha1/namespaces/{namespace}/{resource}"),
         };
         let mut body = body.clone();

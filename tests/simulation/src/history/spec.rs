@@ -8,13 +8,14 @@ use serde_json::{Map, Value, json};
 
 use crate::keys;
 
-/// The schema of `spec`, without `rotation`, which has histories of its own.
+/// The schema of `spec`, without `rotation` and `shareWith`, which have histories of their own.
 static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
     let crd = serde_json::to_value(keypair_operator::api::crd()).unwrap_or_default();
     let spec = crd.pointer("/spec/versions/0/schema/openAPIV3Schema/properties/spec");
     let mut spec = spec.cloned().unwrap_or_default();
     if let Some(properties) = spec.get_mut("properties").and_then(Value::as_object_mut) {
         properties.remove("rotation");
+        properties.remove("shareWith");
     }
     spec
 });

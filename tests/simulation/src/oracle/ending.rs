@@ -11,6 +11,7 @@ use super::{
         accepted, annotation, effective_name, fingerprint, is_edited, is_import, keys_in, keys_of_status, name,
         namespace, owner, owners, ready, rotation, text, uid, wanted_secret,
     },
+    publication,
 };
 use crate::Server;
 
@@ -37,6 +38,11 @@ pub fn unsettled(server: &Server, guarantees: &Guarantees) -> Vec<String> {
         let about = |text: &str| format!("Secret {}/{}: {text}", namespace(secret), name(secret));
         found.extend(of_secret(secret, &key_pairs, guarantees).map(about));
     }
+    for key_pair in &key_pairs {
+        let about = |text: String| format!("{}/{}: {text}", namespace(key_pair), name(key_pair));
+        found.extend(of_waiting_rotation(server, key_pair).map(about));
+    }
+    found.extend(publication::unsettled(server));
     found
 }
 
@@ -161,10 +167,28 @@ fn of_rotation(key_pair: &Value, secret: &Value, now: Timestamp) -> Vec<String> 
     if shown.iter().any(|(phase, _)| *phase == "Next")
         && switch.is_some_and(|switch| now.duration_since(switch) > GRACE)
         && key_pair.pointer("/status/rotation/waitingFor").is_none()
+        && !waits_for_publication(key_pair)
     {
         found.push("the next key does not become current".to_owned());
     }
     found
+}
+
+/// Whether the rotation of a `KeyPair` waits for a publication.
+fn waits_for_publication(key_pair: &Value) -> bool {
+    let conditions = key_pair.pointer("/status/conditions").and_then(Value::as_array);
+    let mut rotating = conditions.into_iter().flatten().filter(|of| text(of, "/type") == Some("Rotating"));
+    rotating.any(|rotating| text(rotating, "/reason") == Some("WaitingForPublication"))
+}
+
+/// Checks that a rotation waits only for publications that cannot publish the next key.
+fn of_waiting_rotation(server: &Server, key_pair: &Value) -> Option<String> {
+    let keys = key_pair.pointer("/status/keys").and_then(Value::as_array);
+    let next = keys.into_iter().flatten().find(|key| text(key, "/phase") == Some("Next"))?;
+    let key = text(next, "/publicKey")?.split(' ').take(2).collect::<Vec<_>>().join(" ");
+    let lacking = publication::unpublished(server, key_pair, &key);
+    (waits_for_publication(key_pair) && lacking.is_empty())
+        .then(|| "the rotation waits for publications, and all of them have the next key".to_owned())
 }
 
 /// Checks that the Secret has an owner reference if, and only if, the deletion policy is `Delete`. Adopted Secrets are not checked: they

@@ -1,6 +1,7 @@
 //! Checks the guarantees of docs/reliability.md at each change of the store.
 
 mod key_pairs;
+mod publications;
 mod rotation;
 mod secrets;
 
@@ -13,8 +14,11 @@ use std::{
 use serde_json::Value;
 use tokio::time::Instant;
 
-use self::rotation::RotationRecord;
-use super::facts::{accepted, annotation, effective_name, is_operator, name, namespace, uid};
+use self::{publications::PublicationRecord, rotation::RotationRecord};
+use super::{
+    facts::{accepted, annotation, effective_name, is_operator, name, namespace, uid},
+    publication::KINDS,
+};
 use crate::{
     Server,
     history::History,
@@ -60,6 +64,10 @@ pub struct KeyPairRecord {
 struct Checker {
     may_outlast_lease: bool,
     is_held_up: bool,
+    /// Whether anything happens but actions of users.
+    has_faults: bool,
+    /// Whether watches may be late.
+    has_late_watches: bool,
     sightings: Sightings,
     is_mutated: bool,
     default_quota: usize,
@@ -75,6 +83,7 @@ struct Checker {
     user_keys: BTreeSet<Arc<str>>,
     /// The UIDs of the Secrets that the operator has created.
     created_secrets: BTreeSet<String>,
+    published: PublicationRecord,
     /// Whether the store was restored from a snapshot.
     is_restored: bool,
     last_write: Option<Instant>,
@@ -89,6 +98,8 @@ impl Guarantees {
         Self(Arc::new(Mutex::new(Checker {
             may_outlast_lease: history.may_outlast_lease(),
             is_held_up: history.is_held_up(),
+            has_faults: history.has_faults(),
+            has_late_watches: history.has_late_watches(),
             sightings,
             is_mutated: history.is_mutated(),
             default_quota: history.setup.quota,
@@ -100,6 +111,7 @@ impl Guarantees {
             secret_tails: BTreeSet::new(),
             user_keys: BTreeSet::new(),
             created_secrets: BTreeSet::new(),
+            published: PublicationRecord::default(),
             is_restored: false,
             last_write: None,
             violations: Vec::new(),
@@ -129,12 +141,16 @@ impl Guarantees {
             record.set_object(&place, &object);
             record.id = accepted(&object).map(str::to_owned);
             record.is_modified_by_others = true;
+            checker.published.record_key_pair(&object);
             checker.key_pairs.insert(place, Arc::new(object));
         }
         for object in server.objects("secrets") {
             let place = (namespace(&object).to_owned(), name(&object).to_owned());
             checker.secrets.insert(place, Arc::new(object));
         }
+        let resources = KINDS.into_iter().chain(["configmaps"]);
+        let objects = resources.flat_map(|of| server.objects(of).into_iter().map(move |object| (of, object)));
+        checker.published.restored(objects);
     }
 
     /// The broken guarantees.
@@ -201,6 +217,7 @@ impl Checker {
             "events" => self.check_no_private_key(change),
             _ => {}
         }
+        self.publications(change);
     }
 
     /// Only the leader writes.
@@ -214,10 +231,13 @@ impl Checker {
         }
     }
 
-    /// No status and no Event contains a part of a private key.
+    /// No status, no Event and no ConfigMap contains a part of a private key.
     fn check_no_private_key(&mut self, change: &Change) {
         let Some(object) = change.after.as_deref() else { return };
-        let told = if change.resource == "keypairs" { object.get("status").unwrap_or(&Value::Null) } else { object };
+        let told = match change.resource {
+            "events" | "configmaps" => object,
+            _ => object.get("status").unwrap_or(&Value::Null),
+        };
         let told = told.to_string();
         if told.contains("PRIVATE KEY-----\\n") || self.secret_tails.iter().any(|tail| told.contains(&**tail)) {
             self.violated(&format!("a private key in {}/{}", change.resource, change.name));

@@ -4,6 +4,7 @@ mod ending;
 mod facts;
 mod fresh;
 mod guarantees;
+mod publication;
 mod reviews;
 
 pub use self::{

@@ -90,5 +90,5 @@ fn answer(caches: &ScopeCaches, namespace: &str, wanted: &str) -> Result<Option<
     });
     let request = envelope::read(asked.to_string().as_bytes()).ok_or(Unanswered)?;
     let answer = review(request, caches, &Scopes::default(), NOW).ok_or(Unanswered)?;
-    Ok(answer.refused.map(|reason| reason.to_string()))
+    Ok(answer.refused.map(ToString::to_string))
 }

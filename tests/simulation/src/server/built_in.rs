@@ -27,7 +27,12 @@ static DATA_KEY: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new("^[-._a-z
 pub(super) fn normalize(resource: &Resource, written: &mut Value) -> Result<(), Failure> {
     match resource.plural {
         "secrets" => typed::<Secret>(written)?,
-        "configmaps" => typed::<ConfigMap>(written)?,
+        "configmaps" => {
+            // Go decodes a null as an empty string.
+            let data = written.get_mut("data").and_then(Value::as_object_mut).into_iter().flatten();
+            data.filter(|(_, value)| value.is_null()).for_each(|(_, value)| *value = json!(""));
+            typed::<ConfigMap>(written)?;
+        }
         "namespaces" => typed::<Namespace>(written)?,
         "leases" => typed::<Lease>(written)?,
         "events" => typed::<Event>(written)?,
@@ -96,19 +101,25 @@ pub(super) fn mistakes(resource: &Resource, before: Option<&Value>, after: &Valu
             found.extend(secret_mistakes(after));
             found
         }
-        "configmaps" => data_mistakes(after),
+        "configmaps" => {
+            let changes = before.map(|before| immutable_changes(before, after, &["data", "binaryData"]));
+            let mut found = changes.unwrap_or_default();
+            found.extend(config_map_mistakes(after));
+            found
+        }
         "leases" => lease_mistakes(after),
         "events" if before.is_none() => event_mistakes(after),
         _ => Vec::new(),
     }
 }
 
-fn data_mistakes(object: &Value) -> Vec<Mistake> {
+/// The validation errors of the entries of a Secret or ConfigMap. `is_encoded`: the values are base64.
+fn entry_mistakes(object: &Value, field: &str, is_encoded: bool) -> (Vec<Mistake>, usize) {
     const WORDS: &str = "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')";
     let mut found = Vec::new();
     let mut size = 0;
-    for (key, value) in object.get("data").and_then(Value::as_object).into_iter().flatten() {
-        let mistake = |words: &str| Mistake::invalid(format!("data[{key}]"), &json!(key), words);
+    for (key, value) in object.get(field).and_then(Value::as_object).into_iter().flatten() {
+        let mistake = |words: &str| Mistake::invalid(format!("{field}[{key}]"), &json!(key), words);
         if key.len() > 253 {
             found.push(mistake("must be no more than 253 characters"));
         }
@@ -119,20 +130,50 @@ fn data_mistakes(object: &Value) -> Vec<Mistake> {
         } else if key.starts_with("..") {
             found.push(mistake("must not start with '..'"));
         }
-        size += value.as_str().unwrap_or_default().trim_end_matches('=').len() * 3 / 4;
+        let text = value.as_str().unwrap_or_default();
+        size += if is_encoded { text.trim_end_matches('=').len() * 3 / 4 } else { text.len() };
     }
-    if size > MAX_DATA {
-        found.push(Mistake {
-            reason: "FieldValueTooLong",
-            field: "data".to_owned(),
-            words: format!("Too long: may not be more than {MAX_DATA} bytes"),
-        });
+    (found, size)
+}
+
+fn too_long(field: &str) -> Mistake {
+    let words = format!("Too long: may not be more than {MAX_DATA} bytes");
+    Mistake { reason: "FieldValueTooLong", field: field.to_owned(), words }
+}
+
+fn config_map_mistakes(config_map: &Value) -> Vec<Mistake> {
+    let (mut found, size) = entry_mistakes(config_map, "data", false);
+    let (of_bytes, size_of_bytes) = entry_mistakes(config_map, "binaryData", true);
+    found.extend(of_bytes);
+    let entries = |field: &str| config_map.get(field).and_then(Value::as_object).into_iter().flatten();
+    for (key, _) in entries("data").filter(|(key, _)| entries("binaryData").any(|(other, _)| other == *key)) {
+        found.push(Mistake::invalid(format!("data[{key}]"), &json!(key), "duplicate of key present in binaryData"));
+    }
+    if size + size_of_bytes > MAX_DATA {
+        found.push(too_long(""));
+    }
+    found
+}
+
+/// The validation errors of a change of an object with `immutable`.
+fn immutable_changes(before: &Value, after: &Value, fields: &[&str]) -> Vec<Mistake> {
+    const IMMUTABLE: &str = "field is immutable when `immutable` is set";
+    let mut found = Vec::new();
+    if before.get("immutable") == Some(&Value::Bool(true)) {
+        if after.get("immutable") != Some(&Value::Bool(true)) {
+            found.push(Mistake::forbidden("immutable", IMMUTABLE));
+        }
+        let changed = fields.iter().filter(|field| before.get(field) != after.get(field));
+        found.extend(changed.map(|field| Mistake::forbidden(*field, IMMUTABLE)));
     }
     found
 }
 
 fn secret_mistakes(secret: &Value) -> Vec<Mistake> {
-    let mut found = data_mistakes(secret);
+    let (mut found, size) = entry_mistakes(secret, "data", true);
+    if size > MAX_DATA {
+        found.push(too_long("data"));
+    }
     let is_there =
         |key: &str| secret.get("data").is_some_and(|data| !object::text(data, &format!("/{key}")).is_empty());
     let has = |key: &str| secret.get("data").and_then(|data| data.get(key)).is_some();
@@ -157,19 +198,11 @@ fn secret_mistakes(secret: &Value) -> Vec<Mistake> {
 }
 
 fn secret_changes(before: &Value, after: &Value) -> Vec<Mistake> {
-    const IMMUTABLE: &str = "field is immutable when `immutable` is set";
     let mut found = Vec::new();
     if before.get("type") != after.get("type") {
         found.push(Mistake::invalid("type", after.get("type").unwrap_or(&Value::Null), "field is immutable"));
     }
-    if before.get("immutable") == Some(&Value::Bool(true)) {
-        if after.get("immutable") != Some(&Value::Bool(true)) {
-            found.push(Mistake::forbidden("immutable", IMMUTABLE));
-        }
-        if before.get("data") != after.get("data") {
-            found.push(Mistake::forbidden("data", IMMUTABLE));
-        }
-    }
+    found.extend(immutable_changes(before, after, &["data"]));
     found
 }
 

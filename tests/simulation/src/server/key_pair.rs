@@ -1,4 +1,4 @@
-//! KeyPairs: validation as defined in the CustomResourceDefinition.
+//! KeyPairs: the rules of the CustomResourceDefinition.
 //!
 //! The CEL rules are not evaluated. The domain's own checks replace them; `tests/cel` shows that these agree with the rules as a real API
 //! server evaluates them.
@@ -17,35 +17,11 @@ use keypair_operator::{
 };
 use serde_json::Value;
 
-use super::{failure::Mistake, object, schema::KEY_PAIR};
+use super::{failure::Mistake, object};
 
-/// Prunes fields that the schema does not know, and fills in its defaults.
-pub(super) fn normalize(written: &mut Value) {
-    KEY_PAIR.prune(written);
-    KEY_PAIR.fill(written);
-}
-
-/// Errors after which the rules are not evaluated.
-const BLOCKING: [&str; 5] =
-    ["FieldValueNotSupported", "FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany", "FieldValueTypeInvalid"];
-
-/// The validation errors of an object. `known` are the errors of its metadata.
-pub(super) fn mistakes(before: Option<&Value>, after: &Value, known: &[Mistake]) -> Vec<Mistake> {
+/// The rules that a change of `spec` breaks, as the mistakes in the object.
+pub(super) fn mistakes(before: Option<&Value>, after: &Value) -> Vec<Mistake> {
     let mut found = Vec::new();
-    KEY_PAIR.mistakes("", after, &mut found);
-    if known.iter().chain(&found).any(|mistake| BLOCKING.contains(&mistake.reason)) {
-        found.push(Mistake {
-            reason: "FieldValueInvalid",
-            field: "<nil>".to_owned(),
-            words: "Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation".to_owned(),
-        });
-        return found;
-    }
-    // A spec that has not changed is not validated again.
-    let is_spec_changed = |before: &Value| before.get("spec") != after.get("spec");
-    if before.is_some_and(|before| !is_spec_changed(before)) {
-        return found;
-    }
     let Some(new) = read(after) else { return found };
     let old = before.filter(|before| !object::text(before, "/status/keyPairID").is_empty()).and_then(read);
     let mut refusals = old.map(|old| immutable::refusals(&old, &new)).unwrap_or_default();

@@ -129,7 +129,7 @@ fn parse_path(uri: &Uri) -> Option<(&'static Resource, String, String, String)> 
     };
     let allowed: &[&str] = match resource.plural {
         "namespaces" => &["status", "finalize"],
-        "keypairs" => &["status"],
+        _ if resource.is_custom => &["status"],
         _ => &[],
     };
     let subresource = owned(rest.get(1));

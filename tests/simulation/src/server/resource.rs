@@ -24,11 +24,18 @@ const fn built_in(plural: &'static str, group: &'static str, kind: &'static str)
     Resource { plural, group, version: "v1", kind, is_namespaced: true, is_custom: false, creates_on_update: false }
 }
 
+/// A custom resource of the operator.
+const fn custom(plural: &'static str, kind: &'static str) -> Resource {
+    Resource { version: "v1alpha1", is_custom: true, ..built_in(plural, "keypairs.dev", kind) }
+}
+
 /// All resources, ordered by plural.
-pub static RESOURCES: [Resource; 8] = [
+pub static RESOURCES: [Resource; 10] = [
+    custom("authorizedkeys", "AuthorizedKeys"),
     built_in("configmaps", "", "ConfigMap"),
     Resource { creates_on_update: true, ..built_in("events", "events.k8s.io", "Event") },
-    Resource { version: "v1alpha1", is_custom: true, ..built_in("keypairs", "keypairs.dev", "KeyPair") },
+    custom("keypairs", "KeyPair"),
+    custom("knownhosts", "KnownHosts"),
     Resource { creates_on_update: true, ..built_in("leases", "coordination.k8s.io", "Lease") },
     Resource {
         is_namespaced: false,

@@ -1,12 +1,16 @@
-//! The structural schema of the CustomResourceDefinition: pruning, defaults and validation.
+//! The structural schemas of the CustomResourceDefinitions: pruning, defaults and validation.
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
-use keypair_operator::api::crd;
+use keypair_operator::api::crds;
 use regex::Regex;
 use serde_json::{Value, json};
 
-use super::failure::Mistake;
+use super::{
+    failure::Mistake,
+    object::{list, text},
+    resource::Resource,
+};
 
 /// A node of the schema.
 #[derive(Debug, Default)]
@@ -22,17 +26,32 @@ pub(super) struct Schema {
     max_length: Option<usize>,
     min_length: Option<usize>,
     max_items: Option<usize>,
+    min_items: Option<usize>,
     max_properties: Option<usize>,
     minimum: Option<f64>,
     is_32_bit: bool,
     pattern: Option<Regex>,
     map_keys: Vec<String>,
     is_date: bool,
+    rules: Vec<Rule>,
 }
 
-/// The schema of KeyPairs, without `metadata`.
-pub(super) static KEY_PAIR: LazyLock<Schema> = LazyLock::new(|| {
-    let definition = serde_json::to_value(crd()).unwrap_or_default();
+/// A CEL rule.
+#[derive(Debug)]
+struct Rule {
+    expression: String,
+    message: String,
+    /// The field that it is about, below that where it is.
+    field: String,
+}
+
+/// The schemas of the custom resources by plural, without `metadata`.
+static SCHEMAS: LazyLock<BTreeMap<String, Schema>> = LazyLock::new(|| {
+    let definitions = crds().into_iter().map(|crd| serde_json::to_value(crd).unwrap_or_default());
+    definitions.map(|definition| (text(&definition, "/spec/names/plural").to_owned(), of(&definition))).collect()
+});
+
+fn of(definition: &Value) -> Schema {
     let schema = definition.pointer("/spec/versions/0/schema/openAPIV3Schema").cloned().unwrap_or_default();
     let mut schema = Schema::read(&schema);
     for field in ["apiVersion", "kind"] {
@@ -43,9 +62,14 @@ pub(super) static KEY_PAIR: LazyLock<Schema> = LazyLock::new(|| {
     }
     schema.properties.remove("metadata");
     schema
-});
+}
 
 impl Schema {
+    /// The schema of a custom resource; `None` for a built-in one.
+    pub fn of(resource: &Resource) -> Option<&'static Self> {
+        SCHEMAS.get(resource.plural)
+    }
+
     fn read(json: &Value) -> Self {
         let boxed =
             |field: &str| json.get(field).filter(|part| part.is_object()).map(|part| Box::new(Self::read(part)));
@@ -68,12 +92,14 @@ impl Schema {
             max_length: size("maxLength"),
             min_length: size("minLength"),
             max_items: size("maxItems"),
+            min_items: size("minItems"),
             max_properties: size("maxProperties"),
             minimum: json.get("minimum").and_then(Value::as_f64),
             is_32_bit: text("format") == "int32",
             pattern: json.get("pattern").and_then(Value::as_str).and_then(|pattern| Regex::new(pattern).ok()),
             map_keys: texts("x-kubernetes-list-map-keys"),
             is_date: text("format") == "date-time",
+            rules: list(json, "/x-kubernetes-validations").iter().map(Rule::read).collect(),
         }
     }
 
@@ -184,6 +210,38 @@ impl Schema {
         }
     }
 
+    /// Collects the CEL rules that a value breaks. `holds` says whether it follows a rule.
+    pub fn broken_rules(
+        &self,
+        path: &str,
+        value: &Value,
+        holds: &dyn Fn(&str, &Value) -> bool,
+        found: &mut Vec<Mistake>,
+    ) {
+        for rule in self.rules.iter().filter(|rule| !holds(&rule.expression, value)) {
+            let field = format!("{path}{}", rule.field).trim_start_matches('.').to_owned();
+            let words = format!("Invalid value: {}", rule.message);
+            found.push(Mistake { reason: "FieldValueInvalid", field, words });
+        }
+        match value {
+            Value::Object(fields) => {
+                for (name, value) in fields {
+                    if let Some(part) = self.properties.get(name).or(self.additional.as_deref()) {
+                        part.broken_rules(&below(path, name), value, holds, found);
+                    }
+                }
+            }
+            Value::Array(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    if let Some(schema) = &self.items {
+                        schema.broken_rules(&format!("{path}[{index}]"), item, holds, found);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
     fn text_mistakes(&self, path: &str, text: &str, found: &mut Vec<Mistake>) {
         if let Some(most) = self.max_length.filter(|most| text.chars().count() > *most) {
             let words = format!("Too long: may not be more than {most} bytes");
@@ -204,6 +262,10 @@ impl Schema {
     }
 
     fn list_mistakes(&self, path: &str, items: &[Value], found: &mut Vec<Mistake>) {
+        if let Some(least) = self.min_items.filter(|least| items.len() < *least) {
+            let words = format!("{path} in body should have at least {least} items");
+            found.push(Mistake::invalid(path, &json!(items.len()), &words));
+        }
         if let Some(most) = self.max_items.filter(|most| items.len() > *most) {
             let words = format!("Too many: {}: must have at most {most} items", items.len());
             found.push(Mistake { reason: "FieldValueTooMany", field: path.to_owned(), words });
@@ -225,6 +287,14 @@ impl Schema {
                 schema.mistakes(&path, item, found);
             }
         }
+    }
+}
+
+impl Rule {
+    fn read(json: &Value) -> Self {
+        let [expression, message, field] =
+            ["/rule", "/message", "/fieldPath"].map(|pointer| text(json, pointer).to_owned());
+        Self { expression, message, field }
     }
 }
 

@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use super::{
     admission::{self, Question},
-    built_in,
+    built_in, custom,
     failure::{Failure, Mistake},
-    key_pair, metadata, object,
+    metadata, object,
     read::parse_version,
     request::{ApiRequest, Content, json},
     resource::Resource,
@@ -72,7 +72,7 @@ fn identify(request: &ApiRequest, new: &mut Value) -> Result<(), Failure> {
     }
     metadata::normalize(new)?;
     if resource.is_custom {
-        key_pair::normalize(new);
+        custom::normalize(resource, new);
     } else {
         built_in::normalize(resource, new)?;
     }
@@ -129,7 +129,7 @@ impl Writer<'_> {
         if resource.is_custom {
             object::set_metadata(&mut new, "generation", json!(1));
             object::remove_entry(&mut new, &[], "status");
-            key_pair::normalize(&mut new);
+            custom::normalize(resource, &mut new);
         } else {
             built_in::complete(resource, None, &mut new);
         }
@@ -169,7 +169,7 @@ impl Writer<'_> {
             }
             new = whole;
             if resource.is_custom {
-                key_pair::normalize(&mut new);
+                custom::normalize(resource, &mut new);
             }
         } else if let Some(status) = there.get("status") {
             object::set_entry(&mut new, &[], "status", status.clone());
@@ -263,7 +263,7 @@ impl Writer<'_> {
         let mut found = metadata::mistakes(resource, after);
         found.extend(before.map(|before| metadata::change_mistakes(before, after)).unwrap_or_default());
         if resource.is_custom {
-            let rules = key_pair::mistakes(before, after, &found);
+            let rules = custom::mistakes(resource, before, after, &found);
             // The status is decoded on its own, so the paths in its errors start there.
             let is_status = self.request.subresource == "status";
             found.extend(rules.into_iter().map(|mistake| if is_status { mistake.within("status") } else { mistake }));

@@ -19,6 +19,7 @@ mod drawn;
 mod key_pairs;
 mod objects;
 mod play;
+mod publications;
 mod reading;
 mod removing;
 mod script;
@@ -43,7 +44,7 @@ static RESTARTED: LazyLock<ControlPlane> = LazyLock::new(|| plane(None));
 static WITHOUT_STREAMS: LazyLock<ControlPlane> = LazyLock::new(|| plane(Some("WatchList=false")));
 
 fn plane(feature_gates: Option<&str>) -> ControlPlane {
-    let crd = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crds/keypairs.keypairs.dev.yaml");
+    let crd = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crds");
     let feature_gates = feature_gates.map(str::to_owned);
     ControlPlane::start(&Options { crds: vec![crd], feature_gates, ..Options::default() })
         .expect("the control plane starts")

@@ -5,6 +5,9 @@ use serde_json::{Value, json};
 pub const KEY: &str = include_str!("../../../vectors/public/rsa2048.pub");
 pub const SECRETS: &str = "/api/v1/namespaces/{ns}/secrets";
 pub const KEY_PAIRS: &str = "/apis/keypairs.dev/v1alpha1/namespaces/{ns}/keypairs";
+pub const CONFIG_MAPS: &str = "/api/v1/namespaces/{ns}/configmaps";
+pub const AUTHORIZED_KEYS: &str = "/apis/keypairs.dev/v1alpha1/namespaces/{ns}/authorizedkeys";
+pub const KNOWN_HOSTS: &str = "/apis/keypairs.dev/v1alpha1/namespaces/{ns}/knownhosts";
 pub const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/{ns}/leases";
 pub const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/{ns}/events";
 
@@ -19,6 +22,18 @@ pub fn secret(name: &str) -> Value {
 
 pub fn key_pair(name: &str, spec: &Value) -> Value {
     json!({ "apiVersion": "keypairs.dev/v1alpha1", "kind": "KeyPair", "metadata": { "name": name }, "spec": spec })
+}
+
+pub fn config_map(name: &str) -> Value {
+    json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name }, "data": { "a": "text\n" } })
+}
+
+pub fn authorized_keys(name: &str, spec: &Value) -> Value {
+    json!({ "apiVersion": "keypairs.dev/v1alpha1", "kind": "AuthorizedKeys", "metadata": { "name": name }, "spec": spec })
+}
+
+pub fn known_hosts(name: &str, spec: &Value) -> Value {
+    json!({ "apiVersion": "keypairs.dev/v1alpha1", "kind": "KnownHosts", "metadata": { "name": name }, "spec": spec })
 }
 
 /// Merges a change into an object.

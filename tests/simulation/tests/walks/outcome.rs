@@ -41,7 +41,11 @@ pub fn variants(history: &History) -> Vec<History> {
 type Outcome = BTreeMap<String, Value>;
 
 /// The final objects, without values that are random or come from a clock.
-fn outcome<'a>(key_pairs: impl Iterator<Item = &'a Value>, secrets: impl Iterator<Item = &'a Value>) -> Outcome {
+fn outcome<'a>(
+    key_pairs: impl Iterator<Item = &'a Value>,
+    secrets: impl Iterator<Item = &'a Value>,
+    publications: impl Iterator<Item = &'a Value>,
+) -> Outcome {
     let text = |object: &'a Value, pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let place = |object: &'a Value| {
         let namespace = text(object, "/metadata/namespace");
@@ -55,10 +59,19 @@ fn outcome<'a>(key_pairs: impl Iterator<Item = &'a Value>, secrets: impl Iterato
         let is_accepted = reason != "IdempotentReplay" && object.pointer("/status/keyPairID").is_some();
         let code = object.pointer("/status/error/code");
         let told = json!({
-            "ready": status, "reason": reason, "accepted": is_accepted, "code": code, "spec": object.get("spec"),
+            "ready": status, "reason": reason, "accepted": is_accepted, "code": code,
+            "spec": object.get("spec").map(with_namespaces_of_histories),
             "secret": object.pointer("/status/secretName"),
         });
         outcome.insert(format!("keypairs {}", place(object)), told);
+    }
+    for object in publications {
+        let (status, reason) = ready(object);
+        let of = |field: &str| object.pointer(&format!("/status/{field}"));
+        let told = json!({
+            "ready": status, "reason": reason, "keys": of("keys"), "keyPairs": of("keyPairs"), "target": of("target"),
+        });
+        outcome.insert(format!("{} {}", text(object, "/kind"), place(object)), told);
     }
     for object in secrets {
         let data = object.get("data").and_then(Value::as_object);
@@ -69,6 +82,21 @@ fn outcome<'a>(key_pairs: impl Iterator<Item = &'a Value>, secrets: impl Iterato
         outcome.insert(format!("secrets {}", place(object)), told);
     }
     outcome
+}
+
+/// A spec with the namespaces as the history names them.
+fn with_namespaces_of_histories(value: &Value) -> Value {
+    match value {
+        Value::String(text) => match text.split_once('-') {
+            Some((namespace @ ("shop" | "bank"), _)) => json!(namespace),
+            _ => value.clone(),
+        },
+        Value::Array(items) => items.iter().map(with_namespaces_of_histories).collect(),
+        Value::Object(fields) => {
+            fields.iter().map(|(name, value)| (name.clone(), with_namespaces_of_histories(value))).collect()
+        }
+        _ => value.clone(),
+    }
 }
 
 /// The differences from the simulated outcome; `None` if that depends on timing.
@@ -82,7 +110,7 @@ pub async fn outcome_differs(walk: &Walk, settled: &Settled) -> Option<Vec<Strin
     let of = |resource: &'static str| {
         settled.objects.iter().filter(move |(of, _)| *of == resource).map(|(_, object)| object)
     };
-    let real = outcome(of("keypairs"), of("secrets"));
+    let real = outcome(of("keypairs"), of("secrets"), of("authorizedkeys").chain(of("knownhosts")));
     let (history, done) = (walk.history.clone(), walk.as_done());
     let simulated = tokio::task::spawn_blocking(move || {
         let mut first = None;
@@ -91,7 +119,7 @@ pub async fn outcome_differs(walk: &Walk, settled: &Settled) -> Option<Vec<Strin
             if !run.violations.is_empty() {
                 return Err(run.violations);
             }
-            let outcome = outcome(run.key_pairs.iter(), run.secrets.iter());
+            let outcome = outcome(run.key_pairs.iter(), run.secrets.iter(), run.publications.iter());
             if first.get_or_insert_with(|| outcome.clone()) != &outcome {
                 return Ok(None);
             }

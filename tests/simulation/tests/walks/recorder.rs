@@ -18,11 +18,19 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 
 /// The resources that the checks need.
-pub const RESOURCES: [(&str, &str, &str, &str); 3] = [
+pub const RESOURCES: [(&str, &str, &str, &str); 6] = [
+    ("authorizedkeys", "keypairs.dev", "v1alpha1", "AuthorizedKeys"),
+    ("configmaps", "", "v1", "ConfigMap"),
     ("keypairs", "keypairs.dev", "v1alpha1", "KeyPair"),
+    ("knownhosts", "keypairs.dev", "v1alpha1", "KnownHosts"),
     ("secrets", "", "v1", "Secret"),
     ("namespaces", "", "v1", "Namespace"),
 ];
+
+/// Whether Kubernetes creates an object of this name in every namespace.
+pub fn is_of_every_namespace(resource: &str, object: &Value) -> bool {
+    resource == "configmaps" && object["metadata"]["name"] == "kube-root-ca.crt"
+}
 
 /// A change of an object.
 #[derive(Debug)]
@@ -97,6 +105,9 @@ async fn watch(api: Api<DynamicObject>, resource: &'static str, mut version: Str
             if let Some(metadata) = object["metadata"].as_object_mut() {
                 // Long, and no check needs it.
                 metadata.remove("managedFields");
+            }
+            if is_of_every_namespace(resource, &object) {
+                continue;
             }
             let (at, clock) = (Instant::now(), Timestamp::now());
             let event =

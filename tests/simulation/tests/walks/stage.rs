@@ -23,7 +23,7 @@ use crate::recorder::Recorder;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub static PLANE: LazyLock<ControlPlane> = LazyLock::new(|| {
-    let crd = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crds/keypairs.keypairs.dev.yaml");
+    let crd = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crds");
     ControlPlane::start(&Options { crds: vec![crd], ..Options::default() }).expect("the control plane starts")
 });
 

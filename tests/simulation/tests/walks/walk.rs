@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::{
     judge::{Case, Deeds, Verdict},
     outcome::variants,
+    recorder::{RESOURCES, is_of_every_namespace},
     stage::Stage,
 };
 
@@ -63,6 +64,16 @@ impl Walk {
         format!("{namespace}-{}", self.number)
     }
 
+    /// Replaces the namespaces that a spec names by the real ones.
+    fn replace_namespaces(&self, value: &mut Value) {
+        match value {
+            Value::String(text) if NAMESPACES.contains(&text.as_str()) => *text = self.real(text),
+            Value::Array(items) => items.iter_mut().for_each(|item| self.replace_namespaces(item)),
+            Value::Object(fields) => fields.values_mut().for_each(|value| self.replace_namespaces(value)),
+            _ => {}
+        }
+    }
+
     /// Performs the user actions, each at its time.
     pub async fn play(&self, start: Instant) {
         for step in &self.history.steps {
@@ -73,7 +84,9 @@ impl Walk {
                     (verb, "namespaces", UserRequest::new(*verb, "namespaces", "", &self.real(name), body))
                 }
                 Action::User { verb, resource, namespace, name, body } => {
-                    (verb, *resource, UserRequest::new(*verb, resource, &self.real(namespace), name, body))
+                    let mut body = body.clone();
+                    self.replace_namespaces(&mut body);
+                    (verb, *resource, UserRequest::new(*verb, resource, &self.real(namespace), name, &body))
                 }
                 Action::Gate { namespace, name, gate, is_open } => {
                     let read = UserRequest::read("keypairs", &self.real(namespace), name);
@@ -171,29 +184,27 @@ impl Walk {
     async fn objects(&self) -> Vec<(&'static str, Value)> {
         let mut all = Vec::new();
         for namespace in self.namespaces() {
-            for (resource, path, api_version, kind) in [
-                (
-                    "keypairs",
-                    format!("/apis/keypairs.dev/v1alpha1/namespaces/{namespace}/keypairs"),
-                    "keypairs.dev/v1alpha1",
-                    "KeyPair",
-                ),
-                ("secrets", format!("/api/v1/namespaces/{namespace}/secrets"), "v1", "Secret"),
-                (
-                    "namespaces",
-                    format!("/api/v1/namespaces?fieldSelector=metadata.name%3D{namespace}"),
-                    "v1",
-                    "Namespace",
-                ),
-            ] {
+            for (resource, group, version, kind) in RESOURCES {
+                let (path, api_version) = match (resource, group) {
+                    ("namespaces", _) => {
+                        (format!("/api/v1/namespaces?fieldSelector=metadata.name%3D{namespace}"), version.to_owned())
+                    }
+                    (_, "") => (format!("/api/v1/namespaces/{namespace}/{resource}"), version.to_owned()),
+                    _ => {
+                        let path = format!("/apis/{group}/{version}/namespaces/{namespace}/{resource}");
+                        (path, format!("{group}/{version}"))
+                    }
+                };
                 for mut object in self.stage.list(&path).await {
                     // Built-in objects in a list have no `apiVersion` and `kind`.
-                    object["apiVersion"] = api_version.into();
+                    object["apiVersion"] = api_version.clone().into();
                     object["kind"] = kind.into();
                     if let Some(metadata) = object["metadata"].as_object_mut() {
                         metadata.remove("managedFields");
                     }
-                    all.push((resource, object));
+                    if !is_of_every_namespace(resource, &object) {
+                        all.push((resource, object));
+                    }
                 }
             }
         }

@@ -104,6 +104,9 @@ impl Checker {
         let place = &change.namespace;
         let elsewhere: BTreeSet<Arc<str>> =
             self.secrets.iter().filter(|((of, _), _)| of == place).flat_map(|(_, secret)| keys_in(secret)).collect();
+        let switched_to = before.and_then(current_key).zip(after.and_then(current_key)).filter(|(from, to)| from != to);
+        let lacking = switched_to.map(|(_, to)| self.lacking(uid, &to)).unwrap_or_default();
+        let is_late = self.has_late_watches;
         let Some(record) = self.records.get_mut(uid).filter(|record| !record.is_modified_by_others) else { return };
         let rotation = &mut record.rotation;
         let mut found = Vec::new();
@@ -111,6 +114,9 @@ impl Checker {
             && from != to
         {
             found.extend(rotation.of_switch(&from, &to, change.clock, delay));
+            if !lacking.is_empty() && !is_late {
+                found.push(format!("a key became current that is not published by {}", lacking.join(", ")));
+            }
             if !keys_after.contains(&from) {
                 found.push("the previous key was removed with the switch".to_owned());
             }

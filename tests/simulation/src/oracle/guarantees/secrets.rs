@@ -42,7 +42,8 @@ impl Checker {
         let after = change.after.as_deref();
         if let Some(before) = before {
             let is_known = |uid: &str| self.records.contains_key(uid);
-            let ours = owner(before).is_some_and(is_known) || owners(before).any(is_known);
+            let ours =
+                owner(before).is_some_and(is_known) || owners(before).any(is_known) || self.published.owns(before);
             let is_offered = annotation(before, "keypairs.dev/adopt").is_some();
             if !ours && !is_offered && !self.is_restored {
                 self.violated(&format!("{at}: a foreign Secret was changed"));

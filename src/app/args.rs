@@ -42,7 +42,7 @@ pub struct Args {
 pub enum Command {
     /// Run the operator, in a cluster or against the cluster of the kubeconfig.
     Run(Box<RunArgs>),
-    /// Print the CustomResourceDefinition as YAML.
+    /// Print the CustomResourceDefinitions as YAML.
     Crd,
     /// Print the admission policies as YAML, for an installation without the Helm chart.
     ///

@@ -1,0 +1,126 @@
+//! `create`, and how its mistakes are told.
+
+use std::fs;
+
+use serde_json::json;
+
+use crate::stage::Scene;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn create_waits_and_prints_the_public_key() {
+    let scene = Scene::new("create").await;
+    let said = scene.keypair(&["create", "login", "--wait"]);
+    let shown = scene.get("keypair", "login");
+    assert_eq!(said.clone().ok().trim_end(), shown["status"]["publicKey"].as_str().unwrap());
+    for words in [
+        "keypair.keypairs.dev/login created",
+        "Waiting for the operator to provide the key pair",
+        "keypair/login is Ready (Generated)",
+    ] {
+        assert!(said.err.contains(words), "{said:?}");
+    }
+    // The documented defaults.
+    assert_eq!(shown["spec"], json!({ "profile": "Alibaba" }));
+    assert_eq!([&shown["status"]["algorithm"], &shown["status"]["bits"]], [&json!("RSA"), &json!(2048)]);
+
+    // As kubectl finds it, with its flags before and after.
+    let args = [
+        "keypair",
+        "-n",
+        &scene.namespace,
+        "create",
+        "deploy",
+        "--profile=OpenSSH",
+        "--algorithm=Ed25519",
+        "--encoding=OpenSSH",
+    ];
+    let output = scene.run("kubectl", &args, "");
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "keypair.keypairs.dev/deploy created\n");
+    let spec = scene.get("keypair", "deploy")["spec"].clone();
+    assert_eq!(
+        spec,
+        json!({
+            "profile": "OpenSSH", "generate": { "algorithm": "Ed25519" },
+            "secret": { "encoding": "OpenSSH", "onLoss": "Report" },
+        })
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn create_imports_a_file_or_standard_input() {
+    let scene = Scene::new("import").await;
+    let key = scene.temporary.path().join("key");
+    let file = key.to_str().unwrap();
+    scene.run("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-C", "me@example.com", "-f", file], "");
+    let public = fs::read_to_string(key.with_extension("pub")).unwrap();
+    let path = format!("{file}.pub");
+    assert_eq!(scene.ok(&["create", "ops", "--profile", "openssh", "--import", &path, "--wait"]), public);
+    // The same key again: the operator may say so, but does not refuse it.
+    let output = scene.run("kubectl-keypair", &["create", "two", "--profile=OpenSSH", "--import=-", "--wait"], &public);
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), public);
+
+    // A private key never leaves the machine.
+    let private = fs::read_to_string(&key).unwrap();
+    let said = scene.keypair(&["create", "oops", "--profile=OpenSSH", "--import", file]);
+    said.failed(1, &["is a private key, and was not sent", ".pub"]);
+    let needle = private.lines().nth(1).unwrap();
+    assert!(!said.err.contains(needle));
+    assert!(!scene.admin(&["get", "keypairs"]).contains("oops"));
+    scene.keypair(&["create", "oops", "--import", "/no/such/file"]).failed(1, &["cannot read /no/such/file"]);
+    scene.keypair(&["private", "ops"]).failed(1, &["imported public key", "not in the cluster"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_have_code_message_and_field() {
+    let scene = Scene::new("refused").await;
+    let key = scene.temporary.path().join("broken.pub");
+    fs::write(&key, "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABAQDn").unwrap();
+    for (args, words) in [
+        (
+            &["create", "1st"][..],
+            &["InvalidKeyPairName.Malformed: Specified Key Pair name is not valid", "(spec.keyPairName)"][..],
+        ),
+        (
+            &["create", "web", "--algorithm=Ed25519"],
+            &["InvalidPublicKeyBody.Malformed", "RSA.", "(spec.generate.algorithm)"],
+        ),
+        (&["create", "web", "--bits=1234"], &["2048, 3072, 4096", "(spec.generate.bits)"]),
+        (
+            &["create", "web", "--encoding=SEC1"],
+            &["InvalidSecret.Malformed", "use PKCS8 or OpenSSH", "(spec.secret.encoding)"],
+        ),
+        (&["create", "web", "--profile=UCloud", "--algorithm=RSA", "--bits=1"], &["230", "(spec.generate.bits)"]),
+    ] {
+        let said = scene.keypair(args);
+        said.failed(1, words);
+        assert!(said.err.starts_with("error: KeyPair \"") && said.err.contains("was refused: "), "{said:?}");
+        assert!(!said.err.contains("Invalid value") && said.err.lines().count() == 1, "{said:?}");
+    }
+    // What only the operator finds.
+    let said = scene.keypair(&["create", "broken", "--import", key.to_str().unwrap(), "--wait"]);
+    said.failed(
+        1,
+        &["KeyPair \"broken\" is not Ready (InvalidPublicKey InvalidPublicKeyBody.Malformed)", "copy it again"],
+    );
+
+    scene.ok(&["create", "taken", "--wait"]);
+    scene.keypair(&["create", "taken"]).failed(1, &["KeyPair \"taken\" exists already", "choose another name"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn missing_rights_and_objects_are_told() {
+    let scene = Scene::with_role("viewer", "view").await;
+    scene.keypair(&["create", "web"]).failed(1, &["you may not create keypairs in namespace", "role edit"]);
+    scene
+        .keypair(&["public", "web"])
+        .failed(1, &["KeyPair \"web\" does not exist in namespace", "kubectl get keypairs -n"]);
+    scene.apply_pair("web", &json!({}));
+    scene.wait_ready("web");
+    assert!(scene.ok(&["public", "web"]).starts_with("ssh-rsa "));
+    scene.keypair(&["private", "web"]).failed(1, &["you may not get secrets in namespace", "can-i get secrets"]);
+    scene
+        .keypair(&["public", "web", "-n", "default"])
+        .failed(1, &["you may not get keypairs in namespace \"default\""]);
+    let editor = Scene::new("editor").await;
+    editor.keypair(&["create", "web", "-n", "nowhere"]).failed(1, &["you may not create"]);
+}

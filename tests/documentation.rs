@@ -12,7 +12,11 @@ use std::{
     process::{Command, Stdio},
 };
 
-use keypair_operator::domain::{reason::Reason, region, secret};
+use clap::CommandFactory as _;
+use keypair_operator::{
+    domain::{publication::PublicationReason, reason::Reason, region, secret},
+    plugin,
+};
 use regex::Regex;
 use serde_json::Value;
 
@@ -26,7 +30,7 @@ fn root() -> PathBuf {
 
 /// The Markdown files, by their path relative to the root.
 fn pages() -> Vec<PathBuf> {
-    let folders = ["", "docs", "docs/tutorials", "charts/keypair-operator", "tests/vectors"];
+    let folders = ["", "docs", "docs/tutorials", "charts/keypair-operator", "examples/policies", "tests/vectors"];
     let mut pages = Vec::new();
     for folder in folders {
         for entry in fs::read_dir(root().join(folder)).unwrap() {
@@ -149,7 +153,10 @@ fn documented_commands_and_flags_exist() {
         let output = Command::new(BINARY).args([command, "--help"]).output().unwrap();
         String::from_utf8(output.stdout).unwrap()
     };
-    let help = help("run") + &help("fingerprint") + &help("policy");
+    let plugin = plugin::Args::command();
+    let plugin = plugin.get_subcommands().chain([&plugin]).flat_map(clap::Command::get_arguments);
+    let plugin: String = plugin.filter_map(|flag| Some(format!("--{}\n", flag.get_long()?))).collect();
+    let help = help("run") + &help("fingerprint") + &help("policy") + &plugin;
     let flag = Regex::new(r"`(--[a-z][a-z-]+)").unwrap();
     // Flags of other programs.
     let foreign = ["--server-side", "--take-ownership"];
@@ -193,6 +200,48 @@ fn every_reason_has_a_troubleshooting_section() {
             quoted += 1;
         }
         assert!(quoted > 0, "{reason}: the section quotes no message");
+    }
+}
+
+/// The same for the reasons of publications.
+#[test]
+fn every_reason_of_a_publication_has_a_troubleshooting_section() {
+    let page = fs::read_to_string(root().join("docs/troubleshooting.md")).unwrap();
+    let (_, page) = page.split_once("\n## Reasons of AuthorizedKeys and KnownHosts\n").unwrap();
+    let words = words();
+    // The names in the quoted messages: those of the own namespace, and those of another one.
+    let quoted = |name: &str, namespace: &str, own: &str| {
+        words
+            .replace("{name}", name)
+            .replace("{namespace}", namespace)
+            .replace("{own}", own)
+            .replace("{target}", "ConfigMap admins")
+            .replace("{TARGET_MAX_BYTES}", "1000000")
+    };
+    let words = quoted("bob", "shop", "shop") + &quoted("git-host", "infra", "shop");
+    let separators = Regex::new(r#""[^"]*"|[:;()]|\b[0-9]{3} [A-Za-z]+"#).unwrap();
+    let sections: Vec<(&str, &str)> = page
+        .split("\n### ")
+        .filter_map(|section| section.split_once('\n'))
+        .filter(|(name, _)| !name.is_empty())
+        .collect();
+    let names: Vec<&str> = sections.iter().map(|(name, _)| *name).collect();
+    let reasons = PublicationReason::ALL.into_iter().filter(|reason| *reason != PublicationReason::Published);
+    assert_eq!(names, reasons.map(PublicationReason::as_str).collect::<Vec<_>>());
+    for (name, text) in sections {
+        let mut messages = text.lines().filter_map(|line| line.trim_start().strip_prefix("Message: ")).peekable();
+        assert!(messages.peek().is_some(), "{name}: the section quotes no message");
+        for message in messages {
+            // The field.
+            let message = if message.trim_start().starts_with("spec.") {
+                message.trim_start().split_once(' ').unwrap().1
+            } else {
+                message
+            };
+            for part in separators.split(message).map(str::trim).filter(|part| part.len() > 25) {
+                assert!(words.contains(part), "{name}: no message contains {part:?}");
+            }
+        }
     }
 }
 

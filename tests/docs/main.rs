@@ -9,6 +9,7 @@ mod resource;
 
 use std::{collections::BTreeSet, fs, path::Path};
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use keypair_operator::api;
 use regex::Regex;
 
@@ -18,14 +19,28 @@ fn root() -> &'static Path {
 
 #[test]
 fn generated_tables_match_the_code() {
+    let [key_pair, authorized_keys, known_hosts] = ["KeyPair", "AuthorizedKeys", "KnownHosts"].map(resource::crd);
+    let both = |table: fn(&CustomResourceDefinition) -> String| {
+        let tables = [&authorized_keys, &known_hosts].map(table);
+        assert_eq!(tables[0], tables[1], "the reference has one table for both");
+        table(&authorized_keys)
+    };
     check(
         "docs/reference.md",
         &[
-            ("resource", resource::names()),
-            ("spec", resource::spec()),
+            ("resource", resource::names(&key_pair)),
+            ("spec", resource::spec(&key_pair)),
             ("rules", resource::rules()),
-            ("status", resource::status()),
-            ("columns", resource::columns()),
+            ("status", resource::status(&key_pair)),
+            ("columns", resource::columns(&key_pair)),
+            ("selectable fields", resource::selectable(&key_pair)),
+            ("AuthorizedKeys", resource::names(&authorized_keys)),
+            ("AuthorizedKeys spec", resource::spec(&authorized_keys)),
+            ("KnownHosts", resource::names(&known_hosts)),
+            ("KnownHosts spec", resource::spec(&known_hosts)),
+            ("publication status", both(resource::status)),
+            ("publication columns", both(resource::columns)),
+            ("publication reasons", resource::publication_reasons()),
             ("reasons", errors::reasons()),
             ("errors", errors::table()),
             ("run", flags::of("run")),
@@ -33,6 +48,7 @@ fn generated_tables_match_the_code() {
             ("fingerprint", flags::of("fingerprint")),
         ],
     );
+    check("docs/kubectl.md", &[("commands", flags::plugin_commands()), ("globals", flags::plugin_globals())]);
     check("docs/mapping.md", &[("profiles", errors::profiles())]);
 }
 

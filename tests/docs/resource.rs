@@ -1,35 +1,36 @@
-//! The documentation tables about the resource: fields, rules, columns.
+//! The documentation tables about the resources: fields, rules, columns.
 
 use std::fmt::Write as _;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinitionVersion, JSONSchemaProps, JSONSchemaPropsOrArray,
+    CustomResourceDefinition, CustomResourceDefinitionVersion, JSONSchemaProps, JSONSchemaPropsOrArray,
 };
 use keypair_operator::{
     api::{
         self,
         cel::{self, Check},
     },
-    domain::profile::Profile,
+    domain::{profile::Profile, publication::PublicationReason},
 };
 use regex::Regex;
 
-fn version() -> CustomResourceDefinitionVersion {
-    api::crd().spec.versions.remove(0)
+/// The resource of this kind.
+pub fn crd(kind: &str) -> CustomResourceDefinition {
+    api::crds().into_iter().find(|crd| crd.spec.names.kind == kind).unwrap()
 }
 
-fn root() -> JSONSchemaProps {
-    version().schema.unwrap().open_api_v3_schema.unwrap()
+fn version(crd: &CustomResourceDefinition) -> CustomResourceDefinitionVersion {
+    crd.spec.versions[0].clone()
 }
 
-fn field(name: &str) -> JSONSchemaProps {
-    root().properties.unwrap().remove(name).unwrap()
+fn field(crd: &CustomResourceDefinition, name: &str) -> JSONSchemaProps {
+    version(crd).schema.unwrap().open_api_v3_schema.unwrap().properties.unwrap().remove(name).unwrap()
 }
 
 /// The names of the resource.
-pub fn names() -> String {
-    let spec = api::crd().spec;
-    let version = version();
+pub fn names(crd: &CustomResourceDefinition) -> String {
+    let spec = crd.spec.clone();
+    let version = version(crd);
     let mut table = "| | |\n|---|---|\n".to_owned();
     let mut row = |what: &str, value: &str| writeln!(table, "| {what} | `{value}` |").unwrap();
     row("apiVersion", &format!("{}/{}", spec.group, version.name));
@@ -43,9 +44,9 @@ pub fn names() -> String {
 }
 
 /// The fields of `spec`.
-pub fn spec() -> String {
+pub fn spec(crd: &CustomResourceDefinition) -> String {
     let mut table = "| field | type | default | bounds | meaning |\n|---|---|---|---|---|\n".to_owned();
-    rows(&field("spec"), "", &mut |path, schema, required| {
+    rows(&field(crd, "spec"), "", &mut |path, schema, required| {
         let default =
             schema.default.as_ref().map_or(String::new(), |default| format!("`{}`", default.0).replace('"', ""));
         let bounds = bounds(schema, required);
@@ -55,21 +56,44 @@ pub fn spec() -> String {
 }
 
 /// The fields of `status`.
-pub fn status() -> String {
+pub fn status(crd: &CustomResourceDefinition) -> String {
     let mut table = "| field | type | meaning |\n|---|---|---|\n".to_owned();
-    rows(&field("status"), "", &mut |path, schema, _| {
+    rows(&field(crd, "status"), "", &mut |path, schema, _| {
         writeln!(table, "| `{path}` | {} | {} |", type_of(schema), sentence(schema)).unwrap();
     });
     table
 }
 
 /// The columns of `kubectl get`.
-pub fn columns() -> String {
+pub fn columns(crd: &CustomResourceDefinition) -> String {
     let mut table = "| column | shows | |\n|---|---|---|\n".to_owned();
-    for column in version().additional_printer_columns.unwrap() {
+    for column in version(crd).additional_printer_columns.unwrap() {
         let wide = if column.priority.unwrap_or_default() > 0 { "with `-o wide`" } else { "" };
         let name = column.name.to_uppercase();
         writeln!(table, "| `{name}` | `{}` | {wide} |", column.json_path).unwrap();
+    }
+    table
+}
+
+/// The fields by which a list can be selected.
+pub fn selectable(crd: &CustomResourceDefinition) -> String {
+    let fields = version(crd).selectable_fields.unwrap();
+    let fields: Vec<String> =
+        fields.iter().map(|field| format!("`{}`", field.json_path.trim_start_matches('.'))).collect();
+    format!("{}\n", fields.join(", "))
+}
+
+/// The reasons of the condition `Ready` of a publication, in the order of precedence.
+pub fn publication_reasons() -> String {
+    let mut table = "| reason of `Ready` | status | `Stalled` | what to do |\n|---|---|---|---|\n".to_owned();
+    for reason in PublicationReason::ALL {
+        let (status, to_do) = if reason == PublicationReason::Published {
+            ("True", "nothing".to_owned())
+        } else {
+            ("False", format!("[Troubleshooting](troubleshooting.md#{})", reason.as_str().to_lowercase()))
+        };
+        let stalled = if reason == PublicationReason::InvalidEntry { "True: only an edit helps" } else { "absent" };
+        writeln!(table, "| `{reason}` | {status} | {stalled} | {to_do} |").unwrap();
     }
     table
 }

@@ -49,7 +49,7 @@ func healthOf(args []string) ([]objectHealth, error) {
 	return answers, nil
 }
 
-// script is the health of KeyPairs as Argo CD's ConfigMap defines it. All other kinds are left to the engine.
+// script is the health of the operator's kinds as Argo CD's ConfigMap defines it. All other kinds are left to the engine.
 type script string
 
 func readScript(path string) (script, error) {
@@ -59,7 +59,7 @@ func readScript(path string) (script, error) {
 
 // GetResourceHealth runs the script as Argo CD does: the object is the global obj, the answer a table.
 func (s script) GetResourceHealth(object *unstructured.Unstructured) (*health.HealthStatus, error) {
-	if object.GetKind() != "KeyPair" {
+	if object.GroupVersionKind().Group != "keypairs.dev" {
 		return nil, nil
 	}
 	state := lua.NewState(lua.Options{SkipOpenLibs: true})

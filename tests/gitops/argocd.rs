@@ -10,7 +10,7 @@ use crate::{
     stage::{KEY, PATIENCE, get, key_pair, kubectl, operator, plane, root, settled},
 };
 
-const CRD: &str = "keypairs.keypairs.dev";
+const CRDS: [&str; 3] = ["authorizedkeys.keypairs.dev", "keypairs.keypairs.dev", "knownhosts.keypairs.dev"];
 
 fn in_wave(wave: &str, mut object: Value) -> Value {
     object["metadata"]["annotations"] = json!({ "argocd.argoproj.io/sync-wave": wave });
@@ -34,19 +34,26 @@ async fn healthy(application: &Application<'_>) -> Report {
     .unwrap()
 }
 
-/// One sync applies the CRD, a namespace and the examples on a cluster that does not know KeyPairs. Afterwards, nothing
+/// One sync applies the CRDs, a namespace and the examples on a cluster that does not know KeyPairs. Afterwards, nothing
 /// differs from git, and another sync writes nothing.
 async fn everything_from_one_repository(options: &[&'static str]) {
     let plane = ControlPlane::start(&Options::default()).unwrap();
     let _operator = operator(&plane, &["run"]);
     let repository = Repository::new();
-    let crd = root().join(format!("crds/{CRD}.yaml")).display().to_string();
     let wave = "argocd.argoproj.io/sync-wave=-2";
-    repository.write("crds/crd.yaml", Some(&kubectl(&plane, &["annotate", "--local", "-f", &crd, wave, "-o=yaml"])));
+    for name in CRDS {
+        let path = format!("crds/{name}.yaml");
+        let crd = root().join(&path).display().to_string();
+        repository.write(&path, Some(&kubectl(&plane, &["annotate", "--local", "-f", &crd, wave, "-o=yaml"])));
+    }
     let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "shop" } });
     repository.write("shop/namespace.yaml", Some(&in_wave("-1", namespace).to_string()));
     for file in fs::read_dir(root().join("examples")).unwrap() {
         let path = file.unwrap().path();
+        // The policies are for a cluster, not for a namespace.
+        if path.is_dir() {
+            continue;
+        }
         let name = path.file_name().unwrap().to_str().unwrap();
         repository.write(&format!("shop/{name}"), Some(&fs::read_to_string(&path).unwrap()));
     }
@@ -55,21 +62,28 @@ async fn everything_from_one_repository(options: &[&'static str]) {
     let options = [options, &["--namespace=shop", "--prune"]].concat();
     let application = Application { plane: &plane, repository: &repository, options };
     let first = application.synced(&[]);
-    // The namespace of the application comes first.
-    assert_eq!(first.done()[..2], ["Namespace/shop", &format!("CustomResourceDefinition/{CRD}")]);
+    // The namespace of the application comes first, then the definitions in any order.
+    let mut done = first.done()[..4].to_vec();
+    done[1..].sort_unstable();
+    let crds = CRDS.map(|name| format!("CustomResourceDefinition/{name}"));
+    assert_eq!((done[0], &done[1..]), ("Namespace/shop", &crds.each_ref().map(String::as_str)[..]));
     let report = healthy(&application).await;
     assert_eq!(report.out_of_sync(), [""; 0], "{report:?}");
     let count = |kind: &str| report.resources().iter().filter(|resource| resource.object.starts_with(kind)).count();
     assert!(count("KeyPair/shop/") > 5, "{report:?}");
-    assert_eq!(count("Secret/"), 0, "{report:?}");
+    assert!(count("AuthorizedKeys/shop/") > 0 && count("KnownHosts/shop/") > 0, "{report:?}");
+    assert_eq!(count("Secret/") + count("ConfigMap/"), 0, "{report:?}");
 
     let versions = || {
         let printed = "-o=jsonpath={range .items[*]}{.kind}/{.metadata.name}={.metadata.resourceVersion} {end}";
-        let namespaced = kubectl(&plane, &["get", "secrets,keypairs", "-n=shop", printed]);
-        namespaced + &kubectl(&plane, &["get", "namespace/shop", &format!("crd/{CRD}"), printed])
+        let namespaced =
+            kubectl(&plane, &["get", "secrets,configmaps,keypairs,authorizedkeys,knownhosts", "-n=shop", printed]);
+        let crds = CRDS.map(|name| format!("crd/{name}"));
+        let others = [&["get", "namespace/shop"], &crds.each_ref().map(String::as_str)[..], &[printed]].concat();
+        namespaced + &kubectl(&plane, &others)
     };
     let before = versions();
-    assert!(before.contains("Secret/minimal="), "{before}");
+    assert!(before.contains("Secret/minimal=") && before.contains("ConfigMap/admins="), "{before}");
     let second = application.synced(&[]);
     assert_eq!(second.out_of_sync(), [""; 0], "{second:?}");
     assert_eq!(versions(), before);

@@ -1,4 +1,4 @@
-//! How GitOps tools see a KeyPair: its health in every state, and no drift.
+//! How GitOps tools see a KeyPair or a publication: its health in every state, and no drift.
 
 use std::{
     collections::BTreeMap,
@@ -6,11 +6,13 @@ use std::{
     process::{Command, Stdio},
 };
 
-use keypair_test_harness::ControlPlane;
+use keypair_test_harness::{ControlPlane, eventually};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::stage::{KEY, TOOLS, apply, get, has_condition, key_pair, kubectl, operator, plane, root, settled};
+use crate::stage::{
+    KEY, PATIENCE, TOOLS, apply, get, has_condition, key_pair, kubectl, operator, plane, root, settled,
+};
 
 #[derive(Debug, Deserialize)]
 struct Health {
@@ -138,21 +140,119 @@ async fn every_state_has_the_documented_health() {
     }
 }
 
-/// The applied object stays unchanged: the operator writes no spec, label or annotation of a KeyPair.
+/// Every state of a publication, as the API server stores it.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_state_of_a_publication_has_the_documented_health() {
+    let plane = plane("publication-health");
+    let pair = json!([{ "keyPair": "pair" }]);
+    let publication = |name: &str, spec: Value| {
+        let kind = if name.starts_with("hosts") { "KnownHosts" } else { "AuthorizedKeys" };
+        json!({
+            "apiVersion": "keypairs.dev/v1alpha1", "kind": kind,
+            "metadata": { "name": name, "namespace": "default" }, "spec": spec,
+        })
+    };
+    let shown = |name: &str| -> Value {
+        let kind = if name.starts_with("hosts") { "knownhosts" } else { "authorizedkeys" };
+        serde_json::from_str(&kubectl(&plane, &["get", kind, name, "-o", "json"])).unwrap()
+    };
+    let mut states: Vec<(&str, Value, &str, &str)> = Vec::new();
+    for name in ["keys", "hosts"] {
+        let mut entries = pair.clone();
+        if name == "hosts" {
+            entries[0]["hosts"] = json!(["example.com"]);
+        }
+        apply(&plane, &publication(name, json!({ "entries": entries })));
+        states.push((name, shown(name), "InProgress", "Progressing"));
+    }
+    let _operator = operator(&plane, &["run"]);
+    let reached = async |name: &str, reason: &str| {
+        eventually(PATIENCE, &format!("{name} to be {reason}"), async || {
+            let object = shown(name);
+            let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            let is_so =
+                conditions.iter().any(|condition| condition["type"] == "Ready" && condition["reason"] == reason);
+            let is_new = object["status"]["observedGeneration"] == object["metadata"]["generation"];
+            Ok((is_so && is_new).then_some(object))
+        })
+        .await
+        .unwrap()
+    };
+    for name in ["keys", "hosts"] {
+        states.push(("no such pair", reached(name, "KeyPairNotFound").await, "InProgress", "Progressing"));
+    }
+    apply(&plane, &key_pair("pair", &json!({ "profile": "OpenSSH", "publicKey": KEY })));
+    for name in ["keys", "hosts"] {
+        let published = reached(name, "Published").await;
+        let mut edited = published.clone();
+        edited["metadata"]["generation"] = json!(published["metadata"]["generation"].as_u64().unwrap() + 1);
+        states.push(("it was edited just now", edited, "InProgress", "Progressing"));
+        let mut deleted = published.clone();
+        deleted["metadata"]["deletionTimestamp"] = json!("2030-01-01T00:00:00Z");
+        states.push(("it is being deleted", deleted, "Terminating", "Progressing"));
+        states.push(("published", published, "Current", "Healthy"));
+    }
+    kubectl(&plane, &["create", "configmap", "foreign"]);
+    // More than a target can hold.
+    let command = "x".repeat(4096);
+    let many = (0..260).map(|number| {
+        key_pair(&format!("pair-{number}"), &json!({ "profile": "OpenSSH", "generate": { "algorithm": "Ed25519" } }))
+    });
+    let list = json!({ "apiVersion": "v1", "kind": "List", "items": many.collect::<Vec<_>>() });
+    apply(&plane, &list);
+    // The API server knows nothing about the structure of a key.
+    let malformed = json!([{ "hosts": ["example.com"], "publicKeys": ["ssh-ed25519 AAAA"] }]);
+    for (name, spec, reason, kstatus, argocd) in [
+        ("hosts-invalid", json!({ "entries": malformed }), "InvalidEntry", "Failed", "Degraded"),
+        ("foreign", json!({ "entries": pair }), "TargetConflict", "InProgress", "Degraded"),
+        (
+            "large",
+            json!({ "entries": [{ "selector": {}, "options": { "command": command } }] }),
+            "TooLarge",
+            "InProgress",
+            "Degraded",
+        ),
+        (
+            "unshared",
+            json!({ "entries": [{ "keyPair": "pair", "namespace": "elsewhere" }] }),
+            "NotShared",
+            "InProgress",
+            "Progressing",
+        ),
+        (
+            "nothing",
+            json!({ "entries": [{ "selector": { "matchLabels": { "team": "web" } } }] }),
+            "NothingSelected",
+            "InProgress",
+            "Progressing",
+        ),
+    ] {
+        apply(&plane, &publication(name, spec));
+        states.push((reason, reached(name, reason).await, kstatus, argocd));
+    }
+    let objects: Vec<Value> = states.iter().map(|(_, object, ..)| object.clone()).collect();
+    for ((what, object, kstatus, argocd), found) in states.iter().zip(health(&objects)) {
+        assert_eq!((found.kstatus.as_str(), found.argocd.as_str()), (*kstatus, *argocd), "{what}: {object}");
+        assert!(!found.message.is_empty(), "{what}");
+    }
+}
+
+/// The applied object stays unchanged: the operator writes no spec, label or annotation of a KeyPair or publication.
 #[tokio::test(flavor = "multi_thread")]
 async fn applied_objects_do_not_drift() {
     let plane = plane("drift");
     let _operator = operator(&plane, &["run"]);
     let examples = root().join("examples").display().to_string();
     kubectl(&plane, &["apply", "--server-side", "-f", &examples]);
-    kubectl(&plane, &["wait", "--for=condition=Ready", "keypairs", "--all", "--timeout=120s"]);
+    let kinds = "keypairs,authorizedkeys,knownhosts";
+    kubectl(&plane, &["wait", "--for=condition=Ready", kinds, "--all", "--timeout=120s"]);
     // `kubectl diff` exits with 1 if anything differs.
     for server_side in ["--server-side=true", "--server-side=false"] {
         let diff = plane.kubectl(&["diff", server_side, "-f", &examples]).unwrap();
         assert!(diff.status.success() && diff.stdout.is_empty(), "{server_side}: {}{}", diff.stdout, diff.stderr);
     }
     let list: Value =
-        serde_json::from_str(&kubectl(&plane, &["get", "keypairs", "-o=json", "--show-managed-fields"])).unwrap();
+        serde_json::from_str(&kubectl(&plane, &["get", kinds, "-o=json", "--show-managed-fields"])).unwrap();
     let mut written: BTreeMap<String, usize> = BTreeMap::new();
     for object in list["items"].as_array().unwrap() {
         for fields in object["metadata"]["managedFields"].as_array().unwrap() {
@@ -165,8 +265,12 @@ async fn applied_objects_do_not_drift() {
     }
     assert_eq!(written.len(), 1, "{written:?}");
     // Applies again, as a tool does at each sync: nothing is written or generated.
-    let before = kubectl(&plane, &["get", "secrets,keypairs", "-o=jsonpath={.items[*].metadata.resourceVersion}"]);
+    let versions = || {
+        let kinds = format!("secrets,configmaps,{kinds}");
+        kubectl(&plane, &["get", &kinds, "-o=jsonpath={.items[*].metadata.resourceVersion}"])
+    };
+    let before = versions();
     kubectl(&plane, &["apply", "--server-side", "-f", &examples]);
-    let after = kubectl(&plane, &["get", "secrets,keypairs", "-o=jsonpath={.items[*].metadata.resourceVersion}"]);
+    let after = versions();
     assert_eq!(before, after);
 }

@@ -9,9 +9,8 @@ SHELL := bash
 
 # `.ci/run` sets PROGRAMS to the directory of the programs that it has built.
 OPERATOR := $(if $(PROGRAMS),$(PROGRAMS)/keypair-operator,cargo run --quiet --)
-CRD := crds/keypairs.keypairs.dev.yaml
-CHART_CRD := charts/keypair-operator/files/keypairs.keypairs.dev.yaml
-CHART_POLICIES := charts/keypair-operator/files/admission-policies.yaml
+CHART_FILES := charts/keypair-operator/files
+CHART_POLICIES := $(CHART_FILES)/admission-policies.yaml
 
 .PHONY: help build demo test fuzz simulate mutations soak foreign fips bench image crds docs picture fmt lint zizmor msrv deny advisories
 
@@ -70,11 +69,15 @@ bench: ## Run all benchmarks and comparisons, and write docs/benchmarks.md (take
 image: ## Build the container image (target/image, an OCI layout) and test it, without a registry (ARCHITECTURES="amd64 arm64": for both)
 	@ARCHITECTURES="$(ARCHITECTURES)" PROFILE="$(PROFILE)" hack/image-test.sh
 
-crds: ## Generate the CRD and the admission policies from the Rust types and tables, for kubectl and for the chart
-	$(OPERATOR) crd > $(CRD).new
-	mv $(CRD).new $(CRD)
-	mkdir -p $(dir $(CHART_CRD))
-	cp $(CRD) $(CHART_CRD)
+crds: ## Generate the CRDs and the admission policies from the Rust types and tables, for kubectl and for the chart
+	rm -rf target/crds
+	mkdir -p target/crds
+# Each document goes to a file of its name, which its first lines contain.
+	$(OPERATOR) crd | awk '/^---$$/ { file = ""; next } \
+	  file == "" { head = head $$0 "\n"; if ($$1 == "name:") { file = "target/crds/" $$2 ".yaml"; printf "%s", head > file; head = "" } next } \
+	  { print > file }'
+	cp target/crds/*.yaml crds/
+	cp target/crds/*.yaml $(CHART_FILES)/
 	$(OPERATOR) policy --name release-fullname --webhook-configuration release-fullname --namespace release-namespace \
 	  --service-account release-service-account --webhook-service release-webhook-service > $(CHART_POLICIES).new
 	mv $(CHART_POLICIES).new $(CHART_POLICIES)

@@ -18,6 +18,7 @@ use keypair_operator::{
         decide::{NextStep, Observed, decide},
         key::PublicKey,
         ledger::Ledger,
+        publication::PublicationProgress,
         region::Region,
     },
 };
@@ -51,6 +52,7 @@ fn observed(key_pair: &KeyPair) -> Observed {
         is_contended: false,
         secrets: BTreeMap::new(),
         open_gates: BTreeSet::new(),
+        publication: PublicationProgress::default(),
         now: Timestamp::UNIX_EPOCH,
     }
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Demonstrates the operator on a real API server: starts a control plane on loopback, installs the CRD, runs the operator,
+# Demonstrates the operator on a real API server: starts a control plane on loopback, installs the CRDs, runs the operator,
 # applies examples/ and shows the results. Then it cleans up; with KEEP=1, everything keeps running until Ctrl-C.
 set -euo pipefail
 # shellcheck source=hack/lib.sh
@@ -49,9 +49,9 @@ KUBECONFIG=$(sed 's/.*"kubeconfig":"\([^"]*\)".*/\1/' "$work/ready.json")
 export KUBECONFIG
 PATH=$assets:$PATH
 
-title "Install the CRD and run the operator"
+title "Install the CRDs and run the operator"
 show kubectl apply --server-side -f crds/
-show kubectl wait --for=condition=Established crd/keypairs.keypairs.dev --timeout=60s
+show kubectl wait --for=condition=Established -f crds/ --timeout=60s
 printf '\n$ keypair-operator run &\n'
 "$bin/keypair-operator" run 9>&- 2>"$work/operator.log" &
 operator=$!
@@ -69,6 +69,14 @@ title "The private key of a generated key pair is in a Secret"
 show kubectl get secrets
 printf '\n$ %s\n' "kubectl get secret minimal -o jsonpath='{.data.ssh-privatekey}' | base64 -d | head -n 2"
 kubectl get secret minimal -o jsonpath='{.data.ssh-privatekey}' | base64 -d | sed -n 1,2p
+
+title "The public keys are where sshd and ssh read them"
+show kubectl wait --for=condition=Ready authorizedkeys,knownhosts --all --timeout=60s >/dev/null
+show kubectl get authorizedkeys,knownhosts
+printf '\n$ %s\n' "kubectl get configmap admins -o jsonpath='{.data.authorized_keys}'"
+kubectl get configmap admins -o jsonpath='{.data.authorized_keys}'
+printf '\n$ %s\n' "kubectl get configmap hosts -o jsonpath='{.data.known_hosts}'"
+kubectl get configmap hosts -o jsonpath='{.data.known_hosts}'
 
 title "The API server rejects a mistake, with the error code and message of the profile's cloud"
 printf '\n$ kubectl apply -f - <<EOF\n'

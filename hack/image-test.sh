@@ -62,6 +62,9 @@ for architecture in $ARCHITECTURES; do
   rootfs=$work/$architecture/rootfs
   files=$(cd "$rootfs" && as_root find . -type f | sort)
   [ "$files" = "$expected" ] || die "the image must contain the program, licenses and bill of materials only; it contains: $files"
+  for name in kubectl-keypair kubectl_complete-keypair; do
+    [ "$(as_root readlink "$rootfs/$name")" = keypair-operator ] || die "$name is not a link to the program"
+  done
   sbom=$rootfs/usr/share/sbom/keypair-operator.cdx.json
   for word in '"bomFormat": "CycloneDX"' '"name": "aws-lc-rs"' '"name": "kube-client"'; do
     grep -qF "$word" "$sbom" || die "the bill of materials lacks $word"
@@ -100,6 +103,14 @@ say "checking the version"
 said=$(start "$native" </dev/null)
 [ "$said" = "keypair-operator $version" ] || die "the version is wrong: expected keypair-operator $version, got $said"
 
+say "checking the plugin of kubectl"
+umoci config --image "$work/image:$version-$native" --config.entrypoint /kubectl-keypair --clear=config.cmd --config.cmd=--version
+as_root umoci unpack --image "$work/image:$version-$native" "$work/plugin" 2>/dev/null
+as_root sed -i 's/"terminal": true/"terminal": false/; s/"path": "rootfs"/"path": "rootfs", "readonly": true/' "$work/plugin/config.json"
+said=$(start plugin </dev/null)
+[ "$said" = "kubectl-keypair $version" ] || die "the version of the plugin is wrong: expected kubectl-keypair $version, got $said"
+hack/archive-test.sh
+
 say "checking the user"
 bundle waiting "$native" lint -
 mkfifo "$work/input"
@@ -117,5 +128,5 @@ users=$(sed -n 's/^Uid:\t//p' "/proc/$pid/status" | tr '\t' '\n' | sort -u)
 exec 3>&-
 wait
 [ "$users" = 65532 ] || die "the program runs as user $users instead of 65532"
-grep -q '0 KeyPairs checked' "$work/output" || die "unexpected output of lint: $(cat "$work/output")"
+grep -q '0 objects checked' "$work/output" || die "unexpected output of lint: $(cat "$work/output")"
 say "$image passed: one static program of version $version, run by user $users"

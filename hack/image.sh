@@ -49,13 +49,16 @@ package() {
   mkdir -p "$files/usr/share/licenses/keypair-operator" "$files/usr/share/sbom"
   install -m 0755 "${CARGO_TARGET_DIR:-target}/$2/$PROFILE/keypair-operator" "$files/keypair-operator"
   install -m 0644 LICENSE "$files/usr/share/licenses/keypair-operator/"
+  # The names under which the program is a plugin of kubectl.
+  ln -s keypair-operator "$files/kubectl-keypair"
+  ln -s keypair-operator "$files/kubectl_complete-keypair"
   hack/notices.sh "$2" >"$files/usr/share/licenses/keypair-operator/THIRD-PARTY.txt"
   hack/sbom.sh "$2" >"$files/usr/share/sbom/keypair-operator.cdx.json"
   find "$files" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 
   umoci init --layout "$one"
   umoci new --image "$one:image"
-  for path in keypair-operator usr; do
+  for path in keypair-operator kubectl-keypair kubectl_complete-keypair usr; do
     umoci insert --rootless --image "$one:image" --history.created "$created" --history.created_by "hack/image.sh" \
       "$files/$path" "/$path"
   done

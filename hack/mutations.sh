@@ -65,6 +65,12 @@ check_of() {
     *"the status gave out the key"*) echo "a published key stays the same" ;;
     *"a foreign Secret was changed"* | *"a Secret was taken from another"* | *"that somebody else had made was deleted"*) echo "no foreign Secret is changed" ;;
     *"the last copy of a private key"*) echo "no published key is deleted" ;;
+    *"that is not published by "* | *"the rotation waits for publications"*) echo "rotations wait for publication, and for nothing else" ;;
+    *"a foreign ConfigMap was changed"* | *"a ConfigMap of no publication"*) echo "no foreign ConfigMap is changed" ;;
+    *"publishes a key that was never accepted"*) echo "only accepted and shared keys are published" ;;
+    *"a key stayed for "*) echo "no key stays published for too long" ;;
+    *"its publication is gone"* | *"its former target "*) echo "no target is left over" ;;
+    *": its target "* | *" is right"* | *"there are no configmaps"* | *"there are no secrets"* | *"is stalled: "*) echo "targets and statuses say what the model says" ;;
     *"a key became current"* | *"a previous key was removed"* | *"the previous key was removed"*) echo "each key is published long enough" ;;
     *"a rotation that nobody asked for"*) echo "no rotation without a reason" ;;
     *"status.keys has "* | *"the Secret lacks the key that"* | *"the Secret holds entries ."*) echo "Secret and status show the same keys" ;;

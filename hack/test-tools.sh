@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Checks for the independent tools with which the tests check the operator: ssh, sftp, sshd, ssh-keygen and openssl for keys,
-# prometheus and promtool for metrics. On Debian and Ubuntu it installs missing tools, as root or with a sudo that needs no
+# prometheus and promtool for metrics, jq for the commands of the documentation. On Debian and Ubuntu it installs missing tools, as root or with a sudo that needs no
 # password; on other systems it says what to install. It starts no service, neither now nor at boot: the tests run their own sshd
 # and their own Prometheus.
 set -euo pipefail
@@ -10,7 +10,7 @@ set -euo pipefail
 # sshd is usually outside the PATH of ordinary users.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
-tools=(ssh sftp ssh-keygen sshd openssl prometheus promtool)
+tools=(ssh sftp ssh-keygen sshd openssl prometheus promtool jq)
 
 # Package scripts call /usr/sbin/policy-rc.d before they start a service; exit code 101 forbids it.
 policy=/usr/sbin/policy-rc.d
@@ -41,6 +41,7 @@ install_on_debian() {
       ssh | sftp | ssh-keygen) packages+=(openssh-client) ;;
       sshd) packages+=(openssh-server) ;;
       openssl) packages+=(openssl) ;;
+      jq) packages+=(jq) ;;
       prometheus | promtool) packages+=(prometheus) ;;
     esac
   done

@@ -11,7 +11,7 @@ use std::{
     process::Command,
 };
 
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use keypair_operator::{api::KeyPair, app::crd_yaml, domain::key::PublicKey};
 use keypair_test_harness::{ControlPlane, Operator, Options, namespace};
 use kube::{Api, Client, ResourceExt as _, api::ListParams};
@@ -33,16 +33,23 @@ impl Stage {
         Self { client: plane.client().await.unwrap(), plane, operator }
     }
 
-    /// Applies an example in a new namespace, waits until each KeyPair is Ready, and returns the name of the namespace.
+    /// Applies an example in a new namespace, waits until each object is Ready, and returns the name of the namespace.
     async fn apply(&self, path: &Path) -> String {
         let namespace = namespace(&self.client, "example").await.unwrap();
         let file = path.to_str().unwrap();
         let run = |args: &[&str]| self.plane.kubectl(&[args, &["-n", &namespace]].concat()).unwrap();
         run(&["apply", "--validate=strict", "--warnings-as-errors", "-f", file]).ok().unwrap();
         let waited = run(&["wait", "--for=condition=Ready", "--timeout=90s", "-f", file]);
-        let status = run(&["get", "kp", "-o=yaml"]).stdout;
+        let status = run(&["get", "kp,ak,kh", "-o=yaml"]).stdout;
         assert!(waited.status.success(), "{file}: {}\n{status}\n{}", waited.stderr, self.operator.log().unwrap());
         namespace
+    }
+
+    /// The published text in a ConfigMap.
+    async fn text(&self, namespace: &str, name: &str, key: &str) -> String {
+        let map = Api::<ConfigMap>::namespaced(self.client.clone(), namespace).get(name).await.unwrap();
+        assert_eq!(map.labels()["app.kubernetes.io/managed-by"], "keypair-operator", "{name}");
+        map.data.unwrap().remove(key).unwrap()
     }
 
     async fn secret(&self, namespace: &str, name: &str) -> (Secret, BTreeMap<String, String>) {
@@ -57,6 +64,8 @@ impl Stage {
 fn examples() -> Vec<PathBuf> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
     let mut examples: Vec<PathBuf> = fs::read_dir(directory).unwrap().map(|file| file.unwrap().path()).collect();
+    // `tests/example_policies.rs` tries the policies.
+    examples.retain(|path| path.is_file());
     examples.sort();
     assert!(examples.len() >= 7, "{examples:?}");
     examples
@@ -110,6 +119,7 @@ async fn every_example_works_as_described() {
     flux(&stage).await;
     argo_cd(&stage).await;
     retained(&stage).await;
+    published(&stage).await;
     assert_eq!(stage.operator.stop().await.unwrap().code(), Some(0));
 }
 
@@ -148,4 +158,35 @@ async fn retained(stage: &Stage) {
     assert_eq!(secret.owner_references(), []);
     assert_eq!(secret.type_.as_deref(), Some("kubernetes.io/ssh-auth"));
     assert_ssh_keygen_reads("alibaba", &data["ssh-privatekey"], &data["ssh-publickey"]);
+}
+
+/// `ssh-keygen` reads the texts as sshd and ssh do.
+async fn published(stage: &Stage) {
+    let ssh_keygen = |args: &[&str], name: &str, text: &str| {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("examples.{name}"));
+        fs::write(&path, text).unwrap();
+        match Command::new("ssh-keygen").args(args).arg(&path).output() {
+            Ok(output) => Some(String::from_utf8(output.stdout).unwrap()),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => panic!("ssh-keygen: {error}"),
+        }
+    };
+    let namespace = stage.apply(&example("authorized-keys.yaml")).await;
+    let text = stage.text(&namespace, "admins", "authorized_keys").await;
+    let lines: Vec<&str> = text.lines().collect();
+    let options = "restrict,from=\"10.0.0.0/8,!10.9.0.0/16\",command=\"/usr/local/bin/backup --all\" ssh-ed25519 ";
+    assert!(lines[0].starts_with(options) && lines[0].ends_with(&format!(" {namespace}/backup-job")), "{text}");
+    assert!(lines[1].starts_with("ssh-ed25519 ") && lines[1].ends_with(&format!(" {namespace}/admin-ann")), "{text}");
+    if let Some(fingerprints) = ssh_keygen(&["-l", "-f"], "authorized_keys", &text) {
+        assert_eq!(fingerprints.lines().count(), 2, "{fingerprints}");
+    }
+
+    let namespace = stage.apply(&example("known-hosts.yaml")).await;
+    let text = stage.text(&namespace, "hosts", "known_hosts").await;
+    assert_eq!(text.lines().count(), 3, "{text}");
+    for (host, keys) in [("git.git.svc", 1), ("[git.example.com]:2222", 1), ("github.com", 2), ("git.example.com", 0)] {
+        if let Some(found) = ssh_keygen(&["-F", host, "-f"], "known_hosts", &text) {
+            assert_eq!(found.lines().filter(|line| !line.starts_with('#')).count(), keys, "{host}: {found}");
+        }
+    }
 }

@@ -11,7 +11,7 @@ use std::{
 use syn::visit::Visit;
 
 /// The modules of the crate, each with the modules that it may use.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("domain", &[]),
     ("keygen", &["domain"]),
     ("api", &["domain"]),
@@ -22,6 +22,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("controller", &["api", "cache", "client", "domain", "keygen", "leader", "observe"]),
     ("server", &[]),
     ("webhook", &["api", "cache", "client", "domain", "observe", "server"]),
+    ("plugin", &["api", "client", "domain"]),
     ("app", &["api", "cache", "client", "controller", "domain", "keygen", "leader", "observe", "server", "webhook"]),
 ];
 

@@ -11,7 +11,7 @@ use std::{
 
 use keypair_operator::{
     cache::Usage,
-    domain::{reason::Reason, rotation::RotationOutcome},
+    domain::{publication::PublicationKind, reason::Reason, rotation::RotationOutcome},
     observe::Metrics,
 };
 use regex::Regex;
@@ -35,6 +35,7 @@ fn rendered() -> String {
     metrics.set_leader(true);
     metrics.record_review("Admitted");
     metrics.record_rotation(RotationOutcome::KeyRotated);
+    metrics.record_publication_write(PublicationKind::AuthorizedKeys);
     metrics.render().unwrap()
 }
 
@@ -179,7 +180,7 @@ fn metric_names_follow_prometheus_conventions() {
         .flat_map(|line| labels.captures_iter(line).map(|found| found.get(1).unwrap().as_str()))
         .collect();
     assert!(
-        used.is_subset(&["algorithm", "bits", "code", "le", "namespace", "outcome", "resource", "step"].into()),
+        used.is_subset(&["algorithm", "bits", "code", "kind", "le", "namespace", "outcome", "resource", "step"].into()),
         "{used:?}"
     );
 }

@@ -19,7 +19,7 @@ use opentelemetry_proto::tonic::{
 use prost::Message as _;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_keypair-operator");
-const CRD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/crds/keypairs.keypairs.dev.yaml");
+const CRD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/crds");
 const TIMEOUT: Duration = Duration::from_secs(60);
 const GENERATED: &str = r#"{"apiVersion": "keypairs.dev/v1alpha1", "kind": "KeyPair", "metadata": {"name": "traced"},
     "spec": {"profile": "OpenSSH", "generate": {"algorithm": "Ed25519"}}}"#;

@@ -1,6 +1,6 @@
 //! Versions of the CRD that differ in their validation rules.
 
-use keypair_operator::app;
+use keypair_operator::api;
 use keypair_test_harness::without_rules;
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ pub struct Variant {
 impl Variant {
     /// The unmodified CRD.
     pub fn all() -> Self {
-        Self::read("all", &app::crd_yaml().unwrap())
+        Self { name: "all".to_owned(), crd: serde_json::to_value(api::crd()).unwrap() }
     }
 
     pub fn read(name: &str, yaml: &str) -> Self {

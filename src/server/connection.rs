@@ -5,7 +5,7 @@ use std::{convert::Infallible, future::pending, pin::pin, sync::Arc, time::Durat
 use axum::{Router, body::Body, http::Request};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
-    rt::{TokioIo, TokioTimer},
+    rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto::Builder,
 };
 use tokio::{
@@ -22,7 +22,6 @@ use super::{
     body::BodyReader,
     connections::Connection,
     pool::Pool,
-    share::{Counted, CountingExecutor, Share},
     stream::{FairStream, Overhead},
 };
 
@@ -56,17 +55,11 @@ pub struct Common {
     pub protocol: Protocol,
     pub router: Router,
     pub pool: Arc<Pool>,
-    pub share: Share,
     pub stop: watch::Receiver<bool>,
 }
 
 /// Serves a connection until it ends or must close.
 pub async fn serve(stream: TcpStream, connection: Connection, common: Common) {
-    let overhead = Arc::new(Overhead::new(common.share.clone()));
-    Counted::new(serve_counted(stream, connection, Arc::clone(&overhead), common), overhead).await;
-}
-
-async fn serve_counted(stream: TcpStream, connection: Connection, overhead: Arc<Overhead>, common: Common) {
     // Sends small responses without delay.
     let _ = stream.set_nodelay(true);
     let connection = Arc::new(connection);
@@ -75,19 +68,18 @@ async fn serve_counted(stream: TcpStream, connection: Connection, overhead: Arc<
         Protocol::Https(config) => Some(Arc::clone(&config.borrow())),
     };
     let Some(config) = config else {
-        return serve_http(stream, builder(&overhead).http1_only(), connection, overhead, common).await;
+        return serve_http(stream, builder().http1_only(), connection, common).await;
     };
     if let Ok(Ok(stream)) = timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(config).accept(stream)).await {
         let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-        let builder = builder(&overhead);
-        let builder = if is_http2 { builder.http2_only() } else { builder.http1_only() };
+        let builder = if is_http2 { builder().http2_only() } else { builder().http1_only() };
         // On the heap, because this future is much larger than that of the handshake, which many hostile connections never finish.
-        Box::pin(serve_http(stream, builder, connection, overhead, common)).await;
+        Box::pin(serve_http(stream, builder, connection, common)).await;
     }
 }
 
-fn builder(overhead: &Arc<Overhead>) -> Builder<CountingExecutor> {
-    let mut builder = Builder::new(CountingExecutor(Arc::clone(overhead)));
+fn builder() -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -111,11 +103,11 @@ fn builder(overhead: &Arc<Overhead>) -> Builder<CountingExecutor> {
 /// Answers the requests on a stream.
 async fn serve_http(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    builder: Builder<CountingExecutor>,
+    builder: Builder<TokioExecutor>,
     connection: Arc<Connection>,
-    overhead: Arc<Overhead>,
     common: Common,
 ) {
+    let overhead = Arc::<Overhead>::default();
     let stream = FairStream::new(stream, Arc::clone(&overhead));
     let Common { router, pool, mut stop, .. } = common;
     let bodies = BodyReader::new(Arc::clone(&connection), Arc::clone(&overhead), pool);

@@ -9,17 +9,14 @@
 //! | heads | 16 KiB and 64 headers over HTTP/1, 8 KiB over HTTP/2 |
 //! | bodies | 40 MiB together: 32 KiB on a new connection, 128 KiB on an established one, and a pool of 24 MiB |
 //! | overhead (neither body nor answered request) | 16 KiB, with a request in progress 112 KiB, then 4 KiB in a tenth of a second |
-//! | time of the thread for all new connections | half |
 //!
 //! hyper provides the timers and most of the limits. This module adds the table of connections ([`connections`]), fair scheduling of
-//! connections that send endlessly and a timeout for those that do not read ([`stream`]), the limit of the time for new connections
-//! ([`share`]), and the memory for bodies ([`pool`]).
+//! connections that send endlessly and a timeout for those that do not read ([`stream`]), and the memory for bodies ([`pool`]).
 
 mod body;
 mod connection;
 mod connections;
 mod pool;
-mod share;
 mod stream;
 
 pub use body::{BodyError, BodyReader, Received};
@@ -39,7 +36,6 @@ use self::{
     connection::{Common, stopped},
     connections::{Connections, Limits},
     pool::Pool,
-    share::Share,
 };
 
 const LIMITS: Limits = Limits {
@@ -96,8 +92,7 @@ pub async fn serve(
     grace: Duration,
 ) {
     let connections = Arc::new(Connections::new(LIMITS));
-    let common =
-        Common { protocol, router, pool: Arc::new(Pool::new(POOL_BYTES)), share: Share::default(), stop: stop.clone() };
+    let common = Common { protocol, router, pool: Arc::new(Pool::new(POOL_BYTES)), stop: stop.clone() };
     let mut tasks = JoinSet::new();
     let mut logged: Option<Instant> = None;
     loop {

@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
     time::Duration,
@@ -13,10 +13,8 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Sleep, sleep, sleep_until},
+    time::{Sleep, sleep},
 };
-
-use super::share::Share;
 
 /// How many bytes are read before the stream yields: at most some hundred HTTP/2 frames.
 const READ_BUDGET: usize = 4 * 1024;
@@ -41,10 +39,6 @@ pub struct Overhead {
     bytes: AtomicUsize,
     /// Requests in progress.
     requests: AtomicUsize,
-    /// Whether a valid request was answered.
-    is_established: AtomicBool,
-    /// The share of the new connections.
-    share: Share,
 }
 
 /// A request in progress, until it is dropped.
@@ -52,16 +46,6 @@ pub struct Overhead {
 pub struct RequestGuard(Arc<Overhead>);
 
 impl Overhead {
-    /// The overhead of a connection that is new, and reads at the expense of `share` until a valid request was answered.
-    pub fn new(share: Share) -> Self {
-        Self { share, ..Self::default() }
-    }
-
-    /// The share that the connection uses; `None` if it is established.
-    pub fn share(&self) -> Option<&Share> {
-        (!self.is_established.load(Ordering::Relaxed)).then_some(&self.share)
-    }
-
     /// Records a request in progress, until the guard is dropped.
     pub fn begin_request(self: &Arc<Self>) -> RequestGuard {
         self.requests.fetch_add(1, Ordering::Relaxed);
@@ -76,7 +60,6 @@ impl Overhead {
 
     /// Records that a valid request was answered.
     pub fn answered_request(&self) {
-        self.is_established.store(true, Ordering::Relaxed);
         self.read_body(REQUEST_CREDIT);
     }
 
@@ -136,10 +119,6 @@ impl<S: AsyncRead + Unpin> AsyncRead for FairStream<S> {
         let this = self.get_mut();
         if let Some(pause) = &mut this.pause {
             ready!(pause.as_mut().poll(context));
-            this.pause = None;
-        }
-        if let Some(end) = this.overhead.share().and_then(Share::exhausted_until) {
-            ready!(this.pause.insert(Box::pin(sleep_until(end))).as_mut().poll(context));
             this.pause = None;
         }
         if this.read_budget == 0 {

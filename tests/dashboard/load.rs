@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Namespace, Secret};
-use keypair_operator::api::{KeyPair, KeyPairSpec};
+use keypair_operator::api::{AuthorizedKeys, KeyPair, KeyPairSpec};
 use keypair_test_harness::{ControlPlane, Fault, FaultProxy, Write, eventually, namespace};
 use kube::{
     Api, Client,
@@ -54,6 +54,13 @@ impl Load {
         let load = Self { client, proxy, web, unasked };
         for number in 0..PAIRS {
             load.create(&full, &format!("pair-{number}"), &import()).await.unwrap();
+        }
+        // A text that follows the pairs of a namespace, and one without keys.
+        for (name, labels) in [("all", json!({})), ("nobody", json!({ "team": "none" }))] {
+            let entry = json!({ "selector": { "matchLabels": labels } });
+            let spec = serde_json::from_value(json!({ "entries": [entry] })).unwrap();
+            let api: Api<AuthorizedKeys> = Api::namespaced(load.client.clone(), &load.web);
+            api.create(&PostParams::default(), &AuthorizedKeys::new(name, spec)).await.unwrap();
         }
         // One rotation after another, and one that waits for a gate that nobody opens until its key is overdue.
         for (name, rotation) in [

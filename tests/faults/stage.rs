@@ -19,7 +19,7 @@ pub const KEYPAIR_UID_ANNOTATION: &str = "keypairs.dev/keypair-uid";
 pub static TURN: Mutex<()> = Mutex::const_new(());
 
 pub static PLANE: LazyLock<ControlPlane> = LazyLock::new(|| {
-    let crd = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/crds/keypairs.keypairs.dev.yaml"));
+    let crd = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/crds"));
     ControlPlane::start(&Options { crds: vec![crd], ..Options::default() }).unwrap()
 });
 

@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use keypair_test_harness::{Fault, FaultProxy, Write};
-use serde_json::{Value, json};
 
 use crate::{
     operator_account,
@@ -89,36 +88,5 @@ async fn a_restored_secret_without_a_status_keeps_its_key() {
     let begun = stage.put_back();
     stage.settled(begun, SHOP, &[("half", "Generated")]).await;
     assert_eq!(stage.keys(SHOP).await["half"], half);
-    assert!(operator.operator.ended().unwrap().is_none());
-}
-
-/// The snapshot is from between the publication of the next key and the switch: that key becomes current, and no other.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_restored_rotation_continues_with_the_same_keys() {
-    let stage = Stage::new("rotated", true);
-    let mut operator = Replica::spawn(&stage.kubeconfig, &[]);
-    operator.ready().await;
-    let rotation = json!({ "publishBefore": "1h", "keepAfter": "0s" });
-    stage.generated(SHOP, "web");
-    stage.merge(SHOP, "web", &json!({ "spec": { "rotation": rotation } }));
-    stage.shows(SHOP, "web", &["1 Current"]).await;
-    stage.merge(SHOP, "web", &json!({ "metadata": { "annotations": { "keypairs.dev/rotate": "1" } } }));
-    let published = stage.shows(SHOP, "web", &["1 Current", "2 Next"]).await;
-    stage.save();
-    let switch = json!({ "spec": { "rotation": { "publishBefore": "0s" } } });
-    stage.merge(SHOP, "web", &switch);
-    let switched = stage.shows(SHOP, "web", &["2 Current"]).await;
-    assert_eq!(switched, published[1..]);
-    // Another rotation, which the restore undoes as well.
-    stage.merge(SHOP, "web", &json!({ "metadata": { "annotations": { "keypairs.dev/rotate": "2" } } }));
-    stage.shows(SHOP, "web", &["3 Current"]).await;
-    stage.write_much();
-    stage.put_back();
-    assert_eq!(stage.shows(SHOP, "web", &["1 Current", "2 Next"]).await, published);
-    stage.write_much();
-    stage.merge(SHOP, "web", &switch);
-    assert_eq!(stage.shows(SHOP, "web", &["2 Current"]).await, published[1..]);
-    let entries = stage.kubectl(&["get", "secret", "web", "-n", SHOP, "-o=jsonpath={.data}"]);
-    assert_eq!(serde_json::from_str::<Value>(&entries).unwrap().as_object().unwrap().len(), 2, "{published:?}");
     assert!(operator.operator.ended().unwrap().is_none());
 }

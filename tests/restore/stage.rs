@@ -75,29 +75,6 @@ impl Stage {
         }));
     }
 
-    /// Merges `patch` into a `KeyPair`.
-    pub fn merge(&self, namespace: &str, name: &str, patch: &Value) {
-        self.kubectl(&["patch", "keypair", name, "-n", namespace, "--type=merge", "-p", &patch.to_string()]);
-    }
-
-    /// Waits until the status of a `KeyPair` shows keys of these revisions and phases, and the Secret holds the current one. Returns the
-    /// public keys.
-    pub async fn shows(&self, namespace: &str, name: &str, wanted: &[&str]) -> Vec<String> {
-        eventually(PATIENCE, &format!("{namespace}/{name} to show {wanted:?}"), async || {
-            let pair = self.get(&["keypair", name, "-n", namespace])?;
-            let keys = pair["status"]["keys"].as_array().cloned().unwrap_or_default();
-            let found = keys.iter().map(|key| format!("{} {}", key["revision"], text(key, "/phase")));
-            let secret = self.get(&["secret", name, "-n", namespace])?;
-            let current = &secret["metadata"]["annotations"]["keypairs.dev/fingerprint"];
-            if found.eq(wanted.iter().copied()) && *current == pair["status"]["fingerprints"]["sha256"] {
-                return Ok(Some(keys.iter().map(|key| text(key, "/publicKey").to_owned()).collect()));
-            }
-            Err(io::Error::other(format!("found {}", pair["status"])).into())
-        })
-        .await
-        .unwrap()
-    }
-
     pub fn delete(&self, kind: &str, namespace: &str, name: &str) {
         self.kubectl(&["delete", kind, name, "-n", namespace, "--timeout=60s"]);
     }

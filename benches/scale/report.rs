@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The sections in their order. Sections without results are omitted.
-const SECTIONS: [&str; 7] = ["settle", "fairness", "restart", "rotation", "keygen", "admission", "crd"];
+const SECTIONS: [&str; 8] = ["settle", "fairness", "restart", "rotation", "publication", "keygen", "admission", "crd"];
 /// Processor features that affect cryptography.
 const FEATURES: [&str; 8] = ["aes", "adx", "bmi2", "avx2", "avx512f", "avx512ifma", "sha_ni", "sha2"];
 

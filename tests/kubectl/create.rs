@@ -1,10 +1,12 @@
 //! `create`, and how its mistakes are told.
 
-use std::fs;
+use std::{fs, path::Path, process::Command};
 
-use serde_json::json;
+use keypair_operator::app;
+use keypair_test_harness::{ControlPlane, Operator, Options, eventually, free_port};
+use serde_json::{Value, json};
 
-use crate::stage::Scene;
+use crate::stage::{PATIENCE, STAGE, Said, Scene};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn create_waits_and_prints_the_public_key() {
@@ -123,4 +125,54 @@ async fn missing_rights_and_objects_are_told() {
         .failed(1, &["you may not get keypairs in namespace \"default\""]);
     let editor = Scene::new("editor").await;
     editor.keypair(&["create", "web", "-n", "nowhere"]).failed(1, &["you may not create"]);
+}
+
+/// The webhook answers with the code and the HTTP status of the cloud, which must not be taken for those of Kubernetes.
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_and_warnings_of_the_webhook_are_told() {
+    let crds = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kubectl-webhook.crd.yaml");
+    fs::write(&crds, app::crd_yaml().unwrap()).unwrap();
+    let plane = ControlPlane::start(&Options { crds: vec![crds], ..Options::default() }).unwrap();
+    let address = format!("127.0.0.1:{}", free_port().unwrap());
+    let url = format!("https://{address}/");
+    let args = ["run", "--webhook-addr", &address, "--webhook-url", &url];
+    let binary = Path::new(env!("CARGO_BIN_EXE_keypair-operator"));
+    let _operator = Operator::spawn(binary, plane.kubeconfig(), args, [("NO_COLOR", "1")]).unwrap();
+    let kubectl = |args: &[&str], object: &Value| plane.kubectl_with_input(args, &object.to_string()).unwrap();
+    let pair = |name: &str, key_pair_name: &str| {
+        json!({
+            "apiVersion": "keypairs.dev/v1alpha1", "kind": "KeyPair", "metadata": { "name": name },
+            "spec": { "profile": "Volcengine", "keyPairName": key_pair_name },
+        })
+    };
+    kubectl(&["create", "-f", "-"], &pair("first", "web")).ok().unwrap();
+    eventually(PATIENCE, "the webhook", async || {
+        let tried = kubectl(&["create", "--dry-run=server", "-f", "-"], &pair("second", "web"));
+        Ok((!tried.status.success()).then_some(()))
+    })
+    .await
+    .unwrap();
+    let keypair = |args: &[&str]| {
+        let mut command = Command::new(STAGE.programs.join("kubectl-keypair"));
+        command.env("KUBECONFIG", plane.kubeconfig()).env_remove("HTTPS_PROXY").env_remove("https_proxy");
+        Said::from(command.args(args).output().unwrap())
+    };
+    let taken = keypair(&["create", "web", "--profile=Volcengine"]);
+    taken.failed(
+        1,
+        &["KeyPair \"web\" was refused: InvalidKeyPairName.Conflict: ", "spec.keyPairName: another KeyPair"],
+    );
+    let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/public");
+    let said = keypair(&["create", "old", "--import", vectors.join("dsa.pub").to_str().unwrap()]);
+    assert_eq!((said.code, said.out.as_str()), (Some(0), "keypair.keypairs.dev/old created\n"), "{said:?}");
+    assert!(said.err.starts_with("Warning: "), "{said:?}");
+    plane.kubectl(&["annotate", "namespace", "default", "keypairs.dev/quota=0"]).unwrap().ok().unwrap();
+    eventually(PATIENCE, "the quota", async || {
+        let said = keypair(&["create", "more"]);
+        // Until the operator has seen the annotation.
+        plane.kubectl(&["delete", "keypair", "more", "--ignore-not-found"])?.ok()?;
+        Ok(said.err.contains("was refused: QuotaExceed.KeyPair: ").then_some(()))
+    })
+    .await
+    .unwrap();
 }

@@ -1,6 +1,6 @@
 //! `AuthorizedKeys` and `KnownHosts`: texts made of the public halves of selected `KeyPair`s.
 //!
-//! [`check`] reads the spec, [`render`] makes the text of the keys that the entries select, and [`report`] says what became of it.
+//! [`check()`] reads the spec, [`render()`] makes the text of the keys that the entries select, and [`report()`] says what became of it.
 
 pub mod bounds;
 mod check;

@@ -80,7 +80,7 @@ pub struct PublicationReport {
     pub is_ready: bool,
     /// The reason of `Ready`.
     pub reason: PublicationReason,
-    /// The message of `Ready`: at most [`MESSAGE_MAX_BYTES`](super::bounds::MESSAGE_MAX_BYTES), without control characters.
+    /// The message of `Ready`: at most [`MESSAGE_MAX_BYTES`], without control characters.
     pub message: String,
     /// Whether only an edit of the spec can help.
     pub is_stalled: bool,

@@ -4,7 +4,7 @@
 //! revoked key must not stay anywhere.
 
 use super::{
-    Reconciliation,
+    MAX_REFUSAL_DELAY, Reconciliation,
     error::Error,
     memory::Shape,
     name_of, rendered_for, shape_of,
@@ -26,18 +26,23 @@ impl<K: PublicationResource> Reconciliation<'_, K> {
         is_written: bool,
     ) -> Result<Attempt, Error> {
         let current = publication.target.as_ref().map(name_of);
+        let mut next = Attempt::Done(TargetOutcome::Written);
         for (name, version) in self.context.publications.targets.of(&self.reference.namespace, &self.uid) {
             if current.as_ref() == Some(&name) {
                 continue;
             }
-            if is_written && self.delete(&name, &version).await? {
-                continue;
+            if is_written {
+                if self.delete(&name, &version).await? {
+                    continue;
+                }
+                // Nothing shows when the API server no longer refuses it.
+                next = Attempt::Later(MAX_REFUSAL_DELAY);
             }
             if let Attempt::Later(delay) = self.update_former(publication, resolved, &name).await? {
                 return Ok(Attempt::Later(delay));
             }
         }
-        Ok(Attempt::Done(TargetOutcome::Written))
+        Ok(next)
     }
 
     /// Deletes a former target. `false`: the API server refuses that.
@@ -59,7 +64,7 @@ impl<K: PublicationResource> Reconciliation<'_, K> {
             }
             Err(error) => return Err(Error::DeleteTarget(error)),
         }
-        context.publications.targets.forget(&reference.namespace, name);
+        context.publications.targets.forget(&reference.namespace, name, &self.uid);
         context.publications.forget_verified(&self.uid, name);
         Ok(true)
     }
@@ -75,7 +80,7 @@ impl<K: PublicationResource> Reconciliation<'_, K> {
             None => match self.read(name).await? {
                 Found::Own(own) => shape_in(publication, own.data_keys()),
                 Found::Absent | Found::Foreign => {
-                    self.context.publications.targets.forget(&self.reference.namespace, name);
+                    self.context.publications.targets.forget(&self.reference.namespace, name, &self.uid);
                     return Ok(Attempt::Done(TargetOutcome::Written));
                 }
             },
@@ -85,12 +90,13 @@ impl<K: PublicationResource> Reconciliation<'_, K> {
     }
 }
 
-/// The shape of data with these keys. A single entry may be the only key of an `EntryPerKey` layout, too: then the spec decides.
+/// The shape of data with these keys. A single entry may be the only key of an `EntryPerKey` layout, too, if its name has a dot, as all of
+/// them have: then the spec decides.
 fn shape_in<'a>(publication: &Publication, mut keys: impl Iterator<Item = &'a String>) -> Shape {
     match (keys.next(), keys.next()) {
-        (Some(key), None) if publication.layout == Layout::File => Shape::File(key.clone()),
-        (Some(_), Some(_)) => Shape::EntryPerKey,
-        _ => match &publication.target {
+        (Some(key), None) if publication.layout == Layout::File || !key.contains('.') => Shape::File(key.clone()),
+        (Some(_), Some(_)) | (None, _) => Shape::EntryPerKey,
+        (Some(_), None) => match &publication.target {
             Some(target) => shape_of(publication.layout, target),
             None => Shape::File(publication.kind.default_data_key().to_owned()),
         },

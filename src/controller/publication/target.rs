@@ -58,7 +58,7 @@ impl<K: PublicationResource> Reconciliation<'_, K> {
         for _ in 0..MAX_ATTEMPTS {
             let object = match found {
                 Found::Foreign => {
-                    memory.targets.forget(&self.reference.namespace, target);
+                    memory.targets.forget(&self.reference.namespace, target, &self.uid);
                     memory.forget_verified(&self.uid, target);
                     return Ok(Attempt::Done(TargetOutcome::Conflict));
                 }

@@ -96,7 +96,15 @@ impl Targets {
             }
             Event::Delete(object) => {
                 let (namespace, target) = name_of(kind, object);
-                return state.remove(&namespace, &target).into_iter().chain(owner_of(object)).take(1).collect();
+                let owner = owner_of(object);
+                // It may have been created again, for another publication, before the watch shows that it was deleted.
+                let before = if state.has(&namespace, &target, &version_of(object).uid) {
+                    state.remove(&namespace, &target)
+                } else {
+                    None
+                };
+                let before = before.filter(|before| owner.as_ref() != Some(before));
+                return owner.into_iter().chain(before).collect();
             }
         }
         Vec::new()
@@ -126,9 +134,13 @@ impl Targets {
         state.insert(namespace.to_owned(), target, owner, version);
     }
 
-    /// Records that a target is gone or belongs to somebody else, before the watch shows it.
-    pub fn forget(&self, namespace: &str, target: &TargetName) {
-        self.lock().remove(namespace, target);
+    /// Records that a target of the publication with this UID is gone or belongs to somebody else, before the watch shows it. That may be
+    /// another publication, whose target it stays.
+    pub fn forget(&self, namespace: &str, target: &TargetName, uid: &str) {
+        let mut state = self.lock();
+        if state.owners.get(&(namespace.to_owned(), target.clone())).is_some_and(|owner| owner.uid == uid) {
+            state.remove(namespace, target);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -141,6 +153,13 @@ impl State {
         let key = (namespace.clone(), owner.uid.clone());
         self.by_owner.entry(key).or_default().insert(target.clone(), version);
         self.owners.insert((namespace, target), owner);
+    }
+
+    /// Whether the target is known as the object with this UID.
+    fn has(&self, namespace: &str, target: &TargetName, uid: &str) -> bool {
+        let owner = self.owners.get(&(namespace.to_owned(), target.clone()));
+        let owned = owner.and_then(|owner| self.by_owner.get(&(namespace.to_owned(), owner.uid.clone())));
+        owned.and_then(|owned| owned.get(target)).is_some_and(|version| version.uid == uid)
     }
 
     fn remove(&mut self, namespace: &str, target: &TargetName) -> Option<Owner> {
@@ -243,5 +262,34 @@ mod tests {
         triggered(&Event::InitDone);
         assert_eq!(names(&targets, "1"), [("c".to_owned(), "6".to_owned())]);
         assert_eq!(targets.lock().owners.len(), 1);
+    }
+
+    fn target(name: &str) -> TargetName {
+        TargetName { kind: TargetKind::ConfigMap, name: name.to_owned() }
+    }
+
+    #[test]
+    fn a_target_of_another_publication_is_not_forgotten() {
+        let targets = Targets::default();
+        targets
+            .apply(TargetKind::ConfigMap, &Event::Apply(config_map("a", "1", &[owned("AuthorizedKeys", "1", true)])));
+        targets.forget("shop", &target("a"), "2");
+        assert_eq!(names(&targets, "1"), [("a".to_owned(), "1".to_owned())]);
+        targets.forget("shop", &target("a"), "1");
+        assert_eq!(names(&targets, "1"), []);
+    }
+
+    #[test]
+    fn the_deletion_of_a_target_that_another_publication_has_created_again_concerns_both() {
+        let (targets, kind) = (Targets::default(), TargetKind::ConfigMap);
+        let (mine, others) = ([owned("AuthorizedKeys", "1", true)], [owned("KnownHosts", "2", true)]);
+        targets.apply(kind, &Event::Apply(config_map("a", "1", &mine)));
+        let mut again = config_map("a", "3", &others);
+        again.metadata.uid = Some("another".to_owned());
+        let owner = owner_of(&again).unwrap();
+        targets.record("shop", target("a"), owner, version_of(&again));
+        let triggered = targets.apply(kind, &Event::Delete(config_map("a", "2", &mine)));
+        assert!(triggered.iter().any(|owner| owner.uid == "1"), "{triggered:?}");
+        assert_eq!(names(&targets, "2"), [("a".to_owned(), "3".to_owned())]);
     }
 }

@@ -408,3 +408,113 @@ fn a_refused_rotation_is_shown_as_it_was_recorded() {
         ]
     });
 }
+
+fn publish(milliseconds: u64, kind: &'static str, name: &str, spec: &Value) -> Step {
+    user(milliseconds, Verb::Create, kind, name, json!({ "spec": spec }))
+}
+
+/// Selects all KeyPairs of the namespace for this target.
+fn for_all(target: &str) -> Value {
+    json!({ "entries": [{ "selector": {} }], "target": { "configMap": { "name": target } } })
+}
+
+/// Another publication that wants the same target must not make the operator forget whose it is.
+#[test]
+fn a_former_target_that_another_publication_wants_is_deleted() {
+    let hosts =
+        json!({ "entries": [{ "hosts": ["a"], "selector": {} }], "target": { "configMap": { "name": "keys" } } });
+    keeps_its_promises(&setup(500), (0..200).step_by(10), |time| {
+        vec![
+            namespace(0, &json!({})),
+            create(0, "web", &generated()),
+            publish(0, "authorizedkeys", "admins", &for_all("keys")),
+            publish(1000, "knownhosts", "hosts", &hosts),
+            user(
+                1000 + time,
+                Verb::Patch,
+                "authorizedkeys",
+                "admins",
+                json!({ "spec": { "target": { "configMap": { "name": "other" } } } }),
+            ),
+        ]
+    });
+}
+
+#[test]
+fn a_former_target_stays_current_while_the_new_one_is_taken() {
+    let hosts =
+        json!({ "entries": [{ "hosts": ["a"], "selector": {} }], "target": { "configMap": { "name": "keys" } } });
+    keeps_its_promises(&setup(500), (0..200).step_by(10), |time| {
+        vec![
+            namespace(0, &json!({})),
+            create(0, "web", &generated()),
+            publish(0, "authorizedkeys", "admins", &for_all("keys")),
+            publish(0, "authorizedkeys", "others", &for_all("taken")),
+            publish(1000, "knownhosts", "hosts", &hosts),
+            user(
+                2000,
+                Verb::Patch,
+                "authorizedkeys",
+                "admins",
+                json!({ "spec": { "target": { "configMap": { "name": "taken" } } } }),
+            ),
+            user(2000 + time, Verb::Delete, "keypairs", "web", Value::Null),
+        ]
+    });
+}
+
+#[test]
+fn a_former_target_is_deleted_when_that_is_permitted_again() {
+    keeps_its_promises(&setup(500), [0, 100, 5000], |time| {
+        vec![
+            namespace(0, &json!({})),
+            publish(0, "authorizedkeys", "admins", &for_all("keys")),
+            step(1000, Action::Deny("delete", "configmaps")),
+            user(
+                1000,
+                Verb::Patch,
+                "authorizedkeys",
+                "admins",
+                json!({ "spec": { "target": { "configMap": { "name": "other" } } } }),
+            ),
+            step(2000 + time, Action::AllowAll),
+        ]
+    });
+}
+
+/// Its owner learns of it even if another publication has taken the name before the watch shows the deletion.
+#[test]
+fn a_target_that_another_publication_takes_unseen_is_reported() {
+    let hosts =
+        json!({ "entries": [{ "hosts": ["a"], "selector": {} }], "target": { "configMap": { "name": "keys" } } });
+    keeps_its_promises(&setup(500), [0, 100, 1000], |time| {
+        vec![
+            namespace(0, &json!({})),
+            publish(0, "authorizedkeys", "admins", &for_all("keys")),
+            publish(1000, "knownhosts", "hosts", &hosts),
+            step(2000, Action::Watch(0, "configmaps", WatchFault::Silent)),
+            user(2000 + time, Verb::Delete, "configmaps", "keys", Value::Null),
+        ]
+    });
+}
+
+/// The shape of a former target does not depend on the present spec.
+#[test]
+fn the_layout_of_a_former_target_survives_a_restart() {
+    keeps_its_promises(&setup(500), [0, 1000], |time| {
+        vec![
+            namespace(0, &json!({})),
+            create(0, "web", &generated()),
+            publish(0, "authorizedkeys", "admins", &for_all("keys")),
+            publish(0, "authorizedkeys", "others", &for_all("taken")),
+            user(
+                1000,
+                Verb::Patch,
+                "authorizedkeys",
+                "admins",
+                json!({ "spec": { "target": { "configMap": { "name": "taken" } } } }),
+            ),
+            user(2000 + time, Verb::Patch, "authorizedkeys", "admins", json!({ "spec": { "layout": "EntryPerKey" } })),
+        ]
+    });
+}

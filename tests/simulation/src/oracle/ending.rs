@@ -9,7 +9,7 @@ use super::{
     Guarantees,
     facts::{
         accepted, annotation, effective_name, fingerprint, is_edited, is_import, keys_in, keys_of_status, name,
-        namespace, owner, owners, ready, rotation, text, uid, wanted_secret,
+        namespace, owner, owners, ready, rotation, text, uid, waits_for_publication, wanted_secret,
     },
     publication,
 };
@@ -174,20 +174,14 @@ fn of_rotation(key_pair: &Value, secret: &Value, now: Timestamp) -> Vec<String> 
     found
 }
 
-/// Whether the rotation of a `KeyPair` waits for a publication.
-fn waits_for_publication(key_pair: &Value) -> bool {
-    let conditions = key_pair.pointer("/status/conditions").and_then(Value::as_array);
-    let mut rotating = conditions.into_iter().flatten().filter(|of| text(of, "/type") == Some("Rotating"));
-    rotating.any(|rotating| text(rotating, "/reason") == Some("WaitingForPublication"))
-}
-
-/// Checks that a rotation waits only for publications that cannot publish the next key.
+/// Checks that a rotation waits only for publications that cannot publish the next key. While a `KeyPair` is refused, no publication
+/// selects it, and its rotation stops where it is.
 fn of_waiting_rotation(server: &Server, key_pair: &Value) -> Option<String> {
     let keys = key_pair.pointer("/status/keys").and_then(Value::as_array);
     let next = keys.into_iter().flatten().find(|key| text(key, "/phase") == Some("Next"))?;
     let key = text(next, "/publicKey")?.split(' ').take(2).collect::<Vec<_>>().join(" ");
     let lacking = publication::unpublished(server, key_pair, &key);
-    (waits_for_publication(key_pair) && lacking.is_empty())
+    (waits_for_publication(key_pair) && !publication::published_keys(key_pair).is_empty() && lacking.is_empty())
         .then(|| "the rotation waits for publications, and all of them have the next key".to_owned())
 }
 

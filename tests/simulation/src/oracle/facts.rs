@@ -61,6 +61,13 @@ pub fn ready(key_pair: &Value) -> (&str, &str) {
     })
 }
 
+/// Whether the rotation of a `KeyPair` waits for a publication.
+pub fn waits_for_publication(key_pair: &Value) -> bool {
+    let conditions = key_pair.pointer("/status/conditions").and_then(Value::as_array);
+    let mut rotating = conditions.into_iter().flatten().filter(|of| text(of, "/type") == Some("Rotating"));
+    rotating.any(|rotating| text(rotating, "/reason") == Some("WaitingForPublication"))
+}
+
 /// Whether the spec was edited since the object was created.
 pub fn is_edited(object: &Value) -> bool {
     object.pointer("/metadata/generation").and_then(Value::as_u64).is_some_and(|generation| generation > 1)

@@ -15,7 +15,7 @@ use super::{
     Guarantees,
     facts::{
         accepted, annotation, is_edited, is_import, name, namespace, owner, owners, ready, rotation, text, uid,
-        wanted_secret,
+        waits_for_publication, wanted_secret,
     },
 };
 use crate::{Server, history::Setup, keys::Keys, replica::Host, trace::Trace};
@@ -55,7 +55,12 @@ pub async fn changes_of_a_fresh_operator(
     let keys: BTreeSet<_> = before.keys().chain(after.keys()).collect();
     let key_pairs = server.objects("keypairs");
     let now = server.now();
-    let is_open = |key_pair: &&Value| is_open(key_pair, &key_pairs, guarantees) || is_about_to_rotate(key_pair, now);
+    // A fresh operator has to verify each target first, and until then the status of a rotation that waits names all publications.
+    let is_open = |key_pair: &&Value| {
+        is_open(key_pair, &key_pairs, guarantees)
+            || is_about_to_rotate(key_pair, now)
+            || waits_for_publication(key_pair)
+    };
     let open: BTreeSet<&str> = key_pairs.iter().filter(is_open).map(uid).collect();
     let is_about = |object: &Value| open.contains(uid(object)) || owner(object).is_some_and(|of| open.contains(of));
     let belongs_to_open = |state: &BTreeMap<String, Value>, key: &str| state.get(key).is_some_and(is_about);

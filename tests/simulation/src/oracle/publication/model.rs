@@ -203,8 +203,7 @@ pub fn wanted(publication: &Value, key_pairs: &[&Value]) -> Wanted {
         let own = format!("{}/{}", namespace(publication), name(publication));
         keys.extend(texts(entry, "publicKeys").into_iter().filter_map(key_of).map(|key| (key, own.clone())));
         let prefixes = if is_of_hosts { hosts(entry, is_hashed) } else { vec![Prefix::Options(options(entry))] };
-        let is_revoked = text(entry, "/marker") == Some("Revoked");
-        for (key, comment) in keys.into_iter().filter(|(key, _)| is_revoked || !is_certificate(key)) {
+        for (key, comment) in keys.into_iter().filter(|(key, _)| !is_certificate(key)) {
             for prefix in &prefixes {
                 let is_same = |line: &Line| line.key == key && (!is_of_hosts || line.prefix == *prefix);
                 if !wanted.lines.iter().any(is_same) {

@@ -45,7 +45,7 @@ pub async fn adopt(cluster: &Cluster, args: &AdoptArgs) -> Result<(), Error> {
     check_owner(&secret, name, existing.as_ref())?;
     check_adopter(cluster, &secret, name).await?;
     // First the Secret, so that the new KeyPair finds it handed over.
-    annotate(cluster, &args.secret, name).await?;
+    annotate(cluster, &secret, name).await?;
     output::line(&format!("secret/{} annotated: {ADOPT_ANNOTATION}={name}", args.secret))?;
     if let Some(pair) = &pair {
         output::line(&create_object(cluster, pair).await?)?;
@@ -62,13 +62,17 @@ pub async fn adopt(cluster: &Cluster, args: &AdoptArgs) -> Result<(), Error> {
     Ok(())
 }
 
-async fn annotate(cluster: &Cluster, secret: &str, name: &str) -> Result<(), Error> {
-    let edit = json!({ "metadata": { "annotations": { ADOPT_ANNOTATION: name } } });
+/// Hands over the Secret that was checked, and no other that has taken its place since.
+async fn annotate(cluster: &Cluster, secret: &Secret, name: &str) -> Result<(), Error> {
+    let edit = json!({ "metadata": {
+        "uid": secret.uid(), "resourceVersion": secret.resource_version(), "annotations": { ADOPT_ANNOTATION: name },
+    } });
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
     let secrets = cluster.secrets();
     let edit = Patch::Merge(&edit);
-    let patched = secrets.patch_metadata(secret, &params, &edit);
-    request(cluster.subject("patch", Kind::Secret, secret), patched).await.map(drop)
+    let secret = secret.name_any();
+    let patched = secrets.patch_metadata(&secret, &params, &edit);
+    request(cluster.subject("patch", Kind::Secret, &secret), patched).await.map(drop)
 }
 
 /// Whether this KeyPair can adopt the Secret.

@@ -67,13 +67,23 @@ fn hashed_hosts_have_a_line_each_and_stay_the_same() {
 }
 
 #[test]
-fn a_revoked_certificate_stays() {
+fn only_a_literal_certificate_is_revoked() {
     let entry = |marker| EntryParameters { marker, ..hosts(&["a"]) };
     let certificates = || selected(&[certificate("shop", "c")]);
     let entries = vec![entry(None), entry(Some(Marker::CertAuthority)), entry(Some(Marker::Revoked))];
-    let rendered = rendered(entries, false, &[certificates(), certificates(), certificates()]);
-    assert_eq!(rendered.data["known_hosts"], "@revoked a ssh-ed25519-cert-v01@openssh.com CERT shop/c\n");
-    assert_eq!((rendered.keys, rendered.certificates), (1, 1));
+    let of_pairs = rendered(entries, false, &[certificates(), certificates(), certificates()]);
+    assert_eq!((of_pairs.data["known_hosts"].as_str(), of_pairs.keys, of_pairs.certificates), ("", 0, 1));
+    let certificate = include_str!("../../../../tests/vectors/public/ed25519-by-ed25519.cert");
+    let literal = |marker| EntryParameters {
+        key_pair: None,
+        selector: None,
+        public_keys: Some(vec![certificate.trim().to_owned()]),
+        ..entry(marker)
+    };
+    let nothing = || Resolved::default();
+    let literals = rendered(vec![literal(None), literal(Some(Marker::Revoked))], false, &[nothing(), nothing()]);
+    assert!(literals.data["known_hosts"].starts_with("@revoked a ssh-ed25519-cert-v01@openssh.com AAAA"));
+    assert_eq!((literals.keys, literals.certificates), (1, 1));
 }
 
 #[test]

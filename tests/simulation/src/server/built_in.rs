@@ -150,7 +150,7 @@ fn config_map_mistakes(config_map: &Value) -> Vec<Mistake> {
         found.push(Mistake::invalid(format!("data[{key}]"), &json!(key), "duplicate of key present in binaryData"));
     }
     if size + size_of_bytes > MAX_DATA {
-        found.push(too_long(""));
+        found.push(too_long("[]"));
     }
     found
 }

@@ -191,7 +191,7 @@ fn normalized(record: &Record) -> Vec<Answer> {
         uids: BTreeMap::new(),
         versions,
         uid: Regex::new("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}").unwrap(),
-        record: Regex::new(r"(ResourceVersion in record |current: |resource version: )\(?\d+( \(\d+\))?\)?").unwrap(),
+        record: Regex::new(r"(ResourceVersion in record |ResourceVersion in the precondition |current: |resource version: )\(?\d+( \(\d+\))?\)?").unwrap(),
     };
     record
         .0

@@ -58,7 +58,7 @@ impl Recorder {
         let events = Arc::<Mutex<Events>>::default();
         let mut watches = JoinSet::new();
         for (resource, group, version, kind) in RESOURCES {
-            let kind = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
+            let kind = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), resource);
             let api: Api<DynamicObject> = Api::all_with(client.clone(), &kind);
             let list = api.list(&ListParams::default().limit(1)).await.expect("the list succeeds");
             let version = list.metadata.resource_version.expect("a list has a resource version");

@@ -12,7 +12,7 @@ OPERATOR := $(if $(PROGRAMS),$(PROGRAMS)/keypair-operator,cargo run --quiet --)
 CHART_FILES := charts/keypair-operator/files
 CHART_POLICIES := $(CHART_FILES)/admission-policies.yaml
 
-.PHONY: help build demo test fuzz simulate mutations soak foreign fips bench image crds docs picture fmt lint zizmor msrv deny advisories
+.PHONY: help build demo test fuzz simulate mutations soak foreign fips bench image crds docs picture recording fmt lint zizmor msrv deny advisories
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -20,7 +20,7 @@ help: ## List the targets
 build: ## Build the operator and the programs that the tests start
 	cargo build --workspace
 
-demo: ## Run the operator against a real API server on loopback and show the results (KEEP=1: leave it running)
+demo: ## Show what the operator does, in one screen, against a real API server on loopback (KEEP=1: leave it running)
 	@hack/demo.sh
 
 test: ## Run all tests, two programs at once (TEST_JOBS=1: one after the other)
@@ -94,6 +94,9 @@ picture: ## Draw the dashboard (docs/dashboard.svg) from a Prometheus under two 
 	@assets=$$(hack/controlplane.sh); export KUBEBUILDER_ASSETS=$$assets; \
 	cargo build --workspace; \
 	UPDATE_PICTURE=1 cargo test --quiet --test dashboard every_panel_and_every_alert_has_an_answer
+
+recording: ## Record the demo for the README (docs/demo.svg)
+	@hack/recording.sh
 
 fmt: ## Format the sources
 	cargo fmt --all

@@ -13,6 +13,7 @@ mod cluster;
 mod fairness;
 mod load;
 mod null;
+mod peers;
 mod picture;
 mod process;
 mod publication;

@@ -12,7 +12,7 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    picture,
+    peers, picture,
     section::{Section, Table},
 };
 
@@ -27,25 +27,7 @@ const INTRODUCTION: &str = "\
 `make bench` writes this page. Each section is one run on one machine. Absolute figures depend on that machine; compare the ratios to
 the programs that ran beside the operator. `cargo bench --bench scale -- report` generates the page again from `target/bench`.
 
-![Throughput, memory and start](benchmarks.svg)
-";
-
-const PEERS: &str = "\
-## Other operators
-
-Measured earlier, with the same load on the same kind of machine (two cores shared by operator, API server, etcd and load
-generator), each with its default settings unless noted:
-
-| operator | 200 RSA-2048 | requests per key | 500 Ed25519 | memory |
-|---|---|---|---|---|
-| mittwald/kubernetes-secret-generator 3.4.1 | 23 s | 2 | | 39 MiB |
-| carvel secretgen-controller 0.17.0 | 29 s | 5 | | 48 MiB |
-| external-secrets 2.9.0 | 30 s | 7 | 50 s | 96 MiB; 142 MiB for 2,000 pairs |
-| external-secrets, 16 workers, no client throttling | 11.5 s | 7 | 5.8 s | |
-";
-
-const PEERS_END: &str = "\
-When external-secrets restarts with 2,000 pairs, it reads every Secret again: 2,000 requests, 39 s.
+![Time, memory and start, beside other operators](benchmarks.svg)
 ";
 
 pub fn run() {
@@ -62,7 +44,8 @@ pub fn run() {
         write!(page, "\n## {}\n\n{}\n", section.title, wrap(&section.method)).unwrap();
         section.tables.iter().for_each(|table| write_table(&mut page, table));
         if section.title == "From create to Ready" {
-            write!(page, "\n{}", peers(section)).unwrap();
+            let rate = |kind: &str| section.figures.get(&format!("{kind} ours"));
+            write!(page, "\n{}", peers::page(rate("RSA-2048"), rate("Ed25519"))).unwrap();
         }
     }
     if let Some(table) = micro() {
@@ -101,16 +84,6 @@ fn write_table(page: &mut String, table: &Table) {
     *page += &row(&table.head);
     writeln!(page, "|{}", "---|".repeat(table.head.len())).unwrap();
     table.rows.iter().for_each(|cells| *page += &row(cells));
-}
-
-/// The results of other operators, beside those of this run.
-fn peers(settle: &Section) -> String {
-    let time = |count: f64, kind: &str| {
-        let rate = settle.figures.get(&format!("{kind} ours"));
-        rate.map_or(String::new(), |rate| format!("{:.1} s", count / rate))
-    };
-    let (rsa, small) = (time(200.0, "RSA-2048"), time(500.0, "Ed25519"));
-    format!("{PEERS}| keypair-operator, in this run | {rsa} | 2 | {small} | see below |\n\n{PEERS_END}")
 }
 
 /// A neutral description of the machine.

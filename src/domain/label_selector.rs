@@ -19,6 +19,8 @@ pub const MAX_REQUIREMENTS: usize = 16;
 
 /// The size limit of the labels of a `KeyPair` in bytes, keys and values. Beyond it, no selector matches the `KeyPair`.
 pub const MAX_LABEL_BYTES: usize = 4096;
+/// The maximum number of labels of a `KeyPair`. Beyond it, no selector matches the `KeyPair`.
+pub const MAX_LABELS: usize = 64;
 
 /// Requirements that a set of labels must all meet. An empty list selects everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -83,11 +85,17 @@ impl LabelSelector {
     /// Whether the selector matches these labels.
     #[must_use]
     pub fn selects(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.selects_by(|key| labels.get(key).map(String::as_str))
+    }
+
+    /// Whether the selector matches the labels with the values that `value` finds by key.
+    pub fn selects_by<'a>(&self, value: impl Fn(&str) -> Option<&'a str>) -> bool {
+        let is_in = |values: &[String], value: &str| values.iter().any(|it| it == value);
         self.0.iter().all(|requirement| match requirement {
-            Requirement::Exists(key) => labels.contains_key(key),
-            Requirement::Absent(key) => !labels.contains_key(key),
-            Requirement::In(key, values) => labels.get(key).is_some_and(|value| values.contains(value)),
-            Requirement::NotIn(key, values) => labels.get(key).is_none_or(|value| !values.contains(value)),
+            Requirement::Exists(key) => value(key).is_some(),
+            Requirement::Absent(key) => value(key).is_none(),
+            Requirement::In(key, values) => value(key).is_some_and(|value| is_in(values, value)),
+            Requirement::NotIn(key, values) => value(key).is_none_or(|value| !is_in(values, value)),
         })
     }
 

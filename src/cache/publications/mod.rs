@@ -37,7 +37,7 @@ use crate::{
     },
     domain::publication::{
         Publication, PublicationKind, PublicationProgress, PublicationReason, PublicationRef, PublishedKeys, Resolved,
-        check,
+        Source, check,
     },
 };
 
@@ -99,11 +99,11 @@ impl Publications {
             Event::InitDone => state.end_list(key_pairs),
             Event::Apply(key_pair) => {
                 let (namespace, name) = names(key_pair);
-                return state.apply_pair(&namespace, &name, Some(watched(key_pair, false)));
+                return state.apply_pair(&namespace, &name, Some(watched(key_pair, false)), key_pairs);
             }
             Event::Delete(key_pair) => {
                 let (namespace, name) = names(key_pair);
-                return state.apply_pair(&namespace, &name, None);
+                return state.apply_pair(&namespace, &name, None, key_pairs);
             }
         }
         Vec::new()
@@ -138,14 +138,15 @@ impl Publications {
         self.lock().resolve(reference, publication)
     }
 
-    /// Records the keys that a publication verifiably has in its target. Returns the `KeyPair`s whose next key is newly among them.
-    pub fn set_published(&self, reference: &PublicationRef, keys: PublishedKeys) -> Vec<ObjectRef<KeyPair>> {
-        self.lock().set_published(reference, Some(keys))
+    /// Records the keys that the publication with this UID verifiably has in its target. Returns the `KeyPair`s whose next key is newly
+    /// among them.
+    pub fn set_published(&self, reference: &PublicationRef, uid: &str, keys: PublishedKeys) -> Vec<ObjectRef<KeyPair>> {
+        self.lock().set_published(reference, uid, keys)
     }
 
-    /// Records that the target of a publication has changed, and is not known to hold anything.
-    pub fn forget_published(&self, reference: &PublicationRef) {
-        self.lock().set_published(reference, None);
+    /// Records that the target of the publication with this UID has changed, and is not known to hold anything.
+    pub fn forget_published(&self, reference: &PublicationRef, uid: &str) {
+        self.lock().forget_published(reference, uid);
     }
 
     /// Whether every publication that selects this pair has this line of it in its target.
@@ -188,8 +189,17 @@ fn change<K: PublicationResource>(publication: &K) -> Change {
     let checked = check(&publication.parameters());
     Change {
         uid: publication.uid().unwrap_or_default(),
-        sources: checked.entries.into_iter().map(|entry| entry.map(|entry| entry.source)).collect(),
+        sources: checked.entries.into_iter().map(|entry| entry.map(|entry| without_keys(entry.source))).collect(),
         reason: publication.status().and_then(reason),
+        is_being_deleted: publication.meta().deletion_timestamp.is_some(),
+    }
+}
+
+/// The source without its literal keys, which may be large, and for which nothing is looked up.
+fn without_keys(source: Source) -> Source {
+    match source {
+        Source::PublicKeys(_) => Source::PublicKeys(Vec::new()),
+        Source::KeyPair { .. } | Source::Selector { .. } => source,
     }
 }
 

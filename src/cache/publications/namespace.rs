@@ -8,7 +8,7 @@ use std::{
 use super::{
     PairLookup,
     pair::{Interner, PairState, WatchedPair},
-    selectors::{EntryId, Selectors},
+    selectors::{EntryId, Room, Selector, Selectors},
 };
 use crate::{
     cache::watched::{Labels, PairLabels},
@@ -23,7 +23,7 @@ pub(super) struct Pairs {
     /// The publications that name a pair, which may not exist.
     named: BTreeMap<String, BTreeSet<EntryId>>,
     selectors: Selectors,
-    /// The pairs that an entry selects, and those that are too large for the store.
+    /// The pairs that an entry selects and may see, and those that are too large for the store.
     kept: BTreeMap<Arc<str>, KeptPair>,
 }
 
@@ -47,8 +47,13 @@ impl Pairs {
 
     /// The pairs that the selector of this entry matches, in the order of their names.
     pub(super) fn matched(&self, entry: EntryId) -> impl Iterator<Item = &PairState> {
-        let names = self.selectors.get(entry).into_iter().flat_map(|selector| &selector.matched);
+        let names = self.selectors.get(entry).into_iter().flat_map(Selector::matched);
         names.filter_map(|name| self.state(name))
+    }
+
+    /// Whether this entry matches more pairs than there is room for.
+    pub(super) fn is_short(&self, entry: EntryId) -> bool {
+        self.selectors.get(entry).is_some_and(Selector::is_short)
     }
 
     /// The entries that select a pair: those that name it, and those whose selector matches it.
@@ -57,8 +62,9 @@ impl Pairs {
         named.chain(self.kept.get(name).into_iter().flat_map(|pair| &pair.selected_by)).copied()
     }
 
-    /// Applies a change of a pair (`None`: it is gone), and returns the entries for which it changes something. `is_visible` tells whether
-    /// an entry may see a pair in this state.
+    /// Applies a change of a pair (`None`: it is gone), and returns the entries for which it changes something, and those whose matches
+    /// may be incomplete although there is room again. `is_visible` tells whether an entry may see a pair in this state: the others do not
+    /// match it, so that nobody fills the memory with the pairs of another namespace.
     pub(super) fn apply(
         &mut self,
         name: &str,
@@ -67,22 +73,20 @@ impl Pairs {
         is_visible: impl Fn(EntryId, &PairState) -> bool,
     ) -> BTreeSet<EntryId> {
         let before = self.kept.remove(name);
-        let matched = self.update_labels(name, pair.as_ref().map(|pair| &pair.labels), interner);
+        let mut matched = self.update_labels(name, pair.as_ref().map(|pair| &pair.labels), interner);
+        matched.retain(|entry| pair.as_ref().is_some_and(|pair| is_visible(*entry, &pair.state)));
         let (before, matched_before) = match before {
             Some(KeptPair { state, selected_by, .. }) => (Some(state), selected_by),
             None => (None, BTreeSet::new()),
         };
         let shared: Arc<str> = name.into();
+        let mut affected = BTreeSet::new();
         for gone in matched_before.difference(&matched) {
-            if let Some(selector) = self.selectors.get_mut(*gone) {
-                selector.matched.remove(name);
+            if self.selectors.get_mut(*gone).is_some_and(|selector| selector.remove(name)) {
+                affected.insert(*gone);
             }
         }
-        for new in matched.difference(&matched_before) {
-            if let Some(selector) = self.selectors.get_mut(*new) {
-                selector.matched.insert(Arc::clone(&shared));
-            }
-        }
+        matched.retain(|entry| self.selectors.get_mut(*entry).is_some_and(|selector| selector.add(&shared)));
         let after = pair.as_ref().map(|pair| &pair.state);
         let is_seen = |entry, state: Option<&PairState>| state.is_some_and(|state| is_visible(entry, state));
         let differs = |entry, before: Option<&PairState>, after: Option<&PairState>, existence_counts: bool| {
@@ -96,14 +100,16 @@ impl Pairs {
         };
         // Whether a named pair exists makes a difference, too.
         let naming = self.named.get(name).into_iter().flatten().copied();
-        let mut affected: BTreeSet<EntryId> =
-            naming.filter(|entry| differs(*entry, before.as_ref(), after, true)).collect();
+        affected.extend(naming.filter(|entry| differs(*entry, before.as_ref(), after, true)));
         affected.extend(matched_before.union(&matched).copied().filter(|entry| {
             let before = before.as_ref().filter(|_| matched_before.contains(entry));
             differs(*entry, before, after.filter(|_| matched.contains(entry)), false)
         }));
         if let Some(WatchedPair { state, is_summarized, .. }) = pair {
-            self.keep(shared, KeptPair { state, selected_by: matched, is_summarized });
+            let mut naming = self.named.get(name).into_iter().flatten();
+            if is_summarized || !matched.is_empty() || naming.any(|entry| is_visible(*entry, &state)) {
+                self.kept.insert(shared, KeptPair { state, selected_by: matched, is_summarized });
+            }
         }
         affected
     }
@@ -134,13 +140,7 @@ impl Pairs {
         self.labels.get(name).unwrap_or(&PairLabels::None)
     }
 
-    fn keep(&mut self, name: Arc<str>, pair: KeptPair) {
-        if pair.is_summarized || !pair.selected_by.is_empty() || self.named.contains_key(&*name) {
-            self.kept.insert(name, pair);
-        }
-    }
-
-    /// Adds an entry that names a pair.
+    /// Adds an entry that names a pair. `look_up` finds it if the entry may see it.
     pub(super) fn add_named(&mut self, name: &str, entry: EntryId, look_up: impl Fn(&str) -> Option<PairState>) {
         self.named.entry(name.to_owned()).or_default().insert(entry);
         if !self.kept.contains_key(name)
@@ -150,37 +150,47 @@ impl Pairs {
         }
     }
 
-    /// Adds an entry with a selector. Looks at the pairs with labels or, if the selector matches pairs without labels, at all pairs.
-    pub(super) fn add_selector(
-        &mut self,
-        namespace: &str,
-        entry: EntryId,
-        selector: LabelSelector,
-        pairs: &impl PairLookup,
-    ) {
-        self.selectors.insert(entry, selector);
-        self.match_selector(namespace, entry, pairs);
+    /// Adds an entry with a selector, which matches nothing before [`Self::match_pairs`].
+    pub(super) fn add_selector(&mut self, entry: EntryId, selector: LabelSelector, room: &Arc<Room>) {
+        self.selectors.insert(entry, selector, room);
     }
 
-    fn match_selector(&mut self, namespace: &str, entry: EntryId, pairs: &impl PairLookup) {
-        let Some(selector) = self.selectors.get(entry) else { return };
-        let names: Vec<Arc<str>> = if selector.demands_label() {
-            let with_labels = self.labels.iter().filter(|(_, labels)| selector.matches(labels));
-            with_labels.map(|(name, _)| Arc::clone(name)).collect()
+    /// Matches the pairs with these new entries (`None`: with all). Looks at the pairs with labels or, if a selector matches pairs without
+    /// labels, at all pairs, and reads each only once.
+    pub(super) fn match_pairs(
+        &mut self,
+        namespace: &str,
+        new: Option<&BTreeSet<EntryId>>,
+        pairs: &impl PairLookup,
+        is_visible: impl Fn(EntryId, &PairState) -> bool,
+    ) {
+        let demands_label = |entry| self.selectors.get(entry).is_none_or(Selector::demands_label);
+        let looks_at_all =
+            new.map_or(self.selectors.look_at_all(), |new| !new.iter().all(|entry| demands_label(*entry)));
+        let names: Vec<Arc<str>> = if looks_at_all {
+            pairs.names(namespace).into_iter().map(Into::into).collect()
         } else {
-            let names = pairs.names(namespace).into_iter();
-            names.filter(|name| selector.matches(self.labels_of(name))).map(Into::into).collect()
+            self.labels.keys().cloned().collect()
         };
-        for name in &names {
-            if let Some(pair) = self.kept.get_mut(name) {
-                pair.selected_by.insert(entry);
-            } else if let Some(state) = pairs.pair(namespace, name) {
-                let pair = KeptPair { state, selected_by: BTreeSet::from([entry]), is_summarized: false };
-                self.kept.insert(Arc::clone(name), pair);
+        for name in names {
+            let labels = self.labels_of(&name);
+            let matches = |entry: &EntryId| self.selectors.get(*entry).is_some_and(|selector| selector.matches(labels));
+            let mut selecting: BTreeSet<EntryId> = match new {
+                Some(new) => new.iter().copied().filter(matches).collect(),
+                None => self.selectors.matching(labels),
+            };
+            if selecting.is_empty() {
+                continue;
             }
-        }
-        if let Some(selector) = self.selectors.get_mut(entry) {
-            selector.matched = names.into_iter().collect();
+            let read = if self.kept.contains_key(&name) { None } else { pairs.pair(namespace, &name) };
+            let Some(state) = self.state(&name).or(read.as_ref()) else { continue };
+            selecting.retain(|entry| is_visible(*entry, state));
+            selecting.retain(|entry| self.selectors.get_mut(*entry).is_some_and(|selector| selector.add(&name)));
+            if let Some(pair) = self.kept.get_mut(&name) {
+                pair.selected_by.extend(selecting);
+            } else if let Some(state) = read.filter(|_| !selecting.is_empty()) {
+                self.kept.insert(name, KeptPair { state, selected_by: selecting, is_summarized: false });
+            }
         }
     }
 
@@ -206,8 +216,12 @@ impl Pairs {
     }
 
     fn drop_unselected(&mut self, name: &str) {
-        if let Some((name, pair)) = self.kept.remove_entry(name) {
-            self.keep(name, pair);
+        if let Some(pair) = self.kept.get(name)
+            && !pair.is_summarized
+            && pair.selected_by.is_empty()
+            && !self.named.contains_key(name)
+        {
+            self.kept.remove(name);
         }
     }
 
@@ -218,7 +232,9 @@ impl Pairs {
         listed: BTreeMap<String, WatchedPair>,
         pairs: &impl PairLookup,
         interner: &mut Interner,
+        is_visible: impl Fn(EntryId, &PairState) -> bool,
     ) {
+        self.selectors.clear();
         for (_, labels) in std::mem::take(&mut self.labels) {
             if let PairLabels::Some(labels) = labels {
                 interner.release(&labels);
@@ -239,16 +255,22 @@ impl Pairs {
                 self.kept.insert(name, KeptPair { state, selected_by: BTreeSet::new(), is_summarized });
             }
         }
-        for name in self.named.keys().cloned().collect::<Vec<_>>() {
+        for (name, naming) in &self.named {
             if !self.kept.contains_key(name.as_str())
-                && let Some(state) = pairs.pair(namespace, &name)
+                && let Some(state) = pairs.pair(namespace, name)
+                && naming.iter().any(|entry| is_visible(*entry, &state))
             {
                 let pair = KeptPair { state, selected_by: BTreeSet::new(), is_summarized: false };
-                self.kept.insert(name.into(), pair);
+                self.kept.insert(name.as_str().into(), pair);
             }
         }
-        for entry in self.selectors.ids() {
-            self.match_selector(namespace, entry, pairs);
-        }
+        self.match_pairs(namespace, None, pairs, is_visible);
+    }
+}
+
+#[cfg(test)]
+impl Pairs {
+    pub(super) fn kept(&self) -> usize {
+        self.kept.len()
     }
 }

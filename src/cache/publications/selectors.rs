@@ -2,38 +2,102 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
 };
 
 use crate::{
     cache::watched::{Labels, PairLabels},
-    domain::label_selector::LabelSelector,
+    domain::{label_selector::LabelSelector, publication::bounds::MAX_MATCHES},
 };
 
-/// An entry of a publication: the number of the publication, and the index of the entry.
-pub(super) type EntryId = (u32, usize);
+/// An entry of a publication: the number of the publication, and the index of the entry. Entries with the same source share that of the
+/// first of them.
+pub(super) type EntryId = (u64, usize);
 
-/// A selector, and the pairs that it matches.
+/// Room for the matches of one publication, for all its selectors together.
+#[derive(Debug, Default)]
+pub(super) struct Room {
+    used: AtomicUsize,
+    was_short: AtomicBool,
+}
+
+impl Room {
+    /// Whether pairs may be missing that would now find room. A tenth has to be free, because to fill it, all pairs are looked at.
+    pub(super) fn can_be_filled(&self) -> bool {
+        self.was_short.load(Ordering::Relaxed) && self.used.load(Ordering::Relaxed) <= MAX_MATCHES - MAX_MATCHES / 10
+    }
+
+    /// The number of matches.
+    #[cfg(test)]
+    pub(super) fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+}
+
+/// A selector, and the pairs that it matches and whose state its publication may see.
 #[derive(Debug)]
 pub(super) struct Selector {
-    selector: LabelSelector,
-    pub(super) matched: BTreeSet<Arc<str>>,
+    labels: LabelSelector,
+    matched: BTreeSet<Arc<str>>,
+    room: Arc<Room>,
+    is_short: bool,
 }
 
 impl Selector {
+    /// Records a match, if there is room for it.
+    pub(super) fn add(&mut self, name: &Arc<str>) -> bool {
+        if self.matched.contains(name) {
+            return true;
+        }
+        if self.room.used.load(Ordering::Relaxed) >= MAX_MATCHES {
+            self.is_short = true;
+            self.room.was_short.store(true, Ordering::Relaxed);
+            return false;
+        }
+        self.room.used.fetch_add(1, Ordering::Relaxed);
+        self.matched.insert(Arc::clone(name))
+    }
+
+    /// Removes a match. Returns whether pairs may be missing that would now find room.
+    pub(super) fn remove(&mut self, name: &str) -> bool {
+        if self.matched.remove(name) {
+            self.room.used.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.room.can_be_filled()
+    }
+
+    /// Removes all matches.
+    pub(super) fn clear(&mut self) {
+        self.room.used.fetch_sub(self.matched.len(), Ordering::Relaxed);
+        self.matched.clear();
+        self.is_short = false;
+    }
+
+    /// Whether there was no room for some pairs.
+    pub(super) fn is_short(&self) -> bool {
+        self.is_short
+    }
+
+    /// The pairs, in the order of their names.
+    pub(super) fn matched(&self) -> &BTreeSet<Arc<str>> {
+        &self.matched
+    }
+
     /// Whether it matches a pair with these labels.
     pub(super) fn matches(&self, labels: &PairLabels<Arc<Labels>>) -> bool {
-        static NO_LABELS: Labels = Labels::new();
         match labels {
-            PairLabels::None => self.selector.selects(&NO_LABELS),
-            PairLabels::Some(labels) => self.selector.selects(labels),
+            PairLabels::None => self.labels.selects_by(|_| None),
+            PairLabels::Some(labels) => self.labels.selects_by(|key| labels.get(key)),
             PairLabels::TooLarge => false,
         }
     }
 
     /// Whether it matches only pairs that have labels.
     pub(super) fn demands_label(&self) -> bool {
-        self.selector.demanded_label().is_some()
+        self.labels.demanded_label().is_some()
     }
 }
 
@@ -60,11 +124,17 @@ impl Selectors {
         self.all.get_mut(&entry)
     }
 
-    pub(super) fn ids(&self) -> Vec<EntryId> {
-        self.all.keys().copied().collect()
+    /// Removes all matches of all selectors.
+    pub(super) fn clear(&mut self) {
+        self.all.values_mut().for_each(Selector::clear);
     }
 
-    pub(super) fn insert(&mut self, entry: EntryId, selector: LabelSelector) {
+    /// Whether some of them match pairs without labels.
+    pub(super) fn look_at_all(&self) -> bool {
+        !self.others.is_empty()
+    }
+
+    pub(super) fn insert(&mut self, entry: EntryId, selector: LabelSelector, room: &Arc<Room>) {
         match places(&selector) {
             Some((key, values)) => {
                 let by_value = self.by_label.entry(key).or_default();
@@ -74,12 +144,16 @@ impl Selectors {
             }
             None => drop(self.others.insert(entry)),
         }
-        self.all.insert(entry, Selector { selector, matched: BTreeSet::new() });
+        let room = Arc::clone(room);
+        self.all.insert(entry, Selector { labels: selector, matched: BTreeSet::new(), room, is_short: false });
     }
 
     /// Removes a selector, and returns the pairs that it matched.
     pub(super) fn remove(&mut self, entry: EntryId) -> BTreeSet<Arc<str>> {
-        let Some(Selector { selector, matched }) = self.all.remove(&entry) else { return BTreeSet::new() };
+        let Some(Selector { labels: selector, matched, room, .. }) = self.all.remove(&entry) else {
+            return BTreeSet::new();
+        };
+        room.used.fetch_sub(matched.len(), Ordering::Relaxed);
         self.others.remove(&entry);
         if let Some((key, values)) = places(&selector)
             && let Some(by_value) = self.by_label.get_mut(&key)
@@ -103,7 +177,7 @@ impl Selectors {
         if let PairLabels::Some(labels) = labels {
             for (key, value) in labels.iter() {
                 let Some(by_value) = self.by_label.get(key) else { continue };
-                let found = [by_value.get(&None), by_value.get(&Some(value.clone()))];
+                let found = [by_value.get(&None), by_value.get(&Some(value.to_owned()))];
                 candidates.extend(found.into_iter().flatten().flatten());
             }
         }

@@ -1,5 +1,7 @@
 //! The state of the index.
 
+mod publications;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -11,7 +13,7 @@ use super::{
     PairLookup,
     namespace::Pairs,
     pair::{Interner, PairState, WatchedPair},
-    selectors::EntryId,
+    selectors::{EntryId, Room},
 };
 use crate::{
     api::KeyPair,
@@ -23,18 +25,20 @@ use crate::{
 pub struct Change {
     /// `metadata.uid`.
     pub uid: String,
-    /// The sources of its entries; `None` for an invalid entry.
+    /// The sources of its entries, without literal keys; `None` for an invalid entry.
     pub sources: Vec<Option<Source>>,
     /// The reason of its condition `Ready`.
     pub reason: Option<&'static str>,
+    /// Whether it is being deleted: then no rotation waits for it.
+    pub is_being_deleted: bool,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct State {
     /// The publications by number, which is shorter than their names.
-    numbers: BTreeMap<PublicationRef, u32>,
-    publications: BTreeMap<u32, Record>,
-    last_number: u32,
+    numbers: BTreeMap<PublicationRef, u64>,
+    publications: BTreeMap<u64, Record>,
+    last_number: u64,
     /// The pairs by namespace.
     pairs: BTreeMap<String, Pairs>,
     labels: Interner,
@@ -50,6 +54,8 @@ struct Record {
     change: Change,
     /// The keys that are verifiably in its target; `None` if that is not known.
     published: Option<PublishedKeys>,
+    /// For the pairs that its selectors match.
+    room: Arc<Room>,
 }
 
 impl Record {
@@ -74,119 +80,53 @@ impl State {
             self.pairs.entry(namespace.clone()).or_default();
         }
         for (namespace, known) in &mut self.pairs {
-            known.replace(namespace, listed.remove(namespace).unwrap_or_default(), pairs, &mut self.labels);
+            let is_visible = sees(&self.publications, namespace);
+            let listed = listed.remove(namespace).unwrap_or_default();
+            known.replace(namespace, listed, pairs, &mut self.labels, is_visible);
         }
         self.pairs.retain(|_, known| !known.is_empty());
+        // One namespace may have left room for another.
+        let incomplete = self.publications.values().filter(|record| record.room.can_be_filled());
+        for reference in incomplete.map(|record| record.reference.clone()).collect::<Vec<_>>() {
+            self.match_again(&reference, pairs);
+        }
     }
 
     /// Applies a change of a pair (`None`: it is gone), and returns the publications for which it changes something.
-    pub(super) fn apply_pair(&mut self, namespace: &str, name: &str, pair: Option<WatchedPair>) -> Vec<PublicationRef> {
-        let publications = &self.publications;
-        let is_visible = |(number, _): EntryId, pair: &PairState| {
-            publications.get(&number).is_some_and(|record| record.sees(namespace, pair))
-        };
+    pub(super) fn apply_pair(
+        &mut self,
+        namespace: &str,
+        name: &str,
+        pair: Option<WatchedPair>,
+        pairs: &impl PairLookup,
+    ) -> Vec<PublicationRef> {
+        let is_visible = sees(&self.publications, namespace);
         let known = self.pairs.entry(namespace.to_owned()).or_default();
         let entries = known.apply(name, pair, &mut self.labels, is_visible);
         if known.is_empty() {
             self.pairs.remove(namespace);
         }
-        self.publications_of(entries.into_iter())
+        let affected = self.publications_of(entries.into_iter());
+        for reference in &affected {
+            if self.record(reference).is_some_and(|record| record.room.can_be_filled()) {
+                self.match_again(reference, pairs);
+            }
+        }
+        affected
+    }
+
+    /// Matches all pairs again with the selectors of a publication.
+    fn match_again(&mut self, reference: &PublicationRef, pairs: &impl PairLookup) {
+        let Some(record) = self.record(reference) else { return };
+        let (change, published) = (record.change.clone(), record.published.clone());
+        self.remove_publication(reference);
+        self.insert_publication(reference, change, published, pairs);
     }
 
     fn publications_of(&self, entries: impl Iterator<Item = EntryId>) -> Vec<PublicationRef> {
-        let numbers: BTreeSet<u32> = entries.map(|(number, _)| number).collect();
+        let numbers: BTreeSet<u64> = entries.map(|(number, _)| number).collect();
         let records = numbers.iter().filter_map(|number| self.publications.get(number));
         records.map(|record| record.reference.clone()).collect()
-    }
-
-    pub(super) fn begin_publications(&mut self, kind: PublicationKind) {
-        self.listed_publications.remove(&kind);
-    }
-
-    pub(super) fn add_listed_publication(&mut self, kind: PublicationKind, reference: PublicationRef, change: Change) {
-        self.listed_publications.entry(kind).or_default().insert(reference, change);
-    }
-
-    pub(super) fn end_publications(
-        &mut self,
-        kind: PublicationKind,
-        pairs: &impl PairLookup,
-    ) -> Vec<ObjectRef<KeyPair>> {
-        let listed = self.listed_publications.remove(&kind).unwrap_or_default();
-        let is_gone = |reference: &&PublicationRef| reference.kind == kind && !listed.contains_key(reference);
-        let gone: Vec<PublicationRef> = self.numbers.keys().filter(is_gone).cloned().collect();
-        let mut affected: Vec<ObjectRef<KeyPair>> =
-            gone.iter().flat_map(|reference| self.remove_publication(reference)).collect();
-        for (reference, change) in listed {
-            affected.extend(self.apply_publication(&reference, change, pairs));
-        }
-        affected
-    }
-
-    /// Applies a change of a publication, and returns the pairs with a next key that it selected before.
-    pub(super) fn apply_publication(
-        &mut self,
-        reference: &PublicationRef,
-        change: Change,
-        pairs: &impl PairLookup,
-    ) -> Vec<ObjectRef<KeyPair>> {
-        if let Some(record) = self.numbers.get(reference).and_then(|number| self.publications.get_mut(number))
-            && record.change.sources == change.sources
-            && record.change.uid == change.uid
-        {
-            record.change.reason = change.reason;
-            return Vec::new();
-        }
-        // What an edited publication has in its target, it still has.
-        let published = self.record(reference).filter(|record| record.change.uid == change.uid);
-        let published = published.and_then(|record| record.published.clone());
-        let affected = self.remove_publication(reference);
-        self.last_number = self.last_number.wrapping_add(1);
-        let number = self.last_number;
-        for (index, source) in change.sources.iter().enumerate() {
-            let entry = (number, index);
-            match source {
-                Some(Source::KeyPair { namespace, name }) => {
-                    let known = self.pairs.entry(namespace.clone()).or_default();
-                    known.add_named(name, entry, |name| pairs.pair(namespace, name));
-                }
-                Some(Source::Selector { namespace, selector }) => {
-                    let known = self.pairs.entry(namespace.clone()).or_default();
-                    known.add_selector(namespace, entry, selector.clone(), pairs);
-                }
-                Some(Source::PublicKeys(_)) | None => {}
-            }
-        }
-        self.numbers.insert(reference.clone(), number);
-        self.publications.insert(number, Record { reference: reference.clone(), change, published });
-        affected
-    }
-
-    /// Removes a publication, and returns the pairs with a next key that it selected.
-    pub(super) fn remove_publication(&mut self, reference: &PublicationRef) -> Vec<ObjectRef<KeyPair>> {
-        let Some(number) = self.numbers.remove(reference) else { return Vec::new() };
-        let Some(record) = self.publications.remove(&number) else { return Vec::new() };
-        let mut affected = BTreeSet::new();
-        for (index, source) in record.change.sources.iter().enumerate() {
-            let Some(namespace) = namespace_of(source.as_ref()) else { continue };
-            let entry = (number, index);
-            let Some(known) = self.pairs.get_mut(namespace) else { continue };
-            affected.extend(
-                selected(known, entry, source.as_ref())
-                    .filter(|pair| pair.next.is_some())
-                    .filter_map(|pair| pair.published.as_ref())
-                    .map(|pair| (namespace.to_owned(), Arc::clone(&pair.name))),
-            );
-            if let Some(Source::KeyPair { name, .. }) = source {
-                known.remove_named(name, entry);
-            } else {
-                known.remove_selector(entry);
-            }
-            if known.is_empty() {
-                self.pairs.remove(namespace);
-            }
-        }
-        affected.iter().map(|(namespace, name)| ObjectRef::new(name).within(namespace)).collect()
     }
 
     fn record(&self, reference: &PublicationRef) -> Option<&Record> {
@@ -210,17 +150,20 @@ impl State {
                     Source::Selector { namespace, .. } => (namespace, Problem::NothingSelected),
                 };
                 // The entries may have been edited since.
-                let is_current = record.and_then(|record| record.change.sources.get(index)?.as_ref());
-                let known = self.pairs.get(namespace).filter(|_| is_current == Some(&entry.source));
+                let sources = record.map(|record| record.change.sources.as_slice()).unwrap_or_default();
+                let is_same = |source: &Option<Source>| source.as_ref() == Some(&entry.source);
+                let known = self.pairs.get(namespace).filter(|_| sources.get(index).is_some_and(is_same));
+                let id = (number, sources.iter().position(is_same).unwrap_or_default());
                 let mut is_visible = false;
                 let mut pairs = Vec::new();
-                for pair in known.into_iter().flat_map(|known| selected(known, (number, index), Some(&entry.source))) {
+                for pair in known.into_iter().flat_map(|known| selected(known, id, &entry.source)) {
                     if record.is_some_and(|record| record.sees(namespace, pair)) {
                         is_visible = true;
                         pairs.extend(pair.published.clone());
                     }
                 }
                 let problem = match (&entry.source, pairs.is_empty()) {
+                    _ if known.is_some_and(|known| known.is_short(id)) => Some(Problem::TooMany),
                     (_, false) => None,
                     (Source::KeyPair { .. }, true) if is_visible => Some(Problem::NotAccepted),
                     _ => Some(if_none),
@@ -233,17 +176,19 @@ impl State {
     pub(super) fn set_published(
         &mut self,
         reference: &PublicationRef,
-        published: Option<PublishedKeys>,
+        uid: &str,
+        published: PublishedKeys,
     ) -> Vec<ObjectRef<KeyPair>> {
         let Some(number) = self.numbers.get(reference).copied() else { return Vec::new() };
-        let Some(record) = self.publications.get_mut(&number) else { return Vec::new() };
-        let before = std::mem::replace(&mut record.published, published).unwrap_or_default();
+        // While the target was written, another object may have got the name.
+        let record = self.publications.get_mut(&number).filter(|record| record.change.uid == uid);
+        let Some(record) = record else { return Vec::new() };
+        let before = record.published.replace(published).unwrap_or_default();
+        let (record, mut triggered) = (&*record, BTreeSet::new());
         let Some(now) = &record.published else { return Vec::new() };
-        let mut triggered = BTreeSet::new();
-        for (index, source) in record.change.sources.iter().enumerate() {
-            let Some(namespace) = namespace_of(source.as_ref()) else { continue };
+        for (index, namespace, source) in distinct(&record.change.sources) {
             let Some(known) = self.pairs.get(namespace) else { continue };
-            for pair in selected(known, (number, index), source.as_ref()) {
+            for pair in selected(known, (number, index), source).filter(|pair| record.sees(namespace, pair)) {
                 let (Some(next), Some(published)) = (&pair.next, &pair.published) else { continue };
                 let is_in = |keys: &PublishedKeys| keys.contains(namespace, &published.name, next);
                 if is_in(now) && !is_in(&before) {
@@ -254,6 +199,13 @@ impl State {
         triggered.iter().map(|(namespace, name)| ObjectRef::new(name).within(namespace)).collect()
     }
 
+    pub(super) fn forget_published(&mut self, reference: &PublicationRef, uid: &str) {
+        let record = self.numbers.get(reference).and_then(|number| self.publications.get_mut(number));
+        if let Some(record) = record.filter(|record| record.change.uid == uid) {
+            record.published = None;
+        }
+    }
+
     /// The publications that select a pair, and do not have this line of it in their targets.
     pub(super) fn waiting(&self, namespace: &str, name: &str, line: &str) -> Vec<PublicationRef> {
         let Some(known) = self.pairs.get(namespace) else { return Vec::new() };
@@ -261,7 +213,7 @@ impl State {
         let is_waiting = |(number, _): &EntryId| {
             self.publications.get(number).is_some_and(|record| {
                 let has_line = record.published.as_ref().is_some_and(|keys| keys.contains(namespace, name, line));
-                record.sees(namespace, pair) && !has_line
+                record.sees(namespace, pair) && !record.change.is_being_deleted && !has_line
             })
         };
         let mut waiting = self.publications_of(known.selecting(name).filter(is_waiting));
@@ -280,24 +232,44 @@ impl State {
 
 #[cfg(test)]
 impl State {
+    /// The number of pairs in memory that the selectors of a publication match.
+    pub(super) fn matches(&self, reference: &PublicationRef) -> usize {
+        self.record(reference).map_or(0, |record| record.room.used())
+    }
+
+    /// The number of pairs of a namespace in memory.
+    pub(super) fn kept(&self, namespace: &str) -> usize {
+        self.pairs.get(namespace).map_or(0, Pairs::kept)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.numbers.is_empty() && self.publications.is_empty() && self.pairs.is_empty() && self.labels.is_empty()
     }
 }
 
-/// The pairs that an entry selects, shared with it or not.
-fn selected<'a>(known: &'a Pairs, entry: EntryId, source: Option<&Source>) -> impl Iterator<Item = &'a PairState> {
+/// Whether an entry may see a pair of this namespace.
+fn sees<'a>(
+    publications: &'a BTreeMap<u64, Record>,
+    namespace: &'a str,
+) -> impl Fn(EntryId, &PairState) -> bool + use<'a> {
+    move |(number, _), pair| publications.get(&number).is_some_and(|record| record.sees(namespace, pair))
+}
+
+/// The pairs that an entry selects. A pair that it names may be one that it may not see.
+fn selected<'a>(known: &'a Pairs, entry: EntryId, source: &Source) -> impl Iterator<Item = &'a PairState> + use<'a> {
     let named = match source {
-        Some(Source::KeyPair { name, .. }) => known.state(name),
-        _ => None,
+        Source::KeyPair { name, .. } => known.state(name),
+        Source::Selector { .. } | Source::PublicKeys(_) => None,
     };
     named.into_iter().chain(known.matched(entry))
 }
 
-/// The namespace into which an entry looks.
-fn namespace_of(source: Option<&Source>) -> Option<&str> {
-    match source? {
-        Source::KeyPair { namespace, .. } | Source::Selector { namespace, .. } => Some(namespace),
-        Source::PublicKeys(_) => None,
-    }
+/// The different sources that look into a namespace, with the index of the first entry that has it and with that namespace.
+fn distinct(sources: &[Option<Source>]) -> impl Iterator<Item = (usize, &str, &Source)> {
+    sources.iter().enumerate().filter_map(|(index, source)| {
+        let source = source.as_ref()?;
+        let is_first = !sources.iter().take(index).flatten().any(|before| before == source);
+        let (Source::KeyPair { namespace, .. } | Source::Selector { namespace, .. }) = source else { return None };
+        is_first.then_some((index, namespace.as_str(), source))
+    })
 }

@@ -14,7 +14,7 @@ use crate::{
     cache::watched::Labels,
     domain::{
         label_selector::LabelSelector,
-        publication::{Entry, KeyOptions, Layout, Line, Problem, PublishedKey, PublishedPair, Source},
+        publication::{Entry, KeyOptions, Layout, Line, Problem, PublishedKey, PublishedPair, bounds::MAX_MATCHES},
     },
 };
 
@@ -45,7 +45,7 @@ fn labels() -> impl Strategy<Value = PairLabels> {
     };
     let some = (label("team", &["red", "blue"]), label("tier", &["gold"])).prop_map(|(team, tier)| {
         let labels: Labels = team.into_iter().chain(tier).collect();
-        if labels.is_empty() { PairLabels::None } else { PairLabels::Some(labels) }
+        if labels == Labels::default() { PairLabels::None } else { PairLabels::Some(labels) }
     });
     prop_oneof![9 => some, 1 => Just(PairLabels::TooLarge)]
 }
@@ -142,8 +142,8 @@ impl Model {
             Source::Selector { namespace: of, selector } => {
                 of == namespace
                     && match &pair.labels {
-                        PairLabels::None => selector.selects(&Labels::new()),
-                        PairLabels::Some(labels) => selector.selects(labels),
+                        PairLabels::None => selector.selects(&BTreeMap::new()),
+                        PairLabels::Some(labels) => selector.selects_by(|key| labels.get(key)),
                         PairLabels::TooLarge => false,
                     }
             }
@@ -208,7 +208,7 @@ fn publication(reference: &PublicationRef, sources: &[Option<Source>]) -> Public
 }
 
 fn change_to(sources: &[Option<Source>]) -> Change {
-    Change { uid: "1".to_owned(), sources: sources.to_vec(), reason: None }
+    Change { uid: "1".to_owned(), sources: sources.to_vec(), reason: None, is_being_deleted: false }
 }
 
 fn owned((namespace, name): PairName) -> (String, String) {
@@ -232,7 +232,8 @@ fn step(model: &mut Model, index: &mut State, operation: Operation) {
             }
             selecting.extend(model.selecting(&key));
             selecting.extend(selecting_before);
-            let affected: BTreeSet<PublicationRef> = index.apply_pair(name.0, name.1, pair).into_iter().collect();
+            let affected: BTreeSet<PublicationRef> =
+                index.apply_pair(name.0, name.1, pair, model).into_iter().collect();
             let changed: BTreeSet<PublicationRef> =
                 model.publications.keys().filter(|it| model.resolve(it) != before.resolve(it)).cloned().collect();
             assert!(affected.is_superset(&changed), "{affected:?} lacks some of {changed:?}");
@@ -274,7 +275,7 @@ fn step(model: &mut Model, index: &mut State, operation: Operation) {
             let digests = keys
                 .iter()
                 .map(|((namespace, name), number)| ((*namespace).into(), (*name).into(), line(*number).into()));
-            let triggered = index.set_published(&reference, Some(PublishedKeys::new(digests)));
+            let triggered = index.set_published(&reference, "1", PublishedKeys::new(digests));
             if !model.publications.contains_key(&reference) {
                 assert!(triggered.is_empty());
                 return;
@@ -285,7 +286,8 @@ fn step(model: &mut Model, index: &mut State, operation: Operation) {
                 let key = ((*namespace).to_owned(), (*name).to_owned());
                 let pair = model.pairs.get(&key);
                 let is_selected = pair.is_some_and(|pair| {
-                    model.publications[&reference].iter().flatten().any(|it| Model::selects(it, &key, pair))
+                    Model::is_visible(&reference, &key.0, pair)
+                        && model.publications[&reference].iter().flatten().any(|it| Model::selects(it, &key, pair))
                 });
                 let is_next = pair.is_some_and(|it| it.state.next.as_deref() == Some(&line(*number)));
                 if is_next && is_selected {
@@ -329,6 +331,96 @@ proptest! {
         step(&mut model, &mut index, Operation::Relist(BTreeMap::new()));
         prop_assert!(index.is_empty());
     }
+}
+
+fn in_shop(name: &str) -> PublicationRef {
+    PublicationRef { kind: PublicationKind::AuthorizedKeys, namespace: "shop".to_owned(), name: name.to_owned() }
+}
+
+fn selecting_in(namespace: &str, selector: &str) -> Source {
+    Source::Selector { namespace: namespace.to_owned(), selector: selector.parse().unwrap() }
+}
+
+/// Pairs of the namespace `ops`, shared with these namespaces.
+fn pairs_of_ops(count: usize, share_with: &[&str]) -> Model {
+    let pair = |number: usize| {
+        let name = format!("pair-{number:03}");
+        let state = state("ops", &name, &[1], share_with, false);
+        (("ops".to_owned(), name), WatchedPair { state, ..WatchedPair::default() })
+    };
+    Model { pairs: (0..count).map(pair).collect(), ..Model::default() }
+}
+
+#[test]
+fn pairs_that_are_not_shared_are_not_in_memory() {
+    let (mut model, mut index) = (pairs_of_ops(10, &[]), State::default());
+    let sources = [
+        Some(selecting_in("ops", "")),
+        Some(Source::KeyPair { namespace: "ops".to_owned(), name: "pair-000".to_owned() }),
+    ];
+    index.apply_publication(&in_shop("x"), change_to(&sources), &model);
+    assert_eq!((index.matches(&in_shop("x")), index.kept("ops")), (0, 0));
+    let events = |index: &mut State, model: &Model| {
+        for ((namespace, name), pair) in &model.pairs {
+            index.apply_pair(namespace, name, Some(pair.clone()), model);
+        }
+        (index.matches(&in_shop("x")), index.kept("ops"))
+    };
+    assert_eq!(events(&mut index, &model), (0, 0));
+    model.pairs = pairs_of_ops(10, &["shop"]).pairs;
+    assert_eq!(events(&mut index, &model), (10, 10));
+    model.pairs = pairs_of_ops(10, &["other"]).pairs;
+    assert_eq!(events(&mut index, &model), (0, 0));
+    index.begin_list();
+    index.end_list(&model);
+    assert_eq!((index.matches(&in_shop("x")), index.kept("ops")), (0, 0));
+}
+
+#[test]
+fn equal_entries_need_the_memory_of_one() {
+    let (model, mut index) = (pairs_of_ops(10, &["*"]), State::default());
+    let sources = vec![Some(selecting_in("ops", "!a")); 64];
+    index.apply_publication(&in_shop("x"), change_to(&sources), &model);
+    assert_eq!(index.matches(&in_shop("x")), 10);
+    let resolved = index.resolve(&in_shop("x"), &publication(&in_shop("x"), &sources));
+    assert!(resolved.iter().all(|entry| entry.pairs.len() == 10));
+}
+
+#[test]
+fn a_publication_has_a_bounded_number_of_matches() {
+    let (mut model, mut index) = (pairs_of_ops(320, &["*"]), State::default());
+    let sources: Vec<_> = (0..64).map(|number| Some(selecting_in("ops", &format!("!a{number}")))).collect();
+    let reference = in_shop("x");
+    index.apply_publication(&reference, change_to(&sources), &model);
+    let problems = |index: &State| {
+        let resolved = index.resolve(&reference, &publication(&reference, &sources));
+        resolved.into_iter().filter_map(|entry| entry.problem).collect::<BTreeSet<_>>()
+    };
+    let too_many = BTreeSet::from([Problem::TooMany]);
+    assert_eq!((index.matches(&reference), problems(&index)), (MAX_MATCHES, too_many.clone()));
+    let more = WatchedPair { state: state("ops", "more", &[1], &["*"], false), ..WatchedPair::default() };
+    model.pairs.insert(("ops".to_owned(), "more".to_owned()), more.clone());
+    assert!(index.apply_pair("ops", "more", Some(more), &model).is_empty());
+    index.begin_list();
+    index.end_list(&model);
+    assert_eq!((index.matches(&reference), problems(&index)), (MAX_MATCHES, too_many));
+    // When there is room again, nothing is missing.
+    while model.pairs.len() > 250 {
+        let ((namespace, name), _) = model.pairs.pop_last().unwrap();
+        index.apply_pair(&namespace, &name, None, &model);
+    }
+    assert_eq!((index.matches(&reference), problems(&index)), (250 * 64, BTreeSet::new()));
+}
+
+#[test]
+fn keys_are_published_by_the_object_that_was_written() {
+    let (model, mut index) = (pairs_of_ops(1, &["*"]), State::default());
+    index.apply_publication(&in_shop("x"), change_to(&[Some(selecting_in("ops", ""))]), &model);
+    let keys = PublishedKeys::new([("ops".into(), "pair-000".into(), line(1).into())].into_iter());
+    index.set_published(&in_shop("x"), "0", keys.clone());
+    assert_eq!(index.waiting("ops", "pair-000", &line(1)), [in_shop("x")], "it was deleted and created again");
+    index.set_published(&in_shop("x"), "1", keys);
+    assert!(index.waiting("ops", "pair-000", &line(1)).is_empty());
 }
 
 fn admins(spec: &serde_json::Value, status: &serde_json::Value) -> AuthorizedKeys {

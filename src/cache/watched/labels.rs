@@ -7,10 +7,36 @@ use serde::{
     de::{IgnoredAny, MapAccess, Visitor},
 };
 
-pub use crate::domain::label_selector::MAX_LABEL_BYTES;
+pub use crate::domain::label_selector::{MAX_LABEL_BYTES, MAX_LABELS};
 
-/// The labels of an object.
-pub type Labels = BTreeMap<String, String>;
+/// Ends each key and each value. No label contains it.
+const END: char = '\0';
+
+/// The labels of an object in one piece of memory, in the order of their keys.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Labels(Box<str>);
+
+impl Labels {
+    /// The keys and values.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        let mut texts = self.0.split_terminator(END);
+        std::iter::from_fn(move || Some((texts.next()?, texts.next()?)))
+    }
+
+    /// The value of the label with this key.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.iter().find(|(other, _)| *other == key).map(|(_, value)| value)
+    }
+}
+
+impl FromIterator<(String, String)> for Labels {
+    fn from_iter<T: IntoIterator<Item = (String, String)>>(labels: T) -> Self {
+        let sorted: BTreeMap<String, String> = labels.into_iter().collect();
+        let text: String = sorted.iter().flat_map(|(key, value)| [key, "\0", value, "\0"]).collect();
+        Self(text.into())
+    }
+}
 
 /// The labels of a `KeyPair` that decide which selectors match it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,7 +46,7 @@ pub enum PairLabels<L = Labels> {
     None,
     /// These.
     Some(L),
-    /// They are larger than [`MAX_LABEL_BYTES`]: no selector matches the pair.
+    /// They are larger than [`MAX_LABEL_BYTES`] or more than [`MAX_LABELS`]: no selector matches the pair.
     TooLarge,
 }
 
@@ -55,20 +81,23 @@ impl<'de> Deserialize<'de> for KnownLabels {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let (mut labels, mut bytes) = (Labels::new(), 0_usize);
+                let (mut labels, mut bytes) = (BTreeMap::new(), 0_usize);
+                let mut is_too_large = false;
                 while let Some(key) = map.next_key::<String>()? {
-                    if bytes > MAX_LABEL_BYTES {
+                    if is_too_large {
                         map.next_value::<IgnoredAny>()?;
                         continue;
                     }
                     let value = map.next_value::<String>()?;
                     bytes = bytes.saturating_add(key.len()).saturating_add(value.len());
+                    let is_valid = !key.contains(END) && !value.contains(END);
                     labels.insert(key, value);
+                    is_too_large = bytes > MAX_LABEL_BYTES || labels.len() > MAX_LABELS || !is_valid;
                 }
                 Ok(KnownLabels(match () {
-                    () if bytes > MAX_LABEL_BYTES => PairLabels::TooLarge,
+                    () if is_too_large => PairLabels::TooLarge,
                     () if labels.is_empty() => PairLabels::None,
-                    () => PairLabels::Some(labels),
+                    () => PairLabels::Some(labels.into_iter().collect()),
                 }))
             }
         }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 use super::metadata::Metadata;
-use crate::api::publication::PublicationResource;
+use crate::{api::publication::PublicationResource, domain::publication::bounds::SPEC_MAX_BYTES};
 
 /// A publication with only the metadata that the operator uses.
 #[derive(Debug, Clone)]
@@ -19,14 +19,14 @@ pub struct WatchedPublication<K> {
 }
 
 impl<K: PublicationResource> WatchedPublication<K> {
-    /// The same event, of publications that are to be published. One that is being deleted, or does not match the schema of this version,
-    /// counts as deleted: it is left alone. `None`: nothing has happened.
+    /// The same event, of publications that are to be published. One that does not match the schema of this version counts as deleted: it
+    /// is left alone. One that is being deleted does not: its target stays as long as it does. `None`: nothing has happened.
     pub fn known(event: Event<Self>) -> Option<Event<K>> {
         Some(match event {
             Event::Init => Event::Init,
             Event::InitDone => Event::InitDone,
-            Event::InitApply(watched) => Event::InitApply(watched.into_active()?),
-            Event::Apply(watched) if watched.is_active() => Event::Apply(watched.publication),
+            Event::InitApply(watched) => Event::InitApply(watched.into_decoded()?),
+            Event::Apply(watched) if watched.is_decoded => Event::Apply(watched.publication),
             Event::Apply(watched) | Event::Delete(watched) => Event::Delete(watched.publication),
         })
     }
@@ -37,12 +37,8 @@ impl<K: PublicationResource> WatchedPublication<K> {
         self.is_decoded
     }
 
-    fn is_active(&self) -> bool {
-        self.is_decoded && self.publication.meta().deletion_timestamp.is_none()
-    }
-
-    fn into_active(self) -> Option<K> {
-        if self.is_active() { Some(self.publication) } else { None }
+    fn into_decoded(self) -> Option<K> {
+        if self.is_decoded { Some(self.publication) } else { None }
     }
 }
 
@@ -65,6 +61,11 @@ impl<'de, K: PublicationResource> Deserialize<'de> for WatchedPublication<K> {
         };
         let mut watched = Self { publication, is_decoded };
         *watched.publication.meta_mut() = ObjectMeta::from(metadata);
+        if watched.publication.is_too_large() {
+            watched.publication.shorten();
+            // The schema bounds the rest.
+            watched.is_decoded &= watched.publication.spec_bytes() <= SPEC_MAX_BYTES;
+        }
         Ok(watched)
     }
 }

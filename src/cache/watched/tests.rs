@@ -12,12 +12,13 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::{
+    api::{AuthorizedKeys, publication::PublicationResource},
     cache::{
         index::Index,
         scope_cache::ScopeCache,
         store::{CompressedStore, KeyPairEntry},
     },
-    domain::{ledger::ClaimState, region::Region},
+    domain::{ledger::ClaimState, publication::check, region::Region},
 };
 
 /// The documented limit for any object.
@@ -235,4 +236,46 @@ fn the_largest_secrets_stay_within_the_documented_limit() {
     let mut digests = Vec::new();
     store.for_each(|secret| digests.push(secret.annotations()["keypairs.dev/applied"].clone()));
     assert_eq!(digests[0], r#"{"digest":"0123456789abcdef"}"#);
+}
+
+#[test]
+fn many_labels_are_too_large_and_others_are_one_piece() {
+    let labels = |count: usize| -> PairLabels {
+        let labels: BTreeMap<String, &str> =
+            (0..count).map(|n| (format!("k{n}"), if n == 7 { "v" } else { "" })).collect();
+        let object = json!({ "metadata": { "name": "web", "labels": labels }, "spec": {} });
+        serde_json::from_value::<WatchedKeyPair>(object).unwrap().pair_labels().clone()
+    };
+    assert_eq!(labels(0), PairLabels::None);
+    assert_eq!(labels(65), PairLabels::TooLarge);
+    let PairLabels::Some(most) = labels(64) else { panic!("they fit") };
+    assert_eq!((most.get("k7"), most.get("k63"), most.get("k64")), (Some("v"), Some(""), None));
+    assert_eq!(most.iter().count(), 64);
+    let copied = allocation_counter::measure(|| drop(std::hint::black_box(most.clone())));
+    assert!(copied.bytes_max < 512, "{} bytes", copied.bytes_max);
+}
+
+#[test]
+fn of_a_publication_that_is_too_large_little_is_kept() {
+    let publication = |command: usize| {
+        let entries: Vec<Value> =
+            (0..64).map(|n| json!({ "keyPair": "web", "options": { "command": noise(command, n) } })).collect();
+        let object = json!({
+            "metadata": { "name": "admins", "namespace": "shop", "uid": "1", "annotations": { "keypairs.dev/spec-too-large": "" } },
+            "spec": { "entries": entries, "target": { "secret": { "name": "keys" } } },
+        });
+        let watched: WatchedPublication<AuthorizedKeys> = serde_json::from_value(object).unwrap();
+        assert!(watched.is_decoded());
+        let Some(Event::Apply(known)) = WatchedPublication::known(Event::Apply(watched)) else { panic!() };
+        let store = CompressedStore::<AuthorizedKeys>::default();
+        store.apply(&Event::Apply(known));
+        store.get(&ObjectRef::new("admins").within("shop")).unwrap()
+    };
+    let fits = check(&publication(1900).parameters());
+    assert_eq!((fits.mistakes.len(), fits.entries.len()), (0, 64));
+    let kept = publication(4000);
+    assert!(kept.spec_bytes() < 100);
+    let checked = check(&kept.parameters());
+    assert_eq!(checked.mistakes[0].field, "entries");
+    assert_eq!((checked.entries.len(), checked.target.unwrap().name), (0, "keys".to_owned()));
 }

@@ -240,7 +240,11 @@ fn target(random: &mut Random) -> Value {
     let object = |random: &mut Random| {
         let mut object = json!({});
         if random.one_in(2) {
-            object["name"] = text(random, &SECRET_NAME, &["a", "a.b", "sh.helm.releases", "sh.helm.release.v1.a.v1"]);
+            object["name"] = text(
+                random,
+                &SECRET_NAME,
+                &["a", "a.b", "sh.helm.releases", "sh.helm.release.v1.a.v1", "kube-root-ca.crt"],
+            );
         }
         if random.one_in(3) {
             object["key"] = text(random, &DATA_KEY, &["known_hosts", ".a"]);

@@ -70,7 +70,7 @@ fn markers_are_read() {
     let entries = [None, Some(Marker::CertAuthority), Some(Marker::Revoked)].map(|marker| (marked(marker), vec![&key]));
     for hash_hosts in [false, true] {
         let text = known_hosts(entries.to_vec(), hash_hosts);
-        assert_eq!(find(&text, "a"), ["1", "2 CA", "3 REVOKED"], "{text}");
+        assert_eq!(find(&text, "a"), ["1 REVOKED", "2", "3 CA"], "{text}");
         assert_eq!(find(&text, "b"), Vec::<String>::new());
     }
 }

@@ -81,6 +81,7 @@ fn rendered(kind: PublicationKind, entries: Vec<(EntryParameters, Vec<&Key>)>, h
         target: TargetParameters::default(),
         layout: Layout::File,
         hash_hosts,
+        is_too_large: false,
     };
     let publication = check(&parameters);
     assert_eq!(publication.mistakes, []);

@@ -15,14 +15,15 @@ use super::{
 };
 use crate::{
     api::{
-        cel::{allows, quote},
+        cel::{allows, list, quote},
         publication::{AuthorizedKeys, KnownHosts},
     },
     domain::{
         label_selector::MAX_REQUIREMENTS,
         publication::bounds::{
             COMMAND, ENVIRONMENT_NAME, ENVIRONMENT_VALUE, EXPIRY_TIME, FROM, HOST, MAX_ELEMENTS, MAX_ENTRIES,
-            MAX_HOSTS, MAX_PUBLIC_KEYS, NAMESPACE, PERMIT_LISTEN, PERMIT_OPEN, PRINCIPAL, PUBLIC_KEY, TUNNEL,
+            MAX_HOSTS, MAX_PUBLIC_KEYS, NAMESPACE, PERMIT_LISTEN, PERMIT_OPEN, PRINCIPAL, PUBLIC_KEY, RESERVED_TARGETS,
+            RESERVED_TARGETS_WORDS, TUNNEL,
         },
         rules::{DATA_KEY, LABEL_KEY, LABEL_VALUE, SECRET_NAME},
         secret::RELEASE_NAME_PREFIX,
@@ -102,7 +103,15 @@ fn common(root: &mut JSONSchemaProps) {
             "the name of the target (default: metadata.name) must not begin with {RELEASE_NAME_PREFIX}, which Helm uses for its releases: set another name"
         ),
     );
-    if let Some(rule) = root.x_kubernetes_validations.iter_mut().flatten().next_back() {
+    add_rule(
+        root,
+        "",
+        &format!("!({name} in {})", list(RESERVED_TARGETS.into_iter())),
+        &format!(
+            "the name of the target (default: metadata.name) must not be {RESERVED_TARGETS_WORDS}: set another name"
+        ),
+    );
+    for rule in root.x_kubernetes_validations.iter_mut().flatten() {
         rule.field_path = Some(".spec".to_owned());
     }
     for path in ["status/target/kind", "status/target/name", "status/target/key"] {

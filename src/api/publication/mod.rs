@@ -55,7 +55,7 @@ read_from_objects!(
 #[serde(rename_all = "camelCase", remote = "Self")]
 pub struct AuthorizedKeysSpec {
     /// Which keys may log in, and with which options, in the order of the lines. A key that several entries select has the options of
-    /// the first of them.
+    /// the first of them; as a certificate authority, it has a line of its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub entries: Vec<AuthorizedKeysEntry>,
     /// The ConfigMap or Secret for the text. Default: a ConfigMap with the name of this object.
@@ -111,7 +111,7 @@ pub struct KeyOptionsSpec {
     /// Environment variables of the session. sshd ignores them unless `PermitUserEnvironment` allows them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub environment: BTreeMap<String, String>,
-    /// When sshd stops accepting the key, for example `2027-01-01T00:00:00Z`.
+    /// When sshd stops accepting the key, for example `2027-01-01T00:00:00Z`. Before OpenSSH 9.1, sshd does not accept it at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expiry_time: Option<String>,
     /// The principals of certificates that the key may sign. Needs `certAuthority: true`.
@@ -174,7 +174,7 @@ pub struct KeyOptionsSpec {
 )]
 #[serde(rename_all = "camelCase", remote = "Self")]
 pub struct KnownHostsSpec {
-    /// The hosts and their keys, in the order of the lines.
+    /// The hosts and their keys, in the order of the lines; revoked keys come first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub entries: Vec<KnownHostsEntry>,
     /// The ConfigMap or Secret for the text. Default: a ConfigMap with the name of this object.

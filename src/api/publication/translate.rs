@@ -18,7 +18,7 @@ use crate::{
     domain::{
         publication::{
             EntryParameters, KeyOptions, Layout, Marker, PublicationKind, PublicationParameters, PublishedKey,
-            PublishedPair, SelectorParameters, TargetParameters,
+            PublishedPair, SelectorParameters, TargetParameters, bounds::SPEC_MAX_BYTES,
         },
         reason::Reason,
         rotation::Phase,
@@ -44,17 +44,43 @@ pub trait PublicationResource:
 
     /// The status.
     fn status(&self) -> Option<&PublicationStatus>;
+
+    /// The size of the spec as JSON.
+    fn spec_bytes(&self) -> usize;
+
+    /// Drops the entries, as [`Self::shorten`] does.
+    fn drop_entries(&mut self);
+
+    /// Whether the spec is larger than [`SPEC_MAX_BYTES`], or was.
+    fn is_too_large(&self) -> bool {
+        self.annotations().contains_key(TOO_LARGE) || self.spec_bytes() > SPEC_MAX_BYTES
+    }
+
+    /// Drops the entries of a spec that is too large, and marks the object: it needs no memory, and what is wrong can still be reported.
+    fn shorten(&mut self) {
+        self.drop_entries();
+        self.annotations_mut().insert(TOO_LARGE.to_owned(), String::new());
+    }
+}
+
+/// Marks an object in memory whose spec was too large. The watches decode no annotation of this name.
+const TOO_LARGE: &str = "keypairs.dev/spec-too-large";
+
+fn json_bytes(spec: &impl Serialize) -> usize {
+    serde_json::to_vec(spec).map_or(usize::MAX, |json| json.len())
 }
 
 impl PublicationResource for AuthorizedKeys {
     const KIND: PublicationKind = PublicationKind::AuthorizedKeys;
 
     fn parameters(&self) -> PublicationParameters {
+        let is_too_large = self.is_too_large();
         PublicationParameters {
             kind: Self::KIND,
             namespace: self.namespace().unwrap_or_default(),
             name: self.name_any(),
-            entries: self.spec.entries.iter().map(login_entry).collect(),
+            entries: if is_too_large { Vec::new() } else { self.spec.entries.iter().map(login_entry).collect() },
+            is_too_large,
             target: target(self.spec.target.as_ref()),
             layout: match self.spec.layout {
                 AuthorizedKeysLayout::File => Layout::File,
@@ -67,17 +93,27 @@ impl PublicationResource for AuthorizedKeys {
     fn status(&self) -> Option<&PublicationStatus> {
         self.status.as_ref()
     }
+
+    fn spec_bytes(&self) -> usize {
+        json_bytes(&self.spec)
+    }
+
+    fn drop_entries(&mut self) {
+        self.spec.entries = Vec::new();
+    }
 }
 
 impl PublicationResource for KnownHosts {
     const KIND: PublicationKind = PublicationKind::KnownHosts;
 
     fn parameters(&self) -> PublicationParameters {
+        let is_too_large = self.is_too_large();
         PublicationParameters {
             kind: Self::KIND,
             namespace: self.namespace().unwrap_or_default(),
             name: self.name_any(),
-            entries: self.spec.entries.iter().map(host_entry).collect(),
+            entries: if is_too_large { Vec::new() } else { self.spec.entries.iter().map(host_entry).collect() },
+            is_too_large,
             target: target(self.spec.target.as_ref()),
             layout: match self.spec.layout {
                 KnownHostsLayout::File => Layout::File,
@@ -88,6 +124,14 @@ impl PublicationResource for KnownHosts {
 
     fn status(&self) -> Option<&PublicationStatus> {
         self.status.as_ref()
+    }
+
+    fn spec_bytes(&self) -> usize {
+        json_bytes(&self.spec)
+    }
+
+    fn drop_entries(&mut self) {
+        self.spec.entries = Vec::new();
     }
 }
 

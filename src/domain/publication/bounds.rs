@@ -10,10 +10,20 @@ pub const MAX_HOSTS: usize = 16;
 pub const MAX_PUBLIC_KEYS: usize = 32;
 /// The maximum number of elements of every other list of an entry, and of `environment`.
 pub const MAX_ELEMENTS: usize = 32;
+/// The maximum size of a spec as JSON in bytes. Each is in memory, compressed.
+pub const SPEC_MAX_BYTES: usize = 128 * 1024;
+/// The maximum number of matches of a publication's selectors, each of an entry and a `KeyPair`. A full target has fewer lines.
+pub const MAX_MATCHES: usize = 20_000;
 /// The maximum size of the data of a target in bytes, its keys included. etcd and the API server allow little more.
 pub const TARGET_MAX_BYTES: usize = 1_000_000;
 /// The maximum size in bytes of a message of a condition.
 pub const MESSAGE_MAX_BYTES: usize = 1024;
+
+/// Names of ConfigMaps that others write into every namespace: they and the operator would overwrite each other without end.
+pub const RESERVED_TARGETS: [&str; 3] = ["kube-root-ca.crt", "openshift-service-ca.crt", "istio-ca-root-cert"];
+/// [`RESERVED_TARGETS`] in words.
+pub const RESERVED_TARGETS_WORDS: &str =
+    "kube-root-ca.crt, openshift-service-ca.crt or istio-ca-root-cert, which Kubernetes, OpenShift and Istio write";
 
 /// The characters of free text in quotes: no control character and no invisible one.
 macro_rules! quotable {

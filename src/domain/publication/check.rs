@@ -3,7 +3,9 @@
 use super::{
     Entry, EntryParameters, LabelSelector, Layout, Line, Mistake, Publication, PublicationKind, PublicationParameters,
     Source, Target, TargetKind, TargetParameters,
-    bounds::{MAX_ENTRIES, MAX_PUBLIC_KEYS, NAMESPACE, PUBLIC_KEY},
+    bounds::{
+        MAX_ENTRIES, MAX_PUBLIC_KEYS, NAMESPACE, PUBLIC_KEY, RESERVED_TARGETS, RESERVED_TARGETS_WORDS, SPEC_MAX_BYTES,
+    },
     hosts, login,
 };
 use crate::domain::{
@@ -36,6 +38,12 @@ impl Mistakes<'_> {
 #[must_use]
 pub fn check(parameters: &PublicationParameters) -> Publication {
     let mut found = Vec::new();
+    if parameters.is_too_large {
+        let detail = format!(
+            "must be smaller: a spec has at most {SPEC_MAX_BYTES} bytes as JSON, so no entry is published: use several objects, or selectors"
+        );
+        found.push(Mistake { field: "entries".to_owned(), detail });
+    }
     if parameters.entries.len() > MAX_ENTRIES {
         let detail = format!("at most {MAX_ENTRIES} entries are allowed; the others are ignored: use selectors");
         found.push(Mistake { field: "entries".to_owned(), detail });
@@ -45,7 +53,7 @@ pub fn check(parameters: &PublicationParameters) -> Publication {
         let before = found.len();
         let checked =
             check_entry(parameters, entry, &mut Mistakes { found: &mut found, prefix: format!("entries[{index}]") });
-        entries.push(checked.filter(|_| found.len() == before));
+        entries.push(checked.filter(|entry| found.len() == before || revokes_something(entry)));
     }
     let before = found.len();
     let target = check_target(parameters, &mut Mistakes { found: &mut found, prefix: "target".to_owned() });
@@ -63,6 +71,13 @@ pub fn check(parameters: &PublicationParameters) -> Publication {
         hash_hosts: parameters.hash_hosts && parameters.kind == PublicationKind::KnownHosts,
         mistakes: found,
     }
+}
+
+/// Whether what is valid in an entry with mistakes counts. A mistake must not take back a revocation.
+fn revokes_something(entry: &Entry) -> bool {
+    let has_host = matches!(&entry.line, Line::Hosts { hosts, .. } if hosts.iter().any(|host| !host.starts_with('!')));
+    let has_key = !matches!(&entry.source, Source::PublicKeys(keys) if keys.is_empty());
+    entry.line.revokes() && has_host && has_key
 }
 
 /// Like [`check`], and also checks what depends on the namespace: the names that are reserved for the operator's own objects.
@@ -85,7 +100,7 @@ pub fn check_in(region: Option<&Region>, parameters: &PublicationParameters) -> 
     publication
 }
 
-/// The entry; it is valid only if no mistake is added.
+/// The entry without what is invalid; it is valid only if no mistake is added.
 fn check_entry(
     parameters: &PublicationParameters,
     entry: &EntryParameters,
@@ -99,7 +114,7 @@ fn check_entry(
         }
         PublicationKind::KnownHosts => {
             mistakes.add_below("", hosts::mistakes(&entry.hosts, parameters.hash_hosts));
-            Line::Hosts { hosts: hosts::normalized(&entry.hosts), marker: entry.marker }
+            Line::Hosts { hosts: hosts::normalized(&hosts::valid(&entry.hosts)), marker: entry.marker }
         }
     };
     source.map(|source| Entry { source, line })
@@ -110,19 +125,21 @@ fn check_source(
     entry: &EntryParameters,
     mistakes: &mut Mistakes<'_>,
 ) -> Option<Source> {
-    if entry.namespace.as_ref().is_some_and(|namespace| !NAMESPACE.allows(namespace)) {
+    let is_namespace = entry.namespace.as_ref().is_none_or(|namespace| NAMESPACE.allows(namespace));
+    if !is_namespace {
         mistakes.add("namespace", format!("must be {}", NAMESPACE.words));
     }
     let namespace = entry.namespace.clone().unwrap_or_else(|| parameters.namespace.clone());
     match (&entry.key_pair, &entry.selector, &entry.public_keys) {
         (Some(name), None, None) => {
-            if !SECRET_NAME.allows(name) {
+            let is_name = SECRET_NAME.allows(name);
+            if !is_name {
                 mistakes.add("keyPair", format!("must be {}", SECRET_NAME.words));
             }
-            Some(Source::KeyPair { namespace, name: name.clone() })
+            (is_namespace && is_name).then(|| Source::KeyPair { namespace, name: name.clone() })
         }
         (None, Some(selector), None) => match LabelSelector::from_parameters(selector) {
-            Ok(selector) => Some(Source::Selector { namespace, selector }),
+            Ok(selector) => is_namespace.then_some(Source::Selector { namespace, selector }),
             Err(found) => {
                 mistakes.add_below("selector.", found);
                 None
@@ -192,6 +209,10 @@ fn check_target(parameters: &PublicationParameters, mistakes: &mut Mistakes<'_>)
         let detail = format!(
             "(default: metadata.name) must not begin with {RELEASE_NAME_PREFIX}, which Helm uses for its releases: set another name"
         );
+        mistakes.add(&format!("{field}.name"), detail);
+    }
+    if RESERVED_TARGETS.contains(&target.name.as_str()) {
+        let detail = format!("(default: metadata.name) must not be {RESERVED_TARGETS_WORDS}: set another name");
         mistakes.add(&format!("{field}.name"), detail);
     }
     if !DATA_KEY.allows(&target.key) {

@@ -34,13 +34,24 @@ pub(super) fn mistakes(hosts: &[String], are_hashed: bool) -> Vec<(String, Strin
         let field = format!("hosts[{index}]");
         if !HOST.allows(host) {
             mistake(field, &format!("must be {}", HOST.words));
-        } else if are_hashed && host.contains(['*', '?', '!']) {
+        } else if are_hashed && is_pattern(host) {
             mistake(field, "is a pattern, which cannot be hashed: set hashHosts to false, or list the names");
         } else if let Some(detail) = host_mistake(host) {
             mistake(field, detail);
         }
     }
     mistakes
+}
+
+/// The hosts that can be in a line. An exclusion that is left out makes the others match more.
+pub(super) fn valid(hosts: &[String]) -> Vec<String> {
+    let is_valid = |host: &&String| HOST.allows(host) && host_mistake(host).is_none();
+    hosts.iter().take(MAX_HOSTS).filter(is_valid).cloned().collect()
+}
+
+/// Whether a host has wildcards or is an exclusion: it cannot be hashed.
+fn is_pattern(host: &str) -> bool {
+    host.contains(['*', '?', '!'])
 }
 
 /// What is wrong with a host that follows the rule.
@@ -99,16 +110,19 @@ pub(super) fn normalized(hosts: &[String]) -> Vec<String> {
 }
 
 /// What precedes a key on each of its lines. `salt` is `None` if the hosts are not hashed.
+///
+/// Patterns that should be hashed, which only an invalid entry has, are on a line of their own. Exclusions alone match nothing.
 pub(super) fn prefixes(hosts: &[String], marker: Option<Marker>, salt: Option<&str>) -> Vec<String> {
     let marker = match marker {
         Some(Marker::CertAuthority) => "@cert-authority ",
         Some(Marker::Revoked) => "@revoked ",
         None => "",
     };
-    match salt {
-        Some(uid) => hosts.iter().map(|host| format!("{marker}{}", hashed(uid, host))).collect(),
-        None => vec![format!("{marker}{}", hosts.join(","))],
-    }
+    let (to_hash, plain): (Vec<&str>, Vec<&str>) =
+        hosts.iter().map(String::as_str).partition(|host| salt.is_some() && !is_pattern(host));
+    let hashes = salt.into_iter().flat_map(|uid| to_hash.iter().map(move |host| hashed(uid, host)));
+    let plain = plain.iter().any(|host| !host.starts_with('!')).then(|| plain.join(","));
+    hashes.chain(plain).map(|hosts| format!("{marker}{hosts}")).collect()
 }
 
 /// A host as `ssh-keygen -H` hashes it. The salt is derived, so that the same spec always has the same text.

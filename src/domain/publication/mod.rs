@@ -70,8 +70,10 @@ pub struct PublicationParameters {
     pub namespace: String,
     /// `metadata.name`.
     pub name: String,
-    /// `spec.entries`.
+    /// `spec.entries`; none if the spec is too large.
     pub entries: Vec<EntryParameters>,
+    /// Whether the spec is larger than [`bounds::SPEC_MAX_BYTES`].
+    pub is_too_large: bool,
     /// `spec.target`.
     pub target: TargetParameters,
     /// `spec.layout`; always `File` for `KnownHosts`.
@@ -175,7 +177,7 @@ pub struct Publication {
     pub namespace: String,
     /// `metadata.name`.
     pub name: String,
-    /// The entries in their order, at most [`bounds::MAX_ENTRIES`]; `None` for an invalid one.
+    /// The entries in their order, at most [`bounds::MAX_ENTRIES`]; `None` for an invalid one. One that revokes keys has what is valid in it.
     pub entries: Vec<Option<Entry>>,
     /// The target; `None` if it is invalid.
     pub target: Option<Target>,
@@ -229,6 +231,13 @@ pub enum Line {
         /// The marker.
         marker: Option<Marker>,
     },
+}
+
+impl Line {
+    /// Whether the keys are revoked.
+    pub(super) const fn revokes(&self) -> bool {
+        matches!(self, Self::Hosts { marker: Some(Marker::Revoked), .. })
+    }
 }
 
 /// The object that the text is in.

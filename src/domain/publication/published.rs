@@ -46,13 +46,13 @@ impl PublishedKey {
 /// What an entry selects.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Resolved {
-    /// The pairs in any order; empty for literal keys, an invalid entry, and an entry with a problem.
+    /// The pairs in any order; empty for literal keys, an invalid entry, and an entry with a problem other than `TooMany`.
     pub pairs: Vec<Arc<PublishedPair>>,
-    /// Why the entry selects nothing.
+    /// Why the entry selects nothing, or not all.
     pub problem: Option<Problem>,
 }
 
-/// Why an entry selects nothing.
+/// Why an entry selects nothing, or not all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Problem {
     /// The `KeyPair` of another namespace does not exist, or is not shared. Both are told alike, so that nobody learns which pairs another
@@ -65,6 +65,8 @@ pub enum Problem {
     NotAccepted,
     /// The selector selects no pair.
     NothingSelected,
+    /// The selectors of the publication select more pairs than there is room for: those of this entry are not all there.
+    TooMany,
 }
 
 /// The keys that are in a text, each on every line on which the spec wants it.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Entry, Layout, Line, Marker, Publication, PublishedKey, PublishedKeys, PublishedPair, Resolved, Source,
+    Entry, Layout, Line, Publication, PublishedKey, PublishedKeys, PublishedPair, Resolved, Source,
     bounds::TARGET_MAX_BYTES, hosts, login,
 };
 use crate::domain::{digest, rules::DATA_KEY};
@@ -30,19 +30,22 @@ pub struct Rendered {
 
 /// The text of the keys that the entries select. `uid` is that of the publication; `resolved` has an element for each of its entries.
 ///
-/// The lines are in the order of the entries, in an entry in that of the names, and for a pair in that of the revisions. If the data would
-/// be too large, it has the first lines.
+/// The lines are in the order of the entries, in an entry in that of the names, and for a pair in that of the revisions. Revoked keys
+/// precede the others: if the data would be too large, it has the first lines, and ssh finds a revocation wherever it is.
 #[must_use]
 pub fn render(publication: &Publication, uid: &str, resolved: &[Resolved]) -> Rendered {
     let literals = publication.entries.iter().map(|entry| literals(publication, entry.as_ref())).collect::<Vec<_>>();
     let mut text = Text::new(publication);
-    for ((entry, resolved), literals) in publication.entries.iter().zip(resolved).zip(&literals) {
-        let Some(entry) = entry else { continue };
+    let entries = publication.entries.iter().zip(resolved).zip(&literals);
+    let mut entries: Vec<_> =
+        entries.filter_map(|((entry, resolved), literals)| Some((entry.as_ref()?, resolved, literals))).collect();
+    entries.sort_by_key(|(entry, ..)| !entry.line.revokes());
+    for (entry, resolved, literals) in entries {
         let prefixes = prefixes(entry, publication.hash_hosts.then_some(uid));
-        let prefixes: Vec<_> = prefixes.into_iter().map(|prefix| (text.number_of(&prefix), prefix)).collect();
+        let prefixes: Vec<_> =
+            prefixes.into_iter().map(|prefix| (text.number_of(&entry.line, &prefix), prefix)).collect();
         // ssh revokes a certificate by its line. Those of pairs are not kept whole, since there may be many long ones.
-        let keeps_certificates = matches!(entry.line, Line::Hosts { marker: Some(Marker::Revoked), .. })
-            && matches!(entry.source, Source::PublicKeys(_));
+        let keeps_certificates = entry.line.revokes() && matches!(entry.source, Source::PublicKeys(_));
         let mut pairs: Vec<&PublishedPair> = resolved.pairs.iter().map(AsRef::as_ref).collect();
         pairs.sort_by_key(|pair| (&pair.namespace, &pair.name));
         let of_pairs = pairs.into_iter().flat_map(|pair| pair.keys.iter().map(move |key| (Owner::of(pair), key)));
@@ -102,8 +105,9 @@ impl Owner {
         if self.has_several_keys { format!("{namespace}/{name}#{revision}") } else { format!("{namespace}/{name}") }
     }
 
-    /// The data key of the layout `EntryPerKey`. A name may have dots, so `taken` names are possible, and the longest are too long.
-    fn data_key(&self, key: &PublishedKey, taken: &BTreeMap<String, String>) -> String {
+    /// The data key of the layout `EntryPerKey`. A name may have dots, and a key two lines, so `taken` names are possible, and the longest
+    /// are too long.
+    fn data_key(&self, number: usize, key: &PublishedKey, taken: &BTreeMap<String, String>) -> String {
         let Self { namespace, name, .. } = self;
         let revision = if self.has_several_keys { format!(".{}", key.revision) } else { String::new() };
         let data_key = format!("{namespace}.{name}{revision}");
@@ -111,7 +115,7 @@ impl Owner {
             return data_key;
         }
         // No namespace or name has an underscore.
-        let digest = digest::hex(&digest::of_parts([&**namespace, name, &revision, &key.line]));
+        let digest = digest::hex(&digest::of_parts([&**namespace, name, &revision, &key.line, &number.to_string()]));
         let length = DATA_KEY.max_chars - digest.len() - 1;
         format!("{}_{digest}", data_key.chars().take(length).collect::<String>())
     }
@@ -123,15 +127,12 @@ type KeyOfPair = (Arc<str>, Arc<str>, Arc<str>);
 struct Text<'a> {
     /// The data key of the layout `File`; `None`: a data key for each line.
     file: Option<&'a str>,
-    /// Whether a key has only one line, whatever precedes it.
-    has_one_line_for_each_key: bool,
     data: BTreeMap<String, String>,
     bytes: usize,
     is_too_large: bool,
     prefixes: BTreeMap<String, usize>,
-    /// The lines, by the number of what precedes the key, and whether there was room for them.
-    lines: BTreeMap<(Arc<str>, usize), bool>,
-    keys: BTreeSet<Arc<str>>,
+    /// The keys in the data, each with the numbers of what precedes it on its lines.
+    lines: BTreeMap<Arc<str>, BTreeSet<usize>>,
     pairs: BTreeSet<(Arc<str>, Arc<str>)>,
     certificates: BTreeSet<&'a str>,
     complete: BTreeSet<KeyOfPair>,
@@ -145,13 +146,11 @@ impl<'a> Text<'a> {
         let file = (publication.layout == Layout::File).then_some(key);
         Self {
             file,
-            has_one_line_for_each_key: publication.kind == super::PublicationKind::AuthorizedKeys,
             data: file.iter().map(|key| ((*key).to_owned(), String::new())).collect(),
             bytes: file.map_or(0, str::len),
             is_too_large: false,
             prefixes: BTreeMap::new(),
             lines: BTreeMap::new(),
-            keys: BTreeSet::new(),
             pairs: BTreeSet::new(),
             certificates: BTreeSet::new(),
             complete: BTreeSet::new(),
@@ -160,55 +159,60 @@ impl<'a> Text<'a> {
     }
 
     /// The number of what precedes a key. Two lines are the same if it and the key are the same.
-    fn number_of(&mut self, prefix: &str) -> usize {
-        if self.has_one_line_for_each_key {
-            return 0;
+    ///
+    /// sshd reads the first line of a key, but it distinguishes a certificate authority from the key itself.
+    fn number_of(&mut self, line: &Line, prefix: &str) -> usize {
+        if let Line::Login(options) = line {
+            return usize::from(options.cert_authority == Some(true));
         }
         let next = self.prefixes.len();
         *self.prefixes.entry(prefix.to_owned()).or_insert(next)
     }
 
     fn add(&mut self, prefixes: &[(usize, String)], owner: &Owner, key: &PublishedKey) {
-        let mut are_all_there = true;
+        let mut there = self.lines.remove(&key.line).unwrap_or_default();
+        let mut placed = 0;
         for (number, prefix) in prefixes {
-            let line = (key.line.clone(), *number);
-            let is_there = self.lines.get(&line).copied();
-            let is_there = is_there.unwrap_or_else(|| self.push(prefix, owner, key));
-            self.lines.insert(line, is_there);
-            are_all_there &= is_there;
-            if is_there {
-                self.keys.insert(key.line.clone());
-                if owner.is_pair {
-                    self.pairs.insert((owner.namespace.clone(), owner.name.clone()));
-                }
+            if there.contains(number) || self.push(*number, prefix, owner, key) {
+                there.insert(*number);
+                placed += 1;
             }
         }
         if owner.is_pair {
-            let set = if are_all_there { &mut self.complete } else { &mut self.incomplete };
+            if placed > 0 {
+                self.pairs.insert((owner.namespace.clone(), owner.name.clone()));
+            }
+            let set = if placed == prefixes.len() { &mut self.complete } else { &mut self.incomplete };
             set.insert((owner.namespace.clone(), owner.name.clone(), key.line.clone()));
+        }
+        if !there.is_empty() {
+            self.lines.insert(key.line.clone(), there);
         }
     }
 
-    /// Whether there is room for the line. After one without, there are no more, so that the data has the first lines.
-    fn push(&mut self, prefix: &str, owner: &Owner, key: &PublishedKey) -> bool {
-        let space = if prefix.is_empty() { "" } else { " " };
-        let line = format!("{prefix}{space}{} {}\n", key.line, owner.comment(key.revision));
-        let data_key = self.file.map_or_else(|| owner.data_key(key, &self.data), str::to_owned);
-        let more = line.len() + if self.file.is_some() { 0 } else { data_key.len() };
-        if self.is_too_large || self.bytes + more > TARGET_MAX_BYTES {
-            self.is_too_large = true;
+    /// Whether there is room for the line. After one without, none is made any more, so that the data has the first lines, and so that
+    /// the effort for a text does not grow with what has no room in it.
+    fn push(&mut self, number: usize, prefix: &str, owner: &Owner, key: &PublishedKey) -> bool {
+        if self.is_too_large {
             return false;
         }
-        self.bytes += more;
-        self.data.entry(data_key).or_default().push_str(&line);
-        true
+        let space = if prefix.is_empty() { "" } else { " " };
+        let line = format!("{prefix}{space}{} {}\n", key.line, owner.comment(key.revision));
+        let data_key = self.file.map_or_else(|| owner.data_key(number, key, &self.data), str::to_owned);
+        let more = line.len() + if self.file.is_some() { 0 } else { data_key.len() };
+        self.is_too_large = self.bytes + more > TARGET_MAX_BYTES;
+        if !self.is_too_large {
+            self.bytes += more;
+            self.data.entry(data_key).or_default().push_str(&line);
+        }
+        !self.is_too_large
     }
 
     fn finish(self) -> Rendered {
         let Self { complete, incomplete, .. } = self;
         Rendered {
             data: self.data,
-            keys: self.keys.len(),
+            keys: self.lines.len(),
             key_pairs: self.pairs.len(),
             certificates: self.certificates.len(),
             is_too_large: self.is_too_large,

@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 
 use super::{
     Entry, Mistake, Problem, Publication, PublicationKind, Rendered, Resolved, Source,
-    bounds::{MESSAGE_MAX_BYTES, TARGET_MAX_BYTES},
+    bounds::{MAX_MATCHES, MESSAGE_MAX_BYTES, TARGET_MAX_BYTES},
 };
 use crate::domain::display;
 
@@ -130,6 +130,7 @@ fn reason_of(problem: Problem) -> PublicationReason {
         Problem::NotShared => PublicationReason::NotShared,
         Problem::KeyPairNotFound | Problem::NotAccepted => PublicationReason::KeyPairNotFound,
         Problem::NothingSelected => PublicationReason::NothingSelected,
+        Problem::TooMany => PublicationReason::TooLarge,
     }
 }
 
@@ -150,6 +151,9 @@ fn words(publication: &Publication, entry: &Entry, problem: Problem) -> String {
         }
         Problem::NotAccepted => format!(
             "KeyPair {name} in namespace {namespace} has no key to publish: look at its condition Ready, or wait until it is accepted"
+        ),
+        Problem::TooMany => format!(
+            "the selectors of this object select more than {MAX_MATCHES} KeyPairs, and not all are published: select fewer, or use several objects"
         ),
         Problem::NothingSelected if namespace == own => format!(
             "the selector selects no KeyPair with a key to publish in namespace {namespace}: correct the selector or the labels of the KeyPairs"

@@ -22,6 +22,7 @@ fn parameters(kind: PublicationKind, entries: Vec<EntryParameters>) -> Publicati
         target: TargetParameters::default(),
         layout: Layout::File,
         hash_hosts: false,
+        is_too_large: false,
     }
 }
 

@@ -59,6 +59,10 @@ fn names_are_those_of_kubernetes() {
             TargetParameters { secret: Some((Some("sh.helm.release.v1.a".to_owned()), None)), ..Default::default() },
             &["target.secret.name"],
         ),
+        (
+            TargetParameters { config_map: Some((Some("kube-root-ca.crt".to_owned()), None)), ..Default::default() },
+            &["target.configMap.name"],
+        ),
         (TargetParameters { secret: Some((Some("a".to_owned()), Some("id".to_owned()))), ..Default::default() }, &[]),
     ] {
         let publication = check(&PublicationParameters { target, ..parameters(AuthorizedKeys, Vec::new()) });

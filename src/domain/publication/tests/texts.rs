@@ -47,6 +47,24 @@ fn a_key_has_one_line_with_the_options_of_its_first_place() {
 }
 
 #[test]
+fn a_certificate_authority_is_not_the_key_itself() {
+    let authority = || login(KeyOptions { cert_authority: Some(true), ..KeyOptions::default() });
+    let same = || selected(&[pair("shop", "a", &[(1, "SAME")])]);
+    let entries = [authority(), key_pair("a"), authority(), key_pair("a")];
+    let lines = ["cert-authority ssh-ed25519 SAME shop/a\n", "ssh-ed25519 SAME shop/a\n"];
+    let all = [same(), same(), same(), same()];
+    assert_eq!(text(entries.to_vec(), &all), lines.concat());
+    assert_eq!(text(entries[1..].to_vec(), &all[1..]), [lines[1], lines[0]].concat());
+    // Another pair has the data key that the name and revision of the first one make.
+    let taken = selected(&[pair("shop", "a.1", &[(1, "X")])]);
+    let several = || selected(&[pair("shop", "a", &[(1, "SAME"), (2, "B")])]);
+    let entries = vec![key_pair("a.1"), authority(), key_pair("a")];
+    let rendered = rendered(entries, Layout::EntryPerKey, &[taken, several(), several()]);
+    assert_eq!((rendered.data.len(), rendered.keys, rendered.key_pairs), (5, 3, 2));
+    assert!(rendered.data.values().all(|line| line.lines().count() == 1), "{:?}", rendered.data);
+}
+
+#[test]
 fn options_have_a_fixed_order() {
     let options = KeyOptions {
         restrict: Some(true),

@@ -140,15 +140,31 @@ pub fn literal_keys(publication: &Value) -> Vec<String> {
     entries(publication).flat_map(|entry| texts(entry, "publicKeys")).filter_map(key_of).collect()
 }
 
+fn is_host(host: &str) -> bool {
+    !host.ends_with("]:22")
+}
+
 /// Whether an entry is invalid in a way that the CRD does not refuse.
 fn is_invalid(entry: &Value) -> bool {
     texts(entry, "publicKeys").iter().any(|line| !is_public_key(line))
-        || texts(entry, "hosts").iter().any(|host| host.ends_with("]:22"))
+        || texts(entry, "hosts").iter().any(|host| !is_host(host))
+}
+
+fn revokes(entry: &Value) -> bool {
+    text(entry, "/marker") == Some("Revoked")
+}
+
+/// Whether an entry revokes a key, whatever is invalid in it.
+fn revokes_something(entry: &Value) -> bool {
+    let keys = texts(entry, "publicKeys");
+    revokes(entry)
+        && (keys.is_empty() || keys.into_iter().any(is_public_key))
+        && texts(entry, "hosts").into_iter().any(|host| is_host(host) && !host.starts_with('!'))
 }
 
 /// The `KeyPair`s that an entry selects, in the order of their names, or the problem.
 fn selected<'a>(publication: &Value, entry: &Value, key_pairs: &[&'a Value]) -> Result<Vec<&'a Value>, &'static str> {
-    if is_invalid(entry) {
+    if is_invalid(entry) && !revokes_something(entry) {
         return Err("InvalidEntry");
     }
     let own = namespace(publication);
@@ -183,7 +199,12 @@ pub fn wanted(publication: &Value, key_pairs: &[&Value]) -> Wanted {
     let is_hashed = publication.pointer("/spec/hashHosts") == Some(&Value::Bool(true));
     let (mut wanted, mut problems) = (Wanted::default(), BTreeSet::new());
     let mut pairs = BTreeSet::new();
-    for entry in entries(publication) {
+    let mut of_lines: Vec<&Value> = entries(publication).collect();
+    of_lines.sort_by_key(|entry| !revokes(entry));
+    for entry in of_lines {
+        if is_invalid(entry) {
+            problems.insert(PROBLEMS.iter().position(|known| *known == "InvalidEntry"));
+        }
         let found = match selected(publication, entry, key_pairs) {
             Ok(found) => found,
             Err(problem) => {
@@ -201,11 +222,12 @@ pub fn wanted(publication: &Value, key_pairs: &[&Value]) -> Wanted {
             }
         }
         let own = format!("{}/{}", namespace(publication), name(publication));
-        keys.extend(texts(entry, "publicKeys").into_iter().filter_map(key_of).map(|key| (key, own.clone())));
+        let literals = texts(entry, "publicKeys").into_iter().filter(|line| is_public_key(line));
+        keys.extend(literals.filter_map(key_of).map(|key| (key, own.clone())));
         let prefixes = if is_of_hosts { hosts(entry, is_hashed) } else { vec![Prefix::Options(options(entry))] };
         for (key, comment) in keys.into_iter().filter(|(key, _)| !is_certificate(key)) {
             for prefix in &prefixes {
-                let is_same = |line: &Line| line.key == key && (!is_of_hosts || line.prefix == *prefix);
+                let is_same = |line: &Line| line.key == key && is_same_prefix(&line.prefix, prefix);
                 if !wanted.lines.iter().any(is_same) {
                     wanted.lines.push(Line { prefix: prefix.clone(), key: key.clone(), comment: comment.clone() });
                 }
@@ -219,13 +241,22 @@ pub fn wanted(publication: &Value, key_pairs: &[&Value]) -> Wanted {
     wanted
 }
 
+/// Whether a key has one line with both: sshd tells only a certificate authority from the key itself.
+fn is_same_prefix(one: &Prefix, other: &Prefix) -> bool {
+    let is_authority = |options: &BTreeSet<String>| options.contains("cert-authority");
+    match (one, other) {
+        (Prefix::Options(one), Prefix::Options(other)) => is_authority(one) == is_authority(other),
+        _ => one == other,
+    }
+}
+
 fn hosts(entry: &Value, is_hashed: bool) -> Vec<Prefix> {
     let marker = match text(entry, "/marker") {
         Some("CertAuthority") => "@cert-authority",
         Some("Revoked") => "@revoked",
         _ => "",
     };
-    let hosts = texts(entry, "hosts");
+    let hosts: Vec<&str> = texts(entry, "hosts").into_iter().filter(|host| is_host(host)).collect();
     if is_hashed {
         return hosts.iter().map(|host| Prefix::Hashed(marker.to_owned(), (*host).to_owned())).collect();
     }

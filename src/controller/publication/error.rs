@@ -13,8 +13,8 @@ pub enum Error {
     /// The target could not be written.
     #[error("cannot write the target: {}", summarize(.0))]
     WriteTarget(#[source] kube::Error),
-    /// A former target could not be deleted.
-    #[error("cannot delete the former target: {}", summarize(.0))]
+    /// A target that is to go could not be deleted.
+    #[error("cannot delete the target: {}", summarize(.0))]
     DeleteTarget(#[source] kube::Error),
     /// The response is not an object. The parse error is dropped, because it may quote the object.
     #[error("the API server's response is not an object")]
@@ -47,12 +47,14 @@ impl Error {
     #[must_use]
     pub fn about_target(&self) -> Option<String> {
         match self {
-            Self::ReadTarget(kube::Error::Api(status)) | Self::WriteTarget(kube::Error::Api(status))
+            Self::ReadTarget(kube::Error::Api(status))
+            | Self::WriteTarget(kube::Error::Api(status))
+            | Self::DeleteTarget(kube::Error::Api(status))
                 if status.code != 409 =>
             {
                 Some(self.to_string())
             }
-            Self::Unreadable | Self::Timeout(_) => Some(self.to_string()),
+            Self::Unreadable | Self::Changing | Self::Timeout(_) => Some(self.to_string()),
             _ => None,
         }
     }
@@ -67,6 +69,23 @@ impl Error {
             Self::WriteStatus(_) => "WriteStatus",
             Self::Timeout(_) => "Timeout",
             Self::NotLeading => "NotLeading",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_keeps_a_target_from_being_written_is_about_it() {
+        for (error, expected) in [
+            (Error::Changing, true),
+            (Error::Unreadable, true),
+            (Error::Timeout(Duration::from_secs(1)), true),
+            (Error::NotLeading, false),
+        ] {
+            assert_eq!(error.about_target().is_some(), expected, "{error}");
         }
     }
 }

@@ -1,14 +1,14 @@
-//! The former targets of a publication, whose `spec.target` was edited.
+//! The former targets of a publication, whose `spec.target` was edited, and all of one that is being deleted.
 //!
 //! They are deleted once the new target is written. While it cannot be, they are kept up to date: somebody may still read them, and a
-//! revoked key must not stay anywhere.
+//! revoked key must not stay anywhere. The same holds for the targets of a publication whose deletion waits for a finalizer.
 
 use super::{
-    MAX_REFUSAL_DELAY, Reconciliation,
+    MAX_REFUSAL_DELAY, Reconciliation, RequeueAfter,
     error::Error,
     memory::Shape,
     name_of, rendered_for, shape_of,
-    target::{Attempt, Found, is_refusal},
+    target::{Attempt, Found, IfAbsent, is_refusal},
     targets::{TargetName, TargetVersion},
 };
 use crate::{
@@ -24,30 +24,55 @@ impl<K: PublicationResource> Reconciliation<'_, K> {
         publication: &Publication,
         resolved: &[Resolved],
         is_written: bool,
-    ) -> Result<Attempt, Error> {
-        let current = publication.target.as_ref().map(name_of);
-        let mut next = Attempt::Done(TargetOutcome::Written);
+    ) -> Result<RequeueAfter, Error> {
+        let is_going = self.object.meta().deletion_timestamp.is_some();
+        let current = publication.target.as_ref().map(name_of).filter(|_| !is_going);
+        let (mut next, mut failure) = (None, None);
         for (name, version) in self.context.publications.targets.of(&self.reference.namespace, &self.uid) {
             if current.as_ref() == Some(&name) {
                 continue;
             }
-            if is_written {
-                if self.delete(&name, &version).await? {
-                    continue;
-                }
-                // Nothing shows when the API server no longer refuses it.
-                next = Attempt::Later(MAX_REFUSAL_DELAY);
-            }
-            if let Attempt::Later(delay) = self.update_former(publication, resolved, &name).await? {
-                return Ok(Attempt::Later(delay));
+            // A failure of one must not keep a revoked key in another.
+            match self.follow_up_one(publication, resolved, (&name, &version), is_written).await {
+                Ok(delay) => next = [next, delay].into_iter().flatten().min(),
+                Err(error) => failure = failure.or(Some(error)),
             }
         }
-        Ok(next)
+        failure.map_or(Ok(next), Err)
     }
 
-    /// Deletes a former target. `false`: the API server refuses that.
-    async fn delete(&self, name: &TargetName, version: &TargetVersion) -> Result<bool, Error> {
-        let Self { reference, context, .. } = self;
+    async fn follow_up_one(
+        &self,
+        publication: &Publication,
+        resolved: &[Resolved],
+        (name, version): (&TargetName, &TargetVersion),
+        is_written: bool,
+    ) -> Result<RequeueAfter, Error> {
+        if is_written && self.delete(name, version).await? {
+            return Ok(None);
+        }
+        // Nothing shows when the API server no longer refuses something.
+        let retry = Some(MAX_REFUSAL_DELAY);
+        Ok(match self.update_former(publication, resolved, name).await? {
+            Attempt::Later(delay) => Some(delay),
+            Attempt::Done(TargetOutcome::Refused(error)) => {
+                let Self { reference, .. } = self;
+                tracing::warn!(
+                    namespace = reference.namespace,
+                    name = reference.name,
+                    target = name.name,
+                    error,
+                    "cannot keep the former target up to date"
+                );
+                retry
+            }
+            Attempt::Done(_) => retry.filter(|_| is_written),
+        })
+    }
+
+    /// Deletes a target that is not wanted as it is. `false`: the API server refuses that.
+    pub(super) async fn delete(&self, name: &TargetName, version: &TargetVersion) -> Result<bool, Error> {
+        let Self { reference, .. } = self;
         match self.with_deadline(self.requests(name).delete(version)).await? {
             Ok(()) => {}
             Err(kube::Error::Api(status)) if status.is_not_found() => {}
@@ -58,14 +83,13 @@ impl<K: PublicationResource> Reconciliation<'_, K> {
                     name = reference.name,
                     target = name.name,
                     error,
-                    "cannot delete the former target; keeping it up to date"
+                    "cannot delete the target"
                 );
                 return Ok(false);
             }
             Err(error) => return Err(Error::DeleteTarget(error)),
         }
-        context.publications.targets.forget(&reference.namespace, name, &self.uid);
-        context.publications.forget_verified(&self.uid, name);
+        self.forget_target(name);
         Ok(true)
     }
 
@@ -80,13 +104,13 @@ impl<K: PublicationResource> Reconciliation<'_, K> {
             None => match self.read(name).await? {
                 Found::Own(own) => shape_in(publication, own.data_keys()),
                 Found::Absent | Found::Foreign => {
-                    self.context.publications.targets.forget(&self.reference.namespace, name, &self.uid);
+                    self.forget_target(name);
                     return Ok(Attempt::Done(TargetOutcome::Written));
                 }
             },
         };
         let rendered = rendered_for(publication, &self.uid, resolved, (name, &shape));
-        self.write(name, &rendered.data, &shape).await
+        self.write(name, &rendered.data, &shape, IfAbsent::Leave).await
     }
 }
 

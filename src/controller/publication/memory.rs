@@ -42,6 +42,10 @@ struct Remembered {
     /// The versions of its targets that were last verified.
     verified: BTreeMap<TargetName, Verified>,
     pace: Pace,
+    /// The target whose name a foreign object had.
+    conflict: Option<TargetName>,
+    /// Whether its last text was small; `false` if that is not known.
+    is_small: bool,
 }
 
 #[derive(Debug)]
@@ -96,6 +100,33 @@ impl Memory {
         if let Some(known) = self.lock().get_mut(uid) {
             known.verified.remove(target);
         }
+    }
+
+    /// Records whether a foreign object has the name of this target.
+    pub fn set_conflict(&self, uid: &str, target: &TargetName, is_conflict: bool) {
+        let mut publications = self.lock();
+        if is_conflict {
+            publications.entry(uid.to_owned()).or_default().conflict = Some(target.clone());
+        } else if let Some(known) = publications.get_mut(uid).filter(|known| known.conflict.as_ref() == Some(target)) {
+            known.conflict = None;
+        }
+    }
+
+    /// Whether a foreign object had the name of this target when it was last to be written.
+    #[must_use]
+    pub fn is_in_conflict(&self, uid: &str, target: &TargetName) -> bool {
+        self.lock().get(uid).is_some_and(|known| known.conflict.as_ref() == Some(target))
+    }
+
+    /// Records whether the text of a publication is small.
+    pub fn set_small(&self, uid: &str, is_small: bool) {
+        self.lock().entry(uid.to_owned()).or_default().is_small = is_small;
+    }
+
+    /// Whether the last text of a publication is known to be small.
+    #[must_use]
+    pub fn is_small(&self, uid: &str) -> bool {
+        self.lock().get(uid).is_some_and(|known| known.is_small)
     }
 
     /// How long to wait before the next write for the publication with this UID.

@@ -50,8 +50,12 @@ impl Obstacle {
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
-            Self::Immutable => "it is immutable; delete it, and the operator creates it again",
-            Self::Type => "its type is not Opaque; delete it, and the operator creates it again",
+            Self::Immutable => {
+                "it is immutable and the operator may not delete it; delete it, and the operator creates it again"
+            }
+            Self::Type => {
+                "its type is not Opaque and the operator may not delete it; delete it, and the operator creates it again"
+            }
         }
     }
 }
@@ -62,6 +66,12 @@ impl OwnTarget {
     pub fn new(kind: TargetKind, object: Value, uid: &str) -> Option<Self> {
         let metadata = metadata(&object)?;
         (owner_of(&metadata)?.uid == uid).then(|| Self { kind, version: version_of(&metadata), object })
+    }
+
+    /// Its version.
+    #[must_use]
+    pub fn version(&self) -> &TargetVersion {
+        &self.version
     }
 
     /// Its version.

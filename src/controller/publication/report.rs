@@ -13,7 +13,7 @@ use kube::{
 use serde_json::json;
 use tracing::Span;
 
-use super::{Reconciliation, error::Error, events, target::Attempt};
+use super::{Reconciliation, RequeueAfter, error::Error, events};
 use crate::{
     api::{
         publication::{PublicationResource, PublicationStatus},
@@ -32,18 +32,17 @@ impl<K: PublicationResource> Reconciliation<'_, K> {
         resolved: &[Resolved],
         rendered: &Rendered,
         outcome: &TargetOutcome,
-    ) -> Result<Attempt, Error> {
+    ) -> Result<RequeueAfter, Error> {
         let Self { object, reference, uid, context, .. } = self;
-        let done = Attempt::Done(TargetOutcome::Written);
         let report = report(publication, resolved, rendered, outcome);
         Span::current().record("publication.outcome", report.reason.as_str());
         let now = context.clock.now();
         let status = PublicationStatus::from_report(*object, publication, (rendered, outcome), &report, now);
         if object.status() == Some(&status) {
-            return Ok(done);
+            return Ok(None);
         }
         if let Some(delay) = self.delay() {
-            return Ok(Attempt::Later(delay));
+            return Ok(Some(delay));
         }
         self.begin_to_write();
         let answer = match self.with_deadline(self.put_status(&status)).await? {
@@ -52,7 +51,7 @@ impl<K: PublicationResource> Reconciliation<'_, K> {
             Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {
                 let now = self.store.get(&ObjectRef::from_obj(*object));
                 let exists = now.is_some_and(|now| now.meta().uid == object.meta().uid);
-                return Ok(if exists { Attempt::Later(context.backoff.delay_after_failure(uid)) } else { done });
+                return Ok(exists.then(|| context.backoff.delay_after_failure(uid)));
             }
             Err(error) => return Err(Error::WriteStatus(error)),
         };
@@ -69,7 +68,7 @@ impl<K: PublicationResource> Reconciliation<'_, K> {
         if let Some(event) = events::transition(object.status(), &status) {
             self.publish_event(&event).await;
         }
-        Ok(done)
+        Ok(None)
     }
 
     /// Replaces the status, unless the object has changed since. The API server ignores the rest of the body, and only the new version in

@@ -26,6 +26,14 @@ pub enum Attempt {
     Later(Duration),
 }
 
+/// What to do if a target does not exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum IfAbsent {
+    Create,
+    /// For a target that is no longer wanted: it has to be right only as long as it exists.
+    Leave,
+}
+
 /// What is known of a target.
 #[derive(Debug)]
 pub(super) enum Found {
@@ -36,7 +44,13 @@ pub(super) enum Found {
 
 impl<K: PublicationResource> Reconciliation<'_, K> {
     /// Makes a target have exactly this data. Sends no request if the watch shows the version that was last verified to have it.
-    pub(super) async fn write(&self, target: &TargetName, data: &Data, shape: &Shape) -> Result<Attempt, Error> {
+    pub(super) async fn write(
+        &self,
+        target: &TargetName,
+        data: &Data,
+        shape: &Shape,
+        if_absent: IfAbsent,
+    ) -> Result<Attempt, Error> {
         let memory = &self.context.publications;
         let digest = digest(data);
         let known = memory.targets.of(&self.reference.namespace, &self.uid).remove(target);
@@ -53,6 +67,8 @@ impl<K: PublicationResource> Reconciliation<'_, K> {
                 }
                 self.read(target).await?
             }
+            // A foreign object is not worth a request with the whole text each time.
+            None if memory.is_in_conflict(&self.uid, target) => self.read_if_own(target).await?,
             None => Found::Absent,
         };
         for _ in 0..MAX_ATTEMPTS {
@@ -60,18 +76,20 @@ impl<K: PublicationResource> Reconciliation<'_, K> {
                 Found::Foreign => {
                     memory.targets.forget(&self.reference.namespace, target, &self.uid);
                     memory.forget_verified(&self.uid, target);
+                    if if_absent == IfAbsent::Create {
+                        memory.set_conflict(&self.uid, target, true);
+                    }
                     return Ok(Attempt::Done(TargetOutcome::Conflict));
+                }
+                Found::Absent if if_absent == IfAbsent::Leave => {
+                    self.forget_target(target);
+                    return Ok(Attempt::Done(TargetOutcome::Written));
                 }
                 Found::Own(own) if own.is_right(data) => {
                     self.record(target, own, digest, shape);
                     return Ok(Attempt::Done(TargetOutcome::Written));
                 }
-                Found::Own(own) => {
-                    if let Some(obstacle) = own.obstacle() {
-                        return Ok(Attempt::Done(TargetOutcome::Refused(obstacle.words().to_owned())));
-                    }
-                    Some(own)
-                }
+                Found::Own(own) => Some(own),
                 Found::Absent => None,
             };
             if let Some(delay) = self.delay() {
@@ -79,6 +97,14 @@ impl<K: PublicationResource> Reconciliation<'_, K> {
             }
             self.begin_to_write();
             let requests = self.requests(target);
+            // It cannot get other data, and a stale text may let in a key that is revoked.
+            if let Some((own, obstacle)) = object.as_ref().and_then(|own| Some((own, own.obstacle()?))) {
+                if !self.delete(target, own.version()).await? {
+                    return Ok(Attempt::Done(refused(obstacle.words())));
+                }
+                found = Found::Absent;
+                continue;
+            }
             let is_new = object.is_none();
             let answer = match object {
                 None => {
@@ -124,17 +150,24 @@ impl<K: PublicationResource> Reconciliation<'_, K> {
         Ok(TargetOutcome::Written)
     }
 
+    /// Forgets a target that does not exist any more.
+    pub(super) fn forget_target(&self, target: &TargetName) {
+        self.context.publications.targets.forget(&self.reference.namespace, target, &self.uid);
+        self.context.publications.forget_verified(&self.uid, target);
+    }
+
     fn record(&self, target: &TargetName, own: OwnTarget, digest: [u8; 32], shape: &Shape) {
         let memory = &self.context.publications;
         let version = own.into_version();
         let owner = Owner { publication: self.reference.clone(), uid: self.uid.clone() };
         memory.targets.record(&self.reference.namespace, target.clone(), owner, version.clone());
         memory.record_verified(&self.uid, target, version, digest, shape.clone());
+        memory.set_conflict(&self.uid, target, false);
     }
 
     /// Reads a target that its metadata shows to be ours.
     pub(super) async fn read(&self, target: &TargetName) -> Result<Found, Error> {
-        let _permit = self.context.large_response_permits.acquire(&self.reference.namespace).await;
+        self.hold_permit().await;
         match self.with_deadline(self.requests(target).get()).await? {
             Ok(text) => self.found(target, &text),
             Err(kube::Error::Api(status)) if status.is_not_found() => Ok(Found::Absent),

@@ -158,8 +158,8 @@ impl State {
     /// Whether the target is known as the object with this UID.
     fn has(&self, namespace: &str, target: &TargetName, uid: &str) -> bool {
         let owner = self.owners.get(&(namespace.to_owned(), target.clone()));
-        let owned = owner.and_then(|owner| self.by_owner.get(&(namespace.to_owned(), owner.uid.clone())));
-        owned.and_then(|owned| owned.get(target)).is_some_and(|version| version.uid == uid)
+        let targets = owner.and_then(|owner| self.by_owner.get(&(namespace.to_owned(), owner.uid.clone())));
+        targets.and_then(|targets| targets.get(target)).is_some_and(|version| version.uid == uid)
     }
 
     fn remove(&mut self, namespace: &str, target: &TargetName) -> Option<Owner> {

@@ -40,6 +40,8 @@ struct Server {
     requests: Vec<String>,
     /// Refuses writes of ConfigMaps with this code.
     refuses: Option<u16>,
+    /// Fails to write this object.
+    fails: Option<String>,
 }
 
 impl Server {
@@ -51,6 +53,9 @@ impl Server {
         self.requests.push(format!("{shown} {path}"));
         if let Some(code) = self.refuses.filter(|_| *method != Method::GET && path.starts_with(CONFIG_MAPS)) {
             return (code, Value::Null);
+        }
+        if *method != Method::GET && self.fails.as_deref() == Some(path) {
+            return (500, Value::Null);
         }
         let name = body.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
         let key = if *method == Method::POST {
@@ -198,15 +203,32 @@ impl World {
     }
 
     async fn reconcile(&self) -> RequeueAfter {
+        let requeue_after = self.reconcile_unseen().await;
+        self.show();
+        requeue_after
+    }
+
+    /// The watch does not show what the reconciliation makes of the publication.
+    async fn reconcile_unseen(&self) -> RequeueAfter {
         self.context.cache.publications.watches().set_listed(PublicationKind::AuthorizedKeys);
         let reference = PublicationRef {
             kind: PublicationKind::AuthorizedKeys,
             namespace: "shop".to_owned(),
             name: "admins".to_owned(),
         };
-        let requeue_after = Box::pin(reconcile_while_current(&reference, &self.context)).await;
+        Box::pin(reconcile_while_current(&reference, &self.context)).await
+    }
+
+    /// Somebody deletes the publication, and a finalizer keeps it.
+    fn begin_to_delete(&self) {
+        let mut server = self.server.lock().unwrap();
+        server.version += 1;
+        let version = json!(server.version.to_string());
+        let metadata = &mut server.objects.get_mut(STATUS.trim_end_matches("/status")).unwrap()["metadata"];
+        metadata["resourceVersion"] = version;
+        metadata["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        drop(server);
         self.show();
-        requeue_after
     }
 
     fn take_requests(&self) -> Vec<String> {
@@ -277,7 +299,9 @@ async fn the_text_is_written_once_and_then_left_alone() {
     assert_eq!(world.take_requests(), [format!("POST {CONFIG_MAPS}"), format!("PUT {STATUS}")]);
     assert_eq!(world.data(&config_map("admins"), "authorized_keys"), Some(format!("{} shop/web\n", LINES[0])));
     assert_eq!(world.ready().0, "Published", "{:?}", world.ready());
+    assert!(world.reconcile().await.is_some(), "it is too early to render it again");
     for _ in 0..3 {
+        wait().await;
         assert_eq!(world.reconcile().await, None);
     }
     assert_eq!(world.take_requests(), [""; 0]);
@@ -332,6 +356,11 @@ async fn a_foreign_object_is_neither_read_nor_touched() {
     );
     assert_eq!(world.ready().0, "TargetConflict");
     assert_eq!(world.server.lock().unwrap().objects[&secret], foreign);
+    // The whole text is not sent again and again.
+    wait().await;
+    world.take_requests();
+    assert!(world.reconcile().await.is_some());
+    assert_eq!(world.take_requests(), [format!("METADATA {secret}")]);
     world.remove(&secret);
     wait().await;
     assert_eq!(world.reconcile().await, None);
@@ -383,7 +412,7 @@ async fn a_moved_target_is_deleted_after_the_new_one_is_written() {
     assert_eq!(world.reconcile().await, None);
     assert_eq!(
         world.take_requests(),
-        [format!("POST {CONFIG_MAPS}"), format!("DELETE {old}"), format!("PUT {STATUS}")]
+        [format!("METADATA {new}"), format!("POST {CONFIG_MAPS}"), format!("DELETE {old}"), format!("PUT {STATUS}")]
     );
     assert_eq!(world.data(&new, "keys"), Some(format!("{} shop/web\n", LINES[1])));
     assert_eq!(world.data(&old, "authorized_keys"), None);
@@ -410,7 +439,7 @@ async fn a_former_target_is_kept_up_to_date_after_a_restart() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_immutable_target_is_reported_with_advice() {
+async fn a_target_that_cannot_be_changed_is_created_again() {
     let world = World::new(&named("web"));
     world.key_pair("web", &LINES[..1]);
     world.reconcile().await;
@@ -420,9 +449,125 @@ async fn an_immutable_target_is_reported_with_advice() {
     assert_eq!(world.ready().0, "Published", "it has the right data");
     world.key_pair("web", &LINES[1..]);
     wait().await;
+    world.server.lock().unwrap().refuses = Some(403);
     world.reconcile().await;
     let (reason, message) = world.ready();
     assert!(reason == "TargetConflict" && message.contains("immutable") && message.contains("delete it"), "{message}");
+    // A frozen text with a revoked key is worse than a text that is missing for a moment.
+    world.server.lock().unwrap().refuses = None;
+    wait().await;
+    world.take_requests();
+    world.reconcile().await;
+    let map = config_map("admins");
+    let expected = ["GET", "DELETE"].map(|method| format!("{method} {map}"));
+    assert_eq!(world.take_requests()[..3], [&expected[..], &[format!("POST {CONFIG_MAPS}")]].concat());
+    assert_eq!(world.data(&map, "authorized_keys"), Some(format!("{} shop/web\n", LINES[1])));
+    assert_eq!(world.ready().0, "Published");
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_former_target_is_followed_up_whatever_becomes_of_the_others() {
+    let world = World::new(&named("web"));
+    let target = |name: &str| json!({ "entries": [{ "keyPair": "web" }], "target": { "configMap": { "name": name } } });
+    world.key_pair("web", &LINES[..1]);
+    world.reconcile().await;
+    let [first, frozen, last, taken] = ["admins", "b-frozen", "c-last", "taken"].map(config_map);
+    for path in [&frozen, &last, &taken] {
+        let mut copy = world.server.lock().unwrap().objects[&first].clone();
+        copy["metadata"]["name"] = json!(path.rsplit('/').next());
+        copy["metadata"]["uid"] = json!(path);
+        if *path == taken {
+            copy["metadata"]["ownerReferences"] = json!([]);
+        }
+        world.server.lock().unwrap().objects.insert(path.clone(), copy);
+        world.change(path, |_| ());
+    }
+    world.change(&frozen, |object| object["immutable"] = json!(true));
+    world.edit(&target("taken"));
+    world.key_pair("web", &LINES[1..]);
+    world.server.lock().unwrap().fails = Some(first.clone());
+    wait().await;
+    assert!(world.reconcile().await.is_some());
+    assert_eq!(world.data(&first, "authorized_keys"), Some(format!("{} shop/web\n", LINES[0])), "it is tried again");
+    assert_eq!(world.data(&frozen, "authorized_keys"), None, "it is not wanted any more");
+    assert_eq!(world.data(&last, "authorized_keys"), Some(format!("{} shop/web\n", LINES[1])));
+    assert_eq!(world.ready().0, "TargetConflict");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_target_follows_while_the_watch_does_not_show_the_last_status() {
+    let world = World::new(&named("web"));
+    world.key_pair("web", &LINES[..1]);
+    world.reconcile_unseen().await;
+    wait().await;
+    world.take_requests();
+    world.key_pair("web", &LINES[1..]);
+    assert_eq!(world.reconcile_unseen().await, None);
+    let map = config_map("admins");
+    assert_eq!(world.take_requests(), [format!("GET {map}"), format!("PATCH {map}")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_publication_that_is_being_deleted_keeps_its_target_up_to_date() {
+    let world = World::new(&named("web"));
+    let publications = &world.context.cache.publications;
+    publications.watches().set_absent(PublicationKind::KnownHosts);
+    world.key_pair("web", &LINES[..1]);
+    world.reconcile().await;
+    wait().await;
+    world.take_requests();
+    world.begin_to_delete();
+    world.key_pair("web", &LINES[1..]);
+    assert_eq!(world.reconcile().await, None);
+    let map = config_map("admins");
+    assert_eq!(world.take_requests(), [format!("GET {map}"), format!("PATCH {map}")]);
+    assert!(publications.progress("shop", "web", LINES[0]).is_published(), "no rotation waits for it");
+    // The garbage collector takes the target away.
+    world.remove(&map);
+    wait().await;
+    assert_eq!(world.reconcile().await, None);
+    assert_eq!(world.take_requests(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_text_is_in_memory_with_a_permit_only() {
+    const SECOND: Duration = Duration::from_secs(1);
+    let world = World::new(&json!({ "entries": [{ "selector": {} }] }));
+    let (map, permits) = (config_map("admins"), &world.context.large_response_permits);
+    world.key_pair("web", &LINES[..1]);
+    let permit = permits.acquire("other").await;
+    assert!(tokio::time::timeout(SECOND, world.reconcile()).await.is_err(), "it may be large");
+    drop(permit);
+    world.reconcile().await;
+    // It is known to be small.
+    let permit = permits.acquire("other").await;
+    world.remove(&map);
+    wait().await;
+    tokio::time::timeout(SECOND, world.reconcile()).await.unwrap();
+    assert!(world.data(&map, "authorized_keys").is_some());
+    for number in 0..1000 {
+        world.key_pair(&format!("web-{number}"), &[&*line(number)]);
+    }
+    world.remove(&map);
+    for _ in 0..2 {
+        wait().await;
+        assert!(tokio::time::timeout(SECOND, world.reconcile()).await.is_err(), "it is large");
+    }
+    drop(permit);
+    for first in [LINES[0], LINES[1]] {
+        world.key_pair("web", &[first]);
+        wait().await;
+        tokio::time::timeout(SECOND, world.reconcile()).await.unwrap();
+        assert!(world.data(&map, "authorized_keys").unwrap().starts_with(first));
+    }
+}
+
+/// The line of another key.
+fn line(number: u32) -> String {
+    let mut key = Base64::decode_vec(LINES[0].split(' ').nth(1).unwrap()).unwrap();
+    let at = key.len() - 4;
+    key[at..].copy_from_slice(&number.to_be_bytes());
+    format!("ssh-ed25519 {}", Base64::encode_string(&key))
 }
 
 #[tokio::test(start_paused = true)]
@@ -473,8 +618,14 @@ async fn a_rotation_goes_on_when_its_key_is_published() {
     assert!(matches!(progress(), crate::domain::publication::PublicationProgress::Waiting(_)));
     world.reconcile().await;
     assert!(progress().is_published());
-    // Somebody empties the target.
+    // Somebody makes an object that pretends to be a target.
     let map = config_map("admins");
+    let mut forged = world.server.lock().unwrap().objects[&map].clone();
+    forged["metadata"]["name"] = json!("forged");
+    forged["metadata"]["ownerReferences"][0]["uid"] = json!("forged");
+    crate::controller::sources::apply_target(TargetKind::ConfigMap, &Event::Apply(partial(&forged)), &world.context);
+    assert!(progress().is_published());
+    // Somebody empties the target.
     world.change(&map, |object| object["data"] = json!({}));
     let object = world.server.lock().unwrap().objects[&map].clone();
     crate::controller::sources::apply_target(TargetKind::ConfigMap, &Event::Apply(partial(&object)), &world.context);

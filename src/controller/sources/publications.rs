@@ -50,11 +50,16 @@ pub fn publications<K: PublicationResource>(
             let watches = follower.cache.publications.watches();
             let events = match event {
                 Err(error) if is_absent(&error) => {
-                    unavailable.log(kind.as_str(), "is not installed: install its CustomResourceDefinition to use it");
-                    let is_new = watches.status(kind) != KindStatus::Absent;
-                    watches.set_absent(kind);
-                    // Without the kind there are no objects of it.
-                    is_new.then(|| vec![Event::Init, Event::InitDone])
+                    let before = watches.status(kind);
+                    if watches.confirm_absent(kind) {
+                        unavailable
+                            .log(kind.as_str(), "is not installed: install its CustomResourceDefinition to use it");
+                        // Without the kind there are no objects of it.
+                        (before != KindStatus::Absent).then(|| vec![Event::Init, Event::InitDone])
+                    } else {
+                        failed(kind.as_str(), error, &mut unavailable, &follower.metrics);
+                        None
+                    }
                 }
                 Err(error) => {
                     watches.set_current(kind, false);
@@ -153,7 +158,8 @@ pub fn apply_target(kind: TargetKind, event: &Event<impl Resource>, context: &Co
     };
     let publications = owners.into_iter().map(|owner| {
         if is_changed(&owner) {
-            context.cache.publications.forget_published(&owner.publication);
+            // Anyone may have written the name into the owner reference, but the UID tells whose target it is.
+            context.cache.publications.forget_published(&owner.publication, &owner.uid);
         }
         Trigger::from(owner.publication)
     });
@@ -254,10 +260,14 @@ mod tests {
             (200, KindStatus::Listed, PublicationProgress::Published),
             // What was listed stays known, but not that there is nothing new.
             (403, KindStatus::Listed, PublicationProgress::Unknown),
+            (200, KindStatus::Listed, PublicationProgress::Published),
+            // Proxies give this answer, too. It counts only if it lasts.
+            (404, KindStatus::Listed, PublicationProgress::Unknown),
             (404, KindStatus::Absent, PublicationProgress::Published),
         ] {
+            let is_first_404 = answered == 404 && status == KindStatus::Listed;
             code.store(answered, Ordering::Relaxed);
-            tokio::time::sleep(Duration::from_secs(300)).await;
+            tokio::time::sleep(Duration::from_secs(if is_first_404 { 60 } else { 300 })).await;
             assert_eq!((watches.status(kind), progress()), (status, expected), "{answered}");
             let names = context.cache.authorized_keys.names("shop");
             let is_listed = status == KindStatus::Listed;

@@ -171,7 +171,10 @@ async fn forged_secret_annotations_cause_no_other_requests() {
 /// A CRD without a schema, which stores any spec and status.
 fn shapeless_crd() -> Value {
     let mut crd = stripped_crd();
-    let root = &mut crd["items"][0]["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+    let version = &mut crd["items"][0]["spec"]["versions"][0];
+    // They name fields of the schema.
+    version.as_object_mut().unwrap().remove("selectableFields");
+    let root = &mut version["schema"]["openAPIV3Schema"];
     for part in ["spec", "status"] {
         root["properties"][part] = json!({ "x-kubernetes-preserve-unknown-fields": true });
     }

@@ -256,8 +256,11 @@ async fn a_killed_operator_generates_one_key_per_pair() {
     }
     wait_until_all_are_ready(&scene, count).await;
     check_secrets(&scene);
-    // A kill may repeat a pending write, but never generates a second key.
-    assert_eq!(counter.found()[SECRET], count - OF_EACH, "{:?}", counter.found());
+    // A kill may repeat a pending write, but never generates a second key. The API server logs a write as timed out whose client is gone,
+    // carried out or not.
+    let (found, generated) = (counter.found(), count - OF_EACH);
+    let unanswered = found.get("create secrets 504").copied().unwrap_or_default();
+    assert!(found[SECRET] <= generated && found[SECRET] + unanswered >= generated, "{found:?}");
 }
 
 /// Lists every kind of request that the operator sends in all tests; it needs no other rights.

@@ -64,7 +64,9 @@ impl Group {
     /// The others below the bars of this operator. Without any of these, there is nothing to compare.
     fn peers(&mut self, value: impl Fn(&Peer) -> Option<f64>) {
         if !self.bars.is_empty() {
-            PEERS.iter().for_each(|peer| self.bar(peer.label.to_owned(), value(peer), OTHERS));
+            for peer in &PEERS {
+                self.bar(peer.label.to_owned(), value(peer), OTHERS);
+            }
         }
     }
 }

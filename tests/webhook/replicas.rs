@@ -134,5 +134,5 @@ async fn only_watched_namespaces_are_reviewed() {
     assert_eq!(webhook["namespaceSelector"]["matchExpressions"][0]["values"], json!([here]));
     assert_eq!(webhook["failurePolicy"], "Ignore");
     assert_eq!(webhook["rules"][0]["operations"], json!(["CREATE", "UPDATE"]));
-    assert_eq!(webhook["rules"][0]["resources"], json!(["keypairs"]));
+    assert_eq!(webhook["rules"][0]["resources"], json!(["keypairs", "authorizedkeys", "knownhosts"]));
 }

@@ -130,7 +130,7 @@ async fn policies_are_installed_by_upgrade_and_removed_with_the_release() {
     })
     .await
     .unwrap();
-    assert_eq!(unchecked.len(), 5);
+    assert_eq!(unchecked.len(), 7);
     for policy in unchecked {
         assert_eq!(policy["status"]["typeChecking"], json!({}), "{}", policy["metadata"]["name"]);
     }

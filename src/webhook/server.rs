@@ -45,7 +45,7 @@ const LARGE_REVIEW_BYTES: usize = 64 * 1024;
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The maximum number of commas outside of strings in a large review. It bounds the memory for parsing, which can turn three bytes
 /// into three hundred. A typical KeyPair has some hundreds.
-const MAX_COMMAS: usize = 50_000;
+const MAX_COMMAS: usize = 40_000;
 /// How long requests in progress may take when the server stops.
 const GRACE_PERIOD: Duration = Duration::from_secs(3);
 

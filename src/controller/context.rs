@@ -1,6 +1,6 @@
 //! The state that all reconciliations of a scope share.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures::channel::mpsc;
 use k8s_openapi::api::core::v1::Secret;
@@ -20,11 +20,14 @@ use super::{
 };
 use crate::{
     api::KeyPair,
-    cache::{scope_cache::ScopeCache, store::CompressedStore},
+    cache::{Watch, scope_cache::ScopeCache, store::CompressedStore},
     client::{backoff::Backoff, randomness::Randomness, wall_clock::WallClock},
     leader::leadership::Leadership,
     observe::metrics::Metrics,
 };
+
+/// How long to wait until the watch is current before the worker takes another object, or stops.
+const WATCH_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The state that all reconciliations of a scope share.
 pub struct Context {
@@ -113,6 +116,20 @@ impl Context {
                 }
             }
             Event::InitApply(_) | Event::InitDone | Event::Delete(_) => {}
+        }
+    }
+
+    /// Reconciles an object unless the watch of the `KeyPair`s is interrupted. Returns the delay after which to requeue it.
+    pub async fn while_current(&self, reconciled: impl Future<Output = Option<Duration>>) -> Option<Duration> {
+        let status = self.cache.watch_status(Watch::KeyPairs);
+        // All workers wait here for a while, instead of requeueing in a busy loop.
+        if tokio::time::timeout(WATCH_TIMEOUT, status.wait_until_current()).await.is_err() {
+            return Some(WATCH_TIMEOUT);
+        }
+        tokio::select! {
+            biased;
+            () = status.wait_until_interrupted() => Some(WATCH_TIMEOUT),
+            requeue_after = reconciled => requeue_after,
         }
     }
 

@@ -5,27 +5,11 @@ use std::{sync::Arc, time::Duration};
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
 
 use super::error::Error;
-use crate::{
-    api::KeyPair,
-    cache::{Watch, store::KeyPairEntry},
-    controller::context::Context,
-};
-
-/// How long to wait until the watch is current before the worker takes another `KeyPair`, or stops.
-const WATCH_TIMEOUT: Duration = Duration::from_millis(500);
+use crate::{api::KeyPair, cache::store::KeyPairEntry, controller::context::Context};
 
 /// Reconciles a `KeyPair` unless the watch is interrupted. Returns the delay after which to requeue it.
 pub async fn reconcile_while_current(reference: ObjectRef<KeyPair>, context: &Arc<Context>) -> Option<Duration> {
-    let status = context.cache.watch_status(Watch::KeyPairs);
-    // All workers wait here for a while, instead of requeueing in a busy loop.
-    if tokio::time::timeout(WATCH_TIMEOUT, status.wait_until_current()).await.is_err() {
-        return Some(WATCH_TIMEOUT);
-    }
-    tokio::select! {
-        biased;
-        () = status.wait_until_interrupted() => Some(WATCH_TIMEOUT),
-        requeue_after = reconcile_cached(reference, context) => requeue_after,
-    }
+    context.while_current(Box::pin(reconcile_cached(reference, context))).await
 }
 
 /// Reconciles a `KeyPair` in the cache. Returns the delay after which to requeue it.

@@ -7,21 +7,13 @@ use kube::{ResourceExt, runtime::reflector::ObjectRef};
 use super::reconcile;
 use crate::{
     api::publication::PublicationResource,
-    cache::{Watch, store::CompressedStore},
+    cache::store::CompressedStore,
     controller::context::Context,
     domain::publication::{PublicationKind, PublicationRef},
 };
 
-/// How long to wait until the watch is current before the worker takes another object, or stops.
-const WATCH_TIMEOUT: Duration = Duration::from_millis(500);
-
 /// Reconciles a publication unless the watch of the `KeyPair`s is interrupted. Returns the delay after which to requeue it.
 pub async fn reconcile_while_current(reference: &PublicationRef, context: &Arc<Context>) -> Option<Duration> {
-    let status = context.cache.watch_status(Watch::KeyPairs);
-    // All workers wait here for a while, instead of requeueing in a busy loop.
-    if tokio::time::timeout(WATCH_TIMEOUT, status.wait_until_current()).await.is_err() {
-        return Some(WATCH_TIMEOUT);
-    }
     let reconciled = async {
         match reference.kind {
             PublicationKind::AuthorizedKeys => {
@@ -30,11 +22,7 @@ pub async fn reconcile_while_current(reference: &PublicationRef, context: &Arc<C
             PublicationKind::KnownHosts => reconcile_cached(reference, &context.cache.known_hosts, context).await,
         }
     };
-    tokio::select! {
-        biased;
-        () = status.wait_until_interrupted() => Some(WATCH_TIMEOUT),
-        requeue_after = reconciled => requeue_after,
-    }
+    context.while_current(Box::pin(reconciled)).await
 }
 
 async fn reconcile_cached<K: PublicationResource>(

@@ -19,8 +19,9 @@ use crate::{
     api::{
         KeyPair, KeyPairSpec,
         key_pair::{GenerateSpec, SecretSpec},
+        translate,
     },
-    domain::key::holds_private_key,
+    domain::{display, key::holds_private_key, request},
 };
 
 /// More than any public key has. A larger file is not one.
@@ -30,6 +31,9 @@ const MAX_IMPORT_BYTES: u64 = 1 << 20;
 pub async fn create(cluster: &Cluster, args: &CreateArgs) -> Result<(), Error> {
     let import = args.import.as_deref().map(read_public_key).transpose()?;
     let pair = KeyPair::new(&args.name, spec(args, import));
+    if let Some(path) = &args.import {
+        check_import(&pair, path)?;
+    }
     let created = create_object(cluster, &pair).await?;
     if !args.wait.wait {
         return output::line(&created);
@@ -62,6 +66,16 @@ fn spec(args: &CreateArgs, import: Option<String>) -> KeyPairSpec {
     }
 }
 
+/// Refuses what the operator would refuse later, and only in the status: the rules of the API server do not parse keys.
+fn check_import(pair: &KeyPair, path: &Path) -> Result<(), Error> {
+    let parameters = translate::parameters(pair);
+    let Err(refusals) = request::check(&parameters) else { return Ok(()) };
+    let profile = parameters.profile;
+    let explain = |refusal| format!("{}: {}", profile.error(refusal).code, profile.explain(refusal));
+    let explained = refusals.iter().map(explain).collect::<Vec<_>>().join(" ");
+    Err(Error::state(format!("{} was not sent: {explained}", shown(path))))
+}
+
 /// Reads a public key. A private key is not sent to the API server, whose audit log would keep it.
 fn read_public_key(path: &Path) -> Result<String, Error> {
     let failed = || Error::file("read", path);
@@ -71,7 +85,7 @@ fn read_public_key(path: &Path) -> Result<String, Error> {
     } else {
         fs::File::open(path).and_then(|file| file.take(MAX_IMPORT_BYTES).read_to_end(&mut bytes)).map_err(failed())?;
     }
-    let shown = path.display();
+    let shown = shown(path);
     let text = std::str::from_utf8(&bytes)
         .map_err(|_| Error::state(format!("{shown} is not a public key: it is not text")))?;
     if holds_private_key(text) {
@@ -80,4 +94,9 @@ fn read_public_key(path: &Path) -> Result<String, Error> {
         )));
     }
     Ok(text.to_owned())
+}
+
+/// A path for a message.
+fn shown(path: &Path) -> String {
+    display::escaped(&path.display().to_string()).into_owned()
 }

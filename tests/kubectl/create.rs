@@ -98,12 +98,18 @@ async fn refusals_have_code_message_and_field() {
         assert!(said.err.starts_with("error: KeyPair \"") && said.err.contains("was refused: "), "{said:?}");
         assert!(!said.err.contains("Invalid value") && said.err.lines().count() == 1, "{said:?}");
     }
+    // What only the operator finds in a manifest is found in a file before it is sent.
+    let broken = key.to_str().unwrap();
+    let said = scene.keypair(&["create", "broken", "--import", broken]);
+    said.failed(1, &[broken, "was not sent: InvalidPublicKeyBody.Malformed: ", "copy it again", "spec.publicKey"]);
+    let said = scene.keypair(&["create", "broken", "--profile=OpenSSH", "--import", "/dev/null"]);
+    said.failed(1, &["/dev/null was not sent: "]);
+    assert!(!scene.admin(&["get", "keypairs"]).contains("broken"));
+
     // What only the operator finds.
-    let said = scene.keypair(&["create", "broken", "--import", key.to_str().unwrap(), "--wait"]);
-    said.failed(
-        1,
-        &["KeyPair \"broken\" is not Ready (InvalidPublicKey InvalidPublicKeyBody.Malformed)", "copy it again"],
-    );
+    scene.admin(&["create", "secret", "generic", "occupied"]);
+    let said = scene.keypair(&["create", "occupied", "--wait"]);
+    said.failed(1, &["KeyPair \"occupied\" is not Ready (SecretConflict"]);
 
     scene.ok(&["create", "taken", "--wait"]);
     scene.keypair(&["create", "taken"]).failed(1, &["KeyPair \"taken\" exists already", "choose another name"]);

@@ -96,17 +96,19 @@ impl Claimant for WatchedKeyPair {
     }
 }
 
+/// An object whose spec and status need not match the schema of this version.
+#[derive(Deserialize)]
+struct Undecoded {
+    metadata: Metadata,
+    #[serde(default)]
+    spec: Value,
+    #[serde(default)]
+    status: Value,
+}
+
 impl<'de> Deserialize<'de> for WatchedKeyPair {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct Object {
-            metadata: Metadata,
-            #[serde(default)]
-            spec: Value,
-            #[serde(default)]
-            status: Value,
-        }
-        let Object { mut metadata, spec, status } = Object::deserialize(deserializer)?;
+        let Undecoded { mut metadata, spec, status } = Undecoded::deserialize(deserializer)?;
         let labels = std::mem::take(&mut metadata.labels).0;
         // The types' own functions would also accept arrays.
         let read_spec = <KeyPairSpec as Deserialize>::deserialize(&spec).ok();

@@ -5,12 +5,25 @@ use std::{future::poll_fn, pin::pin, task::Poll, time::Duration};
 use crate::{client::requests::REQUEST_LIMIT, leader::leadership::Leadership};
 
 /// Why there is no response.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unanswered {
     /// The API server did not respond in time.
+    #[error("the API server did not answer within {0:?}")]
     Timeout(Duration),
     /// Another replica leads, or may soon.
+    #[error("this replica is no longer the leader")]
     NotLeading,
+}
+
+impl Unanswered {
+    /// The cause, for metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Timeout(_) => "Timeout",
+            Self::NotLeading => "NotLeading",
+        }
+    }
 }
 
 /// Sends the request only while this process leads, and waits for the response only as long as it does.

@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use k8s_openapi::{NamespaceResourceScope, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::{Resource, runtime::watcher::Event};
 use serde::{Deserialize, Deserializer};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::metadata::Metadata;
+use super::Undecoded;
 use crate::{api::publication::PublicationResource, domain::publication::bounds::SPEC_MAX_BYTES};
 
 /// A publication with only the metadata that the operator uses.
@@ -44,15 +44,7 @@ impl<K: PublicationResource> WatchedPublication<K> {
 
 impl<'de, K: PublicationResource> Deserialize<'de> for WatchedPublication<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct Object {
-            metadata: Metadata,
-            #[serde(default)]
-            spec: Value,
-            #[serde(default)]
-            status: Value,
-        }
-        let Object { metadata, spec, status } = Object::deserialize(deserializer)?;
+        let Undecoded { metadata, spec, status } = Undecoded::deserialize(deserializer)?;
         let read = serde_json::from_value::<K>(json!({ "metadata": {}, "spec": spec, "status": status })).ok();
         let is_decoded = read.is_some();
         let publication = match read {

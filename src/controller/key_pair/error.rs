@@ -1,7 +1,5 @@
 //! Errors of the reconciliation of one object. Each step has its own variant; none contains a byte of a key.
 
-use std::time::Duration;
-
 use super::secrets::RequestError;
 use crate::{
     client::answer::summarize,
@@ -36,24 +34,12 @@ pub enum Error {
     /// The status could not be written.
     #[error("cannot write the status: {}", summarize(.0))]
     WriteStatus(#[source] kube::Error),
-    /// The API server did not respond in time.
-    #[error("the API server did not answer within {0:?}")]
-    Timeout(Duration),
-    /// Another replica leads, or may soon.
-    #[error("this replica is no longer the leader")]
-    NotLeading,
+    /// A request has no response.
+    #[error(transparent)]
+    Unanswered(#[from] Unanswered),
     /// The steps of the decision do not end: a bug in the operator.
     #[error("the steps of the reconciliation do not end; this is a bug in the operator, please report it")]
     NoEnd,
-}
-
-impl From<Unanswered> for Error {
-    fn from(unanswered: Unanswered) -> Self {
-        match unanswered {
-            Unanswered::Timeout(limit) => Self::Timeout(limit),
-            Unanswered::NotLeading => Self::NotLeading,
-        }
-    }
 }
 
 impl Error {
@@ -70,7 +56,7 @@ impl Error {
                 RequestError::Unreadable => Some(error.to_string()),
                 _ => None,
             },
-            Self::Timeout(_) => Some(self.to_string()),
+            Self::Unanswered(Unanswered::Timeout(_)) => Some(self.to_string()),
             _ => None,
         }
     }
@@ -86,8 +72,7 @@ impl Error {
             Self::UpdateSecret(_) => "UpdateSecret",
             Self::DeleteSecret(_) => "DeleteSecret",
             Self::WriteStatus(_) => "WriteStatus",
-            Self::Timeout(_) => "Timeout",
-            Self::NotLeading => "NotLeading",
+            Self::Unanswered(unanswered) => unanswered.as_str(),
             Self::NoEnd => "NoEnd",
         }
     }

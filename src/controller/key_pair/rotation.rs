@@ -8,9 +8,12 @@ use super::{
     requests::to_observed,
     secrets::{self, RequestError, SecretRotation},
 };
-use crate::domain::{
-    decide::ObservedSecret,
-    rotation::{Change, RotationOutcome},
+use crate::{
+    controller::deadline::Unanswered,
+    domain::{
+        decide::ObservedSecret,
+        rotation::{Change, RotationOutcome},
+    },
 };
 
 impl Reconciliation<'_> {
@@ -65,7 +68,7 @@ impl Reconciliation<'_> {
 fn is_failure(rotated: &Result<Option<ObservedSecret>, Error>) -> bool {
     match rotated {
         Ok(Some(ObservedSecret::Forbidden(_) | ObservedSecret::Invalid(_))) => true,
-        Ok(_) | Err(Error::NotLeading) => false,
+        Ok(_) | Err(Error::Unanswered(Unanswered::NotLeading)) => false,
         Err(Error::UpdateSecret(RequestError::Kube(kube::Error::Api(status)))) => !status.is_conflict(),
         Err(_) => true,
     }
@@ -88,10 +91,10 @@ mod tests {
             (Ok(Some(ObservedSecret::Absent)), false),
             (Ok(Some(ObservedSecret::Forbidden(String::new()))), true),
             (Ok(Some(ObservedSecret::Invalid(String::new()))), true),
-            (Err(Error::NotLeading), false),
+            (Err(Error::Unanswered(Unanswered::NotLeading)), false),
             (answered("Conflict", 409), false),
             (answered("InternalError", 500), true),
-            (Err(Error::Timeout(std::time::Duration::from_secs(30))), true),
+            (Err(Unanswered::Timeout(std::time::Duration::from_secs(30)).into()), true),
         ] {
             assert_eq!(is_failure(&rotated), expected, "{rotated:?}");
         }

@@ -21,6 +21,7 @@ use super::{secrets::RequestError, *};
 use crate::{
     cache::{ScopeCache, Watch},
     client::RequestLimits,
+    controller::deadline::Unanswered,
     domain::{publication::PublicationKind, region::Region},
 };
 
@@ -193,7 +194,7 @@ async fn no_request_is_sent_after_the_end_of_the_term() {
     let (leadership, terms) = Leadership::for_terms();
     let mut sent = false;
     let outcome = with_deadline(&leadership, async { sent = true }).await;
-    assert!(!sent && matches!(outcome, Err(Error::NotLeading)));
+    assert!(!sent && matches!(outcome, Err(Error::Unanswered(Unanswered::NotLeading))));
 
     terms.extend_until(Instant::now() + Duration::from_secs(1));
     let mut polls = 0;
@@ -206,7 +207,7 @@ async fn no_request_is_sent_after_the_end_of_the_term() {
     ));
     assert!(request.as_mut().now_or_never().is_none());
     terms.end();
-    assert!(matches!(request.as_mut().now_or_never(), Some(Err(Error::NotLeading))));
+    assert!(matches!(request.as_mut().now_or_never(), Some(Err(Error::Unanswered(Unanswered::NotLeading)))));
     drop(request);
     assert_eq!(polls, 1, "it is not polled after the end of the term");
 }

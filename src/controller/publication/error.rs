@@ -1,7 +1,5 @@
 //! Errors of the reconciliation of one publication.
 
-use std::time::Duration;
-
 use crate::{client::answer::summarize, controller::deadline::Unanswered};
 
 /// Why a reconciliation failed; it is retried.
@@ -25,21 +23,9 @@ pub enum Error {
     /// The status could not be written.
     #[error("cannot write the status: {}", summarize(.0))]
     WriteStatus(#[source] kube::Error),
-    /// The API server did not respond in time.
-    #[error("the API server did not answer within {0:?}")]
-    Timeout(Duration),
-    /// Another replica leads, or may soon.
-    #[error("this replica is no longer the leader")]
-    NotLeading,
-}
-
-impl From<Unanswered> for Error {
-    fn from(unanswered: Unanswered) -> Self {
-        match unanswered {
-            Unanswered::Timeout(limit) => Self::Timeout(limit),
-            Unanswered::NotLeading => Self::NotLeading,
-        }
-    }
+    /// A request has no response.
+    #[error(transparent)]
+    Unanswered(#[from] Unanswered),
 }
 
 impl Error {
@@ -54,7 +40,7 @@ impl Error {
             {
                 Some(self.to_string())
             }
-            Self::Unreadable | Self::Changing | Self::Timeout(_) => Some(self.to_string()),
+            Self::Unreadable | Self::Changing | Self::Unanswered(Unanswered::Timeout(_)) => Some(self.to_string()),
             _ => None,
         }
     }
@@ -67,14 +53,15 @@ impl Error {
             Self::WriteTarget(_) | Self::Changing => "WriteTarget",
             Self::DeleteTarget(_) => "DeleteTarget",
             Self::WriteStatus(_) => "WriteStatus",
-            Self::Timeout(_) => "Timeout",
-            Self::NotLeading => "NotLeading",
+            Self::Unanswered(unanswered) => unanswered.as_str(),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -82,8 +69,8 @@ mod tests {
         for (error, expected) in [
             (Error::Changing, true),
             (Error::Unreadable, true),
-            (Error::Timeout(Duration::from_secs(1)), true),
-            (Error::NotLeading, false),
+            (Unanswered::Timeout(Duration::from_secs(1)).into(), true),
+            (Unanswered::NotLeading.into(), false),
         ] {
             assert_eq!(error.about_target().is_some(), expected, "{error}");
         }

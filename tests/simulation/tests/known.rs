@@ -418,17 +418,20 @@ fn for_all(target: &str) -> Value {
     json!({ "entries": [{ "selector": {} }], "target": { "configMap": { "name": target } } })
 }
 
+/// The same, as keys of a host.
+fn hosts_in(target: &str) -> Value {
+    json!({ "entries": [{ "hosts": ["a"], "selector": {} }], "target": { "configMap": { "name": target } } })
+}
+
 /// Another publication that wants the same target must not make the operator forget whose it is.
 #[test]
 fn a_former_target_that_another_publication_wants_is_deleted() {
-    let hosts =
-        json!({ "entries": [{ "hosts": ["a"], "selector": {} }], "target": { "configMap": { "name": "keys" } } });
     keeps_its_promises(&setup(500), (0..200).step_by(10), |time| {
         vec![
             namespace(0, &json!({})),
             create(0, "web", &generated()),
             publish(0, "authorizedkeys", "admins", &for_all("keys")),
-            publish(1000, "knownhosts", "hosts", &hosts),
+            publish(1000, "knownhosts", "hosts", &hosts_in("keys")),
             user(
                 1000 + time,
                 Verb::Patch,
@@ -442,15 +445,13 @@ fn a_former_target_that_another_publication_wants_is_deleted() {
 
 #[test]
 fn a_former_target_stays_current_while_the_new_one_is_taken() {
-    let hosts =
-        json!({ "entries": [{ "hosts": ["a"], "selector": {} }], "target": { "configMap": { "name": "keys" } } });
     keeps_its_promises(&setup(500), (0..200).step_by(10), |time| {
         vec![
             namespace(0, &json!({})),
             create(0, "web", &generated()),
             publish(0, "authorizedkeys", "admins", &for_all("keys")),
             publish(0, "authorizedkeys", "others", &for_all("taken")),
-            publish(1000, "knownhosts", "hosts", &hosts),
+            publish(1000, "knownhosts", "hosts", &hosts_in("keys")),
             user(
                 2000,
                 Verb::Patch,
@@ -485,13 +486,11 @@ fn a_former_target_is_deleted_when_that_is_permitted_again() {
 /// Its owner learns of it even if another publication has taken the name before the watch shows the deletion.
 #[test]
 fn a_target_that_another_publication_takes_unseen_is_reported() {
-    let hosts =
-        json!({ "entries": [{ "hosts": ["a"], "selector": {} }], "target": { "configMap": { "name": "keys" } } });
     keeps_its_promises(&setup(500), [0, 100, 1000], |time| {
         vec![
             namespace(0, &json!({})),
             publish(0, "authorizedkeys", "admins", &for_all("keys")),
-            publish(1000, "knownhosts", "hosts", &hosts),
+            publish(1000, "knownhosts", "hosts", &hosts_in("keys")),
             step(2000, Action::Watch(0, "configmaps", WatchFault::Silent)),
             user(2000 + time, Verb::Delete, "configmaps", "keys", Value::Null),
         ]

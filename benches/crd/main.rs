@@ -64,7 +64,9 @@ fn method() -> String {
          requests of each kind, {CONCURRENT} at a time. The figures are medians of the rounds; the ratio is the median of the ratios \
          of each round, with the smallest and the largest. They include all that the API server does for a request: TLS, \
          authorization, schema, etcd client, watches. The API server evaluates every rule for each create and each patch, also for a \
-         patch of the status or of labels.",
+         patch of the status or of labels. The rest of what the rules cost is the API server's own: to read a field, it copies the \
+         schemas of all fields of the object. A profile of a create with one rule for each check showed 26 % of the API server's time \
+         in the rules, 16 % in these copies and 0.6 % in regular expressions.",
         rounds(),
         requests()
     )

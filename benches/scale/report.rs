@@ -1,4 +1,5 @@
-//! Writes `docs/benchmarks.md` and its chart from the results in `target/bench` and from Criterion's in `target/criterion`.
+//! Writes `docs/benchmarks.md` and its chart from the results in `benches/results`, and from those that Criterion has
+//! written since to `target/criterion`.
 
 use std::{
     collections::BTreeMap,
@@ -17,21 +18,27 @@ use crate::{
 };
 
 /// The sections in their order. Sections without results are omitted.
-const SECTIONS: [&str; 8] = ["settle", "fairness", "restart", "rotation", "publication", "keygen", "admission", "crd"];
+const SECTIONS: [&str; 9] =
+    ["settle", "fairness", "restart", "rotation", "publication", "keygen", "admission", "crd", MICRO];
+const MICRO: &str = "micro";
 /// Processor features that affect cryptography.
 const FEATURES: [&str; 8] = ["aes", "adx", "bmi2", "avx2", "avx512f", "avx512ifma", "sha_ni", "sha2"];
 
 const INTRODUCTION: &str = "\
 # Benchmarks
 
-`make bench` writes this page. Each section is one run on one machine. Absolute figures depend on that machine; compare the ratios to
-the programs that ran beside the operator. `cargo bench --bench scale -- report` generates the page again from `target/bench`.
+`make bench` writes this page. Each section is one run on a machine of this kind. Absolute figures depend on that machine; compare the
+ratios to the programs that ran beside the operator. `cargo bench --bench scale -- report` generates the page again from
+`benches/results`, after a single benchmark.
 
 ![Time, memory and start, beside other operators](benchmarks.svg)
 ";
 
 pub fn run() {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    if let Some(section) = micro() {
+        section.save(MICRO);
+    }
     let sections: Vec<(&str, Section)> = SECTIONS
         .iter()
         .filter_map(|name| {
@@ -47,10 +54,6 @@ pub fn run() {
             let rate = |kind: &str| section.figures.get(&format!("{kind} ours"));
             write!(page, "\n{}", peers::page(rate("RSA-2048"), rate("Ed25519"))).unwrap();
         }
-    }
-    if let Some(table) = micro() {
-        write!(page, "\n## Micro-benchmarks\n\nParts of the work for one KeyPair (medians from Criterion):\n").unwrap();
-        write_table(&mut page, &table);
     }
     fs::write(docs.join("benchmarks.md"), page).unwrap();
     let figures = sections.into_iter().map(|(name, section)| (name, section.figures)).collect();
@@ -123,9 +126,10 @@ fn kubernetes() -> Option<String> {
     Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// All estimates of Criterion, by group and name.
-fn micro() -> Option<Table> {
-    let root = Section::path("").parent()?.with_file_name("criterion");
+/// All estimates of Criterion, by group and name. `None`: there are none.
+fn micro() -> Option<Section> {
+    // Cargo gives benchmarks `target/tmp`, which Criterion's directory is beside.
+    let root = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).with_file_name("criterion");
     let mut found = BTreeMap::new();
     let mut pending = vec![root];
     while let Some(folder) = pending.pop() {
@@ -143,7 +147,12 @@ fn micro() -> Option<Table> {
     }
     let mut table = Table::new("", &["", "time"]);
     table.rows = found.into_iter().map(|(name, time)| vec![name, time]).collect();
-    (!table.rows.is_empty()).then_some(table)
+    (!table.rows.is_empty()).then(|| Section {
+        title: "Micro-benchmarks".to_owned(),
+        method: "Parts of the work for one KeyPair (medians from Criterion):".to_owned(),
+        tables: vec![table],
+        figures: BTreeMap::new(),
+    })
 }
 
 fn estimate(folder: &Path) -> Option<(String, String)> {

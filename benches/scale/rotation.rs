@@ -140,6 +140,10 @@ pub async fn run() {
     let processor = processor_time(operator.id()).saturating_sub(processor);
     let (after, most) = (resident(operator.id()), peak(operator.id()));
     operator.end().await;
+    let operator = cluster.operator(&[]).await;
+    idle(operator.id(), PATIENCE).await;
+    let restarted = resident(operator.id());
+    operator.end().await;
 
     let switched: Vec<Timestamp> = rotated.iter().filter_map(switched_at).collect();
     let late = rotated.iter().filter_map(|pair| {
@@ -163,7 +167,13 @@ pub async fn run() {
     let milliseconds = processor.as_secs_f64() * 1000.0 / count as f64;
     cost.rows.push(vec!["CPU time".to_owned(), format!("{milliseconds:.2} ms")]);
     let mut memory = Table::new("Memory of the operator:", &["", "resident"]);
-    for (what, kib) in [("without `spec.rotation`", without), ("scheduled", with), ("rotated", after), ("peak", most)] {
+    for (what, kib) in [
+        ("without `spec.rotation`", without),
+        ("scheduled", with),
+        ("rotated", after),
+        ("peak", most),
+        ("after a restart", restarted),
+    ] {
         memory.rows.push(vec![what.to_owned(), format!("{:.1} MiB", kib / 1024.0)]);
     }
     for table in [&spread, &cost, &memory] {

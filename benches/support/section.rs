@@ -1,4 +1,4 @@
-//! The results of a benchmark, stored in `target/bench` until `docs/benchmarks.md` is generated from them, so that each
+//! The results of a benchmark. `docs/benchmarks.md` is generated from those of all, which `benches/results` keeps, so that each
 //! benchmark can run alone.
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
@@ -26,14 +26,13 @@ pub struct Table {
 
 impl Section {
     pub fn path(name: &str) -> PathBuf {
-        // Cargo lets benchmarks write to `target/tmp`.
-        PathBuf::from(env!("CARGO_TARGET_TMPDIR")).with_file_name("bench").join(format!("{name}.json"))
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("benches/results").join(format!("{name}.json"))
     }
 
     pub fn save(&self, name: &str) {
         let path = Self::path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, serde_json::to_string_pretty(self).unwrap()).unwrap();
+        fs::write(&path, serde_json::to_string_pretty(self).unwrap() + "\n").unwrap();
     }
 }
 

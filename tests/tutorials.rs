@@ -87,11 +87,10 @@ struct Stage {
 
 /// A cluster with an operator, shared by the tests that follow a tutorial.
 static STAGE: LazyLock<Stage> = LazyLock::new(|| {
-    let mut stage = Stage::without_operator("tutorials");
+    let Stage { plane, .. } = Stage::without_operator("tutorials");
     let binary = Path::new(env!("CARGO_BIN_EXE_keypair-operator"));
-    let operator = Operator::spawn(binary, stage.plane.kubeconfig(), ["run"], [("RUST_LOG", "info")]).unwrap();
-    stage._operator = Some(operator);
-    stage
+    let operator = Operator::spawn(binary, plane.kubeconfig(), ["run"], [("RUST_LOG", "info")]).unwrap();
+    Stage { plane, _operator: Some(operator) }
 });
 
 impl Stage {

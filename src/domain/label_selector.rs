@@ -22,6 +22,12 @@ pub const MAX_LABEL_BYTES: usize = 4096;
 /// The maximum number of labels of a `KeyPair`. Beyond it, no selector matches the `KeyPair`.
 pub const MAX_LABELS: usize = 64;
 
+/// Whether a selector can match a `KeyPair` with so many labels of so many bytes, keys and values.
+#[must_use]
+pub const fn are_selectable(labels: usize, bytes: usize) -> bool {
+    labels <= MAX_LABELS && bytes <= MAX_LABEL_BYTES
+}
+
 /// Requirements that a set of labels must all meet. An empty list selects everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LabelSelector(Vec<Requirement>);

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::{
     args::CreateArgs,
     cluster::{Cluster, FIELD_MANAGER, request},
-    error::{Error, Kind},
+    error::{Error, Kind, shown},
     output, public, wait,
 };
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
         key_pair::{GenerateSpec, SecretSpec},
         translate,
     },
-    domain::{display, key::holds_private_key, request},
+    domain::{key::holds_private_key, request},
 };
 
 /// More than any public key has. A larger file is not one.
@@ -94,9 +94,4 @@ fn read_public_key(path: &Path) -> Result<String, Error> {
         )));
     }
     Ok(text.to_owned())
-}
-
-/// A path for a message.
-fn shown(path: &Path) -> String {
-    display::escaped(&path.display().to_string()).into_owned()
 }

@@ -58,9 +58,14 @@ impl Error {
 
     /// A file could not be read or written.
     pub fn file(what: &str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let what = format!("{what} {}", display::escaped(&path.display().to_string()));
+        let what = format!("{what} {}", shown(path));
         move |source| Self::File { what, source }
     }
+}
+
+/// A path for a message.
+pub(super) fn shown(path: &Path) -> String {
+    display::escaped(&path.display().to_string()).into_owned()
 }
 
 /// What a request is about.

@@ -21,7 +21,7 @@ use crate::{
         status::READY,
     },
     domain::{
-        label_selector::{MAX_LABEL_BYTES, MAX_LABELS},
+        label_selector::are_selectable,
         publication::{Source, TargetKind, check},
     },
 };
@@ -174,7 +174,7 @@ fn publishes(publication: &impl PublicationResource, pair: &KeyPair) -> bool {
     }
     let labels: &BTreeMap<String, String> = pair.labels();
     let bytes: usize = labels.iter().map(|(key, value)| key.len() + value.len()).sum();
-    let can_be_selected = labels.len() <= MAX_LABELS && bytes <= MAX_LABEL_BYTES;
+    let can_be_selected = are_selectable(labels.len(), bytes);
     check(&publication.parameters()).entries.iter().flatten().any(|entry| match &entry.source {
         Source::KeyPair { namespace: of, name: named } => *of == namespace && *named == name,
         Source::Selector { namespace: of, selector } => can_be_selected && *of == namespace && selector.selects(labels),

@@ -133,6 +133,10 @@ impl State {
         self.publications.get(self.numbers.get(reference)?)
     }
 
+    fn record_mut(&mut self, reference: &PublicationRef) -> Option<&mut Record> {
+        self.publications.get_mut(self.numbers.get(reference)?)
+    }
+
     pub(super) fn resolve(&self, reference: &PublicationRef, publication: &Publication) -> Vec<Resolved> {
         let entries = publication.entries.iter().enumerate();
         let number = self.numbers.get(reference).copied().unwrap_or_default();
@@ -200,8 +204,7 @@ impl State {
     }
 
     pub(super) fn forget_published(&mut self, reference: &PublicationRef, uid: &str) {
-        let record = self.numbers.get(reference).and_then(|number| self.publications.get_mut(number));
-        if let Some(record) = record.filter(|record| record.change.uid == uid) {
+        if let Some(record) = self.record_mut(reference).filter(|record| record.change.uid == uid) {
             record.published = None;
         }
     }

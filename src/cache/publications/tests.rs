@@ -44,7 +44,7 @@ fn labels() -> impl Strategy<Value = PairLabels> {
         proptest::option::of(select(values).prop_map(move |value| (key.to_owned(), value.to_owned())))
     };
     let some = (label("team", &["red", "blue"]), label("tier", &["gold"])).prop_map(|(team, tier)| {
-        let labels: Labels = team.into_iter().chain(tier).collect();
+        let labels = Labels::from(&team.into_iter().chain(tier).collect());
         if labels == Labels::default() { PairLabels::None } else { PairLabels::Some(labels) }
     });
     prop_oneof![9 => some, 1 => Just(PairLabels::TooLarge)]

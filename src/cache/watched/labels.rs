@@ -7,7 +7,7 @@ use serde::{
     de::{IgnoredAny, MapAccess, Visitor},
 };
 
-pub use crate::domain::label_selector::{MAX_LABEL_BYTES, MAX_LABELS};
+use crate::domain::label_selector::are_selectable;
 
 /// Ends each key and each value. No label contains it.
 const END: char = '\0';
@@ -30,10 +30,13 @@ impl Labels {
     }
 }
 
-impl FromIterator<(String, String)> for Labels {
-    fn from_iter<T: IntoIterator<Item = (String, String)>>(labels: T) -> Self {
-        let sorted: BTreeMap<String, String> = labels.into_iter().collect();
-        let text: String = sorted.iter().flat_map(|(key, value)| [key, "\0", value, "\0"]).collect();
+impl From<&BTreeMap<String, String>> for Labels {
+    fn from(labels: &BTreeMap<String, String>) -> Self {
+        let mut text = String::new();
+        for part in labels.iter().flat_map(|(key, value)| [key, value]) {
+            text.push_str(part);
+            text.push(END);
+        }
         Self(text.into())
     }
 }
@@ -46,7 +49,7 @@ pub enum PairLabels<L = Labels> {
     None,
     /// These.
     Some(L),
-    /// They are larger than [`MAX_LABEL_BYTES`] or more than [`MAX_LABELS`]: no selector matches the pair.
+    /// They are too large or too many ([`are_selectable`]): no selector matches the pair.
     TooLarge,
 }
 
@@ -92,12 +95,12 @@ impl<'de> Deserialize<'de> for KnownLabels {
                     bytes = bytes.saturating_add(key.len()).saturating_add(value.len());
                     let is_valid = !key.contains(END) && !value.contains(END);
                     labels.insert(key, value);
-                    is_too_large = bytes > MAX_LABEL_BYTES || labels.len() > MAX_LABELS || !is_valid;
+                    is_too_large = !are_selectable(labels.len(), bytes) || !is_valid;
                 }
                 Ok(KnownLabels(match () {
                     () if is_too_large => PairLabels::TooLarge,
                     () if labels.is_empty() => PairLabels::None,
-                    () => PairLabels::Some(labels.into_iter().collect()),
+                    () => PairLabels::Some(Labels::from(&labels)),
                 }))
             }
         }

@@ -56,14 +56,7 @@ impl<K: PublicationResource> Reconciliation<'_, K> {
         Ok(match self.update_former(publication, resolved, name).await? {
             Attempt::Later(delay) => Some(delay),
             Attempt::Done(TargetOutcome::Refused(error)) => {
-                let Self { reference, .. } = self;
-                tracing::warn!(
-                    namespace = reference.namespace,
-                    name = reference.name,
-                    target = name.name,
-                    error,
-                    "cannot keep the former target up to date"
-                );
+                self.warn(name, &error, "cannot keep the former target up to date");
                 retry
             }
             Attempt::Done(_) => retry.filter(|_| is_written),
@@ -72,25 +65,22 @@ impl<K: PublicationResource> Reconciliation<'_, K> {
 
     /// Deletes a target that is not wanted as it is. `false`: the API server refuses that.
     pub(super) async fn delete(&self, name: &TargetName, version: &TargetVersion) -> Result<bool, Error> {
-        let Self { reference, .. } = self;
         match self.with_deadline(self.requests(name).delete(version)).await? {
             Ok(()) => {}
             Err(kube::Error::Api(status)) if status.is_not_found() => {}
             Err(kube::Error::Api(status)) if is_refusal(status.code) => {
-                let error = Answer::of(&status).to_string();
-                tracing::warn!(
-                    namespace = reference.namespace,
-                    name = reference.name,
-                    target = name.name,
-                    error,
-                    "cannot delete the target"
-                );
+                self.warn(name, &Answer::of(&status).to_string(), "cannot delete the target");
                 return Ok(false);
             }
             Err(error) => return Err(Error::DeleteTarget(error)),
         }
         self.forget_target(name);
         Ok(true)
+    }
+
+    fn warn(&self, target: &TargetName, error: &str, what: &str) {
+        let Self { reference, .. } = self;
+        tracing::warn!(namespace = reference.namespace, name = reference.name, target = target.name, error, "{what}");
     }
 
     async fn update_former(

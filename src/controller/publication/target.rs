@@ -74,8 +74,7 @@ impl<K: PublicationResource> Reconciliation<'_, K> {
         for _ in 0..MAX_ATTEMPTS {
             let object = match found {
                 Found::Foreign => {
-                    memory.targets.forget(&self.reference.namespace, target, &self.uid);
-                    memory.forget_verified(&self.uid, target);
+                    self.forget_target(target);
                     if if_absent == IfAbsent::Create {
                         memory.set_conflict(&self.uid, target, true);
                     }
@@ -150,7 +149,7 @@ impl<K: PublicationResource> Reconciliation<'_, K> {
         Ok(TargetOutcome::Written)
     }
 
-    /// Forgets a target that does not exist any more.
+    /// Forgets a target that does not exist, or is not ours.
     pub(super) fn forget_target(&self, target: &TargetName) {
         self.context.publications.targets.forget(&self.reference.namespace, target, &self.uid);
         self.context.publications.forget_verified(&self.uid, target);

@@ -51,7 +51,7 @@ impl State {
         change: Change,
         pairs: &impl PairLookup,
     ) -> Vec<ObjectRef<KeyPair>> {
-        if let Some(record) = self.numbers.get(reference).and_then(|number| self.publications.get_mut(number))
+        if let Some(record) = self.record_mut(reference)
             && record.change.sources == change.sources
             && record.change.uid == change.uid
             && record.change.is_being_deleted == change.is_being_deleted
